@@ -1,0 +1,1 @@
+"""Errors, addresses and names: what every other package stands on. No I/O."""

@@ -1,0 +1,15 @@
+"""What is declared and kept in the store: frozen, validated when built, no I/O.
+
+Node       a host: its underlay addresses and uplink
+Network    a data path (driver) over one prefix of each family
+Lease      which node holds which subnet of which network
+Endpoint   one container's interface in one network
+"""
+
+from weft.model.codec import decode, encode, to_builtins
+from weft.model.endpoint import Endpoint, Namespace
+from weft.model.lease import Lease
+from weft.model.network import Network
+from weft.model.node import Node
+
+__all__ = ["Endpoint", "Lease", "Namespace", "Network", "Node", "decode", "encode", "to_builtins"]

@@ -1,0 +1,48 @@
+"""One container's interface in one network."""
+
+from __future__ import annotations
+
+import msgspec
+
+from weft.base.errors import Invalid
+from weft.base.names import check_ifname, check_name, device, digest
+from weft.base.net import IPInterface, parse_mac
+
+
+class Namespace(msgspec.Struct, frozen=True, kw_only=True):
+    """A network namespace of a container. `path` opens it; `cookie` (SO_NETNS_COOKIE, unique for one boot) tells whether
+    it still is the same one: a pid may be reused, a name may be given again."""
+
+    path: str
+    cookie: int
+
+
+class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
+    """`id`: hex, unique in the cluster. `addresses`: with the prefix length of the node's subnet. `container`: what the
+    user named as target. `interface`: the device inside the container; `host_interface` is its other end."""
+
+    id: str
+    name: str
+    network: str
+    node: str
+    container: str
+    namespace: Namespace
+    interface: str
+    mac: str
+    addresses: tuple[IPInterface, ...]
+    labels: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        check_name("endpoint", self.name)
+        check_ifname(self.interface)
+        if parse_mac(self.mac) != self.mac:
+            raise Invalid(f"endpoint {self.name}: MAC {self.mac} is not in lower case with colons")
+
+    @property
+    def host_interface(self) -> str:
+        return device("weft", self.id[:11])
+
+
+def endpoint_id(network: str, node: str, cookie: int, interface: str) -> str:
+    """The same attachment has the same id, so that attaching twice is harmless."""
+    return digest("endpoint", network, node, str(cookie), interface).hex()[:16]

@@ -1,0 +1,72 @@
+"""Where the model lies in a store.
+
+    nodes/NODE                        Node
+    presence/NODE                     bound to a store lease of some seconds: the agent lives
+    networks/NETWORK                  Network
+    leases/NETWORK/NODE               Lease
+    endpoints/NODE/NETWORK/ID         Endpoint: by node first, so that an agent watches its own only
+    cursors/NODE/NETWORK              last address given, by family: addresses are not reused at once
+    claims/…                          the name of who holds it; creating the key is the allocation
+
+A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
+"""
+
+from __future__ import annotations
+
+from weft.base.net import IPNetwork
+
+NODES = "nodes/"
+PRESENCE = "presence/"
+NETWORKS = "networks/"
+LEASES = "leases/"
+ENDPOINTS = "endpoints/"
+CURSORS = "cursors/"
+
+
+def node(name: str) -> str:
+    return f"{NODES}{name}"
+
+
+def presence(name: str) -> str:
+    return f"{PRESENCE}{name}"
+
+
+def network(name: str) -> str:
+    return f"{NETWORKS}{name}"
+
+
+def leases(network: str) -> str:
+    return f"{LEASES}{network}/"
+
+
+def lease(network: str, node: str) -> str:
+    return f"{LEASES}{network}/{node}"
+
+
+def endpoints(node: str) -> str:
+    return f"{ENDPOINTS}{node}/"
+
+
+def endpoint(node: str, network: str, id: str) -> str:
+    return f"{ENDPOINTS}{node}/{network}/{id}"
+
+
+def cursors(node: str) -> str:
+    return f"{CURSORS}{node}/"
+
+
+def cursor(node: str, network: str) -> str:
+    return f"{CURSORS}{node}/{network}"
+
+
+def subnet_claims(network: str) -> str:
+    return f"claims/subnets/{network}/"
+
+
+def subnet_claim(network: str, subnet: IPNetwork) -> str:
+    return f"{subnet_claims(network)}{str(subnet).replace('/', '-')}"
+
+
+def claim(what: str) -> str:
+    """`what`: as a driver names it, "vni/1"."""
+    return f"claims/{what}"

@@ -1,0 +1,20 @@
+"""Which node holds which subnet of a network, and what its peers must know to send packets there."""
+
+from __future__ import annotations
+
+import msgspec
+
+from weft.base.net import Family, IPNetwork
+
+
+class Lease(msgspec.Struct, frozen=True, kw_only=True):
+    """`subnets`: one of each of the network's families. `data`: what the data path wants its peers to know, such as
+    {"vtep-mac": "0e:08:…"}. The holder's underlay addresses are in its `Node`."""
+
+    network: str
+    node: str
+    subnets: tuple[IPNetwork, ...]
+    data: dict[str, str] = {}
+
+    def subnet(self, fam: Family) -> IPNetwork | None:
+        return next((s for s in self.subnets if s.version == fam), None)

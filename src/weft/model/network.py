@@ -1,0 +1,65 @@
+"""A container network: which data path carries it and which prefixes it has."""
+
+from __future__ import annotations
+
+import msgspec
+
+from weft.base.errors import Invalid
+from weft.base.names import check_name
+from weft.base.net import FAMILIES, Family, IPNetwork, covers, family
+
+OptionValue = str | int | bool
+
+
+class Network(msgspec.Struct, frozen=True, kw_only=True):
+    """`subnets`: at most one prefix of each family. `options`: as given by the user; the driver checks their names and
+    types (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in octets; None = found by
+    the data path."""
+
+    name: str
+    driver: str
+    subnets: tuple[IPNetwork, ...]
+    options: dict[str, OptionValue] = {}
+    internal: bool = False
+    mtu: int | None = None
+    labels: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        check_name("network", self.name)
+        if not self.subnets:
+            raise Invalid(f"network {self.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
+        families = [family(s) for s in self.subnets]
+        if len(set(families)) != len(families):
+            raise Invalid(
+                f"network {self.name}: at most one subnet of each family, got {', '.join(map(str, self.subnets))}"
+            )
+        for subnet in self.subnets:
+            _check_usable(self.name, subnet)
+        if self.mtu is not None:
+            least = 1280 if 6 in families else 576
+            if not least <= self.mtu <= 65535:
+                raise Invalid(f"network {self.name}: MTU {self.mtu} is outside {least} to 65535")
+
+    def subnet(self, fam: Family) -> IPNetwork | None:
+        return next((s for s in self.subnets if s.version == fam), None)
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(f for f in FAMILIES if self.subnet(f))
+
+    def overlap(self, other: Network) -> tuple[IPNetwork, IPNetwork] | None:
+        """The first pair of subnets (own, other's) that share addresses."""
+        return next(((a, b) for a in self.subnets for b in other.subnets if covers(a, b) or covers(b, a)), None)
+
+
+def _check_usable(name: str, subnet: IPNetwork) -> None:
+    for wrong, what in (
+        (subnet.is_multicast, "multicast"),
+        (subnet.is_loopback, "loopback"),
+        (subnet.is_link_local, "link-local"),
+        (subnet.prefixlen == 0, "the whole address space"),
+    ):
+        if wrong:
+            raise Invalid(
+                f"network {name}: {subnet} is {what}: choose a private prefix, such as 10.1.0.0/16 or fd00:1::/48"
+            )
