@@ -1,0 +1,295 @@
+"""Calls to an etcd cluster: one connection at a time, over to the next endpoint when it fails, signed with a token.
+
+A connection is only used after the endpoint has answered a status request and has a leader, so a dead endpoint costs
+its `DIAL_TIMEOUT` once, not every call. When a connection fails, everything on it ends (watches too: their users
+list again), and the next call dials the next endpoint. A call whose fate is then unknown is made again only if that is
+harmless (`Method.repeatable`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Iterator, Sequence
+from dataclasses import dataclass
+from typing import Generic, TypeVar
+
+import grpc
+import grpc.aio
+from google.protobuf.message import Message
+
+from weft.base.errors import Denied, Unavailable, WeftError
+from weft.store.etcd_api import etcd_pb2 as pb
+from weft.store.etcd_errors import explain, is_gone, is_not_enabled, is_stale
+
+Q = TypeVar("Q", bound=Message)
+R = TypeVar("R", bound=Message)
+
+Metadata = tuple[tuple[str, str], ...]
+
+DIAL_TIMEOUT = 1.5
+"""Seconds for an endpoint to answer at all, TLS included."""
+
+CALL_TIMEOUT = 2.5
+"""Seconds per call."""
+
+REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
+"""A watch on a member that lost its leader is ended by etcd instead of falling silent (rpctypes/metadatafields.go)."""
+
+_OPTIONS: Sequence[tuple[str, int]] = (
+    ("grpc.max_receive_message_length", -1),
+    ("grpc.max_send_message_length", -1),
+    ("grpc.enable_http_proxy", 0),
+    ("grpc.enable_retries", 0),
+    ("grpc.use_local_subchannel_pool", 1),  # a new dial is a new attempt, not the wait for an older one's backoff
+    ("grpc.keepalive_time_ms", 10_000),  # etcd allows 5 s and up (--grpc-keepalive-min-time)
+    ("grpc.keepalive_timeout_ms", 3_000),
+)
+
+
+@dataclass(frozen=True)
+class Method(Generic[Q, R]):
+    """`stream`: a stream, of which one request and one answer are used by `Link.call`."""
+
+    path: str
+    response: type[R]
+    repeatable: bool = True
+    stream: bool = False
+
+
+RANGE: Method[pb.RangeRequest, pb.RangeResponse] = Method("/etcdserverpb.KV/Range", pb.RangeResponse)
+TXN: Method[pb.TxnRequest, pb.TxnResponse] = Method("/etcdserverpb.KV/Txn", pb.TxnResponse, repeatable=False)
+COMPACT: Method[pb.CompactionRequest, pb.CompactionResponse] = Method("/etcdserverpb.KV/Compact", pb.CompactionResponse)
+WATCH: Method[pb.WatchRequest, pb.WatchResponse] = Method("/etcdserverpb.Watch/Watch", pb.WatchResponse, stream=True)
+GRANT: Method[pb.LeaseGrantRequest, pb.LeaseGrantResponse] = Method(
+    "/etcdserverpb.Lease/LeaseGrant", pb.LeaseGrantResponse
+)
+REVOKE: Method[pb.LeaseRevokeRequest, pb.LeaseRevokeResponse] = Method(
+    "/etcdserverpb.Lease/LeaseRevoke", pb.LeaseRevokeResponse
+)
+KEEP_ALIVE: Method[pb.LeaseKeepAliveRequest, pb.LeaseKeepAliveResponse] = Method(
+    "/etcdserverpb.Lease/LeaseKeepAlive", pb.LeaseKeepAliveResponse, stream=True
+)
+AUTHENTICATE: Method[pb.AuthenticateRequest, pb.AuthenticateResponse] = Method(
+    "/etcdserverpb.Auth/Authenticate", pb.AuthenticateResponse
+)
+STATUS: Method[pb.StatusRequest, pb.StatusResponse] = Method("/etcdserverpb.Maintenance/Status", pb.StatusResponse)
+
+
+@dataclass(frozen=True)
+class Login:
+    user: str
+    password: str
+
+
+class ConnectionLost(Unavailable):
+    """The connection was given up, because of another call's failure, while this one was on its way."""
+
+
+class Connection:
+    """A channel to one endpoint. `lost`: it has been given up, and its calls were cancelled."""
+
+    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
+        self.endpoint = endpoint
+        self.lost = False
+        self.channel = (
+            grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            if credentials is None
+            else grpc.aio.secure_channel(endpoint, credentials, options=_OPTIONS)
+        )
+
+    def usable(self) -> bool:
+        return not self.lost and self.channel.get_state() is grpc.ChannelConnectivity.READY
+
+    async def close(self) -> None:
+        self.lost = True
+        await self.channel.close(None)
+
+    async def call(self, method: Method[Q, R], request: Q, metadata: Metadata, deadline: float) -> R:
+        """Raises grpc.aio.AioRpcError, or Unavailable when it is closed meanwhile. `deadline`: seconds."""
+        if method.stream:
+            async with contextlib.aclosing(self.stream(method, request, metadata, deadline)) as answers:
+                async for answer in answers:
+                    return answer
+            raise Unavailable(f"etcd at {self.endpoint} gave no answer: try again")
+        unary = self.channel.unary_unary(method.path, type(request).SerializeToString, method.response.FromString)
+        with self._explained():
+            response: R = await unary(request, timeout=deadline, metadata=metadata)
+        return response
+
+    async def stream(
+        self, method: Method[Q, R], request: Q, metadata: Metadata, deadline: float | None = None
+    ) -> AsyncGenerator[R, None]:
+        """The answers to one request. Raises as `call` does."""
+        open_stream = self.channel.stream_stream(
+            method.path, type(request).SerializeToString, method.response.FromString
+        )
+        with self._explained():
+            call = open_stream(None, metadata=metadata, timeout=deadline)
+            try:
+                await call.write(request)
+                async for answer in call:
+                    yield answer
+            finally:
+                call.cancel()
+
+    @contextlib.contextmanager
+    def _explained(self) -> Iterator[None]:
+        """A cancelled call is no cancelled task: it happens when the connection was given up."""
+        try:
+            yield
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.lost or (task is not None and task.cancelling()):
+                raise
+            raise self.gone() from None
+        except grpc.aio.UsageError:  # the channel was closed before the call began
+            raise self.gone() from None
+
+    def gone(self) -> ConnectionLost:
+        return ConnectionLost(f"the connection to etcd at {self.endpoint} was lost: try again")
+
+
+class Link:
+    """Calls to any one of `endpoints` ("host:port", tried in this order). Nothing is dialled before the first call."""
+
+    def __init__(
+        self, endpoints: Sequence[str], credentials: grpc.ChannelCredentials | None, login: Login | None
+    ) -> None:
+        self._endpoints = endpoints
+        self._credentials = credentials
+        self._login = login
+        self._token: str | None = None
+        self._signing = asyncio.Lock()
+        self._turn = 0
+        """Index, modulo their number, of the endpoint to dial next."""
+        self._current: Connection | None = None
+        self._dialling: asyncio.Task[Connection] | None = None
+        self._closed = False
+
+    async def call(self, method: Method[Q, R], request: Q) -> R:
+        """Raises what `etcd_errors.explain` says, and Unavailable when no endpoint answers."""
+        renewed = False
+        for left in reversed(range(len(self._endpoints) + 2)):
+            connection = await self._connect()
+            token, sent = self._token, False
+            try:
+                metadata = await self._sign(connection)
+                sent = True
+                return await connection.call(method, request, metadata, CALL_TIMEOUT)
+            except grpc.aio.AioRpcError as error:
+                if is_stale(error) and self._login and not renewed:
+                    if self._token == token:  # else another call has signed in meanwhile
+                        self.forget_token()
+                    renewed = True
+                    continue
+                if is_gone(error):
+                    await self._give_up(connection)
+                    if left and (method.repeatable or not sent):
+                        continue
+                raise explain(error, connection.endpoint) from error
+            except ConnectionLost:
+                if not left or (sent and not method.repeatable):
+                    raise
+        raise AssertionError("the last attempt returns or raises")
+
+    async def stream(self, method: Method[Q, R], request: Q) -> AsyncGenerator[R, None]:
+        """Answers until the stream breaks, which raises as `call` does; nothing is tried again."""
+        connection = await self._connect()
+        try:
+            metadata = REQUIRE_LEADER + await self._sign(connection)
+            async with contextlib.aclosing(connection.stream(method, request, metadata)) as answers:
+                async for answer in answers:
+                    yield answer
+        except grpc.aio.AioRpcError as error:
+            if is_stale(error):
+                self.forget_token()
+            if is_gone(error):
+                await self._give_up(connection)
+            raise explain(error, connection.endpoint) from error
+        raise connection.gone()
+
+    def forget_token(self) -> None:
+        """Sign in again at the next call."""
+        self._token = None
+
+    async def close(self) -> None:
+        self._closed = True
+        if self._dialling is not None:
+            self._dialling.cancel()
+            await asyncio.gather(self._dialling, return_exceptions=True)
+        if self._current is not None:
+            await self._current.close()
+
+    async def _connect(self) -> Connection:
+        """The current connection, or a new one; all who wait for it wait for the same dial."""
+        if self._closed:
+            raise Unavailable("the etcd store is closed")
+        if self._current is not None and self._current.usable():
+            return self._current
+        if self._dialling is None:
+            self._dialling = asyncio.create_task(self._dial(), name="weft-etcd-dial")
+            self._dialling.add_done_callback(self._dialled)
+        return await asyncio.shield(self._dialling)
+
+    def _dialled(self, task: asyncio.Task[Connection]) -> None:
+        self._dialling = None
+        if not task.cancelled():
+            task.exception()  # seen, even if all who waited have gone
+
+    async def _dial(self) -> Connection:
+        if self._current is not None:
+            await self._give_up(self._current)
+        reasons = []
+        for _ in self._endpoints:
+            endpoint = self._endpoints[self._turn % len(self._endpoints)]
+            try:
+                self._current = await self._open(endpoint)
+            except Unavailable as error:
+                reasons.append(str(error))
+                self._turn += 1
+            else:
+                return self._current
+        raise Unavailable("; ".join(reasons))
+
+    async def _open(self, endpoint: str) -> Connection:
+        connection = Connection(endpoint, self._credentials)
+        try:
+            status = await connection.call(STATUS, pb.StatusRequest(), (), DIAL_TIMEOUT)
+            if not status.leader:
+                raise Unavailable(f"etcd at {endpoint} has no leader: see that most of its members run")
+        except grpc.aio.AioRpcError as error:
+            await connection.close()
+            raise explain(error, endpoint) from error
+        except (WeftError, asyncio.CancelledError):
+            await connection.close()
+            raise
+        return connection
+
+    async def _give_up(self, connection: Connection) -> None:
+        if self._current is connection:
+            self._current = None
+            self._turn += 1
+        await connection.close()
+
+    async def _sign(self, connection: Connection) -> Metadata:
+        if self._login is None:
+            return ()
+        async with self._signing:
+            if self._token is None:
+                self._token = await self._authenticate(connection, self._login)
+            return (("token", self._token),) if self._token else ()
+
+    async def _authenticate(self, connection: Connection, login: Login) -> str:
+        """A token, "" from an etcd that has no users (as etcd's own clients do)."""
+        if connection.lost:
+            raise connection.gone()
+        request = pb.AuthenticateRequest(name=login.user, password=login.password)
+        try:
+            return (await connection.call(AUTHENTICATE, request, (), CALL_TIMEOUT)).token
+        except grpc.aio.AioRpcError as error:
+            if is_not_enabled(error):
+                return ""
+            if is_gone(error):
+                raise
+            raise Denied(f"etcd at {connection.endpoint} refused user '{login.user}': {error.details()}") from error

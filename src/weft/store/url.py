@@ -1,0 +1,153 @@
+"""From a store's URL to the store.
+
+sqlite:///var/lib/weft/weft.db                      embedded, one machine; the path is absolute
+etcd://[user[:password]@]h1[:2379][,h2…][/prefix]   a cluster's etcd; the prefix is `weft` if none is given
+etcds://…                                           the same with TLS
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import unquote
+
+import msgspec
+
+from weft.base.errors import Denied, Invalid
+from weft.store.protocol import Store
+
+DEFAULT_URL = "sqlite:///var/lib/weft/weft.db"
+ETCD_PORT = 2379
+
+FORMS = "write sqlite:///var/lib/weft/weft.db or etcd://HOST:2379,HOST:2379/PREFIX (etcds:// with TLS)"
+
+_ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
+_SECRET = re.compile(r"(?<=://)[^/@]*@")
+
+
+class StoreOptions(msgspec.Struct, frozen=True):
+    """What does not belong into a URL that others can read. Paths of files; PEM where they hold keys or certificates.
+
+    `ca`: who signed the servers' certificates (else the system's authorities); `cert` and `key`: this client's own.
+    """
+
+    user: str = ""
+    password_file: str = ""
+    ca: str = ""
+    cert: str = ""
+    key: str = ""
+
+    def __post_init__(self) -> None:
+        if bool(self.cert) != bool(self.key):
+            raise Invalid("a client certificate needs its key: give the store both cert and key, or neither")
+
+
+class _Parts(NamedTuple):
+    """`login`: before the '@'; `place`: hosts; `path`: with its leading '/' if there is one."""
+
+    login: str
+    place: str
+    path: str
+
+
+def open_store(url: str, options: StoreOptions) -> Store:
+    """The store at `url`; it is not opened or connected before its first call. Raises Invalid for a URL or an option
+    that cannot be meant, Denied or Invalid for a file of `options` that cannot be read."""
+    scheme, separator, rest = url.partition("://")
+    if not separator or scheme not in _SCHEMES:
+        raise _bad(url, f"'{scheme}' is no kind of store" if separator else "there is no '://' in it")
+    before, slash, path = rest.partition("/")
+    login, _, place = before.rpartition("@")
+    return _SCHEMES[scheme](url, _Parts(login, place, slash + path), options)
+
+
+def without_secret(url: str) -> str:
+    """The URL for logs and screens."""
+    return _SECRET.sub("", url)
+
+
+def _sqlite(url: str, parts: _Parts, options: StoreOptions) -> Store:
+    if parts.place or parts.login:
+        raise _bad(url, "a file's path is absolute, so three '/' come before it")
+    if not parts.path.strip("/") or parts.path.endswith("/"):
+        raise _bad(url, "the file's name is missing")
+    if any(character in parts.path for character in "?#\0"):
+        raise _bad(url, "a path has no '?' or '#', and this store no options")
+    if options != StoreOptions():
+        raise Invalid(f"{without_secret(url)} takes no user, ca, cert or key: leave them out, or name an etcd")
+    from weft.store.sqlite import SqliteStore
+
+    return SqliteStore(Path(parts.path))
+
+
+def _etcd(url: str, parts: _Parts, options: StoreOptions) -> Store:
+    if options.ca or options.cert:
+        raise Invalid(
+            f"{without_secret(url)} is without TLS, but a ca or cert is given: write etcds:// or leave them out"
+        )
+    return _etcd_store(url, parts, options, tls=False)
+
+
+def _etcds(url: str, parts: _Parts, options: StoreOptions) -> Store:
+    return _etcd_store(url, parts, options, tls=True)
+
+
+def _etcd_store(url: str, parts: _Parts, options: StoreOptions, *, tls: bool) -> Store:
+    endpoints = [_endpoint(url, text) for text in parts.place.split(",")]
+    prefix = parts.path.strip("/")
+    if prefix and not _PREFIX.fullmatch(prefix):
+        raise _bad(url, f"'{prefix}' is not a prefix (letters, digits, '.', '_', '-', and single '/')")
+    user, password = _login(url, parts.login, options)
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC writes of every failed connection to stderr
+    try:
+        from weft.store import etcd, etcd_link
+    except ImportError as error:
+        raise Invalid(f"{without_secret(url)} needs the Python package {error.name}: install weft[etcd]") from error
+    ca, key, cert = (_read(path) for path in (options.ca, options.key, options.cert))
+    return etcd.connect(
+        endpoints,
+        prefix=prefix or "weft",
+        tls=etcd.Tls(ca=ca, key=key, cert=cert) if tls else None,
+        login=etcd_link.Login(user, password) if user else None,
+    )
+
+
+_SCHEMES: dict[str, Callable[[str, _Parts, StoreOptions], Store]] = {"sqlite": _sqlite, "etcd": _etcd, "etcds": _etcds}
+
+
+def _endpoint(url: str, text: str) -> str:
+    found = _ENDPOINT.fullmatch(text)
+    if not found:
+        raise _bad(url, f"'{text}' is not a host and port" if text else "a host is missing")
+    port = int(found["port"] or ETCD_PORT)
+    if not 0 < port < 65536:
+        raise _bad(url, f"there is no port {port}")
+    return f"{found['host']}:{port}"
+
+
+def _login(url: str, text: str, options: StoreOptions) -> tuple[str, str]:
+    """Of the URL and the options, the options' part wins: a URL may be kept by many."""
+    name, _, word = text.partition(":")
+    user = options.user or unquote(name)
+    password = _read(options.password_file).decode().rstrip("\r\n") if options.password_file else unquote(word)
+    if bool(user) != bool(password):
+        raise Invalid(f"store {without_secret(url)}: user and password go together: give both or neither")
+    return user, password
+
+
+def _read(path: str) -> bytes:
+    """Nothing for no path."""
+    try:
+        return Path(path).read_bytes() if path else b""
+    except PermissionError as error:
+        raise Denied(f"'{path}', named in the store's options, cannot be read: run as a user who may") from error
+    except OSError as error:
+        raise Invalid(f"'{path}', named in the store's options, cannot be read: {error.strerror}") from error
+
+
+def _bad(url: str, reason: str) -> Invalid:
+    return Invalid(f"'{without_secret(url)}' is not a store's URL: {reason}; {FORMS}")

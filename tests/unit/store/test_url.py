@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from weft.base.errors import Invalid
+from weft.store.etcd import EtcdStore
+from weft.store.sqlite import SqliteStore
+from weft.store.url import DEFAULT_URL, StoreOptions, open_store, without_secret
+
+
+@pytest.mark.parametrize(
+    ("url", "kind"),
+    [
+        (DEFAULT_URL, SqliteStore),
+        ("sqlite:///weft.db", SqliteStore),
+        ("etcd://h1", EtcdStore),
+        ("etcd://h1:2379,h2:2379", EtcdStore),
+        ("etcd://10.0.0.1:2379,[fd00::1]:2379,h-3.example/weft/east", EtcdStore),
+        ("etcd://us%40er:pass%2Fword@h1:2379/", EtcdStore),
+        ("etcds://h1:2379", EtcdStore),
+    ],
+)
+async def test_good_urls(url: str, kind: type) -> None:
+    store = open_store(url, StoreOptions())
+    assert isinstance(store, kind)
+    await store.close()
+
+
+@pytest.mark.parametrize(
+    ("url", "reason"),
+    [
+        ("", "no '://'"),
+        ("/var/lib/weft/weft.db", "no '://'"),
+        ("memory://", "'memory' is no kind of store"),
+        ("sqlite://weft.db", "a file's path is absolute"),
+        ("sqlite://var/lib/weft.db", "a file's path is absolute"),
+        ("sqlite:///", "the file's name is missing"),
+        ("sqlite:///var/lib/weft/", "the file's name is missing"),
+        ("sqlite:///weft.db?mode=ro", "no options"),
+        ("etcd://", "a host is missing"),
+        ("etcd:///weft", "a host is missing"),
+        ("etcd://h1,,h2", "a host is missing"),
+        ("etcd://h1:port", "'h1:port' is not a host and port"),
+        ("etcd://h1:65536", "there is no port 65536"),
+        ("etcd://h1:0", "there is no port 0"),
+        ("etcd://fd00::1", "'fd00::1' is not a host and port"),
+        ("etcd://h1/a//b", "'a//b' is not a prefix"),
+        ("etcd://h1/a?b", "'a?b' is not a prefix"),
+    ],
+)
+def test_bad_urls_say_what_is_wrong_and_what_is_right(url: str, reason: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        open_store(url, StoreOptions())
+    assert reason in str(caught.value)
+    assert "sqlite:///var/lib/weft/weft.db or etcd://HOST:2379" in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    ("url", "options", "reason"),
+    [
+        ("sqlite:///weft.db", {"user": "u"}, "takes no user"),
+        ("etcd://h1", {"ca": "/ca.pem"}, "write etcds://"),
+        ("etcds://h1", {"ca": "/no/such.pem"}, "'/no/such.pem', named in the store's options, cannot be read"),
+        ("etcds://h1", {"cert": "/c.pem"}, "both cert and key"),
+        ("etcd://user@h1", {}, "user and password go together"),
+        ("etcd://h1", {"user": "u"}, "user and password go together"),
+    ],
+)
+def test_bad_options(url: str, options: dict[str, str], reason: str) -> None:
+    with pytest.raises(Invalid, match=reason):
+        open_store(url, StoreOptions(**options))
+
+
+@pytest.mark.parametrize("url", ["etcd://u:secret@h1:port", "etcd://u:secret@", "etcds://u:secret@h1/a//b"])
+def test_no_message_tells_the_password(url: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        open_store(url, StoreOptions())
+    assert "secret" not in str(caught.value)
+    assert "secret" not in without_secret(url)
+
+
+def test_without_secret_keeps_the_rest() -> None:
+    assert without_secret("etcd://u:p@h1,h2/weft") == "etcd://h1,h2/weft"
+    assert without_secret(DEFAULT_URL) == DEFAULT_URL
+
+
+def test_the_embedded_store_does_without_grpc() -> None:
+    code = (
+        "import sys; from weft.store.url import *; import weft.store.follow; "
+        "open_store(DEFAULT_URL, StoreOptions()); assert 'grpc' not in sys.modules"
+    )
+    source = Path(__file__).resolve().parents[3] / "src"
+    done = subprocess.run([sys.executable, "-c", code], env=os.environ | {"PYTHONPATH": str(source)}, check=False)
+    assert done.returncode == 0
