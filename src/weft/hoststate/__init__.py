@@ -1,0 +1,34 @@
+"""The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
+
+from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
+from weft.hoststate.links import Address, Bridge, Link, LinkKind, Veth, Vxlan
+from weft.hoststate.objects import HOST, KINDS, Key, Object, describe, is_ours
+from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
+from weft.hoststate.union import Contribution, Union
+
+__all__ = [
+    "HOST",
+    "KINDS",
+    "PROTO",
+    "Address",
+    "Bridge",
+    "Contribution",
+    "FdbEntry",
+    "IptablesChain",
+    "Key",
+    "Link",
+    "LinkKind",
+    "Neighbour",
+    "NftChain",
+    "NftElement",
+    "NftSet",
+    "Object",
+    "Route",
+    "Sysctl",
+    "Union",
+    "Veth",
+    "Vxlan",
+    "describe",
+    "is_ours",
+    "route",
+]

@@ -1,0 +1,79 @@
+"""Rules: Weft's own nftables table `inet weft`, and chains of its own where iptables is in use.
+
+Rules are text exactly as `nft list` and `iptables-save` print them, so that what is read back can be compared.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+TABLE = "weft"
+"""Ownership mark: everything in the table `inet weft` is ours, nothing outside is."""
+
+CHAIN_PREFIX = "WEFT-"
+"""Ownership mark of iptables chains, and of the jumps to them."""
+
+
+class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`type`: "ipv4_addr", "inet_service", "ipv4_addr . ipv4_addr" … `flags`: ("interval",) for prefixes."""
+
+    kind: ClassVar[str] = "nft-set"
+
+    name: str
+    type: str
+    flags: tuple[str, ...] = ()
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("nft-set", self.ns, self.name)
+
+
+class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One element of a set: "10.1.0.0/16", "8472", "10.1.0.0/16 . 10.1.0.0/16"."""
+
+    kind: ClassVar[str] = "nft-element"
+
+    set: str
+    value: str
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("nft-element", self.ns, self.set, self.value)
+
+
+class NftChain(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`hook`: "type filter hook forward priority filter; policy accept;" for a base chain, "" for one jumped to."""
+
+    kind: ClassVar[str] = "nft-chain"
+
+    name: str
+    hook: str = ""
+    rules: tuple[str, ...] = ()
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("nft-chain", self.ns, self.name)
+
+
+class IptablesChain(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A chain of ours and the jump to it, first in `parent`. Needed because an accept in one nftables table does not
+    overrule the drop policy that another program (Docker) gives to iptables' FORWARD. `rules` without "-A CHAIN"."""
+
+    kind: ClassVar[str] = "iptables-chain"
+
+    backend: Literal["nft", "legacy"]
+    family: Literal[4, 6]
+    table: str
+    parent: str
+    name: str
+    rules: tuple[str, ...] = ()
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("iptables-chain", self.ns, self.backend, str(self.family), self.table, self.name)

@@ -1,0 +1,79 @@
+"""Devices and their addresses.
+
+Every object has `ns`: "" is the host's own network namespace, else a path that opens one (/run/netns/x, /proc/1/ns/net).
+Devices are named, never numbered: an ifindex is only unique inside one namespace and only `weft.kernel` knows it.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+import msgspec
+
+OWNER = "weft"
+"""Ownership mark of a device: its alias (IFLA_IFALIAS) is this word, or begins with it and a colon."""
+
+
+class Veth(msgspec.Struct, frozen=True, gc=False, tag="veth"):
+    """One end of a pair (veth(4)). The `primary` end is the one whose creation makes both, the other end straight in its
+    namespace; the other end's own Link then only sets attributes."""
+
+    peer: str
+    peer_ns: str
+    primary: bool = True
+
+
+class Bridge(msgspec.Struct, frozen=True, gc=False, tag="bridge"):
+    """A Linux bridge without STP."""
+
+
+class Vxlan(msgspec.Struct, frozen=True, gc=False, tag="vxlan"):
+    """A VTEP (RFC 7348). `local` is the underlay address packets are sent from, over the device `dev`; `port` is UDP."""
+
+    vni: int
+    port: int
+    local: str
+    dev: str
+    learning: bool = False
+
+
+LinkKind = Veth | Bridge | Vxlan
+
+
+class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of."""
+
+    kind: ClassVar[str] = "link"
+
+    name: str
+    type: LinkKind
+    mtu: int | None = None
+    mac: str | None = None
+    master: str = ""
+    up: bool = True
+    alias: str = OWNER
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("link", self.ns, self.name)
+
+    @property
+    def ours(self) -> bool:
+        return self.alias == OWNER or self.alias.startswith(OWNER + ":")
+
+
+class Address(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`address` with its prefix length, as "10.1.0.1/24". v6 addresses are usable at once (IFA_F_NODAD): they come from
+    an allocator, which has made sure that they are unique. Ownership mark: IFA_PROTO is `PROTO`."""
+
+    kind: ClassVar[str] = "address"
+
+    address: str
+    dev: str
+    proto: int = 87
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("address", self.ns, self.dev, self.address)

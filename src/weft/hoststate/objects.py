@@ -1,0 +1,48 @@
+"""All kinds of objects in one place: their order, and one line of text about each."""
+
+from __future__ import annotations
+
+from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
+from weft.hoststate.links import Address, Link
+from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl
+
+HOST = ""
+"""The host's own network namespace."""
+
+Object = Sysctl | NftSet | NftElement | NftChain | IptablesChain | Link | Address | Neighbour | FdbEntry | Route
+Key = tuple[str, ...]
+"""(kind, namespace, …): as the kernel keys objects of that kind."""
+
+KINDS: tuple[str, ...] = (
+    "sysctl",
+    "nft-set",
+    "nft-element",
+    "nft-chain",
+    "iptables-chain",
+    "link",
+    "address",
+    "neighbour",
+    "fdb",
+    "route",
+)
+"""In the order of making; removal goes backwards. Sets before rules that use them, rules before packets can flow, links
+before their addresses, addresses before routes through them, and a route last, when its next hop can be resolved."""
+
+
+def is_ours(obj: Object) -> bool:
+    """Whether an object read from the kernel carries our mark (what carries none by kind is read only where it is ours)."""
+    match obj:
+        case Link():
+            return obj.ours
+        case Route() | Neighbour() | Address():
+            return obj.proto == PROTO
+        case _:
+            return True
+
+
+def describe(key: Key) -> str:
+    """A key as a user reads it: "route 10.1.2.0/24", "link eth0 in /run/netns/c1"."""
+    kind, ns, *rest = key
+    words = {"route": rest[1:2], "neighbour": rest[::-1], "address": rest[::-1], "fdb": rest[::-1]}.get(kind, rest)
+    where = f" in {ns}" if ns else ""
+    return f"{kind} {' on '.join(words) if kind in ('neighbour', 'address', 'fdb') else ' '.join(words)}{where}"

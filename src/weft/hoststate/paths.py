@@ -1,0 +1,120 @@
+"""What decides a packet's next hop: routes, neighbours, FDB entries; and sysctls.
+
+Addresses, prefixes and MACs are text in the kernel's canonical form (inet_ntop(3), lower case): they compare, hash and
+print as they are, which matters with tens of thousands of them.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar, Literal
+
+import msgspec
+
+PROTO = 87
+"""Ownership mark of routes (rtm_protocol), neighbours (NDA_PROTOCOL) and addresses (IFA_PROTO): 'W'. Free in
+linux/rtnetlink.h; `echo '87 weft' > /etc/iproute2/rt_protos.d/weft.conf` makes ip(8) print the name."""
+
+MAIN = 254
+"""The main routing table (RT_TABLE_MAIN)."""
+
+RouteType = Literal["unicast", "unreachable", "blackhole", "throw"]
+V6_DEFAULT_METRIC = 1024
+"""What the kernel makes of metric 0 in v6 (IP6_RT_PRIO_USER)."""
+
+
+class Route(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Build with `route()`, which fills in what the kernel would. `via` and `dev` are "" where there is none. `onlink`:
+    `via` is taken to be directly reachable over `dev`. `src`: the preferred source address."""
+
+    kind: ClassVar[str] = "route"
+
+    prefix: str
+    dev: str = ""
+    via: str = ""
+    onlink: bool = False
+    metric: int = 0
+    type: RouteType = "unicast"
+    scope: Literal["global", "link", "host"] = "global"
+    src: str = ""
+    table: int = MAIN
+    proto: int = PROTO
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("route", self.ns, str(self.table), self.prefix, str(self.metric))
+
+
+def route(
+    prefix: str,
+    *,
+    dev: str = "",
+    via: str = "",
+    onlink: bool = False,
+    metric: int = 0,
+    type: RouteType = "unicast",
+    src: str = "",
+    table: int = MAIN,
+    ns: str = "",
+) -> Route:
+    """A route as the kernel will show it: v6 has a metric and no scope, v4 without next hop has scope link."""
+    v6 = ":" in prefix
+    return Route(
+        prefix=prefix,
+        dev=dev if not (v6 and type != "unicast") else "lo",
+        via=via,
+        onlink=onlink,
+        metric=metric or (V6_DEFAULT_METRIC if v6 else 0),
+        type=type,
+        scope="link" if not v6 and type == "unicast" and not via else "global",
+        src=src,
+        table=table,
+        ns=ns,
+    )
+
+
+class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A permanent entry of the ARP or ND table (NUD_PERMANENT)."""
+
+    kind: ClassVar[str] = "neighbour"
+
+    address: str
+    lladdr: str
+    dev: str
+    proto: int = PROTO
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("neighbour", self.ns, self.dev, self.address)
+
+
+class FdbEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A permanent entry of a VXLAN device's own table (`self`): frames to `lladdr` go to the VTEP at `dst`. Ours are
+    those on devices of ours: FDB entries carry no mark."""
+
+    kind: ClassVar[str] = "fdb"
+
+    lladdr: str
+    dst: str
+    dev: str
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("fdb", self.ns, self.dev, self.lladdr)
+
+
+class Sysctl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """`name` with slashes, as below /proc/sys: "net/ipv4/ip_forward". A sysctl carries no mark: what it was before is
+    kept in /run/weft/sysctl.json (both are gone after a reboot) and put back when nobody wants it any more."""
+
+    kind: ClassVar[str] = "sysctl"
+
+    name: str
+    value: str
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("sysctl", self.ns, self.name)

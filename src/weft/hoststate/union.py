@@ -1,0 +1,80 @@
+"""The desired state of a host: the union of what each source contributes.
+
+A source is whatever in the model asks for objects: a network, a peer's lease, an endpoint. Two sources may ask for the
+same object (it stays until the last one lets go); if they ask for *different* objects under one key, the source that
+sorts first has it, whatever came first in time, and the other's wish is a conflict, told and not applied.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+
+import msgspec
+
+from weft.hoststate.objects import Key, Object, describe
+
+Source = tuple[str, ...]
+
+
+class Contribution(msgspec.Struct, frozen=True):
+    """What one source asks for. `problems`: what cannot be had, each a line with the way out."""
+
+    objects: tuple[Object, ...] = ()
+    problems: tuple[str, ...] = ()
+
+
+class Union:
+    """Changes cost what changed, not the size of the whole."""
+
+    def __init__(self) -> None:
+        self._sources: dict[Source, Contribution] = {}
+        self._wishes: dict[Key, dict[Source, Object]] = {}
+        self.desired: dict[Key, Object] = {}
+
+    @property
+    def sources(self) -> Mapping[Source, Contribution]:
+        return self._sources
+
+    def set(self, source: Source, contribution: Contribution | None) -> set[Key]:
+        """Replace a source's contribution (None removes it). The keys whose desired object changed."""
+        old = self._sources.pop(source, None)
+        if contribution is not None:
+            self._sources[source] = contribution
+        before = {o.key: o for o in old.objects} if old else {}
+        after = {o.key: o for o in contribution.objects} if contribution else {}
+        touched = [key for key in before if key not in after]
+        for key in touched:
+            del self._wishes[key][source]
+        for key, obj in after.items():
+            if before.get(key) != obj:
+                self._wishes.setdefault(key, {})[source] = obj
+                touched.append(key)
+        return {key for key in touched if self._settle(key)}
+
+    def conflicts(self) -> list[str]:
+        """One line for each wish that another source's wish stands against."""
+        return [
+            f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(min(wishes))}"
+            for key, wishes in self._wishes.items()
+            if len(wishes) > 1
+            for source, obj in wishes.items()
+            if obj != self.desired[key]
+        ]
+
+    def _settle(self, key: Key) -> bool:
+        wishes = self._wishes[key]
+        if not wishes:
+            del self._wishes[key], self.desired[key]
+            return True
+        chosen = wishes[min(wishes)] if len(wishes) > 1 else next(iter(wishes.values()))
+        if self.desired.get(key) == chosen:
+            return False
+        self.desired[key] = chosen
+        return True
+
+
+def union(contributions: Iterable[tuple[Source, Contribution]]) -> Union:
+    whole = Union()
+    for source, contribution in contributions:
+        whole.set(source, contribution)
+    return whole
