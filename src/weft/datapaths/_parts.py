@@ -1,0 +1,184 @@
+"""What data paths with a subnet per node have in common: the gateway bridge, the way out, a container's interface.
+
+A container's packet leaves by its eth0, a veth whose other end is a port of the bridge `weft-NETWORK`. The bridge owns
+the gateway's address, so the host routes from there: to a port of the same bridge, to another host (each data path's
+own part), or out through the uplink, masqueraded. What is in no node's subnet ends at an `unreachable` route over the
+whole network, so that it gets an answer at once and never strays to the default gateway.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from weft.alloc import addresses
+from weft.base.names import device, stable_mac
+from weft.base.net import FAMILIES, Family, IPNetwork, family
+from weft.datapaths.driver import Answer, Host, Problem, Site
+from weft.hoststate import (
+    Address,
+    Bridge,
+    IptablesChain,
+    Link,
+    NftChain,
+    NftElement,
+    NftSet,
+    Object,
+    Route,
+    Sysctl,
+    Veth,
+    route,
+)
+from weft.model import Endpoint, Node
+
+LAST_RESORT = 4_000_000_000
+"""Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
+
+_MULTICAST: dict[Family, str] = {4: "224.0.0.0/4", 6: "ff00::/8"}
+_IP: dict[Family, str] = {4: "ip", 6: "ip6"}
+
+
+def bridge_name(network: str) -> str:
+    return device("weft-", network)
+
+
+def gateway_address(subnet: IPNetwork) -> str:
+    """The first address of a node's subnet, with its prefix length."""
+    return f"{addresses.gateway(subnet)}/{subnet.prefixlen}"
+
+
+def gateway(site: Site, mtu: int) -> Answer:
+    """Bridge, gateway addresses, forwarding, and the rules for north-south traffic."""
+    network, lease, node = site.network, site.lease, site.host.node
+    bridge = bridge_name(network.name)
+    if mtu < 1280 and 6 in network.families:
+        yield Problem(
+            f"MTU {mtu} is too small for IPv6 (RFC 8200: 1280): raise {node.uplink}'s, or leave the v6 subnet out"
+        )
+    yield Link(
+        name=bridge,
+        type=Bridge(),
+        mtu=mtu,
+        mac=stable_mac("bridge", node.name, network.name),
+        alias=f"weft:network/{network.name}",
+    )
+    for subnet in lease.subnets:
+        yield Address(address=gateway_address(subnet), dev=bridge)
+    for whole in network.subnets:
+        if whole not in lease.subnets:
+            yield route(str(whole), type="unreachable", metric=LAST_RESORT)
+    yield from _forwarding(site)
+    yield from _rules(site)
+
+
+def _forwarding(site: Site) -> Iterator[Object]:
+    families = site.network.families
+    if 4 in families:
+        yield Sysctl(name="net/ipv4/ip_forward", value="1")
+    if 6 in families:
+        yield Sysctl(name="net/ipv6/conf/all/forwarding", value="1")
+        if site.host.accept_ra:
+            # With forwarding on, 1 means "no more router advertisements": the host would lose its own default route.
+            yield Sysctl(name=f"net/ipv6/conf/{site.host.node.uplink}/accept_ra", value="2")
+
+
+def _rules(site: Site) -> Iterator[Object]:
+    """One table for all networks: the chains are always the same, a network only adds elements to their sets."""
+    yield from _sets()
+    yield from _chains()
+    yield from accept_forwarding(site.host)
+    for subnet in site.network.subnets:
+        fam = family(subnet)
+        yield NftElement(set=f"cluster{fam}", value=str(subnet))
+        if site.network.internal:
+            yield NftElement(set=f"internal{fam}", value=str(subnet))
+            yield NftElement(set=f"within{fam}", value=f"{subnet} . {subnet}")
+        else:
+            yield NftElement(set=f"masquerade{fam}", value=str(subnet))
+
+
+def _sets() -> Iterator[Object]:
+    for fam in FAMILIES:
+        kind = f"ipv{fam}_addr"
+        for name in ("cluster", "internal", "masquerade"):
+            yield NftSet(name=f"{name}{fam}", type=kind, flags=("interval",))
+        yield NftSet(name=f"within{fam}", type=f"{kind} . {kind}", flags=("interval",))
+    yield NftSet(name="tunnel-ports", type="inet_service")
+
+
+def _chains() -> Iterator[Object]:
+    internal, masquerade = [], []
+    for fam in FAMILIES:
+        ip = _IP[fam]
+        for end in ("saddr", "daddr"):
+            internal.append(f"{ip} {end} @internal{fam} {ip} saddr . {ip} daddr != @within{fam} drop")
+        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {_MULTICAST[fam]}"
+        masquerade.append(f"{ip} saddr @masquerade{fam} {outside} masquerade fully-random")
+    # What comes from a container is not a tunnel packet, whatever its port: it may need masquerading.
+    for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
+        raw = f"type filter hook {hook} priority raw; policy accept;"
+        yield NftChain(name=f"raw-{hook}", hook=raw, rules=(f"{ours}udp dport @tunnel-ports notrack",))
+    yield NftChain(
+        name="forward", hook="type filter hook forward priority filter; policy accept;", rules=tuple(internal)
+    )
+    yield NftChain(
+        name="postrouting", hook="type nat hook postrouting priority srcnat; policy accept;", rules=tuple(masquerade)
+    )
+
+
+def accept_forwarding(host: Host) -> Iterator[Object]:
+    """Where iptables is in use, its FORWARD chain may have the policy drop (Docker sets it): accept ours there."""
+    for fam, backend in sorted(host.iptables):
+        yield IptablesChain(
+            backend="nft" if backend == "nft" else "legacy",
+            family=4 if fam == 4 else 6,
+            table="filter",
+            parent="FORWARD",
+            name="WEFT-FORWARD",
+            rules=("-i weft+ -j ACCEPT", "-o weft+ -j ACCEPT"),
+        )
+
+
+def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
+    """The host route to another node's subnet, if both have an address of its family on one segment."""
+    me, fam = site.host.node, family(subnet)
+    mine = next((a.network for a in me.addresses if a.version == fam), None)
+    next_hop = node.address(fam)
+    if mine is None or next_hop is None or not me.shares_segment(node, fam):
+        return None
+    # Hosts whose operator put them on one segment by name need not share an on-link prefix.
+    return route(str(subnet), via=str(next_hop), dev=me.uplink, onlink=next_hop not in mine)
+
+
+def untracked_port(port: int) -> NftElement:
+    """Tunnel packets are not connection-tracked: it would cost every one of them a lookup and tell nothing."""
+    return NftElement(set="tunnel-ports", value=str(port))
+
+
+def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
+    """A veth from the bridge straight into the container's namespace; its addresses; its routes."""
+    ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
+    host_end, eth = endpoint.host_interface, endpoint.interface
+    yield Link(
+        name=host_end,
+        type=Veth(peer=eth, peer_ns=ns),
+        mtu=mtu,
+        master=bridge_name(site.network.name),
+        alias=mark,
+    )
+    yield Link(
+        name=eth, type=Veth(peer=host_end, peer_ns="", primary=False), mtu=mtu, mac=endpoint.mac, alias=mark, ns=ns
+    )
+    for address in endpoint.addresses:
+        yield Address(address=str(address), dev=eth, ns=ns)
+    for subnet in site.lease.subnets:
+        yield from _container_routes(site, subnet, eth, ns)
+
+
+def _container_routes(site: Site, subnet: IPNetwork, dev: str, ns: str) -> Iterator[Object]:
+    via = str(addresses.gateway(subnet))
+    if not site.network.internal:
+        yield route("0.0.0.0/0" if subnet.version == 4 else "::/0", via=via, dev=dev, ns=ns)
+        return
+    for whole in site.network.subnets:
+        if whole.version == subnet.version and whole != subnet:
+            yield route(str(whole), via=via, dev=dev, ns=ns)

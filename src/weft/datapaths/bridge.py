@@ -1,0 +1,31 @@
+"""Data path `bridge`: containers of one host on one bridge; the way out by masquerade; no way to other hosts.
+
+Packet's way: eth0 → veth → bridge `weft-NETWORK` → another port, or the host's routing → uplink, masqueraded.
+"""
+
+from __future__ import annotations
+
+from weft.datapaths import _parts
+from weft.datapaths.driver import Answer, Driver, Site
+from weft.model import Endpoint
+
+
+def _mtu(site: Site) -> int:
+    return site.network.mtu or site.host.node.mtu
+
+
+def network(site: Site) -> Answer:
+    yield from _parts.gateway(site, _mtu(site))
+
+
+def endpoint(site: Site, ep: Endpoint) -> Answer:
+    yield from _parts.attachment(site, ep, _mtu(site))
+
+
+DRIVER = Driver(
+    name="bridge",
+    summary="containers of one host on a bridge, no way to other hosts",
+    features=("bridge", "veth", "nftables"),
+    network=network,
+    endpoint=endpoint,
+)

@@ -1,0 +1,137 @@
+"""What a data path is: a handful of pure functions that answer what this host needs.
+
+    network    for the network as such: devices, chains, the gateway's address
+    peer       for another node that holds a lease: a route, a neighbour, an FDB entry
+    endpoint   for a container on this host
+
+Each is asked alone and answers alone, so a change costs what changed. They yield kernel objects, and a `Problem` (a
+line with the way out) for what cannot be had. To add a data path, write one module with a `DRIVER` and name it in
+`registry`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import msgspec
+
+from weft.alloc.subnets import Bounds, SubnetRules
+from weft.base.net import IPNetwork, parse_network
+from weft.hoststate import Contribution, Object
+from weft.model import Endpoint, Lease, Network, Node
+
+
+class Host(msgspec.Struct, frozen=True, kw_only=True):
+    """This host: its node, and what the agent has learnt about it.
+
+    `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}.
+    `accept_ra`: the uplink's sysctl of that name: 1 would end with IPv6 forwarding on (kernel ip-sysctl.rst).
+    """
+
+    node: Node
+    iptables: frozenset[tuple[int, str]] = frozenset()
+    accept_ra: int = 0
+
+
+class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Options every data path with a subnet per node takes (`-o KEY=VALUE`).
+
+    `node_prefix`, `node_prefix_v6`: prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer
+    than the network; v6: 64 of a /62 or larger). `subnet_min`, `subnet_max` (and `_v6`): first and last subnet given to
+    nodes ("": the network's second, and its last). `reserve`: comma-separated prefixes that are given to nobody.
+    """
+
+    node_prefix: int = 0
+    node_prefix_v6: int = 0
+    subnet_min: str = ""
+    subnet_max: str = ""
+    subnet_min_v6: str = ""
+    subnet_max_v6: str = ""
+    reserve: str = ""
+
+    def __post_init__(self) -> None:
+        for text in (self.subnet_min, self.subnet_max, self.subnet_min_v6, self.subnet_max_v6):
+            if text:
+                parse_network(text)
+        _ = self.reserved
+
+    @property
+    def reserved(self) -> tuple[IPNetwork, ...]:
+        return tuple(parse_network(text.strip()) for text in self.reserve.split(",") if text.strip())
+
+
+class Site(msgspec.Struct, frozen=True):
+    """One network on this host: what all three functions know. `lease` is this node's own."""
+
+    host: Host
+    network: Network
+    options: Any
+    lease: Lease
+
+
+class Problem(msgspec.Struct, frozen=True):
+    """What cannot be had here, and the way out, in one line."""
+
+    text: str
+
+
+Answer = Iterator[Object | Problem]
+
+
+def _nothing(*_: object) -> Answer:
+    yield from ()
+
+
+def _no_data(_host: Host, _network: Network, _options: Any) -> dict[str, str]:
+    return {}
+
+
+def _no_claims(_options: Any) -> tuple[tuple[str, str], ...]:
+    return ()
+
+
+def _no_refusal(_host: Host, _network: Network, _options: Any) -> str:
+    return ""
+
+
+class Driver(msgspec.Struct, frozen=True, kw_only=True):
+    """`name`: what `--driver` takes. `summary`: one line for lists. `features`: what the kernel must be able to do
+    (names of `weft doctor`). `lease_data`: what peers must know of this host. `claims`: (key, what it is) pairs that no
+    other network may have. `refusal`: why this host cannot take part, or ""."""
+
+    name: str
+    summary: str
+    options: type[Options] = Options
+    features: tuple[str, ...] = ()
+    network: Callable[[Site], Answer]
+    peer: Callable[[Site, Node, Lease], Answer] = _nothing
+    endpoint: Callable[[Site, Endpoint], Answer]
+    lease_data: Callable[[Host, Network, Any], dict[str, str]] = _no_data
+    claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
+    refusal: Callable[[Host, Network, Any], str] = _no_refusal
+
+
+def gather(answer: Answer) -> Contribution:
+    items = tuple(answer)
+    return Contribution(
+        objects=tuple(i for i in items if not isinstance(i, Problem)),
+        problems=tuple(i.text for i in items if isinstance(i, Problem)),
+    )
+
+
+def subnet_rules(options: Options) -> SubnetRules:
+    """What the options say about nodes' subnets, as `weft.alloc` takes it."""
+
+    def prefix(text: str) -> IPNetwork | None:
+        return parse_network(text) if text else None
+
+    return SubnetRules(
+        v4=Bounds(node_prefix=options.node_prefix, first=prefix(options.subnet_min), last=prefix(options.subnet_max)),
+        v6=Bounds(
+            node_prefix=options.node_prefix_v6,
+            first=prefix(options.subnet_min_v6),
+            last=prefix(options.subnet_max_v6),
+        ),
+        reserved=options.reserved,
+    )

@@ -1,0 +1,55 @@
+"""Data path `host-gw`: every host is the router for its own containers. No encapsulation, full MTU; one L2 segment.
+
+Packet's way: container → bridge → host's routing: `40.15.26.0/24 via 192.168.1.254 dev eth0` → the wire as it is →
+the other host's routing → its bridge → container. Per other host one route and nothing else.
+
+A host behind a router cannot be reached: the router knows nothing of container subnets. That pair is told as a problem.
+"""
+
+from __future__ import annotations
+
+from weft.base.net import IPNetwork, family
+from weft.datapaths import _parts
+from weft.datapaths.driver import Answer, Driver, Problem, Site
+from weft.model import Endpoint, Lease, Node
+
+
+def _mtu(site: Site) -> int:
+    return site.network.mtu or site.host.node.mtu
+
+
+def network(site: Site) -> Answer:
+    yield from _parts.gateway(site, _mtu(site))
+
+
+def peer(site: Site, node: Node, lease: Lease) -> Answer:
+    for subnet in lease.subnets:
+        yield _parts.direct(site, node, subnet) or Problem(_why_not(site.host.node, node, subnet))
+
+
+def _why_not(me: Node, node: Node, subnet: IPNetwork) -> str:
+    fam = family(subnet)
+    for one in (me, node):
+        if one.address(fam) is None:
+            return (
+                f"{one.name} has no IPv{fam} address on {one.uplink}: host-gw cannot reach {subnet} of {node.name}; "
+                "give it one"
+            )
+    return (
+        f"{node.name} ({node.address(fam)}) is on another segment: host-gw cannot reach its {subnet}; "
+        "use driver vxlan with -o direct-routing=true"
+    )
+
+
+def endpoint(site: Site, ep: Endpoint) -> Answer:
+    yield from _parts.attachment(site, ep, _mtu(site))
+
+
+DRIVER = Driver(
+    name="host-gw",
+    summary="host routes on one L2 segment, no encapsulation",
+    features=("bridge", "veth", "nftables"),
+    network=network,
+    peer=peer,
+    endpoint=endpoint,
+)

@@ -1,0 +1,49 @@
+"""All data paths by driver name, and the check of a network against its driver."""
+
+from __future__ import annotations
+
+from typing import get_args
+
+import msgspec
+
+from weft.alloc import subnets
+from weft.base.errors import Invalid
+from weft.datapaths import bridge, host_gw, vxlan
+from weft.datapaths.driver import Driver, Options, subnet_rules
+from weft.model import Network
+from weft.model.codec import convert
+
+DRIVERS: dict[str, Driver] = {d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER)}
+
+
+def driver(name: str) -> Driver:
+    found = DRIVERS.get(name)
+    if found is None:
+        raise Invalid(f"unknown driver '{name}': choose one of {', '.join(sorted(DRIVERS))}")
+    return found
+
+
+def parse_options(network: Network) -> Options:
+    """The network's options in its driver's own type. Raises Invalid: names the options there are, or says why nodes'
+    subnets cannot be cut from the network this way."""
+    kind = driver(network.driver).options
+    fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
+    for name, value in network.options.items():
+        if name not in fields:
+            raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(fields))}")
+        _check_type(network.driver, name, value, fields[name].type)
+    options = convert(kind, network.options, strict=False)
+    subnets.plans(network, subnet_rules(options))
+    return options
+
+
+def _check_type(driver: str, name: str, value: object, wanted: object) -> None:
+    try:
+        msgspec.convert(value, wanted, strict=False)
+    except msgspec.ValidationError:
+        raise Invalid(f"driver {driver}: option {name}={value} is not {_words(wanted)}") from None
+
+
+def _words(wanted: object) -> str:
+    known: dict[object, str] = {int: "a whole number", bool: "true or false", str: "text"}
+    return known.get(wanted) or " or ".join(map(str, get_args(wanted)))

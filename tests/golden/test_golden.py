@@ -1,0 +1,72 @@
+"""What each data path makes of a small model, as the commands an operator knows.
+
+A case is a folder `<datapath>/<case>/` with an `input.toml` (network, host, nodes, endpoints; see `_read`) and the
+`expected.txt` that goes with it. `UPDATE_GOLDEN=1 pytest tests/golden` writes them anew: read the difference.
+"""
+
+from __future__ import annotations
+
+import os
+import tomllib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import lab
+from weft.datapaths.driver import Driver, Site, gather
+from weft.datapaths.registry import DRIVERS, driver
+from weft.hoststate import KINDS, Contribution
+from weft.model import Endpoint, Network, Node
+from weft.model.codec import convert
+from weft.reconcile.protocol import Create
+from weft.reconcile.render import script
+
+HERE = Path(__file__).parent
+CASES = sorted(path.parent for path in HERE.glob("*/*/input.toml"))
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
+def test_commands(case: Path) -> None:
+    got = _text(*_read(tomllib.loads((case / "input.toml").read_text())))
+    expected = case / "expected.txt"
+    if os.environ.get("UPDATE_GOLDEN"):
+        expected.write_text(got)
+    assert got == expected.read_text()
+
+
+def test_every_driver_has_cases() -> None:
+    assert {case.parent.name for case in CASES} == set(DRIVERS)
+
+
+def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint]]:
+    """`network`: a Network. `nodes`: who takes part, of those in `support.lab`, the first being this host. `node.NAME`:
+    what is different about one. `host`: facts about this one. `endpoints`: its own."""
+    network = convert(Network, given["network"])
+    changed = given.get("node", {})
+    nodes = [lab.node(name, **changed.get(name, {})) for name in given["nodes"]]
+    facts = dict(given.get("host", {}))
+    facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
+    endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
+    return lab.site(network, nodes[0], **facts), nodes[1:], endpoints
+
+
+def _text(site: Site, peers: list[Node], endpoints: list[Endpoint]) -> str:
+    problems: list[str] = []
+    lines: list[str] = []
+    for title, contribution in _sections(driver(site.network.driver), site, peers, endpoints):
+        ops = [Create(obj) for obj in sorted(contribution.objects, key=lambda obj: KINDS.index(obj.kind))]
+        lines += [f"# {title}", *script(ops), ""]
+        problems += [f"{title}: {problem}" for problem in contribution.problems]
+    return "\n".join([*lines, "# problems", *problems, ""])
+
+
+def _sections(
+    used: Driver, site: Site, peers: list[Node], endpoints: list[Endpoint]
+) -> Iterator[tuple[str, Contribution]]:
+    yield "network", gather(used.network(site))
+    for peer in peers:
+        yield f"peer {peer.name}", gather(used.peer(site, peer, lab.lease(site.network, peer)))
+    for endpoint in endpoints:
+        yield f"endpoint {endpoint.name}", gather(used.endpoint(site, endpoint))

@@ -1,0 +1,83 @@
+from __future__ import annotations
+
+import pytest
+
+from support import lab
+from weft.base.errors import Invalid
+from weft.datapaths.registry import DRIVERS, driver, parse_options
+from weft.datapaths.vxlan import VxlanOptions
+from weft.model.network import OptionValue
+
+COMMON = "node-prefix, node-prefix-v6, "
+BOUNDS = "reserve, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6"
+
+
+def test_unknown_driver() -> None:
+    with pytest.raises(Invalid) as caught:
+        driver("flanel")
+    assert str(caught.value) == f"unknown driver 'flanel': choose one of {', '.join(sorted(DRIVERS))}"
+
+
+BAD: list[tuple[str, dict[str, OptionValue], str]] = [
+    ("host-gw", {"vni": 7}, f"driver host-gw has no option 'vni': it takes {COMMON}{BOUNDS}"),
+    ("vxlan", {"direct_routing": True}, "driver vxlan has no option 'direct_routing': it takes direct-routing, "),
+    ("vxlan", {"vni": "many"}, "driver vxlan: option vni=many is not a whole number"),
+    ("vxlan", {"vni": 1.5}, "driver vxlan: option vni=1.5 is not a whole number"),  # type: ignore[dict-item]
+    ("vxlan", {"direct-routing": "perhaps"}, "driver vxlan: option direct-routing=perhaps is not true or false"),
+    ("vxlan", {"underlay": "ipx"}, "driver vxlan: option underlay=ipx is not ipv4 or ipv6"),
+    ("vxlan", {"reserve": 5}, "driver vxlan: option reserve=5 is not text"),
+    ("vxlan", {"vni": 1 << 24}, "vni=16777216 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
+    ("vxlan", {"vni": 0}, "vni=0 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
+    ("vxlan", {"port": 65536}, "port=65536 is outside 1 to 65535"),
+    ("bridge", {"subnet-min": "10.1.5.1/24"}, "'10.1.5.1/24' has host bits set: did you mean 10.1.5.0/24?"),
+    ("bridge", {"reserve": "10.1.0.0/24, x"}, "'x' is not a prefix: write it like 10.1.0.0/16 or fd00:1::/48"),
+    (
+        "bridge",
+        {"reserve": "10.1.0.0/24"},
+        "network blue: reserve=10.1.0.0/24 is not inside 40.15.0.0/16: reserve only what is part of the network",
+    ),
+    ("bridge", {"node-prefix": "17"}, "network blue: node-prefix=17 does not suit 40.15.0.0/16: choose 18 to 30"),
+    (
+        "bridge",
+        {"subnet-min-v6": "fd40:15:0:9::/64"},
+        "network blue: subnet-min-v6=fd40:15:0:9::/64 given, but the network has no IPv6 prefix: "
+        "leave it out, or add one with --subnet",
+    ),
+    (
+        "bridge",
+        {"subnet-max": "40.15.9.0/25"},
+        "network blue: subnet-max=40.15.9.0/25 is not a node's subnet: did you mean 40.15.9.0/24?",
+    ),
+]
+
+
+@pytest.mark.parametrize(("name", "options", "message"), BAD)
+def test_bad_options(name: str, options: dict[str, OptionValue], message: str) -> None:
+    with pytest.raises(Invalid) as caught:
+        parse_options(lab.network(name, options=options))
+    assert str(caught.value).startswith(message)
+    assert message.endswith(", ") or str(caught.value) == message
+
+
+def test_options_as_the_command_line_gives_them() -> None:
+    given = {"vni": "42", "direct-routing": "true", "underlay": "ipv6", "reserve": "40.15.9.0/24, 40.15.10.0/24"}
+    options = parse_options(lab.network("vxlan", options=given))
+    assert isinstance(options, VxlanOptions)
+    assert (options.vni, options.direct_routing, options.underlay_family, options.device) == (42, True, 6, "weft.42")
+    assert [str(p) for p in options.reserved] == ["40.15.9.0/24", "40.15.10.0/24"]
+
+
+def test_defaults() -> None:
+    options = parse_options(lab.network("vxlan"))
+    assert isinstance(options, VxlanOptions)
+    assert (options.vni, options.port, options.underlay, options.direct_routing) == (1, 8472, "ipv4", False)
+
+
+def test_two_networks_of_one_vni_claim_the_same() -> None:
+    found = [driver("vxlan").claims(parse_options(lab.network("vxlan", name=name))) for name in ("blue", "green")]
+    assert found[0] == found[1] == (("vni/1", "VNI 1"),)
+    assert driver("host-gw").claims(parse_options(lab.network("host-gw"))) == ()
+
+
+def test_every_driver_is_found_by_its_name() -> None:
+    assert all(driver(name).name == name for name in DRIVERS)
