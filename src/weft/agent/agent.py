@@ -1,0 +1,243 @@
+"""One node's agent, put together: what it knows, and the tasks that keep that true.
+
+follow    the store's changes into the view; when it is lost, the kernel stays as it is
+loop      the view into the kernel
+presence  renewed while we live
+uplink    this host's own facts, looked at again when the kernel says that they may have changed
+tidy      endpoints whose namespace is gone
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import time
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from weft import __version__
+from weft.agent.attach import Attachments
+from weft.agent.compiler import Compiler, everything, touched
+from weft.agent.config import Config
+from weft.agent.engine import Outcome
+from weft.agent.loop import Loop
+from weft.agent.membership import Membership
+from weft.agent.metrics import Metrics
+from weft.agent.view import Key, View
+from weft.api import types as t
+from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
+from weft.datapaths.driver import Host
+from weft.hoststate import Union
+from weft.kernel import netns
+from weft.kernel.containers import find
+from weft.kernel.linux import LinuxKernel
+from weft.model import Endpoint, Lease, Node
+from weft.store.follow import Changes, Lost, Synced, follow
+from weft.store.protocol import Store
+from weft.store.url import without_secret
+
+log = logging.getLogger(__name__)
+
+BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+
+
+class Agent:
+    def __init__(self, config: Config, name: str, instance: str, store: Store) -> None:
+        self.config, self.store, self.started = config, store, time.time()
+        self.view = View(name, self._changed)
+        self.compiler = Compiler(self.view, withdraw=config.withdraw)
+        self.membership = Membership(store, self.view, config, instance)
+        union = Union()
+        self.kernel = LinuxKernel(union.desired, Path(config.run_dir))
+        self.loop = Loop(self.kernel, union, self.compiler, config.resync)
+        self.loop.listeners.append(self._stepped)
+        self.metrics = Metrics(self)
+        self.attachments = Attachments(self.view, self.membership, self.loop.settle, find)
+        self.features: frozenset[str] = frozenset()
+        self.node: Node | None = None
+        self.waiting_for = ""
+        """Why this node cannot take part yet, in one line."""
+        self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
+        self._complete = asyncio.Event()
+        self._look = asyncio.Event()
+        self._tidy = asyncio.Event()
+        self._leasing = asyncio.Event()
+
+    async def run(self) -> None:
+        """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name."""
+        await self._learn()
+        async with asyncio.TaskGroup() as tasks:
+            tasks.create_task(self._follow(), name="follow")
+            tasks.create_task(self._uplink(), name="uplink")
+            await self._complete.wait()
+            await self._register()
+            tasks.create_task(self.membership.keep_alive(lambda: self.node), name="presence")
+            tasks.create_task(self._lease_all(), name="leases")
+            tasks.create_task(self._tidy_up(), name="tidy")
+            tasks.create_task(self.loop.run(), name="loop")
+
+    def close(self) -> None:
+        self.loop.close()
+        self.kernel.close()
+
+    # The store.
+
+    async def _follow(self) -> None:
+        async with contextlib.aclosing(follow(self.store, *self.view.prefixes())) as events:
+            async for event in events:
+                match event:
+                    case Synced(prefixes, items, revision):
+                        self.view.listed(prefixes, items, revision)
+                        self._store_is("connected", revision)
+                        self._complete.set()
+                    case Changes(_, batch):
+                        self.view.apply(batch.changes)
+                        self._echoed(batch.revision)
+                        self._store_is("connected", batch.revision)
+                    case Lost(reason):
+                        log.warning("store lost, the data plane stays as it is: %s", reason)
+                        self._store_is("lost", self.store_status.revision, reason)
+
+    def _echoed(self, revision: int) -> None:
+        lag = self.membership.echoed(revision)
+        if lag is not None:
+            self.metrics.watch_lag.observe(lag)
+
+    def _store_is(self, state: str, revision: int, reason: str = "") -> None:
+        old = self.store_status
+        since = old.since if old.state == state else time.time()
+        if old.state == "lost" and state == "connected":
+            log.info("store is back after %.1f s", since - old.since)
+        self.store_status = t.StoreStatus(url=old.url, state=state, since=since, reason=reason, revision=revision)
+
+    def _changed(self, changed: set[Key]) -> None:
+        """The view's listener."""
+        self.loop.touch(touched(self.view, changed))
+        if any(key[0] in ("networks", "leases") for key in changed):
+            self._leasing.set()
+
+    # This host.
+
+    async def _learn(self) -> bool:
+        """Look at the uplink; whether something about this host is new."""
+        try:
+            found = await self.loop.in_thread(lambda: self.kernel.facts(self.config.iface or None))
+            node = Node(
+                name=self.view.me,
+                addresses=found.addresses,
+                uplink=found.uplink,
+                mtu=found.mtu,
+                segment=self.config.segment,
+                instance=self.membership.instance,
+                boot=BOOT_ID.read_text().strip(),
+                version=__version__,
+            )
+        except WeftError as error:
+            self.waiting_for = str(error)
+            log.warning("%s", error)
+            return False
+        self.waiting_for = ""
+        self.features = found.features
+        host = Host(node=node, iptables=found.iptables, accept_ra=found.accept_ra)
+        if host == self.compiler.host:
+            return False
+        self.node, self.compiler.host = node, host
+        return True
+
+    async def _uplink(self) -> None:
+        """Look again when the kernel hints at a change, and in intervals."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.resync):
+                    await self._look.wait()
+            self._look.clear()
+            if await self._learn() and self._complete.is_set():
+                log.info("this host's uplink or addresses are not what they were")
+                self.loop.touch(everything(self.view))
+                await self._register()
+                self._leasing.set()
+
+    async def _register(self) -> None:
+        """Written now, or by the next renewal if the store is away. Raises Conflict."""
+        if self.node is None:
+            return
+        try:
+            await self._forget_earlier_boot(self.node)
+            await self.membership.register(self.node)
+        except Unavailable as error:
+            log.warning("not registered yet: %s", error)
+
+    async def _forget_earlier_boot(self, node: Node) -> None:
+        """Namespaces of an earlier boot are gone, even where their paths exist again."""
+        before = self.view.nodes.get(node.name)
+        if before is not None and before.boot != node.boot:
+            await self.attachments.remove(list(self.view.endpoints.values()))
+
+    # Leases.
+
+    async def _lease_all(self) -> None:
+        """A subnet in every network, as soon as there is one."""
+        while True:
+            self._leasing.clear()
+            for name in self.membership.missing():
+                await self._try_lease(name)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.resync):
+                    await self._leasing.wait()
+
+    async def _try_lease(self, name: str) -> None:
+        if self.compiler.host is None:
+            return
+        try:
+            await self.membership.acquire(name, self.compiler.host)
+        except WeftError as error:
+            log.warning("no subnet in network %s yet: %s", name, error)
+
+    async def ensure_lease(self, name: str) -> Lease:
+        """This node's lease, with its network standing in the kernel. Raises Unavailable, Conflict."""
+        host = self.compiler.host
+        if host is None:
+            raise Unavailable(self.waiting_for or "the agent is still starting: try again in a moment")
+        lease = self.view.lease(name, self.view.me)
+        if lease is None:
+            lease = await self.membership.acquire(name, host)
+        if lease is None:
+            raise Conflict(self.membership.refused[name])
+        return lease
+
+    # Namespaces.
+
+    def _stepped(self, outcome: Outcome) -> None:
+        if outcome.uplink:
+            self._look.set()
+        if outcome.failures or outcome.repaired:
+            self._tidy.set()
+
+    async def _tidy_up(self) -> None:
+        """Endpoints whose namespace is gone: their containers ended without a detach."""
+        while True:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(self.config.resync):
+                    await self._tidy.wait()
+            self._tidy.clear()
+            vanished = await asyncio.to_thread(_vanished, tuple(self.view.endpoints.values()))
+            if not vanished:
+                continue
+            log.info("cleaning up after %s", ", ".join(e.name for e in vanished))
+            try:
+                await self.attachments.remove(vanished)
+            except WeftError as error:
+                log.warning("not cleaned up yet: %s", error)
+
+
+def _vanished(endpoints: Iterable[Endpoint]) -> Sequence[Endpoint]:
+    return [e for e in endpoints if _cookie(e.namespace.path) != e.namespace.cookie]
+
+
+def _cookie(path: str) -> int:
+    """0 where there is no namespace any more."""
+    try:
+        return netns.cookie(path)
+    except NotFound:
+        return 0

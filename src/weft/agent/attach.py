@@ -1,0 +1,203 @@
+"""Containers come and go.
+
+An attachment is an `Endpoint` in the store; its interface follows from that by compile and converge like everything else.
+So a killed agent finds the record and completes or clears away what it stands for, and attaching twice finds the first.
+If the kernel refuses, the record is taken back: all or nothing.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Sequence
+from typing import Protocol
+
+from weft.agent.membership import Membership
+from weft.agent.view import View
+from weft.alloc import addresses as alloc
+from weft.api import types as t
+from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable
+from weft.base.names import check_ifname
+from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
+from weft.datapaths import registry
+from weft.hoststate.union import Source
+from weft.kernel.containers import Target
+from weft.model import Endpoint, Lease, Network, encode, keys
+from weft.model.endpoint import endpoint_id
+from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
+
+log = logging.getLogger(__name__)
+
+
+class Converge(Protocol):
+    """Recompute these sources and bring them to the kernel; what failed, a line each."""
+
+    async def __call__(self, sources: Iterable[Source]) -> Sequence[str]: ...
+
+
+class Attachments:
+    def __init__(self, view: View, membership: Membership, converge: Converge, find: Callable[[str], Target]) -> None:
+        self._view, self._membership, self._converge, self._find = view, membership, converge, find
+        self._promised: dict[str, set[IPAddress]] = {}
+        """Network → addresses chosen for endpoints that are not in the store yet."""
+        self._busy: dict[int, asyncio.Lock] = {}
+        """By namespace: two requests for one container take turns."""
+
+    async def attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
+        """The endpoint, as it was or newly made. Raises NotFound, Invalid, Conflict, Exhausted, Unavailable, Failed."""
+        target = await asyncio.to_thread(self._find, request.target)
+        async with self._busy.setdefault(target.namespace.cookie, asyncio.Lock()):
+            present = self._present(request, target)
+            if present is not None:
+                return self._same(request, present)
+            await self.remove(self._leftovers(target))
+            endpoint = self._new(request, network, lease, target)
+            try:
+                return await self._make(endpoint, network)
+            finally:
+                self._promised[network.name] -= {a.ip for a in endpoint.addresses}
+
+    def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
+        for endpoint in self._view.endpoints_of(request.network):
+            same_place = endpoint.namespace.cookie == target.namespace.cookie
+            if same_place and request.interface in ("", endpoint.interface):
+                return endpoint
+        return None
+
+    def _same(self, request: t.Attach, present: Endpoint) -> Endpoint:
+        """Attaching again is harmless, unless it asks for something else than there is."""
+        wishes = (
+            ("name", request.name, present.name),
+            ("MAC address", request.mac and parse_mac(request.mac), present.mac),
+        )
+        for what, wish, fact in wishes:
+            if wish and wish != fact:
+                raise Conflict(f"{request.target} is attached to {request.network} with {what} {fact}: detach it first")
+        held = {a.ip for a in present.addresses}
+        if not held.issuperset(request.addresses):
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with {_join(held)}: detach it first to change that"
+            )
+        return present
+
+    def _leftovers(self, target: Target) -> list[Endpoint]:
+        """Endpoints of an earlier namespace at the same path."""
+        path, cookie = target.namespace.path, target.namespace.cookie
+        return [e for e in self._view.endpoints.values() if e.namespace.path == path and e.namespace.cookie != cookie]
+
+    def _new(self, request: t.Attach, network: Network, lease: Lease, target: Target) -> Endpoint:
+        interface = _interface(request, target)
+        addresses = self._choose(request, network, lease)
+        node = self._view.me
+        return Endpoint(
+            id=endpoint_id(network.name, node, target.namespace.cookie, interface),
+            name=request.name or target.name,
+            network=network.name,
+            node=node,
+            container=request.target,
+            namespace=target.namespace,
+            interface=interface,
+            mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
+            addresses=addresses,
+            labels=request.labels,
+        )
+
+    def _choose(self, request: t.Attach, network: Network, lease: Lease) -> tuple[IPInterface, ...]:
+        """One address of each family: the one wished for, or the next free one. Promised until `attach` ends."""
+        holders = {a.ip: e.name for e in self._view.endpoints_of(network.name) for a in e.addresses}
+        promised = self._promised.setdefault(network.name, set())
+        holders.update(dict.fromkeys(promised, "another container just now"))
+        reserved = registry.parse_options(network).reserved
+        wishes = {a.version: a for a in request.addresses}
+        for address in request.addresses:
+            if not any(address.version == s.version for s in lease.subnets) or wishes[address.version] != address:
+                raise Invalid(
+                    f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
+                )
+        cursors = self._view.cursors.setdefault(network.name, {})
+        chosen = []
+        for subnet in lease.subnets:
+            family, wish = str(subnet.version), wishes.get(subnet.version)
+            if wish is not None:
+                address = alloc.wish(subnet, wish, holders, reserved, node=self._view.me)
+            else:
+                address = alloc.choose(subnet, holders, reserved, cursors.get(family), node=self._view.me)
+                cursors[family] = address
+            chosen.append(_on(subnet, address))
+        promised.update(a.ip for a in chosen)
+        return tuple(chosen)
+
+    async def _make(self, endpoint: Endpoint, network: Network) -> Endpoint:
+        network_key, lease_key = keys.network(network.name), keys.lease(network.name, endpoint.node)
+        key = keys.endpoint(endpoint.node, network.name, endpoint.id)
+        guards: list[Guard] = [
+            Unchanged(network_key, self._view.revision(network_key)),
+            Unchanged(lease_key, self._view.revision(lease_key)),
+            Absent(key),
+        ]
+        tenure = self._membership.tenure_lease
+        cursor = encode(self._view.cursors[network.name])
+        ops: list[Op] = [
+            Put(key, encode(endpoint), tenure),
+            Put(keys.cursor(endpoint.node, network.name), cursor, tenure),
+        ]
+        if not await self._membership.write(guards, ops):
+            raise Unavailable(f"network {network.name} was just changed by someone else: try again")
+        try:
+            failures = await self._converge([("endpoint", network.name, endpoint.id)])
+        except BaseException:
+            await asyncio.shield(self.remove([endpoint]))
+            raise
+        if failures:
+            await self.remove([endpoint])
+            raise Failed(f"{endpoint.container} cannot be attached to {network.name}: {failures[0]}")
+        return endpoint
+
+    async def detach(self, reference: str, network: str) -> list[Endpoint]:
+        """The endpoints removed: of one container (or of one endpoint by its id), in one network or in all ("")."""
+        found = [
+            e
+            for e in self._view.endpoints.values()
+            if network in ("", e.network) and reference in (e.container, e.id, e.namespace.path)
+        ]
+        if not found:
+            try:
+                target = await asyncio.to_thread(self._find, reference)
+            except NotFound:
+                return []
+            cookie = target.namespace.cookie
+            found = [
+                e for e in self._view.endpoints.values() if network in ("", e.network) and e.namespace.cookie == cookie
+            ]
+        await self.remove(found)
+        return found
+
+    async def remove(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take endpoints out of the store and the kernel."""
+        if not endpoints:
+            return
+        ops: list[Op] = [Delete(keys.endpoint(e.node, e.network, e.id)) for e in endpoints]
+        for start in range(0, len(ops), 100):
+            await self._membership.write([], ops[start : start + 100])
+        failures = await self._converge([("endpoint", e.network, e.id) for e in endpoints])
+        for line in failures:
+            log.warning("while detaching: %s (will be tried again)", line)
+
+
+def _interface(request: t.Attach, target: Target) -> str:
+    """The device's name in the container: as asked, else the first free of eth0, eth1 …"""
+    if request.interface:
+        if check_ifname(request.interface) in target.links:
+            raise Conflict(
+                f"{request.target} has a device {request.interface} already: choose another with --interface"
+            )
+        return request.interface
+    return next(name for n in range(len(target.links) + 1) if (name := f"eth{n}") not in target.links)
+
+
+def _on(subnet: IPNetwork, address: IPAddress) -> IPInterface:
+    return parse_interface(f"{address}/{subnet.prefixlen}")
+
+
+def _join(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,86 @@
+"""The agent's settings: built-in values, then /etc/weft/weft.toml, then the command line."""
+
+from __future__ import annotations
+
+import tomllib
+from pathlib import Path
+
+import msgspec
+
+from weft.base.errors import Invalid
+from weft.base.names import check_name
+from weft.model.codec import convert
+
+DEFAULT_FILE = Path("/etc/weft/weft.toml")
+
+
+class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Durations in seconds.
+
+    `node`: "" is the host's name. `iface`: the uplink; "" is the device of the default route. `segment`: names this host's L2
+    segment where on-link prefixes do not tell. `presence_ttl`: how long after an agent's death its node counts as alive;
+    `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
+    `resync`: interval of full comparisons with the kernel. `socket_mode`: octal, who may use the API.
+    """
+
+    node: str = ""
+    store: str = "sqlite:///var/lib/weft/weft.db"
+    store_ca: str = ""
+    store_cert: str = ""
+    store_key: str = ""
+    store_password_file: str = ""
+    iface: str = ""
+    segment: str = ""
+    metrics: str = ""
+    run_dir: str = "/run/weft"
+    state_dir: str = "/var/lib/weft"
+    socket: str = ""
+    socket_mode: str = "0660"
+    socket_group: str = ""
+    presence_ttl: float = 30.0
+    withdraw: bool = True
+    tenure: float = 86_400.0
+    resync: float = 60.0
+    log_format: str = "text"
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if self.node:
+            check_name("node", self.node)
+        for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0)):
+            if getattr(self, name) < least:
+                raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")
+        if self.log_format not in ("text", "json"):
+            raise Invalid(f"log-format '{self.log_format}': choose text or json")
+        if self.log_level not in ("debug", "info", "warning", "error"):
+            raise Invalid(f"log-level '{self.log_level}': choose debug, info, warning or error")
+        try:
+            int(self.socket_mode, 8)
+        except ValueError:
+            raise Invalid(f"socket-mode '{self.socket_mode}' is not an octal file mode, such as 0660") from None
+
+    @property
+    def socket_path(self) -> str:
+        return self.socket or f"{self.run_dir}/weft.sock"
+
+
+def load(path: Path | None, overrides: dict[str, object]) -> Config:
+    """`path`: None is the default file, which may be missing. `overrides`: by field name. Raises Invalid."""
+    settings = _read(path or DEFAULT_FILE, must_exist=path is not None)
+    settings.update({name.replace("_", "-"): value for name, value in overrides.items() if value is not None})
+    known = [f.encode_name for f in msgspec.structs.fields(Config)]
+    for name in settings:
+        if name not in known:
+            raise Invalid(f"unknown setting '{name}': there are {', '.join(known)}")
+    return convert(Config, settings, strict=False)
+
+
+def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
+    try:
+        return tomllib.loads(path.read_text())
+    except FileNotFoundError:
+        if must_exist:
+            raise Invalid(f"no configuration file {path}") from None
+        return {}
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        raise Invalid(f"{path}: {error}") from None

@@ -1,0 +1,162 @@
+"""`weft doctor`: what on this host keeps packets from arriving, or will; each with what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from weft.api import types as t
+from weft.base.net import FAMILIES, Family
+from weft.datapaths import registry
+from weft.datapaths.driver import Options
+from weft.datapaths.vxlan import OVERHEAD, VxlanOptions
+from weft.kernel import sysctl
+from weft.kernel.diagnose import blocking_chains, udp_holders
+from weft.model import Network
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+MODULES = {"vxlan": "vxlan", "bridge": "bridge", "veth": "veth", "nftables": "nf_tables"}
+"""Feature → the module that usually brings it."""
+
+STA_UNSYNC = 0x0040
+"""adjtimex(2): the kernel's clock is not held by anything."""
+
+
+async def findings(agent: Agent) -> tuple[t.Finding, ...]:
+    return await asyncio.to_thread(lambda: tuple(_all(agent)))
+
+
+def _all(agent: Agent) -> Iterator[t.Finding]:
+    yield from _store(agent)
+    yield from _uplink(agent)
+    yield from _features(agent)
+    yield from _tools()
+    networks = [
+        (n, registry.parse_options(n)) for _, n in sorted(agent.view.networks.items()) if n.driver in registry.DRIVERS
+    ]
+    yield from _forwarding({f for n, _ in networks for f in n.families})
+    yield from _mtu(agent, networks)
+    yield from _ports(networks)
+    yield from _policies()
+    yield _clock()
+
+
+def _ok(check: str, detail: str) -> t.Finding:
+    return t.Finding(check=check, result="ok", detail=detail)
+
+
+def _store(agent: Agent) -> Iterator[t.Finding]:
+    status = agent.store_status
+    if status.state == "connected":
+        yield _ok("store", f"{status.url} answers")
+    else:
+        detail = f"{status.url}: {status.reason or status.state}"
+        yield t.Finding(
+            check="store", result="error", detail=detail, advice="start it, or mend the way to it; traffic goes on"
+        )
+
+
+def _uplink(agent: Agent) -> Iterator[t.Finding]:
+    node = agent.node
+    if agent.waiting_for or node is None:
+        detail = agent.waiting_for or "not looked at yet"
+        yield t.Finding(check="uplink", result="error", detail=detail, advice="name the right device with --iface")
+        return
+    yield _ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
+
+
+def _features(agent: Agent) -> Iterator[t.Finding]:
+    wanted = sorted({f for d in registry.DRIVERS.values() for f in d.features})
+    for name in wanted:
+        if name in agent.features:
+            yield _ok(f"kernel: {name}", "works")
+            continue
+        drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.features)
+        yield t.Finding(
+            check=f"kernel: {name}",
+            result="error",
+            detail=f"the kernel has no {name}: no networks of driver {drivers} here",
+            advice=f"modprobe {MODULES.get(name, name)}, or a kernel with it",
+        )
+
+
+def _tools() -> Iterator[t.Finding]:
+    if shutil.which("nft"):
+        yield _ok("tool: nft", "installed")
+    else:
+        yield t.Finding(check="tool: nft", result="error", detail="nft is not installed", advice="apt install nftables")
+
+
+def _forwarding(families: set[Family]) -> Iterator[t.Finding]:
+    for fam in FAMILIES:
+        name = FORWARDING[fam].replace("/", ".")
+        if fam not in families:
+            continue
+        if sysctl.get(FORWARDING[fam]) == "1":
+            yield _ok(f"forwarding IPv{fam}", f"{name} = 1")
+        else:
+            advice = f"something set it back: look in /etc/sysctl.d; sysctl -w {name}=1"
+            yield t.Finding(check=f"forwarding IPv{fam}", result="error", detail=f"{name} is not 1", advice=advice)
+
+
+def _mtu(agent: Agent, networks: list[tuple[Network, Options]]) -> Iterator[t.Finding]:
+    node = agent.node
+    if node is None:
+        return
+    for network, options in networks:
+        room = node.mtu - (OVERHEAD[options.underlay_family] if isinstance(options, VxlanOptions) else 0)
+        mtu = network.mtu or room
+        check = f"MTU of {network.name}"
+        if mtu > room:
+            advice = f"make it with --mtu {room}, or raise {node.uplink}'s"
+            yield t.Finding(check=check, result="error", detail=f"{mtu} does not fit into {room}", advice=advice)
+        else:
+            yield _ok(check, f"{mtu}, of {room} that fit")
+    others = {n.name: n.mtu for n in agent.view.nodes.values() if n.mtu != node.mtu}
+    if others:
+        detail = f"{node.uplink} has {node.mtu}, but " + ", ".join(
+            f"{name} has {mtu}" for name, mtu in sorted(others.items())
+        )
+        advice = "give all uplinks one MTU, or make networks with --mtu for the smallest"
+        yield t.Finding(check="MTU of the underlay", result="warning", detail=detail, advice=advice)
+
+
+def _ports(networks: list[tuple[Network, Options]]) -> Iterator[t.Finding]:
+    for port in sorted({o.port for _, o in networks if isinstance(o, VxlanOptions)}):
+        holders = udp_holders(port)
+        if holders:
+            detail = f"UDP port {port} is held by a program ({', '.join(holders)})"
+            advice = "stop it, or make the network with another -o port"
+            yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
+        else:
+            yield _ok(f"port {port}", "no program holds it")
+
+
+def _policies() -> Iterator[t.Finding]:
+    chains = blocking_chains()
+    for chain in chains:
+        yield t.Finding(
+            check="firewall",
+            result="warning",
+            detail=f"chain {chain} drops forwarded packets by policy",
+            advice="accept weft* interfaces there: no table can overrule another's drop",
+        )
+    if not chains:
+        yield _ok("firewall", "no other table drops forwarded packets by policy")
+
+
+def _clock() -> t.Finding:
+    buffer = ctypes.create_string_buffer(256)  # struct timex; `status` is its fifth field, an int after four longs
+    ctypes.CDLL(None).adjtimex(buffer)
+    long = ctypes.sizeof(ctypes.c_long)
+    status = int.from_bytes(buffer.raw[5 * long : 5 * long + 4], "little")
+    if status & STA_UNSYNC:
+        advice = "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time"
+        return t.Finding(check="clock", result="warning", detail="not synchronised", advice=advice)
+    return _ok("clock", "synchronised")

@@ -1,0 +1,85 @@
+"""Union and reconciler, with all that blocks on the kernel. Lives in one worker thread; nothing else changes it.
+
+A step is: take new contributions in, hear what the kernel has to tell, bring to the kernel what follows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable
+
+import msgspec
+
+from weft.hoststate import Contribution, Key, Union, describe
+from weft.hoststate.union import Source
+from weft.reconcile.protocol import Kernel, Watcher
+from weft.reconcile.reconciler import Drift, Reconciler, key_of
+from weft.reconcile.render import commands
+
+
+class Work(msgspec.Struct, kw_only=True):
+    """What has come together since the last step. `namespaces`: to be read again; None: all of them. `events`: the kernel
+    has something to tell."""
+
+    contributions: list[tuple[Source, Contribution | None]] = []
+    namespaces: set[str] | None = msgspec.field(default_factory=set)
+    events: bool = False
+
+
+class Outcome(msgspec.Struct, frozen=True, kw_only=True):
+    """`failed`: of the sources in the work, what does not stand, a line each. `repaired`: what the kernel had lost, or
+    others had changed. `failures`: of the whole step. `disturbed`: namespaces to read again soon. `uplink`: something about
+    it may have changed. `read`: seconds spent on reading again."""
+
+    failed: dict[Source, list[str]]
+    repaired: tuple[str, ...]
+    failures: int
+    writes: int
+    disturbed: frozenset[str]
+    uplink: bool
+    read: float
+    seconds: float
+
+
+class Engine:
+    def __init__(self, kernel: Kernel, watcher: Watcher, union: Union) -> None:
+        self._kernel, self._watcher = kernel, watcher
+        self.union = union
+        self.reconciler = Reconciler(kernel, union.desired, time.monotonic)
+
+    def step(self, work: Work) -> Outcome:
+        began = time.monotonic()
+        changed: set[Key] = set()
+        for source, contribution in work.contributions:
+            changed |= self.union.set(source, contribution)
+        reports = [self.reconciler.update(changed)] if changed else []
+        drift = self.reconciler.observe(self._watcher.drain()) if work.events else Drift()
+        repairs = [self.reconciler.repair(drift.keys)] if drift.keys else []
+        before_read = time.monotonic()
+        if work.namespaces is None or work.namespaces:
+            repairs.append(self.reconciler.resync(work.namespaces))
+        now = time.monotonic()
+        reports += repairs
+        return Outcome(
+            failed={s: lines for s, c in work.contributions if (lines := self._failures(c))},
+            repaired=tuple(describe(key_of(op)) for r in repairs for op in r.ops),
+            failures=sum(len(r.failures) for r in reports),
+            writes=sum(len(r.ops) for r in reports),
+            disturbed=frozenset(drift.namespaces),
+            uplink=drift.uplink,
+            read=now - before_read,
+            seconds=now - began,
+        )
+
+    def _failures(self, contribution: Contribution | None) -> list[str]:
+        objects = contribution.objects if contribution else ()
+        troubles = self.reconciler.failures
+        return [f"{describe(o.key)}: {t.reason}" for o in objects if (t := troubles.get(o.key))]
+
+    def dry_run(self, sources: Iterable[Source] | None) -> list[str]:
+        """Commands for what would be done now, for all or for some sources' objects."""
+        ops = self.reconciler.dry_run().ops
+        if sources is not None:
+            keys = {o.key for s in sources if (c := self.union.sources.get(s)) for o in c.objects}
+            ops = tuple(op for op in ops if key_of(op) in keys)
+        return [line for op in ops for line in commands(op)]

@@ -1,0 +1,110 @@
+"""The service over HTTP on a unix socket, and its OpenAPI document: both made from `weft.api.operations`."""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import msgspec
+from aiohttp import web
+
+from weft import __version__
+from weft.api import types as t
+from weft.api.operations import OPERATIONS, Operation
+from weft.base.errors import ERRORS, Invalid, WeftError
+from weft.model import encode
+from weft.model.codec import decode, schemas
+
+log = logging.getLogger(__name__)
+
+Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
+
+
+def application(service: object, metrics: Callable[[], tuple[bytes, str]]) -> web.Application:
+    """`metrics`: the exposition and its content type."""
+    app = web.Application(middlewares=[_errors])
+    for op in OPERATIONS:
+        app.router.add_route(op.method, op.path, _handler(service, op))
+    document = msgspec.json.encode(openapi())
+
+    async def describe(_: web.Request) -> web.Response:
+        return web.Response(body=document, content_type="application/json")
+
+    async def measure(_: web.Request) -> web.Response:
+        body, kind = metrics()
+        return web.Response(body=body, headers={"Content-Type": kind})
+
+    app.router.add_get("/openapi.json", describe)
+    app.router.add_get("/metrics", measure)
+    return app
+
+
+def _handler(service: object, op: Operation) -> Handler:
+    method = getattr(service, op.name)
+
+    async def handle(request: web.Request) -> web.StreamResponse:
+        arguments: dict[str, Any] = dict(request.match_info)
+        for name, value in request.query.items():
+            if name not in op.query:
+                raise Invalid(f"unknown parameter '{name}': {op.name} takes {', '.join(op.query) or 'none'}")
+            arguments[name] = value
+        if op.request is not None:
+            arguments["request"] = decode(op.request, await request.read())
+        return _json(200, await method(**arguments))
+
+    return handle
+
+
+@web.middleware
+async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
+    try:
+        return await handler(request)
+    except WeftError as error:
+        code = error.code if error.code in ERRORS else "unavailable"
+        return _json(error.status, t.Error(error=code, message=str(error)))
+    except web.HTTPException as error:
+        return _json(
+            error.status, t.Error(error="not-found" if error.status == 404 else "invalid", message=error.reason)
+        )
+    except Exception:  # the edge of the process: whatever it is, the caller gets an answer and the log the traceback
+        log.exception("%s %s", request.method, request.path)
+        return _json(
+            500, t.Error(error="failed", message="the agent met an unexpected error: its log has the traceback")
+        )
+
+
+def _json(status: int, value: object) -> web.Response:
+    return web.Response(status=status, body=encode(value), content_type="application/json")
+
+
+def openapi() -> dict[str, Any]:
+    """OpenAPI 3.1 of every operation."""
+    types = [op.reply for op in OPERATIONS] + [op.request for op in OPERATIONS if op.request] + [t.Error]
+    refs, components = schemas(types)
+    error = {"content": {"application/json": {"schema": refs[-1]}}, "description": "what went wrong, in one line"}
+    paths: dict[str, Any] = {}
+    bodies = iter(refs[len(OPERATIONS) : -1])
+    for op, reply in zip(OPERATIONS, refs, strict=False):
+        entry: dict[str, Any] = {
+            "operationId": op.name,
+            "summary": op.summary,
+            "parameters": _parameters(op),
+            "responses": {
+                "200": {"description": "done", "content": {"application/json": {"schema": reply}}},
+                "default": error,
+            },
+        }
+        if op.request:
+            entry["requestBody"] = {"required": True, "content": {"application/json": {"schema": next(bodies)}}}
+        paths.setdefault(op.path, {})[op.method.lower()] = entry
+    info = {"title": "Weft agent", "version": __version__, "license": {"name": "Apache-2.0"}}
+    return {"openapi": "3.1.0", "info": info, "paths": paths, "components": {"schemas": components}}
+
+
+def _parameters(op: Operation) -> list[dict[str, Any]]:
+    text = {"type": "string"}
+    path = [part[1:-1] for part in op.path.split("/") if part.startswith("{")]
+    return [{"name": name, "in": "path", "required": True, "schema": text} for name in path] + [
+        {"name": name, "in": "query", "required": False, "schema": text} for name in op.query
+    ]

@@ -1,0 +1,152 @@
+"""What the agent knows, as the API's replies."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from weft import __version__
+from weft.api import types as t
+from weft.base.net import IPAddress, family
+from weft.datapaths import registry
+from weft.hoststate import Link
+from weft.model import Endpoint, Network, Node, to_builtins
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+    from weft.agent.view import View
+
+
+def node(view: View, n: Node) -> t.NodeInfo:
+    held = {name: leases[n.name].subnets for name, leases in sorted(view.leases.items()) if n.name in leases}
+    return t.NodeInfo(
+        name=n.name,
+        addresses=n.addresses,
+        uplink=n.uplink,
+        mtu=n.mtu,
+        segment=n.segment or ", ".join(str(a.network) for a in n.addresses),
+        version=n.version,
+        alive=n.name in view.present,
+        this=n.name == view.me,
+        subnets=held,
+    )
+
+
+def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
+    view = agent.view
+    leases = tuple(
+        t.LeaseInfo(
+            node=name,
+            subnets=lease.subnets,
+            addresses=_underlay(view, name),
+            alive=name in view.present,
+            data=lease.data,
+        )
+        for name, lease in sorted(view.leases.get(n.name, {}).items())
+    )
+    return t.NetworkInfo(
+        name=n.name,
+        driver=n.driver,
+        subnets=n.subnets,
+        options={k: v for k, v in to_builtins(registry.parse_options(n)).items() if v not in ("", 0)},
+        internal=n.internal,
+        mtu=n.mtu,
+        labels=n.labels,
+        leases=leases,
+        endpoints=endpoints,
+        problems=tuple(p.text for p in problems(agent) if p.network == n.name),
+    )
+
+
+def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
+    lease = agent.view.lease(e.network, e.node)
+    link = agent.loop.desired(("link", e.namespace.path, e.interface))
+    return t.EndpointInfo(
+        id=e.id,
+        name=e.name,
+        network=e.network,
+        node=e.node,
+        container=e.container,
+        namespace=e.namespace.path,
+        interface=e.interface,
+        host_interface=e.host_interface,
+        mac=e.mac,
+        addresses=e.addresses,
+        gateways=tuple(s.network_address + 1 for s in lease.subnets) if lease else (),
+        mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
+        labels=e.labels,
+    )
+
+
+def problems(agent: Agent) -> Iterator[t.Problem]:
+    """What cannot be had here: from the data paths, from leasing, from the store."""
+    for source, texts in agent.loop.problems.items():
+        peer = source[2] if source[0] == "peer" else ""
+        for text in texts:
+            yield t.Problem(network=source[1], peer=peer, text=text)
+    for name, text in agent.membership.refused.items():
+        yield t.Problem(network=name, peer="", text=text)
+    for key, text in agent.view.broken.items():
+        yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}")
+    for text in agent.loop.conflicts:
+        yield t.Problem(network="", peer="", text=text)
+
+
+def status(agent: Agent) -> t.Status:
+    view, loop = agent.view, agent.loop
+    me = agent.node
+    found = tuple(problems(agent))
+    return t.Status(
+        version=__version__,
+        node=view.me,
+        addresses=me.addresses if me else (),
+        uplink=me.uplink if me else "",
+        mtu=me.mtu if me else 0,
+        state=_state(agent),
+        started=agent.started,
+        store=agent.store_status,
+        objects=loop.counts(),
+        repairs=loop.repairs,
+        last_repair=loop.last_repair,
+        last_resync=loop.last_resync,
+        troubles=loop.troubles(),
+        problems=found,
+        peers=tuple(_peer(agent, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
+        networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
+    )
+
+
+def _state(agent: Agent) -> str:
+    if not agent.loop.started:
+        return "starting"
+    if agent.loop.troubles() or agent.store_status.state != "connected" or agent.waiting_for:
+        return "degraded"
+    return "converging" if agent.loop.busy else "converged"
+
+
+def _peer(agent: Agent, n: Node) -> t.PeerStatus:
+    me = agent.node
+    return t.PeerStatus(
+        name=n.name,
+        addresses=_underlay(agent.view, n.name),
+        alive=n.name in agent.view.present,
+        same_segment=me is not None
+        and all(me.shares_segment(n, family(a)) for a in n.addresses if me.address(family(a))),
+    )
+
+
+def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
+    lease = view.lease(n.name, view.me)
+    return t.NetworkStatus(
+        name=n.name,
+        driver=n.driver,
+        subnets=lease.subnets if lease else (),
+        endpoints=sum(1 for _ in view.endpoints_of(n.name)),
+        peers=len(view.leases.get(n.name, {})) - (1 if lease else 0),
+        problems=sum(p.network == n.name for p in found),
+    )
+
+
+def _underlay(view: View, name: str) -> tuple[IPAddress, ...]:
+    n = view.nodes.get(name)
+    return tuple(a.ip for a in n.addresses) if n else ()

@@ -1,0 +1,211 @@
+"""The convergence loop: collects what changed and what the kernel tells, and steps the engine with all of it at once.
+
+While one step runs, the next one's work gathers: a hundred containers attached together cost a few steps, not a hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+from weft.agent.compiler import Compiler
+from weft.agent.engine import Engine, Outcome, Work
+from weft.api import types as t
+from weft.hoststate import Key, Object, Union, describe
+from weft.hoststate.union import Source
+from weft.reconcile.protocol import Kernel
+
+log = logging.getLogger(__name__)
+
+SHARE = 9
+"""Reading again costs time in proportion to what there is. However often events ask for it, between two readings at least
+so many times the duration of one is left to other work."""
+SOONEST = 0.02
+"""Seconds from a disturbance to reading again: disturbances come in groups."""
+
+T = TypeVar("T")
+Waiter = tuple[frozenset[Source], "asyncio.Future[list[str]]"]
+
+
+class Loop:
+    def __init__(self, kernel: Kernel, union: Union, compiler: Compiler, interval: float) -> None:
+        """`interval`: seconds between full comparisons with the kernel."""
+        self._compiler, self._interval = compiler, interval
+        self._watcher = kernel.watch()
+        self._engine = Engine(kernel, self._watcher, union)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-kernel")
+        self._sources: set[Source] = set()
+        self._waiters: list[Waiter] = []
+        self._again: set[str] | None = set()
+        self._events = False
+        self._wake = asyncio.Event()
+        self._disturbed: set[str] = set()
+        self._reading = 0.0
+        """Seconds the last reading took."""
+        self._read_again: asyncio.TimerHandle | None = None
+        self.problems: dict[Source, tuple[str, ...]] = {}
+        self.conflicts: list[str] = []
+        self.started = False
+        self.busy = False
+        self.repairs = 0
+        self.last_repair = ""
+        self.last_resync = 0.0
+        self._resynced = 0.0
+        self.listeners: list[Callable[[Outcome], None]] = []
+        """Called after each step."""
+
+    # What others ask for.
+
+    def touch(self, sources: Iterable[Source]) -> None:
+        """These sources may contribute something else now."""
+        self._sources.update(sources)
+        self._wake.set()
+
+    async def settle(self, sources: Iterable[Source]) -> list[str]:
+        """Bring these sources to the kernel now; what of them does not stand, a line each."""
+        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._waiters.append((frozenset(sources), future))
+        self.touch(self._waiters[-1][0])
+        return await future
+
+    def resync(self, namespaces: set[str] | None = None) -> None:
+        """Compare with the kernel again; None: everywhere."""
+        self._again = None if namespaces is None or self._again is None else self._again | namespaces
+        self._wake.set()
+
+    async def dry_run(self, network: str = "") -> list[str]:
+        """What would be done now, as commands; of one network, or of all."""
+        sources = [s for s in self._engine.union.sources if s[1] == network] if network else None
+        return await self.in_thread(lambda: self._engine.dry_run(sources))
+
+    # What others look at.
+
+    def desired(self, key: Key) -> Object | None:
+        return self._engine.union.desired.get(key)
+
+    def counts(self) -> dict[str, t.Count]:
+        return {
+            kind: t.Count(desired=c.desired, actual=c.actual, failed=c.failed)
+            for kind, c in self._engine.reconciler.counts().items()
+            if c.desired or c.actual or c.failed
+        }
+
+    def troubles(self) -> tuple[t.Trouble, ...]:
+        offset = time.time() - time.monotonic()
+        return tuple(
+            t.Trouble(
+                object=describe(key),
+                reason=trouble.reason,
+                since=trouble.since + offset,
+                attempts=trouble.attempts,
+                next_try=trouble.next_try + offset,
+            )
+            for key, trouble in sorted(self._engine.reconciler.failures.items())
+        )
+
+    # The loop itself.
+
+    async def run(self) -> None:
+        """For ever. From its first step on, what is not wanted is removed: begin when the model is completely known."""
+        loop = asyncio.get_running_loop()
+        self._engine.reconciler.complete = True
+        self._again = None
+        self._wake.set()
+        loop.add_reader(self._watcher.fileno(), self._heard)
+        try:
+            while True:
+                await self._wait()
+                self.busy = True
+                await self._step()
+                self.started = True
+                self.busy = False
+        finally:
+            loop.remove_reader(self._watcher.fileno())
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        self._watcher.close()
+
+    def _heard(self) -> None:
+        """The kernel has something to tell: it is read in the worker thread, so until then not asked for again."""
+        asyncio.get_running_loop().remove_reader(self._watcher.fileno())
+        self._events = True
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        """Until there is work, or a failed object is due again, or the interval is over."""
+        next_try = self._engine.reconciler.next_try()
+        due = min(t for t in (self._resynced + self._interval, next_try) if t is not None)
+        try:
+            async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
+                await self._wake.wait()
+        except TimeoutError:
+            self._overdue()
+        self._wake.clear()
+
+    def _overdue(self) -> None:
+        now = time.monotonic()
+        if now >= self._resynced + self._interval:
+            self._again = None
+        elif self._again is not None:
+            self._again |= self._engine.reconciler.due(now)
+
+    async def _step(self) -> None:
+        sources, self._sources = self._sources, set()
+        waiters, self._waiters = self._waiters, []
+        again, self._again = self._again, set()
+        events, self._events = self._events, False
+        work = Work(namespaces=again, events=events)
+        work.contributions = [(source, self._compiler.contribution(source)) for source in sources]
+        try:
+            outcome = await self.in_thread(lambda: self._engine.step(work))
+        except BaseException as error:
+            for _, future in waiters:
+                if not future.done():
+                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            raise
+        if events:
+            asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
+        self._note(work, outcome)
+        for wanted, future in waiters:
+            if not future.done():
+                future.set_result([line for source in sorted(wanted) for line in outcome.failed.get(source, ())])
+        if outcome.disturbed:
+            self._read_soon(outcome)
+        for listener in self.listeners:
+            listener(outcome)
+
+    def _read_soon(self, outcome: Outcome) -> None:
+        self._disturbed |= outcome.disturbed
+        if self._read_again is None:
+            delay = max(SOONEST, SHARE * self._reading)
+            self._read_again = asyncio.get_running_loop().call_later(delay, self._read_now)
+
+    def _read_now(self) -> None:
+        self._read_again = None
+        disturbed, self._disturbed = self._disturbed, set()
+        self.resync(disturbed)
+
+    def _note(self, work: Work, outcome: Outcome) -> None:
+        for source, contribution in work.contributions:
+            self.problems.pop(source, None)
+            if contribution and contribution.problems:
+                self.problems[source] = contribution.problems
+        if outcome.read > 0.001:
+            self._reading = outcome.read
+        if work.contributions:
+            self.conflicts = self._engine.union.conflicts()
+        if work.namespaces is None:
+            self.last_resync, self._resynced = time.time(), time.monotonic()
+        if outcome.repaired and self.started:
+            self.repairs += len(outcome.repaired)
+            self.last_repair = outcome.repaired[-1]
+            log.info("repaired %s", ", ".join(outcome.repaired[:5]) + (" …" if len(outcome.repaired) > 5 else ""))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something with the kernel between two steps."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)

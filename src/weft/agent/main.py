@@ -1,0 +1,171 @@
+"""`weft agent run` and `weft agent purge`: the process around an agent."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import fcntl
+import gc
+import grp
+import logging
+import os
+import platform
+import signal
+import uuid
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+from aiohttp import web
+
+from weft.agent.agent import Agent
+from weft.agent.config import Config
+from weft.agent.http import application
+from weft.agent.logs import set_up
+from weft.agent.service import Service
+from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
+from weft.base.names import check_name
+from weft.kernel.linux import LinuxKernel
+from weft.reconcile.reconciler import Reconciler, key_of
+from weft.store.url import StoreOptions, open_store
+
+log = logging.getLogger(__name__)
+
+
+def run(config: Config) -> None:
+    """In the foreground until SIGTERM or SIGINT, which leave the data plane as it is. Raises WeftError."""
+    set_up(config.log_format, config.log_level)
+    _need_root()
+    name = check_name("node", config.node or platform.node().split(".")[0].lower())
+    _make_dirs(config)
+    with only_one(config):
+        instance = _instance(Path(config.state_dir))
+        gc.freeze()  # what is imported stays: no need to look through it again and again
+        try:
+            asyncio.run(_run(config, name, instance))
+        except* WeftError as group:
+            raise _first(group) from None
+
+
+def purge(config: Config) -> list[str]:
+    """Remove all that is Weft's on this host: what was removed. Raises Conflict while the agent runs, Failed."""
+    _need_root()
+    _make_dirs(config)
+    with only_one(config):
+        kernel = LinuxKernel(run=Path(config.run_dir))
+        try:
+            reconciler = Reconciler(kernel, {}, asyncio.new_event_loop().time)
+            reconciler.complete = True
+            report = reconciler.resync()
+        finally:
+            kernel.close()
+    if report.failures:
+        raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
+    return [" ".join(key_of(op)) for op in report.ops]
+
+
+@contextlib.contextmanager
+def only_one(config: Config) -> Iterator[None]:
+    """One agent per run directory: a lock that ends with the process. Raises Conflict."""
+    path = Path(config.run_dir) / "agent.lock"
+    with path.open("w") as lock:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise Conflict(f"an agent is running on this host ({path} is locked): stop it first") from None
+        yield
+
+
+async def _run(config: Config, name: str, instance: str) -> None:
+    store = open_store(config.store, _store_options(config))
+    agent = Agent(config, name, instance, store)
+    loop = asyncio.get_running_loop()
+    main = asyncio.create_task(agent.run(), name="agent")
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, main.cancel)
+    try:
+        async with _serving(config, agent):
+            log.info("node %s, store %s, API at %s", name, agent.store_status.url, config.socket_path)
+            with contextlib.suppress(asyncio.CancelledError):
+                await main
+    finally:
+        agent.close()
+        await store.close()
+    log.info("stopped; the data plane stays as it is")
+
+
+@contextlib.asynccontextmanager
+async def _serving(config: Config, agent: Agent) -> AsyncIterator[None]:
+    runner = web.AppRunner(application(Service(agent), agent.metrics.exposition), access_log=None)
+    await runner.setup()
+    path = Path(config.socket_path)
+    try:
+        path.unlink(missing_ok=True)  # of an agent that was killed: the lock says that none is running
+        await _listen(runner, config, path)
+        yield
+    finally:
+        await runner.cleanup()
+        path.unlink(missing_ok=True)
+
+
+async def _listen(runner: web.AppRunner, config: Config, path: Path) -> None:
+    before = os.umask(0o177)
+    try:
+        await web.UnixSite(runner, str(path)).start()
+    except OSError as error:
+        raise Failed(f"cannot listen at {path}: {error.strerror or error}") from None
+    finally:
+        os.umask(before)
+    if config.socket_group:
+        try:
+            os.chown(path, -1, grp.getgrnam(config.socket_group).gr_gid)
+        except KeyError:
+            raise Invalid(f"socket-group '{config.socket_group}': there is no such group") from None
+    path.chmod(int(config.socket_mode, 8))
+    if config.metrics:
+        host, _, port = config.metrics.rpartition(":")
+        if not port.isdigit():
+            raise Invalid(f"metrics '{config.metrics}': write ADDRESS:PORT, such as 127.0.0.1:9473")
+        try:
+            await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
+        except OSError as error:
+            raise Failed(f"cannot serve metrics at {config.metrics}: {error.strerror or error}") from None
+
+
+def _need_root() -> None:
+    if os.geteuid() != 0:
+        raise Denied("the agent changes the host's network: run it as root")
+
+
+def _make_dirs(config: Config) -> None:
+    for path, mode in ((config.run_dir, 0o755), (config.state_dir, 0o700)):
+        try:
+            Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
+        except OSError as error:
+            raise Denied(f"cannot make {path}: {error.strerror}") from None
+
+
+def _instance(state: Path) -> str:
+    """This installation's own id, made once."""
+    path = state / "instance"
+    if not path.exists():
+        made = path.with_suffix(".new")
+        made.write_text(uuid.uuid4().hex)
+        made.rename(path)
+    return path.read_text().strip()
+
+
+def _store_options(config: Config) -> StoreOptions:
+    return StoreOptions(
+        password_file=config.store_password_file,
+        ca=config.store_ca,
+        cert=config.store_cert,
+        key=config.store_key,
+    )
+
+
+def _first(group: BaseExceptionGroup[WeftError]) -> WeftError:
+    error: BaseException = group
+    while isinstance(error, BaseExceptionGroup):
+        error = error.exceptions[0]
+    assert isinstance(error, WeftError)
+    return error

@@ -1,0 +1,164 @@
+"""This node in the store: its record, its presence, and the subnets it holds.
+
+Everything a node writes is bound to one of two store leases. *Presence* lasts seconds and is renewed while the agent lives:
+peers withdraw their routes when it ends. *Tenure* lasts a day: a node that is down keeps its subnets and its containers'
+addresses, and what a node that never returns left behind frees itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable
+
+from weft.agent.config import Config
+from weft.agent.view import View
+from weft.alloc import leases as alloc
+from weft.alloc import subnets
+from weft.base.errors import Conflict, Exhausted, Unavailable, WeftError
+from weft.base.names import stable_id
+from weft.base.net import IPNetwork
+from weft.datapaths import registry
+from weft.datapaths.driver import Host, subnet_rules
+from weft.model import Lease, Network, Node, encode, keys
+from weft.store.protocol import Absent, Change, DeletePrefix, Guard, Op, Put, Store, Unchanged
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 50
+"""How often to try for a subnet while other nodes are quicker: each failure means that one of them got one."""
+
+
+class Membership:
+    def __init__(self, store: Store, view: View, config: Config, instance: str) -> None:
+        self._store, self._view, self._config = store, view, config
+        self.instance = instance
+        self.presence_lease = stable_id("presence", instance, view.me)
+        self.tenure_lease = stable_id("tenure", instance, view.me)
+        self.refused: dict[str, str] = {}
+        """Network → why this node has no subnet in it."""
+        self._sent: dict[int, float] = {}
+        """Revision → when it was committed, of our writes that the watch has not told yet."""
+        self._acquiring: dict[str, asyncio.Lock] = {}
+
+    async def register(self, node: Node) -> None:
+        """Write this node and its presence. Raises Conflict where another installation has the name, Unavailable."""
+        await self._check_name(node)
+        await self._store.grant(self.presence_lease, self._config.presence_ttl)
+        await self._store.grant(self.tenure_lease, self._config.tenure)
+        ops: list[Op] = []
+        if self._view.nodes.get(node.name) != node:
+            ops.append(Put(keys.node(node.name), encode(node), self.tenure_lease))
+        if self._view.present.get(node.name) != self.instance:
+            ops.append(Put(keys.presence(node.name), self.instance.encode(), self.presence_lease))
+        if ops:
+            await self.write([], ops)
+            log.info("registered node %s with %s", node.name, ", ".join(map(str, node.addresses)))
+
+    async def _check_name(self, node: Node) -> None:
+        holder = await self._store.get(keys.presence(node.name))
+        if holder is not None and holder.value.decode() != self.instance:
+            other = self._view.nodes.get(node.name)
+            where = f" at {other.addresses[0].ip}" if other else ""
+            raise Conflict(
+                f"the node name {node.name} is in use by a running agent{where}: choose another with --node, "
+                f"or wait {self._config.presence_ttl:g} s if that agent was just stopped"
+            )
+
+    async def keep_alive(self, node: Callable[[], Node | None]) -> None:
+        """Renew both leases for ever; register again what was lost meanwhile."""
+        pause = self._config.presence_ttl / 3
+        renewed = 0.0
+        clock = asyncio.get_running_loop().time
+        while True:
+            await asyncio.sleep(pause)
+            try:
+                await self._store.grant(self.presence_lease, self._config.presence_ttl)
+                if clock() - renewed > self._config.tenure / 24:
+                    await self._store.grant(self.tenure_lease, self._config.tenure)
+                    renewed = clock()
+                me = node()
+                if me is not None and not self.registered(me):
+                    await self.register(me)
+            except WeftError as error:
+                log.warning("presence not renewed: %s", error)
+
+    def registered(self, node: Node) -> bool:
+        return self._view.nodes.get(node.name) == node and self._view.present.get(node.name) == self.instance
+
+    def missing(self) -> list[str]:
+        """Networks in which this node has no subnet yet."""
+        return [name for name in self._view.networks if self._view.lease(name, self._view.me) is None]
+
+    async def acquire(self, name: str, host: Host) -> Lease | None:
+        """This node's lease in a network: the one it has, or a new one. None where it cannot have one (`refused`)."""
+        async with self._acquiring.setdefault(name, asyncio.Lock()):
+            try:
+                lease = await self._acquire(self._view.networks[name], host)
+            except Unavailable:
+                raise
+            except WeftError as error:
+                self.refused[name] = str(error)
+                log.warning("no subnet in network %s: %s", name, error)
+                return None
+            self.refused.pop(name, None)
+            return lease
+
+    async def _acquire(self, network: Network, host: Host) -> Lease:
+        options, driver = registry.parse_options(network), registry.driver(network.driver)
+        if refusal := driver.refusal(host, network, options):
+            raise Conflict(refusal)
+        data = driver.lease_data(host, network, options)
+        held = self._view.lease(network.name, self._view.me)
+        if held is not None and held.data == data:
+            return held
+        plans = subnets.plans(network, subnet_rules(options))
+        for _ in range(ATTEMPTS):
+            claimed = await self._look_again(network.name)
+            held_by = self._view.leases.get(network.name, {})
+            wanted = alloc.acquire(plans, host.node.name, held_by, claimed, data)
+            if not wanted.changed or await self._take(network, wanted):
+                return wanted.lease
+        raise Exhausted(f"network {network.name}: other nodes took every subnet tried, {ATTEMPTS} times: try again")
+
+    async def _look_again(self, network: str) -> dict[IPNetwork, str]:
+        """Take the network's leases over as they are now; its claims."""
+        leases, claims = keys.leases(network), keys.subnet_claims(network)
+        listing = await self._store.list(leases)
+        self._view.listed((leases,), listing.items, listing.revision)
+        items = (await self._store.list(claims)).items
+        return alloc.claims(network, {item.key: item.value.decode() for item in items})
+
+    async def _take(self, network: Network, wanted: alloc.Acquired) -> bool:
+        """Write lease and claims, if network and lease are still as they were seen and no claim was made meanwhile."""
+        me, name = self._view.me, network.name
+        key, revision = keys.lease(name, me), self._view.revision(keys.lease(name, me))
+        guards: list[Guard] = [
+            Unchanged(keys.network(name), self._view.revision(keys.network(name))),
+            Unchanged(key, revision) if revision else Absent(key),
+            *(Absent(claim) for claim in wanted.claims),
+        ]
+        ops: list[Op] = [Put(key, encode(wanted.lease), self.tenure_lease)]
+        ops += [Put(claim, me.encode(), self.tenure_lease) for claim in wanted.claims]
+        return await self.write(guards, ops)
+
+    async def write(self, guards: list[Guard], ops: list[Op]) -> bool:
+        """Commit, and take the result over into the view at once. False: a guard did not hold."""
+        revision = await self._store.commit(guards, ops)
+        if revision is None:
+            return False
+        self._sent[revision] = time.monotonic()
+        self._view.written(
+            Change(op.key, op.value if isinstance(op, Put) else None, revision)
+            for op in ops
+            if not isinstance(op, DeletePrefix)
+        )
+        return True
+
+    def echoed(self, revision: int) -> float | None:
+        """The watch has come to `revision`: how long our commit took to come back, if it was ours."""
+        for past in [r for r in self._sent if r < revision]:
+            del self._sent[past]
+        sent = self._sent.pop(revision, None)
+        return None if sent is None else time.monotonic() - sent

@@ -1,0 +1,234 @@
+"""The API's operations: one method for each line of `weft.api.operations`, of the same name. No HTTP here."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from weft.agent import doctor, infos
+from weft.agent.compiler import of_network
+from weft.alloc.leases import check_new
+from weft.api import types as t
+from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
+from weft.datapaths import registry
+from weft.datapaths.driver import Host
+from weft.model import Endpoint, Network, decode, encode, keys
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, NothingNewer, Op, Put, Unchanged
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+RETRIES = 10
+"""How often a decision is taken again when others wrote meanwhile."""
+
+
+class Service:
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    # This node.
+
+    async def status(self) -> t.Status:
+        return infos.status(self._agent)
+
+    async def doctor(self) -> tuple[t.Finding, ...]:
+        return await doctor.findings(self._agent)
+
+    async def plan(self, network: str = "") -> t.PlanReply:
+        if network:
+            await self._known(network)
+        return t.PlanReply(commands=tuple(await self._agent.loop.dry_run(network)))
+
+    # Nodes.
+
+    async def nodes(self) -> tuple[t.NodeInfo, ...]:
+        view = self._agent.view
+        return tuple(infos.node(view, n) for _, n in sorted(view.nodes.items()))
+
+    async def node(self, name: str) -> t.NodeInfo:
+        view = self._agent.view
+        if name not in view.nodes:
+            raise NotFound(f"no node {name}: `weft node ls` shows those there are")
+        return infos.node(view, view.nodes[name])
+
+    async def remove_node(self, name: str, force: str = "") -> t.Done:
+        view, store = self._agent.view, self._agent.store
+        await self.node(name)
+        if name in view.present and not _yes(force):
+            raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
+        freed = []
+        for network, held in view.leases.items():
+            lease = held.get(name)
+            if lease is not None:
+                ops: list[Op] = [Delete(keys.lease(network, name))]
+                ops += [Delete(keys.subnet_claim(network, s)) for s in lease.subnets]
+                await store.commit([], ops)
+                freed += [str(s) for s in lease.subnets]
+        await store.commit(
+            [],
+            [
+                DeletePrefix(keys.endpoints(name)),
+                DeletePrefix(keys.cursors(name)),
+                Delete(keys.presence(name)),
+                Delete(keys.node(name)),
+            ],
+        )
+        return t.Done(what=(name, *freed))
+
+    # Networks.
+
+    async def networks(self) -> tuple[t.NetworkInfo, ...]:
+        counts = await self._endpoint_counts()
+        view = self._agent.view
+        return tuple(infos.network(self._agent, n, counts.get(n.name, 0)) for _, n in sorted(view.networks.items()))
+
+    async def network(self, name: str) -> t.NetworkInfo:
+        network = await self._known(name)
+        return infos.network(self._agent, network, (await self._endpoint_counts()).get(name, 0))
+
+    async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
+        network = request.network
+        options, driver = registry.parse_options(network), registry.driver(network.driver)
+        host = self._host()
+        missing = [f for f in driver.features if f not in self._agent.features]
+        if missing:
+            raise Unsupported(
+                f"network {network.name}: this host's kernel lacks {', '.join(missing)}, which driver {driver.name} needs: "
+                "`weft doctor` says what to do"
+            )
+        if refusal := driver.refusal(host, network, options):
+            raise Conflict(f"network {network.name}: {refusal}")
+        claims = {keys.claim(key): what for key, what in driver.claims(options)}
+        for _ in range(RETRIES):
+            if await self._try_create(network, claims):
+                await self._agent.loop.settle(of_network(self._agent.view, network.name))
+                await self._agent.ensure_lease(network.name)
+                return await self.network(network.name)
+        raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+
+    async def _try_create(self, network: Network, claims: dict[str, str]) -> bool:
+        store, view = self._agent.store, self._agent.view
+        listing = await store.list(keys.NETWORKS)
+        others = [decode(Network, item.value) for item in listing.items]
+        if any(o.name == network.name for o in others):
+            raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
+        for key, what in claims.items():
+            holder = await store.get(key)
+            if holder is not None:
+                raise Conflict(
+                    f"network {network.name}: {what} is taken by network {holder.value.decode()}: choose another"
+                )
+        check_new(network, others, view.nodes.values())
+        guards: list[Guard] = [
+            NothingNewer(keys.NETWORKS, listing.revision),
+            Absent(keys.network(network.name)),
+            *(Absent(key) for key in claims),
+        ]
+        ops: list[Op] = [Put(keys.network(network.name), encode(network))]
+        ops += [Put(key, network.name.encode()) for key in claims]
+        return await self._agent.membership.write(guards, ops)
+
+    async def remove_network(self, name: str, force: str = "") -> t.Done:
+        network = await self._known(name)
+        store, view = self._agent.store, self._agent.view
+        for _ in range(RETRIES):
+            listing = await store.list(keys.ENDPOINTS)
+            inside = [e for e in _endpoints(listing.items) if e.network == name]
+            if inside and not _yes(force):
+                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3])
+                raise Conflict(
+                    f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
+                )
+            guards: list[Guard] = [
+                Unchanged(keys.network(name), view.revision(keys.network(name))),
+                NothingNewer(keys.ENDPOINTS, listing.revision),
+            ]
+            ops: list[Op] = [
+                Delete(keys.network(name)),
+                DeletePrefix(keys.leases(name)),
+                DeletePrefix(keys.subnet_claims(name)),
+                *(Delete(keys.claim(key)) for key, _ in _claims(network)),
+                *(DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in sorted({e.node for e in inside})),
+            ]
+            sources = set(of_network(view, name))
+            if await self._agent.membership.write(guards, ops):
+                await self._agent.loop.settle(sources)
+                return t.Done(what=(name, *(e.name for e in inside)))
+        raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
+
+    # Endpoints.
+
+    async def endpoints(self, network: str = "", node: str = "") -> tuple[t.EndpointInfo, ...]:
+        if network:
+            await self._known(network)
+        if node:
+            await self.node(node)
+        listing = await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)
+        found = [e for e in _endpoints(listing.items) if network in ("", e.network)]
+        return tuple(infos.endpoint(self._agent, e) for e in sorted(found, key=lambda e: (e.network, e.node, e.name)))
+
+    async def endpoint(self, ref: str) -> t.EndpointInfo:
+        """By id, name, NODE/NAME, container or address."""
+        found = [e for e in await self.endpoints() if ref in _references(e)]
+        if not found:
+            raise NotFound(f"no endpoint {ref}: `weft endpoint ls` shows those there are")
+        if len(found) > 1:
+            where = ", ".join(f"{e.node}/{e.name} in {e.network} (id {e.id})" for e in found[:4])
+            raise Invalid(f"{ref} is more than one endpoint: {where}: name one by its id")
+        return found[0]
+
+    async def attach(self, request: t.Attach) -> t.EndpointInfo:
+        with self._agent.metrics.attach.time():
+            network = await self._known(request.network)
+            lease = await self._agent.ensure_lease(network.name)
+            endpoint = await self._agent.attachments.attach(request, network, lease)
+        return infos.endpoint(self._agent, endpoint)
+
+    async def detach(self, target: str = "", network: str = "") -> t.Done:
+        if not target:
+            raise Invalid("detach: say which container: target=NAME")
+        if network:
+            await self._known(network)
+        removed = await self._agent.attachments.detach(target, network)
+        return t.Done(what=tuple(f"{e.name} from {e.network}" for e in removed))
+
+    # Common to several.
+
+    async def _known(self, name: str) -> Network:
+        """The network, also one that was made elsewhere this very moment."""
+        network = self._agent.view.networks.get(name)
+        if network is not None:
+            return network
+        item = await self._agent.store.get(keys.network(name))
+        if item is None:
+            raise NotFound(f"no network {name}: `weft network ls` shows those there are")
+        self._agent.view.present_now(item)
+        return self._agent.view.networks[name]
+
+    def _host(self) -> Host:
+        host = self._agent.compiler.host
+        if host is None:
+            raise Unavailable(self._agent.waiting_for or "the agent is still starting: try again in a moment")
+        return host
+
+    async def _endpoint_counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for item in (await self._agent.store.list(keys.ENDPOINTS)).items:
+            network = item.key.split("/")[2]
+            counts[network] = counts.get(network, 0) + 1
+        return counts
+
+
+def _endpoints(items: object) -> list[Endpoint]:
+    return [decode(Endpoint, item.value) for item in items]  # type: ignore[attr-defined]
+
+
+def _references(e: t.EndpointInfo) -> set[str]:
+    return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses)}
+
+
+def _claims(network: Network) -> tuple[tuple[str, str], ...]:
+    return registry.driver(network.driver).claims(registry.parse_options(network))
+
+
+def _yes(text: str) -> bool:
+    return text in ("1", "true", "yes")

@@ -1,0 +1,164 @@
+"""A host's kernel state as the agent tells it: all of what moves packets there, not only Weft's own part.
+
+Fields that have their default value are left out in JSON: hosts have tens of thousands of these. Addresses, prefixes and
+MACs are text in the kernel's canonical form, as in `weft.hoststate`; "" stands for none.
+"""
+
+from __future__ import annotations
+
+from weft.api.types import Reply
+
+
+class Entry(Reply, frozen=True, kw_only=True, omit_defaults=True):
+    """Base of everything in a dump."""
+
+
+class PeerDump(Entry, frozen=True):
+    """A veth's other end. `namespace` is the path of one that is in the dump too, "?" of one that is not."""
+
+    namespace: str
+    name: str = ""
+    ifindex: int = 0
+
+
+class VxlanDump(Entry, frozen=True):
+    """`dev`: the underlay device it is tied to. `port`: UDP. `local`: the address tunnel packets are sent from."""
+
+    vni: int
+    port: int
+    local: str = ""
+    dev: str = ""
+
+
+class LinkDump(Entry, frozen=True):
+    """`kind` as `ip -d link` names it ("veth", "bridge"), "loopback" for lo, "" for an ordinary device. `up`: IFF_UP, by
+    the administrator. `carrier`: IFF_LOWER_UP. `noarp`: IFF_NOARP. `lower`: the device a VLAN or macvlan is on.
+    `forwarding`: families (4, 6) of which packets received here are routed on. `mtu` in octets."""
+
+    name: str
+    ifindex: int
+    kind: str = ""
+    mtu: int = 1500
+    mac: str = ""
+    up: bool = False
+    carrier: bool = False
+    noarp: bool = False
+    master: str = ""
+    lower: str = ""
+    peer: PeerDump | None = None
+    vxlan: VxlanDump | None = None
+    alias: str = ""
+    forwarding: tuple[int, ...] = ()
+
+
+class AddressDump(Entry, frozen=True):
+    """`address` with its prefix length."""
+
+    dev: str
+    address: str
+
+
+class NextHopDump(Entry, frozen=True):
+    """One of several next hops of a route. `flags`: of "onlink", "dead", "linkdown"."""
+
+    via: str = ""
+    dev: str = ""
+    flags: tuple[str, ...] = ()
+
+
+class RouteDump(Entry, frozen=True):
+    """`type`: "unicast", "local", "unreachable", … `flags`: of "onlink", "dead", "linkdown". `nexthops`: where there are
+    several; then `via` and `dev` are ""."""
+
+    prefix: str
+    table: int = 254
+    type: str = "unicast"
+    via: str = ""
+    dev: str = ""
+    metric: int = 0
+    proto: int = 0
+    scope: str = "global"
+    src: str = ""
+    flags: tuple[str, ...] = ()
+    nexthops: tuple[NextHopDump, ...] = ()
+
+
+class RuleDump(Entry, frozen=True):
+    """A rule of routing policy (ip-rule(8)). `action`: "lookup", "goto", "nop", "blackhole", "unreachable", "prohibit".
+    `mask`: the bits of a packet's mark that must be as in `mark`.
+    `suppress`: longest prefix length of a found route that is passed over, -1 for none. `more`: it has selectors that are
+    not told here (ports, uid, tunnel id)."""
+
+    priority: int
+    family: int
+    action: str = "lookup"
+    table: int = 0
+    target: int = 0
+    src: str = ""
+    dst: str = ""
+    iif: str = ""
+    oif: str = ""
+    mark: int = 0
+    mask: int = 0
+    invert: bool = False
+    suppress: int = -1
+    more: bool = False
+
+
+class NeighbourDump(Entry, frozen=True):
+    """`state`: "permanent", "reachable", "stale", "delay", "probe", "noarp", "failed", "incomplete", "none"."""
+
+    dev: str
+    address: str
+    lladdr: str = ""
+    state: str = "none"
+
+
+class FdbDump(Entry, frozen=True):
+    """An entry of a bridge's table (`master` names the bridge, `dev` the port) or of a VXLAN device's own (`master` is "",
+    `dst` the VTEP). `state` as with neighbours; a bridge's "permanent" entry is the address of one of its own devices."""
+
+    dev: str
+    lladdr: str
+    dst: str = ""
+    master: str = ""
+    vlan: int = 0
+    state: str = "permanent"
+
+
+class NamespaceDump(Entry, frozen=True):
+    """`path` opens it, "" is the host's own. `name`: the endpoint's in it."""
+
+    path: str = ""
+    name: str = ""
+    links: tuple[LinkDump, ...] = ()
+    addresses: tuple[AddressDump, ...] = ()
+    routes: tuple[RouteDump, ...] = ()
+    rules: tuple[RuleDump, ...] = ()
+    neighbours: tuple[NeighbourDump, ...] = ()
+    fdb: tuple[FdbDump, ...] = ()
+
+
+class HostDump(Reply, frozen=True, kw_only=True):
+    """`node`: the host's name. `namespaces`: its own first, then those of its endpoints."""
+
+    node: str
+    namespaces: tuple[NamespaceDump, ...]
+
+    def namespace(self, path: str) -> NamespaceDump | None:
+        return next((n for n in self.namespaces if n.path == path), None)
+
+
+__all__ = [
+    "AddressDump",
+    "FdbDump",
+    "HostDump",
+    "LinkDump",
+    "NamespaceDump",
+    "NeighbourDump",
+    "NextHopDump",
+    "PeerDump",
+    "RouteDump",
+    "RuleDump",
+    "VxlanDump",
+]

@@ -1,0 +1,55 @@
+"""Every operation of the agent's API in one table.
+
+Adding one: a line here, a method of the same name in `weft.agent.service`. The client has it at once, the OpenAPI document too.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import msgspec
+
+from weft.api import types as t
+
+
+class Operation(msgspec.Struct, frozen=True):
+    """`query`: names of optional query parameters (text). `{x}` in the path is a required parameter."""
+
+    name: str
+    method: str
+    path: str
+    summary: str
+    reply: Any
+    request: type[t.Request] | None = None
+    query: tuple[str, ...] = ()
+
+
+OPERATIONS: tuple[Operation, ...] = (
+    Operation("status", "GET", "/v1/status", "This node: store, peers, networks, objects, troubles", t.Status),
+    Operation("doctor", "GET", "/v1/doctor", "Checks of this host", tuple[t.Finding, ...]),
+    Operation("plan", "GET", "/v1/plan", "What would be done now, as commands", t.PlanReply, query=("network",)),
+    Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),
+    Operation("node", "GET", "/v1/nodes/{name}", "One node", t.NodeInfo),
+    Operation(
+        "remove_node", "DELETE", "/v1/nodes/{name}", "Forget a node, free what it holds", t.Done, query=("force",)
+    ),
+    Operation("networks", "GET", "/v1/networks", "All networks", tuple[t.NetworkInfo, ...]),
+    Operation("network", "GET", "/v1/networks/{name}", "One network", t.NetworkInfo),
+    Operation("create_network", "POST", "/v1/networks", "Make a network", t.NetworkInfo, t.CreateNetwork),
+    Operation("remove_network", "DELETE", "/v1/networks/{name}", "Remove an unused network", t.Done, query=("force",)),
+    Operation(
+        "endpoints",
+        "GET",
+        "/v1/endpoints",
+        "Endpoints of all nodes",
+        tuple[t.EndpointInfo, ...],
+        query=("network", "node"),
+    ),
+    Operation("endpoint", "GET", "/v1/endpoints/{ref}", "One endpoint, by id, name or address", t.EndpointInfo),
+    Operation("attach", "POST", "/v1/endpoints", "Connect a container on this node", t.EndpointInfo, t.Attach),
+    Operation(
+        "detach", "DELETE", "/v1/endpoints", "Disconnect a container on this node", t.Done, query=("target", "network")
+    ),
+)
+
+BY_NAME = {op.name: op for op in OPERATIONS}

@@ -1,0 +1,189 @@
+"""Requests and replies of the agent's API. JSON keys are stable: add, never rename. Times are Unix seconds, durations
+seconds, addresses and prefixes text."""
+
+from __future__ import annotations
+
+import msgspec
+
+from weft.base.net import IPAddress, IPInterface, IPNetwork
+from weft.model import Network
+from weft.model.network import OptionValue
+
+
+class Reply(msgspec.Struct, frozen=True, kw_only=True):
+    """Base of what the agent answers. Unknown fields are passed over: a newer agent may say more."""
+
+
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """Base of what the agent is asked. Unknown fields are refused."""
+
+
+class Error(Reply, frozen=True, kw_only=True):
+    """`error`: a stable word (`weft.base.errors`); `message`: one line for the user."""
+
+    error: str
+    message: str
+
+
+class NodeInfo(Reply, frozen=True, kw_only=True):
+    """`subnets`: by network, what the node holds. `alive`: its agent's presence has not run out."""
+
+    name: str
+    addresses: tuple[IPInterface, ...]
+    uplink: str
+    mtu: int
+    segment: str = ""
+    version: str = ""
+    alive: bool
+    this: bool = False
+    subnets: dict[str, tuple[IPNetwork, ...]] = {}
+
+
+class LeaseInfo(Reply, frozen=True, kw_only=True):
+    node: str
+    subnets: tuple[IPNetwork, ...]
+    addresses: tuple[IPAddress, ...]
+    alive: bool
+    data: dict[str, str] = {}
+
+
+class NetworkInfo(Reply, frozen=True, kw_only=True):
+    """`options`: all of the driver's, as they are in force. `problems`: what this node cannot do in the network."""
+
+    name: str
+    driver: str
+    subnets: tuple[IPNetwork, ...]
+    options: dict[str, OptionValue]
+    internal: bool
+    mtu: int | None
+    labels: dict[str, str] = {}
+    leases: tuple[LeaseInfo, ...] = ()
+    endpoints: int = 0
+    problems: tuple[str, ...] = ()
+
+
+class EndpointInfo(Reply, frozen=True, kw_only=True):
+    id: str
+    name: str
+    network: str
+    node: str
+    container: str
+    namespace: str
+    interface: str
+    host_interface: str
+    mac: str
+    addresses: tuple[IPInterface, ...]
+    gateways: tuple[IPAddress, ...] = ()
+    mtu: int = 0
+    labels: dict[str, str] = {}
+
+
+class CreateNetwork(Request, frozen=True, kw_only=True):
+    network: Network
+
+
+class Attach(Request, frozen=True, kw_only=True):
+    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft."""
+
+    target: str
+    network: str
+    name: str = ""
+    interface: str = ""
+    addresses: tuple[IPAddress, ...] = ()
+    mac: str = ""
+    labels: dict[str, str] = {}
+
+
+class StoreStatus(Reply, frozen=True, kw_only=True):
+    """`state`: "connected" or "lost" (then `reason`); `revision`: of the last change taken over."""
+
+    url: str
+    state: str
+    since: float
+    reason: str = ""
+    revision: int = 0
+
+
+class Count(Reply, frozen=True, kw_only=True):
+    desired: int = 0
+    actual: int = 0
+    failed: int = 0
+
+
+class Trouble(Reply, frozen=True, kw_only=True):
+    """An object that could not be brought to what is desired. `next_try`: when it is tried again."""
+
+    object: str
+    reason: str
+    since: float
+    attempts: int
+    next_try: float
+
+
+class Problem(Reply, frozen=True, kw_only=True):
+    """What cannot be had, with the way out. `peer` is "" where it concerns the network on this node as such."""
+
+    network: str
+    peer: str
+    text: str
+
+
+class PeerStatus(Reply, frozen=True, kw_only=True):
+    name: str
+    addresses: tuple[IPAddress, ...]
+    alive: bool
+    same_segment: bool
+
+
+class NetworkStatus(Reply, frozen=True, kw_only=True):
+    """`subnets`: this node's own in the network; empty while none could be leased."""
+
+    name: str
+    driver: str
+    subnets: tuple[IPNetwork, ...]
+    endpoints: int
+    peers: int
+    problems: int
+
+
+class Status(Reply, frozen=True, kw_only=True):
+    """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
+    `repairs`: how often drift was put right since the start."""
+
+    version: str
+    node: str
+    addresses: tuple[IPInterface, ...]
+    uplink: str
+    mtu: int
+    state: str
+    started: float
+    store: StoreStatus
+    objects: dict[str, Count]
+    repairs: int
+    last_repair: str
+    last_resync: float
+    troubles: tuple[Trouble, ...]
+    problems: tuple[Problem, ...]
+    peers: tuple[PeerStatus, ...]
+    networks: tuple[NetworkStatus, ...]
+
+
+class Finding(Reply, frozen=True, kw_only=True):
+    """One check of `weft doctor`. `result`: "ok", "warning" or "error"; `advice`: what to do, "" when ok."""
+
+    check: str
+    result: str
+    detail: str
+    advice: str = ""
+
+
+class PlanReply(Reply, frozen=True, kw_only=True):
+    """`commands`: what would be done now, in order, as shell commands. Empty when converged."""
+
+    commands: tuple[str, ...]
+
+
+class Done(Reply, frozen=True, kw_only=True):
+    """`what` was done, one word or name each (the removed endpoints, for instance)."""
+
+    what: tuple[str, ...] = ()

@@ -1,0 +1,86 @@
+"""Throw-away network namespaces for tests, held by open file descriptors: nothing of them is left in /run/netns."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import subprocess
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+CLONE_NEWNET = 0x40000000
+_libc = ctypes.CDLL(None, use_errno=True)
+
+
+def _check(result: int) -> None:
+    if result:
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+class Namespace:
+    """A network namespace with `lo` up. `path` opens it as long as it is not closed, in any process."""
+
+    def __init__(self) -> None:
+        self._fd = -1
+        thread = threading.Thread(target=self._make)
+        thread.start()
+        thread.join()
+        if self._fd < 0:
+            raise PermissionError("cannot make a network namespace")
+        self.path = f"/proc/{os.getpid()}/fd/{self._fd}"
+        self.run("ip", "link", "set", "lo", "up")
+
+    def _make(self) -> None:
+        if _libc.unshare(CLONE_NEWNET) == 0:
+            self._fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+
+    def run(self, *command: str, stdin: str = "", check: bool = True) -> str:
+        """The output of a command that runs inside."""
+        return _run("nsenter", f"--net={self.path}", *command, stdin=stdin, check=check)
+
+    def json(self, *command: str) -> Any:
+        return json.loads(self.run(*command) or "[]")
+
+    def close(self) -> None:
+        """From here on `path` does not exist; the namespace ends unless somebody else keeps it."""
+        if self._fd >= 0:
+            os.close(self._fd)
+            self._fd = -1
+
+    @contextmanager
+    def entered(self) -> Iterator[None]:
+        """The calling thread, and the threads and processes it starts meanwhile, are inside."""
+        back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+        _check(_libc.setns(self._fd, CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            _check(_libc.setns(back, CLONE_NEWNET))
+            os.close(back)
+
+
+class Home(Namespace):
+    """The namespace that a test is in: commands need no entering. `new()` makes others, as containers have them."""
+
+    def __init__(self) -> None:
+        self._others: list[Namespace] = []
+        super().__init__()
+
+    def new(self) -> Namespace:
+        self._others.append(Namespace())
+        return self._others[-1]
+
+    def close(self) -> None:
+        for other in self._others:
+            other.close()
+        super().close()
+
+
+def _run(*command: str, stdin: str = "", check: bool = True) -> str:
+    done = subprocess.run(command, input=stdin, capture_output=True, text=True, check=False, timeout=60)
+    if check and done.returncode:
+        raise AssertionError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
+    return done.stdout
