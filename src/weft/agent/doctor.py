@@ -131,7 +131,7 @@ def _ports(networks: list[tuple[Network, Options]]) -> Iterator[t.Finding]:
     for port in sorted({o.port for _, o in networks if isinstance(o, VxlanOptions)}):
         holders = udp_holders(port)
         if holders:
-            detail = f"UDP port {port} is held by a program ({', '.join(holders)})"
+            detail = f"UDP port {port} is held by {'; '.join(holders)}"
             advice = "stop it, or make the network with another -o port"
             yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
         else:

@@ -80,7 +80,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
 
 def problems(agent: Agent) -> Iterator[t.Problem]:
     """What cannot be had here: from the data paths, from leasing, from the store."""
-    for source, texts in agent.loop.problems.items():
+    for source, texts in sorted(agent.loop.problems.items()):
         peer = source[2] if source[0] == "peer" else ""
         for text in texts:
             yield t.Problem(network=source[1], peer=peer, text=text)

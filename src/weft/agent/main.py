@@ -24,6 +24,7 @@ from weft.agent.logs import set_up
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
+from weft.hoststate import describe
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.url import StoreOptions, open_store
@@ -60,7 +61,7 @@ def purge(config: Config) -> list[str]:
             kernel.close()
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
-    return [" ".join(key_of(op)) for op in report.ops]
+    return [describe(key_of(op)) for op in report.ops]
 
 
 @contextlib.contextmanager

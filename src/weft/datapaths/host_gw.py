@@ -23,11 +23,24 @@ def network(site: Site) -> Answer:
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
+    beyond = []
     for subnet in lease.subnets:
-        yield _parts.direct(site, node, subnet) or Problem(_why_not(site.host.node, node, subnet))
+        hop = _parts.direct(site, node, subnet)
+        lacking = _lacking(site.host.node, node, subnet)
+        if hop is not None:
+            yield hop
+        elif lacking:
+            yield Problem(lacking)
+        else:
+            beyond.append(str(subnet))
+    if beyond:
+        yield Problem(
+            f"{node.name} is on another segment: host-gw cannot reach its {' and '.join(beyond)}; "
+            "use driver vxlan with -o direct-routing=true"
+        )
 
 
-def _why_not(me: Node, node: Node, subnet: IPNetwork) -> str:
+def _lacking(me: Node, node: Node, subnet: IPNetwork) -> str:
     fam = family(subnet)
     for one in (me, node):
         if one.address(fam) is None:
@@ -35,10 +48,7 @@ def _why_not(me: Node, node: Node, subnet: IPNetwork) -> str:
                 f"{one.name} has no IPv{fam} address on {one.uplink}: host-gw cannot reach {subnet} of {node.name}; "
                 "give it one"
             )
-    return (
-        f"{node.name} ({node.address(fam)}) is on another segment: host-gw cannot reach its {subnet}; "
-        "use driver vxlan with -o direct-routing=true"
-    )
+    return ""
 
 
 def endpoint(site: Site, ep: Endpoint) -> Answer:

@@ -1,0 +1,107 @@
+"""`weft agent run|purge`."""
+
+from __future__ import annotations
+
+import sys
+from enum import StrEnum
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.cli.options import example, given, group
+from weft.cli.output import say
+from weft.cli.session import Waiting, session
+
+app = group("The node agent.", "weft agent run", "weft agent purge")
+
+
+class LogFormat(StrEnum):
+    TEXT = "text"
+    JSON = "json"
+
+
+class LogLevel(StrEnum):
+    DEBUG = "debug"
+    INFO = "info"
+    WARNING = "warning"
+    ERROR = "error"
+
+
+ConfigFile = Annotated[
+    Path | None, typer.Option("--config", "-c", metavar="FILE", help="Else /etc/weft/weft.toml, where there is one.")
+]
+
+
+@app.command(
+    "run",
+    epilog=example(
+        "weft agent run",
+        "weft agent run --store etcd://10.0.0.1:2379,10.0.0.2:2379 --iface eth0",
+        "weft agent run --config ./weft.toml --log-format json --metrics 127.0.0.1:9464",
+    ),
+)
+def run(
+    ctx: typer.Context,
+    config: ConfigFile = None,
+    node: Annotated[
+        str | None, typer.Option("--node", metavar="NAME", help="This node's name; else the host's.")
+    ] = None,
+    store: Annotated[
+        str | None,
+        typer.Option("--store", metavar="URL", help="sqlite:///PATH or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]."),
+    ] = None,
+    iface: Annotated[
+        str | None, typer.Option("--iface", metavar="IF", help="The uplink; else the default route's interface.")
+    ] = None,
+    metrics: Annotated[
+        str | None, typer.Option("--metrics", metavar="ADDR", help="Serve Prometheus metrics at HOST:PORT.")
+    ] = None,
+    socket: Annotated[
+        str | None, typer.Option("--socket", metavar="PATH", help="Where the API is served; else /run/weft/weft.sock.")
+    ] = None,
+    log_format: Annotated[LogFormat | None, typer.Option("--log-format", help="Of the log on stderr.")] = None,
+    log_level: Annotated[LogLevel | None, typer.Option("--log-level", help="The least that is logged.")] = None,
+) -> None:
+    """Run the node agent in the foreground.
+
+    It ends with SIGTERM or SIGINT; what it made in the kernel stays and carries packets on.
+    What is given here goes before the configuration file.
+    """
+    from weft.agent import main
+    from weft.agent.config import load
+
+    overrides = given(
+        node=node,
+        store=store,
+        iface=iface,
+        metrics=metrics,
+        socket=socket or session(ctx).socket or None,
+        log_format=log_format and log_format.value,
+        log_level=log_level and log_level.value,
+    )
+    main.run(load(config, overrides))
+
+
+@app.command("purge", epilog=example("systemctl stop weft-agent && weft agent purge --yes"))
+def purge(
+    config: ConfigFile = None,
+    yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
+) -> None:
+    """Remove all that is Weft's on this host.
+
+    Devices, routes, rules: containers here lose their networks. Stop the agent first.
+    """
+    if not yes:
+        if not sys.stdin.isatty():
+            raise typer.BadParameter("nobody can be asked here: give --yes", param_hint="'--yes'")
+        typer.confirm("Remove all that is Weft's on this host? Containers here lose their networks.", abort=True)
+
+    from weft.agent import main
+    from weft.agent.config import load
+
+    with Waiting("removing"):
+        gone = main.purge(load(config, {}))
+    say(*(f"removed {what}" for what in gone))
+    if not gone:
+        say("nothing here is Weft's")

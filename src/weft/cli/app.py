@@ -1,0 +1,86 @@
+"""The root command. A verb's module is imported when that verb is used, so `weft --help` and completion stay quick."""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperCommand, TyperGroup
+
+from weft import __version__
+from weft.cli.options import HELP, example
+from weft.cli.session import Session
+
+VERBS: dict[str, tuple[str, str]] = {
+    "status": ("weft.cli.status", "This node: store, networks, peers, what is amiss"),
+    "doctor": ("weft.cli.doctor", "Check this host, with what to do about each finding"),
+    "plan": ("weft.cli.plan", "What the agent would do now, as commands"),
+    "network": ("weft.cli.network", "Create, list, show, remove networks"),
+    "attach": ("weft.cli.attach", "Connect a container on this node to a network"),
+    "detach": ("weft.cli.detach", "Disconnect a container on this node"),
+    "endpoint": ("weft.cli.endpoint", "List and show what is attached, on all nodes"),
+    "node": ("weft.cli.node", "List, show, remove nodes"),
+    "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
+    "agent": ("weft.cli.agent", "Run the node agent; remove all that it made"),
+    "lab": ("weft.cli.lab", "Many hosts on this machine, to try things out"),
+}
+"""Command, module with its `app`, one line for the list."""
+
+
+class Root(TyperGroup):
+    def __init__(self, **attributes: Any) -> None:
+        super().__init__(**attributes)
+        for name, (_module, summary) in VERBS.items():
+            self.add_command(TyperCommand(name, help=summary, rich_markup_mode=None))
+
+    def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
+        """The one command that is used is replaced by the real one."""
+        name, command, rest = super().resolve_command(ctx, args)
+        return name, load(name) if name in VERBS else command, rest
+
+
+def load(name: str) -> Any:
+    """The command (of click) in a verb's module."""
+    app: typer.Typer = import_module(VERBS[name][0]).app
+    app.rich_markup_mode = None  # plain help everywhere, whatever the verb's own taste
+    command = typer.main.get_command(app)
+    command.name = name
+    return command
+
+
+def root() -> Any:
+    return typer.main.get_command(_app)
+
+
+_app = typer.Typer(
+    cls=Root,
+    rich_markup_mode=None,
+    no_args_is_help=True,
+    context_settings=HELP,
+    epilog=example(
+        "weft network create blue --driver vxlan --subnet 10.1.0.0/16",
+        "weft attach web --network blue",
+        "weft status",
+    ),
+)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(f"weft {__version__}")
+        raise typer.Exit
+
+
+@_app.callback()
+def weft(
+    ctx: typer.Context,
+    socket: Annotated[
+        str, typer.Option(metavar="PATH", envvar="WEFT_SOCKET", help="Else /run/weft/weft.sock.", show_envvar=True)
+    ] = "",
+    version: Annotated[
+        bool, typer.Option("--version", "-V", callback=_version, is_eager=True, help="Show the version and exit.")
+    ] = False,
+) -> None:
+    """Networks for containers on several hosts."""
+    ctx.obj = Session(socket)

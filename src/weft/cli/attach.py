@@ -1,0 +1,72 @@
+"""`weft attach`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.api import types as t
+from weft.base.net import parse_address, parse_mac
+from weft.cli import complete
+from weft.cli.options import Labels, example, pairs, single
+from weft.cli.output import Format, Output, listed, show
+from weft.cli.session import Waiting, client
+from weft.cli.table import Page
+
+app = single()
+
+
+@app.command(
+    epilog=example(
+        "weft attach web --network blue",
+        "weft attach 4711 --network blue --ip 10.1.3.20 --label tier=front",
+        "weft attach /run/netns/test --network blue --interface eth1 -o json",
+    )
+)
+def attach(
+    ctx: typer.Context,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A pid, a namespace's path or name, a container's id or name.")
+    ],
+    network: Annotated[
+        str, typer.Option("--network", "-n", metavar="NETWORK", help="To which.", autocompletion=complete.networks)
+    ],
+    name: Annotated[str, typer.Option(metavar="NAME", help="The endpoint's name; else made from the target.")] = "",
+    ip: Annotated[
+        list[str] | None, typer.Option("--ip", metavar="ADDRESS", help="Wished for; one of each family at most.")
+    ] = None,
+    mac: Annotated[str, typer.Option(metavar="MAC", help="Wished for.")] = "",
+    interface: Annotated[
+        str, typer.Option(metavar="IF", help="Its name in the container; else the next free ethN.")
+    ] = "",
+    label: Labels = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Connect a container on this node to a network. Attaching again what is attached changes nothing."""
+    request = t.Attach(
+        target=from_here(target),
+        network=network,
+        name=name,
+        interface=interface,
+        addresses=tuple(parse_address(text) for text in ip or ()),
+        mac=parse_mac(mac) if mac else "",
+        labels=pairs("--label", label),
+    )
+    with Waiting(f"attaching {target}"):
+        endpoint = client(ctx).attach(request)
+    show(endpoint, output, _line)
+
+
+def from_here(target: str) -> str:
+    """A path as the agent understands it too: absolute, and with this process' pid for /proc/self."""
+    if "/" not in target:
+        return target
+    path = Path(target)
+    return str(path.parent.resolve() / path.name)
+
+
+def _line(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
+    yield f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}"

@@ -1,0 +1,57 @@
+"""Names for shell completion, asked from the agent. Without one there are none, and never an error."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING
+
+import typer
+
+from weft.base.errors import WeftError
+
+if TYPE_CHECKING:
+    from weft.client import Client
+
+TIMEOUT = 0.5
+"""Seconds; who pressed Tab waits for it."""
+
+Names = list[tuple[str, str]]
+"""Each with what the shell may show beside it."""
+
+
+def networks(ctx: typer.Context, incomplete: str) -> Names:
+    return _ask(ctx, lambda agent: ((n.name, n.driver) for n in agent.networks()))
+
+
+def nodes(ctx: typer.Context, incomplete: str) -> Names:
+    return _ask(ctx, lambda agent: ((n.name, n.uplink) for n in agent.nodes()))
+
+
+def endpoints(ctx: typer.Context, incomplete: str) -> Names:
+    return _ask(ctx, lambda agent: ((e.name, f"{e.network} on {e.node}") for e in agent.endpoints()))
+
+
+def targets(ctx: typer.Context, incomplete: str) -> Names:
+    """What is attached on this node."""
+
+    def here(agent: Client) -> Names:
+        own = agent.status().node
+        return [(e.container, e.network) for e in agent.endpoints(node=own)]
+
+    return _ask(ctx, here)
+
+
+def drivers(ctx: typer.Context, incomplete: str) -> Names:
+    from weft.datapaths.registry import DRIVERS
+
+    return [(d.name, d.summary) for d in DRIVERS.values()]
+
+
+def _ask(ctx: typer.Context, names: Callable[[Client], Iterable[tuple[str, str]]]) -> Names:
+    from weft.client import DEFAULT_SOCKET, Client
+
+    path = ctx.find_root().params.get("socket") or DEFAULT_SOCKET  # callbacks do not run while completing
+    try:
+        return list(dict(names(Client(path, TIMEOUT))).items())
+    except WeftError:
+        return []

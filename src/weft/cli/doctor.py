@@ -1,0 +1,63 @@
+"""`weft doctor`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from weft.api import types as t
+from weft.base.errors import Failed
+from weft.cli.options import example, single
+from weft.cli.output import Format, Output, blocks, counted, listed, show
+from weft.cli.session import Waiting, client
+from weft.cli.table import Page, Styled
+
+app = single()
+
+RESULTS = {"error": "bad", "warning": "warn", "ok": "good"}
+"""The worst first."""
+
+
+@app.command(epilog=example("weft doctor", "weft doctor --check", "weft doctor -o json"))
+def doctor(
+    ctx: typer.Context,
+    check: Annotated[bool, typer.Option("--check", help="Exit status 1 if there is an error.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Kernel features, sysctls, MTU, ports, clocks: what is fine on this host, what is not and what to do about it."""
+    with Waiting("examining this host"):
+        findings = client(ctx).doctor()
+    show(findings, output, render)
+    errors = [f.check for f in findings if f.result == "error"]
+    if check and errors:
+        raise Failed(f"{counted(len(errors), 'check')} failed: {listed(errors)}; `weft doctor` tells what to do")
+
+
+def render(page: Page, findings: tuple[t.Finding, ...]) -> Iterator[str]:
+    return blocks(_table(page, findings), _advice(page, findings), _sum(findings))
+
+
+def _table(page: Page, findings: tuple[t.Finding, ...]) -> Iterator[str]:
+    rows = [(Styled(f.result, RESULTS.get(f.result, "")), f.check, f.detail) for f in _worst_first(findings)]
+    return page.table(("RESULT", "CHECK", "DETAIL"), rows)
+
+
+def _advice(page: Page, findings: tuple[t.Finding, ...]) -> Iterator[str]:
+    advised = [f for f in _worst_first(findings) if f.advice]
+    if advised:
+        yield page.paint("WHAT TO DO", "head")
+        yield from page.pairs((f.check, f.advice) for f in advised)
+
+
+def _sum(findings: tuple[t.Finding, ...]) -> Iterator[str]:
+    yield listed(
+        f"{sum(f.result == result for f in findings)} {word}"
+        for result, word in (("ok", "fine"), ("warning", "to look at"), ("error", "wrong"))
+    )
+
+
+def _worst_first(findings: tuple[t.Finding, ...]) -> list[t.Finding]:
+    order = list(RESULTS)
+    return sorted(findings, key=lambda f: order.index(f.result) if f.result in order else len(order))

@@ -1,0 +1,89 @@
+"""`weft network drivers`: what the data paths say of themselves. Needs no agent."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from itertools import zip_longest
+from typing import get_args
+
+import msgspec
+
+from weft.cli.output import blocks, plain
+from weft.cli.table import Page
+from weft.datapaths.driver import Driver, Options
+from weft.datapaths.registry import DRIVERS, driver
+
+
+class Option(msgspec.Struct, frozen=True):
+    """`type`: "number", "true|false", "text", or the words there are."""
+
+    name: str
+    type: str
+    default: str | int | bool
+    help: str
+
+
+class Description(msgspec.Struct, frozen=True):
+    name: str
+    summary: str
+    options: tuple[Option, ...]
+
+
+def describe(name: str = "") -> tuple[Description, ...]:
+    """One driver, or all. Raises Invalid."""
+    chosen = [driver(name)] if name else [DRIVERS[key] for key in sorted(DRIVERS)]
+    return tuple(Description(d.name, d.summary, _options(d)) for d in chosen)
+
+
+def render(page: Page, drivers: tuple[Description, ...]) -> Iterator[str]:
+    """The options every driver takes come once, at the end."""
+    common = [option for option in drivers[0].options if option.name in _COMMON]
+    return blocks(
+        *(
+            _one(page, d.name, d.summary, [option for option in d.options if option.name not in _COMMON])
+            for d in drivers
+        ),
+        _one(page, "OPTIONS OF EVERY DRIVER" if len(drivers) > 1 else "OPTIONS IT SHARES", "", common),
+    )
+
+
+def _one(page: Page, name: str, summary: str, options: list[Option]) -> Iterator[str]:
+    yield page.paint(name, "head") + (f"  {summary}" if summary else "")
+    for option, following in zip_longest(options, options[1:]):
+        default = plain(option.default)
+        yield f"  -o {option.name}={option.type}" + (f"  [default: {default}]" if default else "")
+        if option.help and not (following and following.help == option.help):  # several may share one text
+            yield from page.paragraph(option.help, "       ")
+
+
+def _options(d: Driver) -> tuple[Option, ...]:
+    helps = _helps(Options) | _helps(d.options)
+    return tuple(
+        Option(field.encode_name, _words(field.type), field.default, helps.get(field.name, ""))
+        for field in msgspec.structs.fields(d.options)
+    )
+
+
+_COMMON = {field.encode_name for field in msgspec.structs.fields(Options)}
+
+_WORDS: dict[object, str] = {int: "NUMBER", bool: "true|false", str: "TEXT"}
+
+
+def _words(kind: object) -> str:
+    return _WORDS.get(kind) or "|".join(map(str, get_args(kind)))
+
+
+_FIELDS = r"(?:`\w+`(?:, )?)+(?: \(and `_\w+`\))?"
+_DOCUMENTED = re.compile(rf"(?P<names>{_FIELDS}): (?P<text>.*?)(?=\s*{_FIELDS}:|\Z)")
+
+
+def _helps(kind: type[Options]) -> dict[str, str]:
+    """What the class's docstring says of its fields: "`name`, `other` (and `_ending`): text." each."""
+    helps: dict[str, str] = {}
+    for found in _DOCUMENTED.finditer(" ".join((kind.__doc__ or "").split())):
+        words = re.findall(r"`(\w+)`", found["names"])
+        names = [word for word in words if not word.startswith("_")]
+        endings = ["", *(word for word in words if word.startswith("_"))]
+        helps.update({name + ending: found["text"].strip() for name in names for ending in endings})
+    return helps

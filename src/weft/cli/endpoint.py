@@ -1,0 +1,66 @@
+"""`weft endpoint ls|show`."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+
+import typer
+
+from weft.api import types as t
+from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group
+from weft.cli.output import Format, Output, listed, mapped, show
+from weft.cli.session import Waiting, client
+from weft.cli.table import Page
+
+app = group("What is attached, on all nodes.", "weft endpoint ls --network blue", "weft endpoint show web")
+
+_CONTAINER_ID = re.compile("[0-9a-f]{64}")
+
+
+@app.command("ls", epilog=example("weft endpoint ls", "weft endpoint ls --network blue --node node-2 -o json"))
+def ls(ctx: typer.Context, network: OfNetwork = "", node: OfNode = "", output: Output = Format.TABLE) -> None:
+    """List the endpoints of all nodes."""
+    with Waiting("asking for the endpoints"):
+        endpoints = client(ctx).endpoints(network=network, node=node)
+    show(endpoints, output, _table)
+
+
+@app.command("show", epilog=example("weft endpoint show web", "weft endpoint show 10.1.3.2"))
+def one(ctx: typer.Context, endpoint: EndpointRef, output: Output = Format.TABLE) -> None:
+    """Show one endpoint, by its name, id or address."""
+    with Waiting("asking for the endpoint"):
+        found = client(ctx).endpoint(endpoint)
+    show(found, output, _details)
+
+
+def _table(page: Page, endpoints: tuple[t.EndpointInfo, ...]) -> Iterator[str]:
+    return page.table(
+        ("ENDPOINT", "ID", "NETWORK", "NODE", "ADDRESSES", "CONTAINER"),
+        [(e.name, e.id, e.network, e.node, listed(e.addresses), short(e.container)) for e in endpoints],
+        whole=["ID", "ADDRESSES"],
+    )
+
+
+def short(container: str) -> str:
+    """Container engines' ids are known by their first twelve digits; the rest is in `show` and in JSON."""
+    return f"{container[:12]}..." if _CONTAINER_ID.fullmatch(container) else container
+
+
+def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
+    return page.pairs(
+        [
+            ("endpoint", e.name),
+            ("id", e.id),
+            ("network", e.network),
+            ("node", e.node),
+            ("container", e.container),
+            ("namespace", e.namespace),
+            ("interface", f"{e.interface}, in the host {e.host_interface}"),
+            ("MAC", e.mac),
+            ("addresses", listed(e.addresses)),
+            ("gateways", listed(e.gateways) or "none"),
+            ("MTU", str(e.mtu) if e.mtu else ""),
+            ("labels", mapped(e.labels)),
+        ]
+    )

@@ -1,0 +1,173 @@
+"""`weft network create|ls|show|rm|drivers`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from weft.api import types as t
+from weft.base.net import parse_network
+from weft.cli import complete
+from weft.cli.node import removed
+from weft.cli.options import Labels, NetworkName, example, group, pairs
+from weft.cli.output import Format, Output, blocks, listed, mapped, say, show
+from weft.cli.session import Waiting, client
+from weft.cli.status import alive
+from weft.cli.table import Page
+from weft.model import Network
+
+app = group(
+    "Networks that containers can be attached to.",
+    "weft network create blue --driver vxlan --subnet 10.1.0.0/16",
+    "weft network drivers",
+    "weft network show blue",
+)
+
+
+@app.command(
+    "create",
+    epilog=example(
+        "weft network create blue --driver vxlan --subnet 10.1.0.0/16 --subnet fd00:1::/48",
+        "weft network create flat --driver host-gw --subnet 10.2.0.0/16 -o node-prefix=25 --internal",
+    ),
+)
+def create(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="1 to 63 of a-z, 0-9, '.', '_', '-'.")],
+    driver: Annotated[
+        str,
+        typer.Option(
+            "--driver", "-d", metavar="DRIVER", help="See `weft network drivers`.", autocompletion=complete.drivers
+        ),
+    ],
+    subnet: Annotated[
+        list[str], typer.Option("--subnet", "-s", metavar="CIDR", help="Two, one of each family, make it dual stack.")
+    ],
+    option: Annotated[
+        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of the driver; several times.")
+    ] = None,
+    internal: Annotated[bool, typer.Option("--internal", help="No way out of the network.")] = False,
+    mtu: Annotated[
+        int | None, typer.Option("--mtu", metavar="OCTETS", help="Of the containers' interfaces; else found out.")
+    ] = None,
+    label: Labels = None,
+) -> None:
+    """Create a network on all nodes."""
+    network = Network(
+        name=name,
+        driver=driver,
+        subnets=tuple(parse_network(text) for text in subnet),
+        options=dict(pairs("--option", option)),
+        internal=internal,
+        mtu=mtu,
+        labels=pairs("--label", label),
+    )
+    with Waiting(f"creating {name}"):
+        made = client(ctx).create_network(network)
+    say(f"created network {made.name}: {made.driver}, {listed(made.subnets)}{', internal' if made.internal else ''}")
+
+
+@app.command("ls", epilog=example("weft network ls", "weft network ls -o yaml"))
+def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the networks."""
+    with Waiting("asking for the networks"):
+        networks = client(ctx).networks()
+    show(networks, output, _table)
+
+
+@app.command("show", epilog=example("weft network show blue", "weft network show blue -o json"))
+def one(ctx: typer.Context, name: NetworkName, output: Output = Format.TABLE) -> None:
+    """Show one network: who holds which subnet, what is amiss.
+
+    Its options are shown as they are in force; the problems are those of this node.
+    """
+    with Waiting("asking for the network"):
+        network = client(ctx).network(name)
+    show(network, output, _details)
+
+
+@app.command("rm", epilog=example("weft network rm blue", "weft network rm blue --force"))
+def rm(
+    ctx: typer.Context,
+    name: NetworkName,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Also with endpoints in it: they are detached.")] = False,
+) -> None:
+    """Remove a network from all nodes."""
+    with Waiting(f"removing {name}"):
+        done = client(ctx).remove_network(name, force=force)
+    say(removed("network", name, done))
+
+
+@app.command("drivers", epilog=example("weft network drivers", "weft network drivers vxlan"))
+def drivers(
+    name: Annotated[
+        str, typer.Argument(metavar="[DRIVER]", help="Only this one.", autocompletion=complete.drivers)
+    ] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """List the drivers and their options.
+
+    Options are given with `weft network create NAME -o KEY=VALUE`.
+    """
+    from weft.cli import drivers as known
+
+    show(known.describe(name), output, known.render)
+
+
+def _table(page: Page, networks: tuple[t.NetworkInfo, ...]) -> Iterator[str]:
+    return page.table(
+        ("NETWORK", "DRIVER", "SUBNETS", "MTU", "NODES", "ENDPOINTS", "INTERNAL"),
+        [
+            (
+                n.name,
+                n.driver,
+                listed(n.subnets),
+                str(n.mtu or "auto"),
+                str(len(n.leases)),
+                str(n.endpoints),
+                "yes" if n.internal else "no",
+            )
+            for n in networks
+        ],
+        whole=["SUBNETS"],
+    )
+
+
+def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
+    return blocks(
+        page.pairs(
+            [
+                ("network", n.name),
+                ("driver", n.driver),
+                ("subnets", listed(n.subnets)),
+                ("internal", "yes: no way out" if n.internal else "no"),
+                ("MTU", str(n.mtu or "auto")),
+                ("options", mapped({key: value for key, value in n.options.items() if value != ""})),
+                ("labels", mapped(n.labels)),
+                ("endpoints", str(n.endpoints)),
+            ]
+        ),
+        _leases(page, n),
+        _problems(page, n),
+    )
+
+
+def _leases(page: Page, n: t.NetworkInfo) -> Iterator[str]:
+    if n.leases:
+        yield from page.table(
+            ("NODE", "SUBNETS", "AT", "AGENT", "DATA"),
+            [
+                (held.node, listed(held.subnets), listed(held.addresses), alive(held.alive), mapped(held.data) or "-")
+                for held in n.leases
+            ],
+            whole=["SUBNETS", "AT"],
+        )
+
+
+def _problems(page: Page, n: t.NetworkInfo) -> Iterator[str]:
+    if n.problems:
+        yield page.paint("PROBLEMS ON THIS NODE", "head")
+    for text in n.problems:
+        yield from page.paragraph(text, "  ", "warn")

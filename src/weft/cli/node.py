@@ -1,0 +1,91 @@
+"""`weft node ls|show|rm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from weft.api import types as t
+from weft.cli.options import NodeName, example, group
+from weft.cli.output import Format, Output, blocks, listed, say, show
+from weft.cli.session import Waiting, client
+from weft.cli.status import alive
+from weft.cli.table import Page
+
+app = group("The hosts of the cluster.", "weft node ls", "weft node show node-2", "weft node rm node-3")
+
+
+@app.command("ls", epilog=example("weft node ls", "weft node ls -o json"))
+def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the nodes. The one you are on has a star."""
+    with Waiting("asking for the nodes"):
+        nodes = client(ctx).nodes()
+    show(nodes, output, _table)
+
+
+@app.command("show", epilog=example("weft node show node-2"))
+def one(ctx: typer.Context, name: NodeName, output: Output = Format.TABLE) -> None:
+    """Show one node and the subnets it holds."""
+    with Waiting("asking for the node"):
+        node = client(ctx).node(name)
+    show(node, output, _details)
+
+
+@app.command("rm", epilog=example("weft node rm node-3", "weft node rm node-3 --force"))
+def rm(
+    ctx: typer.Context,
+    name: NodeName,
+    force: Annotated[bool, typer.Option("--force", "-f", help="Even if it is alive or has endpoints.")] = False,
+) -> None:
+    """Forget a node that is gone for good.
+
+    Its subnets become free, its peers drop their routes to it.
+    """
+    with Waiting(f"removing {name}"):
+        done = client(ctx).remove_node(name, force=force)
+    say(removed("node", name, done))
+
+
+def removed(kind: str, name: str, done: t.Done) -> str:
+    """`done`: may tell of more that went with it."""
+    others = [what for what in done.what if what != name]
+    return f"removed {kind} {name}{f', with it {listed(others)}' if others else ''}"
+
+
+def _table(page: Page, nodes: tuple[t.NodeInfo, ...]) -> Iterator[str]:
+    return page.table(
+        ("NODE", "ADDRESSES", "UPLINK", "MTU", "SEGMENT", "AGENT", "VERSION"),
+        [
+            (
+                f"{n.name} *" if n.this else n.name,
+                listed(n.addresses),
+                n.uplink,
+                str(n.mtu),
+                n.segment or "-",
+                alive(n.alive),
+                n.version or "-",
+            )
+            for n in nodes
+        ],
+        whole=["ADDRESSES"],
+    )
+
+
+def _details(page: Page, node: t.NodeInfo) -> Iterator[str]:
+    return blocks(
+        page.pairs(
+            [
+                ("node", f"{node.name} (this one)" if node.this else node.name),
+                ("agent", alive(node.alive)),
+                ("version", node.version),
+                ("addresses", listed(node.addresses)),
+                ("uplink", f"{node.uplink}, MTU {node.mtu}"),
+                ("segment", node.segment),
+            ]
+        ),
+        page.table(("NETWORK", "SUBNETS"), [(name, listed(nets)) for name, nets in sorted(node.subnets.items())])
+        if node.subnets
+        else ["holds no subnets"],
+    )

@@ -1,0 +1,119 @@
+"""The one place where results are printed: `-o table`, `-o json`, `-o yaml`.
+
+JSON and YAML are the API's types as they are, so their keys are stable. Tables are for people.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from enum import StrEnum
+from typing import Annotated, TypeVar
+
+import typer
+
+from weft.base.errors import Failed
+from weft.cli.table import Page
+from weft.model import to_builtins
+
+T = TypeVar("T")
+
+
+class Format(StrEnum):
+    TABLE = "table"
+    JSON = "json"
+    YAML = "yaml"
+
+
+Output = Annotated[Format, typer.Option("--output", "-o", help="How to show it.")]
+
+
+def show(value: T, output: Format, render: Callable[[Page, T], Iterable[str]]) -> None:
+    """`render` gives the lines of the table form."""
+    if output is Format.TABLE:
+        say(*render(Page.of_stdout(), value))
+    elif output is Format.JSON:
+        import json
+
+        say(json.dumps(to_builtins(value), indent=2, ensure_ascii=False))
+    else:
+        import yaml
+
+        _write(yaml.safe_dump(to_builtins(value), sort_keys=False, allow_unicode=True, width=1000))
+
+
+def say(*lines: str) -> None:
+    _write("".join(f"{line}\n" for line in lines))
+
+
+def _write(text: str) -> None:
+    """A reader that has had enough (`weft endpoint ls | head`) is no failure: the rest goes nowhere. Raises Failed."""
+    try:
+        sys.stdout.write(text)
+        sys.stdout.flush()
+    except BrokenPipeError:
+        _discard_stdout()
+    except OSError as error:
+        _discard_stdout()
+        raise Failed(f"the output could not be written: {error.strerror}") from None
+
+
+def _discard_stdout() -> None:
+    """What could not be written would be tried once more when Python ends."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
+def complain(message: str) -> None:
+    """One line on stderr, whatever is in the message."""
+    sys.stderr.write(f"weft: {' '.join(message.split())}\n")
+
+
+# ------------------------------------------------------------------------------- values as people write them
+
+
+def listed(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))
+
+
+def mapped(values: Mapping[str, str | int | bool]) -> str:
+    """`a=1, b=true`, as it is given on the command line."""
+    return ", ".join(f"{key}={plain(value)}" for key, value in values.items())
+
+
+def plain(value: str | int | bool) -> str:
+    return str(value).lower() if isinstance(value, bool) else str(value)
+
+
+def counted(number: int, one: str, many: str = "") -> str:
+    return f"{number} {one if number == 1 else many or one + 's'}"
+
+
+_UNITS = ((86_400, "d"), (3_600, "h"), (60, "min"), (1, "s"))
+
+
+def span(seconds: float) -> str:
+    """A duration in its one largest unit, such as `3 h`."""
+    return next((f"{int(seconds // size)} {unit}" for size, unit in _UNITS if seconds >= size), "0 s")
+
+
+def ago(moment: float) -> str:
+    """How long since, from Unix seconds."""
+    return span(max(time.time() - moment, 0))
+
+
+def due(moment: float) -> str:
+    left = moment - time.time()
+    return f"in {span(left)}" if left >= 1 else "now"
+
+
+def blocks(*parts: Iterable[str]) -> Iterator[str]:
+    """The parts that have lines, an empty line between them."""
+    first = True
+    for part in parts:
+        for number, line in enumerate(part):
+            if number == 0 and not first:
+                yield ""
+            first = False
+            yield line

@@ -1,0 +1,151 @@
+"""`weft status`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import typer
+
+from weft.api import types as t
+from weft.base.errors import Failed
+from weft.cli.options import example, single
+from weft.cli.output import Format, Output, ago, blocks, counted, due, listed, show
+from weft.cli.session import Waiting, client
+from weft.cli.table import Cell, Page, Styled
+
+app = single()
+
+STATES = {"converged": "good", "converging": "warn", "starting": "warn", "degraded": "bad"}
+CONVERGED = "converged"
+
+
+@app.command(epilog=example("weft status", "weft status --check && echo all is well", "weft status -o json"))
+def status(
+    ctx: typer.Context,
+    verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also the kernel objects, by kind.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit status 1 unless converged.")] = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """This node as its agent sees it: the store, the networks, the peers, and what is amiss with the way out.
+
+    An agent that answers makes exit status 0, whatever it says; see --check.
+    """
+    with Waiting("asking the agent"):
+        found = client(ctx).status()
+    show(found, output, lambda page, value: render(page, value, verbose=verbose))
+    if check and found.state != CONVERGED:
+        raise Failed(f"{found.node} is {found.state}: {_why(found)}")
+
+
+def render(page: Page, found: t.Status, *, verbose: bool = False) -> Iterator[str]:
+    return blocks(
+        _head(page, found),
+        _networks(page, found),
+        _peers(page, found),
+        _objects(page, found) if verbose or found.state != CONVERGED else (),
+        _troubles(page, found),
+        _problems(page, found),
+    )
+
+
+def _why(found: t.Status) -> str:
+    reasons = []
+    if found.store.state != "connected":
+        reasons.append(f"the store is {found.store.state}")
+    failed = sum(count.failed for count in found.objects.values())
+    if failed:
+        reasons.append(f"{counted(failed, 'object')} failed")
+    return listed(reasons) or "not everything is in place yet"
+
+
+def _head(page: Page, found: t.Status) -> Iterator[str]:
+    state = page.paint(found.state, STATES.get(found.state, "warn"))
+    yield f"{page.paint(found.node, 'head')} is {state}"
+    yield from page.pairs(
+        [
+            ("agent", f"weft {found.version}, up {ago(found.started)}"),
+            ("uplink", f"{found.uplink}, {listed(found.addresses)}, MTU {found.mtu}"),
+            ("store", _store(found.store)),
+            ("drift", _drift(found)),
+        ]
+    )
+
+
+def _store(store: t.StoreStatus) -> Cell:
+    text = f"{store.url}, {store.state} for {ago(store.since)}, at revision {store.revision}"
+    return text if store.state == "connected" else Styled(f"{text}: {store.reason or 'no reason is known'}", "bad")
+
+
+def _drift(found: t.Status) -> str:
+    checked = f"last full comparison {ago(found.last_resync)} ago" if found.last_resync else "not compared in full yet"
+    repairs = counted(found.repairs, "repair") if found.repairs else "nothing repaired"
+    return f"{repairs}{f', the last: {found.last_repair}' if found.last_repair else ''}; {checked}"
+
+
+def _networks(page: Page, found: t.Status) -> Iterator[str]:
+    if not found.networks:
+        yield "no networks: weft network create NAME --driver vxlan --subnet 10.1.0.0/16"
+        return
+    yield from page.table(
+        ("NETWORK", "DRIVER", "SUBNET HERE", "ENDPOINTS", "PEERS", "PROBLEMS"),
+        [
+            (
+                n.name,
+                n.driver,
+                listed(n.subnets) or Styled("none yet", "warn"),
+                str(n.endpoints),
+                str(n.peers),
+                Styled(str(n.problems), "bad" if n.problems else ""),
+            )
+            for n in found.networks
+        ],
+        whole=["SUBNET HERE"],
+    )
+
+
+def _peers(page: Page, found: t.Status) -> Iterator[str]:
+    if not found.peers:
+        yield "no other nodes"
+        return
+    yield from page.table(
+        ("PEER", "ADDRESSES", "AGENT", "SEGMENT"),
+        [
+            (p.name, listed(p.addresses), alive(p.alive), "same" if p.same_segment else "behind a router")
+            for p in found.peers
+        ],
+        whole=["ADDRESSES"],
+    )
+
+
+def alive(is_alive: bool) -> Cell:
+    return Styled("alive", "good") if is_alive else Styled("silent", "bad")
+
+
+def _objects(page: Page, found: t.Status) -> Iterator[str]:
+    if found.objects:
+        yield from page.table(
+            ("OBJECTS", "DESIRED", "ACTUAL", "FAILED"),
+            [
+                (kind, str(n.desired), str(n.actual), Styled(str(n.failed), "bad" if n.failed else ""))
+                for kind, n in sorted(found.objects.items())
+            ],
+        )
+
+
+def _troubles(page: Page, found: t.Status) -> Iterator[str]:
+    if found.troubles:
+        yield page.paint("FAILED OBJECTS", "head")
+    for trouble in found.troubles:
+        yield from page.paragraph(trouble.object)
+        yield from page.paragraph(trouble.reason, "    ", "bad")
+        tries = counted(trouble.attempts, "attempt")
+        yield from page.paragraph(f"{tries} in {ago(trouble.since)}, next {due(trouble.next_try)}", "    ")
+
+
+def _problems(page: Page, found: t.Status) -> Iterator[str]:
+    if found.problems:
+        yield page.paint("PROBLEMS", "head")
+    for problem in found.problems:
+        yield from page.paragraph(f"network {problem.network}{f', peer {problem.peer}' if problem.peer else ''}")
+        yield from page.paragraph(problem.text, "    ", "warn")

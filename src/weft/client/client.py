@@ -1,0 +1,102 @@
+"""The agent's operations as methods. `weft.api.operations` says what each is on the wire."""
+
+from __future__ import annotations
+
+from typing import TypeVar
+from urllib.parse import quote, urlencode
+
+from weft.api import types as t
+from weft.api.operations import BY_NAME
+from weft.base.errors import ERRORS, Failed, Invalid, WeftError
+from weft.client.connection import Answer, ask
+from weft.model import Network, decode, encode
+
+DEFAULT_SOCKET = "/run/weft/weft.sock"
+TIMEOUT = 60.0
+"""Seconds. Attaching takes milliseconds; what waits for an unreachable store gives up before this."""
+
+T = TypeVar("T")
+
+
+class Client:
+    """Blocking; every method is one request. Raises what the agent raised (`weft.base.errors`), Unavailable when none
+    answers, Denied when its socket may not be opened."""
+
+    def __init__(self, socket_path: str = DEFAULT_SOCKET, timeout: float = TIMEOUT) -> None:
+        self.socket_path = socket_path
+        self.timeout = timeout
+
+    def status(self) -> t.Status:
+        return self._call(t.Status, "status")
+
+    def doctor(self) -> tuple[t.Finding, ...]:
+        return self._call(tuple[t.Finding, ...], "doctor")
+
+    def plan(self, network: str = "") -> t.PlanReply:
+        return self._call(t.PlanReply, "plan", network=network)
+
+    def nodes(self) -> tuple[t.NodeInfo, ...]:
+        return self._call(tuple[t.NodeInfo, ...], "nodes")
+
+    def node(self, name: str) -> t.NodeInfo:
+        return self._call(t.NodeInfo, "node", name=name)
+
+    def remove_node(self, name: str, *, force: bool = False) -> t.Done:
+        return self._call(t.Done, "remove_node", name=name, force=_flag(force))
+
+    def networks(self) -> tuple[t.NetworkInfo, ...]:
+        return self._call(tuple[t.NetworkInfo, ...], "networks")
+
+    def network(self, name: str) -> t.NetworkInfo:
+        return self._call(t.NetworkInfo, "network", name=name)
+
+    def create_network(self, network: Network) -> t.NetworkInfo:
+        return self._call(t.NetworkInfo, "create_network", t.CreateNetwork(network=network))
+
+    def remove_network(self, name: str, *, force: bool = False) -> t.Done:
+        return self._call(t.Done, "remove_network", name=name, force=_flag(force))
+
+    def endpoints(self, network: str = "", node: str = "") -> tuple[t.EndpointInfo, ...]:
+        return self._call(tuple[t.EndpointInfo, ...], "endpoints", network=network, node=node)
+
+    def endpoint(self, ref: str) -> t.EndpointInfo:
+        """`ref`: an id, a name or an address."""
+        return self._call(t.EndpointInfo, "endpoint", ref=ref)
+
+    def attach(self, request: t.Attach) -> t.EndpointInfo:
+        return self._call(t.EndpointInfo, "attach", request)
+
+    def detach(self, target: str, network: str = "") -> t.Done:
+        return self._call(t.Done, "detach", target=target, network=network)
+
+    def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
+        """`reply`: the operation's own. Parameters that are "" are left out."""
+        op = BY_NAME[operation]
+        target = op.path.format_map({name: quote(value, safe="") for name, value in params.items()})
+        query = {name: params[name] for name in op.query if params[name]}
+        if query:
+            target += "?" + urlencode(query)
+        body = None if request is None else encode(request)
+        answer = ask(self.socket_path, self.timeout, op.method, target, body)
+        if not 200 <= answer.status < 300:
+            raise self._error(answer)
+        try:
+            return decode(reply, answer.body)
+        except WeftError as error:
+            raise self._strange(str(error)) from None
+
+    def _error(self, answer: Answer) -> WeftError:
+        try:
+            error = decode(t.Error, answer.body)
+        except Invalid:
+            return self._strange(f"HTTP status {answer.status}")
+        return ERRORS.get(error.error, WeftError)(error.message)
+
+    def _strange(self, what: str) -> Failed:
+        return Failed(
+            f"the answer of {self.socket_path} is not understood ({what}): is it a Weft agent of the same version?"
+        )
+
+
+def _flag(value: bool) -> str:
+    return "true" if value else ""

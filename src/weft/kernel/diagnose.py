@@ -1,0 +1,57 @@
+"""Looking at what others on this host do with packets. Reads only."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import subprocess
+from pathlib import Path
+from typing import Any
+
+from weft.hoststate.firewall import TABLE
+
+
+def udp_holders(port: int) -> list[str]:
+    """Programs with a socket on a UDP port, as "NAME, pid N". The kernel's own sockets (a VXLAN device's) are nobody's."""
+    inodes: set[str] = set()
+    for name in ("udp", "udp6"):
+        path = Path("/proc/thread-self/net") / name
+        lines = path.read_text().splitlines()[1:] if path.exists() else []
+        inodes |= {f[9] for f in map(str.split, lines) if int(f[1].rsplit(":", 1)[1], 16) == port}
+    return sorted(_owners({f"socket:[{inode}]" for inode in inodes})) if inodes else []
+
+
+def _owners(sockets: set[str]) -> set[str]:
+    found = set()
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            if any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir()):
+                found.add(f"{(process / 'comm').read_text().strip()}, pid {process.name}")
+        except OSError:  # it ended, or is not ours to look at
+            continue
+    return found
+
+
+def blocking_chains() -> list[str]:
+    """nftables base chains on the forward hook with policy drop, but for iptables' own, in which we have our chain."""
+    if shutil.which("nft") is None:
+        return []
+    answer = subprocess.run(["nft", "-j", "list", "chains"], capture_output=True, text=True)
+    if answer.returncode != 0:
+        return []
+    return [
+        f"{chain['family']} {chain['table']} {chain['name']}"
+        for chain in _chains(json.loads(answer.stdout))
+        if chain.get("hook") == "forward"
+        and chain.get("policy") == "drop"
+        and chain["table"] != TABLE
+        and not _is_iptables(chain)
+    ]
+
+
+def _chains(listing: dict[str, Any]) -> list[dict[str, Any]]:
+    return [entry["chain"] for entry in listing.get("nftables", []) if "chain" in entry]
+
+
+def _is_iptables(chain: dict[str, Any]) -> bool:
+    return chain["family"] in ("ip", "ip6") and chain["table"] == "filter" and chain["name"] == "FORWARD"

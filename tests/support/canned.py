@@ -1,0 +1,215 @@
+"""Answers of an agent in the middle of life: dual stack, a peer across a router, a failed route, a lost store."""
+
+from __future__ import annotations
+
+import time
+from ipaddress import ip_address, ip_interface, ip_network
+
+from weft.api import types as t
+
+NOW = time.time()
+
+STORE = t.StoreStatus(url="etcd://10.0.0.1:2379,10.0.0.2:2379", state="connected", since=NOW - 7300, revision=4711)
+LOST = t.StoreStatus(
+    url=STORE.url, state="lost", since=NOW - 95, reason="10.0.0.1:2379: connection refused", revision=4711
+)
+
+NODES = (
+    t.NodeInfo(
+        name="node-1",
+        addresses=(ip_interface("192.168.1.68/24"), ip_interface("fd00:192:168:1::68/64")),
+        uplink="eth0",
+        mtu=1500,
+        version="0.1.0",
+        alive=True,
+        this=True,
+        subnets={"blue": (ip_network("40.15.43.0/24"), ip_network("fd00:40:15:2b::/64"))},
+    ),
+    t.NodeInfo(
+        name="node-4",
+        addresses=(ip_interface("192.168.0.33/24"),),
+        uplink="enp0s31f6",
+        mtu=9000,
+        segment="rack-7",
+        version="0.1.0",
+        alive=False,
+    ),
+)
+
+LEASES = (
+    t.LeaseInfo(
+        node="node-1",
+        subnets=(ip_network("40.15.43.0/24"), ip_network("fd00:40:15:2b::/64")),
+        addresses=(ip_address("192.168.1.68"), ip_address("fd00:192:168:1::68")),
+        alive=True,
+        data={"vtep-mac": "0e:08:23:57:14:9a"},
+    ),
+    t.LeaseInfo(
+        node="node-4",
+        subnets=(ip_network("40.15.65.0/24"),),
+        addresses=(ip_address("192.168.0.33"),),
+        alive=False,
+    ),
+)
+
+PROBLEM = (
+    "node-4 (192.168.0.33) is on another segment: host-gw cannot reach it; use driver vxlan with "
+    "-o direct-routing=true for this network"
+)
+
+NETWORKS = (
+    t.NetworkInfo(
+        name="blue",
+        driver="vxlan",
+        subnets=(ip_network("40.15.0.0/16"), ip_network("fd00:40:15::/48")),
+        options={"vni": 1, "port": 8472, "direct-routing": True, "underlay": "ipv4", "reserve": ""},
+        internal=False,
+        mtu=None,
+        labels={"team": "payments"},
+        leases=LEASES,
+        endpoints=2,
+    ),
+    t.NetworkInfo(
+        name="a-network-with-a-rather-long-name",
+        driver="host-gw",
+        subnets=(ip_network("40.16.0.0/16"),),
+        options={"node-prefix": 24},
+        internal=True,
+        mtu=1400,
+        problems=(PROBLEM,),
+    ),
+)
+
+ENDPOINTS = (
+    t.EndpointInfo(
+        id="0011223344556677",
+        name="web",
+        network="blue",
+        node="node-1",
+        container="f" * 64,
+        namespace="/proc/4711/ns/net",
+        interface="eth0",
+        host_interface="weft00112233445",
+        mac="02:42:28:0f:2b:02",
+        addresses=(ip_interface("40.15.43.2/24"), ip_interface("fd00:40:15:2b::2/64")),
+        gateways=(ip_address("40.15.43.1"), ip_address("fd00:40:15:2b::1")),
+        mtu=1450,
+        labels={"tier": "front", "app": "shop"},
+    ),
+    t.EndpointInfo(
+        id="8899aabbccddeeff",
+        name="database-of-the-payments-team-primary",
+        network="a-network-with-a-rather-long-name",
+        node="node-4",
+        container="/run/netns/database-of-the-payments-team-primary",
+        namespace="/run/netns/database-of-the-payments-team-primary",
+        interface="eth0",
+        host_interface="weft8899aabbccd",
+        mac="02:42:28:10:41:02",
+        addresses=(ip_interface("40.16.65.2/24"),),
+    ),
+)
+
+WELL = t.Status(
+    version="0.1.0",
+    node="node-1",
+    addresses=NODES[0].addresses,
+    uplink="eth0",
+    mtu=1500,
+    state="converged",
+    started=NOW - 90_000,
+    store=STORE,
+    objects={"route": t.Count(desired=6, actual=6), "link": t.Count(desired=4, actual=4)},
+    repairs=0,
+    last_repair="",
+    last_resync=NOW - 42,
+    troubles=(),
+    problems=(),
+    peers=(
+        t.PeerStatus(name="node-2", addresses=(ip_address("192.168.1.254"),), alive=True, same_segment=True),
+        t.PeerStatus(name="node-4", addresses=(ip_address("192.168.0.33"),), alive=False, same_segment=False),
+    ),
+    networks=(
+        t.NetworkStatus(name="blue", driver="vxlan", subnets=LEASES[0].subnets, endpoints=2, peers=2, problems=0),
+    ),
+)
+
+ILL = t.Status(
+    version="0.1.0",
+    node="node-1",
+    addresses=NODES[0].addresses,
+    uplink="eth0",
+    mtu=1500,
+    state="degraded",
+    started=NOW - 200,
+    store=LOST,
+    objects={
+        "route": t.Count(desired=6, actual=5, failed=1),
+        "neighbour": t.Count(desired=3, actual=3),
+        "fdb": t.Count(desired=3, actual=3),
+    },
+    repairs=3,
+    last_repair="route 40.15.26.0/24 dev weft.1",
+    last_resync=0,
+    troubles=(
+        t.Trouble(
+            object="route 40.15.65.0/24 via 40.15.65.0 dev weft.1 onlink",
+            reason="Network is unreachable (ENETUNREACH): is weft.1 up?",
+            since=NOW - 130,
+            attempts=5,
+            next_try=NOW + 16,
+        ),
+    ),
+    problems=(t.Problem(network="a-network-with-a-rather-long-name", peer="node-4", text=PROBLEM),),
+    peers=WELL.peers,
+    networks=(
+        *WELL.networks,
+        t.NetworkStatus(
+            name="a-network-with-a-rather-long-name",
+            driver="host-gw",
+            subnets=(),
+            endpoints=0,
+            peers=1,
+            problems=1,
+        ),
+    ),
+)
+
+FINDINGS = (
+    t.Finding(check="kernel: vxlan", result="ok", detail="devices can be made"),
+    t.Finding(
+        check="mtu",
+        result="warning",
+        detail="eth0 has MTU 1400, its peers 1500: large packets to them are fragmented or lost",
+        advice="set the same MTU on every host of a segment: ip link set eth0 mtu 1500",
+    ),
+    t.Finding(
+        check="sysctl: net.ipv4.ip_forward",
+        result="error",
+        detail="0, and /proc/sys is read-only",
+        advice="run the agent where /proc/sys may be written, or set net.ipv4.ip_forward=1 yourself",
+    ),
+)
+
+COMMANDS = (
+    "ip link add weft.1 type vxlan id 1 local 192.168.1.68 dev eth0 dstport 8472 nolearning noudp6zerocsumtx "
+    "alias weft:vxlan:blue",
+    "ip route replace 40.15.26.0/24 via 40.15.26.0 dev weft.1 onlink proto 157",
+)
+
+ANSWERS: dict[str, object] = {
+    "status": WELL,
+    "doctor": FINDINGS,
+    "plan": t.PlanReply(commands=COMMANDS),
+    "nodes": NODES,
+    "node": NODES[0],
+    "remove_node": t.Done(what=("node-3", "40.15.56.0/24")),
+    "networks": NETWORKS,
+    "network": NETWORKS[0],
+    "create_network": NETWORKS[0],
+    "remove_network": t.Done(what=("blue",)),
+    "endpoints": ENDPOINTS,
+    "endpoint": ENDPOINTS[0],
+    "attach": ENDPOINTS[0],
+    "detach": t.Done(what=("web",)),
+}

@@ -1,0 +1,46 @@
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from support.canned import ANSWERS
+from support.canned_agent import CannedAgent, canned_agent
+from weft.cli import main
+
+
+@dataclass(frozen=True)
+class Ran:
+    status: int
+    out: str
+    err: str
+
+    @property
+    def lines(self) -> list[str]:
+        return self.out.splitlines()
+
+
+Weft = Callable[..., Ran]
+
+
+@pytest.fixture
+def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedAgent]:
+    with canned_agent(tmp_path / "weft.sock", ANSWERS) as running:
+        monkeypatch.setenv("WEFT_SOCKET", running.socket)
+        yield running
+
+
+@pytest.fixture
+def weft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Weft:
+    """Runs the command in this process, as if in a terminal of 100 columns whose output is piped."""
+    monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.delenv("WEFT_DEBUG", raising=False)
+
+    def run(*argv: str) -> Ran:
+        status = main(argv)
+        out, err = capsys.readouterr()
+        return Ran(status, out, err)
+
+    return run

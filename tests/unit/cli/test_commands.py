@@ -1,0 +1,316 @@
+"""Every command against an agent of canned answers."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+import yaml
+
+from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS, NODES, WELL
+from support.canned_agent import Asked, CannedAgent
+from weft.api import types as t
+from weft.cli.drivers import describe
+from weft.model import decode, encode
+
+
+def plain(value: object) -> object:
+    """As it goes over the wire."""
+    return json.loads(encode(value))
+
+
+SHOWN: dict[str, str] = {
+    "status": "status",
+    "doctor": "doctor",
+    "plan": "plan",
+    "node ls": "nodes",
+    "node show node-1": "node",
+    "network ls": "networks",
+    "network show blue": "network",
+    "endpoint ls": "endpoints",
+    "endpoint show web": "endpoint",
+    "attach web --network blue": "attach",
+}
+"""Command line and operation: everything with `-o table|json|yaml`."""
+
+
+@pytest.mark.parametrize(("line", "operation"), SHOWN.items())
+class TestEveryShownThing:
+    def test_json_is_the_api_type(self, line: str, operation: str, weft, agent) -> None:
+        ran = weft(*line.split(), "-o", "json")
+        assert (ran.status, ran.err) == (0, "")
+        assert json.loads(ran.out) == plain(ANSWERS[operation])
+
+    def test_yaml_is_the_api_type(self, line: str, operation: str, weft, agent) -> None:
+        ran = weft(*line.split(), "--output", "yaml")
+        assert ran.status == 0
+        assert yaml.safe_load(ran.out) == plain(ANSWERS[operation])
+
+    @pytest.mark.parametrize("width", [100, 80])
+    def test_the_table_fits(self, width: int, line: str, operation: str, weft, agent, monkeypatch) -> None:
+        monkeypatch.setenv("COLUMNS", str(width))
+        agent.answers |= {"status": ILL, "network": NETWORKS[1], "endpoint": ENDPOINTS[1]}
+        ran = weft(*line.split())
+        assert (ran.status, ran.err) == (0, "")
+        assert ran.out.strip()
+        if operation not in ("plan", "attach"):  # commands are there to be pasted; a sentence wraps by itself
+            assert max(map(len, ran.lines)) <= width
+        assert "\x1b" not in ran.out
+
+
+class TestStatus:
+    def test_all_is_well(self, weft, agent) -> None:
+        ran = weft("status")
+        assert ran.lines[0] == "node-1 is converged"
+        assert "store   etcd://10.0.0.1:2379,10.0.0.2:2379, connected for 2 h, at revision 4711" in ran.lines
+        assert "node-4  192.168.0.33   silent  behind a router" in ran.lines
+        assert "OBJECTS" not in ran.out and "PROBLEMS\n" not in ran.out.replace("PEERS  PROBLEMS", "")
+
+    def test_objects_on_request(self, weft, agent) -> None:
+        assert "route    6        6       0" in weft("status", "--verbose").lines
+
+    def test_what_is_amiss_is_told_with_the_way_out(self, weft, agent: CannedAgent) -> None:
+        agent.answers["status"] = ILL
+        ran = weft("status")
+        assert ran.status == 0
+        text = " ".join(ran.out.split())
+        assert "node-1 is degraded" in text
+        assert "lost for 1 min, at revision 4711: 10.0.0.1:2379: connection refused" in text
+        assert "route 6 5 1" in text
+        assert "Network is unreachable (ENETUNREACH): is weft.1 up? 5 attempts in 2 min, next in 1" in text
+        assert "use driver vxlan with -o direct-routing=true for this network" in text
+        assert "network a-network-with-a-rather-long-name, peer node-4" in text
+
+    def test_check(self, weft, agent: CannedAgent) -> None:
+        assert weft("status", "--check").status == 0
+        agent.answers["status"] = ILL
+        ran = weft("status", "--check")
+        assert ran.status == 1
+        assert ran.err == "weft: node-1 is degraded: the store is lost, 1 object failed\n"
+        assert ran.lines[0] == "node-1 is degraded"
+
+    def test_a_node_alone(self, weft, agent: CannedAgent) -> None:
+        alone = plain(WELL) | {"networks": [], "peers": []}
+        agent.answers["status"] = decode(t.Status, json.dumps(alone).encode())
+        ran = weft("status")
+        assert "no networks: weft network create NAME" in ran.out
+        assert "no other nodes" in ran.out
+
+
+class TestDoctor:
+    def test_the_worst_comes_first_with_what_to_do(self, weft, agent) -> None:
+        ran = weft("doctor")
+        assert [line.split()[0] for line in ran.lines[:3]] == ["RESULT", "error", "warning"]
+        for finding in FINDINGS:
+            assert finding.advice in " ".join(ran.out.split())
+        assert ran.lines[-1] == "1 fine, 1 to look at, 1 wrong"
+
+    def test_check(self, weft, agent: CannedAgent) -> None:
+        ran = weft("doctor", "--check")
+        assert (ran.status, ran.err.count("\n")) == (1, 1)
+        agent.answers["doctor"] = FINDINGS[:2]
+        assert weft("doctor", "--check").status == 0
+
+
+class TestPlan:
+    def test_commands_are_not_folded(self, weft, agent, monkeypatch) -> None:
+        monkeypatch.setenv("COLUMNS", "40")
+        assert weft("plan").lines == list(COMMANDS)
+
+    def test_of_one_network(self, weft, agent: CannedAgent) -> None:
+        weft("plan", "--network", "blue")
+        assert agent.asked == [Asked("plan", {"network": "blue"}, b"")]
+
+    def test_is_empty_when_converged(self, weft, agent: CannedAgent) -> None:
+        agent.answers["plan"] = t.PlanReply(commands=())
+        ran = weft("plan")
+        assert (ran.status, ran.out, ran.err) == (0, "", "")
+
+
+class TestNetwork:
+    def test_create(self, weft, agent: CannedAgent) -> None:
+        line = (
+            "network create blue --driver vxlan --subnet 40.15.0.0/16 --subnet fd00:40:15::/48 "
+            "-o vni=7 -o reserve=a=b --internal --mtu 1400 --label team=payments"
+        )
+        ran = weft(*line.split())
+        assert (ran.status, ran.err) == (0, "")
+        assert ran.out == "created network blue: vxlan, 40.15.0.0/16, fd00:40:15::/48\n"
+        asked = decode(t.CreateNetwork, agent.asked[0].body).network
+        assert plain(asked) == {
+            "name": "blue",
+            "driver": "vxlan",
+            "subnets": ["40.15.0.0/16", "fd00:40:15::/48"],
+            "options": {"vni": "7", "reserve": "a=b"},
+            "internal": True,
+            "mtu": 1400,
+            "labels": {"team": "payments"},
+        }
+
+    @pytest.mark.parametrize(
+        ("line", "status", "message"),
+        [
+            ("blue --subnet 10.1.0.5/16 --driver vxlan", 1, "did you mean 10.1.0.0/16?"),
+            ("blue --subnet ten --driver vxlan", 1, "'ten' is not a prefix"),
+            ("Blue! --subnet 10.1.0.0/16 --driver vxlan", 1, "'Blue!' is not a network name"),
+            ("blue --subnet 10.1.0.0/16 --subnet 10.2.0.0/16 --driver vxlan", 1, "at most one subnet of each family"),
+            ("blue --subnet 10.1.0.0/16 --driver vxlan --mtu 99", 1, "MTU 99 is outside 576 to 65535"),
+            ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni", 2, "'vni' is not KEY=VALUE"),
+            ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni=1 -o vni=2", 2, "vni is given twice"),
+            ("blue --driver vxlan", 2, "Missing option '--subnet'"),
+            ("blue --subnet 10.1.0.0/16", 2, "Missing option '--driver'"),
+        ],
+    )
+    def test_create_refused_before_the_agent_is_asked(
+        self, line: str, status: int, message: str, weft, agent: CannedAgent
+    ) -> None:
+        ran = weft("network", "create", *line.split())
+        assert (ran.status, ran.out, agent.asked) == (status, "", [])
+        assert message in ran.err
+
+    def test_show_names_problems(self, weft, agent: CannedAgent) -> None:
+        agent.answers["network"] = NETWORKS[1]
+        ran = weft("network", "show", NETWORKS[1].name)
+        assert NETWORKS[1].problems[0] in " ".join(ran.out.split())
+
+    def test_show_names_options_as_they_are_given(self, weft, agent) -> None:
+        assert (
+            "options    direct-routing=true, port=8472, underlay=ipv4, vni=1" in weft("network", "show", "blue").lines
+        )
+
+    def test_rm(self, weft, agent: CannedAgent) -> None:
+        assert weft("network", "rm", "blue", "--force").out == "removed network blue\n"
+        assert agent.asked == [Asked("remove_network", {"name": "blue", "force": "true"}, b"")]
+
+    def test_drivers_need_no_agent(self, weft) -> None:
+        ran = weft("network", "drivers")
+        assert ran.status == 0
+        assert "  -o vni=NUMBER  [default: 1]" in ran.lines
+        assert ran.out.count("-o node-prefix=") == 1
+        assert max(map(len, ran.lines)) <= 100
+        assert json.loads(weft("network", "drivers", "vxlan", "-o", "json").out) == plain(describe("vxlan"))
+
+    def test_every_driver_option_is_explained(self) -> None:
+        assert [(d.name, o.name) for d in describe() for o in d.options if not o.help] == []
+
+    def test_unknown_driver(self, weft) -> None:
+        ran = weft("network", "drivers", "pigeon")
+        assert ran.status == 1
+        assert ran.err.startswith("weft: unknown driver 'pigeon': choose one of bridge, ")
+
+
+class TestNode:
+    def test_this_one_has_a_star(self, weft, agent) -> None:
+        assert [line.split("  ")[0] for line in weft("node", "ls").lines[1:]] == ["node-1 *", "node-4"]
+
+    def test_show(self, weft, agent) -> None:
+        lines = weft("node", "show", "node-1").lines
+        assert lines[0] == "node       node-1 (this one)"
+        assert lines[-1] == "blue     40.15.43.0/24, fd00:40:15:2b::/64"
+
+    def test_rm_tells_what_went_with_it(self, weft, agent: CannedAgent) -> None:
+        assert weft("node", "rm", "node-3").out == "removed node node-3, with it 40.15.56.0/24\n"
+        assert agent.asked == [Asked("remove_node", {"name": "node-3"}, b"")]
+
+    def test_show_another(self, weft, agent: CannedAgent) -> None:
+        agent.answers["node"] = NODES[1]
+        assert "holds no subnets" in weft("node", "show", "node-4").lines
+
+
+class TestEndpoint:
+    def test_ls_asks_for_what_was_wished(self, weft, agent: CannedAgent) -> None:
+        weft("endpoint", "ls", "--network", "blue", "--node", "node-1")
+        assert agent.asked == [Asked("endpoints", {"network": "blue", "node": "node-1"}, b"")]
+
+    def test_container_ids_are_short_in_the_list_and_whole_in_show(self, weft, agent) -> None:
+        assert " ffffffffffff..." in weft("endpoint", "ls").out
+        assert "f" * 64 in weft("endpoint", "show", "web").out
+
+
+class TestAttach:
+    def test_attach(self, weft, agent: CannedAgent) -> None:
+        line = (
+            "attach 4711 --network blue --name web --ip 40.15.43.2 --ip fd00:40:15:2b::2 "
+            "--mac 02-42-28-0F-2B-02 --interface eth1 --label tier=front --label app="
+        )
+        ran = weft(*line.split())
+        assert ran.out == "attached web to blue: 40.15.43.2/24, fd00:40:15:2b::2/64 on eth0\n"
+        assert plain(decode(t.Attach, agent.asked[0].body)) == {
+            "target": "4711",
+            "network": "blue",
+            "name": "web",
+            "interface": "eth1",
+            "addresses": ["40.15.43.2", "fd00:40:15:2b::2"],
+            "mac": "02:42:28:0f:2b:02",
+            "labels": {"tier": "front", "app": ""},
+        }
+
+    def test_paths_are_made_absolute(self, weft, agent: CannedAgent, tmp_path: Path, monkeypatch) -> None:
+        (tmp_path / "netns").mkdir()
+        monkeypatch.chdir(tmp_path)
+        weft("attach", "netns/test", "--network", "blue")
+        weft("detach", "./netns/test")
+        assert decode(t.Attach, agent.asked[0].body).target == f"{tmp_path}/netns/test"
+        assert agent.asked[1].params == {"target": f"{tmp_path}/netns/test"}
+
+    def test_this_process_is_named_by_its_pid(self, weft, agent: CannedAgent) -> None:
+        weft("detach", "/proc/self/ns/net")
+        pid = Path("/proc/self").readlink()
+        assert agent.asked[0].params == {"target": f"/proc/{pid}/ns/net"}
+
+    @pytest.mark.parametrize(
+        ("wrong", "message"),
+        [
+            ("--ip 10.1.0.300", "'10.1.0.300' is not an IP address"),
+            ("--mac 01:00:5e:00:00:01", "is a multicast MAC address"),
+        ],
+    )
+    def test_refused_before_the_agent_is_asked(self, wrong: str, message: str, weft, agent: CannedAgent) -> None:
+        ran = weft("attach", "4711", "--network", "blue", *wrong.split())
+        assert (ran.status, agent.asked) == (1, [])
+        assert message in ran.err
+
+    def test_detach(self, weft, agent: CannedAgent) -> None:
+        assert weft("detach", "web", "--network", "blue").out == "detached web\n"
+        agent.answers["detach"] = t.Done()
+        ran = weft("detach", "web")
+        assert (ran.status, ran.out) == (0, "web was not attached\n")
+
+
+class TestAgent:
+    def test_only_what_is_given_goes_before_the_file(self, weft, monkeypatch, tmp_path: Path) -> None:
+        ran_with: list[object] = []
+        monkeypatch.setattr("weft.agent.main.run", ran_with.append)
+        monkeypatch.delenv("WEFT_SOCKET", raising=False)
+        file = tmp_path / "weft.toml"
+        file.write_text('node = "from-file"\niface = "eth7"\nlog-level = "warning"\n')
+        line = f"agent run --config {file} --node node-9 --store sqlite:///x --socket /run/x.sock --log-format json"
+        assert weft(*line.split()).status == 0
+        (config,) = ran_with
+        assert (config.node, config.iface, config.log_level) == ("node-9", "eth7", "warning")
+        assert (config.store, config.socket_path, config.log_format) == ("sqlite:///x", "/run/x.sock", "json")
+
+    def test_the_socket_may_come_before_the_verb(self, weft, monkeypatch, tmp_path: Path) -> None:
+        ran_with: list[object] = []
+        monkeypatch.setattr("weft.agent.main.run", ran_with.append)
+        file = tmp_path / "weft.toml"
+        file.write_text("")
+        assert weft("--socket", "/run/y.sock", "agent", "run", "-c", str(file)).status == 0
+        assert ran_with[0].socket_path == "/run/y.sock"
+
+    def test_no_such_file(self, weft) -> None:
+        ran = weft("agent", "run", "--config", "/nonexistent/weft.toml")
+        assert (ran.status, ran.err) == (1, "weft: no configuration file /nonexistent/weft.toml\n")
+
+    def test_purge_asks(self, weft, monkeypatch, tmp_path: Path) -> None:
+        purged: list[object] = []
+        monkeypatch.setattr("weft.agent.main.purge", lambda config: purged.append(config) or ["link weft-blue"])
+        file = tmp_path / "weft.toml"
+        file.write_text("")
+        monkeypatch.setattr("sys.stdin.isatty", lambda: False)
+        ran = weft("agent", "purge", "-c", str(file))
+        assert (ran.status, purged) == (2, [])
+        assert "give --yes" in ran.err
+        ran = weft("agent", "purge", "-c", str(file), "--yes")
+        assert (ran.status, ran.out, len(purged)) == (0, "removed link weft-blue\n", 1)

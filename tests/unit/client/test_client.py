@@ -1,0 +1,173 @@
+from __future__ import annotations
+
+import inspect
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import get_type_hints
+
+import msgspec
+import pytest
+
+from support.canned import ANSWERS, ENDPOINTS, NETWORKS
+from support.canned_agent import Asked, CannedAgent, Hangs, Raw, canned_agent
+from weft.api import types as t
+from weft.api.operations import OPERATIONS
+from weft.base import errors
+from weft.client import Client
+from weft.client import connection as connection_module
+from weft.model import Network, decode
+
+
+@pytest.fixture
+def agent(tmp_path: Path) -> Iterator[CannedAgent]:
+    with canned_agent(tmp_path / "weft.sock", ANSWERS) as running:
+        yield running
+
+
+@pytest.fixture
+def client(agent: CannedAgent) -> Client:
+    return Client(agent.socket, timeout=5)
+
+
+NETWORK = Network(name="blue", driver="vxlan", subnets=(ip_network("40.15.0.0/16"),), options={"vni": 7})
+ATTACH = t.Attach(target="4711", network="blue", addresses=(ip_address("40.15.43.2"),), labels={"a": "b"})
+
+ARGUMENTS: dict[str, tuple[object, ...]] = {
+    "node": ("node-1",),
+    "remove_node": ("node-1",),
+    "network": ("blue",),
+    "remove_network": ("blue",),
+    "create_network": (NETWORK,),
+    "endpoint": ("web",),
+    "attach": (ATTACH,),
+    "detach": ("4711",),
+}
+
+
+@pytest.mark.parametrize("op", OPERATIONS, ids=lambda op: op.name)
+class TestEveryOperation:
+    def test_is_a_method_that_returns_the_reply(self, op, client: Client, agent: CannedAgent) -> None:
+        reply = getattr(client, op.name)(*ARGUMENTS.get(op.name, ()))
+        assert reply == ANSWERS[op.name]
+        assert [asked.operation for asked in agent.asked] == [op.name]
+
+    def test_is_typed_as_in_the_table(self, op) -> None:
+        assert get_type_hints(getattr(Client, op.name))["return"] == op.reply
+
+    def test_takes_every_parameter(self, op) -> None:
+        takes = set(inspect.signature(getattr(Client, op.name)).parameters)
+        assert takes >= set(op.query)
+
+
+def test_request_bodies_are_the_api_types(client: Client, agent: CannedAgent) -> None:
+    client.create_network(NETWORK)
+    client.attach(ATTACH)
+    assert decode(t.CreateNetwork, agent.asked[0].body).network == NETWORK
+    assert decode(t.Attach, agent.asked[1].body) == ATTACH
+
+
+def test_parameters_are_quoted(client: Client, agent: CannedAgent) -> None:
+    client.endpoint("a/b c?d=e&f%")
+    client.endpoints(network="x&node=y", node="ü")
+    client.detach("/run/netns/a b+c", "blue")
+    assert agent.asked == [
+        Asked("endpoint", {"ref": "a/b c?d=e&f%"}, b""),
+        Asked("endpoints", {"network": "x&node=y", "node": "ü"}, b""),
+        Asked("detach", {"target": "/run/netns/a b+c", "network": "blue"}, b""),
+    ]
+
+
+def test_what_is_not_given_is_not_sent(client: Client, agent: CannedAgent) -> None:
+    client.plan()
+    client.endpoints(node="node-1")
+    client.remove_network("blue")
+    client.remove_network("blue", force=True)
+    assert [asked.params for asked in agent.asked] == [
+        {},
+        {"node": "node-1"},
+        {"name": "blue"},
+        {"name": "blue", "force": "true"},
+    ]
+
+
+@pytest.mark.parametrize("cls", errors.ERRORS.values(), ids=lambda cls: cls.code)
+def test_an_error_is_raised_as_the_class_the_agent_raised(cls, client: Client, agent: CannedAgent) -> None:
+    agent.answers["network"] = cls("no network 'red': there are blue, green")
+    with pytest.raises(errors.WeftError) as caught:
+        client.network("red")
+    assert type(caught.value) is cls
+    assert str(caught.value) == "no network 'red': there are blue, green"
+
+
+def test_an_unknown_error_of_a_newer_agent_is_still_an_error(client: Client, agent: CannedAgent) -> None:
+    agent.answers["status"] = Raw(418, b'{"error": "teapot", "message": "short and stout", "more": 1}')
+    with pytest.raises(errors.WeftError, match="short and stout"):
+        client.status()
+
+
+@pytest.mark.parametrize(
+    "raw", [Raw(404, b"<html>Not Found"), Raw(200, b"<html>"), Raw(200, b'{"version": 7}'), Raw(200, b"")], ids=repr
+)
+def test_something_else_behind_the_socket(raw: Raw, client: Client, agent: CannedAgent) -> None:
+    agent.answers["status"] = raw
+    with pytest.raises(errors.Failed, match="is it a Weft agent of the same version"):
+        client.status()
+
+
+def test_a_newer_agent_may_say_more(client: Client, agent: CannedAgent) -> None:
+    more = msgspec.json.decode(msgspec.json.encode({"what": ["web"], "later": {"x": 1}}))
+    agent.answers["detach"] = Raw(200, msgspec.json.encode(more))
+    assert client.detach("web") == t.Done(what=("web",))
+
+
+class TestNobodyAnswers:
+    def test_no_socket(self, tmp_path: Path) -> None:
+        path = tmp_path / "weft.sock"
+        with pytest.raises(errors.Unavailable) as caught:
+            Client(str(path)).status()
+        assert str(caught.value) == f"no agent answers at {path}: start it with `weft agent run`, or give --socket"
+
+    def test_socket_of_a_dead_agent(self, tmp_path: Path) -> None:
+        path = tmp_path / "weft.sock"
+        with socket.socket(socket.AF_UNIX) as left_over:
+            left_over.bind(str(path))
+        with pytest.raises(errors.Unavailable, match="no agent answers at"):
+            Client(str(path)).status()
+
+    def test_not_allowed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+        def refuse(self: object) -> None:
+            raise PermissionError(13, "Permission denied")
+
+        monkeypatch.setattr(connection_module.UnixConnection, "connect", refuse)  # root may open any socket
+        with pytest.raises(errors.Denied, match="use sudo, or join the group that owns it"):
+            Client(str(tmp_path / "weft.sock")).status()
+
+    def test_no_answer_in_time(self, agent: CannedAgent) -> None:
+        agent.answers["status"] = Hangs()
+        with pytest.raises(errors.Unavailable, match=r"has not answered for 0\.1 s"):
+            Client(agent.socket, timeout=0.1).status()
+
+    def test_breaks_off(self, client: Client, agent: CannedAgent) -> None:
+        del agent.answers["status"]  # its handler fails and closes the connection
+        with pytest.raises(errors.Failed, match="broke off"):
+            client.status()
+
+    def test_path_too_long_for_a_socket(self) -> None:
+        with pytest.raises(errors.Invalid, match="107 octets"):
+            Client("/run/" + "x" * 120).status()
+
+
+def test_it_is_cheap_to_import() -> None:
+    heavy = "aiohttp", "asyncio", "grpc", "pyroute2", "rich", "typer", "yaml", "weft.kernel", "weft.agent"
+    code = f"import sys, weft.client; print([m for m in {heavy!r} if m in sys.modules])"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout == "[]\n"
+
+
+def test_canned_answers_are_what_the_table_says() -> None:
+    assert set(ANSWERS) == {op.name for op in OPERATIONS}
+    assert NETWORKS and ENDPOINTS
