@@ -41,6 +41,10 @@ class Namespace:
         """The output of a command that runs inside."""
         return _run("nsenter", f"--net={self.path}", *command, stdin=stdin, check=check)
 
+    def sh(self, line: str) -> str:
+        """The same for a command written as one line of words; there is no shell."""
+        return self.run(*line.split())
+
     def json(self, *command: str) -> Any:
         return json.loads(self.run(*command) or "[]")
 

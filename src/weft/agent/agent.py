@@ -49,7 +49,7 @@ class Agent:
         self.compiler = Compiler(self.view, withdraw=config.withdraw)
         self.membership = Membership(store, self.view, config, instance)
         union = Union()
-        self.kernel = LinuxKernel(union.desired, Path(config.run_dir))
+        self.kernel = LinuxKernel(union.desired, Path(config.run_dir), self.view.cookie)
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
         self.metrics = Metrics(self)

@@ -21,8 +21,8 @@ if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-MODULES = {"vxlan": "vxlan", "bridge": "bridge", "veth": "veth", "nftables": "nf_tables"}
-"""Feature → the module that usually brings it."""
+REMEDIES = {"nftables": "modprobe nf_tables, or a kernel with it", "address-mark": "Linux 5.18 or newer (IFA_PROTO)"}
+"""Feature → what to do where it is not simply the module of that name that is missing."""
 
 STA_UNSYNC = 0x0040
 """adjtimex(2): the kernel's clock is not held by anything."""
@@ -82,7 +82,7 @@ def _features(agent: Agent) -> Iterator[t.Finding]:
             check=f"kernel: {name}",
             result="error",
             detail=f"the kernel has no {name}: no networks of driver {drivers} here",
-            advice=f"modprobe {MODULES.get(name, name)}, or a kernel with it",
+            advice=REMEDIES.get(name, f"modprobe {name}, or a kernel with it"),
         )
 
 

@@ -149,7 +149,7 @@ class Membership:
         if revision is None:
             return False
         self._sent[revision] = time.monotonic()
-        self._view.written(
+        self._view.apply(
             Change(op.key, op.value if isinstance(op, Put) else None, revision)
             for op in ops
             if not isinstance(op, DeletePrefix)

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 from weft.agent import doctor, infos
 from weft.agent.compiler import of_network
 from weft.alloc.leases import check_new
 from weft.api import types as t
+from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
 from weft.datapaths import registry
 from weft.datapaths.driver import Host
+from weft.kernel.dump import dump
 from weft.model import Endpoint, Network, decode, encode, keys
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, NothingNewer, Op, Put, Unchanged
 
@@ -37,6 +40,14 @@ class Service:
         if network:
             await self._known(network)
         return t.PlanReply(commands=tuple(await self._agent.loop.dry_run(network)))
+
+    async def kernel(self, namespaces: str = "") -> HostDump:
+        """`namespaces`: paths of local endpoints' namespaces, with commas between; else those of all."""
+        held = {e.namespace.path: e.name for e in self._agent.view.endpoints.values()}
+        wanted = namespaces.split(",") if namespaces else list(held)
+        if strange := [path for path in wanted if path not in held]:
+            raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
+        return await asyncio.to_thread(dump, self._agent.view.me, {path: held[path] for path in wanted})
 
     # Nodes.
 

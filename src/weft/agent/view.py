@@ -1,15 +1,16 @@
 """The model as the store last told it: what one node needs of it.
 
-Changes come from the store's watch, from listings, and from writes of our own, which are taken over at once, before the
-watch repeats them. Whatever the order of arrival, a key ends as its highest revision says. `listener` is told the keys that
-really changed.
+Changes come from the store's watch, from listings, and from writes of our own, which are taken over at once, before or
+after the watch tells them. Whatever the order of arrival, a key ends as its highest revision says. `listener` is told the
+keys that really changed.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Callable, Iterable, Iterator
-from typing import Any
+from itertools import islice
+from typing import Any, TypeVar
 
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
@@ -20,6 +21,11 @@ log = logging.getLogger(__name__)
 
 Key = tuple[str, ...]
 """A store key, split at the slashes."""
+
+DELETIONS = 10_000
+"""So many of the last deletions are remembered at least: what was said before one may arrive after it."""
+
+T = TypeVar("T")
 
 
 class View:
@@ -36,9 +42,11 @@ class View:
         """This node's, by id."""
         self.cursors: dict[str, dict[str, IPAddress]] = {}
         """Network → family → the address given last, on this node."""
+        self._places: dict[str, dict[str, int]] = {}
+        """Namespace's path → endpoint's id → cookie."""
         self.revisions: dict[str, int] = {}
-        self._ahead: dict[str, int] = {}
-        """Keys known to be deleted at a revision that the watch has not reached."""
+        self._deleted: dict[str, int] = {}
+        """Key → revision of its deletion, in order of arrival."""
         self.broken: dict[str, str] = {}
         """Store keys whose value cannot be read, with the reason."""
 
@@ -59,33 +67,32 @@ class View:
         present = {item.key for item in items}
         known = [key for key in self.revisions if key.startswith(tuple(prefixes)) and key not in present]
         missing = [Change(key, None, revision) for key in known]
-        self.written(missing + [Change(item.key, item.value, item.revision) for item in items])
-
-    def written(self, changes: Iterable[Change]) -> None:
-        """Take over what is known ahead of the watch: what that still has from before is then passed over."""
-        changes = tuple(changes)
-        self.apply(changes)
-        self._ahead.update({c.key: c.revision for c in changes if c.value is None})
+        self.apply(missing + [Change(item.key, item.value, item.revision) for item in items])
 
     def present_now(self, item: Item) -> None:
         """One key as it was just read."""
-        self.written([Change(item.key, item.value, item.revision)])
+        self.apply([Change(item.key, item.value, item.revision)])
 
     def apply(self, changes: Iterable[Change]) -> None:
+        """What was committed, in any order; from the watch, or by ourselves."""
         changed = {tuple(c.key.split("/")) for c in changes if self._is_news(c) and self._take(c)}
         if changed:
             self.listener(changed)
 
+    def rewound(self) -> None:
+        """The store was put back to an earlier state: what the next listing says counts, whatever its revisions."""
+        self.revisions = dict.fromkeys(self.revisions, -1)
+        self._deleted.clear()
+
     def _is_news(self, change: Change) -> bool:
-        ahead = self._ahead.get(change.key, 0)
-        if change.revision >= ahead:
-            self._ahead.pop(change.key, None)
-        return change.revision > ahead and change.revision > self.revisions.get(change.key, 0)
+        return change.revision > max(self.revisions.get(change.key, -1), self._deleted.get(change.key, -1))
 
     def _take(self, change: Change) -> bool:
         """Store one value; whether it differs from the one before."""
+        self._deleted.pop(change.key, None)
         if change.value is None:
             self.revisions.pop(change.key, None)
+            self._remember_deleted(change)
         else:
             self.revisions[change.key] = change.revision
         self.broken.pop(change.key, None)
@@ -96,21 +103,40 @@ class View:
             log.warning("%s in the store cannot be read: %s", change.key, error)
             return self._put(change.key.split("/"), None)
 
+    def _remember_deleted(self, change: Change) -> None:
+        if len(self._deleted) >= 2 * DELETIONS:
+            self._deleted = dict(islice(self._deleted.items(), DELETIONS, None))
+        self._deleted[change.key] = change.revision
+
     def _put(self, parts: list[str], value: bytes | None) -> bool:
+        def read(cls: type[T]) -> T | None:
+            return None if value is None else decode(cls, value)
+
         match parts:
             case ["nodes", name]:
-                return _set(self.nodes, name, value and decode(Node, value))
+                return _set(self.nodes, name, read(Node))
             case ["presence", name]:
-                return _set(self.present, name, value and value.decode())
+                return _set(self.present, name, None if value is None else value.decode(errors="replace"))
             case ["networks", name]:
-                return _set(self.networks, name, value and decode(Network, value))
+                return _set(self.networks, name, read(Network))
             case ["leases", network, node]:
-                return _set(self.leases.setdefault(network, {}), node, value and decode(Lease, value))
+                return _set(self.leases.setdefault(network, {}), node, read(Lease))
             case ["endpoints", _, _, id]:
-                return _set(self.endpoints, id, value and decode(Endpoint, value))
+                return self._place(id, read(Endpoint))
             case ["cursors", _, network]:
-                return _set(self.cursors, network, value and decode(dict[str, IPAddress], value))
+                return _set(self.cursors, network, read(dict[str, IPAddress]))
         return False
+
+    def _place(self, id: str, endpoint: Endpoint | None) -> bool:
+        old = self.endpoints.get(id)
+        if old is not None:
+            others = self._places[old.namespace.path]
+            del others[id]
+            if not others:
+                del self._places[old.namespace.path]
+        if endpoint is not None:
+            self._places.setdefault(endpoint.namespace.path, {})[id] = endpoint.namespace.cookie
+        return _set(self.endpoints, id, endpoint)
 
     # What others ask.
 
@@ -119,6 +145,11 @@ class View:
 
     def revision(self, key: str) -> int:
         return self.revisions.get(key, 0)
+
+    def cookie(self, path: str) -> int:
+        """Of the namespace that is meant by a path; 0 where none of our containers is."""
+        cookies = tuple(self._places.get(path, {}).values())  # the kernel's thread asks: no iteration over a live dict
+        return cookies[0] if cookies else 0
 
     def endpoints_of(self, network: str) -> Iterator[Endpoint]:
         return (e for e in self.endpoints.values() if e.network == network)

@@ -25,7 +25,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
 DRIVER = Driver(
     name="bridge",
     summary="containers of one host on a bridge, no way to other hosts",
-    features=("bridge", "veth", "nftables"),
+    features=_parts.FEATURES,
     network=network,
     endpoint=endpoint,
 )

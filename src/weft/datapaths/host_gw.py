@@ -58,7 +58,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
 DRIVER = Driver(
     name="host-gw",
     summary="host routes on one L2 segment, no encapsulation",
-    features=("bridge", "veth", "nftables"),
+    features=_parts.FEATURES,
     network=network,
     peer=peer,
     endpoint=endpoint,

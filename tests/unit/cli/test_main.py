@@ -272,7 +272,7 @@ class TestCompletion:
 
 @pytest.mark.parametrize("line", ["--help", "status", "node ls -o json", "network create --help"])
 def test_a_command_imports_only_what_it_needs(line: str, agent) -> None:
-    heavy = "aiohttp", "grpc", "pyroute2", "rich", "yaml", "weft.lab", "weft.agent", "weft.kernel", "weft.datapaths"
+    heavy = "aiohttp", "grpc", "rich", "yaml", "weft.lab", "weft.agent", "weft.kernel", "weft.datapaths"
     code = (
         "import sys, weft.cli; status = weft.cli.main(sys.argv[1:])\n"
         f"sys.exit([m for m in {heavy!r} if m in sys.modules] or status)"

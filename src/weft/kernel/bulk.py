@@ -1,0 +1,103 @@
+"""Routes, neighbours, FDB entries and addresses in batches, each failure traced to its object."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterator, Sequence
+
+from weft.base.errors import WeftError
+from weft.hoststate import FdbEntry, Neighbour, describe
+from weft.kernel import uapi as u
+from weft.kernel import wire
+from weft.kernel.netlink import Message, Refused, gone
+from weft.kernel.spaces import Space, Spaces
+from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
+
+_EXTRA = {
+    errno.EPERM: "not permitted: run as root",
+    errno.EACCES: "not permitted: run as root",
+    errno.ENETUNREACH: "its next hop cannot be reached",
+    errno.ENETDOWN: "its device is down",
+    errno.EHOSTUNREACH: "its next hop cannot be reached",
+}
+
+
+def target(op: Op) -> wire.Bulk:
+    obj = op.new if isinstance(op, Change) else op.obj
+    assert isinstance(obj, wire.Bulk)
+    return obj
+
+
+def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterator[Failure]:
+    """In each namespace in the order given; namespaces do not depend on each other."""
+    by_ns: dict[str, list[Op]] = {}
+    for op in ops:
+        by_ns.setdefault(target(op).ns, []).append(op)
+    for ns, group in by_ns.items():
+        try:
+            space = spaces.get(ns)
+        except WeftError as error:
+            yield from (Failure(target(op).key, str(error), errno.ENOENT) for op in group if not isinstance(op, Remove))
+            continue
+        yield from _apply_in(space, group)
+
+
+def _apply_in(space: Space, ops: Sequence[Op]) -> Iterator[Failure]:
+    sent: list[Op] = []
+    messages: list[Message] = []
+    for op in ops:
+        try:
+            messages.append(_message(space, op))
+            sent.append(op)
+        except Refused as refused:  # there is no such device
+            if not isinstance(op, Remove):
+                yield _failure(op, refused)
+    for position, no in space.netlink.batch(messages):
+        op = sent[position]
+        if isinstance(op, Remove) and gone(no.errno):
+            continue
+        if isinstance(op, Create) and no.errno == errno.EEXIST and _learnt(space, op):
+            for _, again in space.netlink.batch([_message(space, Change(op.obj, op.obj))]):
+                yield _failure(op, again)
+            continue
+        yield _failure(op, no)
+
+
+_FLAGS = {Create: wire.NEW, Change: wire.REPLACE, Remove: wire.PLAIN}
+
+
+def _message(space: Space, op: Op) -> Message:
+    obj = target(op)
+    encode, make, unmake = wire.ENCODERS[obj.kind]
+    index = space.index(obj.dev) if obj.dev else 0
+    return encode(obj, index, unmake if isinstance(op, Remove) else make, _FLAGS[type(op)])
+
+
+def _learnt(space: Space, op: Create) -> bool:
+    """Whether what lies there is the kernel's own doing (an ARP entry, a learnt MAC): a permanent one replaces it."""
+    obj = op.obj
+    if not isinstance(obj, Neighbour | FdbEntry):
+        return False
+    message = _message(space, op)
+    head, attrs = bytearray(message.body[:12]), message.body[12:24] if isinstance(obj, FdbEntry) else _dst(message.body)
+    head[8:10] = b"\0\0"  # a request names no state
+    try:
+        answer = space.netlink.request(u.RTM_GETNEIGH, 0, bytes(head) + attrs)
+    except Refused:
+        return True  # it has gone in between
+    return not int.from_bytes(answer[8:10], "little") & u.NUD_PERMANENT
+
+
+def _dst(body: bytes) -> bytes:
+    return body[12 : 12 + int.from_bytes(body[12:14], "little")]
+
+
+def _failure(op: Op, refused: Refused) -> Failure:
+    key = target(op).key
+    if refused.errno == errno.EEXIST:
+        reason = f"{describe(key)} exists and is not Weft's: another program or the administrator made it; remove it"
+    else:
+        text = refused.text
+        extra = _EXTRA.get(refused.errno)
+        reason = f"{describe(key)}: {text}" + (f" ({extra})" if extra and extra != text else "")
+    return Failure(key, reason, refused.errno)

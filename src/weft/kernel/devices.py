@@ -1,0 +1,121 @@
+"""Making, changing and removing devices, one by one.
+
+A new device gets its alias, our mark, in the same system call that makes it, so a process that is killed leaves none
+without: creation cannot carry the alias, but two messages can go in one sendmsg(2). That the second does not hit a
+device of somebody else's is made sure of by looking first.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections.abc import Mapping
+
+from weft.base.errors import Conflict, WeftError
+from weft.hoststate import Link, Veth
+from weft.kernel import links
+from weft.kernel import uapi as u
+from weft.kernel.describe import as_link, ours
+from weft.kernel.links import KIND_NAMES, Device, Surroundings
+from weft.kernel.netlink import Refused, quietly
+from weft.kernel.spaces import Space, Spaces
+
+
+def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -> None:
+    """`others`: the links made in the same call, by namespace and name: a veth's other end is made as it asks.
+    Raises Refused, WeftError."""
+    space = spaces.get(link.ns)
+    existing = space.find(link.name)
+    if isinstance(link.type, Veth) and not link.type.primary:
+        _adopt(spaces, space, link, existing)
+    elif existing is not None:
+        raise clash(link, existing)
+    elif isinstance(link.type, Veth):
+        _make_pair(spaces, space, link, link.type, others.get((link.type.peer_ns, link.type.peer)))
+    else:
+        _make(spaces, space, link, Surroundings(space.index))
+
+
+def clash(link: Link, existing: Device) -> WeftError:
+    where = f" in {link.ns}" if link.ns else ""
+    if existing.marked:
+        return Conflict(f"device {link.name}{where} exists already")
+    return Conflict(f"device {link.name}{where} exists and is not Weft's: rename or remove it")
+
+
+def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> None:
+    refusals = dict(space.netlink.batch([links.create(link, around), links.mark(link)]))
+    spaces.forget()
+    if 0 in refusals:
+        raise _explain(spaces, link, refusals[0])
+    if 1 in refusals:
+        device = space.find(link.name)
+        if device is not None:
+            quietly(lambda: space.netlink.request(u.RTM_DELLINK, 0, links.delete(device.index)))
+        spaces.forget()
+        raise refusals[1]
+
+
+def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link | None) -> None:
+    if veth.peer_ns == link.ns:
+        _make(spaces, space, link, Surroundings(space.index, None, peer))
+        return
+    fd = spaces.fd(veth.peer_ns)
+    try:
+        _make(spaces, space, link, Surroundings(space.index, fd, peer))
+    finally:
+        os.close(fd)
+
+
+def _explain(spaces: Spaces, link: Link, refused: Refused) -> Refused | WeftError:
+    kind = KIND_NAMES[type(link.type)]
+    if refused.errno == errno.EOPNOTSUPP:
+        return Refused(refused.errno, f"the kernel has no {kind} devices: `modprobe {kind}`, or another driver")
+    if refused.errno == errno.EEXIST and isinstance(link.type, Veth):
+        peer = spaces.get(link.type.peer_ns).find(link.type.peer)
+        if peer is not None:
+            return clash(Link(name=link.type.peer, type=link.type, ns=link.type.peer_ns), peer)
+    return refused
+
+
+def _adopt(spaces: Spaces, space: Space, link: Link, existing: Device | None) -> None:
+    """The end of a veth that its primary end has made: give it its attributes and our mark."""
+    if existing is None:
+        other = link.type.peer if isinstance(link.type, Veth) else ""
+        raise Refused(errno.ENODEV, f"it is made together with its other end {other}, which is not there")
+    if not ours(space, existing, link):
+        raise clash(link, existing)
+    _set(spaces, space, link, existing)
+
+
+def change(spaces: Spaces, link: Link) -> None:
+    """Raises Refused, WeftError."""
+    space = spaces.get(link.ns)
+    existing = space.find(link.name)
+    if existing is None:
+        raise Refused(errno.ENODEV, "the device is gone")
+    if not ours(space, existing, link):
+        raise clash(link, existing)
+    _set(spaces, space, link, existing)
+
+
+def _set(spaces: Spaces, space: Space, link: Link, existing: Device) -> None:
+    """Compared with the device as it is now, not with what was known of it."""
+    now = as_link(spaces, space, existing, link)
+    if now is None or now.type != link.type:
+        kind = KIND_NAMES[type(link.type)]
+        raise Conflict(f"device {link.name} cannot be changed in place: a {kind}'s own attributes are for life")
+    message = links.change(existing.index, now, link, Surroundings(space.index))
+    if message is not None:
+        space.netlink.request(message.type, message.flags, message.body)
+        spaces.forget()
+
+
+def remove(spaces: Spaces, link: Link) -> None:
+    """Nothing happens if there is no such device, or one that is not ours. Raises Refused, WeftError."""
+    space = spaces.get(link.ns)
+    existing = space.find(link.name)
+    if existing is None or not ours(space, existing, link):
+        return
+    space.netlink.request(u.RTM_DELLINK, 0, links.delete(existing.index))
+    spaces.forget()

@@ -1,0 +1,223 @@
+"""What one netlink message means for us: an event about an object of ours, a disturbance, a change of the uplink.
+
+The kernel does not tell everything: IPv4 routes go silently when their device goes down or away, so that is reported as a
+disturbance of the whole namespace. Messages about other people's devices and addresses matter only on the host, and
+only where something changed: most of them repeat what is known.
+"""
+
+from __future__ import annotations
+
+import os
+import struct
+from collections.abc import Iterator, Mapping
+from socket import inet_ntop
+
+from weft.hoststate import HOST, PROTO, Key, Link, Object
+from weft.kernel import links, wire
+from weft.kernel import uapi as u
+from weft.kernel.describe import as_link
+from weft.kernel.links import Device
+from weft.kernel.netlink import Netlink, Refused, attributes, open_socket
+from weft.kernel.spaces import Space, Spaces
+from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
+
+
+class Interpreter:
+    """`desired` and `nsids` (paths of namespaces by the host's numbers for them) are live views. Knows each device by its
+    ifindex, since messages about what stands on a device give no more than that."""
+
+    def __init__(self, desired: Mapping[Key, Object], nsids: dict[int, str], host_fd: int) -> None:
+        self._desired, self._nsids = desired, nsids
+        self._host_fd = os.dup(host_fd)
+        self._space = Space(HOST, Netlink(open_socket()))
+        self._devices: dict[str, dict[int, Device]] = {}
+        self._addresses: dict[tuple[int, str], int] = {}
+        self.start_over()
+
+    def close(self) -> None:
+        self._space.netlink.close()
+        os.close(self._host_fd)
+
+    def start_over(self) -> None:
+        """After events were lost."""
+        self._space.forget()
+        self._devices = {HOST: dict(self._space.devices())}
+        self._space.forget()
+
+    def event(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        """`start`: the offset of the message's body."""
+        match kind:
+            case u.RTM_NEWROUTE | u.RTM_DELROUTE:
+                yield from self._route(kind, data, start, end, ns)
+            case u.RTM_NEWNEIGH | u.RTM_DELNEIGH:
+                yield from self._neighbour(kind, data, start, end, ns)
+            case u.RTM_NEWADDR | u.RTM_DELADDR:
+                yield from self._address(kind, data, start, end, ns)
+            case u.RTM_NEWLINK | u.RTM_DELLINK:
+                device = links.decode(data, start, end)
+                if device is not None:
+                    yield from self._link(kind == u.RTM_NEWLINK, device, ns)
+            case u.RTM_DELNSID:
+                self._forget_namespace(data, start, end)
+
+    def _forget_namespace(self, data: bytes, start: int, end: int) -> None:
+        number = attributes(data, start + 4, end).get(u.NETNSA_NSID)
+        if number:
+            self._devices.pop(self._nsids.pop(struct.unpack("=i", number)[0], "?"), None)
+
+    # -- what stands on devices ----------------------------------------------------------------------------------------
+
+    def _route(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        found = wire.decode_route(data, start, end, _Names(self, ns), ns, proto=None)
+        if found is None:
+            return
+        if found.proto == PROTO:
+            yield Seen(found) if kind == u.RTM_NEWROUTE else Gone(found.key)
+        elif found.key in self._desired:  # made, it may have replaced ours; gone, it makes room for ours
+            yield Disturbed(ns, f"somebody else's route to {found.prefix}")
+        elif ns == HOST and found.table == u.RT_TABLE_MAIN and found.prefix.endswith("/0"):
+            yield UplinkChanged(f"default route by {found.dev} {'changed' if kind == u.RTM_NEWROUTE else 'gone'}")
+
+    def _neighbour(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        if data[start] == u.AF_BRIDGE:
+            vteps = _Names(self, ns, ours=True)
+            entry: Object | None = wire.decode_fdb(data, start, end, vteps, ns)
+        else:
+            entry = wire.decode_neighbour(data, start, end, _Names(self, ns), ns)
+        if entry is not None:
+            yield Seen(entry) if kind == u.RTM_NEWNEIGH else Gone(entry.key)
+        elif (key := self._neighbour_key(data, start, end, ns)) in self._desired:
+            yield Gone(key)  # what lies there is not permanent (any more), or somebody else's
+
+    def _neighbour_key(self, data: bytes, start: int, end: int, ns: str) -> Key:
+        found = attributes(data, start + 12, end)
+        dev = self.name(ns, struct.unpack_from("=i", data, start + 4)[0])
+        if data[start] == u.AF_BRIDGE:
+            return ("fdb", ns, dev, found.get(u.NDA_LLADDR, b"").hex(":"))
+        dst = found.get(u.NDA_DST, b"")
+        return ("neighbour", ns, dev, inet_ntop(data[start], dst) if len(dst) in (4, 16) else "")
+
+    def _address(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        found, flags = wire.decode_any_address(data, start, end, _Names(self, ns), ns)
+        index, scope = struct.unpack_from("=I", data, start + 4)[0], data[start + 3]
+        if found.proto == PROTO:
+            yield Seen(found) if kind == u.RTM_NEWADDR else Gone(found.key)
+        elif found.key in self._desired:
+            yield Disturbed(ns, f"somebody else's {found.address} on {found.dev}")
+        elif ns == HOST and scope == 0 and not self._marked(ns, index):
+            about = (index, found.address)
+            if kind == u.RTM_DELADDR:
+                self._addresses.pop(about, None)
+                yield UplinkChanged(f"address {found.address} on {found.dev} gone")
+            elif self._addresses.get(about) != flags:  # router advertisements repeat what is known
+                self._addresses[about] = flags
+                yield UplinkChanged(f"address {found.address} on {found.dev}")
+
+    # -- devices -------------------------------------------------------------------------------------------------------
+
+    def device(self, ns: str, index: int) -> Device | None:
+        """In a container's namespace asked of the kernel, at the first event about it."""
+        known = self._devices.setdefault(ns, {})
+        if index not in known and ns != HOST:
+            number = next((number for number, path in list(self._nsids.items()) if path == ns), None)
+            device = self._ask(index, number) if number is not None else None
+            if device is not None:
+                known[index] = device
+        return known.get(index)
+
+    def name(self, ns: str, index: int) -> str:
+        device = self.device(ns, index)
+        return device.name if device else ""
+
+    def _marked(self, ns: str, index: int) -> bool:
+        device = self.device(ns, index)
+        return device is not None and device.marked
+
+    def _ask(self, index: int, number: int) -> Device | None:
+        try:
+            answer = self._space.netlink.request(u.RTM_GETLINK, 0, links.get_by_index(index, number))
+        except Refused:
+            return None
+        return links.decode(answer, 0, len(answer))
+
+    def _link(self, there: bool, device: Device, ns: str) -> Iterator[Event]:
+        known = self._devices.setdefault(ns, {})
+        before = known.pop(device.index, None)
+        if there:
+            known[device.index] = device
+        if before is not None and before.marked and not (there and device.marked and device.name == before.name):
+            yield Gone(("link", ns, before.name))
+        if there and device.marked:
+            yield from self._seen(device, ns)
+        elif ns == HOST and not (before or device).marked and self._news(before, device, there):
+            yield UplinkChanged(f"device {device.name} {'changed' if there else 'is gone'}")
+        if what := _shock(before, device, there):
+            yield from self._shaken(device.name, ns, what)
+
+    def _news(self, before: Device | None, device: Device, there: bool) -> bool:
+        """Of a device that is not ours. One that is about to become ours is no news yet: its mark comes next."""
+        if before is None:
+            return ("link", HOST, device.name) not in self._desired
+        return not there or _differ(before, device)
+
+    def _shaken(self, dev: str, ns: str, what: str) -> Iterator[Event]:
+        """Routes and neighbours go with their device, not all of them audibly, and can come back when it is up."""
+        if any(key[1] == ns and getattr(obj, "dev", "") == dev for key, obj in list(self._desired.items())):
+            yield Disturbed(ns, f"{dev} {what}")
+
+    def _seen(self, device: Device, ns: str) -> Iterator[Event]:
+        """A device of ours as it is now. Elsewhere than on the host its surroundings are not known here: if it is not as
+        it should be, that namespace has to be read."""
+        want = self._desired.get(("link", ns, device.name))
+        if ns != HOST:
+            if not (isinstance(want, Link) and _agrees(device, want)):
+                yield Disturbed(ns, f"{device.name} changed")
+            return
+        self._space.forget()
+        try:
+            link = as_link(Spaces(self._space, self._host_fd, self._nsids), self._space, device, want)
+        except Refused:
+            return  # gone in between: another event tells
+        if link is not None:
+            yield Seen(link)
+
+
+class _Names(dict[int, str]):
+    """Names of a namespace's devices by ifindex, looked up when asked for. `ours`: only of devices of ours."""
+
+    def __init__(self, interpreter: Interpreter, ns: str, *, ours: bool = False) -> None:
+        super().__init__()
+        self._interpreter, self._ns, self._ours = interpreter, ns, ours
+
+    def get(self, index: int, default: str | None = None) -> str | None:  # type: ignore[override] # never called otherwise
+        device = self._interpreter.device(self._ns, index)
+        return device.name if device is not None and (device.marked or not self._ours) else default
+
+
+def _shock(before: Device | None, device: Device, there: bool) -> str:
+    """What happened to a device that takes along, or lets come back, what stands on it. A device of ours that comes up was
+    brought up by us, with all that belongs on it."""
+    if not there:
+        return "is gone"
+    if before is None or before.up == device.up:
+        return ""
+    if before.up:
+        return "went down"
+    return "" if device.marked else "is up"
+
+
+def _differ(one: Device, other: Device) -> bool:
+    def looks(device: Device) -> tuple[object, ...]:
+        return device.name, device.mtu, device.mac, device.flags & (u.IFF_UP | u.IFF_RUNNING)
+
+    return looks(one) != looks(other)
+
+
+def _agrees(device: Device, want: Link) -> bool:
+    """As far as a device in another namespace can be compared from here: without its master and its other end."""
+    return (
+        want.mtu in (None, device.mtu)
+        and want.mac in (None, device.mac)
+        and want.up == device.up
+        and want.alias == device.alias
+    )

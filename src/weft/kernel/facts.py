@@ -1,0 +1,148 @@
+"""What a data path wants to know of its host: the uplink, its addresses and MTU, what the kernel can do."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from functools import partial
+
+import msgspec
+
+from weft.base.errors import Conflict, NotFound
+from weft.base.net import FAMILIES, Family, IPInterface, parse_interface
+from weft.hoststate import Address, Bridge, Link, Veth, Vxlan
+from weft.hoststate.paths import PROTO
+from weft.kernel import iptables, links, netns, sysctl, wire
+from weft.kernel import uapi as u
+from weft.kernel.iptables import Backend
+from weft.kernel.links import Surroundings
+from weft.kernel.netlink import Netlink, open_socket
+from weft.kernel.nfnl import Nftables
+from weft.kernel.spaces import Space
+
+_UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED | u.IFA_F_TENTATIVE
+"""Addresses that other hosts should not be told. In v4 the first of these flags means "secondary"."""
+_AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
+
+
+class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
+    """`addresses`: the uplink's main global address of each family it has. `mtu` in octets. `iptables`: the back ends
+    whose filter table has a FORWARD chain. `accept_ra`: the uplink's sysctl of that name. `features`: of `FEATURES`."""
+
+    uplink: str
+    addresses: tuple[IPInterface, ...]
+    mtu: int
+    iptables: frozenset[tuple[Family, Backend]]
+    accept_ra: int
+    kernel: str
+    features: frozenset[str]
+
+
+def facts(space: Space, uplink: str | None, features: frozenset[str]) -> HostFacts:
+    """`uplink`: its name; None: the device of the default route, v4's first, else the only one with a global address.
+    Raises NotFound, Conflict."""
+    found = _addresses(space)
+    name = uplink or _default_device(space) or _only(found)
+    device = space.find(name)
+    if device is None:
+        raise NotFound(f"uplink {name}: there is no such device; name another with --iface")
+    return HostFacts(
+        uplink=name,
+        addresses=tuple(parse_interface(text) for fam in FAMILIES for text in found.get((name, fam), ())[:1]),
+        mtu=device.mtu,
+        iptables=iptables.in_use(),
+        accept_ra=int(sysctl.get(f"net/ipv6/conf/{name}/accept_ra") or 0),
+        kernel=os.uname().release,
+        features=features,
+    )
+
+
+def _addresses(space: Space) -> dict[tuple[str, Family], list[str]]:
+    """Global, lasting addresses that are not ours, by device and family, in the kernel's order (primary first)."""
+    names = {index: dev.name for index, dev in space.devices().items() if not dev.flags & u.IFF_LOOPBACK}
+    found: dict[tuple[str, Family], list[str]] = {}
+
+    def collect(data: bytes, start: int, end: int) -> None:
+        address, flags = wire.decode_any_address(data, start, end, names, "")
+        if _fit(address, flags, scope=data[start + 3]):
+            found.setdefault((address.dev, 6 if ":" in address.address else 4), []).append(address.address)
+
+    space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), collect)
+    return found
+
+
+def _fit(address: Address, flags: int, scope: int) -> bool:
+    return bool(address.dev) and scope == 0 and address.proto != PROTO and not flags & _UNFIT
+
+
+def _default_device(space: Space) -> str:
+    names = {index: dev.name for index, dev in space.devices().items()}
+
+    def default(data: bytes, start: int, end: int) -> tuple[int, str] | None:
+        if data[start + 1]:  # the prefix has a length
+            return None
+        route = wire.decode_route(data, start, end, names, "", proto=None)
+        if route is None or route.proto == PROTO or route.type != "unicast" or not route.dev:
+            return None
+        return route.metric, route.dev
+
+    for family in _AF.values():
+        body = wire.route_filter(family, proto=0, table=u.RT_TABLE_MAIN)
+        if routes := space.netlink.dump(u.RTM_GETROUTE, body, default):
+            return min(routes)[1]
+    return ""
+
+
+def _only(found: dict[tuple[str, Family], list[str]]) -> str:
+    names = sorted({name for name, _ in found})
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise NotFound("no uplink: no default route and no device with a global address; name one with --iface")
+    raise Conflict(f"which is the uplink, {', '.join(names)}? There is no default route: name one with --iface")
+
+
+# -- features ----------------------------------------------------------------------------------------------------------
+
+
+def features() -> frozenset[str]:
+    """Tried out in a namespace that ends with the call. Raises Denied."""
+
+    def probe() -> frozenset[str]:
+        netlink = Netlink(open_socket())
+        try:
+            return frozenset(name for name, works in FEATURES.items() if works(netlink))
+        finally:
+            netlink.close()
+
+    return netns.call_new(probe)
+
+
+def _link(link: Link, netlink: Netlink) -> bool:
+    def index(_name: str) -> int:
+        return 1  # lo, the only device there
+
+    return not netlink.batch([links.create(link, Surroundings(index))])
+
+
+def _nftables(_netlink: Netlink) -> bool:
+    with Nftables() as nftables:
+        return nftables.generation() is not None
+
+
+def _address_mark(netlink: Netlink) -> bool:
+    address = Address(address="127.0.0.87/32", dev="lo")
+    netlink.batch([wire.encode_address(address, 1, u.RTM_NEWADDR, wire.NEW)])
+    names = {1: "lo"}
+    decode = partial(wire.decode_address, names=names, ns="")
+    return netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode) == [address]
+
+
+FEATURES: dict[str, Callable[[Netlink], bool]] = {
+    "veth": partial(_link, Link(name="probe0", type=Veth("probe1", ""))),
+    "bridge": partial(_link, Link(name="probe2", type=Bridge())),
+    "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
+    "nftables": _nftables,
+    "address-mark": _address_mark,
+}
+"""What is needed of the kernel, and how to find out. "address-mark": IFA_PROTO, since Linux 5.18."""

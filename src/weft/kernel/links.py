@@ -1,0 +1,213 @@
+"""Devices as the kernel's link messages, and back (rtnetlink(7), linux/if_link.h).
+
+Only the attributes that Weft sets or looks at. A table says how each kind's own part (IFLA_INFO_DATA) is written.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from socket import inet_ntop, inet_pton
+
+import msgspec
+
+from weft.hoststate import Bridge, Link, Veth, Vxlan
+from weft.hoststate.links import OWNER
+from weft.kernel import uapi as u
+from weft.kernel.netlink import Message, attr, attributes
+
+_IFINFOMSG = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+
+
+class Device(msgspec.Struct, frozen=True, gc=False):
+    """A device as it is, whosever. `link`: the ifindex of a veth's other end, in the namespace that `link_nsid`
+    numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and `lower` its ifindex."""
+
+    index: int
+    name: str
+    mtu: int
+    mac: str
+    flags: int
+    master: int
+    kind: str
+    alias: str
+    link: int = 0
+    link_nsid: int | None = None
+    vxlan: Vxlan | None = None
+    lower: int = 0
+
+    @property
+    def marked(self) -> bool:
+        return self.alias == OWNER or self.alias.startswith(OWNER + ":")
+
+    @property
+    def up(self) -> bool:
+        return self.flags & u.IFF_UP != 0
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def dump_filter() -> bytes:
+    """All links, without their statistics, which are most of a message."""
+    return _IFINFOMSG.pack(0, 0, 0, 0, 0) + attr(u.IFLA_EXT_MASK, _U32.pack(u.RTEXT_FILTER_SKIP_STATS))
+
+
+def get_by_name(name: str) -> bytes:
+    return dump_filter() + attr(u.IFLA_IFNAME, name.encode() + b"\0")
+
+
+def get_by_index(index: int, nsid: int | None = None) -> bytes:
+    """`nsid`: in the namespace with this number instead of the socket's own (Linux 4.15)."""
+    body = _IFINFOMSG.pack(0, 0, index, 0, 0) + dump_filter()[_IFINFOMSG.size :]
+    return body if nsid is None else body + attr(u.IFLA_TARGET_NETNSID, struct.pack("=i", nsid))
+
+
+def decode(message: bytes, start: int, end: int) -> Device | None:
+    """None for what only bridges say of their ports (family AF_BRIDGE)."""
+    family, _type, index, flags, _change = _IFINFOMSG.unpack_from(message, start)
+    if family != u.AF_UNSPEC:
+        return None
+    found = attributes(message, start + _IFINFOMSG.size, end)
+    info = found.get(u.IFLA_LINKINFO, b"")
+    details = attributes(info, 0, len(info))
+    kind = _text(details.get(u.IFLA_INFO_KIND, b""))
+    nsid = found.get(u.IFLA_LINK_NETNSID)
+    data = details.get(u.IFLA_INFO_DATA, b"") if kind == "vxlan" else b""
+    own = attributes(data, 0, len(data))
+    return Device(
+        index=index,
+        name=_text(found[u.IFLA_IFNAME]),
+        mtu=_number(found.get(u.IFLA_MTU)),
+        mac=found.get(u.IFLA_ADDRESS, b"").hex(":"),
+        flags=flags,
+        master=_number(found.get(u.IFLA_MASTER)),
+        kind=kind,
+        alias=_text(found.get(u.IFLA_IFALIAS, b"")),
+        link=_number(found.get(u.IFLA_LINK)),
+        link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
+        vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
+        lower=_number(own.get(u.IFLA_VXLAN_LINK)),
+    )
+
+
+def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:
+    local = found.get(u.IFLA_VXLAN_LOCAL) or found.get(u.IFLA_VXLAN_LOCAL6) or b""
+    return Vxlan(
+        vni=_number(found.get(u.IFLA_VXLAN_ID)),
+        port=int.from_bytes(found.get(u.IFLA_VXLAN_PORT, b""), "big"),
+        local=inet_ntop(u.AF_INET if len(local) == 4 else u.AF_INET6, local) if local else "",
+        dev="",
+        learning=found.get(u.IFLA_VXLAN_LEARNING, b"\1") != b"\0",
+    )
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+def _number(data: bytes | None) -> int:
+    return int.from_bytes(data, sys.byteorder) if data else 0
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a link's message needs besides the link: ifindexes by name; an open namespace for a veth's other end (None:
+    the same); and the other end's own Link, whose attributes are set at once."""
+
+    index: Callable[[str], int]
+    peer_fd: int | None = None
+    peer: Link | None = None
+
+
+def create(link: Link, around: Surroundings) -> Message:
+    """The device, with what can be set at its birth; not up yet. Its alias cannot: see `mark`."""
+    kind, encode = _KINDS[type(link.type)]
+    info = attr(u.IFLA_INFO_KIND, kind.encode() + b"\0")
+    if payload := encode(link.type, around):
+        info += attr(u.IFLA_INFO_DATA, payload)
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + _basics(link) + attr(u.IFLA_LINKINFO, info)
+    if link.master:
+        body += attr(u.IFLA_MASTER, _U32.pack(around.index(link.master)))
+    return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_EXCL, body)
+
+
+def mark(link: Link) -> Message:
+    """Our alias, and up."""
+    body = _flags(0, link.up) + _name(link.name) + attr(u.IFLA_IFALIAS, link.alias.encode())
+    return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, body)
+
+
+def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | None:
+    """What of `new` differs from `old`; None if nothing does."""
+    body = b""
+    if new.mtu not in (None, old.mtu):
+        body += attr(u.IFLA_MTU, _U32.pack(new.mtu))
+    if new.mac is not None and new.mac != old.mac:
+        body += attr(u.IFLA_ADDRESS, bytes.fromhex(new.mac.replace(":", "")))
+    if new.master != old.master:
+        body += attr(u.IFLA_MASTER, _U32.pack(around.index(new.master) if new.master else 0))
+    if new.alias != old.alias:
+        body += attr(u.IFLA_IFALIAS, new.alias.encode())
+    if not body and new.up == old.up:
+        return None
+    head = _flags(index, new.up) if new.up != old.up else _IFINFOMSG.pack(0, 0, index, 0, 0)
+    return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, head + body)
+
+
+def delete(index: int) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, 0, 0)
+
+
+def _flags(index: int, up: bool) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, u.IFF_UP if up else 0, u.IFF_UP)
+
+
+def _name(name: str) -> bytes:
+    return attr(u.IFLA_IFNAME, name.encode() + b"\0")
+
+
+def _basics(link: Link) -> bytes:
+    body = b""
+    if link.mtu is not None:
+        body += attr(u.IFLA_MTU, _U32.pack(link.mtu))
+    if link.mac is not None:
+        body += attr(u.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+    return body
+
+
+def _encode_veth(veth: Veth, around: Surroundings) -> bytes:
+    peer = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(veth.peer)
+    if around.peer is not None:
+        peer += _basics(around.peer)
+    if around.peer_fd is not None:
+        peer += attr(u.IFLA_NET_NS_FD, _U32.pack(around.peer_fd))
+    return attr(u.VETH_INFO_PEER, peer)
+
+
+def _encode_vxlan(vxlan: Vxlan, around: Surroundings) -> bytes:
+    v6 = ":" in vxlan.local
+    data = attr(u.IFLA_VXLAN_ID, _U32.pack(vxlan.vni))
+    if vxlan.local:
+        packed = inet_pton(u.AF_INET6 if v6 else u.AF_INET, vxlan.local)
+        data += attr(u.IFLA_VXLAN_LOCAL6 if v6 else u.IFLA_VXLAN_LOCAL, packed)
+    if vxlan.dev:
+        data += attr(u.IFLA_VXLAN_LINK, _U32.pack(around.index(vxlan.dev)))
+    data += attr(u.IFLA_VXLAN_LEARNING, b"\1" if vxlan.learning else b"\0")
+    return data + attr(u.IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
+
+
+def _encode_bridge(_bridge: Bridge, _around: Surroundings) -> bytes:
+    return b""
+
+
+_KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
+    Veth: ("veth", _encode_veth),
+    Bridge: ("bridge", _encode_bridge),
+    Vxlan: ("vxlan", _encode_vxlan),
+}
+KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

@@ -1,0 +1,275 @@
+"""The real kernel: `weft.reconcile.protocol.Kernel` over netlink, nft, iptables and /proc/sys.
+
+Blocking; one caller at a time (a Watcher may run beside it in another thread). "" among the namespaces is the one in
+which `LinuxKernel` was made.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from contextlib import suppress
+from functools import partial
+from itertools import groupby
+from pathlib import Path
+
+from weft.base.errors import Denied, NotFound, WeftError
+from weft.hoststate import HOST, Key, Link, Object, Sysctl, Veth, describe
+from weft.kernel import bulk, devices, netns, wire
+from weft.kernel import facts as host_facts
+from weft.kernel import uapi as u
+from weft.kernel.describe import links_of
+from weft.kernel.facts import HostFacts
+from weft.kernel.iptables import Iptables
+from weft.kernel.netlink import Netlink, Refused, open_socket
+from weft.kernel.nft import Nft
+from weft.kernel.spaces import MOST, Expected, Space, Spaces, any_will_do
+from weft.kernel.sysctl import Sysctls, device
+from weft.kernel.watch import LinuxWatcher
+from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
+
+RUN = Path("/run/weft")
+_PHASES = {
+    "sysctl": "sysctl",
+    "nft-set": "nft",
+    "nft-element": "nft",
+    "nft-chain": "nft",
+    "iptables-chain": "iptables",
+    "link": "link",
+    "address": "bulk",
+    "neighbour": "bulk",
+    "fdb": "bulk",
+    "route": "bulk",
+}
+
+
+class LinuxKernel:
+    """`desired`: a live view of what is desired, for the watcher. `run`: where the record of sysctls is kept."""
+
+    def __init__(
+        self, desired: Mapping[Key, Object] | None = None, run: Path = RUN, expected: Expected = any_will_do
+    ) -> None:
+        self._expected = expected
+        self._desired: Mapping[Key, Object] = {} if desired is None else desired
+        self._host_fd = netns.open_path(HOST)
+        self._host = Space(HOST, Netlink(open_socket()))
+        self._nsids: dict[int, str] = {}
+        self._pids: deque[int] = deque(maxlen=64)
+        self._ruled = {HOST}
+        self._nft = Nft(self._pids.append)
+        self._iptables = Iptables(self._pids.append)
+        self._sysctls = Sysctls(run, self._own)
+        self._features: frozenset[str] | None = None
+
+    def close(self) -> None:
+        self._host.netlink.close()
+        os.close(self._host_fd)
+
+    # -- reading -------------------------------------------------------------------------------------------------------
+
+    def read(self, desired: Mapping[Key, Object], namespaces: Set[str]) -> Reading:
+        objects: dict[Key, Object] = {}
+        foreign: set[Key] = set()
+        vanished: set[str] = set()
+        ordered = sorted(namespaces)
+        for some in (ordered[i : i + MOST] for i in range(0, len(ordered), MOST)):
+            with self._spaces() as spaces:
+                failed = spaces.open(some)
+                self._raise_denied(failed)
+                vanished |= failed.keys()
+                for ns in some:
+                    if ns not in failed:
+                        objects |= self._read_netlink(spaces, spaces.get(ns), desired, foreign)
+                spaces.remember_numbers()
+        for ns, wanted in self._unmarked(desired, namespaces - vanished).items():
+            try:
+                objects |= self._read_rules(ns, wanted)
+            except NotFound:  # ended in between
+                vanished.add(ns)
+        objects = {key: obj for key, obj in objects.items() if key[1] not in vanished} if vanished else objects
+        return Reading(objects, frozenset(foreign), frozenset(vanished))
+
+    @staticmethod
+    def _raise_denied(failed: Mapping[str, WeftError]) -> None:
+        for error in failed.values():
+            if not isinstance(error, NotFound):
+                raise error
+
+    def _unmarked(self, desired: Mapping[Key, Object], namespaces: Set[str]) -> dict[str, list[Object]]:
+        """By namespace the desired objects of kinds that netlink does not dump; where there is something to see."""
+        found: dict[str, list[Object]] = {ns: [] for ns in namespaces if ns in self._ruled}
+        for key, obj in desired.items():
+            if _PHASES[key[0]] in ("sysctl", "nft", "iptables") and key[1] in namespaces:
+                found.setdefault(key[1], []).append(obj)
+        return found
+
+    def _read_netlink(
+        self, spaces: Spaces, space: Space, desired: Mapping[Key, Object], foreign: set[Key]
+    ) -> dict[Key, Object]:
+        objects, others, vteps = links_of(spaces, space, desired)
+        foreign |= others
+        names = {index: dev.name for index, dev in space.devices().items()}
+        for obj in _bulk(space, names, vteps):
+            objects[obj.key] = obj
+        return objects
+
+    def _read_rules(self, ns: str, wanted: Sequence[Object]) -> Mapping[Key, Object]:
+        found: dict[Key, Object] = {}
+        found |= self._sysctls.read(ns, [obj for obj in wanted if isinstance(obj, Sysctl)])
+        kinds = {obj.key[0] for obj in wanted}
+        if ns in self._ruled or any(_PHASES[kind] == "nft" for kind in kinds):
+            found |= self._nft.read(ns)
+        if ns in self._ruled or "iptables-chain" in kinds:
+            found |= self._iptables.read(ns, wanted)
+        return found
+
+    # -- writing -------------------------------------------------------------------------------------------------------
+
+    def apply(self, ops: Sequence[Op]) -> list[Failure]:
+        failures: list[Failure] = []
+        with self._spaces() as spaces:
+            made = {
+                (op.obj.ns, op.obj.name): op.obj for op in ops if isinstance(op, Create) and isinstance(op.obj, Link)
+            }
+            for phase, run in _runs(ops, made):
+                try:
+                    failures += self._apply_run(spaces, phase, run, made)
+                except WeftError as error:
+                    failures += (Failure(_target(op).key, f"{describe(_target(op).key)}: {error}") for op in run)
+            spaces.remember_numbers()
+        return failures
+
+    def _apply_run(
+        self, spaces: Spaces, phase: str, ops: Sequence[Op], made: Mapping[tuple[str, str], Link]
+    ) -> Iterator[Failure]:
+        match phase:
+            case "bulk":
+                yield from bulk.apply(spaces, ops)
+            case "link":
+                yield from (failure for op in _veths_last(ops) if (failure := _apply_link(spaces, op, made)))
+            case "sysctl":
+                yield from (failure for op in ops if (failure := self._sysctls.apply(op)))
+            case _:
+                adapter = self._nft if phase == "nft" else self._iptables
+                for ns, group in _by_namespace(ops).items():
+                    self._ruled.add(ns)
+                    yield from _unless_gone(group, adapter.apply(ns, group))
+
+    def _own(self, dev: str) -> bool:
+        self._host.forget()
+        found = self._host.find(dev)
+        return found is not None and found.marked
+
+    # -- the rest ------------------------------------------------------------------------------------------------------
+
+    def watch(self) -> LinuxWatcher:
+        return netns.call(HOST, lambda: LinuxWatcher(self._desired, self._nsids, self._pids, self._host_fd))
+
+    def facts(self, uplink: str | None = None) -> HostFacts:
+        """What datapaths want to know of this host. Raises NotFound, Conflict, Denied."""
+        if self._features is None:
+            self._features = host_facts.features()
+        self._host.forget()
+        return host_facts.facts(self._host, uplink, self._features)
+
+    def _spaces(self) -> Spaces:
+        return Spaces(self._host, self._host_fd, self._nsids, self._expected)
+
+
+def _bulk(space: Space, names: Mapping[int, str], vteps: Mapping[int, str]) -> Iterator[Object]:
+    dump, ns = space.netlink.dump, space.ns
+    yield from dump(u.RTM_GETADDR, wire.address_filter(), partial(wire.decode_address, names=names, ns=ns))
+    neighbours = wire.neighbour_filter(u.AF_UNSPEC)
+    yield from dump(u.RTM_GETNEIGH, neighbours, partial(wire.decode_neighbour, names=names, ns=ns))
+    for index in vteps:
+        yield from dump(u.RTM_GETNEIGH, wire.fdb_filter(index), partial(wire.decode_fdb, names=vteps, ns=ns))
+    for family in (u.AF_INET, u.AF_INET6):
+        routes = wire.route_filter(family)
+        yield from dump(u.RTM_GETROUTE, routes, partial(wire.decode_route, names=names, ns=ns))
+
+
+def _target(op: Op) -> Object:
+    return op.new if isinstance(op, Change) else op.obj
+
+
+def _runs(ops: Sequence[Op], made: Mapping[tuple[str, str], Link]) -> Iterator[tuple[str, list[Op]]]:
+    """Consecutive operations of one phase, with two exceptions: all of nftables is one transaction, and a sysctl of a
+    device that is yet to be made waits for it."""
+    phases = [(_PHASES[_target(op).key[0]], op) for op in ops]
+    nft = [op for phase, op in phases if phase == "nft"]
+    late = [op for phase, op in phases if phase == "sysctl" and _awaits(op, made)]
+    runs: list[tuple[str, list[Op]]] = []
+    for phase, op in phases:
+        if phase == "nft":
+            if nft:
+                runs.append((phase, nft))
+                nft = []
+        elif phase == "sysctl" and _awaits(op, made):
+            continue
+        elif runs and runs[-1][0] == phase:
+            runs[-1][1].append(op)
+        else:
+            runs.append((phase, [op]))
+    if late:
+        after = 1 + max(i for i, (phase, _) in enumerate(runs) if phase == "link")
+        runs.insert(after, ("sysctl", late))
+    yield from runs
+
+
+def _awaits(op: Op, made: Mapping[tuple[str, str], Link]) -> bool:
+    obj = _target(op)
+    return not isinstance(op, Remove) and isinstance(obj, Sysctl) and (obj.ns, device(obj.name)) in made
+
+
+def _veths_last(ops: Sequence[Op]) -> list[Op]:
+    """Of new links made in a row: bridges before the ports that want to join them, a veth before its other end."""
+
+    def rank(op: Op) -> int:
+        if not isinstance(op, Create) or not isinstance(op.obj, Link) or not isinstance(op.obj.type, Veth):
+            return 0
+        return 1 if op.obj.type.primary else 2
+
+    return [op for _, group in groupby(ops, key=type) for op in sorted(group, key=rank)]
+
+
+def _by_namespace(ops: Sequence[Op]) -> dict[str, list[Op]]:
+    groups: dict[str, list[Op]] = {}
+    for op in ops:
+        groups.setdefault(_target(op).ns, []).append(op)
+    return groups
+
+
+def _apply_link(spaces: Spaces, op: Op, made: Mapping[tuple[str, str], Link]) -> Failure | None:
+    link = _target(op)
+    assert isinstance(link, Link)
+    verb: Callable[[], None]
+    match op:
+        case Create():
+            verb = partial(devices.create, spaces, link, made)
+        case Change():
+            verb = partial(devices.change, spaces, link)
+        case Remove():
+            verb = partial(devices.remove, spaces, link)
+    try:
+        verb()
+    except Refused as refused:
+        if isinstance(op, Remove) and refused.errno in (errno.ENODEV, errno.ENOENT):
+            return None
+        return Failure(link.key, f"{describe(link.key)}: {refused.text}", refused.errno)
+    except WeftError as error:
+        if isinstance(op, Remove) and isinstance(error, NotFound):
+            return None
+        return Failure(link.key, str(error), errno.EPERM if isinstance(error, Denied) else errno.ENOENT)
+    return None
+
+
+def _unless_gone(ops: Sequence[Op], failures: Sequence[Failure]) -> Iterator[Failure]:
+    """In a namespace that has ended there is nothing left to remove."""
+    removals = {_target(op).key for op in ops if isinstance(op, Remove)} if failures else set()
+    for failure in failures:
+        with suppress(WeftError):
+            if failure.key in removals and not netns.exists(failure.key[1]):
+                continue
+        yield failure

@@ -1,0 +1,53 @@
+"""Running nft and iptables: the only programs that Weft's kernel adapter starts."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from collections.abc import Callable, Sequence
+
+import msgspec
+
+from weft.base.errors import Failed, Unsupported
+
+TIMEOUT = 30.0
+"""Seconds."""
+
+
+class Output(msgspec.Struct, frozen=True):
+    status: int
+    out: str
+    err: str
+
+
+Started = Callable[[int], None]
+
+
+def run(command: Sequence[str], package: str, stdin: str = "", started: Started | None = None) -> Output:
+    """In the calling thread's namespace. `started` is told the process id before the program gets its input, so before
+    it can have done anything. Raises Unsupported (the program is not there: install `package`), Failed (it hangs)."""
+    program = shutil.which(command[0], path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
+    if program is None:
+        raise Unsupported(f"{command[0]} is not installed: install {package}")
+    with subprocess.Popen(
+        [program, *command[1:]],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={"LC_ALL": "C", "PATH": "/usr/sbin:/usr/bin:/sbin:/bin"},
+    ) as process:
+        if started is not None:
+            started(process.pid)
+        try:
+            out, err = process.communicate(stdin, TIMEOUT)
+        except subprocess.TimeoutExpired:
+            process.kill()
+            raise Failed(f"{command[0]} has not finished in {TIMEOUT:.0f} s") from None
+    return Output(process.returncode, out, err)
+
+
+def complaint(output: Output) -> str:
+    """What a program wrote about its failure, in one line."""
+    lines = [line.strip() for line in output.err.splitlines() if line.strip()]
+    return lines[0] if lines else f"exit status {output.status}"

@@ -1,0 +1,144 @@
+"""Numbers of the kernel's interface, under the names they have in linux/{netlink,rtnetlink,if_link,…}.h."""
+
+from __future__ import annotations
+
+import socket
+from typing import Final
+
+AF_UNSPEC: Final = 0
+AF_BRIDGE: Final = 7
+AF_INET: Final = int(socket.AF_INET)
+AF_INET6: Final = int(socket.AF_INET6)
+
+# linux/netlink.h
+NETLINK_ROUTE: Final = 0
+NETLINK_NETFILTER: Final = 12
+SOL_NETLINK: Final = 270
+NETLINK_ADD_MEMBERSHIP: Final = 1
+NETLINK_LISTEN_ALL_NSID: Final = 8
+NETLINK_CAP_ACK: Final = 10
+NETLINK_EXT_ACK: Final = 11
+NETLINK_GET_STRICT_CHK: Final = 12
+SO_RCVBUFFORCE: Final = 33
+SO_NETNS_COOKIE: Final = 71
+
+NLM_F_REQUEST: Final = 0x1
+NLM_F_ACK: Final = 0x4
+NLM_F_DUMP_INTR: Final = 0x10
+NLM_F_REPLACE: Final = 0x100
+NLM_F_EXCL: Final = 0x200
+NLM_F_CREATE: Final = 0x400
+NLM_F_DUMP: Final = 0x300
+NLM_F_ACK_TLVS: Final = 0x200
+NLMSG_ERROR: Final = 2
+NLMSG_DONE: Final = 3
+NLMSG_OVERRUN: Final = 4
+NLMSGERR_ATTR_MSG: Final = 1
+
+# linux/rtnetlink.h
+RTM_NEWLINK: Final = 16
+RTM_DELLINK: Final = 17
+RTM_GETLINK: Final = 18
+RTM_SETLINK: Final = 19
+RTM_NEWADDR: Final = 20
+RTM_DELADDR: Final = 21
+RTM_GETADDR: Final = 22
+RTM_NEWROUTE: Final = 24
+RTM_DELROUTE: Final = 25
+RTM_GETROUTE: Final = 26
+RTM_NEWNEIGH: Final = 28
+RTM_DELNEIGH: Final = 29
+RTM_GETNEIGH: Final = 30
+RTM_NEWNSID: Final = 88
+RTM_DELNSID: Final = 89
+RTM_GETNSID: Final = 90
+
+RTNLGRP_LINK: Final = 1
+RTNLGRP_NEIGH: Final = 3
+RTNLGRP_IPV4_IFADDR: Final = 5
+RTNLGRP_IPV4_ROUTE: Final = 7
+RTNLGRP_IPV6_IFADDR: Final = 9
+RTNLGRP_IPV6_ROUTE: Final = 11
+RTNLGRP_NSID: Final = 28
+
+RTA_DST: Final = 1
+RTA_OIF: Final = 4
+RTA_GATEWAY: Final = 5
+RTA_PRIORITY: Final = 6
+RTA_PREFSRC: Final = 7
+RTA_TABLE: Final = 15
+RTA_VIA: Final = 18
+RTN_UNICAST: Final = 1
+RTN_BLACKHOLE: Final = 6
+RTN_UNREACHABLE: Final = 7
+RTN_THROW: Final = 9
+RT_TABLE_MAIN: Final = 254
+RT_SCOPE_HOST: Final = 254
+RT_SCOPE_LINK: Final = 253
+RTNH_F_ONLINK: Final = 4
+RTM_F_CLONED: Final = 0x200
+RTEXT_FILTER_SKIP_STATS: Final = 8
+
+# linux/if_addr.h
+IFA_ADDRESS: Final = 1
+IFA_LOCAL: Final = 2
+IFA_FLAGS: Final = 8
+IFA_PROTO: Final = 11
+IFA_F_TEMPORARY: Final = 0x01
+IFA_F_NODAD: Final = 0x02
+IFA_F_DEPRECATED: Final = 0x20
+IFA_F_TENTATIVE: Final = 0x40
+
+# linux/neighbour.h
+NDA_DST: Final = 1
+NDA_LLADDR: Final = 2
+NDA_PROTOCOL: Final = 12
+NTF_SELF: Final = 0x02
+NUD_NOARP: Final = 0x40
+NUD_PERMANENT: Final = 0x80
+
+# linux/if.h, linux/if_link.h, linux/veth.h
+IFF_UP: Final = 0x1
+IFF_RUNNING: Final = 0x40
+IFF_LOOPBACK: Final = 0x8
+IFLA_ADDRESS: Final = 1
+IFLA_IFNAME: Final = 3
+IFLA_MTU: Final = 4
+IFLA_LINK: Final = 5
+IFLA_MASTER: Final = 10
+IFLA_LINKINFO: Final = 18
+IFLA_IFALIAS: Final = 20
+IFLA_NET_NS_FD: Final = 28
+IFLA_EXT_MASK: Final = 29
+IFLA_LINK_NETNSID: Final = 37
+IFLA_TARGET_NETNSID: Final = 46
+IFLA_INFO_KIND: Final = 1
+IFLA_INFO_DATA: Final = 2
+VETH_INFO_PEER: Final = 1
+IFLA_VXLAN_ID: Final = 1
+IFLA_VXLAN_LINK: Final = 3
+IFLA_VXLAN_LOCAL: Final = 4
+IFLA_VXLAN_LEARNING: Final = 7
+IFLA_VXLAN_PORT: Final = 15
+IFLA_VXLAN_LOCAL6: Final = 17
+
+# linux/net_namespace.h
+NETNSA_NSID: Final = 1
+NETNSA_FD: Final = 3
+CLONE_NEWNET: Final = 0x40000000
+
+# linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
+NFNLGRP_NFTABLES: Final = 7
+NFNL_SUBSYS_NFTABLES: Final = 10
+NFPROTO_INET: Final = 1
+NFT_MSG_NEWTABLE: Final = 0
+NFT_MSG_GETTABLE: Final = 1
+NFT_MSG_NEWCHAIN: Final = 3
+NFT_MSG_GETCHAIN: Final = 4
+NFT_MSG_NEWGEN: Final = 15
+NFT_MSG_GETGEN: Final = 16
+NFTA_TABLE_NAME: Final = 1
+NFTA_CHAIN_TABLE: Final = 1
+NFTA_CHAIN_NAME: Final = 3
+NFTA_GEN_ID: Final = 1
+NFTA_GEN_PROC_PID: Final = 2

@@ -1,0 +1,155 @@
+"""Kernel events as they come.
+
+One socket hears link, address, neighbour and route events of the host's namespace and of every namespace that a veth of
+the host leads to (NETLINK_LISTEN_ALL_NSID); another hears of changes to nftables. Both sit behind one epoll descriptor.
+"""
+
+from __future__ import annotations
+
+import errno
+import select
+import socket
+import struct
+from collections.abc import Container, Iterator, Mapping
+from typing import Final
+
+from weft.base.errors import Denied
+from weft.hoststate import HOST, Key, Object
+from weft.hoststate.firewall import TABLE
+from weft.kernel import nfnl
+from weft.kernel import uapi as u
+from weft.kernel.events import Interpreter
+from weft.kernel.netlink import attributes, messages, open_socket
+from weft.reconcile.protocol import Disturbed, Event, Gone, Seen
+
+_GROUPS: Final = (
+    u.RTNLGRP_LINK,
+    u.RTNLGRP_NEIGH,
+    u.RTNLGRP_IPV4_IFADDR,
+    u.RTNLGRP_IPV4_ROUTE,
+    u.RTNLGRP_IPV6_IFADDR,
+    u.RTNLGRP_IPV6_ROUTE,
+    u.RTNLGRP_NSID,
+)
+RCVBUF: Final = 32 << 20
+"""Octets: an event takes about 1 KB of it, and a burst may be tens of thousands."""
+_AT_ONCE: Final = 2000
+"""Datagrams per `drain()`, so that a burst does not keep the event loop from everything else."""
+
+
+class LinuxWatcher:
+    """`desired`: what is desired, live. `nsids`: paths of namespaces by the host's numbers for them, live. `pids`: the
+    processes whose changes of rules are our own. (The kernel tells pids of its first pid namespace: inside another one
+    our own changes look like somebody else's, and cost a reading.)"""
+
+    def __init__(
+        self,
+        desired: Mapping[Key, Object],
+        nsids: dict[int, str],
+        pids: Container[int],
+        host_fd: int,
+        rcvbuf: int = RCVBUF,
+    ) -> None:
+        self._nsids, self._pids = nsids, pids
+        self._sock = _subscribe(u.NETLINK_ROUTE, _GROUPS, rcvbuf)
+        try:
+            self._sock.setsockopt(u.SOL_NETLINK, u.NETLINK_LISTEN_ALL_NSID, 1)
+        except PermissionError:
+            self._sock.close()
+            raise Denied("no permission to hear the kernel's events of containers' namespaces: run as root") from None
+        try:
+            self._nft: socket.socket | None = _subscribe(u.NETLINK_NETFILTER, (u.NFNLGRP_NFTABLES,), rcvbuf)
+        except OSError:  # the kernel has no nf_tables
+            self._nft = None
+        self._touched = False
+        self._epoll = select.epoll()
+        for sock in filter(None, (self._sock, self._nft)):
+            self._epoll.register(sock, select.EPOLLIN)
+        self._interpreter = Interpreter(desired, nsids, host_fd)
+
+    def fileno(self) -> int:
+        return self._epoll.fileno()
+
+    def close(self) -> None:
+        self._epoll.close()
+        self._sock.close()
+        if self._nft is not None:
+            self._nft.close()
+        self._interpreter.close()
+
+    def drain(self) -> list[Event]:
+        """At most some thousand events; the rest stays readable. Of several about one thing the last is told."""
+        events: dict[object, Event] = {}
+        for event in self._events():
+            about = event.obj.key if isinstance(event, Seen) else event.key if isinstance(event, Gone) else event
+            events.pop(about, None)
+            events[about] = event
+        return list(events.values())
+
+    def _events(self) -> Iterator[Event]:
+        for received in _datagrams(self._sock):
+            if received is None:
+                self._interpreter.start_over()
+                yield from (Disturbed(ns, "more happened than the kernel could tell") for ns in self._namespaces())
+                continue
+            data, ancillary = received
+            ns = self._whence(ancillary)
+            if ns is not None:
+                for kind, _, start, end in messages(data):
+                    yield from self._interpreter.event(kind, data, start + 16, end, ns)
+        for received in _datagrams(self._nft) if self._nft is not None else ():
+            if received is None or self._rules_changed(received[0]):
+                yield Disturbed(HOST, "rules were changed")
+
+    def _namespaces(self) -> set[str]:
+        return {HOST, *self._nsids.values()}
+
+    def _whence(self, ancillary: list[tuple[int, int, bytes]]) -> str | None:
+        """The namespace an event is from; None if it is none of ours."""
+        for level, kind, value in ancillary:
+            if level == u.SOL_NETLINK and kind == u.NETLINK_LISTEN_ALL_NSID:
+                return self._nsids.get(struct.unpack("=i", value[:4])[0])
+        return HOST
+
+    def _rules_changed(self, data: bytes) -> bool:
+        """Whether a transaction that concerns us ends here, and is somebody else's: its last message says whose it was."""
+        changed = False
+        for kind, _, start, end in messages(data):
+            found = attributes(data, start + 20, end)
+            if kind == nfnl.message(u.NFT_MSG_NEWGEN):
+                pid = int.from_bytes(found.get(u.NFTA_GEN_PROC_PID, b""), "big")
+                changed |= self._touched and pid not in self._pids
+                self._touched = False
+            else:
+                self._touched |= _concerns_us(data[start + 16], found.get(1, b""))
+        return changed
+
+
+def _concerns_us(family: int, table: bytes) -> bool:
+    """Our own table, or the one in which iptables-nft keeps the chains that ours are called from. The first attribute
+    of every message of nf_tables is its table's name."""
+    name = table.rstrip(b"\0")
+    return name == TABLE.encode() if family == u.NFPROTO_INET else name == b"filter"
+
+
+def _subscribe(protocol: int, groups: tuple[int, ...], rcvbuf: int) -> socket.socket:
+    sock = open_socket(protocol, rcvbuf)
+    for group in groups:
+        sock.setsockopt(u.SOL_NETLINK, u.NETLINK_ADD_MEMBERSHIP, group)
+    sock.setblocking(False)
+    return sock
+
+
+def _datagrams(sock: socket.socket) -> Iterator[tuple[bytes, list[tuple[int, int, bytes]]] | None]:
+    """What there is to read now; None where the kernel had to drop some."""
+    for _ in range(_AT_ONCE):
+        try:
+            data, ancillary, _flags, _address = sock.recvmsg(1 << 16, 64)
+        except BlockingIOError:
+            return
+        except OSError as error:
+            if error.errno != errno.ENOBUFS:
+                raise
+            yield None
+        else:
+            yield data, ancillary

@@ -1,0 +1,287 @@
+"""Keeps a host's kernel at the desired state, and knows what it could not do.
+
+Two ways lead there. `resync` reads what the kernel has and puts it right: at the start, in intervals, after events
+were lost, and to try again what failed. `update` and `repair` carry over single changes, of the model or by someone
+else in the kernel, against what was `known` last, without reading. What fails in the second way is tried again in the
+first.
+
+Blocking, and to be called from one thread at a time (attributes may be read from any). Kernel events of our own making
+must come in one piece: drain the watcher after a call, not during one.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterable, Mapping, Set
+
+import msgspec
+
+from weft.hoststate import HOST, KINDS, Key, Link, Object
+from weft.reconcile.plan import Plan, changes, plan
+from weft.reconcile.protocol import (
+    Change,
+    Create,
+    Disturbed,
+    Event,
+    Failure,
+    Gone,
+    Kernel,
+    Op,
+    Reading,
+    Remove,
+    Seen,
+    UplinkChanged,
+)
+from weft.reconcile.relations import HOSTS, fall, fits, needs
+from weft.reconcile.trouble import Trouble, Troubles
+
+
+class Report(msgspec.Struct, frozen=True):
+    """One run. `ops`: what was done, in order; `failures`: what could not be, also in advance; `seconds` it took."""
+
+    ops: tuple[Op, ...] = ()
+    failures: tuple[Failure, ...] = ()
+    seconds: float = 0.0
+
+    def counts(self) -> Counter[tuple[str, str]]:
+        """How many, by ("create" | "change" | "remove", kind)."""
+        return Counter((type(op).__name__.lower(), key_of(op)[0]) for op in self.ops)
+
+
+class Drift(msgspec.Struct):
+    """What events ask for: `keys` to `repair`, `namespaces` to `resync`; `uplink`: the facts are to be learned anew."""
+
+    keys: set[Key] = msgspec.field(default_factory=set)
+    namespaces: set[str] = msgspec.field(default_factory=set)
+    uplink: bool = False
+
+
+class Count(msgspec.Struct):
+    desired: int = 0
+    actual: int = 0
+    failed: int = 0
+
+
+def key_of(op: Op) -> Key:
+    return op.new.key if isinstance(op, Change) else op.obj.key
+
+
+class Reconciler:
+    """`desired` is somebody else's to change (`Union.desired`); the keys that changed are then given to `update`.
+    `clock`: seconds, monotonic. Nothing is removed until `complete` is set: as long as only a part of the model is
+    known, what is not desired may be so in a moment."""
+
+    def __init__(self, kernel: Kernel, desired: Mapping[Key, Object], clock: Callable[[], float]) -> None:
+        self.kernel = kernel
+        self.desired = desired
+        self.complete = False
+        self.known: dict[Key, Object] = {}
+        self._clock = clock
+        self._troubles = Troubles(clock)
+        self._unsure: set[str] = set()
+
+    # ------------------------------------------------------------------------------------------------------ status
+
+    @property
+    def failures(self) -> Mapping[Key, Trouble]:
+        return self._troubles.by_key
+
+    def counts(self) -> dict[str, Count]:
+        """By kind, all kinds."""
+        counts = {kind: Count() for kind in KINDS}
+        for key in list(self.desired):
+            counts[key[0]].desired += 1
+        for key in list(self.known):
+            counts[key[0]].actual += 1
+        for key in list(self.failures):
+            counts[key[0]].failed += 1
+        return counts
+
+    def namespaces(self) -> set[str]:
+        """All that have to do with us."""
+        return {HOST} | {key[1] for key in list(self.desired)} | {key[1] for key in self.known}
+
+    # ------------------------------------------------------------------------------------------------ with a reading
+
+    def dry_run(self, namespaces: Set[str] | None = None) -> Plan:
+        """What `resync` would do if nothing were held back."""
+        desired = dict(self.desired)
+        chosen = self.namespaces() if namespaces is None else namespaces
+        reading = self._read(desired, chosen)
+        return plan(desired, reading, chosen, remove=self.complete)
+
+    def resync(self, namespaces: Set[str] | None = None) -> Report:
+        """Read these namespaces (None: all) and put right what is not as desired."""
+        start = self._clock()
+        desired = dict(self.desired)  # at one stroke: its owner may go on changing it
+        chosen = self.namespaces() if namespaces is None else namespaces
+        reading = self._read(desired, chosen)
+        todo = plan(desired, reading, chosen, held=self._troubles.held(), remove=self.complete)
+        if self._note_changed_back(todo, desired):
+            todo = plan(desired, reading, chosen, held=self._troubles.held(), remove=self.complete)
+        self.known = reading.objects
+        self._unsure -= chosen
+        self._forgive(todo, desired, chosen)
+        return self._carry_out(todo, start)
+
+    def due(self, now: float) -> set[str]:
+        """The namespaces that hold something to be tried again."""
+        return {key[1] for key in self._troubles.due(now)} | self._unsure
+
+    def next_try(self) -> float | None:
+        """When `due` will name the next."""
+        return self._clock() if self._unsure else self._troubles.next_try()
+
+    def retry(self) -> Report:
+        namespaces = self.due(self._clock())
+        return self.resync(namespaces) if namespaces else Report()
+
+    # --------------------------------------------------------------------------------------------- without a reading
+
+    def update(self, keys: Iterable[Key]) -> Report:
+        """Carry over what is desired now for `keys`, whose desired object changed."""
+        wanted = list(keys)
+        # Nobody wants any more what failed: whether a part of it was made only a reading tells.
+        self._unsure.update(key[1] for key in wanted if key in self.failures and key not in self.desired)
+        for key in wanted:
+            self._troubles.forget(key)
+        return self.repair(wanted)
+
+    def repair(self, keys: Iterable[Key]) -> Report:
+        """The same for keys that someone else changed in the kernel."""
+        start = self._clock()
+        todo = changes(keys, dict(self.desired), self.known, held=self._troubles.held(), remove=self.complete)
+        return self._carry_out(todo, start)
+
+    def observe(self, events: Iterable[Event]) -> Drift:
+        """Take note of what happened in the kernel; of several events about one object the last one counts."""
+        drift = Drift()
+        latest: dict[Key, Object | None] = {}
+        lost: set[Key] = set()
+        for event in events:
+            match event:
+                case Seen(obj):
+                    latest[obj.key] = obj
+                case Gone(key):
+                    latest[key] = None
+                    if key[0] in HOSTS and key in self.known:
+                        lost.add(key)
+                case Disturbed(ns):
+                    drift.namespaces.add(ns)
+                case UplinkChanged():
+                    drift.uplink = True
+        # What went with a device is not always told (IPv4 routes are not), even if the device is back already.
+        silent = fall(lost, self.known).difference(latest) if lost else set()
+        for key, found in latest.items():
+            if self._drifted(key, found):
+                drift.keys.add(key)
+                if self._was_right(key, self.desired):
+                    self._troubles.changed_back(key)
+            self._note(key, found)
+        for key in silent:
+            self._note(key, None)
+        drift.keys |= {key for key in silent if key in self.desired}
+        return drift
+
+    def _drifted(self, key: Key, found: Object | None) -> bool:
+        want = self.desired.get(key)
+        return found is not want and (found is None or want is None or not fits(found, want))
+
+    def _note(self, key: Key, found: Object | None) -> None:
+        if found is None:
+            self.known.pop(key, None)
+        elif self._drifted(key, found):
+            self.known[key] = found
+        else:
+            self.known[key] = self.desired[key]
+            self._troubles.clear(key)
+
+    # -------------------------------------------------------------------------------------------------------- inside
+
+    def _was_right(self, key: Key, desired: Mapping[Key, Object]) -> bool:
+        return self.known.get(key) == desired.get(key)
+
+    def _note_changed_back(self, todo: Plan, desired: Mapping[Key, Object]) -> bool:
+        """Whether something has so often been put right in vain that it is left alone now."""
+        if not self.known:
+            return False  # the first time: nothing was known to be right
+        keys = {key for key in map(key_of, todo.ops) if self._was_right(key, desired)}
+        left_alone = [key for key in keys if self._troubles.changed_back(key)]
+        return bool(left_alone)
+
+    def _read(self, desired: Mapping[Key, Object], namespaces: Set[str]) -> Reading:
+        """What is in these namespaces, and what is known of the others. Equal objects are kept once, as desired's."""
+        reading = self.kernel.read(desired, namespaces)
+        found = reading.objects
+        objects = {key: obj for key, obj in self.known.items() if key[1] not in namespaces}
+        for key, want in desired.items():
+            have = found.get(key)
+            if have is not None:
+                objects[key] = want if have == want or fits(have, want) else have
+        objects.update((key, obj) for key, obj in found.items() if key not in desired)
+        return Reading(objects, reading.foreign, reading.gone)
+
+    def _forgive(self, todo: Plan, desired: Mapping[Key, Object], namespaces: Set[str]) -> None:
+        """Drop the troubles that the reading shows to be over, and those of what nobody wants and nobody has."""
+        self._troubles.tidy()
+        open_ = {failure.key for failure in todo.failures} | set(map(key_of, todo.ops))
+        for key in list(self.failures):
+            right = self._was_right(key, desired)
+            if key[1] in namespaces and key not in open_ and right:
+                self._troubles.clear(key)
+
+    def _carry_out(self, todo: Plan, start: float) -> Report:
+        refused = self.kernel.apply(todo.ops) if todo.ops else []
+        failed = {failure.key for failure in refused}
+        affected = self._fell(todo, failed)
+        self._remember(todo, failed)
+        done = tuple(op for op in todo.ops if key_of(op) not in failed)
+        for key in {key_of(op) for op in done}:
+            self._troubles.clear(key)
+        for key in affected:
+            if not self._was_right(key, self.desired):
+                self._troubles.add(key, "what it stands on was removed, or was not", tried=False)
+        for tried, failures in ((False, todo.failures), (True, refused)):
+            for failure in failures:
+                self._troubles.add(failure.key, failure.reason, tried=tried)
+        self._hurry({key for op in done if (key := key_of(op))[0] in HOSTS and not isinstance(op, Remove)})
+        return Report(done, (*todo.failures, *refused), self._clock() - start)
+
+    def _fell(self, todo: Plan, failed: Set[Key]) -> set[Key]:
+        """Take out of `known` what went with something that was removed (what then could not be made anew counts as
+        removed). The keys, those of ports that lost their bridge, and of what should have gone and did not."""
+        anew = {op.obj.key for op in todo.ops if isinstance(op, Create)}
+        keys = {op.obj.key for op in todo.ops if isinstance(op, Remove) and op.obj.key[0] in HOSTS}
+        removed = {key for key in keys if key not in failed or key in anew}
+        if not keys:
+            return set()
+        stuck = fall(keys - removed, self.known)
+        fallen = fall(removed, self.known)
+        for key in fallen:
+            self.known.pop(key, None)
+        ports = {
+            key: msgspec.structs.replace(obj, master="")
+            for key, obj in self.known.items()
+            if isinstance(obj, Link) and obj.master and ("link", obj.ns, obj.master) in removed
+        }
+        self.known.update(ports)
+        return fallen.union(ports, stuck)
+
+    def _remember(self, todo: Plan, failed: Set[Key]) -> None:
+        for op in todo.ops:
+            match op:
+                case Change(new=obj) if obj.key not in failed:
+                    self.known[obj.key] = obj
+                case Create(obj) if obj.key not in failed:
+                    self.known[obj.key] = obj
+                case Create(obj):
+                    self.known.pop(obj.key, None)
+                case Remove(obj) if obj.key not in failed:
+                    self.known.pop(obj.key, None)
+
+    def _hurry(self, made: Set[Key]) -> None:
+        """What failed for want of something that now is there."""
+        if not (made and self.failures):
+            return
+        waiting = [(key, self.desired.get(key)) for key in self.failures]
+        self._troubles.hurry(key for key, obj in waiting if obj is not None and not made.isdisjoint(needs(obj)))

@@ -1,0 +1,251 @@
+"""An operation as the commands an operator knows. Each, pasted into a shell of root's, does what Weft would.
+
+Written for Debian 12: iproute2 6.1, nftables 1.0.6, iptables 1.8.9. One thing these cannot say is Weft's mark on an
+address (`ip address add … proto 87` came with iproute2 6.4), so an address made by hand lacks it.
+"""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Iterable, Mapping
+from pathlib import PurePosixPath
+
+import msgspec
+
+from weft.hoststate import (
+    HOST,
+    Address,
+    Bridge,
+    FdbEntry,
+    IptablesChain,
+    Key,
+    Link,
+    Neighbour,
+    NftChain,
+    NftElement,
+    NftSet,
+    Route,
+    Sysctl,
+    Veth,
+    Vxlan,
+)
+from weft.hoststate.firewall import TABLE
+from weft.hoststate.paths import MAIN
+from weft.reconcile.protocol import Change, Create, Op, Remove
+
+_NAMED = PurePosixPath("/run/netns")
+_TABLE = f"inet {TABLE}"
+_ADD_TABLE = f"nft add table {_TABLE}"
+
+
+def commands(op: Op, before: Mapping[Key, str] | None = None) -> list[str]:
+    """`before`: the values that sysctls had before Weft, where known; they are kept on the host only. Where one is not
+    known, the command asks for it and, pasted as it is, does nothing but say so."""
+    match op.new if isinstance(op, Change) else op.obj:
+        case Link() as link:
+            return _link(op, link)
+        case Address() as address:
+            return _address(op, address)
+        case Neighbour() as neighbour:
+            return _neighbour(op, neighbour)
+        case FdbEntry() as entry:
+            return _fdb(op, entry)
+        case Route() as route:
+            return _route(op, route)
+        case Sysctl() as sysctl:
+            return _sysctl(op, sysctl, (before or {}).get(sysctl.key))
+        case NftSet() as nft_set:
+            return _nft_set(op, nft_set)
+        case NftElement() as element:
+            return _nft_element(op, element)
+        case NftChain() as chain:
+            return _nft_chain(op, chain)
+        case IptablesChain() as chain:
+            return _iptables(op, chain)
+
+
+def script(ops: Iterable[Op], before: Mapping[Key, str] | None = None) -> list[str]:
+    """The commands of many operations; an nftables table is made once."""
+    made: set[str] = set()
+    lines = []
+    for line in (line for op in ops for line in commands(op, before)):
+        if line not in made:
+            lines.append(line)
+        if line.endswith(_ADD_TABLE):
+            made.add(line)
+    return lines
+
+
+# ---------------------------------------------------------------------------------------------- where a command runs
+
+
+def _name(ns: str) -> str:
+    """The name ip(8) knows a namespace by, or ""."""
+    path = PurePosixPath(ns)
+    return path.name if path.parent == _NAMED else ""
+
+
+def _in(ns: str, command: str) -> str:
+    """A command in a namespace: `ip -n NAME …` for those that have a name and tools that know it, else nsenter(1)."""
+    if ns == HOST:
+        return command
+    tool, _, rest = command.partition(" ")
+    if not (name := _name(ns)):
+        return f"nsenter --net={shlex.quote(ns)} {command}"
+    return f"{tool} -n {name} {rest}" if tool in ("ip", "bridge") else f"ip netns exec {name} {command}"
+
+
+def _words(*words: str) -> str:
+    return " ".join(word for word in words if word)
+
+
+# ----------------------------------------------------------------------------------------------------------- devices
+
+
+def _link(op: Op, link: Link) -> list[str]:
+    if isinstance(op, Remove):
+        return [_in(link.ns, f"ip link del dev {link.name}")]
+    if isinstance(op, Change) and isinstance(op.old, Link):
+        return _set_link(link, op.old)
+    if isinstance(link.type, Veth) and not link.type.primary:
+        return _set_link(link, None)
+    mtu, mac = f"mtu {link.mtu}" if link.mtu else "", f"address {link.mac}" if link.mac else ""
+    made = msgspec.structs.replace(link, master="", up=False, alias="")
+    return [_in(link.ns, _words(f"ip link add name {link.name}", mtu, mac, _type(link))), *_set_link(link, made)]
+
+
+def _type(link: Link) -> str:
+    match link.type:
+        case Bridge():
+            return "type bridge"
+        case Vxlan(vni, port, local, dev, learning):
+            learns = "learning" if learning else "nolearning"
+            return _words(f"type vxlan id {vni} local {local}", f"dev {dev}" if dev else "", f"dstport {port} {learns}")
+        case Veth(peer, peer_ns):
+            # Of a shell in the host's namespace, /proc/$$/ns/net is just that; a path without a name does as it is.
+            there = "/proc/$$/ns/net" if peer_ns == HOST else _name(peer_ns) or shlex.quote(peer_ns)
+            return _words(f"type veth peer name {peer}", f"netns {there}" if peer_ns != link.ns else "")
+
+
+def _set_link(link: Link, old: Link | None) -> list[str]:
+    """What differs from `old`; all there is to say where that is not known."""
+    words = [
+        f"mtu {link.mtu}" if link.mtu and (old is None or link.mtu != old.mtu) else "",
+        f"address {link.mac}" if link.mac and (old is None or link.mac != old.mac) else "",
+        f"alias {shlex.quote(link.alias)}" if old is None or link.alias != old.alias else "",
+        "nomaster" if old is not None and old.master and not link.master else "",
+        f"master {link.master}" if link.master and (old is None or link.master != old.master) else "",
+        ("up" if link.up else "down") if old is None or link.up != old.up else "",
+    ]
+    return [_in(link.ns, _words(f"ip link set dev {link.name}", *words))] if any(words) else []
+
+
+def _address(op: Op, obj: Address) -> list[str]:
+    verb = {Create: "add", Change: "replace", Remove: "del"}[type(op)]
+    nodad = "nodad" if ":" in obj.address and not isinstance(op, Remove) else ""
+    return [_in(obj.ns, _words(f"ip address {verb} {obj.address} dev {obj.dev}", nodad))]
+
+
+# ------------------------------------------------------------------------------------------------------------- paths
+
+
+def _neighbour(op: Op, obj: Neighbour) -> list[str]:
+    if isinstance(op, Remove):
+        return [_in(obj.ns, f"ip neigh del {obj.address} dev {obj.dev}")]
+    verb = "replace" if isinstance(op, Change) else "add"
+    mark = f"nud permanent protocol {obj.proto}"
+    return [_in(obj.ns, f"ip neigh {verb} {obj.address} lladdr {obj.lladdr} dev {obj.dev} {mark}")]
+
+
+def _fdb(op: Op, obj: FdbEntry) -> list[str]:
+    verb = {Create: "add", Change: "replace", Remove: "del"}[type(op)]
+    permanent = "" if isinstance(op, Remove) else "permanent"
+    return [_in(obj.ns, _words(f"bridge fdb {verb} {obj.lladdr} dev {obj.dev} dst {obj.dst} self", permanent))]
+
+
+def _route(op: Op, obj: Route) -> list[str]:
+    verb = {Create: "add", Change: "replace", Remove: "del"}[type(op)]
+    v6 = ":" in obj.prefix
+    scope = "link" if not v6 and obj.type == "unicast" and not obj.via else "global"  # what ip(8) takes for granted
+    via = f"via {'inet6 ' if ':' in obj.via and not v6 else ''}{obj.via}" if obj.via else ""
+    words = (
+        f"ip -6 route {verb}" if v6 else f"ip route {verb}",
+        obj.type if obj.type != "unicast" else "",
+        obj.prefix,
+        via,
+        f"dev {obj.dev}" if obj.dev else "",
+        "onlink" if obj.onlink else "",
+        f"proto {obj.proto}",
+        f"scope {obj.scope}" if obj.scope != scope else "",
+        f"src {obj.src}" if obj.src else "",
+        f"metric {obj.metric}" if obj.metric else "",
+        f"table {obj.table}" if obj.table != MAIN else "",
+    )
+    return [_in(obj.ns, _words(*words))]
+
+
+def _sysctl(op: Op, obj: Sysctl, before: str | None) -> list[str]:
+    if not isinstance(op, Remove):
+        setting = shlex.quote(f"{obj.name}={obj.value}")
+    elif before is not None:
+        setting = shlex.quote(f"{obj.name}={before}")
+    else:
+        setting = obj.name + '="${BEFORE:?its value before Weft}"'
+    return [_in(obj.ns, f"sysctl -w {setting}")]
+
+
+# ------------------------------------------------------------------------------------------------------------- rules
+
+
+def _nft(ns: str, *statements: str) -> str:
+    """One nft(8) call is one transaction."""
+    return _in(ns, f"nft {shlex.quote('; '.join(statements))}")
+
+
+def _nft_set(op: Op, obj: NftSet) -> list[str]:
+    delete = f"delete set {_TABLE} {obj.name}"
+    if isinstance(op, Remove):
+        return [_nft(obj.ns, delete)]
+    flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
+    add = f"add set {_TABLE} {obj.name} {{ type {obj.type};{flags} }}"
+    if isinstance(op, Change):
+        return [_nft(obj.ns, delete, add)]
+    return [_in(obj.ns, _ADD_TABLE), _nft(obj.ns, add)]
+
+
+def _nft_element(op: Op, obj: NftElement) -> list[str]:
+    verb = "delete" if isinstance(op, Remove) else "add"
+    return [_nft(obj.ns, f"{verb} element {_TABLE} {obj.set} {{ {obj.value} }}")]
+
+
+def _nft_chain(op: Op, obj: NftChain) -> list[str]:
+    chain = f"{_TABLE} {obj.name}"
+    flush, delete = f"flush chain {chain}", f"delete chain {chain}"
+    if isinstance(op, Remove):
+        return [_nft(obj.ns, flush, delete)]
+    add = f"add chain {chain}" + (f" {{ {obj.hook} }}" if obj.hook else "")
+    rules = [f"add rule {chain} {rule}" for rule in obj.rules]
+    if isinstance(op, Create):
+        return [_in(obj.ns, _ADD_TABLE), _nft(obj.ns, add, *rules)]
+    rehung = isinstance(op.old, NftChain) and op.old.hook != obj.hook
+    return [_nft(obj.ns, flush, *([delete, add] if rehung else []), *rules)]
+
+
+def _iptables(op: Op, obj: IptablesChain) -> list[str]:
+    tool = f"{'iptables' if obj.family == 4 else 'ip6tables'}-{obj.backend}"
+    call = f"{tool} -w -t {obj.table}"
+    jump = f"-j {obj.name}"
+    rules = [f"-A {obj.name} {rule}" for rule in obj.rules]
+    match op:
+        case Create():
+            lines = [f"-N {obj.name}", *rules, f"-I {obj.parent} 1 {jump}"]
+        case Remove():
+            lines = [f"-D {obj.parent} {jump}", f"-F {obj.name}", f"-X {obj.name}"]
+        case Change(old=old):
+            hang = []
+            if isinstance(old, IptablesChain) and old.parent != obj.parent:
+                hang = [f"-D {old.parent} {jump}", f"-I {obj.parent} 1 {jump}"]
+            table = [f"*{obj.table}", f":{obj.name} - [0:0]", *rules, *hang, "COMMIT"]
+            given = " ".join(map(shlex.quote, table))
+            return [f"printf '%s\\n' {given} | " + _in(obj.ns, f"{tool}-restore -w --noflush")]
+    return [_in(obj.ns, f"{call} {line}") for line in lines]

@@ -1,0 +1,83 @@
+"""What a host is found to be, and namespaces."""
+
+from __future__ import annotations
+
+import os
+from ipaddress import ip_interface
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.namespaces import Namespace
+from weft.base.errors import Conflict, NotFound
+from weft.hoststate import Address
+from weft.kernel import netns as namespaces
+
+
+def test_the_uplink_by_the_default_route(bench: Any, uplink: str) -> None:
+    bench.netns.sh("ip addr add 192.168.1.69/24 dev eth0")
+    bench.made(Address(address="192.168.7.1/24", dev="eth0"))
+    facts = bench.kernel.facts()
+    assert (facts.uplink, facts.mtu, facts.kernel) == ("eth0", 1500, os.uname().release)
+    assert facts.addresses == (ip_interface("192.168.1.68/24"), ip_interface("fd00:a::68/64"))
+    assert facts.accept_ra == 1
+    assert {"veth", "bridge", "vxlan", "nftables", "address-mark"} <= facts.features
+
+
+def test_the_uplink_by_name(bench: Any, uplink: str) -> None:
+    bench.netns.sh("ip link add other type bridge")
+    bench.netns.sh("ip addr add 172.16.0.1/16 dev other")
+    facts = bench.kernel.facts("other")
+    assert (facts.uplink, facts.addresses) == ("other", (ip_interface("172.16.0.1/16"),))
+    with pytest.raises(NotFound, match="uplink eth9: there is no such device"):
+        bench.kernel.facts("eth9")
+
+
+def test_the_uplink_without_a_default_route(bench: Any) -> None:
+    with pytest.raises(NotFound, match="no uplink"):
+        bench.kernel.facts()
+    for name, address in (("one", "172.16.0.1/16"), ("two", "172.17.0.1/16")):
+        bench.netns.run("ip", "link", "add", name, "type", "bridge")
+        bench.netns.run("ip", "addr", "add", address, "dev", name)
+        if name == "one":
+            assert bench.kernel.facts().uplink == "one"
+    with pytest.raises(Conflict, match="which is the uplink, one, two"):
+        bench.kernel.facts()
+
+
+def test_v6_alone(bench: Any) -> None:
+    for command in ("link add six type bridge", "addr add fd00::1/64 dev six nodad", "link set six up"):
+        bench.netns.run("ip", *command.split())
+    bench.netns.sh("ip -6 route add default via fd00::2 dev six")
+    assert bench.kernel.facts().uplink == "six"
+
+
+def test_probing_leaves_nothing(bench: Any) -> None:
+    before = bench.netns.run("ip", "-br", "link")
+    bench.kernel.facts("lo")
+    assert bench.netns.run("ip", "-br", "link") == before
+
+
+def test_a_cookie_tells_namespaces_apart(container: Namespace, netns: Any) -> None:
+    assert namespaces.cookie(container.path) == namespaces.cookie(container.path)
+    assert namespaces.cookie(container.path) != namespaces.cookie("") == namespaces.cookie(netns.path)
+
+
+def test_paths_that_are_no_namespace(tmp_path: Path, netns: Any) -> None:
+    file = tmp_path / "file"
+    file.touch()
+    assert not namespaces.exists(str(file)) and not namespaces.exists("/nowhere")
+    assert not namespaces.exists("/proc/self/ns/mnt") and namespaces.exists(netns.path)
+    with pytest.raises(NotFound, match="no network namespace /nowhere"):
+        namespaces.call("/nowhere", lambda: None)
+    with pytest.raises(NotFound, match="is not a network namespace"):
+        namespaces.call(str(file), lambda: None)
+
+
+def test_the_caller_stays_where_it_is(container: Namespace) -> None:
+    before = os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
+    inside = namespaces.call(container.path, lambda: os.stat("/proc/thread-self/ns/net").st_ino)  # noqa: PTH116
+    assert inside != before == os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
+    with pytest.raises(ZeroDivisionError):
+        namespaces.call(container.path, lambda: 1 // 0)
