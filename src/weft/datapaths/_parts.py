@@ -30,8 +30,8 @@ from weft.hoststate import (
 )
 from weft.model import Endpoint, Node
 
-FEATURES = ("bridge", "veth", "nftables", "address-mark")
-"""What the parts in this file need of the kernel. "address-mark": IFA_PROTO, by which we know our addresses."""
+FEATURES = ("bridge", "veth", "nftables")
+"""What the parts in this file need of the kernel."""
 
 LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""

@@ -65,7 +65,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class Address(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`address` with its prefix length, as "10.1.0.1/24". v6 addresses are usable at once (IFA_F_NODAD): they come from
-    an allocator, which has made sure that they are unique. Ownership mark: IFA_PROTO is `PROTO`."""
+    an allocator, which has made sure that they are unique. Ownership mark: IFA_PROTO is `PROTO` (Linux 5.18); a wanted
+    address on a device of ours is ours without it."""
 
     kind: ClassVar[str] = "address"
 

@@ -60,6 +60,7 @@ def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link 
     if veth.peer_ns == link.ns:
         _make(spaces, space, link, Surroundings(space.index, None, peer))
         return
+    spaces.get(veth.peer_ns)  # is it still the namespace that is meant?
     fd = spaces.fd(veth.peer_ns)
     try:
         _make(spaces, space, link, Surroundings(space.index, fd, peer))

@@ -130,19 +130,10 @@ def _nftables(_netlink: Netlink) -> bool:
         return nftables.generation() is not None
 
 
-def _address_mark(netlink: Netlink) -> bool:
-    address = Address(address="127.0.0.87/32", dev="lo")
-    netlink.batch([wire.encode_address(address, 1, u.RTM_NEWADDR, wire.NEW)])
-    names = {1: "lo"}
-    decode = partial(wire.decode_address, names=names, ns="")
-    return netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode) == [address]
-
-
 FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "veth": partial(_link, Link(name="probe0", type=Veth("probe1", ""))),
     "bridge": partial(_link, Link(name="probe2", type=Bridge())),
     "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
     "nftables": _nftables,
-    "address-mark": _address_mark,
 }
-"""What is needed of the kernel, and how to find out. "address-mark": IFA_PROTO, since Linux 5.18."""
+"""What is needed of the kernel, and how to find out."""

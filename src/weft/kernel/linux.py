@@ -12,11 +12,11 @@ from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
-from itertools import groupby
+from itertools import chain, groupby
 from pathlib import Path
 
 from weft.base.errors import Denied, NotFound, WeftError
-from weft.hoststate import HOST, Key, Link, Object, Sysctl, Veth, describe
+from weft.hoststate import HOST, PROTO, Address, Key, Link, Object, Sysctl, Veth, describe
 from weft.kernel import bulk, devices, netns, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
@@ -111,7 +111,7 @@ class LinuxKernel:
         objects, others, vteps = links_of(spaces, space, desired)
         foreign |= others
         names = {index: dev.name for index, dev in space.devices().items()}
-        for obj in _bulk(space, names, vteps):
+        for obj in chain(_addresses(space, names, desired), _bulk(space, names, vteps)):
             objects[obj.key] = obj
         return objects
 
@@ -178,9 +178,23 @@ class LinuxKernel:
         return Spaces(self._host, self._host_fd, self._nsids, self._expected)
 
 
+def _addresses(space: Space, names: Mapping[int, str], desired: Mapping[Key, Object]) -> list[Address]:
+    """Ours by their mark; without one (`ip address add` of Debian 12 cannot set it, nor kernels before 5.18) those that
+    are wanted, if they are on a device of ours."""
+    own = {device.name for device in space.devices().values() if device.marked}
+
+    def decode(data: bytes, start: int, end: int) -> Address | None:
+        found, _flags = wire.decode_any_address(data, start, end, names, space.ns)
+        if found.proto == PROTO:
+            return found
+        wanted = desired.get(found.key) if found.dev in own else None
+        return wanted if isinstance(wanted, Address) else None
+
+    return space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode)
+
+
 def _bulk(space: Space, names: Mapping[int, str], vteps: Mapping[int, str]) -> Iterator[Object]:
     dump, ns = space.netlink.dump, space.ns
-    yield from dump(u.RTM_GETADDR, wire.address_filter(), partial(wire.decode_address, names=names, ns=ns))
     neighbours = wire.neighbour_filter(u.AF_UNSPEC)
     yield from dump(u.RTM_GETNEIGH, neighbours, partial(wire.decode_neighbour, names=names, ns=ns))
     for index in vteps:

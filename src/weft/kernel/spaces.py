@@ -147,10 +147,7 @@ class Spaces:
 
     def fd(self, ns: str) -> int:
         """A new descriptor of that namespace, for the caller to close. Raises NotFound, Denied."""
-        if ns == HOST:
-            return os.dup(self._host_fd)
-        self.get(ns)  # is it still the one that is meant?
-        return netns.open_path(ns)
+        return os.dup(self._host_fd) if ns == HOST else netns.open_path(ns)
 
     def number(self, space: Space, ns: str) -> int | None:
         """What `space` calls the namespace at `ns`. None: nothing (yet), or it is gone."""
