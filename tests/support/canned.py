@@ -6,6 +6,7 @@ import time
 from ipaddress import ip_address, ip_interface, ip_network
 
 from weft.api import types as t
+from weft.api.dump import HostDump, LinkDump, NamespaceDump
 
 NOW = time.time()
 
@@ -197,10 +198,16 @@ COMMANDS = (
     "ip route replace 40.15.26.0/24 via 40.15.26.0 dev weft.1 onlink proto 157",
 )
 
+KERNEL = HostDump(
+    node="node-1",
+    namespaces=(NamespaceDump(links=(LinkDump(name="lo", ifindex=1, kind="loopback", mtu=65536, up=True, carrier=True),)),),
+)
+
 ANSWERS: dict[str, object] = {
     "status": WELL,
     "doctor": FINDINGS,
     "plan": t.PlanReply(commands=COMMANDS),
+    "kernel": KERNEL,
     "nodes": NODES,
     "node": NODES[0],
     "remove_node": t.Done(what=("node-3", "40.15.56.0/24")),

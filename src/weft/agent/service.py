@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 from weft.agent import doctor, infos
@@ -10,12 +11,11 @@ from weft.agent.compiler import of_network
 from weft.alloc.leases import check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
-from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.datapaths import registry
-from weft.datapaths.driver import Host
 from weft.kernel.dump import dump
 from weft.model import Endpoint, Network, decode, encode, keys
-from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, NothingNewer, Op, Put, Unchanged
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -67,12 +67,10 @@ class Service:
         if name in view.present and not _yes(force):
             raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
         freed = []
-        for network, held in view.leases.items():
-            lease = held.get(name)
-            if lease is not None:
-                ops: list[Op] = [Delete(keys.lease(network, name))]
-                ops += [Delete(keys.subnet_claim(network, s)) for s in lease.subnets]
-                await store.commit([], ops)
+        for lease in [held[name] for held in view.leases.values() if name in held]:
+            key = keys.lease(lease.network, name)
+            ops: list[Op] = [Delete(key), *(Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets)]
+            if await self._agent.membership.write([Unchanged(key, view.revision(key))], ops):
                 freed += [str(s) for s in lease.subnets]
         await store.commit(
             [],
@@ -99,7 +97,7 @@ class Service:
     async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
         network = request.network
         options, driver = registry.parse_options(network), registry.driver(network.driver)
-        host = self._host()
+        host = self._agent.ready()
         missing = [f for f in driver.features if f not in self._agent.features]
         if missing:
             raise Unsupported(
@@ -111,10 +109,17 @@ class Service:
         claims = {keys.claim(key): what for key, what in driver.claims(options)}
         for _ in range(RETRIES):
             if await self._try_create(network, claims):
-                await self._agent.loop.settle(of_network(self._agent.view, network.name))
-                await self._agent.ensure_lease(network.name)
+                await self._set_up(network.name)
                 return await self.network(network.name)
         raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+
+    async def _set_up(self, name: str) -> None:
+        """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
+        await self._agent.ensure_lease(name)
+        failures = await self._agent.loop.settle(of_network(self._agent.view, name))
+        if failures:
+            await self.remove_network(name)
+            raise Failed(f"network {name} cannot be set up here: {failures[0]}")
 
     async def _try_create(self, network: Network, claims: dict[str, str]) -> bool:
         store, view = self._agent.store, self._agent.view
@@ -139,6 +144,7 @@ class Service:
         return await self._agent.membership.write(guards, ops)
 
     async def remove_network(self, name: str, force: str = "") -> t.Done:
+        self._agent.ready()
         network = await self._known(name)
         store, view = self._agent.store, self._agent.view
         for _ in range(RETRIES):
@@ -149,6 +155,7 @@ class Service:
                 raise Conflict(
                     f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
                 )
+            await self._drop(name, {e.node for e in inside})
             guards: list[Guard] = [
                 Unchanged(keys.network(name), view.revision(keys.network(name))),
                 NothingNewer(keys.ENDPOINTS, listing.revision),
@@ -158,13 +165,17 @@ class Service:
                 DeletePrefix(keys.leases(name)),
                 DeletePrefix(keys.subnet_claims(name)),
                 *(Delete(keys.claim(key)) for key, _ in _claims(network)),
-                *(DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in sorted({e.node for e in inside})),
             ]
             sources = set(of_network(view, name))
             if await self._agent.membership.write(guards, ops):
                 await self._agent.loop.settle(sources)
                 return t.Done(what=(name, *(e.name for e in inside)))
         raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
+
+    async def _drop(self, network: str, nodes: Iterable[str]) -> None:
+        ops = [DeletePrefix(f"{keys.endpoints(node)}{network}/") for node in sorted(nodes)]
+        for start in range(0, len(ops), 100):
+            await self._agent.store.commit([], ops[start : start + 100])
 
     # Endpoints.
 
@@ -197,6 +208,7 @@ class Service:
     async def detach(self, target: str = "", network: str = "") -> t.Done:
         if not target:
             raise Invalid("detach: say which container: target=NAME")
+        self._agent.ready()
         if network:
             await self._known(network)
         removed = await self._agent.attachments.detach(target, network)
@@ -210,16 +222,12 @@ class Service:
         if network is not None:
             return network
         item = await self._agent.store.get(keys.network(name))
-        if item is None:
+        if item is not None:
+            self._agent.view.present_now(item)
+            network = self._agent.view.networks.get(name)
+        if network is None:
             raise NotFound(f"no network {name}: `weft network ls` shows those there are")
-        self._agent.view.present_now(item)
-        return self._agent.view.networks[name]
-
-    def _host(self) -> Host:
-        host = self._agent.compiler.host
-        if host is None:
-            raise Unavailable(self._agent.waiting_for or "the agent is still starting: try again in a moment")
-        return host
+        return network
 
     async def _endpoint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
@@ -229,8 +237,8 @@ class Service:
         return counts
 
 
-def _endpoints(items: object) -> list[Endpoint]:
-    return [decode(Endpoint, item.value) for item in items]  # type: ignore[attr-defined]
+def _endpoints(items: Iterable[Item]) -> list[Endpoint]:
+    return [decode(Endpoint, item.value) for item in items]
 
 
 def _references(e: t.EndpointInfo) -> set[str]:

@@ -10,6 +10,7 @@ from typing import Any
 import msgspec
 
 from weft.api import types as t
+from weft.api.dump import HostDump
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -28,6 +29,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("status", "GET", "/v1/status", "This node: store, peers, networks, objects, troubles", t.Status),
     Operation("doctor", "GET", "/v1/doctor", "Checks of this host", tuple[t.Finding, ...]),
     Operation("plan", "GET", "/v1/plan", "What would be done now, as commands", t.PlanReply, query=("network",)),
+    Operation("kernel", "GET", "/v1/kernel", "What the kernel has, here and in endpoints", HostDump, query=("namespaces",)),
     Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),
     Operation("node", "GET", "/v1/nodes/{name}", "One node", t.NodeInfo),
     Operation(

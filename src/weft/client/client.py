@@ -6,6 +6,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from weft.api import types as t
+from weft.api.dump import HostDump
 from weft.api.operations import BY_NAME
 from weft.base.errors import ERRORS, Failed, Invalid, WeftError
 from weft.client.connection import Answer, ask
@@ -34,6 +35,10 @@ class Client:
 
     def plan(self, network: str = "") -> t.PlanReply:
         return self._call(t.PlanReply, "plan", network=network)
+
+    def kernel(self, namespaces: str = "") -> HostDump:
+        """`namespaces`: paths of endpoints' namespaces on that node, with commas between; else those of all."""
+        return self._call(HostDump, "kernel", namespaces=namespaces)
 
     def nodes(self) -> tuple[t.NodeInfo, ...]:
         return self._call(tuple[t.NodeInfo, ...], "nodes")

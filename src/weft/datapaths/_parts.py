@@ -64,6 +64,10 @@ def gateway(site: Site, mtu: int) -> Answer:
         mac=stable_mac("bridge", node.name, network.name),
         alias=f"weft:network/{network.name}",
     )
+    if 6 in network.families:
+        # Nobody else has the bridge's MAC, so its link-local address is good at once: until it is, the bridge cannot ask
+        # for neighbours, and a new network's first packets would be lost.
+        yield Sysctl(name=f"net/ipv6/conf/{bridge}/accept_dad", value="0")
     for subnet in lease.subnets:
         yield Address(address=gateway_address(subnet), dev=bridge)
     for whole in network.subnets:

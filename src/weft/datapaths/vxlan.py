@@ -77,7 +77,7 @@ def network(site: Site) -> Answer:
         name=options.device,
         type=Vxlan(vni=options.vni, port=options.port, local=str(local), dev=node.uplink),
         mtu=_mtu(site),
-        mac=site.lease.data[VTEP_MAC],
+        mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
         alias=f"weft:network/{site.network.name}",
     )
     for subnet in site.lease.subnets:

@@ -1,26 +1,30 @@
-"""All that moves packets on a host, read by netlink dumps: its own namespace and those of its containers."""
+"""All that moves packets on a host, read by netlink dumps: its own namespace and those of its containers, one at a time,
+since a socket in a container's namespace keeps that alive."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from functools import partial
 from typing import TypeVar
 
+import msgspec
+
 from weft.api.dump import AddressDump, HostDump, LinkDump, NamespaceDump, PeerDump, VxlanDump
-from weft.base.errors import NotFound
+from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST
 from weft.kernel import dump_wire, netns, wire
 from weft.kernel import uapi as u
 from weft.kernel.links import Device
 from weft.kernel.netlink import Netlink, open_socket
-from weft.kernel.spaces import Space, Spaces
+from weft.kernel.spaces import Space
 
 T = TypeVar("T")
 
 _IFF_NOARP = 0x80
 _IFF_LOWER_UP = 0x10000
 _AF = {4: u.AF_INET, 6: u.AF_INET6}
+_ELSEWHERE = "?"
 
 
 def dump(node: str, containers: Mapping[str, str]) -> HostDump:
@@ -28,27 +32,74 @@ def dump(node: str, containers: Mapping[str, str]) -> HostDump:
     left out. Blocking; opens what it needs and closes it again. Raises Denied."""
     host_fd = netns.open_path(HOST)
     try:
-        host = Space(HOST, Netlink(open_socket()))
-        try:
-            with Spaces(host, host_fd, {}) as spaces:
-                return _dump(spaces, node, containers)
-        finally:
-            host.netlink.close()
+        numbers = _Numbers(host_fd, containers)
+        found = [_in(Space(HOST, Netlink(open_socket())), numbers, "")]
+        for path, name in containers.items():
+            sock = netns.open_all([path], open_socket)[path]
+            if not isinstance(sock, WeftError):
+                found.append(_in(Space(path, Netlink(sock)), numbers, name))
+            elif not isinstance(sock, NotFound):
+                raise sock
     finally:
         os.close(host_fd)
+    return HostDump(node=node, namespaces=_with_peers_names(found))
 
 
-def _dump(spaces: Spaces, node: str, containers: Mapping[str, str]) -> HostDump:
-    failed = spaces.open(containers)
-    for error in failed.values():
-        if not isinstance(error, NotFound):
-            raise error
-    there = [spaces.host, *(spaces.get(path) for path in containers if path not in failed)]
-    found = tuple(_namespace(spaces, space, containers.get(space.ns, "")) for space in there)
-    return HostDump(node=node, namespaces=found)
+def _in(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
+    try:
+        return _namespace(space, numbers, name)
+    finally:
+        space.netlink.close()
 
 
-def _namespace(spaces: Spaces, space: Space, name: str) -> NamespaceDump:
+class _Numbers:
+    """Which of the namespaces in question another one means by a number (netnsid, ip-netns(8))."""
+
+    def __init__(self, host_fd: int, paths: Iterable[str]) -> None:
+        self._host_fd = host_fd
+        self._paths = tuple(paths)
+        self._known: dict[tuple[str, int], str] = {}
+        self._asked: set[str] = set()
+
+    def path(self, space: Space, number: int) -> str:
+        """ "?" where it is none of them. A container's veth mostly leads to the host, so that is asked first."""
+        key = (space.ns, number)
+        if key not in self._known and space.ns != HOST:
+            self._learn(space, HOST, os.dup(self._host_fd))
+        if key not in self._known and space.ns not in self._asked:
+            self._asked.add(space.ns)
+            for path in self._paths:
+                try:
+                    fd = netns.open_path(path)
+                except NotFound:
+                    continue
+                self._learn(space, path, fd)
+        return self._known.get(key, _ELSEWHERE)
+
+    def _learn(self, space: Space, path: str, fd: int) -> None:
+        try:
+            number = space.nsid(fd)
+        finally:
+            os.close(fd)
+        if number is not None:
+            self._known[space.ns, number] = path
+
+
+def _with_peers_names(found: Iterable[NamespaceDump]) -> tuple[NamespaceDump, ...]:
+    """A message about one end of a veth tells only the other's ifindex."""
+    found = tuple(found)
+    names = {(ns.path, link.ifindex): link.name for ns in found for link in ns.links}
+
+    def named(link: LinkDump) -> LinkDump:
+        if link.peer is None:
+            return link
+        name = names.get((link.peer.namespace, link.peer.ifindex), "")
+        return msgspec.structs.replace(link, peer=msgspec.structs.replace(link.peer, name=name))
+
+    return tuple(msgspec.structs.replace(ns, links=tuple(map(named, ns.links))) for ns in found)
+
+
+def _namespace(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
     names = {index: device.name for index, device in space.devices().items()}
     netlink = space.netlink
     route = partial(dump_wire.decode_route, names=names)
@@ -57,7 +108,7 @@ def _namespace(spaces: Spaces, space: Space, name: str) -> NamespaceDump:
     return NamespaceDump(
         path=space.ns,
         name=name,
-        links=_links(spaces, space),
+        links=_links(space, numbers),
         addresses=_addresses(netlink, names),
         routes=_each(netlink, u.RTM_GETROUTE, lambda af: wire.route_filter(af, proto=0), route),
         rules=_each(netlink, dump_wire.RTM_GETRULE, dump_wire.rule_filter, dump_wire.decode_rule),
@@ -81,7 +132,10 @@ def _addresses(netlink: Netlink, names: Mapping[int, str]) -> tuple[AddressDump,
     return tuple(netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode))
 
 
-def _links(spaces: Spaces, space: Space) -> tuple[LinkDump, ...]:
+# -- devices -----------------------------------------------------------------------------------------------------------
+
+
+def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
     forwarding = _forwarding(space)
     return tuple(
         LinkDump(
@@ -95,7 +149,7 @@ def _links(spaces: Spaces, space: Space) -> tuple[LinkDump, ...]:
             noarp=device.flags & _IFF_NOARP != 0,
             master=space.name(device.master) if device.master else "",
             lower=_lower(space, device),
-            peer=_peer(spaces, space, device) if device.kind == "veth" else None,
+            peer=_peer(space, numbers, device),
             vxlan=_vxlan(space, device),
             alias=device.alias,
             forwarding=forwarding.get(index, ()),
@@ -112,10 +166,11 @@ def _lower(space: Space, device: Device) -> str:
     return space.name(index)
 
 
-def _peer(spaces: Spaces, space: Space, device: Device) -> PeerDump:
-    where = spaces.where(space, device)
-    name = "" if where == "?" else spaces.get(where).name(device.link)
-    return PeerDump(namespace=where, name=name, ifindex=device.link)
+def _peer(space: Space, numbers: _Numbers, device: Device) -> PeerDump | None:
+    if device.kind != "veth":
+        return None
+    where = space.ns if device.link_nsid is None else numbers.path(space, device.link_nsid)
+    return PeerDump(namespace=where, ifindex=device.link)
 
 
 def _vxlan(space: Space, device: Device) -> VxlanDump | None:

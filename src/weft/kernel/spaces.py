@@ -173,7 +173,7 @@ class Spaces:
 
     def where(self, space: Space, device: Device) -> str:
         """The path of the namespace of the device's other end, "?" where it is none of those that are open."""
-        return next((ns for ns in self._open if self.leads_to(space, device, ns)), "?")
+        return next((ns for ns in tuple(self._open) if self.leads_to(space, device, ns)), "?")
 
     def remember_numbers(self) -> None:
         """Namespaces get their number when the first veth leads there, so this comes at the end of a call."""

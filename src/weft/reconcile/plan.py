@@ -78,7 +78,12 @@ class _Arrangement:
         self.foreign, self.gone, self.held, self.remove = reading.foreign, reading.gone, held, remove
         self.failures: list[Failure] = []
         self.wanted = {key: desired[key] for key in differing if key in desired}
-        self.surplus = {key: self.actual[key] for key in differing if key not in desired and remove and key not in held}
+        waiting = {key for key in held if key not in desired}  # what goes with these waits with them
+        self.surplus = {
+            key: self.actual[key]
+            for key in differing
+            if key not in desired and remove and key not in held and host_of(self.actual[key]) not in waiting
+        }
 
     def plan(self) -> Plan:
         self._block()

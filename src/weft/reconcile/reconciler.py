@@ -99,7 +99,8 @@ class Reconciler:
 
     def namespaces(self) -> set[str]:
         """All that have to do with us."""
-        return {HOST} | {key[1] for key in list(self.desired)} | {key[1] for key in self.known}
+        seen = (*list(self.desired), *list(self.known), *list(self.failures))
+        return {HOST} | {key[1] for key in seen} | self._unsure
 
     # ------------------------------------------------------------------------------------------------ with a reading
 
@@ -107,8 +108,7 @@ class Reconciler:
         """What `resync` would do if nothing were held back."""
         desired = dict(self.desired)
         chosen = self.namespaces() if namespaces is None else namespaces
-        reading = self._read(desired, chosen)
-        return plan(desired, reading, chosen, remove=self.complete)
+        return plan(desired, self._read(desired, chosen), chosen, remove=self.complete)
 
     def resync(self, namespaces: Set[str] | None = None) -> Report:
         """Read these namespaces (None: all) and put right what is not as desired."""
@@ -183,6 +183,8 @@ class Reconciler:
         drift.keys |= {key for key in silent if key in self.desired}
         return drift
 
+    # -------------------------------------------------------------------------------------------------------- inside
+
     def _drifted(self, key: Key, found: Object | None) -> bool:
         want = self.desired.get(key)
         return found is not want and (found is None or want is None or not fits(found, want))
@@ -195,8 +197,6 @@ class Reconciler:
         else:
             self.known[key] = self.desired[key]
             self._troubles.clear(key)
-
-    # -------------------------------------------------------------------------------------------------------- inside
 
     def _was_right(self, key: Key, desired: Mapping[Key, Object]) -> bool:
         return self.known.get(key) == desired.get(key)
@@ -222,13 +222,17 @@ class Reconciler:
         return Reading(objects, reading.foreign, reading.gone)
 
     def _forgive(self, todo: Plan, desired: Mapping[Key, Object], namespaces: Set[str]) -> None:
-        """Drop the troubles that the reading shows to be over, and those of what nobody wants and nobody has."""
+        """Drop the troubles that the reading shows to be over, and put off those that still wait for another's end."""
         self._troubles.tidy()
-        open_ = {failure.key for failure in todo.failures} | set(map(key_of, todo.ops))
-        for key in list(self.failures):
-            right = self._was_right(key, desired)
-            if key[1] in namespaces and key not in open_ and right:
+        tackled = {failure.key for failure in todo.failures} | set(map(key_of, todo.ops))
+        now = self._clock()
+        for key, trouble in list(self.failures.items()):
+            if key[1] not in namespaces or key in tackled:
+                continue
+            if self._was_right(key, desired):
                 self._troubles.clear(key)
+            elif trouble.next_try <= now:
+                self._troubles.add(key, trouble.reason, tried=trouble.tried)
 
     def _carry_out(self, todo: Plan, start: float) -> Report:
         refused = self.kernel.apply(todo.ops) if todo.ops else []
@@ -239,7 +243,7 @@ class Reconciler:
         for key in {key_of(op) for op in done}:
             self._troubles.clear(key)
         for key in affected:
-            if not self._was_right(key, self.desired):
+            if key not in self.failures and not self._was_right(key, self.desired):
                 self._troubles.add(key, "what it stands on was removed, or was not", tried=False)
         for tried, failures in ((False, todo.failures), (True, refused)):
             for failure in failures:
@@ -255,7 +259,7 @@ class Reconciler:
         removed = {key for key in keys if key not in failed or key in anew}
         if not keys:
             return set()
-        stuck = fall(keys - removed, self.known)
+        stuck = fall(keys - removed, self.known) - keys
         fallen = fall(removed, self.known)
         for key in fallen:
             self.known.pop(key, None)

@@ -73,6 +73,10 @@ def test_a_dry_run_applies_nothing(kernel: FakeKernel, clock: Clock) -> None:
     reconciler = Reconciler(kernel, keyed(BRIDGE, GATEWAY), clock)
     assert reconciler.dry_run(None).ops == (Create(BRIDGE), Create(GATEWAY))
     assert kernel.log == [] and not reconciler.known
+    kernel.plant(NEARBY)
+    assert len(reconciler.dry_run(None).ops) == 2
+    reconciler.complete = True
+    assert reconciler.dry_run(None).ops[2:] == (Remove(NEARBY),)
 
 
 def test_update_carries_over_single_changes_without_reading(kernel: FakeKernel, clock: Clock) -> None:
@@ -114,9 +118,10 @@ def test_what_waits_for_a_device_is_made_as_soon_as_it_is_there(kernel: FakeKern
     kernel.fault = refuse(BRIDGE.key)  # type: ignore[assignment]
     desired.update(keyed(BRIDGE, GATEWAY))
     for _ in range(6):
-        reconciler.resync(None)
         clock.now += 30
+        reconciler.resync(None)
     kernel.fault = None
+    assert not reconciler.due(clock.now)
     desired[BRIDGE.key] = msgspec.structs.replace(BRIDGE, mtu=1400)
     reconciler.update([BRIDGE.key])
     assert reconciler.due(clock.now) == {""}

@@ -1,0 +1,73 @@
+"""`weft trace`."""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli import complete
+from weft.cli.options import example, single
+from weft.cli.output import Format, Output, show
+from weft.cli.session import Waiting, session
+
+if TYPE_CHECKING:
+    from weft.base.net import Family
+    from weft.trace.collect import Snapshot
+
+app = single()
+
+_Origin = Annotated[
+    str,
+    typer.Argument(
+        metavar="FROM", help="An endpoint or a node: name, NODE/NAME, id, address.", autocompletion=complete.endpoints
+    ),
+]
+_Target = Annotated[
+    str, typer.Argument(metavar="TO", help="As FROM, or any address.", autocompletion=complete.endpoints)
+]
+
+
+@app.command(
+    epilog=example("weft trace web db", "weft trace node-1/web 203.0.113.10", "weft trace web db --family 6 -o json")
+)
+def trace(
+    ctx: typer.Context,
+    origin: _Origin,
+    target: _Target,
+    family: Annotated[int | None, typer.Option("--family", metavar="4|6", help="Else 4 where both have it.")] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Follow a packet through the kernels' tables, hop by hop, and name what stops it; then its answer's way back.
+
+    Nothing is sent. Of other hosts only those of a lab are looked at (WEFT_LAB names its directory): elsewhere the way
+    is followed as far as this host knows it. Exit status 1 if the packet, or the answer, ends on the way.
+    """
+    from weft.trace import collect
+    from weft.trace.render import render
+
+    wanted = _family(family)
+    with Waiting("reading the kernels' tables"):
+        found = collect.trace(_snapshot(ctx), origin, target, wanted)
+    show(found, output, lambda page, value: render(value, page.width, page.paint))
+    if not found.arrived:
+        raise typer.Exit(1)
+
+
+def _snapshot(ctx: typer.Context) -> Snapshot:
+    """Of all hosts of the lab that we are in, unless an agent is named."""
+    from weft.client import DEFAULT_SOCKET, Client
+    from weft.trace import collect
+
+    named = session(ctx).socket
+    lab = "" if named else os.environ.get(collect.LAB, "")
+    sockets = collect.sockets_of_lab(lab) if lab else {"this host": named or DEFAULT_SOCKET}
+    return collect.collect(sockets, Client)
+
+
+def _family(number: int | None) -> Family | None:
+    match number:
+        case None | 4 | 6:
+            return number
+    raise typer.BadParameter(f"{number} is neither 4 nor 6", param_hint="'--family'")

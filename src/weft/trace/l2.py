@@ -1,0 +1,205 @@
+"""Frames: what becomes of one that leaves by a device, by the device's kind."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+
+from weft.api.dump import LinkDump
+from weft.base.net import IPAddress
+from weft.trace import entries, l3
+from weft.trace.path import Outcome, Place
+from weft.trace.record import Record
+from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
+from weft.trace.world import Namespace, address
+
+FIRST_TTL = 64
+_OVERHEAD = {4: 50, 6: 70}
+"""Octets of VXLAN's headers by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40."""
+
+
+def transmit(record: Record, state: Transmit) -> State | Outcome:
+    place, frame = state.place, state.frame
+    namespace = record.namespace(place)
+    if namespace is None:
+        return record.missing(place)
+    if bad := record.unusable(place, namespace, state.dev):
+        return bad
+    link = namespace.links[state.dev]
+    record.room(link, frame)
+    return _KINDS.get(link.kind, _wire)(record, place, link, frame)
+
+
+def arrive(record: Record, state: Arrive) -> State | Outcome:
+    """A port of a bridge hands the frame to the bridge; any other device to its namespace."""
+    namespace = record.namespace(state.place)
+    link = namespace.links.get(state.dev) if namespace else None
+    if namespace is None or link is None or not link.master:
+        return l3.arrive(record, state)
+    if bad := record.unusable(state.place, namespace, state.dev):
+        return bad
+    bridge = namespace.links.get(link.master)
+    if bridge is None or bridge.kind != "bridge":
+        return l3.arrive(record, state)
+    return _switch(record, state.place, bridge, state.frame, state.dev)
+
+
+# -- bridge ------------------------------------------------------------------------------------------------------------
+
+
+def _bridge(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    return _switch(record, place, link, frame, "")
+
+
+def _switch(record: Record, place: Place, bridge: LinkDump, frame: Frame, came_by: str) -> State | Outcome:
+    """To the bridge itself, to the port in its table, or, unknown, to whoever has the MAC behind one."""
+    namespace = record.namespace(place)
+    assert namespace is not None  # the bridge was found in it
+    if bad := record.unusable(place, namespace, bridge.name):
+        return bad
+    if came_by and frame.mac in ("", bridge.mac):
+        record.hop(place, "bridge", f"{bridge.name} has MAC {bridge.mac}", "for the host itself")
+        return l3.arrive(record, Arrive(place, bridge.name, frame))
+    entry = namespace.bridge_entry(bridge.name, frame.mac)
+    if entry is None:
+        return _flood(record, place, namespace, bridge, frame, came_by)
+    if entry.dev == came_by:
+        text = f"{bridge.name} would send the frame back where it came from: `{entries.fdb(entry)}`"
+        return record.end(
+            "no-fdb", place, text, f"on {place.host}: `bridge fdb del {entry.lladdr} dev {entry.dev} master`"
+        )
+    record.hop(place, "bridge", entries.fdb(entry), f"out of {entry.dev}")
+    return Transmit(place, entry.dev, frame)
+
+
+def _flood(
+    record: Record, place: Place, namespace: Namespace, bridge: LinkDump, frame: Frame, came_by: str
+) -> State | Outcome:
+    world = record.world
+    ports = [port for port in namespace.ports(bridge.name) if port.name != came_by]
+    wires = [port for port in ports if world.is_wire_end(place, port)]
+    behind = (port for port in ports for found in world.behind(place, port) if found.link.mac == frame.mac)
+    port = next(behind, wires[0] if wires else None)
+    if port is None:
+        said = f", as `{frame.by}` has it" if frame.by else ""
+        text = f"{bridge.name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"
+        return record.end("no-fdb", place, text)
+    record.hop(place, "bridge", f"{bridge.name}: no FDB entry for {frame.mac}, flooded", f"also out of {port.name}")
+    return Transmit(place, port.name, frame)
+
+
+# -- veth --------------------------------------------------------------------------------------------------------------
+
+
+def _veth(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    other = record.world.peer(place, link)
+    if other is None:
+        return _wire(record, place, link, frame)
+    there = f"{other.link.name} on {record.world.name(other.place)}"
+    record.hop(place, "veth", f"{link.name} is one end, {there} the other")
+    return Arrive(other.place, other.link.name, frame)
+
+
+# -- vxlan -------------------------------------------------------------------------------------------------------------
+
+
+def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    namespace, tunnel = record.namespace(place), link.vxlan
+    assert namespace is not None  # the device was found in it
+    assert tunnel is not None  # of every device of kind vxlan
+    entry = namespace.vtep_entry(link.name, frame.mac)
+    if entry is None:
+        said = f" (from `{frame.by}`)" if frame.by else ""
+        text = f"{link.name} on {record.world.name(place)} has no FDB entry for {frame.mac}{said}"
+        return record.end("no-fdb", place, text)
+    dst = address(entry.dst)
+    src = address(tunnel.local) if tunnel.local else _source(namespace, tunnel.dev, dst.version)
+    if src is None:
+        return record.end("no-address", place, f"{link.name} has no IPv{dst.version} address to send from")
+    overhead = _OVERHEAD[dst.version]
+    inner = Tunnel(vni=tunnel.vni, port=tunnel.port, frame=frame, device=link.name, overhead=overhead)
+    result = f"VNI {tunnel.vni} to {dst} UDP {tunnel.port}, from {src}"
+    record.hop(place, "encapsulate", entries.fdb(entry), result)
+    return Send(place, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead))
+
+
+# -- the wire ----------------------------------------------------------------------------------------------------------
+
+
+def _wire(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    """To another host's device, if one has the next hop's address; else to a router."""
+    world, next_hop = record.world, frame.next_hop
+    owner = world.on_wire(next_hop, but=place.host)
+    if owner is None:
+        return record.lost(next_hop) or _unknown(record, place, link, frame)
+    device, arrival = owner
+    if frame.mac not in ("", device.link.mac):
+        stray = world.mac_on_wire(frame.mac, but=place.host)
+        if stray is None:
+            text = f"{device.place.host}'s {device.link.name} has MAC {device.link.mac}, but `{frame.by}` sends to {frame.mac}"
+            return record.end("wrong-mac", place, text, f"on {place.host}: `ip neigh flush to {next_hop}`")
+        arrival = stray
+    record.hop(place, "wire", f"out of {link.name}", f"to {arrival.link.name} of {world.name(arrival.place)}")
+    return Arrive(arrival.place, arrival.link.name, frame)
+
+
+def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    world, packet, next_hop = record.world, frame.packet, frame.next_hop
+    for known in (next_hop, packet.dst):
+        if host := world.elsewhere(known):
+            return _elsewhere(record, place, frame, host, str(known))
+    if next_hop == packet.dst:
+        return _left(record, place, link, packet, "")
+    owner = world.on_wire(packet.dst, but=place.host)
+    if owner is not None:
+        arrival = owner[1]
+        record.hop(place, "wire", f"out of {link.name}", f"to {next_hop}")
+        result = f"to {arrival.link.name} of {world.name(arrival.place)}"
+        record.hop(place, "router", f"{next_hop} is not a Weft host: its table is not seen", result)
+        return Arrive(arrival.place, arrival.link.name, replace(frame, mac="", packet=packet.routed()))
+    holder = world.holder(packet.dst)
+    if holder is None:
+        return _left(record, place, link, packet, f" by {next_hop}")
+    record.hop(place, "wire", f"out of {link.name}", f"to {next_hop}")
+    return record.end(
+        "router",
+        place,
+        f"{world.name(place)} hands it to router {next_hop}, which is not a Weft host and knows no container networks: "
+        f"{packet.dst} is on {world.name(holder)}",
+    )
+
+
+def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: str) -> Outcome:
+    name = record.world.name(place)
+    if packet.tunnel is not None:
+        entry = f"{packet.tunnel.device} on {name} sends to the VTEP {packet.dst}"
+        return record.end("no-vtep", place, f"{entry}, which is no host of Weft")
+    record.hop(place, "wire", f"out of {link.name}", f"to {router.removeprefix(' by ') or packet.dst}")
+    text = f"leaves the cluster through {link.name} of {name} to {packet.dst}{router}"
+    return record.end("left", place, text, "")
+
+
+def _elsewhere(record: Record, place: Place, frame: Frame, host: str, known: str) -> Outcome:
+    packet = frame.packet
+    while packet.tunnel is not None:
+        packet = packet.tunnel.frame.packet
+    text = f"continues on {host} ({known}), whose state is not at hand"
+    return record.end("elsewhere", place, text, f"on {host}: `weft trace {host} {packet.dst}`")
+
+
+def _loopback(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    return record.end("no-route", place, f"{frame.packet.dst} is routed to {link.name} of {record.world.name(place)}")
+
+
+def _source(namespace: Namespace, dev: str, version: int) -> IPAddress | None:
+    found = (i.ip for i, name in namespace.addresses if name == dev and i.version == version)
+    return next(found, None)
+
+
+_KINDS: dict[str, Callable[[Record, Place, LinkDump, Frame], State | Outcome]] = {
+    "loopback": _loopback,
+    "bridge": _bridge,
+    "veth": _veth,
+    "vxlan": _vxlan,
+}
+"""All others are wire ends."""

@@ -1,0 +1,184 @@
+"""Routing and resolving: what a namespace does with a packet."""
+
+from __future__ import annotations
+
+from weft.api.dump import LinkDump
+from weft.trace import entries
+from weft.trace.path import Ending, Outcome, Place
+from weft.trace.record import Record
+from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
+from weft.trace.world import RESOLVED, Choice, Found, Namespace, address
+
+_REFUSALS: dict[str, Ending] = {"unreachable": "unreachable", "blackhole": "blackhole", "prohibit": "prohibit"}
+_DELIVER = ("local", "anycast")
+_ASKED_BY = {4: "ARP", 6: "ND"}
+
+
+def send(record: Record, state: Send) -> State | Outcome:
+    """A packet begins here: a container's, a host's own, or a tunnel's."""
+    place, packet = state.place, state.packet
+    namespace = record.namespace(place)
+    if namespace is None:
+        return record.missing(place)
+    # The kernel sends v4 only from addresses it has (ip_route_output_key_hash_rcu); v6 takes the sender's word in tunnels.
+    if namespace.owner(packet.src) is None and (packet.tunnel is None or packet.src.version == 4):
+        name = record.world.name(place)
+        whose = f"{packet.tunnel.device} sends from {packet.src}, which" if packet.tunnel else str(packet.src)
+        return record.end("no-address", place, f"{whose} is not an address of {name} (any more)")
+    return _routed(record, place, namespace, packet, "lo")
+
+
+def arrive(record: Record, state: Arrive) -> State | Outcome:
+    """A frame has come to a device that is no port of a bridge, or to the bridge itself."""
+    place, frame = state.place, state.frame
+    namespace = record.namespace(place)
+    if namespace is None:
+        return record.missing(place)
+    if bad := record.unusable(place, namespace, state.dev):
+        return bad
+    link = namespace.links[state.dev]
+    if frame.mac and link.mac and frame.mac != link.mac:
+        name = record.world.name(place)
+        who = f"{state.dev} on {name} has MAC {link.mac}, but the frame is for {frame.mac}"
+        said = f" as `{frame.by}` has it" if frame.by else ""
+        return record.end("wrong-mac", place, f"{who}{said}: that entry is stale or wrong")
+    return _routed(record, place, namespace, frame.packet, state.dev)
+
+
+def _routed(record: Record, place: Place, namespace: Namespace, packet: Packet, iif: str) -> State | Outcome:
+    found = namespace.route(packet.src, packet.dst, iif)
+    if isinstance(found, Choice) and found.route.type in _DELIVER:
+        return _deliver(record, place, namespace, packet, found)
+    if iif != "lo":
+        if packet.dst.version not in namespace.links[iif].forwarding:
+            return _not_forwarding(record, place, packet, iif)
+        packet = packet.routed()
+        if packet.ttl <= 0:
+            text = f"the packet has gone through {record.world.name(place)} until its TTL was used up: routes point in a circle"
+            return record.end("ttl", place, text)
+    if found is None or isinstance(found, str):
+        return _no_route(record, place, namespace, packet, found)
+    if found.route.type in _REFUSALS:
+        return _no_route(record, place, namespace, packet, found.route.type, entries.route(found.route))
+    via = f"next hop {found.via} by {found.dev}" if found.via else f"on-link by {found.dev}"
+    ttl = "" if iif == "lo" else f", TTL {packet.ttl}"
+    record.hop(place, "route" if iif == "lo" else "forward", entries.route(found.route, found.hop), via + ttl)
+    return _resolve(record, place, namespace, packet, found)
+
+
+def _no_route(
+    record: Record, place: Place, namespace: Namespace, packet: Packet, refusal: str | None, entry: str = ""
+) -> Outcome:
+    name, down = record.world.name(place), record.down(namespace)
+    if refusal is None:
+        text = f"{name} has no route to {packet.dst}"
+    elif entry:
+        text = f"{name} has no route to {packet.dst} but `{entry}`"
+    else:
+        text = f"a rule on {name} makes {packet.dst} {refusal}"
+    advice = f"on {name}: `ip link set … up`; Weft then puts back what is its own" if down else None
+    return record.end(_REFUSALS.get(refusal or "", "no-route"), place, f"{text}: {down}" if down else text, advice)
+
+
+def _not_forwarding(record: Record, place: Place, packet: Packet, iif: str) -> Outcome:
+    """A host should; a container is not meant to, so there it is the address that is missing."""
+    sysctl = "net.ipv4.ip_forward" if packet.dst.version == 4 else "net.ipv6.conf.all.forwarding"
+    name = record.world.name(place)
+    if place.ns:
+        return record.end("no-address", place, f"{packet.dst} is not an address of {name} (any more)")
+    text = f"{name} does not route on what comes in by {iif}: {sysctl} is off"
+    return record.end("not-forwarding", place, text, f"on {name}: `sysctl -w {sysctl}=1`")
+
+
+# -- delivery ----------------------------------------------------------------------------------------------------------
+
+
+def _deliver(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
+    if packet.tunnel is not None:
+        return _decapsulate(record, place, namespace, packet, packet.tunnel)
+    record.hop(place, "deliver", entries.route(found.route))
+    return record.end("delivered", place, f"delivered to {packet.dst} on {record.world.name(place)}", "")
+
+
+def _decapsulate(record: Record, place: Place, namespace: Namespace, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+    what = f"VNI {tunnel.vni} on UDP port {tunnel.port}"
+    for link in namespace.links.values():
+        if link.vxlan and (link.vxlan.vni, link.vxlan.port) == (tunnel.vni, tunnel.port):
+            if bad := record.unusable(place, namespace, link.name):
+                return bad  # a VXLAN device that is down does not listen
+            record.hop(place, "decapsulate", f"{link.name}: VXLAN {what}", f"frame for {tunnel.frame.mac}")
+            return Arrive(place, link.name, tunnel.frame)
+    name = record.world.name(place)
+    return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no VXLAN device of {what}")
+
+
+# -- resolving ---------------------------------------------------------------------------------------------------------
+
+
+def _resolve(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
+    """From the next hop's address to its MAC."""
+    if bad := record.unusable(place, namespace, found.dev):
+        return bad
+    link = namespace.links[found.dev]
+    next_hop = address(found.via) if found.via else packet.dst
+    if link.noarp or link.kind == "loopback":
+        return Transmit(place, link.name, Frame("", next_hop, packet))
+    entry = namespace.neighbours.get((link.name, str(next_hop)))
+    if entry is not None and entry.state in RESOLVED and entry.lladdr:
+        text = entries.neighbour(entry)
+        record.hop(place, "neighbour", text)
+        return Transmit(
+            place, link.name, Frame(entry.lladdr, next_hop, packet, f"{text} on {record.world.name(place)}")
+        )
+    failed = entry is not None and entry.state == "failed"
+    return _ask(record, place, link, Frame("", next_hop, packet), failed)
+
+
+def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: bool) -> State | Outcome:
+    """No entry yet: the kernel would ask by ARP (RFC 826) or Neighbour Discovery (RFC 4861); who would answer?"""
+    world, next_hop = record.world, frame.next_hop
+    heard = list(world.behind(place, link))
+    asked = f"{next_hop} would be asked for by {_ASKED_BY[next_hop.version]} on {link.name}"
+    for other in heard:
+        namespace = record.namespace(other.place)
+        if namespace is not None and other.place != place and namespace.owner(next_hop) == other.link.name:
+            record.hop(place, "neighbour", asked, f"{world.name(other.place)} answers: {other.link.mac}")
+            return Transmit(place, link.name, Frame(other.link.mac, next_hop, frame.packet, asked))
+    name = world.name(place)
+    if not any(world.is_wire_end(f.place, f.link) for f in heard):
+        where = f"{link.name} on {name}"
+        why = "nobody is asked there" if link.kind == "vxlan" else "nobody behind it has that address"
+        return record.end("no-neighbour", place, f"{where} has no neighbour entry for {next_hop}, and {why}")
+    return _ask_wire(record, place, link, frame, asked, failed)
+
+
+def _ask_wire(record: Record, place: Place, link: LinkDump, frame: Frame, asked: str, failed: bool) -> State | Outcome:
+    world, next_hop, name = record.world, frame.next_hop, record.world.name(place)
+    owner = world.on_wire(next_hop, but=place.host)
+    if owner is not None and not _shares_segment(record, Found(place, link), owner[0]):
+        return record.end(
+            "no-neighbour",
+            place,
+            f"{next_hop} cannot be found by {link.name} on {name}: {owner[0].place.host}, whose it is, is on another segment",
+            "a network with driver vxlan (-o direct-routing=true) reaches hosts on other segments",
+        )
+    if owner is None and (lost := record.lost(next_hop)):
+        return lost
+    if owner is None and failed:
+        text = f"nobody answers for {next_hop} on {link.name} of {name} (neighbour entry FAILED)"
+        return record.end("no-neighbour", place, text, f"is {next_hop} up? on {name}: `ping {next_hop}`")
+    again = ", though nobody answered the last time" if failed else ""
+    who = f"{owner[0].place.host} answers: {owner[0].link.mac}" if owner else ""
+    record.hop(place, "neighbour", asked + again, who)
+    return Transmit(place, link.name, Frame(owner[0].link.mac if owner else "", next_hop, frame.packet, asked))
+
+
+def _shares_segment(record: Record, mine: Found, theirs: Found) -> bool:
+    """Whether the two devices have an on-link prefix in common."""
+    return not _networks(record, mine).isdisjoint(_networks(record, theirs))
+
+
+def _networks(record: Record, found: Found) -> set[object]:
+    namespace = record.namespace(found.place)
+    assert namespace is not None  # a device was found in it
+    return {i.network for i, dev in namespace.addresses if dev == found.link.name and not i.ip.is_link_local}

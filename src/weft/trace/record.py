@@ -1,0 +1,97 @@
+"""What a walk has seen so far, and how it says that it ends."""
+
+from __future__ import annotations
+
+from weft.api.dump import LinkDump
+from weft.base.net import IPAddress
+from weft.trace.path import Ending, Hop, Outcome, Place, Step
+from weft.trace.state import Frame
+from weft.trace.world import Namespace, World
+
+LARGEST = 65535
+"""Octets; of an IP packet."""
+
+
+class Record:
+    def __init__(self, world: World) -> None:
+        self.world = world
+        self.hops: list[Hop] = []
+        self.mtu = LARGEST
+
+    def hop(self, place: Place, step: Step, entry: str, result: str = "") -> None:
+        self.hops.append(Hop(place=self.world.name(place), step=step, entry=entry, result=result))
+
+    def end(self, ending: Ending, place: Place, text: str, advice: str | None = None) -> Outcome:
+        """`advice`: None for what helps where an entry is missing."""
+        host = place.host
+        usual = f"on {host}: `weft status` says what fails there, `weft plan` what Weft would put right"
+        name = self.world.name(place)
+        return Outcome(ending=ending, place=name, text=text, advice=usual if advice is None else advice)
+
+    def room(self, link: LinkDump, frame: Frame) -> None:
+        """A device takes frames of its MTU, which in a tunnel is not all for the traced packet."""
+        self.mtu = min(self.mtu, link.mtu - frame.packet.overhead)
+
+    def namespace(self, place: Place) -> Namespace | None:
+        return self.world.namespace(place)
+
+    def missing(self, place: Place) -> Outcome:
+        """The namespace is not in the dumps."""
+        if place.host not in self.world.hosts():
+            return self.end(
+                "no-state", place, f"the state of {place.host} is not at hand", f"run the trace on {place.host}"
+            )
+        return self.end(
+            "no-state",
+            place,
+            f"there is no namespace {place.ns} on {place.host}: the container may have ended",
+            f"attach it again, or on {place.host} `weft detach` what is gone (`weft endpoint ls --node {place.host}`)",
+        )
+
+    def lost(self, address: IPAddress) -> Outcome | None:
+        """An address that a host should have on the wire, and has not."""
+        host = self.world.expected(address)
+        if not host:
+            return None
+        place = Place(host)
+        return self.end(
+            "no-address", place, f"{address} is not an address of {host} (any more)", f"on {host}: `ip address`"
+        )
+
+    def unusable(self, place: Place, namespace: Namespace, dev: str) -> Outcome | None:
+        """Why a device carries nothing, if so."""
+        link, name = namespace.links.get(dev), self.world.name(place)
+        if link is None:
+            return self.end("no-device", place, f"there is no device {dev or 'for this route'} on {name}")
+        if not link.up:
+            return self.end("link-down", place, f"{dev} on {name} is down", f"on {name}: `ip link set {dev} up`")
+        if link.carrier:
+            return None
+        return self._without_carrier(place, namespace, link)
+
+    def _without_carrier(self, place: Place, namespace: Namespace, link: LinkDump) -> Outcome:
+        """A bridge has none if none of its ports has; a veth if its other end is down."""
+        text = f"{link.name} on {self.world.name(place)} has no carrier"
+        peer = self.world.peer(place, link)
+        if peer is not None and not peer.link.up:
+            where = self.world.name(peer.place)
+            why = f"its other end, {peer.link.name} on {where}, is down"
+            return self.end("link-down", place, f"{text}: {why}", f"on {where}: `ip link set {peer.link.name} up`")
+        if link.kind == "bridge":
+            reasons = [
+                bad for port in namespace.ports(link.name) if (bad := self.unusable(place, namespace, port.name))
+            ]
+            if not reasons:
+                return self.end("link-down", place, f"{text}: it has no ports")
+            return self.end("link-down", place, f"{text}: {reasons[0].text}", reasons[0].advice)
+        return self.end("link-down", place, text, f"look at what {link.name} is connected to: cable, switch, port")
+
+    def down(self, namespace: Namespace) -> str:
+        """Devices that are down, for when routes are missing: the kernel removes those of a device with it. Only those
+        in use: Weft's, and those with an address (v4 addresses stay)."""
+        used = {dev for _, dev in namespace.addresses}
+        used |= {link.name for link in namespace.links.values() if link.alias.partition(":")[0] == "weft"}
+        names = [n for n, link in namespace.links.items() if n in used and not link.up and link.kind != "loopback"]
+        if not names:
+            return ""
+        return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} down, which takes routes away with it"

@@ -1,0 +1,68 @@
+"""Where a packet is on its way, and what it looks like there."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+
+from weft.base.net import IPAddress
+from weft.trace.path import Place
+
+
+@dataclass(frozen=True)
+class Tunnel:
+    """What is inside a tunnel's packet: a frame for the VXLAN device with this VNI, listening on this UDP port."""
+
+    vni: int
+    port: int
+    frame: Frame
+    device: str
+    overhead: int
+
+
+@dataclass(frozen=True)
+class Packet:
+    """`overhead`: octets that it is longer than the packet that is traced."""
+
+    src: IPAddress
+    dst: IPAddress
+    ttl: int
+    tunnel: Tunnel | None = None
+    overhead: int = 0
+
+    def routed(self) -> Packet:
+        return replace(self, ttl=self.ttl - 1)
+
+
+@dataclass(frozen=True)
+class Frame:
+    """`mac`: to whom; "" where nobody that was dumped has been asked yet. `next_hop`: whom this was resolved from.
+    `by`: the entry that named the MAC, with its host."""
+
+    mac: str
+    next_hop: IPAddress
+    packet: Packet
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Send:
+    place: Place
+    packet: Packet
+    by: str = ""
+
+
+@dataclass(frozen=True)
+class Transmit:
+    place: Place
+    dev: str
+    frame: Frame
+
+
+@dataclass(frozen=True)
+class Arrive:
+    place: Place
+    dev: str
+    frame: Frame
+
+
+State = Send | Transmit | Arrive

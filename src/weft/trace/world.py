@@ -1,0 +1,253 @@
+"""The dumps, indexed by what the kernel looks things up by. Nothing here decides; it only answers.
+
+A device is a *wire end* if what leaves it cannot be followed by its own dump: an ordinary device, or a veth whose other
+end is in no namespace that was dumped (an uplink in a virtual machine's host, or in the lab).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from ipaddress import ip_address, ip_interface, ip_network
+from typing import NamedTuple
+
+from weft.api.dump import FdbDump, HostDump, LinkDump, NamespaceDump, NeighbourDump, NextHopDump, RouteDump, RuleDump
+from weft.base.net import IPAddress, IPInterface, contains
+from weft.trace.path import Place
+
+RESOLVED = ("permanent", "noarp", "reachable", "stale", "delay", "probe")
+"""States of a neighbour entry (NUD_VALID) with which packets are sent at once."""
+
+_LOCAL, _MAIN = 255, 254
+_OWN_KINDS = ("loopback", "bridge", "vxlan", "veth")
+ZERO_MAC = "00:00:00:00:00:00"
+
+
+class Choice(NamedTuple):
+    """A route, with the next hop that was taken of it."""
+
+    route: RouteDump
+    via: str
+    dev: str
+    hop: NextHopDump | None = None
+
+
+class Found(NamedTuple):
+    """A device somewhere, with the namespace it is in."""
+
+    place: Place
+    link: LinkDump
+
+
+class Namespace:
+    def __init__(self, dump: NamespaceDump) -> None:
+        self.dump = dump
+        self.links: dict[str, LinkDump] = {link.name: link for link in dump.links}
+        self.addresses: list[tuple[IPInterface, str]] = [(ip_interface(a.address), a.dev) for a in dump.addresses]
+        self.neighbours: dict[tuple[str, str], NeighbourDump] = {(n.dev, n.address): n for n in dump.neighbours}
+        self._by_table: dict[tuple[int, int], list[tuple[int, int, RouteDump]]] = {}
+        for r in dump.routes:
+            net = ip_network(r.prefix)
+            table = self._by_table.setdefault((net.version, r.table), [])
+            table.append((int(net.network_address) >> (net.max_prefixlen - net.prefixlen), net.prefixlen, r))
+
+    def ports(self, bridge: str) -> list[LinkDump]:
+        return [link for link in self.links.values() if link.master == bridge]
+
+    def owner(self, address: IPAddress) -> str | None:
+        """The device that has this address."""
+        return next((dev for interface, dev in self.addresses if interface.ip == address), None)
+
+    def bridge_entry(self, bridge: str, mac: str) -> FdbDump | None:
+        return next((f for f in self.dump.fdb if f.master == bridge and f.lladdr == mac and not f.vlan), None)
+
+    def vtep_entry(self, dev: str, mac: str) -> FdbDump | None:
+        """Of this MAC, else the one for all others (all zeros)."""
+        own = [f for f in self.dump.fdb if f.dev == dev and f.dst and not f.master]
+        for wanted in (mac, ZERO_MAC):
+            for entry in own:
+                if entry.lladdr == wanted:
+                    return entry
+        return None
+
+    # Routing.
+
+    def route(self, packet_src: IPAddress, dst: IPAddress, iif: str) -> Choice | str | None:
+        """By the rules, then the longest prefix, then the metric. The word of a rule that refuses; None: no route."""
+        rules = sorted((r for r in self.dump.rules if r.family == dst.version), key=lambda r: r.priority)
+        skip_to = 0
+        for rule in rules or _default_rules(dst.version):
+            if rule.priority < skip_to or not _selects(rule, packet_src, dst, iif):
+                continue
+            if rule.action == "goto":
+                skip_to = rule.target
+            elif rule.action == "lookup":
+                found = self._lookup(rule, dst)
+                if found is not None and found.route.type != "throw":
+                    return found
+            elif rule.action != "nop":
+                return rule.action
+        return None
+
+    def _lookup(self, rule: RuleDump, dst: IPAddress) -> Choice | None:
+        number, bits = int(dst), dst.max_prefixlen
+        matching = [
+            (-length, r.metric, position)
+            for position, (head, length, r) in enumerate(self._by_table.get((dst.version, rule.table), ()))
+            if number >> (bits - length) == head
+        ]
+        for length, _metric, position in sorted(matching):
+            route = self._by_table[(dst.version, rule.table)][position][2]
+            choice = _alive(route)
+            if choice is not None:
+                return None if -length <= rule.suppress else choice
+        return None
+
+
+def _alive(route: RouteDump) -> Choice | None:
+    """A dead route, or one all of whose next hops are dead, is passed over (RTNH_F_DEAD)."""
+    if not route.nexthops:
+        return None if "dead" in route.flags else Choice(route, route.via, route.dev)
+    return next((Choice(route, h.via, h.dev, h) for h in route.nexthops if "dead" not in h.flags), None)
+
+
+def _default_rules(family: int) -> list[RuleDump]:
+    """What the kernel begins with; and where routing by policy is not built in."""
+    return [RuleDump(priority=0, family=family, table=_LOCAL), RuleDump(priority=32766, family=family, table=_MAIN)]
+
+
+def _selects(rule: RuleDump, src: IPAddress, dst: IPAddress, iif: str) -> bool:
+    """Whether a rule is for this packet, which carries no mark. `iif` of what is sent from here is "lo"."""
+    if rule.more:
+        return False
+    matches = (
+        (not rule.src or contains(ip_network(rule.src), src))
+        and (not rule.dst or contains(ip_network(rule.dst), dst))
+        and rule.iif in ("", iif)
+        and not rule.oif
+        and not rule.mark & rule.mask
+    )
+    return matches != rule.invert
+
+
+class World:
+    def __init__(self, dumps: Mapping[str, HostDump], nodes: Mapping[str, str]) -> None:
+        """`nodes`: who should have which address on the wire, by address; also hosts whose dump is not at hand."""
+        self._dumps = dumps
+        self._nodes = nodes
+        self._namespaces: dict[Place, Namespace] = {}
+
+    def hosts(self) -> tuple[str, ...]:
+        return tuple(self._dumps)
+
+    def namespace(self, place: Place) -> Namespace | None:
+        if place not in self._namespaces and place.host in self._dumps:
+            dump = self._dumps[place.host].namespace(place.ns)
+            if dump is not None:
+                self._namespaces[place] = Namespace(dump)
+        return self._namespaces.get(place)
+
+    def name(self, place: Place) -> str:
+        """As it is shown: the host, and an endpoint's name if it is in one's namespace."""
+        if not place.ns:
+            return place.host
+        namespace = self.namespace(place)
+        if namespace is None or not namespace.dump.name:
+            return f"{place.host} {place.ns}"
+        return f"{place.host}/{namespace.dump.name}"
+
+    def elsewhere(self, address: IPAddress) -> str:
+        """The host that has this address, if its dump is not at hand."""
+        host = self._nodes.get(str(address), "")
+        return "" if host in self._dumps else host
+
+    def expected(self, address: IPAddress) -> str:
+        """The host that should have this address, if its dump is at hand."""
+        host = self._nodes.get(str(address), "")
+        return host if host in self._dumps else ""
+
+    def places(self) -> Iterator[Place]:
+        for host, dump in self._dumps.items():
+            for namespace in dump.namespaces:
+                yield Place(host, namespace.path)
+
+    def holder(self, address: IPAddress) -> Place | None:
+        """Any namespace that has this address."""
+        for place in self.places():
+            namespace = self.namespace(place)
+            if namespace is not None and namespace.owner(address) is not None:
+                return place
+        return None
+
+    def peer(self, place: Place, link: LinkDump) -> Found | None:
+        """A veth's other end, where its namespace was dumped."""
+        if link.peer is None or link.peer.namespace == "?":
+            return None
+        there = Place(place.host, link.peer.namespace)
+        namespace = self.namespace(there)
+        other = namespace.links.get(link.peer.name) if namespace else None
+        return Found(there, other) if other else None
+
+    def is_wire_end(self, place: Place, link: LinkDump) -> bool:
+        return link.kind not in _OWN_KINDS or (link.kind == "veth" and self.peer(place, link) is None)
+
+    # Who is behind a device.
+
+    def behind(self, place: Place, link: LinkDump, seen: set[tuple[Place, str]] | None = None) -> Iterator[Found]:
+        """The devices that a broadcast sent out of `link` comes to, up or not. Wire ends themselves are among them, as
+        the last that is known of the way."""
+        seen = set() if seen is None else seen
+        if (place, link.name) in seen:
+            return
+        seen.add((place, link.name))
+        if link.kind == "bridge":
+            for port in self._namespaces[place].ports(link.name):
+                yield from self.behind(place, port, seen)
+        elif (other := self.peer(place, link)) is not None:
+            yield from self._beyond(other, seen)
+        elif self.is_wire_end(place, link):
+            yield Found(place, link)
+
+    def _beyond(self, other: Found, seen: set[tuple[Place, str]]) -> Iterator[Found]:
+        place, link = other
+        namespace = self._namespaces[place]
+        bridge = namespace.links.get(link.master)
+        if bridge is None:
+            yield other
+            return
+        seen.add((place, link.name))
+        yield Found(place, bridge)
+        yield from self.behind(place, bridge, seen)
+
+    # Who is on the wire.
+
+    def on_wire(self, address: IPAddress, but: str) -> tuple[Found, Found] | None:
+        """The device with this address on another host, and the wire end by which frames come to it."""
+        for place in self.places():
+            namespace = self.namespace(place)
+            dev = namespace.owner(address) if namespace and place.host != but else None
+            if namespace is None or dev is None or dev not in namespace.links:
+                continue
+            arrival = self._arrival(place, namespace, namespace.links[dev])
+            if arrival is not None:
+                return Found(place, namespace.links[dev]), Found(place, arrival)
+        return None
+
+    def mac_on_wire(self, mac: str, but: str) -> Found | None:
+        """The wire end by which frames for this MAC come to another host."""
+        for place in self.places():
+            namespace = self.namespace(place)
+            if namespace is None or place.host == but:
+                continue
+            for link in namespace.links.values():
+                if link.mac == mac and (arrival := self._arrival(place, namespace, link)) is not None:
+                    return Found(place, arrival)
+        return None
+
+    def _arrival(self, place: Place, namespace: Namespace, link: LinkDump) -> LinkDump | None:
+        """Itself, or the port of a bridge that an uplink is."""
+        candidates = [*namespace.ports(link.name), link] if link.kind == "bridge" else [link]
+        return next((c for c in candidates if self.is_wire_end(place, c)), None)
+
+
+def address(text: str) -> IPAddress:
+    return ip_address(text)
