@@ -135,7 +135,7 @@ class HostBuilder:
             case FdbEntry():
                 self.spaces[obj.ns].fdb.append(d.FdbDump(dev=obj.dev, lladdr=obj.lladdr, dst=obj.dst))
             case Sysctl():
-                assert "forward" in obj.name or "accept_ra" in obj.name
+                assert any(word in obj.name for word in ("forward", "accept_ra", "accept_dad"))
 
     def _link(self, link: Link) -> None:
         mac = link.mac or stable_mac(self.name, link.name)

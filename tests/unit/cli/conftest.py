@@ -3,10 +3,11 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 
-from support.canned import ANSWERS
+from support.canned import ANSWERS, NOW
 from support.canned_agent import CannedAgent, canned_agent
 from weft.cli import main
 
@@ -37,6 +38,7 @@ def weft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) ->
     """Runs the command in this process, as if in a terminal of 100 columns whose output is piped."""
     monkeypatch.setenv("COLUMNS", "100")
     monkeypatch.delenv("WEFT_DEBUG", raising=False)
+    monkeypatch.setattr("weft.cli.output.time", SimpleNamespace(time=lambda: NOW + 0.5))
 
     def run(*argv: str) -> Ran:
         status = main(argv)

@@ -244,6 +244,9 @@ class TestAttach:
             "addresses": ["40.15.43.2", "fd00:40:15:2b::2"],
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
+            "owner": "",
+            "exclusive": False,
+            "definition": None,
         }
 
     def test_paths_are_made_absolute(self, weft, agent: CannedAgent, tmp_path: Path, monkeypatch) -> None:
