@@ -62,7 +62,16 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
+class RouteInfo(Reply, frozen=True, kw_only=True):
+    """Within a container. `gateway`: None for what is on the link."""
+
+    destination: IPNetwork
+    gateway: IPAddress | None = None
+
+
 class EndpointInfo(Reply, frozen=True, kw_only=True):
+    """`mtu` and `routes`: of endpoints on the node that answers."""
+
     id: str
     name: str
     network: str
@@ -75,7 +84,16 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     addresses: tuple[IPInterface, ...]
     gateways: tuple[IPAddress, ...] = ()
     mtu: int = 0
+    routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
+    owner: str = ""
+
+
+class EndpointCheck(Reply, frozen=True, kw_only=True):
+    """`faults`: what of the endpoint or its network does not stand in the kernel on this node, a line each."""
+
+    endpoint: EndpointInfo
+    faults: tuple[str, ...] = ()
 
 
 class CreateNetwork(Request, frozen=True, kw_only=True):
@@ -83,7 +101,11 @@ class CreateNetwork(Request, frozen=True, kw_only=True):
 
 
 class Attach(Request, frozen=True, kw_only=True):
-    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft."""
+    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft.
+
+    `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
+    the network is; it is made where it is missing, and the request Invalid where it is another one.
+    """
 
     target: str
     network: str
@@ -92,6 +114,9 @@ class Attach(Request, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
+    owner: str = ""
+    exclusive: bool = False
+    definition: Network | None = None
 
 
 class StoreStatus(Reply, frozen=True, kw_only=True):

@@ -146,9 +146,10 @@ class LinuxKernel:
     ) -> Iterator[Failure]:
         match phase:
             case "bulk":
-                yield from bulk.apply(spaces, ops)
+                yield from bulk.apply(spaces, ops, self._desired)
             case "link":
                 yield from (failure for op in _veths_last(ops) if (failure := _apply_link(spaces, op, made)))
+                devices.settle(spaces, [link for op in ops if isinstance(link := _target(op), Link) and link.master])
             case "sysctl":
                 yield from (failure for op in ops if (failure := self._sysctls.apply(op)))
             case _:
