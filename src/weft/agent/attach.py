@@ -13,6 +13,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from weft.agent.membership import Membership
+from weft.agent.ports import Ports
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
 from weft.api import types as t
@@ -38,6 +39,7 @@ class Converge(Protocol):
 class Attachments:
     def __init__(self, view: View, membership: Membership, converge: Converge, find: Callable[[str], Target]) -> None:
         self._view, self._membership, self._converge, self._find = view, membership, converge, find
+        self._ports = Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self._busy: dict[int, asyncio.Lock] = {}
@@ -51,11 +53,13 @@ class Attachments:
             if present is not None:
                 return self._same(request, present)
             await self.remove(self._leftovers(target))
-            endpoint = self._new(request, network, lease, target)
+            addresses = self._choose(request, network, lease)
             try:
-                return await self._make(endpoint, network)
+                endpoint = self._new(request, network, target, addresses)
+                async with self._ports.taking(endpoint, network):
+                    return await self._make(endpoint, network)
             finally:
-                self._promised[network.name] -= {a.ip for a in endpoint.addresses}
+                self._promised[network.name].difference_update(a.ip for a in addresses)
 
     def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
         for endpoint in self._view.endpoints_of(request.network):
@@ -78,6 +82,11 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {_join(held)}: detach it first to change that"
             )
+        if request.ports and set(request.ports) != set(present.ports):
+            ports = _join(present.ports) or "none"
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
+            )
         return present
 
     def _leftovers(self, target: Target) -> list[Endpoint]:
@@ -85,9 +94,8 @@ class Attachments:
         path, cookie = target.namespace.path, target.namespace.cookie
         return [e for e in self._view.endpoints.values() if e.namespace.path == path and e.namespace.cookie != cookie]
 
-    def _new(self, request: t.Attach, network: Network, lease: Lease, target: Target) -> Endpoint:
+    def _new(self, request: t.Attach, network: Network, target: Target, addresses: tuple[IPInterface, ...]) -> Endpoint:
         interface = _interface(request, target)
-        addresses = self._choose(request, network, lease)
         node = self._view.me
         return Endpoint(
             id=endpoint_id(network.name, node, target.namespace.cookie, interface),
@@ -100,6 +108,7 @@ class Attachments:
             mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
             addresses=addresses,
             labels=request.labels,
+            ports=request.ports,
         )
 
     def _choose(self, request: t.Attach, network: Network, lease: Lease) -> tuple[IPInterface, ...]:

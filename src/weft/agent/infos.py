@@ -75,6 +75,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         gateways=tuple(s.network_address + 1 for s in lease.subnets) if lease else (),
         mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
         labels=e.labels,
+        ports=e.ports,
     )
 
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network
+from weft.model import Network, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -76,6 +76,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     gateways: tuple[IPAddress, ...] = ()
     mtu: int = 0
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
 
 
 class CreateNetwork(Request, frozen=True, kw_only=True):
@@ -83,7 +84,8 @@ class CreateNetwork(Request, frozen=True, kw_only=True):
 
 
 class Attach(Request, frozen=True, kw_only=True):
-    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft."""
+    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft. `ports`: of this
+    node, to lead to it."""
 
     target: str
     network: str
@@ -92,6 +94,7 @@ class Attach(Request, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
 
 
 class StoreStatus(Reply, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, Family, IPNetwork, family
+from weft.datapaths import _ports
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
     Address,
@@ -123,7 +124,8 @@ def _chains() -> Iterator[Object]:
     # What comes from a container is not a tunnel packet, whatever its port: it may need masquerading.
     for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
         raw = f"type filter hook {hook} priority raw; policy accept;"
-        yield NftChain(name=f"raw-{hook}", hook=raw, rules=(f"{ours}udp dport @tunnel-ports notrack",))
+        guard = _ports.LOOPBACK_GUARD if hook == "prerouting" else ()
+        yield NftChain(name=f"raw-{hook}", hook=raw, rules=(f"{ours}udp dport @tunnel-ports notrack", *guard))
     yield NftChain(
         name="forward", hook="type filter hook forward priority filter; policy accept;", rules=tuple(internal)
     )
@@ -162,7 +164,7 @@ def untracked_port(port: int) -> NftElement:
 
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
-    """A veth from the bridge straight into the container's namespace; its addresses; its routes."""
+    """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
     host_end, eth = endpoint.host_interface, endpoint.interface
     yield Link(
@@ -170,6 +172,9 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
         type=Veth(peer=eth, peer_ns=ns),
         mtu=mtu,
         master=bridge_name(site.network.name),
+        # Where packets between a bridge's ports pass the host's rules too (br_netfilter), a container that asks for its
+        # own published port is answered by the port it came from.
+        hairpin=bool(endpoint.ports),
         alias=mark,
     )
     yield Link(
@@ -179,6 +184,8 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
         yield Address(address=str(address), dev=eth, ns=ns)
     for subnet in site.lease.subnets:
         yield from _container_routes(site, subnet, eth, ns)
+    targets = [address.ip for address in endpoint.addresses]
+    yield from _ports.published(endpoint.ports, targets, bridge_name(site.network.name), site.lease.subnets)
 
 
 def _container_routes(site: Site, subnet: IPNetwork, dev: str, ns: str) -> Iterator[Object]:
