@@ -266,8 +266,7 @@ def test_sctp(lab: Lab, webs: dict[str, Inside]) -> None:
 def loopback_by(place: Inside, via: str) -> None:
     """Packets to 127.0.0.1 leave by eth0: what a neighbour with bad intentions does."""
     for line in (
-        "ip route del local 127.0.0.1 dev lo table local",
-        "ip route del local 127.0.0.0/8 dev lo table local",
+        "ip address del 127.0.0.1/8 dev lo",
         "sysctl -qw net.ipv4.conf.eth0.route_localnet=1",
         f"ip route add 127.0.0.1/32 via {via} dev eth0",
     ):

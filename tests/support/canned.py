@@ -200,9 +200,7 @@ COMMANDS = (
 
 KERNEL = HostDump(
     node="node-1",
-    namespaces=(
-        NamespaceDump(links=(LinkDump(name="lo", ifindex=1, kind="loopback", mtu=65536, up=True, carrier=True),)),
-    ),
+    namespaces=(NamespaceDump(links=(LinkDump(name="lo", ifindex=1, kind="loopback", mtu=65536, up=True, carrier=True),)),),
 )
 
 ANSWERS: dict[str, object] = {
