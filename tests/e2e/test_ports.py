@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import signal
 import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 
 import pytest
 
 from support.labs import eventually
-from weft.lab import Lab, reference, state, take_down
+from weft.lab import Lab
 from weft.lab.inside import Inside
 
 NODE_1 = {4: "192.168.1.68", 6: "fd00:192:168:1::68"}
@@ -88,22 +85,6 @@ while True:
     time.sleep(0.02)
 """
 """Sends without end from one port, and says whenever somebody else answers."""
-
-
-@pytest.fixture(scope="module")
-def lab() -> Iterator[Lab]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    path = tempfile.mkdtemp(prefix="wp-")
-    with pytest.MonkeyPatch.context() as environment:
-        environment.setenv(state.BASE_VARIABLE, f"{path}/labs")
-        try:
-            with Lab.up(reference(), name="ports") as lab:
-                yield lab
-        finally:
-            for name in state.names():
-                take_down(name)
-            shutil.rmtree(path)
 
 
 def weft(lab: Lab, *words: str, node: str = "node-1") -> subprocess.CompletedProcess[str]:
@@ -379,4 +360,6 @@ def test_nothing_is_left(lab: Lab, webs: dict[str, Inside]) -> None:
         well(lab, "detach", name)
     listed = lab.host("node-1").run(["nft", "list", "table", "inet", "weft"], check=True).stdout
     assert "publish" not in listed and "hairpin" not in listed
+    localnet = [f"net.ipv4.conf.weft-{name}.route_localnet" for name in NETWORKS]
+    assert lab.host("node-1").run(["sysctl", "-n", *localnet], check=True).stdout.split() == ["0", "0", "0"]
     assert ask(lab.host("outside"), f"tcp,{NODE_1[4]},8081") == ["ConnectionRefusedError"]

@@ -200,7 +200,9 @@ COMMANDS = (
 
 KERNEL = HostDump(
     node="node-1",
-    namespaces=(NamespaceDump(links=(LinkDump(name="lo", ifindex=1, kind="loopback", mtu=65536, up=True, carrier=True),)),),
+    namespaces=(
+        NamespaceDump(links=(LinkDump(name="lo", ifindex=1, kind="loopback", mtu=65536, up=True, carrier=True),)),
+    ),
 )
 
 ANSWERS: dict[str, object] = {
@@ -219,4 +221,5 @@ ANSWERS: dict[str, object] = {
     "endpoint": ENDPOINTS[0],
     "attach": ENDPOINTS[0],
     "detach": t.Done(what=("web",)),
+    "check": t.EndpointCheck(endpoint=ENDPOINTS[0], faults=("link eth0: missing",)),
 }

@@ -13,8 +13,9 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
+from typing import Protocol
 
 from weft import __version__
 from weft.agent.attach import Attachments
@@ -28,11 +29,15 @@ from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
 from weft.datapaths.driver import Host
-from weft.hoststate import Union
-from weft.kernel import netns
-from weft.kernel.containers import find
+from weft.hoststate import Key as ObjectKey
+from weft.hoststate import Object, Union
+from weft.kernel import containers, netns
+from weft.kernel.containers import Target
+from weft.kernel.facts import HostFacts
+from weft.kernel.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.model import Endpoint, Lease, Node
+from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.protocol import Store
 from weft.store.url import without_secret
@@ -40,16 +45,42 @@ from weft.store.url import without_secret
 log = logging.getLogger(__name__)
 
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
+IMPATIENCE = 2.0
+"""Seconds between looks for an uplink while there is none."""
+LEGACY_INTERVAL = 1.0
+"""Seconds between looks whether iptables' old back end came into use, of which no event tells."""
+
+
+class HostKernel(Kernel, Protocol):
+    def facts(self, uplink: str | None = None) -> HostFacts:
+        """Raises WeftError: why this host cannot take part."""
+
+
+MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKernel]
+"""Given what is desired, and the cookie of the namespace that should be at a path; both stay up to date."""
 
 
 class Agent:
-    def __init__(self, config: Config, name: str, instance: str, store: Store) -> None:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        instance: str,
+        store: Store,
+        *,
+        kernel: MakeKernel | None = None,
+        find: Callable[[str], Target] = containers.find,
+        cookie: Callable[[str], int] = netns.cookie,
+    ) -> None:
+        """`kernel`, `find`, `cookie`: this host, its containers and their namespaces, unless others are to be used."""
         self.config, self.store, self.started = config, store, time.time()
         self.view = View(name, self._changed)
         self.compiler = Compiler(self.view, withdraw=config.withdraw)
         self.membership = Membership(store, self.view, config, instance)
         union = Union()
-        self.kernel = LinuxKernel(union.desired, Path(config.run_dir), self.view.cookie)
+        make = kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
+        self.kernel = make(union.desired, self.view.cookie)
+        self._cookie = cookie
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
         self.metrics = Metrics(self)
@@ -60,26 +91,42 @@ class Agent:
         """Why this node cannot take part yet, in one line."""
         self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
         self._complete = asyncio.Event()
+        """The view is."""
+        self._learnt = asyncio.Event()
+        """The uplink was."""
         self._look = asyncio.Event()
         self._tidy = asyncio.Event()
         self._leasing = asyncio.Event()
 
     async def run(self) -> None:
         """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name."""
-        await self._learn()
-        async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._follow(), name="follow")
-            tasks.create_task(self._uplink(), name="uplink")
-            await self._complete.wait()
-            await self._register()
-            tasks.create_task(self.membership.keep_alive(lambda: self.node), name="presence")
-            tasks.create_task(self._lease_all(), name="leases")
-            tasks.create_task(self._tidy_up(), name="tidy")
-            tasks.create_task(self.loop.run(), name="loop")
+        try:
+            await self._learn()
+            async with asyncio.TaskGroup() as tasks:
+                tasks.create_task(self._follow(), name="follow")
+                tasks.create_task(self._uplink(), name="uplink")
+                await self._complete.wait()
+                await self._register()
+                tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
+                tasks.create_task(self._lease_all(), name="leases")
+                tasks.create_task(self._tidy_up(), name="tidy")
+                await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
+                tasks.create_task(self.loop.run(), name="loop")
+        finally:
+            self.loop.end()
 
     def close(self) -> None:
         self.loop.close()
         self.kernel.close()
+
+    def ready(self) -> Host:
+        """What is known of this host. Raises Unavailable while too little is known to change anything."""
+        if not self._complete.is_set():
+            reason = self.store_status.reason or "try again in a moment"
+            raise Unavailable(f"the agent has not heard from the store since its start: {reason}")
+        if self.compiler.host is None:
+            raise Unavailable(self.waiting_for or "the agent is still starting: try again in a moment")
+        return self.compiler.host
 
     # The store.
 
@@ -88,13 +135,17 @@ class Agent:
             async for event in events:
                 match event:
                     case Synced(prefixes, items, revision):
+                        if revision < self.store_status.revision:
+                            log.warning("the store was put back to an earlier state, revision %d", revision)
+                            self.view.rewound()
                         self.view.listed(prefixes, items, revision)
                         self._store_is("connected", revision)
                         self._complete.set()
+                        self._leasing.set()
                     case Changes(_, batch):
                         self.view.apply(batch.changes)
                         self._echoed(batch.revision)
-                        self._store_is("connected", batch.revision)
+                        self._store_is("connected", max(batch.revision, self.store_status.revision))
                     case Lost(reason):
                         log.warning("store lost, the data plane stays as it is: %s", reason)
                         self._store_is("lost", self.store_status.revision, reason)
@@ -143,14 +194,13 @@ class Agent:
         if host == self.compiler.host:
             return False
         self.node, self.compiler.host = node, host
+        self._learnt.set()
         return True
 
     async def _uplink(self) -> None:
         """Look again when the kernel hints at a change, and in intervals."""
         while True:
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.config.resync):
-                    await self._look.wait()
+            await self._hint(self.config.resync if self._learnt.is_set() else IMPATIENCE)
             self._look.clear()
             if await self._learn() and self._complete.is_set():
                 log.info("this host's uplink or addresses are not what they were")
@@ -158,21 +208,34 @@ class Agent:
                 await self._register()
                 self._leasing.set()
 
+    async def _hint(self, seconds: float) -> None:
+        """Until the kernel hints at a change, or this time is over, or the old iptables are in use by now."""
+        clock = asyncio.get_running_loop().time
+        end = clock() + seconds
+        while not self._look.is_set() and (left := end - clock()) > 0:
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(min(left, LEGACY_INTERVAL)):
+                    await self._look.wait()
+            if self.compiler.host is not None and not legacy_in_use() <= self.compiler.host.iptables:
+                return
+
     async def _register(self) -> None:
-        """Written now, or by the next renewal if the store is away. Raises Conflict."""
+        """Written now, or by the next renewal if the store does not take it. Raises Conflict."""
         if self.node is None:
             return
         try:
             await self._forget_earlier_boot(self.node)
             await self.membership.register(self.node)
-        except Unavailable as error:
+        except Conflict:
+            raise
+        except WeftError as error:
             log.warning("not registered yet: %s", error)
 
     async def _forget_earlier_boot(self, node: Node) -> None:
-        """Namespaces of an earlier boot are gone, even where their paths exist again."""
+        """Namespaces of an earlier boot are gone, even where their paths exist again, and cookies begin anew."""
         before = self.view.nodes.get(node.name)
         if before is not None and before.boot != node.boot:
-            await self.attachments.remove(list(self.view.endpoints.values()))
+            await self.attachments.forget(list(self.view.endpoints.values()))
 
     # Leases.
 
@@ -195,10 +258,8 @@ class Agent:
             log.warning("no subnet in network %s yet: %s", name, error)
 
     async def ensure_lease(self, name: str) -> Lease:
-        """This node's lease, with its network standing in the kernel. Raises Unavailable, Conflict."""
-        host = self.compiler.host
-        if host is None:
-            raise Unavailable(self.waiting_for or "the agent is still starting: try again in a moment")
+        """This node's lease in a network. Raises Unavailable, Conflict, NotFound."""
+        host = self.ready()
         lease = self.view.lease(name, self.view.me)
         if lease is None:
             lease = await self.membership.acquire(name, host)
@@ -221,23 +282,19 @@ class Agent:
                 async with asyncio.timeout(self.config.resync):
                     await self._tidy.wait()
             self._tidy.clear()
-            vanished = await asyncio.to_thread(_vanished, tuple(self.view.endpoints.values()))
-            if not vanished:
-                continue
-            log.info("cleaning up after %s", ", ".join(e.name for e in vanished))
             try:
-                await self.attachments.remove(vanished)
+                vanished = await asyncio.to_thread(self._vanished, tuple(self.view.endpoints.values()))
+                if vanished:
+                    log.info("cleaning up after %s", ", ".join(e.name for e in vanished))
+                    await self.attachments.remove(vanished)
             except WeftError as error:
                 log.warning("not cleaned up yet: %s", error)
 
+    def _vanished(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
+        def cookie(path: str) -> int:
+            try:
+                return self._cookie(path)
+            except NotFound:
+                return 0
 
-def _vanished(endpoints: Iterable[Endpoint]) -> Sequence[Endpoint]:
-    return [e for e in endpoints if _cookie(e.namespace.path) != e.namespace.cookie]
-
-
-def _cookie(path: str) -> int:
-    """0 where there is no namespace any more."""
-    try:
-        return netns.cookie(path)
-    except NotFound:
-        return 0
+        return [e for e in endpoints if cookie(e.namespace.path) != e.namespace.cookie]

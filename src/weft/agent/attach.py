@@ -11,13 +11,14 @@ import asyncio
 import logging
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
+from weakref import WeakValueDictionary
 
 from weft.agent.membership import Membership
 from weft.agent.ports import Ports
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
 from weft.api import types as t
-from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable
+from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
 from weft.datapaths import registry
@@ -42,16 +43,27 @@ class Attachments:
         self._ports = Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
-        self._busy: dict[int, asyncio.Lock] = {}
+        self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By owner: who detaches what it is still attaching (its caller was killed) waits for the end of that."""
+
+    def _turn(self, owner: str) -> asyncio.Lock:
+        return self._turns.setdefault(owner, asyncio.Lock()) if owner else asyncio.Lock()
 
     async def attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
         """The endpoint, as it was or newly made. Raises NotFound, Invalid, Conflict, Exhausted, Unavailable, Failed."""
+        async with self._turn(request.owner):
+            return await self._attach(request, network, lease)
+
+    async def _attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
         target = await asyncio.to_thread(self._find, request.target)
         async with self._busy.setdefault(target.namespace.cookie, asyncio.Lock()):
             present = self._present(request, target)
+            if present is not None and request.exclusive:
+                raise Conflict(f"{request.target} is attached to {network.name} already, by {present.interface}")
             if present is not None:
-                return self._same(request, present)
+                return await self._standing(self._same(request, present))
             await self.remove(self._leftovers(target))
             addresses = self._choose(request, network, lease)
             try:
@@ -79,8 +91,9 @@ class Attachments:
                 raise Conflict(f"{request.target} is attached to {request.network} with {what} {fact}: detach it first")
         held = {a.ip for a in present.addresses}
         if not held.issuperset(request.addresses):
+            has = _join(a.ip for a in present.addresses)
             raise Conflict(
-                f"{request.target} is attached to {request.network} with {_join(held)}: detach it first to change that"
+                f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
             )
         if request.ports and set(request.ports) != set(present.ports):
             ports = _join(present.ports) or "none"
@@ -89,13 +102,18 @@ class Attachments:
             )
         return present
 
+    async def _standing(self, endpoint: Endpoint) -> Endpoint:
+        if failures := await self._converge([_source(endpoint)]):
+            raise Failed(f"{endpoint.container} is attached to {endpoint.network}, but {failures[0]}")
+        return endpoint
+
     def _leftovers(self, target: Target) -> list[Endpoint]:
         """Endpoints of an earlier namespace at the same path."""
         path, cookie = target.namespace.path, target.namespace.cookie
         return [e for e in self._view.endpoints.values() if e.namespace.path == path and e.namespace.cookie != cookie]
 
     def _new(self, request: t.Attach, network: Network, target: Target, addresses: tuple[IPInterface, ...]) -> Endpoint:
-        interface = _interface(request, target)
+        interface = self._interface(request, target)
         node = self._view.me
         return Endpoint(
             id=endpoint_id(network.name, node, target.namespace.cookie, interface),
@@ -109,7 +127,23 @@ class Attachments:
             addresses=addresses,
             labels=request.labels,
             ports=request.ports,
+            owner=request.owner,
+            default_route=not network.internal
+            and not target.routed
+            and not any(e.default_route for e in self._in(target)),
         )
+
+    def _in(self, target: Target) -> list[Endpoint]:
+        return [e for e in self._view.endpoints.values() if e.namespace.cookie == target.namespace.cookie]
+
+    def _interface(self, request: t.Attach, target: Target) -> str:
+        """The device's name in the container: as asked, else the first free of eth0, eth1 …"""
+        taken = {e.interface for e in self._in(target)}
+        taken.update(target.links)  # as they were before others, who had their turn first, made theirs
+        wish = request.interface and check_ifname(request.interface)
+        if wish in taken:
+            raise Conflict(f"{request.target} has a device {wish} already: choose another with --interface")
+        return wish or next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
 
     def _choose(self, request: t.Attach, network: Network, lease: Lease) -> tuple[IPInterface, ...]:
         """One address of each family: the one wished for, or the next free one. Promised until `attach` ends."""
@@ -153,14 +187,21 @@ class Attachments:
         if not await self._membership.write(guards, ops):
             raise Unavailable(f"network {network.name} was just changed by someone else: try again")
         try:
-            failures = await self._converge([("endpoint", network.name, endpoint.id)])
+            failures = await self._converge([_source(endpoint)])
+            if failures:
+                # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
+                failures = [*await self._converge([("network", network.name)]), *failures]
+                raise Failed(f"{endpoint.container} cannot be attached to {network.name}: {failures[0]}")
         except BaseException:
-            await asyncio.shield(self.remove([endpoint]))
+            await asyncio.shield(self._take_back(endpoint))
             raise
-        if failures:
-            await self.remove([endpoint])
-            raise Failed(f"{endpoint.container} cannot be attached to {network.name}: {failures[0]}")
         return endpoint
+
+    async def _take_back(self, endpoint: Endpoint) -> None:
+        try:
+            await self.remove([endpoint])
+        except WeftError as error:
+            log.warning("%s is not taken out of %s yet: %s", endpoint.name, endpoint.network, error)
 
     async def detach(self, reference: str, network: str) -> list[Endpoint]:
         """The endpoints removed: of one container (or of one endpoint by its id), in one network or in all ("")."""
@@ -181,27 +222,30 @@ class Attachments:
         await self.remove(found)
         return found
 
+    async def detach_owned(self, owner: str) -> list[Endpoint]:
+        """The endpoints removed: the owner's own."""
+        async with self._turn(owner):
+            found = [e for e in self._view.endpoints.values() if e.owner == owner]
+            await self.remove(found)
+        return found
+
     async def remove(self, endpoints: Sequence[Endpoint]) -> None:
         """Take endpoints out of the store and the kernel."""
         if not endpoints:
             return
+        await self.forget(endpoints)
+        for line in await self._converge([_source(e) for e in endpoints]):
+            log.warning("while detaching: %s (will be tried again)", line)
+
+    async def forget(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take endpoints out of the store; the kernel follows."""
         ops: list[Op] = [Delete(keys.endpoint(e.node, e.network, e.id)) for e in endpoints]
         for start in range(0, len(ops), 100):
             await self._membership.write([], ops[start : start + 100])
-        failures = await self._converge([("endpoint", e.network, e.id) for e in endpoints])
-        for line in failures:
-            log.warning("while detaching: %s (will be tried again)", line)
 
 
-def _interface(request: t.Attach, target: Target) -> str:
-    """The device's name in the container: as asked, else the first free of eth0, eth1 …"""
-    if request.interface:
-        if check_ifname(request.interface) in target.links:
-            raise Conflict(
-                f"{request.target} has a device {request.interface} already: choose another with --interface"
-            )
-        return request.interface
-    return next(name for n in range(len(target.links) + 1) if (name := f"eth{n}") not in target.links)
+def _source(endpoint: Endpoint) -> Source:
+    return ("endpoint", endpoint.network, endpoint.id)
 
 
 def _on(subnet: IPNetwork, address: IPAddress) -> IPInterface:

@@ -10,9 +10,10 @@ from collections.abc import Iterable, Iterator
 from weft.agent.view import Key, View
 from weft.base.errors import WeftError
 from weft.datapaths import registry
-from weft.datapaths.driver import Host, Site, gather
+from weft.datapaths.driver import Host, Options, Site, gather
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
+from weft.model import Network
 
 
 def touched(view: View, changed: Iterable[Key]) -> set[Source]:
@@ -50,6 +51,8 @@ class Compiler:
         self.view = view
         self.host: Host | None = None
         self.withdraw = withdraw
+        self._options: dict[str, tuple[Network, Options]] = {}
+        """What was parsed last, of the networks as they were then: each of a thousand peers asks."""
 
     def contribution(self, source: Source) -> Contribution | None:
         """What the source wants now; None where it no longer exists."""
@@ -73,19 +76,26 @@ class Compiler:
         return None
 
     def site(self, name: str) -> Site | Contribution | None:
-        """The network on this host; a Contribution of problems only where it cannot be here; None where it is not."""
+        """The network on this host; a Contribution of problems only where it cannot be here; None where it is not. One
+        that is here already stays, also while the uplink lacks what it needs: what traffic there is goes on."""
         network = self.view.networks.get(name)
         if network is None or self.host is None:
             return None
+        lease = self.view.lease(name, self.view.me)
         try:
-            options = registry.parse_options(network)
-            refusal = registry.driver(network.driver).refusal(self.host, network, options)
+            options = self._options_of(network)
+            refusal = "" if lease else registry.driver(network.driver).refusal(self.host, network, options)
         except WeftError as error:
             refusal = f"{error} (made by another version of Weft?)"
         if refusal:
             return Contribution(problems=(refusal,))
-        lease = self.view.lease(name, self.view.me)
         return None if lease is None else Site(self.host, network, options, lease)
+
+    def _options_of(self, network: Network) -> Options:
+        known = self._options.get(network.name)
+        if known is None or known[0] is not network:
+            known = self._options[network.name] = network, registry.parse_options(network)
+        return known[1]
 
     def reachable(self, node: str) -> bool:
         """Whether routes to a node are wanted: while its agent's presence lasts, unless they are never withdrawn."""

@@ -82,5 +82,5 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
         if must_exist:
             raise Invalid(f"no configuration file {path}") from None
         return {}
-    except (OSError, tomllib.TOMLDecodeError) as error:
+    except (OSError, ValueError) as error:
         raise Invalid(f"{path}: {error}") from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import ctypes
 import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weft.api import types as t
+from weft.base.errors import WeftError
 from weft.base.net import FAMILIES, Family
 from weft.datapaths import registry
 from weft.datapaths.driver import Options
@@ -21,8 +23,8 @@ if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-REMEDIES = {"nftables": "modprobe nf_tables, or a kernel with it", "address-mark": "Linux 5.18 or newer (IFA_PROTO)"}
-"""Feature → what to do where it is not simply the module of that name that is missing."""
+MODULES = {"nftables": "nf_tables"}
+"""Feature → the module that brings it, where its name is another."""
 
 STA_UNSYNC = 0x0040
 """adjtimex(2): the kernel's clock is not held by anything."""
@@ -37,14 +39,19 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _uplink(agent)
     yield from _features(agent)
     yield from _tools()
-    networks = [
-        (n, registry.parse_options(n)) for _, n in sorted(agent.view.networks.items()) if n.driver in registry.DRIVERS
-    ]
+    networks = list(_networks(agent))
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(agent, networks)
     yield from _ports(networks)
     yield from _policies()
     yield _clock()
+
+
+def _networks(agent: Agent) -> Iterator[tuple[Network, Options]]:
+    """But for those that another version of Weft made, which `weft status` tells of."""
+    for _, network in sorted(agent.view.networks.items()):
+        with contextlib.suppress(WeftError):
+            yield network, registry.parse_options(network)
 
 
 def _ok(check: str, detail: str) -> t.Finding:
@@ -82,7 +89,7 @@ def _features(agent: Agent) -> Iterator[t.Finding]:
             check=f"kernel: {name}",
             result="error",
             detail=f"the kernel has no {name}: no networks of driver {drivers} here",
-            advice=REMEDIES.get(name, f"modprobe {name}, or a kernel with it"),
+            advice=f"modprobe {MODULES.get(name, name)}, or a kernel with it",
         )
 
 
@@ -118,7 +125,7 @@ def _mtu(agent: Agent, networks: list[tuple[Network, Options]]) -> Iterator[t.Fi
             yield t.Finding(check=check, result="error", detail=f"{mtu} does not fit into {room}", advice=advice)
         else:
             yield _ok(check, f"{mtu}, of {room} that fit")
-    others = {n.name: n.mtu for n in agent.view.nodes.values() if n.mtu != node.mtu}
+    others = {n.name: n.mtu for n in tuple(agent.view.nodes.values()) if n.mtu != node.mtu}
     if others:
         detail = f"{node.uplink} has {node.mtu}, but " + ", ".join(
             f"{name} has {mtu}" for name, mtu in sorted(others.items())

@@ -46,17 +46,22 @@ class Engine:
         self._kernel, self._watcher = kernel, watcher
         self.union = union
         self.reconciler = Reconciler(kernel, union.desired, time.monotonic)
+        self._adopted = False
+        """Whether it was read what an earlier agent left: until then everything would seem to be missing."""
 
     def step(self, work: Work) -> Outcome:
         began = time.monotonic()
         changed: set[Key] = set()
         for source, contribution in work.contributions:
             changed |= self.union.set(source, contribution)
-        reports = [self.reconciler.update(changed)] if changed else []
+        adopting, self._adopted = not self._adopted, True
+        reports = [self.reconciler.resync()] if adopting else []
+        if changed and not adopting:
+            reports.append(self.reconciler.update(changed))
         drift = self.reconciler.observe(self._watcher.drain()) if work.events else Drift()
         repairs = [self.reconciler.repair(drift.keys)] if drift.keys else []
         before_read = time.monotonic()
-        if work.namespaces is None or work.namespaces:
+        if not adopting and (work.namespaces is None or work.namespaces):
             repairs.append(self.reconciler.resync(work.namespaces))
         now = time.monotonic()
         reports += repairs
@@ -76,10 +81,19 @@ class Engine:
         troubles = self.reconciler.failures
         return [f"{describe(o.key)}: {t.reason}" for o in objects if (t := troubles.get(o.key))]
 
-    def dry_run(self, sources: Iterable[Source] | None) -> list[str]:
-        """Commands for what would be done now, for all or for some sources' objects."""
+    def faults(self, sources: Iterable[Source]) -> list[str]:
+        """What of these sources' objects the kernel does not have as it should, a line each; read anew."""
+        wanted = [c for source in sources if (c := self.union.sources.get(source))]
+        keys = {o.key for c in wanted for o in c.objects}
+        found = self.reconciler.dry_run({key[1] for key in keys})
+        impossible = {f.key: f.reason for f in found.failures if f.key in keys}
+        missing = {key: "missing, or not as it should be" for op in found.ops if (key := key_of(op)) in keys}
+        return [f"{describe(key)}: {reason}" for key, reason in (missing | impossible).items()]
+
+    def dry_run(self, network: str = "") -> list[str]:
+        """Commands for what would be done now, for all objects or for one network's."""
         ops = self.reconciler.dry_run().ops
-        if sources is not None:
-            keys = {o.key for s in sources if (c := self.union.sources.get(s)) for o in c.objects}
+        if network:
+            keys = {o.key for source, c in self.union.sources.items() if source[1] == network for o in c.objects}
             ops = tuple(op for op in ops if key_of(op) in keys)
         return [line for op in ops for line in commands(op)]

@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING
 
 from weft import __version__
 from weft.api import types as t
-from weft.base.net import IPAddress, family
+from weft.base.errors import WeftError
+from weft.base.net import IPAddress, family, parse_address, parse_network
 from weft.datapaths import registry
-from weft.hoststate import Link
+from weft.hoststate import Link, Route
 from weft.model import Endpoint, Network, Node, to_builtins
+from weft.model.network import OptionValue
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -48,7 +50,7 @@ def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
         name=n.name,
         driver=n.driver,
         subnets=n.subnets,
-        options={k: v for k, v in to_builtins(registry.parse_options(n)).items() if v not in ("", 0)},
+        options=_options(n),
         internal=n.internal,
         mtu=n.mtu,
         labels=n.labels,
@@ -56,6 +58,15 @@ def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
         endpoints=endpoints,
         problems=tuple(p.text for p in problems(agent) if p.network == n.name),
     )
+
+
+def _options(n: Network) -> dict[str, OptionValue]:
+    """All that are in force and say something; as they were given where another version of Weft made the network."""
+    try:
+        options: dict[str, OptionValue] = to_builtins(registry.parse_options(n))
+    except WeftError:
+        return n.options
+    return {name: value for name, value in options.items() if value or value is False}
 
 
 def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
@@ -74,9 +85,19 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         addresses=e.addresses,
         gateways=tuple(s.network_address + 1 for s in lease.subnets) if lease else (),
         mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
+        routes=tuple(_routes(agent, e)) if e.node == agent.view.me else (),
         labels=e.labels,
         ports=e.ports,
+        owner=e.owner,
     )
+
+
+def _routes(agent: Agent, e: Endpoint) -> Iterator[t.RouteInfo]:
+    wanted = agent.loop.contribution(("endpoint", e.network, e.id))
+    for o in wanted.objects if wanted else ():
+        if isinstance(o, Route) and o.ns == e.namespace.path:
+            via = parse_address(o.via) if o.via else None
+            yield t.RouteInfo(destination=parse_network(o.prefix), gateway=via)
 
 
 def problems(agent: Agent) -> Iterator[t.Problem]:
@@ -86,7 +107,8 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
         for text in texts:
             yield t.Problem(network=source[1], peer=peer, text=text)
     for name, text in agent.membership.refused.items():
-        yield t.Problem(network=name, peer="", text=text)
+        if name in agent.view.networks:
+            yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}")
     for text in agent.loop.conflicts:

@@ -15,7 +15,8 @@ from typing import TypeVar
 from weft.agent.compiler import Compiler
 from weft.agent.engine import Engine, Outcome, Work
 from weft.api import types as t
-from weft.hoststate import Key, Object, Union, describe
+from weft.base.errors import Unavailable
+from weft.hoststate import Contribution, Key, Object, Union, describe
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Kernel
 
@@ -26,6 +27,8 @@ SHARE = 9
 so many times the duration of one is left to other work."""
 SOONEST = 0.02
 """Seconds from a disturbance to reading again: disturbances come in groups."""
+
+STOPPING = "the agent is stopping: try again when it runs again"
 
 T = TypeVar("T")
 Waiter = tuple[frozenset[Source], "asyncio.Future[list[str]]"]
@@ -43,6 +46,7 @@ class Loop:
         self._again: set[str] | None = set()
         self._events = False
         self._wake = asyncio.Event()
+        self._ended = False
         self._disturbed: set[str] = set()
         self._reading = 0.0
         """Seconds the last reading took."""
@@ -50,7 +54,7 @@ class Loop:
         self.problems: dict[Source, tuple[str, ...]] = {}
         self.conflicts: list[str] = []
         self.started = False
-        self.busy = False
+        self._stepping = False
         self.repairs = 0
         self.last_repair = ""
         self.last_resync = 0.0
@@ -66,7 +70,9 @@ class Loop:
         self._wake.set()
 
     async def settle(self, sources: Iterable[Source]) -> list[str]:
-        """Bring these sources to the kernel now; what of them does not stand, a line each."""
+        """Bring these sources to the kernel now; what of them does not stand, a line each. Raises Unavailable."""
+        if self._ended:
+            raise Unavailable(STOPPING)
         future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
         self._waiters.append((frozenset(sources), future))
         self.touch(self._waiters[-1][0])
@@ -79,10 +85,22 @@ class Loop:
 
     async def dry_run(self, network: str = "") -> list[str]:
         """What would be done now, as commands; of one network, or of all."""
-        sources = [s for s in self._engine.union.sources if s[1] == network] if network else None
-        return await self.in_thread(lambda: self._engine.dry_run(sources))
+        return await self.in_thread(lambda: self._engine.dry_run(network))
+
+    async def faults(self, sources: Iterable[Source]) -> list[str]:
+        """What of these sources does not stand in the kernel now, a line each."""
+        return await self.in_thread(lambda: self._engine.faults(tuple(sources)))
 
     # What others look at.
+
+    @property
+    def busy(self) -> bool:
+        """Something is wanted that is not in the kernel yet."""
+        return self._stepping or self._wake.is_set()
+
+    def contribution(self, source: Source) -> Contribution | None:
+        """What a source wants, as of the last step."""
+        return self._engine.union.sources.get(source)
 
     def desired(self, key: Key) -> Object | None:
         return self._engine.union.desired.get(key)
@@ -119,12 +137,18 @@ class Loop:
         try:
             while True:
                 await self._wait()
-                self.busy = True
+                self._stepping = True
                 await self._step()
                 self.started = True
-                self.busy = False
+                self._stepping = False
         finally:
             loop.remove_reader(self._watcher.fileno())
+
+    def end(self) -> None:
+        """There will be no more steps: whoever waits for one is told so."""
+        self._ended = True
+        waiters, self._waiters = self._waiters, []
+        _refuse(waiters, Unavailable(STOPPING))
 
     def close(self) -> None:
         self._thread.shutdown(wait=True)
@@ -160,13 +184,11 @@ class Loop:
         again, self._again = self._again, set()
         events, self._events = self._events, False
         work = Work(namespaces=again, events=events)
-        work.contributions = [(source, self._compiler.contribution(source)) for source in sources]
         try:
+            work.contributions = [(source, self._compiler.contribution(source)) for source in sources]
             outcome = await self.in_thread(lambda: self._engine.step(work))
         except BaseException as error:
-            for _, future in waiters:
-                if not future.done():
-                    future.set_exception(error if isinstance(error, Exception) else asyncio.CancelledError())
+            _refuse(waiters, error if isinstance(error, Exception) else Unavailable(STOPPING))
             raise
         if events:
             asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
@@ -209,3 +231,9 @@ class Loop:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something with the kernel between two steps."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _refuse(waiters: Iterable[Waiter], error: Exception) -> None:
+    for _, future in waiters:
+        if not future.done():
+            future.set_exception(error)

@@ -11,6 +11,7 @@ import logging
 import os
 import platform
 import signal
+import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
@@ -30,6 +31,9 @@ from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.url import StoreOptions, open_store
 
 log = logging.getLogger(__name__)
+
+GRACE = 5.0
+"""Seconds for requests under way when the agent is told to stop."""
 
 
 def run(config: Config) -> None:
@@ -54,7 +58,7 @@ def purge(config: Config) -> list[str]:
     with only_one(config):
         kernel = LinuxKernel(run=Path(config.run_dir))
         try:
-            reconciler = Reconciler(kernel, {}, asyncio.new_event_loop().time)
+            reconciler = Reconciler(kernel, {}, time.monotonic)
             reconciler.complete = True
             report = reconciler.resync()
         finally:
@@ -89,6 +93,8 @@ async def _run(config: Config, name: str, instance: str) -> None:
             with contextlib.suppress(asyncio.CancelledError):
                 await main
     finally:
+        main.cancel()
+        await asyncio.wait([main])
         agent.close()
         await store.close()
     log.info("stopped; the data plane stays as it is")
@@ -96,7 +102,9 @@ async def _run(config: Config, name: str, instance: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(config: Config, agent: Agent) -> AsyncIterator[None]:
-    runner = web.AppRunner(application(Service(agent), agent.metrics.exposition), access_log=None)
+    runner = web.AppRunner(
+        application(Service(agent), agent.metrics.exposition), access_log=None, shutdown_timeout=GRACE
+    )
     await runner.setup()
     path = Path(config.socket_path)
     try:

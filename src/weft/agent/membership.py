@@ -10,19 +10,19 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 
 from weft.agent.config import Config
 from weft.agent.view import View
 from weft.alloc import leases as alloc
 from weft.alloc import subnets
-from weft.base.errors import Conflict, Exhausted, Unavailable, WeftError
+from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
 from weft.base.names import stable_id
 from weft.base.net import IPNetwork
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, subnet_rules
 from weft.model import Lease, Network, Node, encode, keys
-from weft.store.protocol import Absent, Change, DeletePrefix, Guard, Op, Put, Store, Unchanged
+from weft.store.protocol import Absent, Change, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -44,21 +44,24 @@ class Membership:
 
     async def register(self, node: Node) -> None:
         """Write this node and its presence. Raises Conflict where another installation has the name, Unavailable."""
-        await self._check_name(node)
+        presence, ops = keys.presence(node.name), list[Op]()
+        holder = await self._store.get(presence)
+        self._check_name(node, holder)
         await self._store.grant(self.presence_lease, self._config.presence_ttl)
         await self._store.grant(self.tenure_lease, self._config.tenure)
-        ops: list[Op] = []
         if self._view.nodes.get(node.name) != node:
             ops.append(Put(keys.node(node.name), encode(node), self.tenure_lease))
-        if self._view.present.get(node.name) != self.instance:
-            ops.append(Put(keys.presence(node.name), self.instance.encode(), self.presence_lease))
-        if ops:
-            await self.write([], ops)
+        if holder is None:
+            ops.append(Put(presence, self.instance.encode(), self.presence_lease))
+        if not ops:
+            return
+        if await self.write([Unchanged(presence, holder.revision) if holder else Absent(presence)], ops):
             log.info("registered node %s with %s", node.name, ", ".join(map(str, node.addresses)))
+        else:
+            await self.register(node)
 
-    async def _check_name(self, node: Node) -> None:
-        holder = await self._store.get(keys.presence(node.name))
-        if holder is not None and holder.value.decode() != self.instance:
+    def _check_name(self, node: Node, holder: Item | None) -> None:
+        if holder is not None and holder.value.decode(errors="replace") != self.instance:
             other = self._view.nodes.get(node.name)
             where = f" at {other.addresses[0].ip}" if other else ""
             raise Conflict(
@@ -66,8 +69,8 @@ class Membership:
                 f"or wait {self._config.presence_ttl:g} s if that agent was just stopped"
             )
 
-    async def keep_alive(self, node: Callable[[], Node | None]) -> None:
-        """Renew both leases for ever; register again what was lost meanwhile."""
+    async def keep_alive(self, node: Callable[[], Node | None], register: Callable[[], Awaitable[None]]) -> None:
+        """Renew both leases for ever; `register` again what was lost meanwhile."""
         pause = self._config.presence_ttl / 3
         renewed = 0.0
         clock = asyncio.get_running_loop().time
@@ -80,7 +83,7 @@ class Membership:
                     renewed = clock()
                 me = node()
                 if me is not None and not self.registered(me):
-                    await self.register(me)
+                    await register()
             except WeftError as error:
                 log.warning("presence not renewed: %s", error)
 
@@ -92,11 +95,12 @@ class Membership:
         return [name for name in self._view.networks if self._view.lease(name, self._view.me) is None]
 
     async def acquire(self, name: str, host: Host) -> Lease | None:
-        """This node's lease in a network: the one it has, or a new one. None where it cannot have one (`refused`)."""
+        """This node's lease in a network: the one it has, or a new one. None where it cannot have one (`refused`).
+        Raises NotFound where the network is removed meanwhile, Unavailable."""
         async with self._acquiring.setdefault(name, asyncio.Lock()):
             try:
-                lease = await self._acquire(self._view.networks[name], host)
-            except Unavailable:
+                lease = await self._acquire(self._network(name), host)
+            except (NotFound, Unavailable):
                 raise
             except WeftError as error:
                 self.refused[name] = str(error)
@@ -104,6 +108,13 @@ class Membership:
                 return None
             self.refused.pop(name, None)
             return lease
+
+    def _network(self, name: str) -> Network:
+        network = self._view.networks.get(name)
+        if network is None:
+            self.refused.pop(name, None)
+            raise NotFound(f"no network {name}: it was just removed")
+        return network
 
     async def _acquire(self, network: Network, host: Host) -> Lease:
         options, driver = registry.parse_options(network), registry.driver(network.driver)
@@ -120,7 +131,18 @@ class Membership:
             wanted = alloc.acquire(plans, host.node.name, held_by, claimed, data)
             if not wanted.changed or await self._take(network, wanted):
                 return wanted.lease
+            await self._look_for(network)
         raise Exhausted(f"network {network.name}: other nodes took every subnet tried, {ATTEMPTS} times: try again")
+
+    async def _look_for(self, network: Network) -> None:
+        """Whether the network is still what it was. Raises NotFound, Unavailable."""
+        key = keys.network(network.name)
+        item = await self._store.get(key)
+        if item is None:
+            raise NotFound(f"no network {network.name}: it was just removed")
+        self._view.present_now(item)
+        if self._view.networks.get(network.name) != network:
+            raise Unavailable(f"network {network.name} was just changed by someone else: try again")
 
     async def _look_again(self, network: str) -> dict[IPNetwork, str]:
         """Take the network's leases over as they are now; its claims."""
@@ -145,7 +167,11 @@ class Membership:
 
     async def write(self, guards: list[Guard], ops: list[Op]) -> bool:
         """Commit, and take the result over into the view at once. False: a guard did not hold."""
-        revision = await self._store.commit(guards, ops)
+        try:
+            revision = await self._store.commit(guards, ops)
+        except NotFound:  # the tenure has not begun, or has ended while the store was away
+            await self._store.grant(self.tenure_lease, self._config.tenure)
+            revision = await self._store.commit(guards, ops)
         if revision is None:
             return False
         self._sent[revision] = time.monotonic()

@@ -71,8 +71,9 @@ class _State(Collector):
         yield GaugeMetricFamily("weft_store_revision", "Last change taken over", value=store.revision)
         yield GaugeMetricFamily("weft_nodes_alive", "Nodes whose agent lives", value=len(self._agent.view.present))
         yield GaugeMetricFamily("weft_endpoints", "Containers on this node", value=len(self._agent.view.endpoints))
-        yield GaugeMetricFamily(
-            "weft_resync_age_seconds",
-            "Since the last full comparison with the kernel",
-            value=time.time() - self._agent.loop.last_resync,
-        )
+        if self._agent.loop.last_resync:
+            yield GaugeMetricFamily(
+                "weft_resync_age_seconds",
+                "Since the last full comparison with the kernel",
+                value=time.time() - self._agent.loop.last_resync,
+            )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
@@ -20,6 +21,8 @@ from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, Nothi
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
+SETTLING = 2.0
+"""Seconds in which drift is repaired, with some to spare."""
 RETRIES = 10
 """How often a decision is taken again when others wrote meanwhile."""
 
@@ -58,6 +61,7 @@ class Service:
     async def node(self, name: str) -> t.NodeInfo:
         view = self._agent.view
         if name not in view.nodes:
+            self._agent.ready()
             raise NotFound(f"no node {name}: `weft node ls` shows those there are")
         return infos.node(view, view.nodes[name])
 
@@ -133,7 +137,7 @@ class Service:
                 raise Conflict(
                     f"network {network.name}: {what} is taken by network {holder.value.decode()}: choose another"
                 )
-        check_new(network, others, view.nodes.values())
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         guards: list[Guard] = [
             NothingNewer(keys.NETWORKS, listing.revision),
             Absent(keys.network(network.name)),
@@ -179,13 +183,18 @@ class Service:
 
     # Endpoints.
 
-    async def endpoints(self, network: str = "", node: str = "") -> tuple[t.EndpointInfo, ...]:
+    async def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
+        """`owner`: this node's own whose owner begins so; an owner is a matter of its host."""
         if network:
             await self._known(network)
         if node:
             await self.node(node)
-        listing = await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)
-        found = [e for e in _endpoints(listing.items) if network in ("", e.network)]
+        if owner:
+            self._agent.ready()
+            held = [e for e in self._agent.view.endpoints.values() if e.owner.startswith(owner)]
+        else:
+            held = _endpoints((await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)).items)
+        found = [e for e in held if network in ("", e.network) and node in ("", e.node)]
         return tuple(infos.endpoint(self._agent, e) for e in sorted(found, key=lambda e: (e.network, e.node, e.name)))
 
     async def endpoint(self, ref: str) -> t.EndpointInfo:
@@ -200,21 +209,57 @@ class Service:
 
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._agent.metrics.attach.time():
-            network = await self._known(request.network)
+            network = await (self._ensure(request) if request.definition else self._known(request.network))
             lease = await self._agent.ensure_lease(network.name)
             endpoint = await self._agent.attachments.attach(request, network, lease)
         return infos.endpoint(self._agent, endpoint)
 
-    async def detach(self, target: str = "", network: str = "") -> t.Done:
-        if not target:
+    async def detach(self, target: str = "", network: str = "", owner: str = "") -> t.Done:
+        if not target and not owner:
             raise Invalid("detach: say which container: target=NAME")
+        if owner and (target or network):
+            raise Invalid("detach: an owner says all: leave out target and network")
         self._agent.ready()
         if network:
             await self._known(network)
-        removed = await self._agent.attachments.detach(target, network)
+        attachments = self._agent.attachments
+        removed = await (attachments.detach_owned(owner) if owner else attachments.detach(target, network))
         return t.Done(what=tuple(f"{e.name} from {e.network}" for e in removed))
 
+    async def check(self, owner: str = "") -> t.EndpointCheck:
+        """What someone has just disturbed gets the time that it takes to be put right."""
+        self._agent.ready()
+        endpoint = next((e for e in self._agent.view.endpoints.values() if owner and e.owner == owner), None)
+        if endpoint is None:
+            raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
+        sources = ("network", endpoint.network), ("endpoint", endpoint.network, endpoint.id)
+        faults = await self._agent.loop.faults(sources)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(SETTLING):
+                while faults:
+                    await asyncio.sleep(SETTLING / 10)
+                    faults = await self._agent.loop.faults(sources)
+        return t.EndpointCheck(endpoint=infos.endpoint(self._agent, endpoint), faults=tuple(faults))
+
     # Common to several.
+
+    async def _ensure(self, request: t.Attach) -> Network:
+        """The network that the request defines, made where it is missing. Raises Invalid where it is another one."""
+        wanted = request.definition
+        if wanted is None or wanted.name != request.network:
+            raise Invalid(f"network {request.network} is defined under another name")
+        try:
+            found = await self._known(wanted.name)
+        except NotFound:
+            try:
+                await self.create_network(t.CreateNetwork(network=wanted))
+            except Conflict:
+                if wanted.name not in self._agent.view.networks:  # else: someone made it this very moment
+                    raise
+            found = await self._known(wanted.name)
+        if _definition(found) != _definition(wanted):
+            raise Invalid(f"network {wanted.name} exists and is defined otherwise: `weft network show {wanted.name}`")
+        return found
 
     async def _known(self, name: str) -> Network:
         """The network, also one that was made elsewhere this very moment."""
@@ -235,6 +280,11 @@ class Service:
             network = item.key.split("/")[2]
             counts[network] = counts.get(network, 0) + 1
         return counts
+
+
+def _definition(n: Network) -> tuple[object, ...]:
+    """All that makes it another network, defaults included."""
+    return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu
 
 
 def _endpoints(items: Iterable[Item]) -> list[Endpoint]:

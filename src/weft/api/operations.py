@@ -29,7 +29,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("status", "GET", "/v1/status", "This node: store, peers, networks, objects, troubles", t.Status),
     Operation("doctor", "GET", "/v1/doctor", "Checks of this host", tuple[t.Finding, ...]),
     Operation("plan", "GET", "/v1/plan", "What would be done now, as commands", t.PlanReply, query=("network",)),
-    Operation("kernel", "GET", "/v1/kernel", "What the kernel has, here and in endpoints", HostDump, query=("namespaces",)),
+    Operation(
+        "kernel", "GET", "/v1/kernel", "What the kernel has, here and in endpoints", HostDump, query=("namespaces",)
+    ),
     Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),
     Operation("node", "GET", "/v1/nodes/{name}", "One node", t.NodeInfo),
     Operation(
@@ -45,12 +47,25 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/endpoints",
         "Endpoints of all nodes",
         tuple[t.EndpointInfo, ...],
-        query=("network", "node"),
+        query=("network", "node", "owner"),
     ),
     Operation("endpoint", "GET", "/v1/endpoints/{ref}", "One endpoint, by id, name or address", t.EndpointInfo),
     Operation("attach", "POST", "/v1/endpoints", "Connect a container on this node", t.EndpointInfo, t.Attach),
     Operation(
-        "detach", "DELETE", "/v1/endpoints", "Disconnect a container on this node", t.Done, query=("target", "network")
+        "detach",
+        "DELETE",
+        "/v1/endpoints",
+        "Disconnect a container on this node",
+        t.Done,
+        query=("target", "network", "owner"),
+    ),
+    Operation(
+        "check",
+        "GET",
+        "/v1/check",
+        "Whether an owner's endpoint stands in the kernel",
+        t.EndpointCheck,
+        query=("owner",),
     ),
 )
 

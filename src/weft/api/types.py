@@ -62,7 +62,16 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
+class RouteInfo(Reply, frozen=True, kw_only=True):
+    """Within a container. `gateway`: None for what is on the link."""
+
+    destination: IPNetwork
+    gateway: IPAddress | None = None
+
+
 class EndpointInfo(Reply, frozen=True, kw_only=True):
+    """`mtu` and `routes`: of endpoints on the node that answers."""
+
     id: str
     name: str
     network: str
@@ -75,8 +84,17 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     addresses: tuple[IPInterface, ...]
     gateways: tuple[IPAddress, ...] = ()
     mtu: int = 0
+    routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    owner: str = ""
+
+
+class EndpointCheck(Reply, frozen=True, kw_only=True):
+    """`faults`: what of the endpoint or its network does not stand in the kernel on this node, a line each."""
+
+    endpoint: EndpointInfo
+    faults: tuple[str, ...] = ()
 
 
 class CreateNetwork(Request, frozen=True, kw_only=True):
@@ -84,8 +102,12 @@ class CreateNetwork(Request, frozen=True, kw_only=True):
 
 
 class Attach(Request, frozen=True, kw_only=True):
-    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft. `ports`: of this
-    node, to lead to it."""
+    """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft.
+
+    `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
+    the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
+    of this node, to lead to it.
+    """
 
     target: str
     network: str
@@ -95,6 +117,9 @@ class Attach(Request, frozen=True, kw_only=True):
     mac: str = ""
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    owner: str = ""
+    exclusive: bool = False
+    definition: Network | None = None
 
 
 class StoreStatus(Reply, frozen=True, kw_only=True):

@@ -61,8 +61,9 @@ class Client:
     def remove_network(self, name: str, *, force: bool = False) -> t.Done:
         return self._call(t.Done, "remove_network", name=name, force=_flag(force))
 
-    def endpoints(self, network: str = "", node: str = "") -> tuple[t.EndpointInfo, ...]:
-        return self._call(tuple[t.EndpointInfo, ...], "endpoints", network=network, node=node)
+    def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
+        """`owner`: that node's own endpoints whose owner begins so."""
+        return self._call(tuple[t.EndpointInfo, ...], "endpoints", network=network, node=node, owner=owner)
 
     def endpoint(self, ref: str) -> t.EndpointInfo:
         """`ref`: an id, a name or an address."""
@@ -71,8 +72,12 @@ class Client:
     def attach(self, request: t.Attach) -> t.EndpointInfo:
         return self._call(t.EndpointInfo, "attach", request)
 
-    def detach(self, target: str, network: str = "") -> t.Done:
-        return self._call(t.Done, "detach", target=target, network=network)
+    def detach(self, target: str = "", network: str = "", *, owner: str = "") -> t.Done:
+        """By what was attached, or by the owner alone."""
+        return self._call(t.Done, "detach", target=target, network=network, owner=owner)
+
+    def check(self, owner: str) -> t.EndpointCheck:
+        return self._call(t.EndpointCheck, "check", owner=owner)
 
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out."""

@@ -8,7 +8,7 @@ whole network, so that it gets an answer at once and never strays to the default
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
@@ -90,48 +90,64 @@ def _forwarding(site: Site) -> Iterator[Object]:
 
 
 def _rules(site: Site) -> Iterator[Object]:
-    """One table for all networks: the chains are always the same, a network only adds elements to their sets."""
-    yield from _sets()
-    yield from _chains()
+    """One table for all networks: a network adds elements to its sets, and the chains of what it asks for, which are the
+    same whoever asks. What nobody asks for costs no packet anything."""
+    network = site.network
     yield from accept_forwarding(site.host)
-    for subnet in site.network.subnets:
-        fam = family(subnet)
-        yield NftElement(set=f"cluster{fam}", value=str(subnet))
-        if site.network.internal:
-            yield NftElement(set=f"internal{fam}", value=str(subnet))
-            yield NftElement(set=f"within{fam}", value=f"{subnet} . {subnet}")
-        else:
-            yield NftElement(set=f"masquerade{fam}", value=str(subnet))
+    yield from _sets("cluster")
+    for subnet in network.subnets:
+        yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
+    if network.internal:
+        yield from _isolation(network.subnets)
+    elif site.options.masquerade:
+        yield from _masquerading(network.subnets)
 
 
-def _sets() -> Iterator[Object]:
+def _sets(name: str, type: str = "{addr}") -> Iterator[Object]:
+    """A set of prefixes for each family."""
     for fam in FAMILIES:
-        kind = f"ipv{fam}_addr"
-        for name in ("cluster", "internal", "masquerade"):
-            yield NftSet(name=f"{name}{fam}", type=kind, flags=("interval",))
-        yield NftSet(name=f"within{fam}", type=f"{kind} . {kind}", flags=("interval",))
-    yield NftSet(name="tunnel-ports", type="inet_service")
+        yield NftSet(name=f"{name}{fam}", type=type.format(addr=f"ipv{fam}_addr"), flags=("interval",))
 
 
-def _chains() -> Iterator[Object]:
-    internal, masquerade = [], []
-    for fam in FAMILIES:
-        ip = _IP[fam]
-        for end in ("saddr", "daddr"):
-            internal.append(f"{ip} {end} @internal{fam} {ip} saddr . {ip} daddr != @within{fam} drop")
+def _masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
+    """To outside with the host's address, but never between addresses of Weft's networks."""
+    yield from _sets("masquerade")
+    rules = []
+    for fam, ip in _IP.items():
         outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {_MULTICAST[fam]}"
-        masquerade.append(f"{ip} saddr @masquerade{fam} {outside} masquerade fully-random")
-    # What comes from a container is not a tunnel packet, whatever its port: it may need masquerading.
+        rules.append(f"{ip} saddr @masquerade{fam} {outside} masquerade fully-random")
+    yield _base_chain("postrouting", "type nat hook postrouting priority srcnat", *rules)
+    for subnet in subnets:
+        yield NftElement(set=f"masquerade{subnet.version}", value=str(subnet))
+
+
+def _isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
+    """Nothing of an internal network is forwarded out of it, and nothing into it."""
+    yield from _sets("internal")
+    yield from _sets("within", "{addr} . {addr}")
+    rules = [
+        f"{ip} {end} @internal{fam} {ip} saddr . {ip} daddr != @within{fam} drop"
+        for fam, ip in _IP.items()
+        for end in ("saddr", "daddr")
+    ]
+    yield _base_chain("forward", "type filter hook forward priority filter", *rules)
+    for subnet in subnets:
+        yield NftElement(set=f"internal{subnet.version}", value=str(subnet))
+        yield NftElement(set=f"within{subnet.version}", value=f"{subnet} . {subnet}")
+
+
+def untracked(port: int) -> Iterator[Object]:
+    """Tunnel packets are not connection-tracked: it would cost every one of them a lookup and tell nothing. What comes
+    from a container is not a tunnel packet, whatever its port: it may need masquerading."""
+    yield NftSet(name="tunnel-ports", type="inet_service")
+    yield NftElement(set="tunnel-ports", value=str(port))
     for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
-        raw = f"type filter hook {hook} priority raw; policy accept;"
-        guard = _ports.LOOPBACK_GUARD if hook == "prerouting" else ()
-        yield NftChain(name=f"raw-{hook}", hook=raw, rules=(f"{ours}udp dport @tunnel-ports notrack", *guard))
-    yield NftChain(
-        name="forward", hook="type filter hook forward priority filter; policy accept;", rules=tuple(internal)
-    )
-    yield NftChain(
-        name="postrouting", hook="type nat hook postrouting priority srcnat; policy accept;", rules=tuple(masquerade)
-    )
+        rule = f"{ours}udp dport @tunnel-ports notrack"
+        yield _base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
+
+
+def _base_chain(name: str, hook: str, *rules: str) -> NftChain:
+    return NftChain(name=name, hook=f"{hook}; policy accept;", rules=rules)
 
 
 def accept_forwarding(host: Host) -> Iterator[Object]:
@@ -158,11 +174,6 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
     return route(str(subnet), via=str(next_hop), dev=me.uplink, onlink=next_hop not in mine)
 
 
-def untracked_port(port: int) -> NftElement:
-    """Tunnel packets are not connection-tracked: it would cost every one of them a lookup and tell nothing."""
-    return NftElement(set="tunnel-ports", value=str(port))
-
-
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
@@ -183,14 +194,15 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     for address in endpoint.addresses:
         yield Address(address=str(address), dev=eth, ns=ns)
     for subnet in site.lease.subnets:
-        yield from _container_routes(site, subnet, eth, ns)
+        yield from _container_routes(site, endpoint, subnet)
     targets = [address.ip for address in endpoint.addresses]
     yield from _ports.published(endpoint.ports, targets, bridge_name(site.network.name), site.lease.subnets)
 
 
-def _container_routes(site: Site, subnet: IPNetwork, dev: str, ns: str) -> Iterator[Object]:
-    via = str(addresses.gateway(subnet))
-    if not site.network.internal:
+def _container_routes(site: Site, endpoint: Endpoint, subnet: IPNetwork) -> Iterator[Object]:
+    """The way out, if it is by this interface; else the way to the network's other subnets."""
+    via, dev, ns = str(addresses.gateway(subnet)), endpoint.interface, endpoint.namespace.path
+    if endpoint.default_route and not site.network.internal:
         yield route("0.0.0.0/0" if subnet.version == 4 else "::/0", via=via, dev=dev, ns=ns)
         return
     for whole in site.network.subnets:

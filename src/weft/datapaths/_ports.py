@@ -15,10 +15,6 @@ from weft.hoststate import NftChain, NftElement, NftSet, Object, Sysctl
 from weft.model import PublishedPort
 
 _LOOPBACK = "127.0.0.0/8"
-LOOPBACK_GUARD = tuple(f'iifname "weft*" ip {end} {_LOOPBACK} drop' for end in ("saddr", "daddr"))
-"""With route_localnet on a bridge, containers must be kept from the host's loopback addresses by rule. It stays after the
-last published port: the sysctl may as well."""
-
 _RULES: dict[Family, tuple[str, str]] = {
     4: (
         "dnat ip to ip daddr . meta l4proto . th dport map @published-at4",
@@ -64,6 +60,12 @@ def _tables() -> Iterator[Object]:
         yield NftSet(name=f"published-at{fam}", type=f"{kind} . inet_proto . inet_service", to=f"{kind} . inet_service")
         yield NftSet(name=f"hairpin{fam}", type=f"{kind} . {kind}", flags=("interval",))
     yield NftChain(name="publish", rules=tuple(rule for pair in zip(*_RULES.values(), strict=True) for rule in pair))
+    # With route_localnet on a bridge, containers have to be kept from the host's loopback addresses by rule.
+    yield NftChain(
+        name="published-guard",
+        hook="type filter hook prerouting priority raw; policy accept;",
+        rules=tuple(f'iifname "weft*" ip {end} {_LOOPBACK} drop' for end in ("saddr", "daddr")),
+    )
     local = "fib daddr type local jump publish"
     # From outside, 127.0.0.0/8 is a martian and has to stay one: translated, it would no longer look like one.
     for name, hook, never in (

@@ -40,6 +40,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     `node_prefix`, `node_prefix_v6`: prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer
     than the network; v6: 64 of a /62 or larger). `subnet_min`, `subnet_max` (and `_v6`): first and last subnet given to
     nodes ("": the network's second, and its last). `reserve`: comma-separated prefixes that are given to nobody.
+    `masquerade`: to outside with the host's address; without it nothing is connection-tracked, and outside needs routes.
     """
 
     node_prefix: int = 0
@@ -49,6 +50,7 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     subnet_min_v6: str = ""
     subnet_max_v6: str = ""
     reserve: str = ""
+    masquerade: bool = True
 
     def __post_init__(self) -> None:
         for text in (self.subnet_min, self.subnet_max, self.subnet_min_v6, self.subnet_max_v6):

@@ -82,7 +82,7 @@ def network(site: Site) -> Answer:
     )
     for subnet in site.lease.subnets:
         yield Address(address=host_prefix(subnet.network_address), dev=options.device)
-    yield _parts.untracked_port(options.port)
+    yield from _parts.untracked(options.port)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:

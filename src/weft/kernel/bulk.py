@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterator, Sequence
+from collections.abc import Container, Iterator, Sequence
 
 from weft.base.errors import WeftError
-from weft.hoststate import FdbEntry, Neighbour, describe
+from weft.hoststate import FdbEntry, Key, Neighbour, describe
 from weft.kernel import uapi as u
 from weft.kernel import wire
 from weft.kernel.netlink import Message, Refused, gone
@@ -28,8 +28,9 @@ def target(op: Op) -> wire.Bulk:
     return obj
 
 
-def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterator[Failure]:
-    """In each namespace in the order given; namespaces do not depend on each other."""
+def apply(spaces: Spaces, ops: Sequence[Op], desired: Container[Key]) -> Iterator[Failure]:
+    """In each namespace in the order given; namespaces do not depend on each other. Where a device is `desired`, somebody
+    else's device of that name will not do."""
     by_ns: dict[str, list[Op]] = {}
     for op in ops:
         by_ns.setdefault(target(op).ns, []).append(op)
@@ -39,13 +40,17 @@ def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterator[Failure]:
         except WeftError as error:
             yield from (Failure(target(op).key, str(error), errno.ENOENT) for op in group if not isinstance(op, Remove))
             continue
-        yield from _apply_in(space, group)
+        yield from _apply_in(space, group, desired)
 
 
-def _apply_in(space: Space, ops: Sequence[Op]) -> Iterator[Failure]:
+def _apply_in(space: Space, ops: Sequence[Op], desired: Container[Key]) -> Iterator[Failure]:
     sent: list[Op] = []
     messages: list[Message] = []
+    foreign = _foreign(space, ops, desired)
     for op in ops:
+        if (dev := target(op).dev) in foreign and not isinstance(op, Remove):
+            yield Failure(target(op).key, f"waits for {describe(('link', space.ns, dev))}", errno.ENODEV)
+            continue
         try:
             messages.append(_message(space, op))
             sent.append(op)
@@ -61,6 +66,12 @@ def _apply_in(space: Space, ops: Sequence[Op]) -> Iterator[Failure]:
                 yield _failure(op, again)
             continue
         yield _failure(op, no)
+
+
+def _foreign(space: Space, ops: Sequence[Op], desired: Container[Key]) -> set[str]:
+    """The devices that should be ours and are somebody else's."""
+    wanted = {dev for op in ops if (dev := target(op).dev) and ("link", space.ns, dev) in desired}
+    return {dev for dev in wanted if (device := space.find(dev)) is not None and not device.marked}
 
 
 _FLAGS = {Create: wire.NEW, Change: wire.REPLACE, Remove: wire.PLAIN}

@@ -9,6 +9,7 @@ import re
 import shutil
 import socket
 import subprocess
+from pathlib import Path
 
 import msgspec
 
@@ -26,19 +27,35 @@ PATIENCE = 10.0
 
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
-    """A container's namespace, found. `name`: fit for an endpoint's name; `links`: the devices in it."""
+    """A container's namespace, found. `name`: fit for an endpoint's name; `links`: the devices in it. `routed`: it
+    has a default route, of whatever family."""
 
     name: str
     namespace: Namespace
     links: tuple[str, ...]
+    routed: bool = False
 
 
 def find(reference: str) -> Target:
     """Raises NotFound, with what was tried; Denied."""
     path, name = _path_of(reference)
-    links = netns.call(path, lambda: tuple(name for _, name in socket.if_nameindex()))
+    links, routed = netns.call(path, lambda: (tuple(name for _, name in socket.if_nameindex()), _routed()))
     cookie = netns.cookie(path)
-    return Target(name=_fit(name), namespace=Namespace(path=path, cookie=cookie), links=links)
+    return Target(name=_fit(name), namespace=Namespace(path=path, cookie=cookie), links=links, routed=routed)
+
+
+def _routed() -> bool:
+    """Of the calling thread's namespace. The two files are described in proc_net(5)."""
+    table = Path("/proc/thread-self/net")
+    v4 = [line.split() for line in _lines(table / "route")[1:]]  # device, destination, … the eighth is the mask
+    v6 = [line.split() for line in _lines(table / "ipv6_route")]  # destination, its length, … the device is last
+    return any(f[1] == f[7] == "00000000" for f in v4) or any(
+        set(f[0]) == {"0"} and f[1] == "00" and f[9] != "lo" for f in v6
+    )
+
+
+def _lines(path: Path) -> list[str]:
+    return path.read_text().splitlines() if path.exists() else []
 
 
 def _path_of(reference: str) -> tuple[str, str]:

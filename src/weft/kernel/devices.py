@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import errno
 import os
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from contextlib import suppress
 
 from weft.base.errors import Conflict, WeftError
 from weft.hoststate import Link, Veth
@@ -26,6 +27,7 @@ def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -
     Raises Refused, WeftError."""
     space = spaces.get(link.ns)
     existing = space.find(link.name)
+    _check_master(space, link)
     if isinstance(link.type, Veth) and not link.type.primary:
         _adopt(spaces, space, link, existing)
     elif existing is not None:
@@ -98,7 +100,15 @@ def change(spaces: Spaces, link: Link) -> None:
         raise Refused(errno.ENODEV, "the device is gone")
     if not ours(space, existing, link):
         raise clash(link, existing)
+    _check_master(space, link)
     _set(spaces, space, link, existing)
+
+
+def _check_master(space: Space, link: Link) -> None:
+    """Somebody else's bridge gets no port of ours. Raises Conflict."""
+    master = space.find(link.master) if link.master else None
+    if master is not None and not master.marked:
+        raise Conflict(f"device {link.master} exists and is not Weft's: rename or remove it")
 
 
 def _set(spaces: Spaces, space: Space, link: Link, existing: Device) -> None:
@@ -125,3 +135,13 @@ def remove(spaces: Spaces, link: Link) -> None:
         return
     space.netlink.request(u.RTM_DELLINK, 0, links.delete(existing.index))
     spaces.forget()
+
+
+def settle(spaces: Spaces, ports: Sequence[Link]) -> None:
+    """Let bridges forward over their new ports at once. The kernel takes note of a port's carrier, and then of the
+    bridge's, up to a second later (net/core/link_watch.c), unless somebody looks; what a container sends until then is
+    lost, its first ARP request for instance."""
+    for ns, name in (*((p.ns, p.name) for p in ports), *((p.ns, p.master) for p in ports)):
+        with suppress(WeftError):
+            space = spaces.get(ns)
+            space.netlink.request(u.RTM_GETLINK, 0, links.get_by_name(name))

@@ -12,7 +12,7 @@ import struct
 from collections.abc import Iterator, Mapping
 from socket import inet_ntop
 
-from weft.hoststate import HOST, PROTO, Key, Link, Object
+from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl
 from weft.kernel import links, wire
 from weft.kernel import uapi as u
 from weft.kernel.describe import as_link
@@ -57,6 +57,8 @@ class Interpreter:
                 device = links.decode(data, start, end)
                 if device is not None:
                     yield from self._link(kind == u.RTM_NEWLINK, device, ns)
+            case u.RTM_NEWNETCONF:
+                yield from self._forwarding(data, start, end, ns)
             case u.RTM_DELNSID:
                 self._forget_namespace(data, start, end)
 
@@ -100,6 +102,8 @@ class Interpreter:
     def _address(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         found, flags = wire.decode_any_address(data, start, end, _Names(self, ns), ns)
         index, scope = struct.unpack_from("=I", data, start + 4)[0], data[start + 3]
+        if kind == u.RTM_DELADDR and data[start] == u.AF_INET:  # with the last one go all routes, silently
+            yield from self._shaken(found.dev, ns, "lost an address")
         if found.proto == PROTO:
             yield Seen(found) if kind == u.RTM_NEWADDR else Gone(found.key)
         elif found.key in self._desired:
@@ -112,6 +116,18 @@ class Interpreter:
             elif self._addresses.get(about) != flags:  # router advertisements repeat what is known
                 self._addresses[about] = flags
                 yield UplinkChanged(f"address {found.address} on {found.dev}")
+                yield from self._shaken(found.dev, ns, "has an address more")
+
+    def _forwarding(self, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        """The only sysctl of ours whose changes the kernel tells."""
+        found = attributes(data, start + 4, end)
+        index, value = found.get(u.NETCONFA_IFINDEX), found.get(u.NETCONFA_FORWARDING)
+        if index is None or value is None or struct.unpack("=i", index)[0] != u.NETCONFA_IFINDEX_ALL:
+            return
+        name = "net/ipv6/conf/all/forwarding" if data[start] == u.AF_INET6 else "net/ipv4/ip_forward"
+        want = self._desired.get(("sysctl", ns, name))
+        if isinstance(want, Sysctl) and want.value != str(struct.unpack("=i", value)[0]):
+            yield Disturbed(ns, f"{name} was changed")
 
     # -- devices -------------------------------------------------------------------------------------------------------
 

@@ -50,10 +50,16 @@ def in_use(table: str = "filter", parent: str = "FORWARD") -> frozenset[tuple[Fa
         found: set[tuple[Family, Backend]] = {
             (family, "nft") for family in FAMILIES if nftables.has_chain(_NFPROTO[family], table, parent)
         }
-    for family, path in _LEGACY_NAMES.items():
-        if path.exists() and table in path.read_text().split():
-            found.add((family, "legacy"))
-    return frozenset(found)
+    return frozenset(found) | legacy_in_use(table)
+
+
+def legacy_in_use(table: str = "filter") -> frozenset[tuple[Family, Backend]]:
+    """The old back end's share of that: cheap to ask for, and no event tells when it changes."""
+    return frozenset(
+        (family, "legacy")
+        for family, path in _LEGACY_NAMES.items()
+        if path.exists() and table in path.read_text().split()
+    )
 
 
 class Table(msgspec.Struct):

@@ -60,7 +60,7 @@ class LinuxKernel:
         self._ruled = {HOST}
         self._nft = Nft(self._pids.append)
         self._iptables = Iptables(self._pids.append)
-        self._sysctls = Sysctls(run, self._own)
+        self._sysctls = Sysctls(run)
         self._features: frozenset[str] | None = None
 
     def close(self) -> None:
@@ -146,9 +146,10 @@ class LinuxKernel:
     ) -> Iterator[Failure]:
         match phase:
             case "bulk":
-                yield from bulk.apply(spaces, ops)
+                yield from bulk.apply(spaces, ops, self._desired)
             case "link":
                 yield from (failure for op in _veths_last(ops) if (failure := _apply_link(spaces, op, made)))
+                devices.settle(spaces, [link for op in ops if isinstance(link := _target(op), Link) and link.master])
             case "sysctl":
                 yield from (failure for op in ops if (failure := self._sysctls.apply(op)))
             case _:
@@ -156,11 +157,6 @@ class LinuxKernel:
                 for ns, group in _by_namespace(ops).items():
                     self._ruled.add(ns)
                     yield from _unless_gone(group, adapter.apply(ns, group))
-
-    def _own(self, dev: str) -> bool:
-        self._host.forget()
-        found = self._host.find(dev)
-        return found is not None and found.marked
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

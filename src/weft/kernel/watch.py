@@ -20,7 +20,7 @@ from weft.kernel import nfnl
 from weft.kernel import uapi as u
 from weft.kernel.events import Interpreter
 from weft.kernel.netlink import attributes, messages, open_socket
-from weft.reconcile.protocol import Disturbed, Event, Gone, Seen
+from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 _GROUPS: Final = (
     u.RTNLGRP_LINK,
@@ -29,6 +29,8 @@ _GROUPS: Final = (
     u.RTNLGRP_IPV4_ROUTE,
     u.RTNLGRP_IPV6_IFADDR,
     u.RTNLGRP_IPV6_ROUTE,
+    u.RTNLGRP_IPV4_NETCONF,
+    u.RTNLGRP_IPV6_NETCONF,
     u.RTNLGRP_NSID,
 )
 RCVBUF: Final = 32 << 20
@@ -100,6 +102,7 @@ class LinuxWatcher:
         for received in _datagrams(self._nft) if self._nft is not None else ():
             if received is None or self._rules_changed(received[0]):
                 yield Disturbed(HOST, "rules were changed")
+                yield UplinkChanged("rules were changed")  # iptables may be in use only from now on
 
     def _namespaces(self) -> set[str]:
         return {HOST, *self._nsids.values()}

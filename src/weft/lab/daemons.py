@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import json
 import signal
 import socket
 import time
@@ -96,12 +97,15 @@ class Agent(Daemon):
     socket: Path
 
     def answers(self) -> bool:
-        """Whether GET /v1/status says 200."""
+        """Whether it says of itself that it has started, or why it cannot: the store is lost."""
         connection = _UnixConnection(self.socket)
         try:
             connection.request("GET", "/v1/status", headers={"Host": "weft"})
-            return connection.getresponse().status == http.client.OK
-        except (OSError, http.client.HTTPException):
+            reply = connection.getresponse()
+            status = json.loads(reply.read() or "{}")
+            waiting = status.get("state") == "starting" and status.get("store", {}).get("state") != "lost"
+            return reply.status == http.client.OK and not waiting
+        except (OSError, http.client.HTTPException, ValueError):
             return False
         finally:
             connection.close()

@@ -58,10 +58,15 @@ def _network(number: int, driver: str, environment: dict[str, str]) -> None:
     if driver == "bridge":
         print(f"{DIM}(one host's containers only, by its nature){PLAIN}")
         _run(f"lab run node-1 {driver}-5 --network {name}", environment)
-        _run(f"lab exec node-1/{driver}-1 -- ping -c 1 -W 2 {_address('node-1', f'{driver}-5', environment)}", environment)
+        _run(
+            f"lab exec node-1/{driver}-1 -- ping -c 1 -W 2 {_address('node-1', f'{driver}-5', environment)}",
+            environment,
+        )
         return
     if driver == "host-gw":
-        print(f"{DIM}(node-4 is behind a router, where host routes do not reach; its agent and the others say so){PLAIN}")
+        print(
+            f"{DIM}(node-4 is behind a router, where host routes do not reach; its agent and the others say so){PLAIN}"
+        )
         _run(f"lab rm node-4 {driver}-4", environment)
         _run(f"lab exec node-4 -- weft network show {name}", environment)
     _run(f"lab matrix --network {name}", environment)

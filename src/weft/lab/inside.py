@@ -8,10 +8,10 @@ which may take its time, and nsenter ignores it (see `as_foreground`); nsenter i
 from __future__ import annotations
 
 import os
-import sys
 import select
 import signal
 import subprocess
+import sys
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path

@@ -49,7 +49,7 @@ def decode(cls: type[T], data: bytes) -> T:
         return value
     except msgspec.ValidationError as error:
         raise _explained(cls, error) from None
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
         raise Invalid(f"not a {cls.__name__}: {error}") from None
 
 

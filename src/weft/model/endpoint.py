@@ -22,8 +22,10 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """`id`: hex, unique in the cluster. `addresses`: with the prefix length of the node's subnet. `container`: what the
-    user named as target. `interface`: the device inside the container; `host_interface` is its other end. `ports`: of
-    its node, that lead to it."""
+    user named as target. `interface`: the device inside the container; `host_interface` is its other end. `default_route`: the
+    container's way out is by this interface: so it is by the first one only. `owner`: the
+    key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
+    `ports`: of its node, that lead to it."""
 
     id: str
     name: str
@@ -36,6 +38,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[IPInterface, ...]
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    owner: str = ""
+    default_route: bool = True
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)

@@ -113,7 +113,7 @@ class _Arrangement:
             return Failure(key, f"network namespace {want.ns} is gone", ENOENT)
         if isinstance(want, Link):
             if key in self.foreign and not self._other_end_of_ours(want):
-                reason = f"a device {want.name} exists and is not Weft's: rename it or remove it"
+                reason = f"device {want.name} exists and is not Weft's: rename or remove it"
                 return Failure(key, reason, EEXIST)
             if isinstance(want.type, Veth) and want.type.peer_ns in self.gone:
                 return Failure(key, f"network namespace {want.type.peer_ns} is gone", ENOENT)

@@ -70,7 +70,8 @@ class Disturbed(msgspec.Struct, frozen=True, gc=False):
 
 
 class UplinkChanged(msgspec.Struct, frozen=True, gc=False):
-    """A device, address or default route that is not ours changed: what is known of the uplink may no longer hold."""
+    """A device, address, default route or rule that is not ours changed: what is known of the uplink, and of who else
+    rules here, may no longer hold."""
 
     reason: str
 

@@ -170,6 +170,7 @@ class Reconciler:
                     drift.namespaces.add(ns)
                 case UplinkChanged():
                     drift.uplink = True
+        self._troubles.disturbed(drift.namespaces)
         # What went with a device is not always told (IPv4 routes are not), even if the device is back already.
         silent = fall(lost, self.known).difference(latest) if lost else set()
         for key, found in latest.items():

@@ -29,7 +29,7 @@ from weft.hoststate import (
 HOSTS = ("link", "nft-set")
 """The kinds that other objects stand on."""
 
-_DEVICE_SYSCTL = re.compile(r"net/(?:ipv4|ipv6|mpls)/(?:conf|neigh)/([^/]+)/.+")
+_DEVICE_SYSCTL = re.compile(r"net/(?:ipv4|ipv6|mpls)/(?:conf|neigh)/(?!(?:all|default)/)([^/]+)/.+")
 _JUMP = re.compile(r"(?:\b(?:jump|goto)|-[jg]) ([^\s,;}]+)")
 _SET = re.compile(r"@([^\s,;}]+)")
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Set
 
 import msgspec
 
@@ -19,14 +19,16 @@ PEACE = 2 * LONGEST_DELAY
 
 
 class Trouble(msgspec.Struct, frozen=True):
-    """Why one object is not as desired. `since` and `next_try` in the clock's seconds. `tried`: the kernel refused it
-    (or it did not last), so that it is left alone until `next_try`; else it was not even tried, which costs nothing."""
+    """Why one object is not as desired. `since`, `next_try` and `last` (attempt) in the clock's seconds. `tried`: the
+    kernel refused it (or it did not last), so that it is left alone until `next_try`; else it was not even tried, which
+    costs nothing."""
 
     reason: str
     since: float
     attempts: int
     next_try: float
     tried: bool = True
+    last: float = 0.0
 
 
 class _Fight(msgspec.Struct):
@@ -58,6 +60,14 @@ class Troubles:
         """What stood in the way of these is gone: they are due now."""
         for key in keys:
             self.by_key[key] = msgspec.structs.replace(self.by_key[key], next_try=self._clock())
+
+    def disturbed(self, namespaces: Set[str]) -> None:
+        """What happened there may be what was waited for: all is due there, if `FIRST_DELAY` has passed since the last
+        attempt; but for what someone keeps changing back."""
+        for key, trouble in self.by_key.items():
+            if key[1] in namespaces and not self._fought_over(key):
+                soonest = min(trouble.last + FIRST_DELAY, trouble.next_try)
+                self.by_key[key] = msgspec.structs.replace(trouble, next_try=soonest)
 
     def changed_back(self, key: Key) -> bool:
         """Note that what was right is not any more. True if that happened so often that it is left alone for now."""
@@ -91,6 +101,10 @@ class Troubles:
         now = self._clock()
         self._fights = {key: fight for key, fight in self._fights.items() if now - fight.last <= PEACE}
 
+    def _fought_over(self, key: Key) -> bool:
+        fight = self._fights.get(key)
+        return fight is not None and fight.times >= FIGHT
+
     def _put(self, key: Key, reason: str, *, since: float, attempts: int, tried: bool) -> None:
-        delay = min(FIRST_DELAY * 2 ** min(attempts - 1, 10), LONGEST_DELAY)
-        self.by_key[key] = Trouble(reason, since, attempts, self._clock() + delay, tried)
+        delay, now = min(FIRST_DELAY * 2 ** min(attempts - 1, 10), LONGEST_DELAY), self._clock()
+        self.by_key[key] = Trouble(reason, since, attempts, now + delay, tried, now)

@@ -45,6 +45,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "endpoint": ("web",),
     "attach": (ATTACH,),
     "detach": ("4711",),
+    "check": ("cni/blue/c1/eth0",),
 }
 
 

@@ -8,7 +8,7 @@ from weft.datapaths.registry import DRIVERS, driver, parse_options
 from weft.datapaths.vxlan import VxlanOptions
 from weft.model.network import OptionValue
 
-COMMON = "node-prefix, node-prefix-v6, "
+COMMON = "masquerade, node-prefix, node-prefix-v6, "
 BOUNDS = "reserve, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6"
 
 

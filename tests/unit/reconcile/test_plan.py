@@ -138,7 +138,7 @@ def test_a_foreign_device_under_our_name_is_a_failure_and_nothing_is_put_on_it()
     result = diff([BRIDGE, GATEWAY, HOST_END, PEER_END, INSIDE], [], frozenset({BRIDGE.key}))
     assert not result.ops
     reasons = {failure.key: failure.reason for failure in result.failures}
-    assert reasons[BRIDGE.key] == "a device weft0 exists and is not Weft's: rename it or remove it"
+    assert reasons[BRIDGE.key] == "device weft0 exists and is not Weft's: rename or remove it"
     assert reasons[GATEWAY.key] == "waits for link weft0"
     assert reasons[INSIDE.key] == f"waits for link eth0 in {C1}"
 

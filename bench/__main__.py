@@ -1,0 +1,74 @@
+"""`python -m bench [datapath|agent|convergence] [--json FILE] [--quick]`: measures, prints a table, keeps the samples."""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from rich.console import Console
+from rich.status import Status
+
+from bench import agent, convergence, datapath, labs, report
+from bench.figures import Figure
+from weft.base.errors import WeftError
+
+Progress = Callable[[str], None]
+BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
+    "datapath": lambda quick, progress: datapath.run(datapath.QUICK if quick else datapath.Effort(), progress),
+    "agent": lambda quick, progress: agent.run(agent.QUICK if quick else agent.Effort(), progress),
+    "convergence": lambda quick, progress: convergence.run(
+        convergence.QUICK if quick else convergence.Effort(), progress
+    ),
+}
+
+
+def parser() -> argparse.ArgumentParser:
+    words = argparse.ArgumentParser(prog="bench", description="Weft's benchmarks; docs/performance.md explains them.")
+    words.add_argument("which", nargs="*", metavar="WORD", help=f"of {', '.join(BENCHMARKS)}; without one, all")
+    words.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
+    words.add_argument("--quick", action="store_true", help="all within a minute; for a look, not for the record")
+    return words
+
+
+def chosen(words: Sequence[str]) -> argparse.Namespace:
+    options = parser().parse_args(words)
+    unknown = [word for word in options.which if word not in BENCHMARKS]
+    if unknown:
+        parser().error(f"no benchmark '{unknown[0]}': there are {', '.join(BENCHMARKS)}")
+    options.which = options.which or list(BENCHMARKS)
+    return options
+
+
+def main(words: Sequence[str]) -> int:
+    options = chosen(words)
+    if os.geteuid() != 0:
+        print("bench: it builds network namespaces: run it as root or with sudo", file=sys.stderr)
+        return 1
+    labs.importable()
+    about, figures = report.machine(), list[Figure]()
+    try:
+        for name in options.which:
+            figures += _one(name, options.quick)
+    except WeftError as error:
+        print(f"bench: {error}", file=sys.stderr)
+        return 1
+    if options.json:
+        report.write(options.json, figures, about)
+    return 0
+
+
+def _one(name: str, quick: bool) -> list[Figure]:
+    """Measured and shown; progress on stderr, on a terminal only."""
+    terminal = Console(stderr=True)
+    with Status(name, console=terminal) as status:
+        figures = BENCHMARKS[name](quick, status.update)
+    out = Console() if sys.stdout.isatty() else Console(width=report.WIDTH)
+    report.show(figures, out)
+    return figures
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

@@ -1,0 +1,72 @@
+"""Labs for benchmarks: their own name, and only the agents that are asked for."""
+
+from __future__ import annotations
+
+import os
+import sys
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+
+import weft
+from weft.base.errors import Failed, NotFound
+from weft.base.net import parse_network
+from weft.client import Client
+from weft.lab import Lab, Topology
+from weft.model import Network
+from weft.model.network import OptionValue
+
+ROOT = Path(__file__).resolve().parent.parent
+_STARTED_SECONDS = 20.0
+
+
+@contextmanager
+def up(topology: Topology, *, agents: Sequence[str] = (), store: str = "sqlite") -> Iterator[Lab]:
+    with Lab.up(topology, name=f"bench-{os.getpid()}", store=store, agents=False) as lab:
+        for agent in [lab.agent(host) for host in agents]:
+            agent.start()
+        for agent in [lab.agent(host) for host in agents]:
+            agent.wait_ready()
+        for host in agents:
+            wait_started(lab, host)
+        yield lab
+
+
+def wait_started(lab: Lab, host: str) -> None:
+    """An agent answers before it knows its uplink and the store. Raises Failed."""
+    deadline, process = time.monotonic() + _STARTED_SECONDS, lab.agent(host).process()
+    while process and time.monotonic() < deadline:
+        if client(lab, host).status().state != "starting":
+            return
+        process.wait(0.02)
+    raise Failed(f"{host}'s agent has not started within {_STARTED_SECONDS:.0f} s: {lab.agent(host).tail()}")
+
+
+def importable() -> None:
+    """Programs started from here find `bench` and `weft` where this one did."""
+    paths = [str(ROOT), str(Path(weft.__file__).parents[1]), *filter(None, [os.environ.get("PYTHONPATH")])]
+    os.environ["PYTHONPATH"] = os.pathsep.join(paths)
+
+
+def module(name: str, *words: str) -> list[str]:
+    """A module of this package as a command."""
+    return [sys.executable, "-m", f"bench.{name}", *words]
+
+
+def client(lab: Lab, host: str) -> Client:
+    return Client(str(lab.host(host).socket))
+
+
+def create(
+    lab: Lab, host: str, name: str, driver: str, subnet: str, options: dict[str, OptionValue] | None = None
+) -> None:
+    network = Network(name=name, driver=driver, subnets=(parse_network(subnet),), options=options or {})
+    client(lab, host).create_network(network)
+
+
+def address(lab: Lab, host: str, network: str) -> str:
+    """Of the container on `host` in `network`. Raises NotFound."""
+    for endpoint in client(lab, host).endpoints(network, host):
+        return str(endpoint.addresses[0].ip)
+    raise NotFound(f"no endpoint on {host} in {network}: its container was not attached")

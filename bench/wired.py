@@ -1,0 +1,96 @@
+"""The same path as Weft makes it, wired by hand: what a careful administrator would type, with ip(8) and bridge(8).
+
+One container each on two hosts, on a VXLAN path and on a plain route. With `masquerade`, also the nftables rules without
+which such a host is of little use: containers reach the outside, tunnel packets are not connection-tracked.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from weft.lab import Host, Lab
+
+SUBNET = {"vxlan": "10.71", "host-gw": "10.72"}
+"""The first half of each network, a /16. Host number N has N.0/24 of it."""
+_MTU = {"vxlan": 1450, "host-gw": 1500}
+_VNI, _PORT = 71, 8472
+_MASQUERADE = """
+table inet wired {
+  set cluster { type ipv4_addr; flags interval; elements = { 10.71.0.0/16, 10.72.0.0/16 } }
+  chain raw-prerouting { type filter hook prerouting priority raw; udp dport 8472 notrack; }
+  chain raw-output { type filter hook output priority raw; udp dport 8472 notrack; }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; ip saddr @cluster ip daddr != @cluster masquerade fully-random;
+  }
+}
+"""
+
+
+@dataclass(frozen=True)
+class End:
+    """A host of the pair. `number`: which /24 is its own. `underlay`: its address on eth0."""
+
+    host: Host
+    number: int
+    underlay: str
+
+    def mac(self) -> str:
+        return f"02:00:00:00:71:{self.number:02x}"
+
+
+def wire(lab: Lab, names: tuple[str, str], *, masquerade: bool) -> None:
+    one, two = (End(lab.host(n), i, str(lab.topology.place(n).addresses[0].ip)) for i, n in enumerate(names, 1))
+    for me, peer in ((one, two), (two, one)):
+        lines = [line for driver in SUBNET for line in _gateway(me, driver)]
+        me.host.must("containers", ["ip", "-batch", "-"], input="\n".join(f"netns add {d}" for d in SUBNET))
+        me.host.must("links", ["ip", "-batch", "-"], input="\n".join([*lines, *_vxlan(me), *_peer(me, peer)]))
+        me.host.must("fdb", ["bridge", "fdb", "add", peer.mac(), "dev", "hand.71", "dst", peer.underlay, "self"])
+        me.host.must("forwarding", ["sysctl", "-qw", "net.ipv4.ip_forward=1"])
+        for driver in SUBNET:
+            me.host.must(driver, ["ip", "-n", driver, "-batch", "-"], input="\n".join(_container(me, driver)))
+        if masquerade:
+            me.host.must("rules", ["nft", "-f", "-"], input=_MASQUERADE)
+
+
+def address(driver: str, number: int) -> str:
+    """Of the container on host number 1 or 2."""
+    return f"{SUBNET[driver]}.{number}.2"
+
+
+def _gateway(me: End, driver: str) -> list[str]:
+    bridge, mtu = f"hand-{driver}", _MTU[driver]
+    return [
+        f"link add {bridge} mtu {mtu} type bridge",
+        f"link set {bridge} up",
+        f"address add {SUBNET[driver]}.{me.number}.1/24 dev {bridge}",
+        f"link add to-{driver} mtu {mtu} type veth peer name eth0 mtu {mtu} netns {driver}",
+        f"link set to-{driver} master {bridge} up",
+        f"route add unreachable {SUBNET[driver]}.0.0/16 metric 4000000000",
+    ]
+
+
+def _vxlan(me: End) -> list[str]:
+    tunnel = f"type vxlan id {_VNI} dstport {_PORT} local {me.underlay} dev eth0 nolearning"
+    return [
+        f"link add hand.71 mtu {_MTU['vxlan']} address {me.mac()} {tunnel}",
+        "link set hand.71 up",
+        f"address add {SUBNET['vxlan']}.{me.number}.0/32 dev hand.71",
+    ]
+
+
+def _peer(me: End, peer: End) -> list[str]:
+    via = f"{SUBNET['vxlan']}.{peer.number}.0"
+    return [
+        f"neighbour add {via} lladdr {peer.mac()} dev hand.71 nud permanent",
+        f"route add {SUBNET['vxlan']}.{peer.number}.0/24 via {via} dev hand.71 onlink",
+        f"route add {SUBNET['host-gw']}.{peer.number}.0/24 via {peer.underlay} dev eth0",
+    ]
+
+
+def _container(me: End, driver: str) -> list[str]:
+    return [
+        "link set lo up",
+        "link set eth0 up",
+        f"address add {SUBNET[driver]}.{me.number}.2/24 dev eth0",
+        f"route add default via {SUBNET[driver]}.{me.number}.1",
+    ]

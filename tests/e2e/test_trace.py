@@ -1,0 +1,124 @@
+"""`weft trace` in a whole lab says what packets really do, and names the entry that is missing when they do not arrive."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import pytest
+
+from support.reach import OUTSIDE, Container, converged, make_network, ping, run_everywhere, shown, weft
+from support.waiting import until
+from weft.lab import Lab
+
+Networks = dict[str, list[Container]]
+
+
+@pytest.fixture(scope="module")
+def networks(lab: Lab) -> Networks:
+    make_network(lab, "over", "vxlan", "10.1.0.0/16", "fd00:1::/48")
+    make_network(lab, "flat", "host-gw", "10.2.0.0/16", "fd00:2::/48")
+    return {name: run_everywhere(lab, name) for name in ("over", "flat")}
+
+
+def trace(lab: Lab, host: str, *words: str) -> tuple[int, dict[str, Any]]:
+    done = weft(lab, host, "trace", *words, "-o", "json")
+    assert done.stderr == ""
+    return done.returncode, json.loads(done.stdout)
+
+
+def steps(path: dict[str, Any], place: str) -> list[str]:
+    return [hop["step"] for hop in path["hops"] if hop["place"] == place]
+
+
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize(("name", "far", "mtu"), [("over", 3, 1450), ("over", 1, 1450), ("flat", 1, 1500)])
+def test_delivered_there_and_back(lab: Lab, networks: Networks, name: str, far: int, mtu: int, family: int) -> None:
+    mine, other = networks[name][0], networks[name][far]
+    status, found = trace(lab, "node-1", mine.name, other.name, "--family", str(family))
+    assert status == 0
+    pong = ping(mine.inside, other.address(family))
+    for way, target in (("there", other), ("back", mine)):
+        path = found[way]
+        assert path["outcome"]["ending"] == "delivered"
+        assert path["outcome"]["place"] == f"{target.host}/{target.name}"
+        assert path["target"] == target.address(family)
+        assert (path["ttl"], path["mtu"]) == (pong.ttl, mtu)
+        middle = ["encapsulate", "decapsulate"] if name == "over" else []
+        assert [hop["step"] for hop in path["hops"] if hop["step"].endswith("capsulate")] == middle
+    decisive = {hop["entry"] for hop in found["there"]["hops"]}
+    base = other.subnet(family).partition("/")[0]
+    if name == "over":
+        assert any(entry.startswith(f"{other.subnet(family)} via {base} dev weft.1 onlink") for entry in decisive)
+        assert any(entry.startswith(f"{base} dev weft.1 lladdr ") for entry in decisive)
+        assert any("dev weft.1 dst 192.168." in entry and "self permanent" in entry for entry in decisive)
+    else:
+        assert any(entry.startswith(f"{other.subnet(family)} via ") and "dev eth0" in entry for entry in decisive)
+
+
+def test_any_host_can_be_asked(lab: Lab, networks: Networks) -> None:
+    one, four = networks["over"][0].name, networks["over"][3].name
+    (status, here), (_, there) = trace(lab, "node-1", one, four), trace(lab, "node-4", one, four)
+    assert (status, here["there"]["outcome"]) == (0, there["there"]["outcome"])
+    table = weft(lab, "node-2", "trace", one, four)
+    assert table.returncode == 0
+    assert f"delivered to {networks['over'][3].address(4)} on node-4/{four}, TTL 62, MTU 1450" in table.stdout
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_the_way_out(lab: Lab, networks: Networks, family: int) -> None:
+    status, found = trace(lab, "node-1", networks["over"][0].name, OUTSIDE[family])
+    assert (status, found["there"]["outcome"]["ending"]) == (0, "left")
+
+
+def test_out_of_reach_by_nature(lab: Lab, networks: Networks) -> None:
+    """host-gw to the node behind the router."""
+    near, far = networks["flat"][0], networks["flat"][3]
+    status, found = trace(lab, "node-1", near.name, far.name)
+    outcome = found["there"]["outcome"]
+    assert (status, outcome["ending"], outcome["place"]) == (1, "unreachable", "node-1")
+    assert "unreachable 10.2.0.0/16" in outcome["text"]
+
+
+def test_a_missing_fdb_entry_is_named(lab: Lab, networks: Networks) -> None:
+    """It is deleted as often as it comes back, until the agent leaves it alone for a while."""
+    near, far = networks["over"][0], networks["over"][3]
+    entries = shown(lab.host("node-1"), "bridge -j fdb show dev weft.1")
+    mac = next(e["mac"] for e in entries if e["dst"] == "192.168.0.33")
+    answers: list[tuple[int, dict[str, Any]]] = []
+
+    def broken() -> bool:
+        lab.host("node-1").run(f"bridge fdb del {mac} dev weft.1 dst 192.168.0.33 self".split())
+        answers.append(trace(lab, "node-2", near.name, far.name))
+        return answers[-1][0] != 0
+
+    until(broken, 60, "a trace that fails")
+    outcome = answers[-1][1]["there"]["outcome"]
+    assert (outcome["ending"], outcome["place"]) == ("no-fdb", "node-1")
+    assert mac in outcome["text"]
+    assert outcome["advice"]
+    converged(lab)
+    assert trace(lab, "node-2", near.name, far.name)[0] == 0
+
+
+def test_a_missing_underlay_route_is_named(lab: Lab, networks: Networks) -> None:
+    """Not Weft's to mend: node-4's VTEP is behind the router."""
+    near, far = networks["over"][0], networks["over"][3]
+    node = lab.host("node-1")
+    node.must("route", ["ip", "route", "del", "default"])
+    try:
+        status, found = trace(lab, "node-1", near.name, far.name)
+        outcome = found["there"]["outcome"]
+        assert (status, outcome["ending"], outcome["place"]) == (1, "no-route", "node-1")
+        assert "192.168.0.33" in outcome["text"]
+        assert steps(found["there"], "node-1")[-1] == "encapsulate"
+        assert not ping(near.inside, far.address(4), wait=1).ok
+    finally:
+        node.must("route", ["ip", "route", "add", "default", "via", "192.168.1.1"])
+    assert trace(lab, "node-1", near.name, far.name)[0] == 0
+
+
+def test_what_is_unknown(lab: Lab, networks: Networks) -> None:
+    done = weft(lab, "node-1", "trace", "nobody", networks["over"][0].name)
+    assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
+    assert "nobody" in done.stderr

@@ -1,0 +1,168 @@
+"""However the store's news reach an agent, it ends up where they lead: the view, what is desired, the kernel."""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from support.hoststates import FOREIGN
+from support.models import ME, PATHS, histories, hosts, state
+from weft.agent.compiler import Compiler, everything, touched
+from weft.agent.engine import Engine, Work
+from weft.agent.view import View
+from weft.datapaths.driver import Host
+from weft.hoststate import Contribution, Key, Link, Union
+from weft.hoststate.union import Source
+from weft.kernel.fake import FakeKernel
+from weft.store.protocol import Change
+
+History = list[tuple[Change, ...]]
+
+
+def deliver(view: View, history: History, random: Random) -> None:
+    """In any order, in any batches, some twice, with listings in between: as watch, listings and own writes interleave."""
+    changes = [change for commit in history for change in commit]
+    news: list[list[Change] | int] = []
+    for _ in range(2 if random.random() < 0.3 else 1):
+        rest = random.sample(changes, len(changes)) if random.random() < 0.5 else list(changes)
+        while rest:
+            size = random.choice((1, 1, 1, 2, 5, 20))
+            news.append(rest[:size])
+            rest = rest[size:]
+    news += [random.randint(0, len(history)) for _ in range(random.randint(0, 3))]
+    if random.random() < 0.7:
+        random.shuffle(news)
+    for item in news:
+        if isinstance(item, int):
+            view.listed(view.prefixes(), state(history, item), item)
+        else:
+            view.apply(item)
+
+
+def fresh(history: History) -> View:
+    """As one listing of the end tells it."""
+    view = View(ME)
+    view.listed(view.prefixes(), state(history), len(history))
+    return view
+
+
+def facts(view: View) -> tuple[object, ...]:
+    leases = {name: held for name, held in view.leases.items() if held}
+    return view.nodes, view.present, view.networks, leases, view.endpoints, view.revisions
+
+
+@settings(deadline=None)
+@given(histories(), st.integers(0, 2**32))
+def test_the_view_ends_as_the_highest_revisions_say(history: History, seed: int) -> None:
+    view = View(ME)
+    deliver(view, history, Random(seed))
+    assert facts(view) == facts(fresh(history))
+    assert {e.namespace.path: e.namespace.cookie for e in view.endpoints.values()} == {
+        path: cookie for path in PATHS if (cookie := view.cookie(path))
+    }
+
+
+def compiled(history: History, host: Host | None, *, withdraw: bool) -> Union:
+    """From scratch."""
+    view, union = fresh(history), Union()
+    compiler = Compiler(view, withdraw=withdraw)
+    compiler.host = host
+    for source in everything(view):
+        union.set(source, compiler.contribution(source))
+    return union
+
+
+def wanted(union: Union) -> dict[Source, Contribution]:
+    return {source: c for source, c in union.sources.items() if c.objects or c.problems}
+
+
+class Follower:
+    """An agent without a loop: steps the engine whenever `random` says so."""
+
+    def __init__(self, host: Host | None, random: Random, *, withdraw: bool) -> None:
+        self.kernel = FakeKernel(PATHS)
+        self.kernel.plant(*FOREIGN)
+        self.view = View(ME, self.changed)
+        self.compiler = Compiler(self.view, withdraw=withdraw)
+        self.compiler.host = host
+        self.union = Union()
+        self.engine = Engine(self.kernel, self.kernel.watch(), self.union)
+        self.engine.reconciler.complete = True
+        self.random = random
+        self.pending: set[Source] = set()
+
+    def changed(self, changed: set[tuple[str, ...]]) -> None:
+        self.pending |= touched(self.view, changed)
+        if self.random.random() < 0.4:
+            self.step()
+
+    def move(self, host: Host) -> None:
+        self.compiler.host = host
+        self.pending |= everything(self.view)
+
+    def step(self) -> None:
+        pending, self.pending = sorted(self.pending, key=lambda _: self.random.random()), set()
+        self.engine.step(Work(contributions=[(s, self.compiler.contribution(s)) for s in pending], events=True))
+
+    def settle(self) -> None:
+        self.step()
+        for _ in range(5):
+            self.engine.step(Work(namespaces=None, events=True))
+            if not self.engine.reconciler.failures:
+                break
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(), hosts(), hosts(), st.booleans(), st.integers(0, 2**32))
+def test_order_batches_and_duplicates_lead_to_one_end(
+    history: History, early: Host, late: Host, withdraw: bool, seed: int
+) -> None:
+    """Union built from what changes touch = union compiled from scratch; and so in the kernel."""
+    random = Random(seed)
+    follower = Follower(random.choice((early, None)), random, withdraw=withdraw)
+    deliver(follower.view, history[: random.choice((0, 0, 1, len(history) // 2))], random)
+    follower.move(late)
+    deliver(follower.view, history, random)
+    follower.settle()
+    union = compiled(history, late, withdraw=withdraw)
+    assert wanted(follower.union) == wanted(union)
+    assert follower.union.desired == union.desired
+    newcomer = FakeKernel(PATHS)
+    newcomer.plant(*FOREIGN)
+    engine = Engine(newcomer, newcomer.watch(), union)
+    engine.step(Work(namespaces=None))
+    failures = {key: t.reason for key, t in engine.reconciler.failures.items()}
+    assert {key: t.reason for key, t in follower.engine.reconciler.failures.items()} == failures
+    assert _comparable(follower.kernel) == _comparable(newcomer)
+    follower.kernel.close()
+    newcomer.close()
+
+
+@settings(max_examples=60, deadline=None)
+@given(histories(), hosts(), st.integers(0, 2**32))
+def test_when_all_is_removed_nothing_is_left(history: History, host: Host, seed: int) -> None:
+    random = Random(seed)
+    follower = Follower(host, random, withdraw=True)
+    before = {key: obj for key, obj in follower.kernel.objects.items() if key[0] != "sysctl"}
+    deliver(follower.view, history, random)
+    follower.step()
+    end = len(history) + 1
+    news = [Change(item.key, None, end) for item in state(history)]
+    for change in random.sample(news, len(news)):
+        follower.view.apply([change])
+    follower.settle()
+    assert not wanted(follower.union) and not follower.union.desired
+    assert not follower.engine.reconciler.failures
+    assert {key: obj for key, obj in follower.kernel.objects.items() if key[0] != "sysctl"} == before
+    assert follower.kernel.objects["sysctl", "", "net/ipv4/ip_forward"].value == "0"  # type: ignore[union-attr]
+    follower.kernel.close()
+
+
+def _comparable(kernel: FakeKernel) -> dict[Key, object]:
+    """What the kernel itself chose, such as MAC addresses, may depend on the way."""
+    return {
+        key: (obj.type, obj.mtu, obj.master, obj.up, obj.alias) if isinstance(obj, Link) else obj
+        for key, obj in kernel.ours().items()
+    }

@@ -1,0 +1,236 @@
+"""Agents in this process: each on a host in memory and on a store of its own, all stores of one SQLite file.
+
+host = FakeHost("192.168.1.68/24")
+async with agent_on(host, store_file) as agent:
+    path = host.open("c1")
+    await Service(agent).attach(Attach(target="c1", network="blue"))
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from ipaddress import ip_interface, ip_network
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from support.hoststates import FOREIGN
+from weft.agent.agent import Agent
+from weft.agent.config import Config
+from weft.agent.service import Service
+from weft.api import types as t
+from weft.base.errors import NotFound, Unavailable
+from weft.hoststate import Link, Object
+from weft.kernel.containers import Target
+from weft.kernel.facts import HostFacts
+from weft.kernel.fake import FakeKernel
+from weft.model import Namespace, Network
+from weft.model.network import OptionValue
+from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
+from weft.store.sqlite import SqliteStore
+
+FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark"})
+_cookies = itertools.count(4096)
+
+
+class FakeHost(FakeKernel):
+    """A host with an uplink eth0, the kernel's other things, and containers: namespaces that may end."""
+
+    def __init__(self, *addresses: str, mtu: int = 1500) -> None:
+        super().__init__()
+        self.plant(*FOREIGN)
+        self.cookies: dict[str, int] = {}
+        self.reads = 0
+        self.no_uplink = ""
+        self.found = HostFacts(
+            uplink="eth0",
+            addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
+            mtu=mtu,
+            iptables=frozenset(),
+            accept_ra=0,
+            kernel="6.1.0",
+            features=FEATURES,
+        )
+
+    def read(self, *args: Any) -> Any:
+        self.reads += 1
+        return super().read(*args)
+
+    def facts(self, uplink: str | None = None) -> HostFacts:
+        if self.no_uplink:
+            raise NotFound(self.no_uplink)
+        return self.found
+
+    def change(self, **facts: object) -> None:
+        self.found = msgspec.structs.replace(self.found, **facts)
+
+    # Containers.
+
+    def open(self, name: str) -> str:
+        """A new namespace, also where one of this name was before."""
+        path = f"/run/netns/{name}"
+        if path in self.cookies:
+            self.vanish(path)
+        self.namespaces.add(path)
+        self.cookies[path] = next(_cookies)
+        return path
+
+    def vanish(self, ns: str) -> None:
+        super().vanish(ns)
+        self.cookies.pop(ns, None)
+
+    def find(self, reference: str) -> Target:
+        path = reference if reference.startswith("/") else f"/run/netns/{reference}"
+        cookie = self.cookie(path)
+        links = tuple(o.name for o in tuple(self.objects.values()) if isinstance(o, Link) and o.ns == path)
+        return Target(name=path.rsplit("/", 1)[-1], namespace=Namespace(path=path, cookie=cookie), links=links)
+
+    def cookie(self, path: str) -> int:
+        if path not in self.cookies:
+            raise NotFound(f"no network namespace {path}: its container may have ended")
+        return self.cookies[path]
+
+    def inside(self, path: str) -> list[Object]:
+        return [o for o in tuple(self.objects.values()) if o.ns == path]
+
+
+class Tap:
+    """A store that can be taken away and given back."""
+
+    def __init__(self, store: Store) -> None:
+        self.store = store
+        self.commits = 0
+        self.before_commit: Callable[[], None] = lambda: None
+        self._reason = ""
+        self._lost = asyncio.Event()
+
+    def lose(self, reason: str = "store: connection refused") -> None:
+        self._reason = reason
+        self._lost.set()
+
+    def restore(self) -> None:
+        self._lost.clear()
+
+    def _check(self) -> None:
+        if self._lost.is_set():
+            raise Unavailable(self._reason)
+
+    async def get(self, key: str) -> Item | None:
+        self._check()
+        return await self.store.get(key)
+
+    async def list(self, prefix: str) -> Listing:
+        self._check()
+        return await self.store.list(prefix)
+
+    async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
+        self.before_commit()
+        self._check()
+        self.commits += 1
+        return await self.store.commit(guards, ops)
+
+    async def watch(self, prefix: str, revision: int) -> AsyncGenerator[Batch, None]:
+        async with contextlib.aclosing(self.store.watch(prefix, revision)) as batches:
+            while True:
+                self._check()
+                coming, lost = asyncio.create_task(_next(batches)), asyncio.create_task(self._lost.wait())
+                try:
+                    await asyncio.wait({coming, lost}, return_when=asyncio.FIRST_COMPLETED)
+                finally:
+                    coming.cancel()
+                    lost.cancel()
+                    await asyncio.wait({coming, lost})
+                self._check()
+                yield coming.result()
+
+    async def grant(self, lease: int, ttl: float) -> None:
+        self._check()
+        await self.store.grant(lease, ttl)
+
+    async def revoke(self, lease: int) -> None:
+        self._check()
+        await self.store.revoke(lease)
+
+    async def close(self) -> None:
+        await self.store.close()
+
+
+async def _next(batches: AsyncGenerator[Batch, None]) -> Batch:
+    return await anext(batches)
+
+
+def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str = "", **settings: Any) -> Agent:
+    """Not running yet. Its store is a `Tap`."""
+    config = Config(store=f"sqlite://{file}", run_dir=str(file.parent), **settings)
+    return Agent(
+        config,
+        name,
+        instance or f"instance-of-{name}",
+        Tap(SqliteStore(file)),
+        kernel=lambda _desired, _cookies: host,
+        find=host.find,
+        cookie=host.cookie,
+    )
+
+
+@contextlib.asynccontextmanager
+async def running(agent: Agent) -> AsyncIterator[asyncio.Task[None]]:
+    """Its task; what it raised is raised at the end, unless it has been awaited."""
+    task = asyncio.create_task(agent.run())
+    try:
+        yield task
+    finally:
+        ended = task.done()
+        task.cancel()
+        await asyncio.wait({task})
+        agent.close()
+        await agent.store.close()
+    if not ended and not task.cancelled():
+        await task
+
+
+@contextlib.asynccontextmanager
+async def agent_on(host: FakeHost, file: Path, name: str = "node-1", **settings: Any) -> AsyncIterator[Agent]:
+    """Running, and converged for the first time."""
+    agent = make_agent(host, file, name, **settings)
+    async with running(agent) as task:
+        await until(lambda: agent.loop.started or task.done())
+        if task.done():
+            await task
+        yield agent
+
+
+async def until(condition: Callable[[], object], seconds: float = 10.0) -> None:
+    deadline = time.monotonic() + seconds
+    while not condition():
+        if time.monotonic() > deadline:
+            raise AssertionError("it did not come about in time")
+        await asyncio.sleep(0.002)
+
+
+async def settled(agent: Agent) -> None:
+    """All that the agent knows of is in the kernel."""
+    await agent.loop.settle([])
+
+
+def network(name: str, *subnets: str, driver: str = "vxlan", internal: bool = False, **options: OptionValue) -> Network:
+    return Network(
+        name=name,
+        driver=driver,
+        subnets=tuple(ip_network(s) for s in subnets or ("10.1.0.0/16",)),
+        options={key.replace("_", "-"): value for key, value in options.items()},
+        internal=internal,
+    )
+
+
+async def create(agent: Agent, name: str = "blue", *subnets: str, **more: Any) -> t.NetworkInfo:
+    return await Service(agent).create_network(t.CreateNetwork(network=network(name, *subnets, **more)))
+
+
+async def attach(agent: Agent, target: str, net: str = "blue", **more: Any) -> t.EndpointInfo:
+    return await Service(agent).attach(t.Attach(target=target, network=net, **more))

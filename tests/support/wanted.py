@@ -1,0 +1,50 @@
+"""What Weft would do on this host if its agent ran, as commands. A program, for the host of a lab:
+
+wanted.py NODE STORE-URL
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+import time
+
+from weft.agent.compiler import Compiler, everything
+from weft.agent.view import View
+from weft.datapaths.driver import Host
+from weft.hoststate import Union
+from weft.kernel.linux import LinuxKernel
+from weft.reconcile.reconciler import Reconciler
+from weft.reconcile.render import script
+from weft.store.url import StoreOptions, open_store
+
+
+async def model(node: str, url: str) -> View:
+    view, store = View(node), open_store(url, StoreOptions())
+    try:
+        for prefix in view.prefixes():
+            listing = await store.list(prefix)
+            view.listed((prefix,), listing.items, listing.revision)
+    finally:
+        await store.close()
+    return view
+
+
+def main(node: str, url: str) -> None:
+    view = asyncio.run(model(node, url))
+    union, compiler = Union(), Compiler(view, withdraw=False)
+    kernel = LinuxKernel(union.desired)
+    try:
+        found = kernel.facts(view.nodes[node].uplink)
+        compiler.host = Host(node=view.nodes[node], iptables=found.iptables, accept_ra=found.accept_ra)
+        for source in everything(view):
+            union.set(source, compiler.contribution(source))
+        sys.stdout.writelines(
+            f"{line}\n" for line in script(Reconciler(kernel, union.desired, time.monotonic).dry_run().ops)
+        )
+    finally:
+        kernel.close()
+
+
+if __name__ == "__main__":
+    main(*sys.argv[1:])

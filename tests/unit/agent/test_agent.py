@@ -1,0 +1,412 @@
+"""An agent's life: start, restart, reboot, a lost store, a lost uplink, peers that come and go, its end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from ipaddress import ip_interface
+from pathlib import Path
+
+import pytest
+
+from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, network, running, settled, until
+from weft.agent import agent as agent_module
+from weft.agent import infos
+from weft.agent.agent import Agent
+from weft.agent.service import Service
+from weft.base.errors import Conflict, Unavailable
+from weft.hoststate import Address, Link, Route
+from weft.model import Node, decode, encode, keys
+from weft.reconcile.protocol import UplinkChanged
+from weft.store.follow import Changes, Event, Synced
+from weft.store.protocol import Batch, Change, Item, Put
+
+
+def tap(agent: Agent) -> Tap:
+    assert isinstance(agent.store, Tap)
+    return agent.store
+
+
+def routes(host: FakeHost) -> dict[str, Route]:
+    return {
+        o.prefix: o for o in tuple(host.ours().values()) if isinstance(o, Route) and o.type == "unicast" and not o.ns
+    }
+
+
+def devices(host: FakeHost) -> set[str]:
+    return {o.name for o in tuple(host.ours().values()) if isinstance(o, Link) and not o.ns}
+
+
+def leased(agent: Agent, node: str, name: str = "blue") -> str:
+    lease = agent.view.lease(name, node)
+    return str(lease.subnets[0]) if lease else ""
+
+
+# Start and restart.
+
+
+async def test_it_starts_registers_and_converges(agent: Agent, host: FakeHost) -> None:
+    status = infos.status(agent)
+    assert (status.node, status.uplink, status.state) == ("node-1", "eth0", "converged")
+    assert status.store.state == "connected" and status.store.url.startswith("sqlite://")
+    item = await agent.store.get("nodes/node-1")
+    assert item and decode(Node, item.value) == agent.node
+    assert host.ours() == {}
+
+
+async def test_a_restart_changes_nothing_that_is_right(host: FakeHost, store_file: Path) -> None:
+    async with agent_on(host, store_file) as agent:
+        await create(agent, "blue", "10.1.0.0/16", "fd00:1::/48")
+        host.open("c1")
+        await attach(agent, "c1")
+        await settled(agent)
+    before, writes = dict(host.objects), len(host.log)
+    async with agent_on(host, store_file) as agent:
+        await settled(agent)
+        assert len(host.log) == writes and host.objects == before
+        assert [e.name for e in agent.view.endpoints.values()] == ["c1"]
+        assert infos.status(agent).repairs == 0
+
+
+async def test_what_is_no_longer_wanted_is_removed_at_start(host: FakeHost, store_file: Path) -> None:
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+        store = tap(agent).store
+        await store.commit([], [])
+        assert "weft-blue" in devices(host)
+    async with agent_on(FakeHost("192.168.1.2/24"), store_file, "node-2") as other:
+        await Service(other).remove_network("blue")
+    async with agent_on(host, store_file):
+        assert devices(host) == set()
+
+
+async def test_nothing_is_removed_before_the_store_answered(host: FakeHost, store_file: Path) -> None:
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+    before = dict(host.objects)
+    agent = make_agent(host, store_file)
+    tap(agent).lose("etcd: no leader")
+    async with running(agent):
+        await until(lambda: agent.store_status.state == "lost")
+        for call in (create(agent, "red", "10.2.0.0/16"), attach(agent, "c1"), Service(agent).detach("c1")):
+            with pytest.raises(Unavailable) as caught:
+                await asyncio.wait_for(call, 5)
+            assert "etcd: no leader" in str(caught.value)
+        status = infos.status(agent)
+        assert (status.state, status.store.reason) == ("starting", "etcd: no leader")
+        assert host.objects == before
+        tap(agent).restore()
+        await until(lambda: agent.loop.started)
+        assert host.objects == before
+
+
+async def test_an_early_attach_is_given_no_address_that_is_taken(host: FakeHost, store_file: Path) -> None:
+    """The API answers before the view is complete: then nothing is known of who has which address."""
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+        host.open("c1"), host.open("c2")
+        first = await attach(agent, "c1")
+        await agent.store.commit([], [Put(keys.cursor("node-1", "blue"), b"{}")])
+    agent = make_agent(host, store_file)
+    async with running(agent):
+        with contextlib.suppress(Unavailable):
+            await attach(agent, "c2")
+        await until(lambda: agent.loop.started)
+        assert (await attach(agent, "c2")).addresses != first.addresses
+
+
+# The uplink.
+
+
+async def test_without_an_uplink_it_waits_and_touches_nothing(
+    host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+    before = dict(host.objects)
+    monkeypatch.setattr(agent_module, "IMPATIENCE", 0.02)
+    host.no_uplink = "no uplink: no default route and no device with a global address; name one with --iface"
+    agent = make_agent(host, store_file)
+    async with running(agent):
+        await until(lambda: agent.store_status.state == "connected")
+        with pytest.raises(Unavailable, match="no uplink: no default route"):
+            await asyncio.wait_for(attach(agent, "c1"), 5)
+        assert infos.status(agent).state == "starting" and host.objects == before
+        host.no_uplink = ""
+        await until(lambda: agent.loop.started)
+        await until(lambda: infos.status(agent).state == "converged")
+        assert host.objects == before
+
+
+async def test_an_uplink_that_is_lost_later_is_kept_in_mind(agent: Agent, host: FakeHost) -> None:
+    await create(agent)
+    host.no_uplink = "uplink eth0: there is no such device; name another with --iface"
+    await agent.loop.in_thread(lambda: host._tell(UplinkChanged("eth0 is gone")))
+    await until(lambda: agent.waiting_for)
+    assert "weft-blue" in devices(host) and infos.status(agent).state == "degraded"
+    host.no_uplink = ""
+    await agent.loop.in_thread(lambda: host._tell(UplinkChanged("eth0 is back")))
+    await until(lambda: not agent.waiting_for)
+
+
+async def test_a_new_address_of_the_uplink_reaches_peers(agent: Agent, host: FakeHost, store_file: Path) -> None:
+    await create(agent)
+    far = FakeHost("192.168.1.2/24")
+    async with agent_on(far, store_file, "node-2") as other:
+        await until(lambda: leased(other, "node-2") and leased(other, "node-1") in routes(far))
+        host.change(addresses=(ip_interface("192.168.1.99/24"),))
+        await agent.loop.in_thread(lambda: host._tell(UplinkChanged("an address")))
+        await until(lambda: any(o.kind == "fdb" and o.dst == "192.168.1.99" for o in tuple(far.ours().values())))  # type: ignore[union-attr]
+        assert other.view.nodes["node-1"].addresses == (ip_interface("192.168.1.99/24"),)
+
+
+async def test_a_network_that_stands_outlives_the_loss_of_its_underlays_address(
+    host: FakeHost, store_file: Path
+) -> None:
+    host.change(addresses=(ip_interface("192.168.1.68/24"), ip_interface("fd00:9::1/64")))
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+        path = host.open("c1")
+        await attach(agent, "c1")
+        host.change(addresses=(ip_interface("fd00:9::1/64"),))
+        await agent.loop.in_thread(lambda: host._tell(UplinkChanged("v4 is gone")))
+        await until(lambda: agent.node and len(agent.node.addresses) == 1)
+        await settled(agent)
+        assert "weft-blue" in devices(host) and host.inside(path)
+        assert [p.text for p in infos.status(agent).problems] == [
+            "node-1 has no IPv4 address on eth0: give it one, or make network blue with -o underlay=ipv6"
+        ]
+        assert (await attach(agent, "c1")).network == "blue"
+
+
+async def test_a_bounce_of_the_uplink_loses_routes_and_they_come_back(
+    agent: Agent, host: FakeHost, store_file: Path
+) -> None:
+    await create(agent, "blue", driver="host-gw")
+    async with agent_on(FakeHost("192.168.1.2/24"), store_file, "node-2") as other:
+        await until(lambda: leased(other, "node-2") in routes(host))
+        prefix = leased(other, "node-2")
+        await agent.loop.in_thread(lambda: host.set_up(("link", "", "eth0"), False))
+        await until(lambda: prefix not in routes(host) or agent.loop.troubles())
+        await agent.loop.in_thread(lambda: host.set_up(("link", "", "eth0"), True))
+        await until(lambda: prefix in routes(host), seconds=3)
+        await until(lambda: not agent.loop.troubles())
+
+
+# Boots.
+
+
+async def test_after_a_reboot_earlier_containers_are_forgotten(
+    store_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    boot = tmp_path / "boot_id"
+    boot.write_text("first\n")
+    monkeypatch.setattr(agent_module, "BOOT_ID", boot)
+    host = FakeHost()
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+        for name in ("c1", "c2"):
+            host.open(name)
+            await attach(agent, name)
+        subnet = leased(agent, "node-1")
+    boot.write_text("second\n")
+    rebooted = FakeHost()
+    rebooted.cookies = dict(host.cookies)  # cookies begin anew, so that they may well be the same
+    rebooted.namespaces |= host.namespaces
+    async with agent_on(rebooted, store_file) as agent:
+        assert not agent.view.endpoints and leased(agent, "node-1") == subnet
+        assert not (await agent.store.list(keys.ENDPOINTS)).items
+        assert "weft-blue" in devices(rebooted) and not rebooted.inside("/run/netns/c1")
+        await attach(agent, "c1")
+
+
+# The store.
+
+
+async def test_a_lost_store_and_its_return(agent: Agent, host: FakeHost, store_file: Path) -> None:
+    await create(agent)
+    path = host.open("c1")
+    await attach(agent, "c1")
+    far = FakeHost("192.168.1.2/24")
+    async with agent_on(far, store_file, "node-2") as other:
+        await until(lambda: leased(other, "node-2") in routes(host))
+        await settled(agent)
+        before = dict(host.objects)
+        tap(agent).lose("etcd 10.0.0.1:2379: connection refused")
+        await until(lambda: agent.store_status.state == "lost")
+        status = infos.status(agent)
+        assert status.store.reason == "etcd 10.0.0.1:2379: connection refused" and status.state == "degraded"
+        assert status.store.revision > 0
+        await create(other, "red", "10.2.0.0/16", vni=2)
+        await Service(other).remove_node("node-9") if "node-9" in other.view.nodes else None
+        await settled(agent)
+        assert host.objects == before
+        await agent.loop.in_thread(lambda: host.destroy(("address", path, "eth0", _address(host, path))))
+        await until(lambda: host.objects == before)  # drift is repaired all the same
+        tap(agent).restore()
+        await until(lambda: "weft-red" in devices(host))
+        await until(lambda: leased(agent, "node-1", "red") in routes(far))
+        assert infos.status(agent).store.state == "connected" and not infos.status(agent).store.reason
+
+
+def _address(host: FakeHost, ns: str) -> str:
+    return next(o.address for o in host.inside(ns) if isinstance(o, Address))
+
+
+async def test_what_cannot_be_read_is_told_and_does_no_harm(agent: Agent, host: FakeHost) -> None:
+    await create(agent)
+    await agent.store.commit([], [Put("networks/new", b'{"made":"by a newer version"}'), Put("nodes/x", b"\xff\x00")])
+    await until(lambda: len(agent.view.broken) == 2)
+    texts = [p.text for p in infos.status(agent).problems]
+    assert any(text.startswith("networks/new in the store cannot be read: ") for text in texts)
+    assert "weft-blue" in devices(host)
+
+
+async def test_a_network_of_another_version_is_listed_and_told(agent: Agent) -> None:
+    wish = network("novel", "10.7.0.0/16", driver="warp", factor=9)
+    await agent.store.commit([], [Put("networks/novel", encode(wish))])
+    await until(lambda: "novel" in agent.view.networks)
+    await settled(agent)
+    (info,) = await Service(agent).networks()
+    assert info.options == {"factor": 9}
+    await until(lambda: (agent.loop.problems, agent.membership.refused) != ({}, {}))
+    (text, *_) = (await Service(agent).network("novel")).problems
+    assert text.startswith("unknown driver 'warp': choose one of bridge, host-gw, vxlan")
+    assert await Service(agent).doctor()
+
+
+async def test_a_store_that_was_put_back_is_believed(
+    host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    told: asyncio.Queue[Event] = asyncio.Queue()
+
+    async def follow(*_: object) -> AsyncIterator[Event]:
+        while True:
+            yield await told.get()
+
+    monkeypatch.setattr(agent_module, "follow", follow)
+    agent = make_agent(host, store_file)
+    async with running(agent):
+        blue, red = (Item(f"networks/{n}", encode(network(n)), 90) for n in ("blue", "red"))
+        told.put_nowait(Synced(agent.view.prefixes(), (blue,), 100))
+        told.put_nowait(Changes("networks/", Batch(105, (Change(red.key, red.value, 105),))))
+        await until(lambda: set(agent.view.networks) == {"blue", "red"})
+        old = Item("networks/green", encode(network("green")), 7)
+        told.put_nowait(Synced(agent.view.prefixes(), (old,), 10))
+        await until(lambda: set(agent.view.networks) == {"green"})
+        assert agent.store_status.revision == 10
+
+
+# Peers.
+
+
+async def test_peers_come_and_their_presence_ends(agent: Agent, host: FakeHost, store_file: Path) -> None:
+    await create(agent)
+    far = FakeHost("192.168.1.2/24")
+    async with agent_on(far, store_file, "node-2", presence_ttl=2.0) as other:
+        await until(lambda: leased(agent, "node-2") in routes(host) and leased(agent, "node-1") in routes(far))
+        prefix = leased(agent, "node-2")
+        assert [(p.name, p.alive, p.same_segment) for p in infos.status(agent).peers] == [("node-2", True, True)]
+        await agent.store.revoke(other.membership.presence_lease)
+        await until(lambda: prefix not in routes(host))
+        assert leased(agent, "node-2") == prefix  # it stays its own
+        await until(lambda: prefix in routes(host), seconds=5)  # renewed
+
+
+async def test_routes_to_a_dead_node_may_be_kept(store_file: Path) -> None:
+    host, far = FakeHost(), FakeHost("192.168.1.2/24")
+    async with agent_on(host, store_file, withdraw=False) as agent:
+        await create(agent)
+        async with agent_on(far, store_file, "node-2") as other:
+            await until(lambda: leased(agent, "node-2") in routes(host))
+            lease = other.membership.presence_lease
+        await agent.store.revoke(lease)
+        await until(lambda: "node-2" not in agent.view.present)
+        await settled(agent)
+        assert leased(agent, "node-2") in routes(host)
+
+
+async def test_a_node_that_is_removed_is_gone_everywhere(agent: Agent, host: FakeHost, store_file: Path) -> None:
+    await create(agent)
+    async with agent_on(FakeHost("192.168.1.2/24"), store_file, "node-2") as other:
+        await until(lambda: leased(agent, "node-2") in routes(host))
+        with pytest.raises(Conflict) as caught:
+            await Service(agent).remove_node("node-2")
+        assert str(caught.value) == (
+            "node-2's agent is running: stop it first, or use --force if the host is gone for good"
+        )
+        lease = other.membership.presence_lease
+    prefix = leased(agent, "node-2")
+    await agent.store.revoke(lease)
+    await until(lambda: "node-2" not in agent.view.present)
+    done = await Service(agent).remove_node("node-2")
+    assert done.what == ("node-2", prefix)
+    await until(lambda: "node-2" not in agent.view.nodes and prefix not in routes(host))
+    left = [i.key for p in ("nodes/", "leases/", "claims/", "endpoints/") for i in (await agent.store.list(p)).items]
+    assert not [key for key in left if "node-2" in key or prefix.replace("/", "-") in key]
+
+
+async def test_a_name_in_use_ends_the_second_agent_and_touches_nothing(agent: Agent, store_file: Path) -> None:
+    await create(agent)
+    second = FakeHost("192.168.1.2/24")
+    other = make_agent(second, store_file, "node-1", "another-installation")
+    async with running(other) as task:
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(asyncio.shield(task), 5)
+    (error,) = caught.value.exceptions
+    assert isinstance(error, Conflict) and "the node name node-1 is in use by a running agent at 192.168.1.68" in str(
+        error
+    )
+    assert second.ours() == {} and second.log == []
+
+
+async def test_exhaustion_on_one_node_is_told_there(agent: Agent, store_file: Path) -> None:
+    await create(agent, "blue", "10.1.0.0/28", node_prefix=30, subnet_min="10.1.0.4/30", subnet_max="10.1.0.4/30")
+    second = FakeHost("192.168.1.2/24")
+    async with agent_on(second, store_file, "node-2") as other:
+        await until(lambda: other.membership.refused)
+        (problem,) = [p for p in infos.status(other).problems if p.network == "blue"]
+        assert problem.text.startswith("network blue: no subnet is left for node-2")
+        second.open("c1")
+        with pytest.raises(Conflict, match="no subnet is left for node-2"):
+            await attach(other, "c1")
+        await Service(agent).remove_network("blue")
+        await until(lambda: "blue" not in other.view.networks)
+        assert infos.status(other).problems == ()
+
+
+async def test_a_host_gw_peer_on_another_segment_is_told_on_both(agent: Agent, store_file: Path) -> None:
+    await create(agent, "blue", driver="host-gw")
+    async with agent_on(FakeHost("192.168.0.33/24"), store_file, "node-4") as other:
+        for one, peer in ((agent, "node-4"), (other, "node-1")):
+            await until(lambda one=one: one.loop.problems)
+            (problem,) = infos.status(one).problems
+            assert problem.peer == peer and "use driver vxlan with -o direct-routing=true" in problem.text
+            assert (await Service(one).network("blue")).problems == (problem.text,)
+
+
+# Its end.
+
+
+async def test_its_end_leaves_the_data_plane(host: FakeHost, store_file: Path) -> None:
+    async with agent_on(host, store_file) as agent:
+        await create(agent)
+        before = dict(host.objects)
+    assert host.objects == before
+
+
+async def test_a_broken_engine_ends_the_agent(
+    host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    agent = make_agent(host, store_file)
+    async with running(agent) as task:
+        await until(lambda: agent.loop.started)
+        monkeypatch.setattr(host, "apply", lambda ops: 1 // 0)
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(create(agent), 5)
+        with pytest.raises(ExceptionGroup) as caught:
+            await asyncio.wait_for(asyncio.shield(task), 5)
+        assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
+        with pytest.raises(Unavailable, match="the agent is stopping"):
+            await asyncio.wait_for(Service(agent).remove_network("blue"), 5)

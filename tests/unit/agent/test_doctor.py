@@ -1,0 +1,198 @@
+"""Each check of the doctor, well and ill, with what it says and advises."""
+
+from __future__ import annotations
+
+import ctypes
+from ipaddress import ip_interface
+from types import SimpleNamespace
+
+import pytest
+
+from support.agents import FEATURES, FakeHost, network
+from weft.agent import doctor
+from weft.agent.agent import Agent
+from weft.agent.view import View
+from weft.api import types as t
+from weft.model import Network, Node, encode, keys
+from weft.store.protocol import Change
+
+
+class Patient(SimpleNamespace):
+    """What the doctor looks at of an agent, and of the machine."""
+
+    view: View
+    node: Node | None
+    sysctls: dict[str, str]
+    holders: dict[int, list[str]]
+    chains: list[str]
+
+    def network(self, wish: Network) -> None:
+        self.view.apply([Change(keys.network(wish.name), encode(wish), 1)])
+
+    async def look(self) -> dict[str, t.Finding]:
+        return {f.check: f for f in await doctor.findings(self)}  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
+    """In good health."""
+    me = Node(name="node-1", addresses=(ip_interface("192.168.1.68/24"),), uplink="eth0")
+    found = Patient(
+        view=View("node-1"),
+        node=me,
+        waiting_for="",
+        features=FEATURES,
+        store_status=t.StoreStatus(url="etcd://h1:2379", state="connected", since=0),
+        sysctls={"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"},
+        holders={},
+        chains=[],
+        tools={"nft"},
+        status=0,
+    )
+    monkeypatch.setattr("weft.kernel.sysctl.get", lambda name: found.sysctls.get(name))
+    monkeypatch.setattr(doctor, "udp_holders", lambda port: found.holders.get(port, []))
+    monkeypatch.setattr(doctor, "blocking_chains", lambda: found.chains)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/sbin/{name}" if name in found.tools else None)
+
+    def adjtimex(buffer: ctypes.Array[ctypes.c_char]) -> None:
+        buffer[5 * ctypes.sizeof(ctypes.c_long)] = found.status
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(adjtimex=adjtimex))
+    found.network(network("blue", "10.1.0.0/16", "fd00:1::/48"))
+    return found
+
+
+async def test_all_is_well(patient: Patient) -> None:
+    found = await patient.look()
+    assert {f.result for f in found.values()} == {"ok"} and {f.advice for f in found.values()} == {""}
+    assert {name: f.detail for name, f in found.items()} == {
+        "store": "etcd://h1:2379 answers",
+        "uplink": "eth0 with 192.168.1.68/24, MTU 1500",
+        "kernel: bridge": "works",
+        "kernel: nftables": "works",
+        "kernel: veth": "works",
+        "kernel: vxlan": "works",
+        "tool: nft": "installed",
+        "forwarding IPv4": "net.ipv4.ip_forward = 1",
+        "forwarding IPv6": "net.ipv6.conf.all.forwarding = 1",
+        "MTU of blue": "1450, of 1450 that fit",
+        "port 8472": "no program holds it",
+        "firewall": "no other table drops forwarded packets by policy",
+        "clock": "synchronised",
+    }
+
+
+async def ill(patient: Patient, check: str, result: str = "error") -> tuple[str, str]:
+    found = (await patient.look())[check]
+    assert found.result == result
+    return found.detail, found.advice
+
+
+async def test_a_lost_store(patient: Patient) -> None:
+    patient.store_status = t.StoreStatus(url="etcd://h1:2379", state="lost", since=0, reason="connection refused")
+    assert await ill(patient, "store") == (
+        "etcd://h1:2379: connection refused",
+        "start it, or mend the way to it; traffic goes on",
+    )
+
+
+async def test_no_uplink(patient: Patient) -> None:
+    patient.node, patient.waiting_for = None, "no uplink: no default route; name one with --iface"
+    assert await ill(patient, "uplink") == (patient.waiting_for, "name the right device with --iface")
+    patient.waiting_for = ""
+    assert (await ill(patient, "uplink"))[0] == "not looked at yet"
+
+
+@pytest.mark.parametrize(
+    ("feature", "drivers", "module"),
+    [
+        ("vxlan", "vxlan", "vxlan"),
+        ("nftables", "bridge, vxlan, host-gw", "nf_tables"),
+        ("veth", "bridge, vxlan, host-gw", "veth"),
+    ],
+)
+async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: str, module: str) -> None:
+    patient.features = FEATURES - {feature}
+    assert await ill(patient, f"kernel: {feature}") == (
+        f"the kernel has no {feature}: no networks of driver {drivers} here",
+        f"modprobe {module}, or a kernel with it",
+    )
+
+
+async def test_no_nft(patient: Patient) -> None:
+    patient.tools.clear()
+    assert await ill(patient, "tool: nft") == ("nft is not installed", "apt install nftables")
+
+
+@pytest.mark.parametrize(
+    ("family", "sysctl"), [(4, "net/ipv4/ip_forward"), (6, "net/ipv6/conf/all/forwarding")], ids=["v4", "v6"]
+)
+async def test_forwarding_is_off(patient: Patient, family: int, sysctl: str) -> None:
+    name = sysctl.replace("/", ".")
+    for value in ("0", None):
+        patient.sysctls = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"} | {sysctl: value or "0"}
+        assert await ill(patient, f"forwarding IPv{family}") == (
+            f"{name} is not 1",
+            f"something set it back: look in /etc/sysctl.d; sysctl -w {name}=1",
+        )
+
+
+async def test_of_families_that_no_network_has_nothing_is_said(patient: Patient) -> None:
+    patient.view = View("node-1")
+    patient.sysctls = {}
+    assert not [name for name in await patient.look() if name.startswith("forwarding")]
+
+
+async def test_an_mtu_that_does_not_fit(patient: Patient) -> None:
+    wish = network("large", "10.2.0.0/16", vni=2)
+    patient.network(Network(**{f: getattr(wish, f) for f in wish.__struct_fields__} | {"mtu": 1500}))
+    assert await ill(patient, "MTU of large") == (
+        "1500 does not fit into 1450",
+        "make it with --mtu 1450, or raise eth0's",
+    )
+    patient.network(network("far", "10.3.0.0/16", vni=3, underlay="ipv6"))
+    assert (await patient.look())["MTU of far"].detail == "1430, of 1430 that fit"
+
+
+async def test_uplinks_of_different_mtu(patient: Patient) -> None:
+    other = Node(name="node-2", addresses=(ip_interface("192.168.1.2/24"),), uplink="eth0", mtu=9000)
+    patient.view.apply([Change(keys.node("node-2"), encode(other), 2)])
+    assert await ill(patient, "MTU of the underlay", "warning") == (
+        "eth0 has 1500, but node-2 has 9000",
+        "give all uplinks one MTU, or make networks with --mtu for the smallest",
+    )
+
+
+async def test_a_port_that_is_taken(patient: Patient) -> None:
+    patient.holders[8472] = ["flanneld, pid 812"]
+    assert await ill(patient, "port 8472") == (
+        "UDP port 8472 is held by flanneld, pid 812",
+        "stop it, or make the network with another -o port",
+    )
+
+
+async def test_somebody_elses_firewall(patient: Patient) -> None:
+    patient.chains = ["inet filter forward"]
+    assert await ill(patient, "firewall", "warning") == (
+        "chain inet filter forward drops forwarded packets by policy",
+        "accept weft* interfaces there: no table can overrule another's drop",
+    )
+
+
+async def test_a_clock_that_runs_free(patient: Patient) -> None:
+    patient.status = doctor.STA_UNSYNC
+    assert await ill(patient, "clock", "warning") == (
+        "not synchronised",
+        "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time",
+    )
+
+
+async def test_a_network_of_another_version_is_no_hindrance(patient: Patient) -> None:
+    patient.network(network("novel", "10.9.0.0/16", driver="warp"))
+    patient.network(network("odd", "10.8.0.0/16", driver="bridge", knob=1))
+    assert "MTU of blue" in await patient.look()
+
+
+async def test_a_real_agent_and_a_real_machine(agent: Agent, host: FakeHost) -> None:
+    found = {f.check: f for f in await doctor.findings(agent)}
+    assert found["uplink"].result == "ok" and found["clock"].result in ("ok", "warning")

@@ -1,0 +1,229 @@
+"""Every operation over HTTP: status codes, error JSON, the OpenAPI document, metrics."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import AsyncIterator
+from typing import Any
+
+import msgspec
+import pytest
+from aiohttp import ClientResponse
+from aiohttp.test_utils import TestClient, TestServer
+from prometheus_client.parser import text_string_to_metric_families
+
+from support.agents import FakeHost, Tap, until
+from weft.agent.agent import Agent
+from weft.agent.http import application, openapi
+from weft.agent.service import Service
+from weft.api.dump import HostDump
+from weft.api.operations import OPERATIONS, Operation
+from weft.base.errors import ERRORS
+from weft.model.codec import decode
+from weft.store.protocol import Compacted
+
+Client = TestClient[Any, Any]
+BLUE = {"network": {"name": "blue", "driver": "vxlan", "subnets": ["10.1.0.0/16"]}}
+
+
+@pytest.fixture
+async def api(agent: Agent) -> AsyncIterator[Client]:
+    async with TestClient(TestServer(application(Service(agent), agent.metrics.exposition))) as client:
+        yield client
+
+
+async def refused(answer: ClientResponse, status: int, error: str) -> str:
+    """The message of an answer that has to be an error in JSON."""
+    body = await answer.json()
+    assert (answer.status, body["error"], set(body)) == (status, error, {"error", "message"}), body
+    assert "\n" not in body["message"] and body["message"]
+    return str(body["message"])
+
+
+async def done(answer: ClientResponse) -> Any:
+    assert answer.status == 200 and answer.content_type == "application/json", await answer.text()
+    return await answer.json()
+
+
+async def test_every_operation_answers_as_it_is_described(
+    api: Client, agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.agent.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
+    host.open("c1")
+    made = await done(await api.post("/v1/networks", json=BLUE))
+    endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
+    path = {"name": {"nodes": "node-1", "networks": "blue"}, "ref": {"endpoints": endpoint["id"]}}
+    tried = {"create_network", "attach", "remove_node", "remove_network", "detach"}
+    for op in OPERATIONS:
+        if op.name in tried:
+            continue
+        url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
+        owner = {"owner": "someone"} if op.name == "check" else {}
+        answer = await api.request(op.method, url, params=owner)
+        assert answer.status == 200, op.name
+        _decodes(op, await answer.read())
+        tried.add(op.name)
+    assert made["name"] == "blue" and made["options"]["vni"] == 1 and made["options"]["direct-routing"] is False
+    assert made["leases"][0]["node"] == "node-1" and made["problems"] == []
+    detached = await done(await api.delete("/v1/endpoints", params={"target": "c1", "network": "blue"}))
+    assert detached == {"what": ["c1 from blue"]}
+    assert await done(await api.delete("/v1/networks/blue")) == {"what": ["blue"]}
+    node = await done(await api.delete("/v1/nodes/node-1", params={"force": "1"}))
+    assert node["what"][0] == "node-1"
+    assert tried == {op.name for op in OPERATIONS}
+
+
+def _decodes(op: Operation, body: bytes) -> None:
+    decode(op.reply, body)
+
+
+@pytest.mark.parametrize(
+    ("method", "url", "status", "error", "says"),
+    [
+        ("GET", "/v1/nothing", 404, "not-found", "Not Found"),
+        ("PUT", "/v1/status", 405, "invalid", "Method Not Allowed"),
+        ("GET", "/v1/status?verbose=1", 400, "invalid", "unknown parameter 'verbose': status takes none"),
+        ("GET", "/v1/endpoints?net=x", 400, "invalid", "unknown parameter 'net': endpoints takes network, node"),
+        ("GET", "/v1/check?owner=x", 404, "not-found", "no endpoint of owner x here"),
+        ("GET", "/v1/networks/green", 404, "not-found", "no network green: `weft network ls` shows those there are"),
+        ("GET", "/v1/nodes/nine", 404, "not-found", "no node nine: `weft node ls` shows those there are"),
+        ("GET", "/v1/endpoints/x", 404, "not-found", "no endpoint x: `weft endpoint ls` shows those there are"),
+        ("GET", "/v1/endpoints?network=green", 404, "not-found", "no network green"),
+        ("GET", "/v1/endpoints?node=nine", 404, "not-found", "no node nine"),
+        ("GET", "/v1/plan?network=green", 404, "not-found", "no network green"),
+        ("GET", "/v1/kernel?namespaces=/etc", 404, "not-found", "no endpoint here in namespace /etc"),
+        ("DELETE", "/v1/networks/green", 404, "not-found", "no network green"),
+        ("DELETE", "/v1/nodes/nine", 404, "not-found", "no node nine"),
+        ("DELETE", "/v1/nodes/node-1", 409, "conflict", "node-1's agent is running: stop it first, or use --force"),
+        ("DELETE", "/v1/endpoints", 400, "invalid", "detach: say which container: target=NAME"),
+        ("POST", "/v1/networks", 400, "invalid", "not a CreateNetwork: "),
+    ],
+)
+async def test_what_is_refused(api: Client, method: str, url: str, status: int, error: str, says: str) -> None:
+    assert says in await refused(await api.request(method, url), status, error)
+
+
+@pytest.mark.parametrize(
+    ("url", "body", "says"),
+    [
+        ("/v1/endpoints", {"target": "c1", "network": "blue", "nmae": "x"}, "unknown field `nmae`"),
+        ("/v1/endpoints", {"target": "c1"}, "missing required field `network`"),
+        ("/v1/endpoints", {"target": 1, "network": "blue"}, "Expected `str`, got `int` - at `$.target`"),
+        (
+            "/v1/endpoints",
+            {"target": "c1", "network": "blue", "addresses": ["10.1.0"]},
+            "'10.1.0' is not an IP address",
+        ),
+        ("/v1/networks", {"network": {"name": "x", "driver": "vxlan"}}, "missing required field `subnets`"),
+        ("/v1/networks", {"network": BLUE["network"], "force": True}, "unknown field `force`"),
+    ],
+)
+async def test_a_request_is_taken_word_for_word(api: Client, url: str, body: dict[str, Any], says: str) -> None:
+    assert says in await refused(await api.post(url, json=body), 400, "invalid")
+
+
+@pytest.mark.parametrize("cls", ERRORS.values(), ids=lambda cls: cls.code)
+async def test_each_error_has_its_status(api: Client, agent: Agent, monkeypatch: pytest.MonkeyPatch, cls: Any) -> None:
+    def fail(*_: object) -> None:
+        raise cls("told in one line")
+
+    monkeypatch.setattr("weft.agent.infos.status", fail)
+    assert await refused(await api.get("/v1/status"), cls.status, cls.code) == "told in one line"
+
+
+async def test_an_error_of_no_users_kind_has_a_known_word(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise Compacted("revision 4 is gone")
+
+    monkeypatch.setattr("weft.agent.infos.status", fail)
+    await refused(await api.get("/v1/status"), Compacted.status, "unavailable")
+
+
+async def test_an_unexpected_error_is_answered_and_logged(
+    api: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr("weft.agent.infos.status", lambda agent: agent.nonsense)
+    message = await refused(await api.get("/v1/status"), 500, "failed")
+    assert message == "the agent met an unexpected error: its log has the traceback"
+    (record,) = [r for r in caplog.records if r.levelname == "ERROR"]
+    assert record.getMessage() == "GET /v1/status" and record.exc_info and record.exc_info[0] is AttributeError
+    assert (await api.get("/v1/nodes")).status == 200  # and goes on
+
+
+async def test_a_lost_store_is_told_as_such(api: Client, agent: Agent) -> None:
+    await done(await api.post("/v1/networks", json=BLUE))
+    assert isinstance(agent.store, Tap)
+    agent.store.lose("etcd 10.0.0.1:2379: connection refused")
+    body = {"target": "c1", "network": "green"}
+    assert await refused(await api.post("/v1/endpoints", json=body), 503, "unavailable") == (
+        "etcd 10.0.0.1:2379: connection refused"
+    )
+    await until(lambda: agent.store_status.state == "lost")
+    status = await done(await api.get("/v1/status"))
+    assert (status["state"], status["store"]["state"]) == ("degraded", "lost")
+    agent.store.restore()
+
+
+def test_the_openapi_document_describes_every_operation() -> None:
+    document = msgspec.json.decode(msgspec.json.encode(openapi()))
+    described = {
+        (entry["operationId"], method.upper(), path)
+        for path, methods in document["paths"].items()
+        for method, entry in methods.items()
+    }
+    assert described == {(op.name, op.method, op.path) for op in OPERATIONS}
+    for op in OPERATIONS:
+        entry = document["paths"][op.path][op.method.lower()]
+        parameters = {(p["name"], p["in"], p["required"]) for p in entry["parameters"]}
+        wanted = {(name, "path", True) for name in re.findall(r"\{(\w+)\}", op.path)}
+        assert parameters == wanted | {(name, "query", False) for name in op.query}
+        assert set(entry["responses"]) == {"200", "default"} and entry["summary"] == op.summary
+        assert ("requestBody" in entry) == (op.request is not None)
+    error = document["paths"]["/v1/status"]["get"]["responses"]["default"]["content"]["application/json"]["schema"]
+    assert error == {"$ref": "#/components/schemas/Error"}
+    body = document["paths"]["/v1/endpoints"]["post"]["requestBody"]["content"]["application/json"]["schema"]
+    assert body == {"$ref": "#/components/schemas/Attach"}
+
+
+def test_every_reference_of_the_document_leads_somewhere() -> None:
+    document = msgspec.json.decode(msgspec.json.encode(openapi()))
+    found = list(_references(document))
+    assert len(found) > 20
+    for ref in found:
+        place: Any = document
+        for part in ref.removeprefix("#/").split("/"):
+            place = place[part]
+        assert place.get("type") or place.get("anyOf")
+    assert document["components"]["schemas"]["Attach"]["additionalProperties"] is False
+
+
+def _references(part: Any) -> Any:
+    if isinstance(part, dict):
+        if "$ref" in part:
+            yield part["$ref"]
+        for inner in part.values():
+            yield from _references(inner)
+    elif isinstance(part, list):
+        for inner in part:
+            yield from _references(inner)
+
+
+async def test_the_document_is_served(api: Client) -> None:
+    assert (await done(await api.get("/openapi.json")))["openapi"] == "3.1.0"
+
+
+async def test_metrics(api: Client, agent: Agent, host: FakeHost) -> None:
+    host.open("c1")
+    await done(await api.post("/v1/networks", json=BLUE))
+    await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue"}))
+    answer = await api.get("/metrics")
+    assert answer.headers["Content-Type"].startswith("text/plain; version=")
+    families = {f.name: f for f in text_string_to_metric_families(await answer.text())}
+    samples = {(s.name, *sorted(s.labels.values())): s.value for f in families.values() for s in f.samples}
+    assert samples["weft_objects", "desired", "link"] == samples["weft_objects", "actual", "link"] == 4
+    assert samples["weft_objects", "failed", "link"] == 0
+    assert samples["weft_store_connected",] == 1 and samples["weft_store_revision",] > 0
+    assert samples["weft_nodes_alive",] == 1 and samples["weft_endpoints",] == 1
+    assert samples["weft_attach_seconds_count",] == 1 and samples["weft_converge_seconds_count",] >= 2
+    assert samples["weft_kernel_writes_total",] >= 10 and 0 <= samples["weft_resync_age_seconds",] < 60
+    await until(lambda: "weft_watch_lag_seconds_count 0.0" not in agent.metrics.exposition()[0].decode())

@@ -1,0 +1,201 @@
+"""The process around an agent: one at a time, its identity, its socket, its errors."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import stat
+from collections.abc import Callable
+from errno import EBUSY
+from pathlib import Path
+
+import pytest
+from aiohttp import ClientSession, TCPConnector, UnixConnector
+
+from support.agents import FakeHost, agent_on, create, make_agent, until
+from weft.agent import main
+from weft.agent.config import Config
+from weft.base.errors import Conflict, Denied, Failed, Invalid, Unavailable, WeftError
+from weft.reconcile.reconciler import key_of
+
+
+@pytest.fixture
+def config(tmp_path: Path) -> Config:
+    made = Config(
+        node="node-1", store=f"sqlite://{tmp_path}/weft.db", run_dir=f"{tmp_path}/run", state_dir=f"{tmp_path}/state"
+    )
+    main._make_dirs(made)
+    return made
+
+
+def test_only_one_runs(config: Config) -> None:
+    with main.only_one(config):
+        with pytest.raises(Conflict) as caught, main.only_one(config):
+            pass
+        assert str(caught.value) == (
+            f"an agent is running on this host ({config.run_dir}/agent.lock is locked): stop it first"
+        )
+    with main.only_one(config):
+        pass
+
+
+def test_the_instance_is_made_once(config: Config) -> None:
+    state = Path(config.state_dir)
+    first = main._instance(state)
+    assert len(first) == 32 and main._instance(state) == first
+    assert [p.name for p in state.iterdir()] == ["instance"]
+
+
+def test_directories_are_made_and_the_state_is_private(config: Config) -> None:
+    assert stat.S_IMODE(Path(config.state_dir).stat().st_mode) == 0o700
+    with pytest.raises(Denied, match="cannot make /proc/weft: "):
+        main._make_dirs(Config(run_dir="/proc/weft"))
+
+
+def test_it_asks_for_root(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "geteuid", lambda: 1000)
+    for command in (main.run, main.purge):
+        with pytest.raises(Denied, match="the agent changes the host's network: run it as root"):
+            command(config)
+
+
+@pytest.fixture
+def in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: FakeHost) -> FakeHost:
+    """`main` runs its agent on `host`."""
+
+    def make(config: Config, name: str, instance: str, _store: object) -> object:
+        return make_agent(host, tmp_path / "weft.db", name, instance, metrics=config.metrics)
+
+    monkeypatch.setattr(main, "Agent", make)
+    monkeypatch.setattr(main, "set_up", lambda *_: None)
+    monkeypatch.setattr("gc.freeze", lambda: None)
+    return host
+
+
+@pytest.mark.usefixtures("in_memory")
+def test_an_error_of_the_agent_is_raised_as_it_is(config: Config, tmp_path: Path) -> None:
+    async def elsewhere() -> None:
+        async with agent_on(FakeHost("192.168.1.9/24"), tmp_path / "weft.db", "node-1", instance="another"):
+            await asyncio.to_thread(main.run, config)
+
+    async def run() -> None:
+        with pytest.raises(Conflict, match=r"the node name node-1 is in use by a running agent at 192\.168\.1\.9"):
+            await elsewhere()
+
+    # signal handlers want the main thread: the agent is told of none here
+    asyncio.run(_without_signals(run))
+    assert not Path(config.socket_path).exists()
+
+
+async def _without_signals(run: object) -> None:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("asyncio.unix_events._UnixSelectorEventLoop.add_signal_handler", lambda *_: None)
+        await run()  # type: ignore[operator]
+
+
+async def serve(config: Config, host: FakeHost, store: Path) -> None:
+    async with agent_on(host, store) as agent, main._serving(config, agent):
+        await create(agent)
+        async with ClientSession(connector=UnixConnector(config.socket_path)) as client:
+            answer = await client.get("http://weft/v1/status")
+            assert (await answer.json())["node"] == "node-1"
+
+
+async def test_the_socket_has_its_mode_and_goes_with_the_agent(
+    config: Config, host: FakeHost, store_file: Path
+) -> None:
+    path = Path(config.socket_path)
+    path.write_text("of an agent that was killed")
+    async with agent_on(host, store_file) as agent:
+        async with main._serving(config, agent):
+            assert stat.S_IMODE(path.stat().st_mode) == 0o660 and path.is_socket()
+        assert not path.exists()
+    await serve(config, host, store_file)
+
+
+async def test_a_socket_that_cannot_be(host: FakeHost, store_file: Path, config: Config) -> None:
+    async with agent_on(host, store_file) as agent:
+        nowhere = Config(run_dir=config.run_dir, socket=f"{config.run_dir}/no/where.sock")
+        with pytest.raises(Failed, match=r"cannot listen at .*/no/where\.sock: "):
+            async with main._serving(nowhere, agent):
+                pass
+        strange = Config(run_dir=config.run_dir, socket_group="no-such-group")
+        with pytest.raises(Invalid, match="socket-group 'no-such-group': there is no such group"):
+            async with main._serving(strange, agent):
+                pass
+        assert not Path(strange.socket_path).exists()
+
+
+async def test_metrics_have_their_own_address(host: FakeHost, store_file: Path, config: Config) -> None:
+    async with agent_on(host, store_file) as agent:
+        with pytest.raises(Invalid, match=r"metrics 'nine': write ADDRESS:PORT, such as 127\.0\.0\.1:9473"):
+            async with main._serving(Config(run_dir=config.run_dir, metrics="nine"), agent):
+                pass
+        server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
+        port = server.sockets[0].getsockname()[1]
+        taken = Config(run_dir=config.run_dir, metrics=f"127.0.0.1:{port}")
+        with pytest.raises(Failed, match=f"cannot serve metrics at 127.0.0.1:{port}: "):
+            async with main._serving(taken, agent):
+                pass
+        server.close()
+        await server.wait_closed()
+        async with main._serving(taken, agent), ClientSession(connector=TCPConnector()) as client:
+            answer = await client.get(f"http://127.0.0.1:{port}/metrics")
+            assert "weft_store_connected 1.0" in await answer.text()
+
+
+async def test_an_agent_that_cannot_serve_is_stopped_in_order(
+    config: Config, in_memory: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda *_: None)
+    nowhere = Config(store=config.store, run_dir=config.run_dir, socket=f"{config.run_dir}/no/where.sock")
+    with pytest.raises(Failed, match="cannot listen at"):
+        await main._run(nowhere, "node-1", "instance")
+    assert "exception was never retrieved" not in caplog.text
+    assert not [task for task in asyncio.all_tasks() if task.get_name() == "agent"]
+
+
+async def test_told_to_stop_it_answers_nobody_any_more(
+    config: Config, in_memory: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    handlers: list[Callable[[], None]] = []
+    monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda _, handler: handlers.append(handler))
+    process = asyncio.create_task(main._run(config, "node-1", "instance"))
+    await until(lambda: handlers and Path(config.socket_path).is_socket())
+    handlers[0]()
+    await asyncio.wait_for(process, 5)
+    assert not Path(config.socket_path).exists()
+
+
+def test_of_several_errors_the_first_is_told() -> None:
+    inner = ExceptionGroup[WeftError]("tasks", [Unavailable("first"), Failed("second")])
+    assert str(main._first(BaseExceptionGroup[WeftError]("all", [inner]))) == "first"  # type: ignore[list-item]
+
+
+async def _leave_a_network(host: FakeHost, store: Path) -> None:
+    async with agent_on(host, store) as agent:
+        await create(agent)
+
+
+def test_purge_removes_all_that_is_ours_and_nothing_else(
+    config: Config, host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = {key: obj for key, obj in host.objects.items() if key[0] != "sysctl"}
+    asyncio.run(_leave_a_network(host, store_file))
+    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    with main.only_one(config), pytest.raises(Conflict, match="an agent is running on this host"):
+        main.purge(config)
+    removed = main.purge(config)
+    assert "link weft-blue" in removed and "link weft.1" in removed
+    assert {key: obj for key, obj in host.objects.items() if key[0] != "sysctl"} == before
+    assert main.purge(config) == []
+
+
+def test_a_purge_that_does_not_get_all_says_so(
+    config: Config, host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asyncio.run(_leave_a_network(host, store_file))
+    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    host.fault = lambda _, op: EBUSY if key_of(op) == ("link", "", "weft-blue") else 0
+    with pytest.raises(Failed, match=r"not all is removed: Device or resource busy \(\d+ objects\)"):
+        main.purge(config)
