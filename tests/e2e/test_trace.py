@@ -24,6 +24,7 @@ def networks(lab: Lab) -> Networks:
 def trace(lab: Lab, host: str, *words: str) -> tuple[int, dict[str, Any]]:
     done = weft(lab, host, "trace", *words, "-o", "json")
     assert done.stderr == ""
+    assert done.stdout, done.stderr
     return done.returncode, json.loads(done.stdout)
 
 

@@ -47,8 +47,11 @@ def run(config: Config) -> None:
         gc.freeze()  # what is imported stays: no need to look through it again and again
         try:
             asyncio.run(_run(config, name, instance))
-        except* WeftError as group:
-            raise _first(group) from None
+        except ExceptionGroup as group:
+            known, others = group.split(WeftError)
+            if known is None or others is not None:
+                raise
+            raise _first(known) from None
 
 
 def purge(config: Config) -> list[str]:

@@ -57,7 +57,7 @@ CASES = {
     "whole ruleset": "nft flush ruleset; iptables -P FORWARD DROP; ip6tables -P FORWARD DROP",
     "nft rule": "nft delete rule inet weft postrouting handle "
     "$(nft -a list chain inet weft postrouting | grep -m1 masquerade | grep -o '[0-9]*$')",
-    "nft rule of somebody's in our table": "nft insert rule inet weft forward counter",
+    "nft rule of somebody's in our table": "nft insert rule inet weft postrouting counter",
     "nft set's element": "nft delete element inet weft cluster4 '{ 10.41.0.0/16 }'",
     "iptables jump": "iptables -D FORWARD -j WEFT-FORWARD",
     "iptables rules": "iptables -F WEFT-FORWARD",
