@@ -14,6 +14,7 @@ from typing import Protocol
 from weakref import WeakValueDictionary
 
 from weft.agent.membership import Membership
+from weft.agent.ports import Ports
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
 from weft.api import types as t
@@ -39,6 +40,7 @@ class Converge(Protocol):
 class Attachments:
     def __init__(self, view: View, membership: Membership, converge: Converge, find: Callable[[str], Target]) -> None:
         self._view, self._membership, self._converge, self._find = view, membership, converge, find
+        self._ports = Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
@@ -65,7 +67,9 @@ class Attachments:
             await self.remove(self._leftovers(target))
             addresses = self._choose(request, network, lease)
             try:
-                return await self._make(self._new(request, network, target, addresses), network)
+                endpoint = self._new(request, network, target, addresses)
+                async with self._ports.taking(endpoint, network):
+                    return await self._make(endpoint, network)
             finally:
                 self._promised[network.name].difference_update(a.ip for a in addresses)
 
@@ -90,6 +94,11 @@ class Attachments:
             has = _join(a.ip for a in present.addresses)
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
+            )
+        if request.ports and set(request.ports) != set(present.ports):
+            ports = _join(present.ports) or "none"
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
         return present
 
@@ -117,6 +126,7 @@ class Attachments:
             mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
             addresses=addresses,
             labels=request.labels,
+            ports=request.ports,
             owner=request.owner,
             default_route=not network.internal
             and not target.routed

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network
+from weft.model import Network, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -86,6 +86,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     mtu: int = 0
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
 
 
@@ -104,7 +105,8 @@ class Attach(Request, frozen=True, kw_only=True):
     """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft.
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
-    the network is; it is made where it is missing, and the request Invalid where it is another one.
+    the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
+    of this node, to lead to it.
     """
 
     target: str
@@ -114,6 +116,7 @@ class Attach(Request, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
     exclusive: bool = False
     definition: Network | None = None
