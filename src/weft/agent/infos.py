@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from weft import __version__
 from weft.api import types as t
 from weft.base.errors import WeftError
-from weft.base.net import IPAddress, family, parse_address, parse_network
+from weft.base.net import IPAddress, IPNetwork, family, parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import Link, Route
 from weft.model import Endpoint, Network, Node, to_builtins
@@ -83,13 +83,17 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         host_interface=e.host_interface,
         mac=e.mac,
         addresses=e.addresses,
-        gateways=tuple(s.network_address + 1 for s in lease.subnets) if lease else (),
+        gateways=tuple(s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ()))),
         mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
         routes=tuple(_routes(agent, e)) if e.node == agent.view.me else (),
         labels=e.labels,
         ports=e.ports,
         owner=e.owner,
     )
+
+
+def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:
+    yield from (a.network for a in e.gateway.addresses) if e.gateway else ()
 
 
 def _routes(agent: Agent, e: Endpoint) -> Iterator[t.RouteInfo]:
@@ -160,12 +164,16 @@ def _peer(agent: Agent, n: Node) -> t.PeerStatus:
 
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
     lease = view.lease(n.name, view.me)
+    if view.shared(n.name):
+        subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
+    else:
+        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.name, {}))
     return t.NetworkStatus(
         name=n.name,
         driver=n.driver,
-        subnets=lease.subnets if lease else (),
+        subnets=subnets,
         endpoints=sum(1 for _ in view.endpoints_of(n.name)),
-        peers=len(view.leases.get(n.name, {})) - (1 if lease else 0),
+        peers=len(nodes - {view.me}),
         problems=sum(p.network == n.name for p in found),
     )
 
