@@ -29,7 +29,9 @@ def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(prog="bench", description="Weft's benchmarks; docs/performance.md explains them.")
     words.add_argument("which", nargs="*", metavar="WORD", help=f"of {', '.join(BENCHMARKS)}; without one, all")
     words.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
-    words.add_argument("--quick", action="store_true", help="all within a minute; for a look, not for the record")
+    words.add_argument(
+        "--quick", action="store_true", help="fewer rounds, about three minutes; for a look, not for the record"
+    )
     return words
 
 
