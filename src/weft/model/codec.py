@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache
+from threading import Lock
 from typing import Any, TypeVar
 
 import msgspec
@@ -32,10 +33,19 @@ def _dec_hook(cls: type, value: Any) -> Any:
 
 _encoder = msgspec.json.Encoder(enc_hook=_enc_hook, order="deterministic")
 
+_learning = Lock()
+"""msgspec looks at a class when it first decodes one, and leaves what it has found so far where another thread takes it
+for the whole: a segmentation fault. So one thread at a time learns classes, and only learnt ones are decoded."""
+
 
 @cache
-def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
+def _learnt(cls: Any) -> msgspec.json.Decoder[Any]:
     return msgspec.json.Decoder(cls, dec_hook=_dec_hook)
+
+
+def _decoder(cls: Any) -> msgspec.json.Decoder[Any]:
+    with _learning:
+        return _learnt(cls)
 
 
 def encode(value: object) -> bytes:
@@ -45,7 +55,7 @@ def encode(value: object) -> bytes:
 def decode(cls: type[T], data: bytes) -> T:
     """Raises Invalid: the text names the field."""
     try:
-        value: T = _decoder(cls).decode(data)  # type: ignore[arg-type]  # mypy does not see that classes are hashable
+        value: T = _decoder(cls).decode(data)
         return value
     except msgspec.ValidationError as error:
         raise _explained(cls, error) from None
@@ -60,6 +70,7 @@ def to_builtins(value: object) -> Any:
 
 def convert(cls: type[T], value: object, *, strict: bool = True) -> T:
     """A `cls` from plain values; with `strict=False` strings may stand for numbers and booleans."""
+    _decoder(cls)
     try:
         return msgspec.convert(value, cls, dec_hook=_dec_hook, strict=strict)
     except msgspec.ValidationError as error:

@@ -1,0 +1,36 @@
+"""Values are decoded from any thread."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+_ALL_AT_ONCE = """
+import random, sys, threading
+from weft.api.dump import HostDump
+from weft.base.errors import Invalid
+from weft.model import codec
+
+sys.setswitchinterval(1e-4)
+start = threading.Barrier(16)
+
+def first() -> None:
+    start.wait()
+    for _ in range(random.randrange(3000)):
+        pass
+    for _ in range(5):
+        try:
+            codec.decode(HostDump, b'{"node": "a", "namespaces": []}')
+        except Invalid:
+            pass
+
+threads = [threading.Thread(target=first) for _ in range(16)]
+[t.start() for t in threads]
+[t.join() for t in threads]
+"""
+
+
+def test_the_first_values_of_a_class_decoded_by_many_threads_at_once() -> None:
+    """In processes of their own: a class is learnt once in each, and what goes wrong is a segmentation fault."""
+    ended = [subprocess.run([sys.executable, "-c", _ALL_AT_ONCE], capture_output=True, text=True) for _ in range(5)]
+    assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * len(ended)
