@@ -297,4 +297,5 @@ class Agent:
             except NotFound:
                 return 0
 
-        return [e for e in endpoints if cookie(e.namespace.path) != e.namespace.cookie]
+        # What an engine takes over is its own to remove: before it has done so there is no namespace yet.
+        return [e for e in endpoints if not e.handover and cookie(e.namespace.path) != e.namespace.cookie]

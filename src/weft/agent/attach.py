@@ -9,11 +9,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+from weft.agent import handover
 from weft.agent.membership import Membership
+from weft.agent.promises import Promises
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
 from weft.api import types as t
@@ -24,7 +27,7 @@ from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
 from weft.model import Endpoint, Lease, Network, encode, keys
-from weft.model.endpoint import endpoint_id
+from weft.model.endpoint import endpoint_id, handover_id
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
 log = logging.getLogger(__name__)
@@ -41,6 +44,7 @@ class Attachments:
         self._view, self._membership, self._converge, self._find = view, membership, converge, find
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
+        self.promises = Promises(time.monotonic)
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -52,7 +56,56 @@ class Attachments:
     async def attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
         """The endpoint, as it was or newly made. Raises NotFound, Invalid, Conflict, Exhausted, Unavailable, Failed."""
         async with self._turn(request.owner):
+            if request.handover:
+                return await self._hand_over(request, network, lease)
             return await self._attach(request, network, lease)
+
+    async def _hand_over(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
+        """The container's namespace is not there yet, or not Weft's matter: nothing is looked for in it."""
+        if not request.owner:
+            raise Invalid("an interface that is handed over needs an owner")
+        id = handover_id(network.name, self._view.me, request.owner)
+        present = self._view.endpoints.get(id)
+        if present is None and not request.addresses:
+            raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
+        if present is not None:
+            return await self._told(request, self._same(request, present), network)
+        addresses = self._choose(request, network, lease)
+        try:
+            made = handover.endpoint(id, request, self._view.me, addresses)
+            return await self._make(self._placed(made, request.target), network)
+        finally:
+            self._promised[network.name].difference_update(a.ip for a in addresses)
+            for address in addresses:
+                self.promises.drop(network.name, address.ip, "")
+
+    async def _told(self, request: t.Attach, present: Endpoint, network: Network) -> Endpoint:
+        """The same, with the place of its namespace."""
+        if not request.target or request.target == present.namespace.path:
+            return await self._standing(present)
+        endpoint = self._placed(present, request.target)
+        key = keys.endpoint(present.node, network.name, present.id)
+        guards: list[Guard] = [Unchanged(key, self._view.revision(key))]
+        if not await self._membership.write(guards, [Put(key, encode(endpoint), self._membership.tenure_lease)]):
+            raise Unavailable(f"{request.owner} was just changed by someone else: try again")
+        return await self._standing(endpoint)
+
+    def _placed(self, endpoint: Endpoint, path: str) -> Endpoint:
+        others = (e for e in self._view.endpoints.values() if e.id != endpoint.id)
+        return handover.placed(endpoint, path, others) if path else endpoint
+
+    def reserve(self, request: t.Reserve, network: Network, lease: Lease) -> IPInterface:
+        """An address kept for an endpoint to come. Raises Invalid, Conflict, Exhausted."""
+        subnet = next((s for s in lease.subnets if s.version == request.family), None)
+        if subnet is None:
+            raise Invalid(
+                f"network {network.name} has no IPv{request.family} addresses: it has {_join(network.subnets)}"
+            )
+        wishes = () if request.address is None else (request.address,)
+        wanted = t.Attach(target="", network=network.name, addresses=wishes)
+        chosen = self._pick(wanted, network, [subnet])[0]
+        self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
+        return chosen
 
     async def _attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
         target = await asyncio.to_thread(self._find, request.target)
@@ -101,7 +154,8 @@ class Attachments:
     def _leftovers(self, target: Target) -> list[Endpoint]:
         """Endpoints of an earlier namespace at the same path."""
         path, cookie = target.namespace.path, target.namespace.cookie
-        return [e for e in self._view.endpoints.values() if e.namespace.path == path and e.namespace.cookie != cookie]
+        there = [e for e in self._view.endpoints.values() if e.namespace.path == path and not e.handover]
+        return [e for e in there if e.namespace.cookie != cookie]
 
     def _new(self, request: t.Attach, network: Network, target: Target, addresses: tuple[IPInterface, ...]) -> Endpoint:
         interface = self._interface(request, target)
@@ -136,20 +190,29 @@ class Attachments:
         return wish or next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
 
     def _choose(self, request: t.Attach, network: Network, lease: Lease) -> tuple[IPInterface, ...]:
-        """One address of each family: the one wished for, or the next free one. Promised until `attach` ends."""
+        """One address of each family: the one wished for, or the next free one. Promised until `attach` ends. Where the
+        engine gives the addresses itself, those that it asks for."""
+        families = {a.version for a in request.addresses}
+        chosen = self._pick(
+            request, network, [s for s in lease.subnets if not request.handover or s.version in families]
+        )
+        self._promised.setdefault(network.name, set()).update(a.ip for a in chosen)
+        return chosen
+
+    def _pick(self, request: t.Attach, network: Network, subnets: Sequence[IPNetwork]) -> tuple[IPInterface, ...]:
         holders = {a.ip: e.name for e in self._view.endpoints_of(network.name) for a in e.addresses}
-        promised = self._promised.setdefault(network.name, set())
-        holders.update(dict.fromkeys(promised, "another container just now"))
+        holders.update(dict.fromkeys(self._promised.get(network.name, ()), "another container just now"))
+        holders.update(dict.fromkeys(self.promises.of_others(network.name, request.owner), "a container to come"))
         reserved = registry.parse_options(network).reserved
         wishes = {a.version: a for a in request.addresses}
         for address in request.addresses:
-            if not any(address.version == s.version for s in lease.subnets) or wishes[address.version] != address:
+            if not any(address.version == s.version for s in subnets) or wishes[address.version] != address:
                 raise Invalid(
                     f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
                 )
         cursors = self._view.cursors.setdefault(network.name, {})
         chosen = []
-        for subnet in lease.subnets:
+        for subnet in subnets:
             family, wish = str(subnet.version), wishes.get(subnet.version)
             if wish is not None:
                 address = alloc.wish(subnet, wish, holders, reserved, node=self._view.me)
@@ -157,7 +220,6 @@ class Attachments:
                 address = alloc.choose(subnet, holders, reserved, cursors.get(family), node=self._view.me)
                 cursors[family] = address
             chosen.append(_on(subnet, address))
-        promised.update(a.ip for a in chosen)
         return tuple(chosen)
 
     async def _make(self, endpoint: Endpoint, network: Network) -> Endpoint:

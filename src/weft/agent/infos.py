@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weft import __version__
+from weft.agent.handover import with_inside
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, family, parse_address, parse_network
@@ -72,6 +73,8 @@ def _options(n: Network) -> dict[str, OptionValue]:
 def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
     lease = agent.view.lease(e.network, e.node)
     link = agent.loop.desired(("link", e.namespace.path, e.interface))
+    if e.handover:
+        link = agent.loop.desired(("link", "", e.host_interface))
     return t.EndpointInfo(
         id=e.id,
         name=e.name,
@@ -88,13 +91,15 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         routes=tuple(_routes(agent, e)) if e.node == agent.view.me else (),
         labels=e.labels,
         owner=e.owner,
+        handover=e.handover,
     )
 
 
 def _routes(agent: Agent, e: Endpoint) -> Iterator[t.RouteInfo]:
-    wanted = agent.loop.contribution(("endpoint", e.network, e.id))
+    inside = with_inside(e)
+    wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(("endpoint", e.network, e.id))
     for o in wanted.objects if wanted else ():
-        if isinstance(o, Route) and o.ns == e.namespace.path:
+        if isinstance(o, Route) and o.ns == inside.namespace.path and o.dev == e.interface:
             via = parse_address(o.via) if o.via else None
             yield t.RouteInfo(destination=parse_network(o.prefix), gateway=via)
 

@@ -13,6 +13,7 @@ from weft.alloc.leases import check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.net import parse_address
 from weft.datapaths import registry
 from weft.kernel.dump import dump
 from weft.model import Endpoint, Network, decode, encode, keys
@@ -46,7 +47,7 @@ class Service:
 
     async def kernel(self, namespaces: str = "") -> HostDump:
         """`namespaces`: paths of local endpoints' namespaces, with commas between; else those of all."""
-        held = {e.namespace.path: e.name for e in self._agent.view.endpoints.values()}
+        held = {e.namespace.path: e.name for e in self._agent.view.endpoints.values() if e.namespace.path}
         wanted = namespaces.split(",") if namespaces else list(held)
         if strange := [path for path in wanted if path not in held]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
@@ -180,6 +181,17 @@ class Service:
         ops = [DeletePrefix(f"{keys.endpoints(node)}{network}/") for node in sorted(nodes)]
         for start in range(0, len(ops), 100):
             await self._agent.store.commit([], ops[start : start + 100])
+
+    # Addresses.
+
+    async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
+        network = await self._known(name)
+        lease = await self._agent.ensure_lease(name)
+        return t.Reserved(address=self._agent.attachments.reserve(request, network, lease))
+
+    async def release(self, name: str, address: str, owner: str = "") -> t.Done:
+        freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
+        return t.Done(what=(address,) if freed else ())
 
     # Endpoints.
 

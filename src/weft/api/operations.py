@@ -42,6 +42,22 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("create_network", "POST", "/v1/networks", "Make a network", t.NetworkInfo, t.CreateNetwork),
     Operation("remove_network", "DELETE", "/v1/networks/{name}", "Remove an unused network", t.Done, query=("force",)),
     Operation(
+        "reserve",
+        "POST",
+        "/v1/networks/{name}/addresses",
+        "Keep an address for an endpoint to come",
+        t.Reserved,
+        t.Reserve,
+    ),
+    Operation(
+        "release",
+        "DELETE",
+        "/v1/networks/{name}/addresses/{address}",
+        "Give back an address that was kept",
+        t.Done,
+        query=("owner",),
+    ),
+    Operation(
         "endpoints",
         "GET",
         "/v1/endpoints",

@@ -124,7 +124,8 @@ def _type(link: Link) -> str:
         case Veth(peer, peer_ns):
             # Of a shell in the host's namespace, /proc/$$/ns/net is just that; a path without a name does as it is.
             there = "/proc/$$/ns/net" if peer_ns == HOST else _name(peer_ns) or shlex.quote(peer_ns)
-            return _words(f"type veth peer name {peer}", f"netns {there}" if peer_ns != link.ns else "")
+            mtu = f"mtu {link.mtu}" if link.type.given and link.mtu else ""
+            return _words(f"type veth peer name {peer}", mtu, f"netns {there}" if peer_ns != link.ns else "")
 
 
 def _set_link(link: Link, old: Link | None) -> list[str]:

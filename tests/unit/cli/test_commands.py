@@ -246,6 +246,7 @@ class TestAttach:
             "labels": {"tier": "front", "app": ""},
             "owner": "",
             "exclusive": False,
+            "handover": False,
             "definition": None,
         }
 
