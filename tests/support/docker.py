@@ -20,8 +20,9 @@ from weft.lab.host import Host
 from weft.lab.lab import WEFT
 from weft.lab.process import Process
 
-DOCKER, DOCKERD = "/usr/bin/docker", "/usr/sbin/dockerd"
-"""Debian's, whatever else is on the PATH."""
+DOCKER = "/usr/bin/docker"
+DOCKERD = next((path for path in ("/usr/sbin/dockerd", "/usr/bin/dockerd") if Path(path).exists()), "/usr/sbin/dockerd")
+"""As packages have them, Debian's first; whatever else is on the PATH."""
 IMAGE = "busybox"
 READY = 60.0
 """Seconds for a dockerd to answer; where a plugin is missing it waits 15 s for it."""

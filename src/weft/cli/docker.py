@@ -18,8 +18,8 @@ app = group("Docker's containers in Weft's networks: a network and IPAM driver."
     "run",
     epilog=example(
         "weft docker run",
-        "docker network create -d weft --ipam-driver weft --subnet 10.1.0.0/16 -o weft.network=blue "
-        "-o weft.driver=vxlan blue",
+        "docker network create -d weft --ipam-driver weft --subnet 10.1.0.0/16 \\",
+        "  -o weft.network=blue -o weft.driver=vxlan blue",
     ),
 )
 def run(

@@ -52,7 +52,11 @@ async def test_every_operation_answers_as_it_is_described(
     host.open("c1")
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
-    path = {"name": {"nodes": "node-1", "networks": "blue"}, "ref": {"endpoints": endpoint["id"]}, "address": {"networks": "10.1.1.9"}}
+    path = {
+        "name": {"nodes": "node-1", "networks": "blue"},
+        "ref": {"endpoints": endpoint["id"]},
+        "address": {"networks": "10.1.1.9"},
+    }
     tried = {"create_network", "attach", "remove_node", "remove_network", "detach"}
     for op in OPERATIONS:
         if op.name in tried:
