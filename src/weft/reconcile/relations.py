@@ -41,8 +41,6 @@ def host_of(obj: Object) -> Key | None:
             return ("link", obj.ns, dev) if dev else None
         case NftElement():
             return ("nft-set", obj.ns, obj.set)
-        case Link(type=Veth(given=True)):
-            return None
         case Link(type=Veth(peer=peer, peer_ns=ns)):
             return ("link", ns, peer)
         case Link(type=Vxlan(dev=dev)):

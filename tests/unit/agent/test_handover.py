@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.agents import FakeHost, agent_on, create, settled
+from support.agents import FakeHost, agent_on, attach, create, settled, until
 from weft.agent.agent import Agent
 from weft.agent.promises import Promises
 from weft.agent.service import Service
@@ -99,12 +99,23 @@ async def test_what_the_engine_does_with_its_end_is_no_drift(agent: Agent, host:
     assert (await Service(agent).plan()).commands == ()
 
 
-async def test_it_stays_while_its_namespace_is_not_there_and_over_a_restart(host: FakeHost, store_file: Path) -> None:
-    async with agent_on(host, store_file, resync=1.0) as agent:
+async def test_it_stays_until_the_engine_takes_it_away(agent: Agent, host: FakeHost) -> None:
+    """Weft tidies up after containers of its own only: here it does not know the namespace."""
+    await create(agent)
+    made = await hand_over(agent, await address_of(agent, 2), SANDBOX)
+    host.open("c1")
+    await attach(agent, "c1")
+    host.cookies[SANDBOX] = 4711  # now the namespace is there
+    host.vanish("/run/netns/c1")
+    agent._tidy.set()
+    await until(lambda: len(agent.view.endpoints) == 1)
+    assert [e.id for e in await Service(agent).endpoints()] == [made.id]
+
+
+async def test_a_restart_finds_it(host: FakeHost, store_file: Path) -> None:
+    async with agent_on(host, store_file) as agent:
         await create(agent)
         made = await hand_over(agent, await address_of(agent, 2), SANDBOX)
-        agent._tidy.set()
-        await settled(agent)
         before = dict(host.objects)
     async with agent_on(host, store_file) as agent:
         assert [e.id for e in await Service(agent).endpoints(owner="docker/")] == [made.id]
