@@ -106,8 +106,9 @@ def containers(draw: st.DrawFn, number: int, bridges: list[str]) -> list[Object]
     name, peer, ns = f"veth{number}", f"eth{number}", draw(st.sampled_from(NAMESPACES))
     inside_first = draw(st.booleans())
     master = draw(st.sampled_from(["", *bridges]))
+    hairpin = bool(master) and draw(st.booleans())
     objects: list[Object] = [
-        Link(name=name, type=Veth(peer, ns, not inside_first), master=master, alias=f"weft:{number}"),
+        Link(name=name, type=Veth(peer, ns, not inside_first), master=master, hairpin=hairpin, alias=f"weft:{number}"),
         Link(name=peer, type=Veth(name, "", inside_first), mac=f"02:00:00:00:09:0{number}", ns=ns),
         Address(address=f"10.1.{number}.{draw(st.integers(2, 3))}/24", dev=peer, ns=ns),
     ]
@@ -141,7 +142,19 @@ def rules(draw: st.DrawFn) -> list[Object]:
         route("10.61.0.0/24", type=draw(st.sampled_from(["blackhole", "unreachable"]))),
         route("fd61::/64", type="blackhole"),
     ]
-    return objects + draw(st.lists(st.sampled_from(wishes), unique=True))
+    return objects + draw(st.lists(st.sampled_from(wishes), unique=True)) + draw(published())
+
+
+@st.composite
+def published(draw: st.DrawFn) -> list[Object]:
+    """Ports of the host that lead to containers, and the same ones elsewhere in another draw."""
+    ports = draw(st.sets(st.integers(8080, 8083)))
+    if not ports:
+        return []
+    elements = [NftElement(set="ports", value=f"tcp . {p}", to=f"10.1.1.{draw(st.integers(2, 3))} . 80") for p in ports]
+    hook = "type nat hook prerouting priority dstnat; policy accept;"
+    chain = NftChain(name="publish", hook=hook, rules=("dnat ip to meta l4proto . th dport map @ports",))
+    return [NftSet(name="ports", type="inet_proto . inet_service", to="ipv4_addr . inet_service"), *elements, chain]
 
 
 @st.composite

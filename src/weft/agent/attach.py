@@ -14,8 +14,11 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from weft.agent import handover
 from weft.agent.membership import Membership
+from weft.agent.ports import Ports
 from weft.agent.promises import Promises
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
@@ -26,7 +29,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Lease, Network, encode, keys
+from weft.model import Endpoint, Lease, Network, PublishedPort, encode, keys
 from weft.model.endpoint import endpoint_id, handover_id
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
@@ -42,6 +45,7 @@ class Converge(Protocol):
 class Attachments:
     def __init__(self, view: View, membership: Membership, converge: Converge, find: Callable[[str], Target]) -> None:
         self._view, self._membership, self._converge, self._find = view, membership, converge, find
+        self._ports = Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self.promises = Promises(time.monotonic)
@@ -69,25 +73,44 @@ class Attachments:
         if present is None and not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
         if present is not None:
-            return await self._told(request, self._same(request, present), network)
+            return await self._told(request, self._same(request, present))
         addresses = self._choose(request, network, lease)
         try:
-            made = handover.endpoint(id, request, self._view.me, addresses)
-            return await self._make(self._placed(made, request.target), network)
+            made = self._placed(handover.endpoint(id, request, self._view.me, addresses), request.target)
+            async with self._ports.taking(made, network):
+                return await self._make(made, network)
         finally:
             self._promised[network.name].difference_update(a.ip for a in addresses)
             for address in addresses:
                 self.promises.drop(network.name, address.ip, "")
 
-    async def _told(self, request: t.Attach, present: Endpoint, network: Network) -> Endpoint:
+    async def _told(self, request: t.Attach, present: Endpoint) -> Endpoint:
         """The same, with the place of its namespace."""
         if not request.target or request.target == present.namespace.path:
             return await self._standing(present)
-        endpoint = self._placed(present, request.target)
-        key = keys.endpoint(present.node, network.name, present.id)
+        return await self._rewrite(self._placed(present, request.target))
+
+    async def publish(self, owner: str, ports: tuple[PublishedPort, ...]) -> Endpoint:
+        """These ports lead to the owner's endpoint, instead of those that do. Raises NotFound, Invalid, Conflict, Failed."""
+        async with self._turn(owner):
+            present = next((e for e in self._view.endpoints.values() if owner and e.owner == owner), None)
+            network = self._view.networks.get(present.network) if present else None
+            if present is None or network is None:
+                raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
+            endpoint = msgspec.structs.replace(present, ports=ports)
+            async with self._ports.taking(endpoint, network):
+                try:
+                    return await self._rewrite(endpoint)
+                except Failed:
+                    await self._rewrite(present)
+                    raise
+
+    async def _rewrite(self, endpoint: Endpoint) -> Endpoint:
+        """Of what is in the store already."""
+        key = keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
         guards: list[Guard] = [Unchanged(key, self._view.revision(key))]
         if not await self._membership.write(guards, [Put(key, encode(endpoint), self._membership.tenure_lease)]):
-            raise Unavailable(f"{request.owner} was just changed by someone else: try again")
+            raise Unavailable(f"endpoint {endpoint.name} was just changed by someone else: try again")
         return await self._standing(endpoint)
 
     def _placed(self, endpoint: Endpoint, path: str) -> Endpoint:
@@ -118,7 +141,9 @@ class Attachments:
             await self.remove(self._leftovers(target))
             addresses = self._choose(request, network, lease)
             try:
-                return await self._make(self._new(request, network, target, addresses), network)
+                endpoint = self._new(request, network, target, addresses)
+                async with self._ports.taking(endpoint, network):
+                    return await self._make(endpoint, network)
             finally:
                 self._promised[network.name].difference_update(a.ip for a in addresses)
 
@@ -143,6 +168,11 @@ class Attachments:
             has = _join(a.ip for a in present.addresses)
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
+            )
+        if request.ports and set(request.ports) != set(present.ports):
+            ports = _join(present.ports) or "none"
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
         return present
 
@@ -171,6 +201,7 @@ class Attachments:
             mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
             addresses=addresses,
             labels=request.labels,
+            ports=request.ports,
             owner=request.owner,
             default_route=not network.internal
             and not target.routed

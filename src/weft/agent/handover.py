@@ -57,6 +57,7 @@ def endpoint(id: str, request: t.Attach, node: str, addresses: tuple[IPInterface
         mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
         addresses=addresses,
         labels=request.labels,
+        ports=request.ports,
         owner=request.owner,
         handover=f"wft{id[:12]}",
     )

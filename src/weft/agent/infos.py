@@ -90,6 +90,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
         routes=tuple(_routes(agent, e)) if e.node == agent.view.me else (),
         labels=e.labels,
+        ports=e.ports,
         owner=e.owner,
         handover=e.handover,
     )

@@ -238,6 +238,10 @@ class Service:
         removed = await (attachments.detach_owned(owner) if owner else attachments.detach(target, network))
         return t.Done(what=tuple(f"{e.name} from {e.network}" for e in removed))
 
+    async def publish(self, request: t.Publish) -> t.EndpointInfo:
+        self._agent.ready()
+        return infos.endpoint(self._agent, await self._agent.attachments.publish(request.owner, request.ports))
+
     async def check(self, owner: str = "") -> t.EndpointCheck:
         """What someone has just disturbed gets the time that it takes to be put right."""
         self._agent.ready()

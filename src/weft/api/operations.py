@@ -76,6 +76,9 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("target", "network", "owner"),
     ),
     Operation(
+        "publish", "PUT", "/v1/ports", "Change which ports lead to an owner's endpoint", t.EndpointInfo, t.Publish
+    ),
+    Operation(
         "check",
         "GET",
         "/v1/check",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network
+from weft.model import Network, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -87,6 +87,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     mtu: int = 0
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
     handover: str = ""
 
@@ -106,7 +107,8 @@ class Attach(Request, frozen=True, kw_only=True):
     """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft.
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
-    the network is; it is made where it is missing, and the request Invalid where it is another one.
+    the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
+    of this node, to lead to it.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell.
@@ -119,10 +121,18 @@ class Attach(Request, frozen=True, kw_only=True):
     addresses: tuple[IPAddress, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
     exclusive: bool = False
     handover: bool = False
     definition: Network | None = None
+
+
+class Publish(Request, frozen=True, kw_only=True):
+    """`ports` of this node lead to the owner's endpoint, instead of those that do."""
+
+    owner: str
+    ports: tuple[PublishedPort, ...] = ()
 
 
 class Reserve(Request, frozen=True, kw_only=True):

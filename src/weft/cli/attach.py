@@ -15,6 +15,7 @@ from weft.cli.options import Labels, example, pairs, single
 from weft.cli.output import Format, Output, listed, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page
+from weft.model.ports import parse as parse_port
 
 app = single()
 
@@ -23,6 +24,7 @@ app = single()
     epilog=example(
         "weft attach web --network blue",
         "weft attach 4711 --network blue --ip 10.1.3.20 --label tier=front",
+        "weft attach web --network blue --publish 8080:80 --publish 192.168.1.5:53:53/udp",
         "weft attach /run/netns/test --network blue --interface eth1 -o json",
     )
 )
@@ -42,6 +44,16 @@ def attach(
     interface: Annotated[
         str, typer.Option(metavar="IF", help="Its name in the container; else the next free ethN.")
     ] = "",
+    publish: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--publish",
+            "-p",
+            metavar="[IP:]PORT[:PORT][/PROTO]",
+            help="A port of this host (PORT-END: several), at one of its addresses or all, and the container's that it "
+            "leads to; tcp, udp or sctp. Repeatable.",
+        ),
+    ] = None,
     label: Labels = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -54,6 +66,7 @@ def attach(
         addresses=tuple(parse_address(text) for text in ip or ()),
         mac=parse_mac(mac) if mac else "",
         labels=pairs("--label", label),
+        ports=tuple(parse_port(text) for text in publish or ()),
     )
     with Waiting(f"attaching {target}"):
         endpoint = client(ctx).attach(request)
@@ -69,4 +82,6 @@ def from_here(target: str) -> str:
 
 
 def _line(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
-    yield f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}"
+    yield f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}" + (
+        f", published {listed(e.ports)}" if e.ports else ""
+    )

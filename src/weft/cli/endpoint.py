@@ -35,11 +35,12 @@ def one(ctx: typer.Context, endpoint: EndpointRef, output: Output = Format.TABLE
 
 
 def _table(page: Page, endpoints: tuple[t.EndpointInfo, ...]) -> Iterator[str]:
-    return page.table(
-        ("ENDPOINT", "ID", "NETWORK", "NODE", "ADDRESSES", "CONTAINER"),
-        [(e.name, e.id, e.network, e.node, listed(e.addresses), short(e.container)) for e in endpoints],
-        whole=["ID", "ADDRESSES"],
-    )
+    heads = ["ENDPOINT", "ID", "NETWORK", "NODE", "ADDRESSES", "CONTAINER"]
+    rows = [[e.name, e.id, e.network, e.node, listed(e.addresses), short(e.container)] for e in endpoints]
+    if any(e.ports for e in endpoints):
+        heads.append("PUBLISHED")
+        rows = [[*row, listed(e.ports)] for row, e in zip(rows, endpoints, strict=True)]
+    return page.table(heads, rows, whole=["ID", "ADDRESSES"])
 
 
 def short(container: str) -> str:
@@ -61,6 +62,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("addresses", listed(e.addresses)),
             ("gateways", listed(e.gateways) or "none"),
             ("MTU", str(e.mtu) if e.mtu else ""),
+            ("published", listed(e.ports)),
             ("labels", mapped(e.labels)),
         ]
     )

@@ -82,6 +82,9 @@ class Client:
         """By what was attached, or by the owner alone."""
         return self._call(t.Done, "detach", target=target, network=network, owner=owner)
 
+    def publish(self, request: t.Publish) -> t.EndpointInfo:
+        return self._call(t.EndpointInfo, "publish", request)
+
     def check(self, owner: str) -> t.EndpointCheck:
         return self._call(t.EndpointCheck, "check", owner=owner)
 

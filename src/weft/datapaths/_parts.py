@@ -13,6 +13,7 @@ from collections.abc import Iterable, Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, Family, IPNetwork, family
+from weft.datapaths import _ports
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
     Address,
@@ -174,7 +175,7 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
 
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
-    """A veth from the bridge straight into the container's namespace; its addresses; its routes."""
+    """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
     host_end, eth = endpoint.host_interface, endpoint.interface
     yield Link(
@@ -182,6 +183,9 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
         type=Veth(peer=eth, peer_ns=ns),
         mtu=mtu,
         master=bridge_name(site.network.name),
+        # Where packets between a bridge's ports pass the host's rules too (br_netfilter), a container that asks for its
+        # own published port is answered by the port it came from.
+        hairpin=bool(endpoint.ports),
         alias=mark,
     )
     yield Link(
@@ -191,6 +195,8 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
         yield Address(address=str(address), dev=eth, ns=ns)
     for subnet in site.lease.subnets:
         yield from _container_routes(site, endpoint, subnet)
+    targets = [address.ip for address in endpoint.addresses]
+    yield from _ports.published(endpoint.ports, targets, bridge_name(site.network.name), site.lease.subnets)
 
 
 def _container_routes(site: Site, endpoint: Endpoint, subnet: IPNetwork) -> Iterator[Object]:

@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterator
 from typing import Any, TypeVar
 
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid, NotFound
+from weft.base.errors import Conflict, NotFound
 from weft.client import Client
 from weft.docker import messages as m
 from weft.docker import networks
@@ -104,11 +104,16 @@ class Driver:
         return {"Value": {}}
 
     def program_external(self, request: m.ProgramExternalConnectivity) -> Reply:
-        m.owner(request.network, request.endpoint)
-        if (request.options or {}).get(m.PORT_MAP):
-            raise Invalid(
-                "Weft's networks publish no ports yet: leave -p out, containers are reached at their addresses"
-            )
+        owner, ports = request.owner, request.ports
+        if ports:
+            self._client.publish(t.Publish(owner=owner, ports=ports))
+        return {}
+
+    def revoke_external(self, request: m.OfEndpoint) -> Reply:
+        """Also told of endpoints that publish nothing, and of some that are gone."""
+        held = next((e for e in self._client.endpoints(owner=request.owner) if e.owner == request.owner), None)
+        if held is not None and held.ports:
+            self._client.publish(t.Publish(owner=held.owner))
         return {}
 
     def nothing(self, _: m.Message) -> Reply:

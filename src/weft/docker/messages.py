@@ -12,6 +12,9 @@ from msgspec import field
 
 from weft.base.errors import Invalid
 from weft.base.net import IPAddress, IPInterface, parse_address, parse_interface
+from weft.model import PublishedPort
+from weft.model.codec import convert
+from weft.model.ports import Protocol
 
 GENERIC = "com.docker.network.generic"
 """In `options`: those that the user gave to the driver."""
@@ -79,8 +82,42 @@ class Join(OfEndpoint, frozen=True):
     sandbox: str = field(name="SandboxKey")
 
 
+class Binding(Message, frozen=True, rename="pascal"):
+    """A published port. `proto`: its number (IANA); `host_port`: 0 where any will do, or any up to `host_port_end`."""
+
+    proto: int
+    port: int
+    host_ip: str = field(name="HostIP", default="")
+    host_port: int = 0
+    host_port_end: int = 0
+
+    def published(self) -> PublishedPort:
+        """Raises Invalid."""
+        protocol = PROTOCOLS.get(self.proto)
+        if protocol is None:
+            raise Invalid(f"IP protocol {self.proto} has no ports that could be published")
+        if not self.host_port or self.host_port_end not in (0, self.host_port):
+            # Docker learns from no remote driver which one was taken.
+            raise Invalid(f"say which port of the host leads to {self.port}/{protocol}, such as -p 8080:{self.port}")
+        return PublishedPort(
+            host_port=self.host_port,
+            container_port=self.port,
+            protocol=protocol,
+            host_ip=parse_address(self.host_ip) if self.host_ip else None,
+        )
+
+
+PROTOCOLS: dict[int, Protocol] = {6: "tcp", 17: "udp", 132: "sctp"}
+
+
 class ProgramExternalConnectivity(OfEndpoint, frozen=True):
     options: Options | None = field(name="Options", default=None)
+
+    @property
+    def ports(self) -> tuple[PublishedPort, ...]:
+        """Raises Invalid."""
+        bindings = convert(list[Binding], (self.options or {}).get(PORT_MAP) or [])
+        return tuple(binding.published() for binding in bindings)
 
 
 class RequestPool(Message, frozen=True):

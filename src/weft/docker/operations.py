@@ -46,7 +46,7 @@ def operations(driver: Driver, ipam: Ipam) -> tuple[Operation, ...]:
         Operation(f"{network}Join", m.Join, driver.join),
         Operation(f"{network}Leave", m.OfEndpoint, driver.leave),
         Operation(f"{network}ProgramExternalConnectivity", m.ProgramExternalConnectivity, driver.program_external),
-        Operation(f"{network}RevokeExternalConnectivity", m.OfEndpoint, driver.nothing),
+        Operation(f"{network}RevokeExternalConnectivity", m.OfEndpoint, driver.revoke_external),
         Operation(f"{network}DiscoverNew", m.Nothing, driver.nothing),
         Operation(f"{network}DiscoverDelete", m.Nothing, driver.nothing),
         Operation("/IpamDriver.GetCapabilities", m.Nothing, ipam.capabilities),

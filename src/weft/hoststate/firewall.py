@@ -17,13 +17,15 @@ CHAIN_PREFIX = "WEFT-"
 
 
 class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`type`: "ipv4_addr", "inet_service", "ipv4_addr . ipv4_addr" … `flags`: ("interval",) for prefixes."""
+    """`type`: "ipv4_addr", "inet_service", "ipv4_addr . ipv4_addr" … `flags`: ("interval",) for prefixes.
+    `to`: the type of what each element leads to, which makes it a map (rules name it as they name a set, `@name`)."""
 
     kind: ClassVar[str] = "nft-set"
 
     name: str
     type: str
     flags: tuple[str, ...] = ()
+    to: str = ""
     ns: str = ""
 
     @property
@@ -32,17 +34,34 @@ class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """One element of a set: "10.1.0.0/16", "8472", "10.1.0.0/16 . 10.1.0.0/16"."""
+    """One element of a set: "10.1.0.0/16", "8472", "10.1.0.0/16 . 10.1.0.0/16"; of a map also what it leads to."""
 
     kind: ClassVar[str] = "nft-element"
 
     set: str
     value: str
+    to: str = ""
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         return ("nft-element", self.ns, self.set, self.value)
+
+
+def element_text(obj: NftElement) -> str:
+    """As it stands between the braces."""
+    return f"{obj.value} : {obj.to}" if obj.to else obj.value
+
+
+def set_text(obj: NftSet) -> str:
+    """As it stands behind `add`."""
+    flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
+    to = f" : {obj.to}" if obj.to else ""
+    return f"{noun(obj)} inet {TABLE} {obj.name} {{ type {obj.type}{to};{flags} }}"
+
+
+def noun(obj: NftSet) -> str:
+    return "map" if obj.to else "set"
 
 
 class NftChain(msgspec.Struct, frozen=True, kw_only=True, gc=False):

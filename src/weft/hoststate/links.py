@@ -43,7 +43,8 @@ LinkKind = Veth | Bridge | Vxlan
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of."""
+    """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of,
+    `hairpin`: a frame may leave that by the port it came in through."""
 
     kind: ClassVar[str] = "link"
 
@@ -52,6 +53,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mtu: int | None = None
     mac: str | None = None
     master: str = ""
+    hairpin: bool = False
     up: bool = True
     alias: str = OWNER
     ns: str = ""

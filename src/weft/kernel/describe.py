@@ -22,6 +22,7 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         mtu=None if want and want.mtu is None else device.mtu,
         mac=None if want and want.mac is None else device.mac,
         master=space.name(device.master) if device.master else "",
+        hairpin=device.hairpin,
         up=device.up,
         alias=device.alias,
         ns=space.ns,

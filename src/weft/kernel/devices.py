@@ -46,16 +46,17 @@ def clash(link: Link, existing: Device) -> WeftError:
 
 
 def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> None:
-    refusals = dict(space.netlink.batch([links.create(link, around), links.mark(link)]))
+    as_port = [links.port(link)] if link.hairpin else []
+    refusals = dict(space.netlink.batch([links.create(link, around), links.mark(link), *as_port]))
     spaces.forget()
     if 0 in refusals:
         raise _explain(spaces, link, refusals[0])
-    if 1 in refusals:
+    if refusals:
         device = space.find(link.name)
         if device is not None:
             quietly(lambda: space.netlink.request(u.RTM_DELLINK, 0, links.delete(device.index)))
         spaces.forget()
-        raise refusals[1]
+        raise next(iter(refusals.values()))
 
 
 def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link | None) -> None:
@@ -121,6 +122,10 @@ def _set(spaces: Spaces, space: Space, link: Link, existing: Device) -> None:
     message = links.change(existing.index, now, link, Surroundings(space.index))
     if message is not None:
         space.netlink.request(message.type, message.flags, message.body)
+        spaces.forget()
+    if link.hairpin != (now.hairpin and now.master == link.master):  # a port begins without
+        as_port = links.port(link)
+        space.netlink.request(as_port.type, as_port.flags, as_port.body)
         spaces.forget()
 
 

@@ -10,14 +10,26 @@ from typing import Any
 
 from weft.hoststate.firewall import TABLE
 
+_LISTEN = "0A"
+"""TCP_LISTEN (net/tcp_states.h), as /proc/net/tcp shows it."""
+
 
 def udp_holders(port: int) -> list[str]:
     """Programs with a socket on a UDP port, as "NAME, pid N". The kernel's own sockets (a VXLAN device's) are nobody's."""
+    return port_holders("udp", port)
+
+
+def port_holders(protocol: str, port: int) -> list[str]:
+    """The same for "udp" or "tcp" (those that listen). Of SCTP the kernel does not tell."""
     inodes: set[str] = set()
-    for name in ("udp", "udp6"):
+    for name in (protocol, f"{protocol}6"):
         path = Path("/proc/thread-self/net") / name
         lines = path.read_text().splitlines()[1:] if path.exists() else []
-        inodes |= {f[9] for f in map(str.split, lines) if int(f[1].rsplit(":", 1)[1], 16) == port}
+        inodes |= {
+            f[9]
+            for f in map(str.split, lines)
+            if int(f[1].rsplit(":", 1)[1], 16) == port and (protocol == "udp" or f[3] == _LISTEN)
+        }
     return sorted(_owners({f"socket:[{inode}]" for inode in inodes})) if inodes else []
 
 

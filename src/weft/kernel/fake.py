@@ -189,7 +189,10 @@ class FakeKernel:
             case Link():
                 return self._refuse_link(obj, there, making=making)
             case NftElement():
-                return 0 if self._has("nft-set", obj.ns, obj.set) else ENOENT
+                holder = self.objects.get(("nft-set", obj.ns, obj.set))
+                if not isinstance(holder, NftSet):
+                    return ENOENT
+                return 0 if bool(holder.to) == bool(obj.to) else EINVAL
             case NftChain():
                 return 0 if all(key in self.objects for key in jumps(obj) | sets(obj)) else ENOENT
             case IptablesChain():

@@ -22,8 +22,9 @@ _U32 = struct.Struct("=I")
 
 
 class Device(msgspec.Struct, frozen=True, gc=False):
-    """A device as it is, whosever. `link`: the ifindex of a veth's other end, in the namespace that `link_nsid`
-    numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and `lower` its ifindex."""
+    """A device as it is, whosever. `hairpin`: as a bridge's port. `link`: the ifindex of a veth's other end, in the
+    namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
+    `lower` its ifindex."""
 
     index: int
     name: str
@@ -33,6 +34,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     master: int
     kind: str
     alias: str
+    hairpin: bool = False
     link: int = 0
     link_nsid: int | None = None
     vxlan: Vxlan | None = None
@@ -77,6 +79,8 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
     nsid = found.get(u.IFLA_LINK_NETNSID)
     data = details.get(u.IFLA_INFO_DATA, b"") if kind == "vxlan" else b""
     own = attributes(data, 0, len(data))
+    bridged = _text(details.get(u.IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
+    port = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
     return Device(
         index=index,
         name=_text(found[u.IFLA_IFNAME]),
@@ -86,6 +90,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         master=_number(found.get(u.IFLA_MASTER)),
         kind=kind,
         alias=_text(found.get(u.IFLA_IFALIAS, b"")),
+        hairpin=attributes(port, 0, len(port)).get(u.IFLA_BRPORT_MODE, b"\0") != b"\0",
         link=_number(found.get(u.IFLA_LINK)),
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
@@ -157,6 +162,14 @@ def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | 
         return None
     head = _flags(index, new.up) if new.up != old.up else _IFINFOMSG.pack(0, 0, index, 0, 0)
     return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, head + body)
+
+
+def port(link: Link) -> Message:
+    """What a bridge keeps of its port; once it is one."""
+    data = attr(u.IFLA_BRPORT_MODE, b"\1" if link.hairpin else b"\0")
+    info = attr(u.IFLA_INFO_SLAVE_KIND, b"bridge\0") + attr(u.IFLA_INFO_SLAVE_DATA, data)
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + attr(u.IFLA_LINKINFO, info)
+    return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST, body)
 
 
 def delete(index: int) -> bytes:

@@ -60,7 +60,7 @@ class LinuxKernel:
         self._ruled = {HOST}
         self._nft = Nft(self._pids.append)
         self._iptables = Iptables(self._pids.append)
-        self._sysctls = Sysctls(run, self._own)
+        self._sysctls = Sysctls(run)
         self._features: frozenset[str] | None = None
 
     def close(self) -> None:
@@ -157,11 +157,6 @@ class LinuxKernel:
                 for ns, group in _by_namespace(ops).items():
                     self._ruled.add(ns)
                     yield from _unless_gone(group, adapter.apply(ns, group))
-
-    def _own(self, dev: str) -> bool:
-        self._host.forget()
-        found = self._host.find(dev)
-        return found is not None and found.marked
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -13,8 +13,8 @@ import msgspec
 
 from weft.base.errors import WeftError
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object, describe
-from weft.hoststate.firewall import TABLE
-from weft.kernel import netns, tools
+from weft.hoststate.firewall import TABLE, element_text, noun, set_text
+from weft.kernel import flows, netns, tools
 from weft.kernel import uapi as u
 from weft.kernel.nfnl import Nftables
 from weft.reconcile.protocol import Change, Failure, Op, Remove
@@ -23,7 +23,8 @@ PACKAGE = "nftables"
 NftObject = NftSet | NftElement | NftChain
 Content = dict[Key, NftObject]
 
-_OPEN = re.compile(r"\t(set|chain) (\S+) \{")
+_OPEN = re.compile(r"\t(set|map|chain) (\S+) \{")
+_PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
 _LOCATION = re.compile(r"^\S*?:(\d+):\d+-\d+: (?:Error: )?(.*)$", re.M)
 
 
@@ -55,15 +56,25 @@ def _parse_set(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:
     _, _, elements = " ".join(lines).partition("elements = {")
     words = {line.split(" ", 1)[0]: line for line in lines}
     flags = words.get("flags", "").removeprefix("flags ").replace(" ", "")
-    yield NftSet(name=name, type=words.get("type", "").removeprefix("type "), flags=_split(flags), ns=ns)
-    yield from (NftElement(set=name, value=value, ns=ns) for value in _split(elements.removesuffix("}")))
+    kind, _, to = words.get("type", "").removeprefix("type ").partition(" : ")
+    yield NftSet(name=name, type=kind, flags=_split(flags), to=to, ns=ns)
+    for element in _split(elements.removesuffix("}")):
+        value, _, to = element.partition(" : ")
+        yield NftElement(set=name, value=_with_names(value) if "inet_proto" in kind else value, to=to, ns=ns)
 
 
 def _split(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-_SECTIONS = {"chain": _parse_chain, "set": _parse_set}
+def _with_names(value: str) -> str:
+    """The protocol comes before the port, last but one. nft knows these names by itself, but prints numbers where
+    /etc/protocols is missing."""
+    *address, protocol, port = value.split(" . ")
+    return " . ".join((*address, _PROTOCOLS.get(protocol, protocol), port))
+
+
+_SECTIONS = {"chain": _parse_chain, "set": _parse_set, "map": _parse_set}
 
 
 # -- writing -----------------------------------------------------------------------------------------------------------
@@ -89,25 +100,23 @@ def script(before: Content, after: Content) -> list[Step]:
     steps = [Step(("nft-chain", "", "*"), (f"add table inet {TABLE}",))]
     chains = [obj for obj in new if isinstance(obj, NftChain)]
     rehooked = {obj.key for obj in chains if isinstance(old := before.get(obj.key), NftChain) and old.hook != obj.hook}
-    steps += [Step(obj.key, (f"delete {_element(obj)}",)) for obj in gone if isinstance(obj, NftElement)]
-    steps += [Step(obj.key, (_set(obj),)) for obj in new if isinstance(obj, NftSet)]
+    stale = gone + [old for obj in new if (old := before.get(obj.key)) is not None]
+    steps += [Step(obj.key, (f"delete {_element(obj)}",)) for obj in stale if isinstance(obj, NftElement)]
+    steps += [Step(obj.key, (f"add {set_text(obj)}",)) for obj in new if isinstance(obj, NftSet)]
     steps += [Step(obj.key, (f"add {_element(obj)}",)) for obj in new if isinstance(obj, NftElement)]
     steps += [Step(obj.key, tuple(_declare(obj, obj.key in rehooked))) for obj in chains]
     steps += [Step(obj.key, tuple(_fill(obj))) for obj in chains]
     dead = [obj for obj in gone if isinstance(obj, NftChain)]
     steps += [Step(obj.key, (f"flush chain inet {TABLE} {obj.name}",)) for obj in dead]
     steps += [Step(obj.key, (f"delete chain inet {TABLE} {obj.name}",)) for obj in dead]
-    steps += [Step(obj.key, (f"delete set inet {TABLE} {obj.name}",)) for obj in gone if isinstance(obj, NftSet)]
+    steps += [
+        Step(obj.key, (f"delete {noun(obj)} inet {TABLE} {obj.name}",)) for obj in gone if isinstance(obj, NftSet)
+    ]
     return steps if len(steps) > 1 else []
 
 
 def _element(obj: NftElement) -> str:
-    return f"element inet {TABLE} {obj.set} {{ {obj.value} }}"
-
-
-def _set(obj: NftSet) -> str:
-    flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
-    return f"add set inet {TABLE} {obj.name} {{ type {obj.type};{flags} }}"
+    return f"element inet {TABLE} {obj.set} {{ {element_text(obj)} }}"
 
 
 def _declare(obj: NftChain, anew: bool) -> Iterator[str]:
@@ -199,6 +208,7 @@ class Nft:
                 else:
                     after.pop(key, None)
         self._learn(ns, [obj for key, obj in after.items() if before.get(key) != obj])
+        flows.settle(before, after)
         return list(failures.values())
 
     def _run(self, steps: Sequence[Step]) -> dict[Key, str]:

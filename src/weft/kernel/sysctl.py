@@ -1,7 +1,7 @@
 """Sysctls, and the record of what they were before.
 
-/proc/sys/net shows the network namespace of the thread that looks. The record (<run>/sysctl.json) is of the host's own:
-what is set under a device of ours, or in a container's namespace, ends with that.
+/proc/sys/net shows the network namespace of the thread that looks. The record (<run>/sysctl.json) is of the host's own,
+also of what is set under a device of ours, which may outlive the need; what is set in a container's ends with that.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Callable, Iterable
+from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
@@ -72,11 +72,8 @@ def _explain(name: str, value: str, error: OSError) -> WeftError:
 
 
 class Sysctls:
-    """`own(device)`: whether a device of the host is ours."""
-
-    def __init__(self, run: Path, own: Callable[[str], bool]) -> None:
+    def __init__(self, run: Path) -> None:
         self._file = run / "sysctl.json"
-        self._own = own
 
     def record(self) -> dict[str, str]:
         """The host's own sysctls that we have changed, and what they were before."""
@@ -105,7 +102,7 @@ class Sysctls:
         return None
 
     def _set(self, obj: Sysctl) -> None:
-        if obj.ns == HOST and not ((dev := device(obj.name)) and self._own(dev)):
+        if obj.ns == HOST:
             before, record = get(obj.name), self.record()
             if before is not None and before != obj.value and obj.name not in record:
                 self._write(record | {obj.name: before})

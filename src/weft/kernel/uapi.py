@@ -117,6 +117,9 @@ IFLA_LINK_NETNSID: Final = 37
 IFLA_TARGET_NETNSID: Final = 46
 IFLA_INFO_KIND: Final = 1
 IFLA_INFO_DATA: Final = 2
+IFLA_INFO_SLAVE_KIND: Final = 4
+IFLA_INFO_SLAVE_DATA: Final = 5
+IFLA_BRPORT_MODE: Final = 4
 VETH_INFO_PEER: Final = 1
 IFLA_VXLAN_ID: Final = 1
 IFLA_VXLAN_LINK: Final = 3
@@ -132,6 +135,32 @@ NETCONFA_IFINDEX_ALL: Final = -1
 NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
 CLONE_NEWNET: Final = 0x40000000
+
+# linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h; the flags of a filter are in net/netfilter/nf_internals.h
+NFNL_SUBSYS_CTNETLINK: Final = 1
+IPCTNL_MSG_CT_GET: Final = 1
+IPCTNL_MSG_CT_DELETE: Final = 2
+CTA_TUPLE_ORIG: Final = 1
+CTA_TUPLE_REPLY: Final = 2
+CTA_STATUS: Final = 3
+CTA_ID: Final = 12
+CTA_ZONE: Final = 18
+CTA_FILTER: Final = 25
+CTA_TUPLE_IP: Final = 1
+CTA_TUPLE_PROTO: Final = 2
+CTA_IP_V4_SRC: Final = 1
+CTA_IP_V4_DST: Final = 2
+CTA_IP_V6_SRC: Final = 3
+CTA_IP_V6_DST: Final = 4
+CTA_PROTO_NUM: Final = 1
+CTA_PROTO_SRC_PORT: Final = 2
+CTA_PROTO_DST_PORT: Final = 3
+CTA_FILTER_ORIG_FLAGS: Final = 1
+CTA_FILTER_REPLY_FLAGS: Final = 2
+CTA_FILTER_F_IP_SRC: Final = 1 << 0
+CTA_FILTER_F_PROTO_NUM: Final = 1 << 3
+IPS_DST_NAT: Final = 1 << 5
+NLA_F_NESTED: Final = 0x8000
 
 # linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
 NFNLGRP_NFTABLES: Final = 7

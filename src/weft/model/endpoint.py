@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name, device, digest
-from weft.base.net import IPInterface, parse_mac
+from weft.base.net import Family, IPInterface, family, parse_mac
+from weft.model.ports import PublishedPort
 
 
 class Namespace(msgspec.Struct, frozen=True, kw_only=True):
@@ -22,6 +25,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     user named as target. `interface`: the device inside the container; `host_interface` is its other end. `default_route`: the
     container's way out is by this interface: so it is by the first one only. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
+    `ports`: of its node, that lead to it.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -37,6 +41,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     mac: str
     addresses: tuple[IPInterface, ...]
     labels: dict[str, str] = {}
+    ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
     default_route: bool = True
     handover: str = ""
@@ -46,6 +51,18 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         check_ifname(self.interface)
         if parse_mac(self.mac) != self.mac:
             raise Invalid(f"endpoint {self.name}: MAC {self.mac} is not in lower case with colons")
+        for port in self.ports:
+            if not set(port.families) & set(self.families):
+                raise Invalid(
+                    f"endpoint {self.name}: {port} cannot be reached: it has no IPv{port.families[0]} address"
+                )
+        for one, other in combinations(self.ports, 2):
+            if one.overlaps(other, self.families):
+                raise Invalid(f"endpoint {self.name}: {one.outer} and {other.outer} are the same port: publish it once")
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        return tuple(family(a) for a in self.addresses)
 
     @property
     def host_interface(self) -> str:

@@ -29,7 +29,7 @@ from weft.hoststate import (
     Veth,
     Vxlan,
 )
-from weft.hoststate.firewall import TABLE
+from weft.hoststate.firewall import TABLE, element_text, noun, set_text
 from weft.hoststate.paths import MAIN
 from weft.reconcile.protocol import Change, Create, Op, Remove
 
@@ -110,7 +110,7 @@ def _link(op: Op, link: Link) -> list[str]:
     if isinstance(link.type, Veth) and not link.type.primary:
         return _set_link(link, None)
     mtu, mac = f"mtu {link.mtu}" if link.mtu else "", f"address {link.mac}" if link.mac else ""
-    made = msgspec.structs.replace(link, master="", up=False, alias="")
+    made = msgspec.structs.replace(link, master="", up=False, alias="", hairpin=False)
     return [_in(link.ns, _words(f"ip link add name {link.name}", mtu, mac, _type(link))), *_set_link(link, made)]
 
 
@@ -138,7 +138,11 @@ def _set_link(link: Link, old: Link | None) -> list[str]:
         f"master {link.master}" if link.master and (old is None or link.master != old.master) else "",
         ("up" if link.up else "down") if old is None or link.up != old.up else "",
     ]
-    return [_in(link.ns, _words(f"ip link set dev {link.name}", *words))] if any(words) else []
+    lines = [_in(link.ns, _words(f"ip link set dev {link.name}", *words))] if any(words) else []
+    was = old is not None and old.master == link.master and old.hairpin  # a port begins without
+    if link.hairpin != was:
+        lines.append(_in(link.ns, f"bridge link set dev {link.name} hairpin {'on' if link.hairpin else 'off'}"))
+    return lines
 
 
 def _address(op: Op, obj: Address) -> list[str]:
@@ -204,19 +208,22 @@ def _nft(ns: str, *statements: str) -> str:
 
 
 def _nft_set(op: Op, obj: NftSet) -> list[str]:
-    delete = f"delete set {_TABLE} {obj.name}"
+    delete = f"delete {noun(obj)} {_TABLE} {obj.name}"
     if isinstance(op, Remove):
         return [_nft(obj.ns, delete)]
-    flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
-    add = f"add set {_TABLE} {obj.name} {{ type {obj.type};{flags} }}"
-    if isinstance(op, Change):
-        return [_nft(obj.ns, delete, add)]
+    add = f"add {set_text(obj)}"
+    if isinstance(op, Change) and isinstance(op.old, NftSet):
+        return [_nft(obj.ns, f"delete {noun(op.old)} {_TABLE} {obj.name}", add)]
     return [_in(obj.ns, _ADD_TABLE), _nft(obj.ns, add)]
 
 
 def _nft_element(op: Op, obj: NftElement) -> list[str]:
-    verb = "delete" if isinstance(op, Remove) else "add"
-    return [_nft(obj.ns, f"{verb} element {_TABLE} {obj.set} {{ {obj.value} }}")]
+    where = f"element {_TABLE} {obj.set}"
+    old = [op.old] if isinstance(op, Change) else [op.obj] if isinstance(op, Remove) else []
+    lines = [f"delete {where} {{ {element_text(it)} }}" for it in old if isinstance(it, NftElement)]
+    if not isinstance(op, Remove):
+        lines.append(f"add {where} {{ {element_text(obj)} }}")
+    return [_nft(obj.ns, *lines)]
 
 
 def _nft_chain(op: Op, obj: NftChain) -> list[str]:

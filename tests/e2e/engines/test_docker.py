@@ -9,6 +9,8 @@ import pytest
 
 from support.docker import IMAGE, Engine
 from weft.api import types as t
+from weft.lab import Lab
+from weft.lab.inside import Inside
 from weft.lab.lab import WEFT
 from weft.model import Network
 
@@ -80,9 +82,52 @@ def test_an_address_is_free_again_after_its_container(one: Engine) -> None:
     assert one.on("web")["IPAddress"] == wish
 
 
-def test_published_ports_are_refused_and_nothing_stays(one: Engine) -> None:
-    assert "publish no ports yet" in one.refused("run", "--network", "blue", "-p", "8080:80", IMAGE, "true")
-    assert one.held() == [] and one.devices() == []
+def serve(engine: Engine, name: str, *words: str, network: str = "blue") -> None:
+    """A web server on port 80 that says its name."""
+    script = f"mkdir -p /www; echo {name} >/www/index.html; exec httpd -f -p 80 -h /www"
+    engine.docker("run", "-d", "--name", name, "--network", network, *words, IMAGE, "sh", "-c", script)
+
+
+def said(place: Inside, address: str) -> str:
+    """What a web server says there; "" where none answers."""
+    argv = ["curl", "-sS", "--max-time", "2", "--retry", "3", "--retry-connrefused", f"http://{address}/"]
+    return place.run(argv, timeout=30).stdout.strip()
+
+
+def test_published_ports(lab: Lab, one: Engine, two: Engine) -> None:
+    serve(one, "web", "-p", "8080:80", "-p", "192.168.1.11:8081:80")
+    for place, address in (
+        (lab.host("outside"), "192.168.1.11:8080"),
+        (two.host, "192.168.1.11:8081"),
+        (one.host, "127.0.0.1:8080"),
+    ):
+        assert said(place, address) == "web"
+    assert said(one.host, "127.0.0.1:8081") == ""
+    clash = one.refused("run", "--network", "blue", "-p", "8080:80", IMAGE, "true")
+    assert "port 8080/tcp leads to docker-" in clash
+    assert "say which port of the host" in one.refused("run", "--network", "blue", "-p", "80", IMAGE, "true")
+    assert len(one.held()) == len(one.devices()) == 1
+
+    one.docker("stop", "-t", "0", "web")
+    assert said(lab.host("outside"), "192.168.1.11:8080") == ""
+    one.docker("start", "web")
+    assert said(lab.host("outside"), "192.168.1.11:8080") == "web"
+
+
+def test_published_ports_follow_the_way_out(lab: Lab, one: Engine) -> None:
+    """Docker publishes by the network that has the default route, and changes over when that one is left."""
+    one.docker(*CREATE, "--subnet", "10.27.0.0/16", "-o", "weft.driver=host-gw", "alpha")
+    serve(one, "web", "-p", "8080:80")
+    one.docker("network", "connect", "alpha", "web")
+    for _ in range(2):
+        assert said(lab.host("outside"), "192.168.1.11:8080") == "web"
+        assert sum(len(e.ports) for e in one.held()) == 1
+        [leading] = [e.network for e in one.held() if e.ports]
+        if len(one.held()) == 1:
+            break
+        one.docker("network", "disconnect", "blue" if leading == "blue" else "alpha", "web")
+    one.docker("rm", "-f", "web")
+    one.docker("network", "rm", "alpha")
 
 
 def test_aliases_are_found_by_name(one: Engine) -> None:

@@ -271,12 +271,18 @@ def test_a_sysctl_that_was_right_already_stays(bench: Any) -> None:
     assert value(bench, IP_FORWARD.name) == "1"
 
 
-def test_a_sysctl_of_a_device_waits_for_it_and_is_not_recorded(bench: Any) -> None:
-    sysctl = Sysctl(name="net/ipv4/conf/weft-n/rp_filter", value="2")
-    bench.made(sysctl, Link(name="weft-n", type=Bridge()))
-    assert value(bench, sysctl.name) == "2" and record(bench) == {}
+def test_a_sysctl_of_a_device_waits_for_it_and_is_put_back(bench: Any) -> None:
+    sysctl, bridge = Sysctl(name="net/ipv4/conf/weft-n/route_localnet", value="1"), Link(name="weft-n", type=Bridge())
+    bench.made(sysctl, bridge)
+    assert value(bench, sysctl.name) == "1" and record(bench) == {sysctl.name: "0"}
+    del bench.desired[sysctl.key]
+    assert bench.read().objects == {obj.key: obj for obj in (sysctl, bridge)}  # also for who finds it after a crash
+    assert bench.remove(sysctl) == []
+    assert value(bench, sysctl.name) == "0" and record(bench) == {}
+    bench.made(sysctl)
     bench.netns.run("ip", "link", "del", "weft-n")
     assert bench.remove(sysctl) == []
+    assert record(bench) == {}
 
 
 def test_a_sysctl_in_a_container(bench: Any, container: Any) -> None:

@@ -63,7 +63,7 @@ async def test_every_operation_answers_as_it_is_described(
             continue
         url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
         owner = {"owner": "someone"} if op.name in ("check", "release") else {}
-        body = {"family": 4, "owner": "someone"} if op.name == "reserve" else None
+        body = {"reserve": {"family": 4, "owner": "someone"}, "publish": {"owner": "someone"}}.get(op.name)
         answer = await api.request(op.method, url, params=owner, json=body)
         assert answer.status == 200, op.name
         _decodes(op, await answer.read())

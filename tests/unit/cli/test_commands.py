@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import msgspec
 import pytest
 import yaml
 
@@ -13,6 +14,9 @@ from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
 from weft.cli.drivers import describe
 from weft.model import decode, encode
+from weft.model.ports import parse
+
+PUBLISHING = msgspec.structs.replace(ENDPOINTS[0], ports=(parse("8080:80"), parse("[fd00::5]:53-54/udp")))
 
 
 def plain(value: object) -> object:
@@ -244,11 +248,29 @@ class TestAttach:
             "addresses": ["40.15.43.2", "fd00:40:15:2b::2"],
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
+            "ports": [],
             "owner": "",
             "exclusive": False,
             "handover": False,
             "definition": None,
         }
+
+    def test_published_ports(self, weft, agent: CannedAgent) -> None:
+        agent.answers["attach"] = agent.answers["endpoint"] = PUBLISHING
+        agent.answers["endpoints"] = (PUBLISHING, ENDPOINTS[1])
+        ran = weft("attach", "web", "--network", "blue", "-p", "8080:80", "--publish", "[fd00::5]:53-54:53-54/udp")
+        assert ran.out.endswith(" on eth0, published 8080:80/tcp, [fd00::5]:53-54:53-54/udp\n")
+        assert plain(decode(t.Attach, agent.asked[0].body))["ports"] == [
+            {"host_port": 8080, "container_port": 80, "protocol": "tcp", "host_ip": None, "count": 1},
+            {"host_port": 53, "container_port": 53, "protocol": "udp", "host_ip": "fd00::5", "count": 2},
+        ]
+        assert "PUBLISHED" in weft("endpoint", "ls").out
+        assert "8080:80/tcp, [fd00::5]:53-54:53-54/udp" in weft("endpoint", "show", "web").out
+
+    def test_a_port_that_is_none(self, weft, agent: CannedAgent) -> None:
+        ran = weft("attach", "web", "--network", "blue", "-p", "80:x")
+        assert ran.status == 1 and ran.err.startswith("weft: '80:x' is not a published port: write it like 8080:80")
+        assert agent.asked == []
 
     def test_paths_are_made_absolute(self, weft, agent: CannedAgent, tmp_path: Path, monkeypatch) -> None:
         (tmp_path / "netns").mkdir()

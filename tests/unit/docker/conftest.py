@@ -20,6 +20,12 @@ from weft.docker.server import application
 from weft.docker.state import State
 
 
+@pytest.fixture(autouse=True)
+def _no_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody listens on the host in memory, whatever this machine's programs do."""
+    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families: None)
+
+
 @pytest.fixture
 async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
     """On a host in memory."""

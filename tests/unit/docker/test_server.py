@@ -42,6 +42,10 @@ def create_network(
     return {"NetworkID": NET, "Options": given, "IPv4Data": data, "IPv6Data": []}
 
 
+def port(**more: object) -> dict[str, object]:
+    return {"com.docker.network.portmap": [{"Proto": 6, "IP": "", "Port": 80, "HostIP": "", **more}]}
+
+
 async def endpoint(plugin: Plugin, id: str = EP, address: str = "", mac: str = "", **more: object) -> dict[str, Any]:
     """Up to CreateEndpoint: its answer, with the address."""
     given = await ask(plugin, "IpamDriver.RequestAddress", PoolID=POOL, Address=address, Options=None)
@@ -131,6 +135,25 @@ async def test_an_internal_network_gives_no_gateway_and_docker_shall_add_none(pl
 
 
 @pytest.mark.usefixtures("blue")
+async def test_ports_are_published_and_withdrawn(plugin: Plugin, agent: Agent) -> None:
+    ids = {"NetworkID": NET, "EndpointID": EP}
+    await endpoint(plugin)
+    await ask(plugin, "NetworkDriver.ProgramExternalConnectivity", **ids, Options=port(HostPort=8080, HostPortEnd=8080))
+    [held] = await Service(agent).endpoints()
+    assert list(map(str, held.ports)) == ["8080:80/tcp"]
+    await endpoint(plugin, "beef")
+    other = {"NetworkID": NET, "EndpointID": "beef"}
+    taken = await refused(plugin, "NetworkDriver.ProgramExternalConnectivity", **other, Options=port(HostPort=8080))
+    assert "port 8080/tcp leads to docker-9a9a" in taken
+    for each in (ids, ids, other, {**ids, "EndpointID": "dead"}):
+        assert await ask(plugin, "NetworkDriver.RevokeExternalConnectivity", **each) == {}
+    assert not any(e.ports for e in await Service(agent).endpoints())
+    at = port(HostPort=8080, HostIP="192.168.1.68", Proto=17)
+    assert await ask(plugin, "NetworkDriver.ProgramExternalConnectivity", **other, Options=at) == {}
+    assert [str(p) for e in await Service(agent).endpoints() for p in e.ports] == ["192.168.1.68:8080:80/udp"]
+
+
+@pytest.mark.usefixtures("blue")
 async def test_two_requests_at_once_get_two_addresses(plugin: Plugin) -> None:
     made = await asyncio.gather(*(endpoint(plugin, f"{n:064x}") for n in range(20)))
     assert len({m["Address"] for m in made}) == 20
@@ -177,8 +200,23 @@ async def test_a_network_of_somebody_else_s_is_joined_and_left(plugin: Plugin, a
         ("NetworkDriver.EndpointOperInfo", {"NetworkID": NET, "EndpointID": EP}, "is not known to Weft"),
         (
             "NetworkDriver.ProgramExternalConnectivity",
-            {"NetworkID": NET, "EndpointID": EP, "Options": {"com.docker.network.portmap": [{"Port": 80}]}},
-            "publish no ports yet",
+            {"NetworkID": NET, "EndpointID": EP, "Options": port(HostPort=8080)},
+            "it was never attached",
+        ),
+        (
+            "NetworkDriver.ProgramExternalConnectivity",
+            {"NetworkID": NET, "EndpointID": EP, "Options": port()},
+            "such as -p 8080:80",
+        ),
+        (
+            "NetworkDriver.ProgramExternalConnectivity",
+            {"NetworkID": NET, "EndpointID": EP, "Options": port(HostPort=8000, HostPortEnd=8010)},
+            "such as -p 8080:80",
+        ),
+        (
+            "NetworkDriver.ProgramExternalConnectivity",
+            {"NetworkID": NET, "EndpointID": EP, "Options": port(HostPort=80, Proto=1)},
+            "IP protocol 1 has no ports",
         ),
         ("IpamDriver.RequestPool", {"Pool": ""}, "give --subnet"),
         ("IpamDriver.RequestPool", {"Pool": POOL, "SubPool": "10.1.3.0/24"}, "--ip-range is not"),

@@ -6,6 +6,7 @@ import pytest
 
 from weft.hoststate import IptablesChain, NftChain, NftElement, NftSet
 from weft.kernel import iptables, nft, sysctl
+from weft.kernel.flows import Translation, translation
 from weft.kernel.iptables import Where
 from weft.reconcile.protocol import Create, Remove
 
@@ -25,6 +26,12 @@ LISTING = """table inet weft {
 
 \tset ports {
 \t\ttype inet_service
+\t}
+
+\tmap published6 {
+\t\ttype inet_proto . inet_service : ipv6_addr . inet_service
+\t\telements = { udp . 53 : fd00:1::2 . 53,
+\t\t\t     132 . 53 : fd00:1::2 . 53 }
 \t}
 
 \tchain forward {
@@ -49,6 +56,9 @@ CONTENT: list[NftSet | NftElement | NftChain] = [
     NftSet(name="within4", type="ipv4_addr . ipv4_addr", flags=("interval",)),
     NftElement(set="within4", value="10.1.0.0/16 . 10.1.0.0/16"),
     NftSet(name="ports", type="inet_service"),
+    NftSet(name="published6", type="inet_proto . inet_service", to="ipv6_addr . inet_service"),
+    NftElement(set="published6", value="udp . 53", to="fd00:1::2 . 53"),
+    NftElement(set="published6", value="sctp . 53", to="fd00:1::2 . 53"),
     FORWARD,
     NftChain(name="other"),
 ]
@@ -74,6 +84,30 @@ def test_elements_go_before_others_come() -> None:
         "delete element inet weft cluster4 { 10.1.0.0/16 }",
         "add element inet weft cluster4 { 10.1.0.0/17 }",
     ]
+
+
+def test_an_element_that_leads_elsewhere_is_made_anew() -> None:
+    before = nft.parse(LISTING)
+    after = nft.merged(before, [Create(NftElement(set="published6", value="udp . 53", to="fd00:1::3 . 53"))])
+    assert commands(before, after)[1:] == [
+        "delete element inet weft published6 { udp . 53 : fd00:1::2 . 53 }",
+        "add element inet weft published6 { udp . 53 : fd00:1::3 . 53 }",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("value", "to", "found"),
+    [
+        ("tcp . 80", "10.1.0.2 . 8080", Translation(2, 6, b"", 80, b"\n\1\0\2", 8080)),
+        ("10.9.0.1 . udp . 53", "10.1.0.2 . 53", Translation(2, 17, b"\n\x09\0\1", 53, b"\n\1\0\2", 53)),
+        ("sctp . 53", "::2 . 53", Translation(10, 132, b"", 53, bytes(15) + b"\2", 53)),
+        ("10.1.0.0/16 . 10.1.0.0/16", "", None),
+        ("10.1.0.1", "10.1.0.2", None),
+        ("icmp . 80", "10.1.0.2 . 80", None),
+    ],
+)
+def test_what_an_element_translates(value: str, to: str, found: Translation | None) -> None:
+    assert translation(NftElement(set="m", value=value, to=to)) == found
 
 
 def test_a_set_takes_its_elements_along() -> None:

@@ -32,6 +32,8 @@ PORT = Link(name="veth1", type=Veth("eth0", C1), master="weft0")
 INSIDE = Link(name="eth0", type=Veth("veth1", "", False), mac="02:00:00:00:00:05", mtu=1450, ns=C1)
 HOOK = "type filter hook forward priority filter; policy accept;"
 CHAIN = NftChain(name="forward1", hook=HOOK, rules=("ip saddr @subnets accept", 'oifname "weft0" accept'))
+PORTS = NftSet(name="ports", type="inet_proto . inet_service", to="ipv4_addr . inet_service")
+WEB = NftElement(set="ports", value="tcp . 8080", to="10.1.1.2 . 80")
 FILTER = IptablesChain(
     backend="legacy", family=4, table="filter", parent="FORWARD", name="WEFT-FORWARD", rules=("-i weft0 -j ACCEPT",)
 )
@@ -53,6 +55,16 @@ GOLDEN: list[tuple[Op, list[str]]] = [
         "ip link add name weft.1 mtu 1450 address 02:00:00:00:00:01 "
         "type vxlan id 1 local 192.168.1.68 dev eth0 dstport 8472 nolearning",
         "ip link set dev weft.1 alias weft up",
+    ]),
+    (Create(other(PORT, hairpin=True)), [
+        "ip link add name veth1 type veth peer name eth0 netns c1",
+        "ip link set dev veth1 alias weft master weft0 up",
+        "bridge link set dev veth1 hairpin on",
+    ]),
+    (Change(other(PORT, hairpin=True), PORT), ["bridge link set dev veth1 hairpin off"]),
+    (Change(other(PORT, hairpin=True, master=""), other(PORT, hairpin=True)), [
+        "ip link set dev veth1 master weft0",
+        "bridge link set dev veth1 hairpin on",
     ]),
     (Create(PORT), [
         "ip link add name veth1 type veth peer name eth0 netns c1",
@@ -111,6 +123,21 @@ GOLDEN: list[tuple[Op, list[str]]] = [
     (Create(NftSet(name="subnets", type="ipv4_addr", flags=("interval",))), [
         "nft add table inet weft",
         "nft 'add set inet weft subnets { type ipv4_addr; flags interval; }'",
+    ]),
+    (Create(PORTS), [
+        "nft add table inet weft",
+        "nft 'add map inet weft ports { type inet_proto . inet_service : ipv4_addr . inet_service; }'",
+    ]),
+    (Remove(PORTS), ["nft 'delete map inet weft ports'"]),
+    (Change(NftSet(name="ports", type="inet_service"), PORTS), [
+        "nft 'delete set inet weft ports; "
+        "add map inet weft ports { type inet_proto . inet_service : ipv4_addr . inet_service; }'",
+    ]),
+    (Create(WEB), ["nft 'add element inet weft ports { tcp . 8080 : 10.1.1.2 . 80 }'"]),
+    (Remove(WEB), ["nft 'delete element inet weft ports { tcp . 8080 : 10.1.1.2 . 80 }'"]),
+    (Change(WEB, other(WEB, to="10.1.1.3 . 80")), [
+        "nft 'delete element inet weft ports { tcp . 8080 : 10.1.1.2 . 80 }; "
+        "add element inet weft ports { tcp . 8080 : 10.1.1.3 . 80 }'",
     ]),
     (Remove(NftSet(name="subnets", type="ipv4_addr")), ["nft 'delete set inet weft subnets'"]),
     (Create(NftElement(set="subnets", value="10.1.0.0/16")), ["nft 'add element inet weft subnets { 10.1.0.0/16 }'"]),

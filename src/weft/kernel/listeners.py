@@ -1,0 +1,50 @@
+"""Ports of this host that a program holds: they cannot be published, or the program would no longer be reached."""
+
+from __future__ import annotations
+
+import errno
+import socket
+from collections.abc import Iterable
+
+from weft.base.errors import Conflict, Failed, Invalid
+from weft.base.net import Family
+from weft.kernel.diagnose import port_holders
+from weft.model import PublishedPort
+
+_AF: dict[Family, socket.AddressFamily] = {4: socket.AF_INET, 6: socket.AF_INET6}
+_KINDS = {
+    "tcp": (socket.SOCK_STREAM, socket.IPPROTO_TCP),
+    "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
+    "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
+}
+_NOT_HERE = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
+"""The kernel lacks the family or the protocol: then no program has such a port."""
+
+
+def check_free(port: PublishedPort, families: Iterable[Family]) -> None:
+    """In the calling thread's namespace. Raises Conflict (a program holds it), Invalid (no such address here)."""
+    for family in families:
+        for number, _ in port.pairs:
+            _try(port, family, number)
+
+
+def _try(port: PublishedPort, family: Family, number: int) -> None:
+    kind, protocol = _KINDS[port.protocol]
+    address = "" if port.only_at is None else str(port.only_at)
+    try:
+        with socket.socket(_AF[family], kind, protocol) as sock:
+            if kind == socket.SOCK_STREAM:  # connections that have ended do not count, only who listens
+                sock.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            if family == 6:
+                sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+            sock.bind((address, number))
+    except OSError as error:
+        if error.errno == errno.EADDRINUSE:
+            holders = "; ".join(port_holders(port.protocol, number)) or "a program"
+            raise Conflict(
+                f"port {number}/{port.protocol} of this host is held by {holders}: publish another, or stop that"
+            ) from None
+        if error.errno == errno.EADDRNOTAVAIL and address:
+            raise Invalid(f"{address} is not an address of this host: publish at one that is, or at all") from None
+        if error.errno not in (*_NOT_HERE, errno.EADDRNOTAVAIL):
+            raise Failed(f"port {number}/{port.protocol} cannot be looked at: {error.strerror}") from None

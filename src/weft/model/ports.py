@@ -1,0 +1,112 @@
+"""Ports of the host that lead to a container."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterator
+from typing import Literal
+
+import msgspec
+
+from weft.base.errors import Invalid
+from weft.base.net import FAMILIES, Family, IPAddress, family, parse_address
+
+Protocol = Literal["tcp", "udp", "sctp"]
+PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
+
+HIGHEST = 65535
+SYNTAX = "[HOSTIP:]HOSTPORT[-END][:PORT[-END]][/tcp|udp|sctp]"
+_SYNTAX = re.compile(r"(?:(\[[^]]*\]|[0-9.]+\.[0-9.]*):)?(\d+)(?:-(\d+))?(?::(\d+)(?:-(\d+))?)?(?:/([a-z]+))?")
+
+
+class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
+    """`count` ports of the host, from `host_port` up, lead to as many of the container, from `container_port` up.
+    `host_ip`: only at this address of the host; 0.0.0.0 and ::, at all of that family; None, at all."""
+
+    host_port: int
+    container_port: int
+    protocol: Protocol = "tcp"
+    host_ip: IPAddress | None = None
+    count: int = 1
+
+    def __post_init__(self) -> None:
+        for first in (self.host_port, self.container_port):
+            if not 1 <= first <= first + self.count - 1 <= HIGHEST:
+                raise Invalid(f"published port {self}: ports are 1 to {HIGHEST}")
+        if self.count < 1:
+            raise Invalid(f"published port {self}: at least one")
+        if self.host_ip is not None and self.host_ip.version == 6 and self.host_ip.is_loopback:
+            raise Invalid(
+                "::1 cannot lead to a container (the kernel keeps it on the loopback device): publish on 127.0.0.1"
+            )
+
+    @property
+    def families(self) -> tuple[Family, ...]:
+        """Those in which it can be reached, as far as the container has an address of them."""
+        return FAMILIES if self.host_ip is None else (family(self.host_ip),)
+
+    @property
+    def only_at(self) -> IPAddress | None:
+        """None for every address of its families."""
+        return None if self.host_ip is None or self.host_ip.is_unspecified else self.host_ip
+
+    @property
+    def pairs(self) -> Iterator[tuple[int, int]]:
+        """(the host's port, the container's)."""
+        return ((self.host_port + n, self.container_port + n) for n in range(self.count))
+
+    def overlaps(self, other: PublishedPort, families: Collection[Family] = FAMILIES) -> bool:
+        """Whether a packet in one of `families` could be meant for either."""
+        if self.protocol != other.protocol or not set(self.families) & set(other.families) & set(families):
+            return False
+        if self.only_at is not None and other.only_at is not None and self.only_at != other.only_at:
+            return False
+        return self.host_port < other.host_port + other.count and other.host_port < self.host_port + self.count
+
+    @property
+    def outer(self) -> str:
+        """What a client sees: "192.168.1.68:8080/tcp"."""
+        return f"{self._at}{_span(self.host_port, self.count)}/{self.protocol}"
+
+    @property
+    def _at(self) -> str:
+        if self.host_ip is None:
+            return ""
+        return f"[{self.host_ip}]:" if self.host_ip.version == 6 else f"{self.host_ip}:"
+
+    def __str__(self) -> str:
+        """As `parse` reads it."""
+        host, inner = _span(self.host_port, self.count), _span(self.container_port, self.count)
+        return f"{self._at}{host}:{inner}/{self.protocol}"
+
+
+def parse(text: str) -> PublishedPort:
+    """Raises Invalid."""
+    found = _SYNTAX.fullmatch(text)
+    if not found:
+        raise Invalid(f"'{text}' is not a published port: write it like 8080:80 or 192.168.1.5:53:53/udp ({SYNTAX})")
+    ip, host, host_end, inner, inner_end, protocol = found.groups()
+    known = next((p for p in PROTOCOLS if p == (protocol or "tcp")), None)
+    if known is None:
+        raise Invalid(f"published port '{text}': '{protocol}' is none of {', '.join(PROTOCOLS)}")
+    count = _count(text, host, host_end)
+    if inner is not None and _count(text, inner, inner_end) != count:
+        raise Invalid(f"published port '{text}': {count} ports of the host for another number of the container's")
+    return PublishedPort(
+        host_port=int(host),
+        container_port=int(inner or host),
+        protocol=known,
+        host_ip=parse_address(ip.strip("[]")) if ip else None,
+        count=count,
+    )
+
+
+def _count(text: str, first: str, last: str | None) -> int:
+    count = int(last or first) - int(first) + 1
+    if count < 1:
+        raise Invalid(f"published port '{text}': {first}-{last} runs backwards")
+    return count
+
+
+def _span(first: int, count: int) -> str:
+    return str(first) if count == 1 else f"{first}-{first + count - 1}"

@@ -1,0 +1,36 @@
+"""A process that takes a node's subnet in a race, for tests: `python -m support.racer URL NODE NETWORK`.
+
+It says "ready" on its standard output, waits for a line on its standard input, so that all start at once, and prints the
+subnets it got, or why it got none.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+
+from weft.agent.config import Config
+from weft.agent.membership import Membership
+from weft.agent.view import View
+from weft.base.net import parse_interface
+from weft.datapaths.driver import Host
+from weft.model import Node
+from weft.store.url import StoreOptions, open_store
+
+
+async def race(url: str, name: str, network: str) -> None:
+    store = open_store(url, StoreOptions())
+    view = View(name)
+    node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
+    membership = Membership(store, view, Config(), name)
+    for prefix in view.prefixes():
+        listing = await store.list(prefix)
+        view.listed((prefix,), listing.items, listing.revision)
+    await membership.register(node)
+    await asyncio.to_thread(sys.stdin.readline)
+    await membership.acquire(network, Host(node=node))
+    await store.close()
+
+
+if __name__ == "__main__":
+    asyncio.run(race(*sys.argv[1:4]))

@@ -1,0 +1,105 @@
+"""Who gets a port of the host."""
+
+from __future__ import annotations
+
+import asyncio
+from contextlib import AsyncExitStack
+from ipaddress import ip_interface, ip_network
+
+import pytest
+
+from weft.agent.ports import Ports
+from weft.agent.view import View
+from weft.base.errors import Conflict, Invalid
+from weft.kernel import listeners
+from weft.model import Endpoint, Namespace, Network, PublishedPort, encode, keys
+from weft.model.ports import parse
+from weft.store.protocol import Item
+
+BLUE = Network(name="blue", driver="bridge", subnets=(ip_network("10.1.0.0/16"), ip_network("fd00:1::/48")))
+INNER = Network(name="inner", driver="bridge", subnets=(ip_network("10.2.0.0/16"),), internal=True)
+
+
+def endpoint(name: str, *ports: str, addresses: str = "10.1.0.2/24 fd00:1::2/64") -> Endpoint:
+    return Endpoint(
+        id=name * 4,
+        name=name,
+        network="blue",
+        node="node-1",
+        container=name,
+        namespace=Namespace(path=f"/run/netns/{name}", cookie=1),
+        interface="eth0",
+        mac="02:42:0a:01:00:02",
+        addresses=tuple(map(ip_interface, addresses.split())),
+        ports=tuple(map(parse, ports)),
+    )
+
+
+@pytest.fixture
+def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...]]]:
+    """What programs were asked for; none of them has it, but whoever is asked for port 666."""
+    asked = []
+
+    def check(port: PublishedPort, families: set[int]) -> None:
+        asked.append((str(port), tuple(sorted(families))))
+        if port.host_port == 666:
+            raise Conflict("held by a program")
+
+    monkeypatch.setattr(listeners, "check_free", check)
+    return asked
+
+
+def known(*endpoints: Endpoint) -> Ports:
+    view = View("node-1")
+    for e in endpoints:
+        view.present_now(Item(keys.endpoint(e.node, e.network, e.id), encode(e), 1))
+    return Ports(view)
+
+
+async def test_what_is_free_is_had(looked_at: list[object]) -> None:
+    ports = known(endpoint("web", "80"), endpoint("six", "81", addresses="fd00:1::3/64"))
+    async with ports.taking(endpoint("new", "80/udp", "81:80", addresses="10.1.0.4/24"), BLUE):
+        assert looked_at == [("80:80/udp", (4,)), ("81:80/tcp", (4,))]
+
+
+@pytest.mark.parametrize("wish", ["80", "10.9.9.9:80:81", "79-81", "[::]:80"])
+async def test_who_has_it_is_named(looked_at: list[object], wish: str) -> None:
+    ports = known(endpoint("web", "80:8080"))
+    with pytest.raises(Conflict, match=r"leads to web in network blue already \(80:8080/tcp\): publish another, or"):
+        async with ports.taking(endpoint("new", wish), BLUE):
+            pass
+    assert looked_at == []
+
+
+async def test_of_several_at_once_one_gets_it(looked_at: list[object]) -> None:
+    ports, both = known(), asyncio.Event()
+
+    async def attach(name: str) -> str:
+        async with ports.taking(endpoint(name, "80"), BLUE):
+            await both.wait()
+            return name
+
+    tasks = [asyncio.create_task(attach(name)) for name in ("one", "two", "three")]
+    await asyncio.sleep(0)
+    both.set()
+    won = await asyncio.gather(*tasks, return_exceptions=True)
+    assert [type(result) for result in won] == [str, Conflict, Conflict]
+    async with ports.taking(endpoint("later", "80"), BLUE):
+        pass
+
+
+async def test_what_a_program_holds_is_given_back(looked_at: list[object]) -> None:
+    ports = known()
+    with pytest.raises(Conflict, match="held by a program"):
+        async with ports.taking(endpoint("one", "80", "666"), BLUE):
+            pass
+    async with AsyncExitStack() as stack:
+        await stack.enter_async_context(ports.taking(endpoint("two", "80"), BLUE))
+
+
+async def test_an_internal_network_has_none(looked_at: list[object]) -> None:
+    async with known().taking(endpoint("quiet", addresses="10.2.0.2/24"), INNER):
+        pass
+    with pytest.raises(Invalid, match="network inner is internal: nothing outside of it reaches its containers"):
+        async with known().taking(endpoint("loud", "80", addresses="10.2.0.2/24"), INNER):
+            pass
