@@ -27,9 +27,16 @@ async def race(url: str, name: str, network: str) -> None:
         listing = await store.list(prefix)
         view.listed((prefix,), listing.items, listing.revision)
     await membership.register(node)
+    say("ready")
     await asyncio.to_thread(sys.stdin.readline)
-    await membership.acquire(network, Host(node=node))
+    lease = await membership.acquire(network, Host(node=node))
+    say(*(lease.subnets if lease else [membership.refused[network]]))
     await store.close()
+
+
+def say(*words: object) -> None:
+    sys.stdout.write(" ".join(map(str, words)) + "\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

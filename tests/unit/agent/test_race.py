@@ -6,6 +6,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
@@ -55,16 +56,23 @@ async def test_racing_processes_get_distinct_subnets(url: str) -> None:
 def _race(url: str) -> list[str]:
     environment = os.environ | {"PYTHONPATH": f"{ROOT / 'src'}:{ROOT / 'tests'}"}
     words = [sys.executable, "-m", "support.racer", url]
-    racers = [
-        subprocess.Popen(
-            [*words, f"node-{n}", "blue"], env=environment, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
-        )
-        for n in range(RACERS)
-    ]
-    for racer in racers:
-        assert racer.stdout and racer.stdout.readline() == "ready\n"
-    for racer in racers:
-        assert racer.stdin
-        racer.stdin.write("\n")
-        racer.stdin.flush()
-    return [racer.communicate(timeout=60)[0].strip() for racer in racers]
+    with ExitStack() as processes:
+        racers = [processes.enter_context(_start([*words, f"node-{n}", "blue"], environment)) for n in range(RACERS)]
+        for racer in racers:
+            assert racer.stdout
+            assert racer.stdout.readline() == "ready\n"
+        for racer in racers:
+            assert racer.stdin
+            racer.stdin.write("\n")
+            racer.stdin.flush()
+        return [racer.communicate(timeout=60)[0].strip() for racer in racers]
+
+
+@contextmanager
+def _start(words: list[str], environment: dict[str, str]) -> Iterator[subprocess.Popen[str]]:
+    pipe = subprocess.PIPE
+    with subprocess.Popen(words, env=environment, stdin=pipe, stdout=pipe, text=True) as racer:
+        try:
+            yield racer
+        finally:
+            racer.kill()
