@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Protocol
 
 from weft import __version__
-from weft.agent.attach import Attachments
 from weft.agent.compiler import Compiler, everything, touched
 from weft.agent.config import Config
 from weft.agent.engine import Outcome
+from weft.agent.engines import EngineAttachments
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
 from weft.agent.metrics import Metrics
@@ -84,7 +84,7 @@ class Agent:
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
         self.metrics = Metrics(self)
-        self.attachments = Attachments(self.view, self.membership, self.loop.settle, find)
+        self.attachments = EngineAttachments(self.view, self.membership, self.loop.settle, find)
         self.features: frozenset[str] = frozenset()
         self.node: Node | None = None
         self.waiting_for = ""
