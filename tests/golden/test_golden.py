@@ -18,7 +18,7 @@ from support import lab
 from weft.datapaths.driver import Driver, Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.hoststate import KINDS, Contribution
-from weft.model import Endpoint, Network, Node
+from weft.model import Endpoint, Location, Network, Node
 from weft.model.codec import convert
 from weft.reconcile.protocol import Create
 from weft.reconcile.render import script
@@ -40,22 +40,23 @@ def test_every_driver_has_cases() -> None:
     assert {case.parent.name for case in CASES} == set(DRIVERS)
 
 
-def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint]]:
+def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list[Location]]:
     """`network`: a Network. `nodes`: who takes part, of those in `support.lab`, the first being this host. `node.NAME`:
-    what is different about one. `host`: facts about this one. `endpoints`: its own."""
+    what is different about one. `host`: facts about this one. `endpoints`: its own. `locations`: of others' containers."""
     network = convert(Network, given["network"])
     changed = given.get("node", {})
     nodes = [lab.node(name, **changed.get(name, {})) for name in given["nodes"]]
     facts = dict(given.get("host", {}))
     facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
     endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
-    return lab.site(network, nodes[0], **facts), nodes[1:], endpoints
+    locations = [convert(Location, values) for values in given.get("locations", ())]
+    return lab.site(network, nodes[0], **facts), nodes[1:], endpoints, locations
 
 
-def _text(site: Site, peers: list[Node], endpoints: list[Endpoint]) -> str:
+def _text(site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]) -> str:
     problems: list[str] = []
     lines: list[str] = []
-    for title, contribution in _sections(driver(site.network.driver), site, peers, endpoints):
+    for title, contribution in _sections(driver(site.network.driver), site, peers, endpoints, locations):
         ops = [Create(obj) for obj in sorted(contribution.objects, key=lambda obj: KINDS.index(obj.kind))]
         lines += [f"# {title}", *script(ops), ""]
         problems += [f"{title}: {problem}" for problem in contribution.problems]
@@ -63,10 +64,16 @@ def _text(site: Site, peers: list[Node], endpoints: list[Endpoint]) -> str:
 
 
 def _sections(
-    used: Driver, site: Site, peers: list[Node], endpoints: list[Endpoint]
+    used: Driver, site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]
 ) -> Iterator[tuple[str, Contribution]]:
     yield "network", gather(used.network(site))
-    for peer in peers:
-        yield f"peer {peer.name}", gather(used.peer(site, peer, lab.lease(site.network, peer)))
+    if used.shared:
+        yield "segment", gather(used.segment(site))
+    else:
+        for peer in peers:
+            yield f"peer {peer.name}", gather(used.peer(site, peer, lab.lease(site.network, peer)))
+    for found in locations:
+        node = next(peer for peer in peers if peer.name == found.node)
+        yield f"location {found.addresses[0]}", gather(used.location(site, node, found))
     for endpoint in endpoints:
         yield f"endpoint {endpoint.name}", gather(used.endpoint(site, endpoint))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.hoststates import FOREIGN
-from support.models import ME, PATHS, histories, hosts, state
+from support.models import ME, NETWORKS, PATHS, histories, hosts, state
 from weft.agent.compiler import Compiler, everything, touched
 from weft.agent.engine import Engine, Work
 from weft.agent.view import View
@@ -16,8 +16,11 @@ from weft.datapaths.driver import Host
 from weft.hoststate import Contribution, Key, Link, Union
 from weft.hoststate.union import Source
 from weft.kernel.fake import FakeKernel
+from weft.model import keys
 from weft.store.protocol import Change
 
+PREFIXES = (*View(ME).prefixes(), keys.LOCATIONS)
+"""Every network's locations are followed all the time here."""
 History = list[tuple[Change, ...]]
 
 
@@ -36,7 +39,7 @@ def deliver(view: View, history: History, random: Random) -> None:
         random.shuffle(news)
     for item in news:
         if isinstance(item, int):
-            view.listed(view.prefixes(), state(history, item), item)
+            view.listed(PREFIXES, state(history, item), item)
         else:
             view.apply(item)
 
@@ -44,13 +47,16 @@ def deliver(view: View, history: History, random: Random) -> None:
 def fresh(history: History) -> View:
     """As one listing of the end tells it."""
     view = View(ME)
-    view.listed(view.prefixes(), state(history), len(history))
+    for name in NETWORKS:
+        view.open(name)
+    view.listed(PREFIXES, state(history), len(history))
     return view
 
 
 def facts(view: View) -> tuple[object, ...]:
     leases = {name: held for name, held in view.leases.items() if held}
-    return view.nodes, view.present, view.networks, leases, view.endpoints, view.revisions
+    located = {name: held for name, held in view.located.items() if held}
+    return view.nodes, view.present, view.networks, leases, view.endpoints, located, view.revisions
 
 
 @settings(deadline=None)
@@ -92,6 +98,8 @@ class Follower:
         self.engine.reconciler.complete = True
         self.random = random
         self.pending: set[Source] = set()
+        for name in NETWORKS:
+            self.view.open(name)
 
     def changed(self, changed: set[tuple[str, ...]]) -> None:
         self.pending |= touched(self.view, changed)

@@ -57,7 +57,7 @@ def test_add_before_delete(actual: State, desired: State) -> None:
     made = [place for place, op in enumerate(ops) if not isinstance(op, Remove)]
     for place, op in enumerate(ops):
         if isinstance(op, Remove) and made and place < made[0]:
-            assert key_of(op)[0] in ("link", "nft-set")
+            assert key_of(op)[0] in ("netns", "link", "nft-set")
         elif isinstance(op, Remove):
             assert not made or place > made[-1]
 

@@ -14,6 +14,7 @@ from weft.hoststate import (
     Key,
     Link,
     Neighbour,
+    Netns,
     NftChain,
     NftElement,
     NftSet,
@@ -24,6 +25,7 @@ from weft.hoststate import (
     Vxlan,
     route,
 )
+from weft.hoststate.paths import ALL
 from weft.kernel.fake import FakeKernel
 from weft.reconcile.relations import fits
 
@@ -102,6 +104,29 @@ def overlays(draw: st.DrawFn, number: int, vni: int) -> list[Object]:
 
 
 @st.composite
+def namespaced(draw: st.DrawFn, number: int) -> list[Object]:
+    """A bridge and a VXLAN device in a namespace of ours, with a container on it."""
+    ns, inside, port = f"/run/netns/weft-n{number}", draw(st.sampled_from(NAMESPACES)), f"ovl{number}"
+    kind = Vxlan(255 + draw(st.integers(1, 2)) * 2 + number, 4789, "192.168.1.68", "", proxy=True, outside="")
+    objects: list[Object] = [
+        Netns(path=ns),
+        Link(name="br0", type=Bridge(), mtu=1450, ns=ns),
+        Link(name="vxlan0", type=kind, mtu=draw(st.sampled_from([1450, 1400])), master="br0", ns=ns),
+        Link(name=port, type=Veth(f"ov{number}", inside), master="br0", isolated=draw(st.booleans()), ns=ns),
+        Link(name=f"ov{number}", type=Veth(port, ns, False), mac=f"02:42:0a:14:00:0{number}", ns=inside),
+        Address(address=f"10.2{number}.0.2/24", dev=f"ov{number}", ns=inside),
+    ]
+    for peer in draw(st.sets(st.integers(3, 5))):
+        mac, vtep = f"02:42:0a:14:00:0{peer}", f"192.168.1.{draw(st.integers(2, 4))}"
+        objects += [
+            Neighbour(address=f"10.2{number}.0.{peer}", lladdr=mac, dev="vxlan0", ns=ns),
+            FdbEntry(lladdr=mac, dst=vtep, dev="vxlan0", ns=ns),
+            FdbEntry(lladdr=ALL, dst=f"192.168.1.{peer}", dev="vxlan0", ns=ns),
+        ]
+    return objects
+
+
+@st.composite
 def containers(draw: st.DrawFn, number: int, bridges: list[str]) -> list[Object]:
     name, peer, ns = f"veth{number}", f"eth{number}", draw(st.sampled_from(NAMESPACES))
     inside_first = draw(st.booleans())
@@ -169,4 +194,6 @@ def hoststates(draw: st.DrawFn) -> dict[Key, Object]:
         objects += draw(overlays(number, vnis[number - 1]))
     for number in draw(st.lists(st.sampled_from([1, 2, 3]), unique=True)):
         objects += draw(containers(number, [f"weft{n}" for n in bridges]))
+    for number in draw(st.lists(st.sampled_from([1, 2]), unique=True)):
+        objects += draw(namespaced(number))
     return keyed(*objects, *draw(rules()))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
 
-from weft.datapaths.driver import Host, Site
+from weft.datapaths.driver import Host, Site, whole
 from weft.datapaths.registry import driver, parse_options
 from weft.model import Lease, Network, Node
 
@@ -45,6 +45,8 @@ def site(net: Network, me: Node, **facts: object) -> Site:
 
 
 def lease(net: Network, holder: Node) -> Lease:
+    if driver(net.driver).shared:
+        return whole(net, holder.name)
     subnets = tuple(s for s in map(ip_network, _SUBNETS[holder.name]) if s.version in net.families)
     data = driver(net.driver).lease_data(Host(node=holder), net, parse_options(net))
     return Lease(network=net.name, node=holder.name, subnets=subnets, data=data)

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from ipaddress import ip_interface, ip_network
+from ipaddress import ip_address, ip_interface, ip_network
 from typing import Any
 
 from hypothesis import strategies as st
 
 from weft.datapaths.driver import Host
 from weft.datapaths.vxlan import VTEP_MAC
-from weft.model import Endpoint, Lease, Namespace, Network, Node, encode, keys
+from weft.model import Endpoint, Lease, Location, Namespace, Network, Node, encode, keys
 from weft.store.protocol import Change, Item
 
 ME = "node-1"
@@ -36,7 +36,7 @@ def hosts(draw: st.DrawFn) -> Host:
 @st.composite
 def networks(draw: st.DrawFn, name: str) -> Network:
     n = NETWORKS.index(name) + 1
-    driver = draw(st.sampled_from(["bridge", "vxlan", "vxlan", "host-gw", "from-the-future"]))
+    driver = draw(st.sampled_from(["bridge", "vxlan", "vxlan", "host-gw", "overlay", "overlay", "from-the-future"]))
     options: dict[str, str | int | bool] = draw(st.sampled_from([{}, {"reserve": f"10.{n}.9.0/28"}, {"novel": "1"}]))
     if driver == "vxlan":
         more: dict[str, str | int | bool] = {
@@ -45,6 +45,8 @@ def networks(draw: st.DrawFn, name: str) -> Network:
             "direct-routing": draw(st.booleans()),
         }
         options = options | more
+    if driver == "overlay":
+        options = options | {"vni": 255 + n, "flood": draw(st.booleans())}
     prefixes = (ip_network(f"10.{n}.0.0/16"), ip_network(f"fd00:{n}::/48"))
     return Network(
         name=name,
@@ -66,6 +68,18 @@ def leases(draw: st.DrawFn, network: str, node: str) -> Lease:
         node=node,
         subnets=subnets[: draw(st.sampled_from([1, 2]))],
         data={VTEP_MAC: f"02:00:00:00:0{n}:0{m}"} if told else {},
+    )
+
+
+@st.composite
+def locations(draw: st.DrawFn, network: str, number: int) -> Location:
+    """Of a container on any node, this one's included; at times one that has moved, or got another address."""
+    n, octet = NETWORKS.index(network) + 1, 20 + number + draw(st.sampled_from([0, 0, 10]))
+    addresses = (ip_address(f"10.{n}.7.{octet}"), ip_address(f"fd00:{n}::7:{octet}"))
+    return Location(
+        node=draw(st.sampled_from(NODES)),
+        mac=f"02:42:0a:0{n}:07:{octet}",
+        addresses=addresses[: draw(st.sampled_from([1, 2]))],
     )
 
 
@@ -95,7 +109,9 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
     network, node = draw(st.sampled_from(NETWORKS)), draw(st.sampled_from(NODES))
     number = draw(st.integers(0, 1))
     wish: st.SearchStrategy[Any]
-    match draw(st.sampled_from(["network", "network", "node", "presence", "lease", "lease", "lease", "endpoint"])):
+    match draw(
+        st.sampled_from(["network", "network", "node", "presence", "lease", "lease", "lease", "endpoint", "location"])
+    ):
         case "network":
             key, wish = keys.network(network), networks(network)
         case "node":
@@ -105,6 +121,8 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
             return (Change(keys.presence(node), b"i" if there else None, revision),)
         case "lease":
             key, wish = keys.lease(network, node), leases(network, node)
+        case "location":
+            key, wish = keys.location(network, _id(network, number)), locations(network, number)
         case _:
             made = endpoints(network, number)
             key, wish = keys.endpoint(ME, network, draw(made).id), made
@@ -113,7 +131,8 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
     if key.startswith(keys.NETWORKS):  # as remove_network does
         leased = [Change(keys.lease(network, name), None, revision) for name in NODES]
         inside = [Change(keys.endpoint(ME, network, _id(network, i)), None, revision) for i in (0, 1)]
-        return (Change(key, None, revision), *leased, *inside)
+        located = [Change(keys.location(network, _id(network, i)), None, revision) for i in (0, 1)]
+        return (Change(key, None, revision), *leased, *inside, *located)
     return (Change(key, None, revision),)
 
 
@@ -127,6 +146,7 @@ def histories(draw: st.DrawFn, longest: int = 12) -> list[tuple[Change, ...]]:
         start += [(keys.lease(n, m), draw(leases(n, m))) for n in NETWORKS for m in NODES]
         inside = [draw(endpoints(n, i)) for n in NETWORKS[:2] for i in (0, 1)]
         start += [(keys.endpoint(ME, e.network, e.id), e) for e in inside]
+        start += [(keys.location(n, _id(n, i)), draw(locations(n, i))) for n in NETWORKS for i in (0, 1)]
     first = [Change(key, encode(value), 1) for key, value in start]
     first += [Change(keys.presence(n), b"i", 1) for n in NODES[:3]]
     count = draw(st.integers(0, longest))

@@ -14,6 +14,7 @@ from typing import Any
 from support.waiting import until
 from weft.api import types as t
 from weft.client import Client
+from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
 from weft.lab.inside import Inside
 from weft.model import Network
@@ -56,6 +57,8 @@ def _missing(lab: Lab, hosts: Sequence[str]) -> str:
     for host in hosts:
         agent = client(lab, host)
         for network in agent.networks():
+            if DRIVERS[network.driver].shared:
+                continue
             unknown = set(hosts) - {lease.node for lease in network.leases if lease.alive}
             if unknown:
                 return f"{host} knows no live lease of {', '.join(sorted(unknown))} in {network.name}"

@@ -22,13 +22,15 @@ from weft.agent.compiler import Compiler, everything, touched
 from weft.agent.config import Config
 from weft.agent.engine import Outcome
 from weft.agent.engines import EngineAttachments
+from weft.agent.locations import Locations
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
 from weft.agent.metrics import Metrics
 from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
-from weft.datapaths.driver import Host
+from weft.datapaths import registry
+from weft.datapaths.driver import Host, whole
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.kernel import containers, netns
@@ -84,7 +86,10 @@ class Agent:
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
         self.metrics = Metrics(self)
-        self.attachments = EngineAttachments(self.view, self.membership, self.loop.settle, find)
+        self.locations = Locations(store, self.view)
+        self.attachments = EngineAttachments(
+            self.view, self.membership, self.locations, self.loop.settle, find, config.gateway_subnets
+        )
         self.features: frozenset[str] = frozenset()
         self.node: Node | None = None
         self.waiting_for = ""
@@ -107,9 +112,11 @@ class Agent:
                 tasks.create_task(self._uplink(), name="uplink")
                 await self._complete.wait()
                 await self._register()
+                self.locations.start(tasks)
                 tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
                 tasks.create_task(self._lease_all(), name="leases")
                 tasks.create_task(self._tidy_up(), name="tidy")
+                await self.locations.complete()
                 await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 tasks.create_task(self.loop.run(), name="loop")
         finally:
@@ -167,6 +174,8 @@ class Agent:
         self.loop.touch(touched(self.view, changed))
         if any(key[0] in ("networks", "leases") for key in changed):
             self._leasing.set()
+        if any(key[0] in ("networks", "endpoints") for key in changed):
+            self.locations.review()
 
     # This host.
 
@@ -260,12 +269,21 @@ class Agent:
     async def ensure_lease(self, name: str) -> Lease:
         """This node's lease in a network. Raises Unavailable, Conflict, NotFound."""
         host = self.ready()
+        if self.view.shared(name):
+            return self._share(name, host)
         lease = self.view.lease(name, self.view.me)
         if lease is None:
             lease = await self.membership.acquire(name, host)
         if lease is None:
             raise Conflict(self.membership.refused[name])
         return lease
+
+    def _share(self, name: str, host: Host) -> Lease:
+        network = self.view.networks[name]
+        refusal = registry.driver(network.driver).refusal(host, network, registry.parse_options(network))
+        if refusal and name not in self.view.followed:
+            raise Conflict(refusal)
+        return whole(network, host.node.name)
 
     # Namespaces.
 

@@ -1,6 +1,7 @@
 """From the view to contributions: which sources a change in the model touches, and what each source wants of this host.
 
-Sources: ("network", N), ("peer", N, NODE) for another node's lease, ("endpoint", N, ID) for a local container. All pure.
+Sources: ("network", N), ("peer", N, NODE) for another node's lease, ("endpoint", N, ID) for a local container; of
+networks with one subnet for all hosts ("segment", N), and ("location", N, ID) for another node's container. All pure.
 """
 
 from __future__ import annotations
@@ -11,7 +12,7 @@ from weft.agent import handover
 from weft.agent.view import Key, View
 from weft.base.errors import WeftError
 from weft.datapaths import registry
-from weft.datapaths.driver import Host, Options, Site, gather
+from weft.datapaths.driver import CommonOptions, Host, Site, gather, whole
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.model import Endpoint, Network
@@ -30,6 +31,11 @@ def touched(view: View, changed: Iterable[Key]) -> set[Source]:
                 found.add(("peer", network, node))
             case ("nodes" | "presence", node) if node != view.me:
                 found.update(("peer", network, node) for network, held in view.leases.items() if node in held)
+                found.update(_locations(view, node))
+            case ("locations", network):
+                found.add(("segment", network))
+            case ("locations", network, id):
+                found.add(("location", network, id))
             case ("endpoints", _, network, id):
                 found.add(("endpoint", network, id))
     return found
@@ -41,8 +47,15 @@ def everything(view: View) -> set[Source]:
 
 def of_network(view: View, network: str) -> Iterator[Source]:
     yield ("network", network)
+    yield ("segment", network)
+    yield from (("location", network, id) for id in view.locations.get(network, ()))
     yield from (("peer", network, node) for node in view.leases.get(network, {}) if node != view.me)
     yield from (("endpoint", network, e.id) for e in view.endpoints_of(network))
+
+
+def _locations(view: View, node: str) -> Iterator[Source]:
+    for network, found in view.locations.items():
+        yield from (("location", network, id) for id, location in found.items() if location.node == node)
 
 
 class Compiler:
@@ -52,7 +65,7 @@ class Compiler:
         self.view = view
         self.host: Host | None = None
         self.withdraw = withdraw
-        self._options: dict[str, tuple[Network, Options]] = {}
+        self._options: dict[str, tuple[Network, CommonOptions]] = {}
         """What was parsed last, of the networks as they were then: each of a thousand peers asks."""
 
     def contribution(self, source: Source) -> Contribution | None:
@@ -71,6 +84,14 @@ class Compiler:
                 if lease is None or node is None or not self.reachable(name):
                     return None
                 return gather(driver.peer(site, node, lease))
+            case ("segment", network):
+                return gather(driver.segment(site)) if network in self.view.followed else None
+            case ("location", network, id):
+                location = self.view.locations.get(network, {}).get(id)
+                node = self.view.nodes.get(location.node) if location else None
+                if location is None or node is None or node.name == self.view.me or not self.reachable(node.name):
+                    return None
+                return gather(driver.location(site, node, location))
             case ("endpoint", _, id):
                 endpoint = self.view.endpoints.get(id)
                 return None if endpoint is None else handover.host_part(endpoint, self._whole(site, endpoint))
@@ -90,17 +111,19 @@ class Compiler:
         network = self.view.networks.get(name)
         if network is None or self.host is None:
             return None
-        lease = self.view.lease(name, self.view.me)
+        shared = self.view.shared(name)
+        lease = whole(network, self.view.me) if shared else self.view.lease(name, self.view.me)
+        here = name in self.view.followed if shared else lease is not None
         try:
             options = self._options_of(network)
-            refusal = "" if lease else registry.driver(network.driver).refusal(self.host, network, options)
+            refusal = "" if here else registry.driver(network.driver).refusal(self.host, network, options)
         except WeftError as error:
             refusal = f"{error} (made by another version of Weft?)"
         if refusal:
             return Contribution(problems=(refusal,))
         return None if lease is None else Site(self.host, network, options, lease)
 
-    def _options_of(self, network: Network) -> Options:
+    def _options_of(self, network: Network) -> CommonOptions:
         known = self._options.get(network.name)
         if known is None or known[0] is not network:
             known = self._options[network.name] = network, registry.parse_options(network)

@@ -7,8 +7,10 @@ from pathlib import Path
 
 import msgspec
 
+from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
 from weft.base.names import check_name
+from weft.base.net import FAMILIES, IPNetwork, parse_network
 from weft.model.codec import convert
 
 DEFAULT_FILE = Path("/etc/weft/weft.toml")
@@ -20,7 +22,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `node`: "" is the host's name. `iface`: the uplink; "" is the device of the default route. `segment`: names this host's L2
     segment where on-link prefixes do not tell. `presence_ttl`: how long after an agent's death its node counts as alive;
     `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
-    `resync`: interval of full comparisons with the kernel. `socket_mode`: octal, who may use the API.
+    `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
+    of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `socket_mode`: octal, who may use
+    the API.
     """
 
     node: str = ""
@@ -37,6 +41,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     socket: str = ""
     socket_mode: str = "0660"
     socket_group: str = ""
+    gateway_subnet: str = "172.30.0.0/16"
+    gateway_subnet_v6: str = "fd57:4546:54::/64"
     presence_ttl: float = 30.0
     withdraw: bool = True
     tenure: float = 86_400.0
@@ -47,6 +53,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if self.node:
             check_name("node", self.node)
+        _ = self.gateway_subnets
         for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0)):
             if getattr(self, name) < least:
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")
@@ -58,6 +65,17 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             int(self.socket_mode, 8)
         except ValueError:
             raise Invalid(f"socket-mode '{self.socket_mode}' is not an octal file mode, such as 0660") from None
+
+    @property
+    def gateway_subnets(self) -> tuple[IPNetwork, ...]:
+        """One of each family."""
+        found = parse_network(self.gateway_subnet), parse_network(self.gateway_subnet_v6)
+        for fam, subnet in zip(FAMILIES, found, strict=True):
+            if subnet.version != fam or subnet.prefixlen > subnet.max_prefixlen - 2:
+                raise Invalid(
+                    f"gateway-subnet{SUFFIX[fam]} '{subnet}' is not an IPv{fam} prefix with room for containers"
+                )
+        return found
 
     @property
     def socket_path(self) -> str:

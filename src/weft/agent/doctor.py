@@ -13,8 +13,7 @@ from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import FAMILIES, Family
 from weft.datapaths import registry
-from weft.datapaths.driver import Options
-from weft.datapaths.vxlan import OVERHEAD, VxlanOptions
+from weft.datapaths.driver import CommonOptions
 from weft.kernel import sysctl
 from weft.kernel.diagnose import blocking_chains, udp_holders
 from weft.model import Network
@@ -47,7 +46,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield _clock()
 
 
-def _networks(agent: Agent) -> Iterator[tuple[Network, Options]]:
+def _networks(agent: Agent) -> Iterator[tuple[Network, CommonOptions]]:
     """But for those that another version of Weft made, which `weft status` tells of."""
     for _, network in sorted(agent.view.networks.items()):
         with contextlib.suppress(WeftError):
@@ -112,12 +111,12 @@ def _forwarding(families: set[Family]) -> Iterator[t.Finding]:
             yield t.Finding(check=f"forwarding IPv{fam}", result="error", detail=f"{name} is not 1", advice=advice)
 
 
-def _mtu(agent: Agent, networks: list[tuple[Network, Options]]) -> Iterator[t.Finding]:
+def _mtu(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     node = agent.node
     if node is None:
         return
     for network, options in networks:
-        room = node.mtu - (OVERHEAD[options.underlay_family] if isinstance(options, VxlanOptions) else 0)
+        room = node.mtu - options.overhead
         mtu = network.mtu or room
         check = f"MTU of {network.name}"
         if mtu > room:
@@ -134,8 +133,8 @@ def _mtu(agent: Agent, networks: list[tuple[Network, Options]]) -> Iterator[t.Fi
         yield t.Finding(check="MTU of the underlay", result="warning", detail=detail, advice=advice)
 
 
-def _ports(networks: list[tuple[Network, Options]]) -> Iterator[t.Finding]:
-    for port in sorted({o.port for _, o in networks if isinstance(o, VxlanOptions)}):
+def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    for port in sorted({o.udp_port for _, o in networks if o.udp_port}):
         holders = udp_holders(port)
         if holders:
             detail = f"UDP port {port} is held by {'; '.join(holders)}"

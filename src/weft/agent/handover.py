@@ -8,13 +8,8 @@ and if that goes, with the container, the engine says so.
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import msgspec
 
-from weft.alloc import addresses as alloc
-from weft.api import types as t
-from weft.base.net import IPInterface, parse_mac
 from weft.hoststate import HOST, Contribution, Link, Object, Veth
 from weft.model import Endpoint, Namespace
 
@@ -42,29 +37,3 @@ def _given(endpoint: Endpoint, inside: str, o: Object) -> Object | None:
     if o.type.peer != endpoint.interface:
         return None
     return msgspec.structs.replace(o, type=Veth(peer=endpoint.handover, peer_ns=HOST, given=True))
-
-
-def endpoint(id: str, request: t.Attach, node: str, addresses: tuple[IPInterface, ...]) -> Endpoint:
-    """Without a place yet."""
-    return Endpoint(
-        id=id,
-        name=request.name or f"handover-{id}",
-        network=request.network,
-        node=node,
-        container=request.target,
-        namespace=Namespace(path="", cookie=0),
-        interface="eth0",
-        mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
-        addresses=addresses,
-        labels=request.labels,
-        ports=request.ports,
-        owner=request.owner,
-        handover=f"wft{id[:12]}",
-    )
-
-
-def placed(endpoint: Endpoint, path: str, others: Iterable[Endpoint]) -> Endpoint:
-    """In the namespace that will be at `path`. Engines number interfaces: the first that is free there."""
-    taken = {e.interface for e in others if e.namespace.path == path}
-    name = next(name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
-    return msgspec.structs.replace(endpoint, container=path, namespace=Namespace(path=path, cookie=0), interface=name)

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from weft import __version__
 from weft.agent.handover import with_inside
 from weft.api import types as t
 from weft.base.errors import WeftError
-from weft.base.net import IPAddress, family, parse_address, parse_network
+from weft.base.net import IPAddress, IPNetwork, family, parse_address, parse_network
 from weft.datapaths import registry
-from weft.hoststate import Link, Route
+from weft.hoststate import Link, Object, Route
 from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.network import OptionValue
 
@@ -72,9 +72,8 @@ def _options(n: Network) -> dict[str, OptionValue]:
 
 def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
     lease = agent.view.lease(e.network, e.node)
-    link = agent.loop.desired(("link", e.namespace.path, e.interface))
-    if e.handover:
-        link = agent.loop.desired(("link", "", e.host_interface))
+    inside = tuple(_inside(agent, e)) if e.node == agent.view.me else ()
+    link = next((o for o in inside if isinstance(o, Link) and o.name == e.interface), None)
     return t.EndpointInfo(
         id=e.id,
         name=e.name,
@@ -86,9 +85,9 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         host_interface=e.host_interface,
         mac=e.mac,
         addresses=e.addresses,
-        gateways=tuple(s.network_address + 1 for s in lease.subnets) if lease else (),
-        mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
-        routes=tuple(_routes(agent, e)) if e.node == agent.view.me else (),
+        gateways=tuple(s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ()))),
+        mtu=link.mtu or 0 if link else 0,
+        routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
         owner=e.owner,
@@ -96,11 +95,20 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
     )
 
 
-def _routes(agent: Agent, e: Endpoint) -> Iterator[t.RouteInfo]:
-    inside = with_inside(e)
+def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:
+    yield from (a.network for a in e.gateway.addresses) if e.gateway else ()
+
+
+def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:
+    """What is wanted in the container's namespace; of what is handed over, of its engine."""
+    ns = with_inside(e).namespace.path
     wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(("endpoint", e.network, e.id))
-    for o in wanted.objects if wanted else ():
-        if isinstance(o, Route) and o.ns == inside.namespace.path and o.dev == e.interface:
+    return (o for o in (wanted.objects if wanted else ()) if o.ns == ns)
+
+
+def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
+    for o in inside:
+        if isinstance(o, Route):
             via = parse_address(o.via) if o.via else None
             yield t.RouteInfo(destination=parse_network(o.prefix), gateway=via)
 
@@ -165,12 +173,16 @@ def _peer(agent: Agent, n: Node) -> t.PeerStatus:
 
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
     lease = view.lease(n.name, view.me)
+    if view.shared(n.name):
+        subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
+    else:
+        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.name, {}))
     return t.NetworkStatus(
         name=n.name,
         driver=n.driver,
-        subnets=lease.subnets if lease else (),
+        subnets=subnets,
         endpoints=sum(1 for _ in view.endpoints_of(n.name)),
-        peers=len(view.leases.get(n.name, {})) - (1 if lease else 0),
+        peers=len(nodes - {view.me}),
         problems=sum(p.network == n.name for p in found),
     )
 

@@ -20,7 +20,7 @@ from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftErr
 from weft.base.names import stable_id
 from weft.base.net import IPNetwork
 from weft.datapaths import registry
-from weft.datapaths.driver import Host, subnet_rules
+from weft.datapaths.driver import Host, Options, subnet_rules
 from weft.model import Lease, Network, Node, encode, keys
 from weft.store.protocol import Absent, Change, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
 
@@ -92,7 +92,8 @@ class Membership:
 
     def missing(self) -> list[str]:
         """Networks in which this node has no subnet yet."""
-        return [name for name in self._view.networks if self._view.lease(name, self._view.me) is None]
+        view = self._view
+        return [name for name in view.networks if not view.shared(name) and view.lease(name, view.me) is None]
 
     async def acquire(self, name: str, host: Host) -> Lease | None:
         """This node's lease in a network: the one it has, or a new one. None where it cannot have one (`refused`).
@@ -124,6 +125,7 @@ class Membership:
         held = self._view.lease(network.name, self._view.me)
         if held is not None and held.data == data:
             return held
+        assert isinstance(options, Options), f"{network.driver} has no subnets of nodes"
         plans = subnets.plans(network, subnet_rules(options))
         for _ in range(ATTEMPTS):
             claimed = await self._look_again(network.name)
@@ -181,6 +183,11 @@ class Membership:
             if not isinstance(op, DeletePrefix)
         )
         return True
+
+    async def claim(self, key: str) -> str | None:
+        """What its holder wrote there."""
+        item = await self._store.get(key)
+        return None if item is None else item.value.decode(errors="replace")
 
     def echoed(self, revision: int) -> float | None:
         """The watch has come to `revision`: how long our commit took to come back, if it was ours."""

@@ -8,6 +8,7 @@ from contextlib import asynccontextmanager
 
 from weft.agent.view import View
 from weft.base.errors import Conflict, Invalid
+from weft.datapaths import registry
 from weft.kernel import listeners
 from weft.model import Endpoint, Network
 
@@ -26,6 +27,10 @@ class Ports:
             raise Invalid(
                 f"network {network.name} is internal: nothing outside of it reaches its containers, so no port can be "
                 "published; attach the container to another network as well, and publish there"
+            )
+        if endpoint.ports and registry.driver(network.driver).gateway and endpoint.gateway is None:
+            raise Invalid(
+                f"{endpoint.container} has its way out by another network than {network.name}: publish the port there"
             )
         self._refuse_taken(endpoint)
         self._coming[endpoint.id] = endpoint

@@ -7,14 +7,18 @@ import contextlib
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from weft.agent import doctor, infos
+from weft.agent.attach import removal
 from weft.agent.compiler import of_network
 from weft.alloc.leases import check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
-from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.base.net import parse_address
 from weft.datapaths import registry
+from weft.hoststate import netns
 from weft.kernel.dump import dump
 from weft.model import Endpoint, Network, decode, encode, keys
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
@@ -46,8 +50,10 @@ class Service:
         return t.PlanReply(commands=tuple(await self._agent.loop.dry_run(network)))
 
     async def kernel(self, namespaces: str = "") -> HostDump:
-        """`namespaces`: paths of local endpoints' namespaces, with commas between; else those of all."""
-        held = {e.namespace.path: e.name for e in self._agent.view.endpoints.values() if e.namespace.path}
+        """`namespaces`: paths of local endpoints' namespaces and of our own, with commas between; else those of all."""
+        view = self._agent.view
+        held = {e.namespace.path: e.name for e in view.endpoints.values() if e.namespace.path}
+        held |= {netns(name).path: f"weft-{name}" for name in sorted(view.followed)}
         wanted = namespaces.split(",") if namespaces else list(held)
         if strange := [path for path in wanted if path not in held]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
@@ -77,6 +83,10 @@ class Service:
             ops: list[Op] = [Delete(key), *(Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets)]
             if await self._agent.membership.write([Unchanged(key, view.revision(key))], ops):
                 freed += [str(s) for s in lease.subnets]
+        for item in (await store.list(keys.endpoints(name))).items:
+            endpoint = decode(Endpoint, item.value)
+            if view.shared(endpoint.network):
+                await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, shared=True))
         await store.commit(
             [],
             [
@@ -111,9 +121,8 @@ class Service:
             )
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
-        claims = {keys.claim(key): what for key, what in driver.claims(options)}
         for _ in range(RETRIES):
-            if await self._try_create(network, claims):
+            if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
                 await self._set_up(network.name)
                 return await self.network(network.name)
         raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
@@ -126,7 +135,21 @@ class Service:
             await self.remove_network(name)
             raise Failed(f"network {name} cannot be set up here: {failures[0]}")
 
-    async def _try_create(self, network: Network, claims: dict[str, str]) -> bool:
+    async def _numbered(self, network: Network) -> Network:
+        """With a number for what the user leaves to us. Raises Exhausted."""
+        numbered = registry.driver(network.driver).numbered
+        if numbered is None or getattr(registry.parse_options(network), numbered.option):
+            return network
+        prefix = keys.claim(numbered.claim)
+        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
+        number = next((n for n in range(numbered.first, numbered.last + 1) if str(n) not in taken), None)
+        if number is None:
+            raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -o {numbered.option}")
+        return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
+
+    async def _try_create(self, network: Network, *, chosen: bool) -> bool:
+        """`chosen`: what it claims was chosen by us, and may be chosen again."""
+        claims = {keys.claim(key): what for key, what in _claims(network)}
         store, view = self._agent.store, self._agent.view
         listing = await store.list(keys.NETWORKS)
         others = [decode(Network, item.value) for item in listing.items]
@@ -134,6 +157,8 @@ class Service:
             raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
         for key, what in claims.items():
             holder = await store.get(key)
+            if holder is not None and chosen:
+                return False
             if holder is not None:
                 raise Conflict(
                     f"network {network.name}: {what} is taken by network {holder.value.decode()}: choose another"
@@ -169,6 +194,8 @@ class Service:
                 Delete(keys.network(name)),
                 DeletePrefix(keys.leases(name)),
                 DeletePrefix(keys.subnet_claims(name)),
+                DeletePrefix(keys.locations(name)),
+                DeletePrefix(keys.address_claims(name)),
                 *(Delete(keys.claim(key)) for key, _ in _claims(network)),
             ]
             sources = set(of_network(view, name))
@@ -187,7 +214,7 @@ class Service:
     async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
         network = await self._known(name)
         lease = await self._agent.ensure_lease(name)
-        return t.Reserved(address=self._agent.attachments.reserve(request, network, lease))
+        return t.Reserved(address=await self._agent.attachments.reserve(request, network, lease))
 
     async def release(self, name: str, address: str, owner: str = "") -> t.Done:
         freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
@@ -273,7 +300,7 @@ class Service:
                 if wanted.name not in self._agent.view.networks:  # else: someone made it this very moment
                     raise
             found = await self._known(wanted.name)
-        if _definition(found) != _definition(wanted):
+        if _definition(found) != _definition(wanted, found):
             raise Invalid(f"network {wanted.name} exists and is defined otherwise: `weft network show {wanted.name}`")
         return found
 
@@ -298,8 +325,11 @@ class Service:
         return counts
 
 
-def _definition(n: Network) -> tuple[object, ...]:
-    """All that makes it another network, defaults included."""
+def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
+    """All that makes it another network, defaults included; what was left to Weft as Weft has `settled` it."""
+    numbered = registry.driver(n.driver).numbered
+    if settled is not None and settled.driver == n.driver and numbered and numbered.option not in n.options:
+        n = msgspec.structs.replace(n, options={**n.options, numbered.option: settled.options[numbered.option]})
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu
 
 

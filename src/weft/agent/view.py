@@ -14,7 +14,8 @@ from typing import Any, TypeVar
 
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
-from weft.model import Endpoint, Lease, Network, Node, decode, keys
+from weft.datapaths import registry
+from weft.model import Endpoint, Lease, Location, Network, Node, decode, keys
 from weft.store.protocol import Change, Item
 
 log = logging.getLogger(__name__)
@@ -40,6 +41,14 @@ class View:
         """Network → node → lease."""
         self.endpoints: dict[str, Endpoint] = {}
         """This node's, by id."""
+        self.locations: dict[str, dict[str, Location]] = {}
+        """Network → endpoint's id → location; of followed networks."""
+        self.located: dict[str, dict[IPAddress, str]] = {}
+        """Network → address → whose it is, in words; of followed networks."""
+        self._locators: dict[tuple[str, IPAddress], str] = {}
+        """(Network, address) → the id of the location that says so."""
+        self.followed: set[str] = set()
+        """Networks with one subnet for all hosts that this node has to do with now."""
         self.cursors: dict[str, dict[str, IPAddress]] = {}
         """Network → family → the address given last, on this node."""
         self._places: dict[str, dict[str, int]] = {}
@@ -79,10 +88,26 @@ class View:
         if changed:
             self.listener(changed)
 
-    def rewound(self) -> None:
+    def rewound(self, prefix: str = "") -> None:
         """The store was put back to an earlier state: what the next listing says counts, whatever its revisions."""
-        self.revisions = dict.fromkeys(self.revisions, -1)
-        self._deleted.clear()
+        self.revisions.update((key, -1) for key in self.revisions if key.startswith(prefix))
+        for key in [key for key in self._deleted if key.startswith(prefix)]:
+            del self._deleted[key]
+
+    def open(self, network: str) -> None:
+        """Its locations are followed from now on."""
+        self.followed.add(network)
+        self.listener({("locations", network)})
+
+    def close(self, network: str) -> None:
+        """Its locations are not known any more."""
+        self.followed.discard(network)
+        prefix = keys.locations(network)
+        gone = {tuple(key.split("/")) for key in self.revisions if key.startswith(prefix)}
+        for key in gone:
+            del self.revisions["/".join(key)]
+            self._put(list(key), None)
+        self.listener({("locations", network), *gone})
 
     def _is_news(self, change: Change) -> bool:
         return change.revision > max(self.revisions.get(change.key, -1), self._deleted.get(change.key, -1))
@@ -123,6 +148,8 @@ class View:
                 return _set(self.leases.setdefault(network, {}), node, read(Lease))
             case ["endpoints", _, _, id]:
                 return self._place(id, read(Endpoint))
+            case ["locations", network, id]:
+                return self._locate(network, id, read(Location))
             case ["cursors", _, network]:
                 return _set(self.cursors, network, read(dict[str, IPAddress]))
         return False
@@ -138,7 +165,23 @@ class View:
             self._places.setdefault(endpoint.namespace.path, {})[id] = endpoint.namespace.cookie
         return _set(self.endpoints, id, endpoint)
 
+    def _locate(self, network: str, id: str, location: Location | None) -> bool:
+        table, holders = self.locations.setdefault(network, {}), self.located.setdefault(network, {})
+        old = table.get(id)
+        for address in old.addresses if old else ():
+            if self._locators.get((network, address)) == id:  # else the address's next holder is told already
+                del self._locators[network, address], holders[address]
+        if location is not None:
+            holders.update(dict.fromkeys(location.addresses, f"a container on {location.node}"))
+            self._locators.update(((network, address), id) for address in location.addresses)
+        return _set(table, id, location)
+
     # What others ask.
+
+    def shared(self, network: str) -> bool:
+        """Whether it is one of those with one subnet for all hosts."""
+        found = self.networks.get(network)
+        return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).shared
 
     def lease(self, network: str, node: str) -> Lease | None:
         return self.leases.get(network, {}).get(node)

@@ -11,7 +11,7 @@ from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from weft.alloc.subnets import merge
 from weft.base.errors import Conflict, Exhausted, Invalid
-from weft.base.names import stable_mac
+from weft.base.names import digest, stable_mac
 from weft.base.net import IPAddress, IPNetwork, contains
 
 
@@ -39,11 +39,12 @@ def choose(
                 address = make(number)
                 if address not in taken:
                     return address
+    more = "larger node subnets (-o node-prefix)" if node else "a larger subnet"
     size = last - first + 1
     in_use = sum(len(run) for run in _runs(first, last, spans))
     raise Exhausted(
         f"no address is left in {_whose(node, subnet)}: of {size} for containers {in_use} are in use "
-        f"and {size - in_use} reserved: detach some, or make a network with larger node subnets (-o node-prefix)"
+        f"and {size - in_use} reserved: detach some, or make a network with {more}"
     )
 
 
@@ -74,6 +75,13 @@ def wish(
         holder = f" by {taken[address]}" if isinstance(taken, Mapping) else ""
         raise Conflict(f"{address} is taken{holder}: choose another, or leave the choice to Weft")
     return address
+
+
+def beginning(subnet: IPNetwork, node: str) -> IPAddress:
+    """Where a node begins to look in a subnet that all nodes share: so that those that look at once rarely meet."""
+    first, last = _usable(subnet)
+    number = first + int.from_bytes(digest("addresses", str(subnet), node)) % (last - first + 1)
+    return type(subnet.network_address)(number)
 
 
 def gateway(subnet: IPNetwork) -> IPAddress:

@@ -149,7 +149,20 @@ def _check_belonging(network: Network, rules: SubnetRules) -> None:
                 f"network {network.name}: {_names(asked, fam)} given, but the network has no IPv{fam} prefix: "
                 "leave it out, or add one with --subnet"
             )
-    for prefix in rules.reserved:
+    _check_inside(network, rules.reserved)
+
+
+def check_shared(network: Network, reserved: Iterable[IPNetwork]) -> None:
+    """Whether the network's prefixes can be one subnet for all hosts. Raises Invalid."""
+    for whole in network.subnets:
+        most = SMALLEST_SUBNET[family(whole)]
+        if whole.prefixlen > most:
+            raise Invalid(f"network {network.name}: {whole} is too small: choose a /{most} or larger")
+    _check_inside(network, reserved)
+
+
+def _check_inside(network: Network, reserved: Iterable[IPNetwork]) -> None:
+    for prefix in reserved:
         if not any(covers(whole, prefix) for whole in network.subnets):
             raise Invalid(
                 f"network {network.name}: reserve={prefix} is not inside {' or '.join(map(str, network.subnets))}: "

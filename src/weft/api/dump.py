@@ -22,12 +22,16 @@ class PeerDump(Entry, frozen=True):
 
 
 class VxlanDump(Entry, frozen=True):
-    """`dev`: the underlay device it is tied to. `port`: UDP. `local`: the address tunnel packets are sent from."""
+    """`dev`: the underlay device it is tied to. `port`: UDP. `local`: the address tunnel packets are sent from. `outside`: the
+    namespace they come and go in, "?" of one that is not in the dump, None for the device's own. `proxy`: it answers ARP
+    and ND itself, out of its neighbour entries."""
 
     vni: int
     port: int
     local: str = ""
     dev: str = ""
+    outside: str | None = None
+    proxy: bool = False
 
 
 class LinkDump(Entry, frozen=True):

@@ -11,7 +11,7 @@ import msgspec
 
 from weft.cli.output import blocks, plain
 from weft.cli.table import Page
-from weft.datapaths.driver import Driver, Options
+from weft.datapaths.driver import CommonOptions, Driver, Options
 from weft.datapaths.registry import DRIVERS, driver
 
 
@@ -38,12 +38,15 @@ def describe(name: str = "") -> tuple[Description, ...]:
 
 def render(page: Page, drivers: tuple[Description, ...]) -> Iterator[str]:
     """The options every driver takes come once, at the end."""
-    common = [option for option in drivers[0].options if option.name in _COMMON]
+    found = {option.name: option for d in drivers for option in d.options if option.name in _COMMON}
+    common = [option for option in found.values() if option.name in _EVERYWHERE]
+    leased = [option for option in found.values() if option.name not in _EVERYWHERE]
     return blocks(
         *(
             _one(page, d.name, d.summary, [option for option in d.options if option.name not in _COMMON])
             for d in drivers
         ),
+        *([_one(page, "OPTIONS OF DRIVERS WITH A SUBNET FOR EACH NODE", "", leased)] if leased else []),
         _one(page, "OPTIONS OF EVERY DRIVER" if len(drivers) > 1 else "OPTIONS IT SHARES", "", common),
     )
 
@@ -58,14 +61,19 @@ def _one(page: Page, name: str, summary: str, options: list[Option]) -> Iterator
 
 
 def _options(d: Driver) -> tuple[Option, ...]:
-    helps = _helps(Options) | _helps(d.options)
+    helps: dict[str, str] = {}
+    for kind in reversed(d.options.mro()):
+        if issubclass(kind, CommonOptions):
+            helps |= _helps(kind)
     return tuple(
         Option(field.encode_name, _words(field.type), field.default, helps.get(field.name, ""))
         for field in msgspec.structs.fields(d.options)
     )
 
 
+_EVERYWHERE = {field.encode_name for field in msgspec.structs.fields(CommonOptions)}
 _COMMON = {field.encode_name for field in msgspec.structs.fields(Options)}
+"""Those of drivers with a subnet for each node are among them."""
 
 _WORDS: dict[object, str] = {int: "NUMBER", bool: "true|false", str: "TEXT"}
 
@@ -78,7 +86,7 @@ _FIELDS = r"(?:`\w+`(?:, )?)+(?: \(and `_\w+`\))?"
 _DOCUMENTED = re.compile(rf"(?P<names>{_FIELDS}): (?P<text>.*?)(?=\s*{_FIELDS}:|\Z)")
 
 
-def _helps(kind: type[Options]) -> dict[str, str]:
+def _helps(kind: type[CommonOptions]) -> dict[str, str]:
     """What the class's docstring says of its fields: "`name`, `other` (and `_ending`): text." each."""
     helps: dict[str, str] = {}
     for found in _DOCUMENTED.finditer(" ".join((kind.__doc__ or "").split())):

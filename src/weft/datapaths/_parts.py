@@ -37,8 +37,9 @@ FEATURES = ("bridge", "veth", "nftables")
 LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
 
-_MULTICAST: dict[Family, str] = {4: "224.0.0.0/4", 6: "ff00::/8"}
-_IP: dict[Family, str] = {4: "ip", 6: "ip6"}
+MULTICAST: dict[Family, str] = {4: "224.0.0.0/4", 6: "ff00::/8"}
+IP: dict[Family, str] = {4: "ip", 6: "ip6"}
+"""The family's word in nftables."""
 
 
 def bridge_name(network: str) -> str:
@@ -74,11 +75,11 @@ def gateway(site: Site, mtu: int) -> Answer:
     for whole in network.subnets:
         if whole not in lease.subnets:
             yield route(str(whole), type="unreachable", metric=LAST_RESORT)
-    yield from _forwarding(site)
+    yield from forwarding(site)
     yield from _rules(site)
 
 
-def _forwarding(site: Site) -> Iterator[Object]:
+def forwarding(site: Site) -> Iterator[Object]:
     families = site.network.families
     if 4 in families:
         yield Sysctl(name="net/ipv4/ip_forward", value="1")
@@ -94,7 +95,7 @@ def _rules(site: Site) -> Iterator[Object]:
     same whoever asks. What nobody asks for costs no packet anything."""
     network = site.network
     yield from accept_forwarding(site.host)
-    yield from _sets("cluster")
+    yield from sets("cluster")
     for subnet in network.subnets:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
     if network.internal:
@@ -103,7 +104,7 @@ def _rules(site: Site) -> Iterator[Object]:
         yield from _masquerading(network.subnets)
 
 
-def _sets(name: str, type: str = "{addr}") -> Iterator[Object]:
+def sets(name: str, type: str = "{addr}") -> Iterator[Object]:
     """A set of prefixes for each family."""
     for fam in FAMILIES:
         yield NftSet(name=f"{name}{fam}", type=type.format(addr=f"ipv{fam}_addr"), flags=("interval",))
@@ -111,26 +112,26 @@ def _sets(name: str, type: str = "{addr}") -> Iterator[Object]:
 
 def _masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     """To outside with the host's address, but never between addresses of Weft's networks."""
-    yield from _sets("masquerade")
+    yield from sets("masquerade")
     rules = []
-    for fam, ip in _IP.items():
-        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {_MULTICAST[fam]}"
+    for fam, ip in IP.items():
+        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {MULTICAST[fam]}"
         rules.append(f"{ip} saddr @masquerade{fam} {outside} masquerade fully-random")
-    yield _base_chain("postrouting", "type nat hook postrouting priority srcnat", *rules)
+    yield base_chain("postrouting", "type nat hook postrouting priority srcnat", *rules)
     for subnet in subnets:
         yield NftElement(set=f"masquerade{subnet.version}", value=str(subnet))
 
 
 def _isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     """Nothing of an internal network is forwarded out of it, and nothing into it."""
-    yield from _sets("internal")
-    yield from _sets("within", "{addr} . {addr}")
+    yield from sets("internal")
+    yield from sets("within", "{addr} . {addr}")
     rules = [
         f"{ip} {end} @internal{fam} {ip} saddr . {ip} daddr != @within{fam} drop"
-        for fam, ip in _IP.items()
+        for fam, ip in IP.items()
         for end in ("saddr", "daddr")
     ]
-    yield _base_chain("forward", "type filter hook forward priority filter", *rules)
+    yield base_chain("forward", "type filter hook forward priority filter", *rules)
     for subnet in subnets:
         yield NftElement(set=f"internal{subnet.version}", value=str(subnet))
         yield NftElement(set=f"within{subnet.version}", value=f"{subnet} . {subnet}")
@@ -143,10 +144,10 @@ def untracked(port: int) -> Iterator[Object]:
     yield NftElement(set="tunnel-ports", value=str(port))
     for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
         rule = f"{ours}udp dport @tunnel-ports notrack"
-        yield _base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
+        yield base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
 
 
-def _base_chain(name: str, hook: str, *rules: str) -> NftChain:
+def base_chain(name: str, hook: str, *rules: str) -> NftChain:
     return NftChain(name=name, hook=f"{hook}; policy accept;", rules=rules)
 
 
@@ -176,34 +177,63 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
-    ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
-    host_end, eth = endpoint.host_interface, endpoint.interface
-    yield Link(
-        name=host_end,
-        type=Veth(peer=eth, peer_ns=ns),
-        mtu=mtu,
-        master=bridge_name(site.network.name),
-        # Where packets between a bridge's ports pass the host's rules too (br_netfilter), a container that asks for its
-        # own published port is answered by the port it came from.
-        hairpin=bool(endpoint.ports),
-        alias=mark,
+    yield from port(
+        endpoint, mtu, Link(name=bridge_name(site.network.name), type=Bridge()), hairpin=bool(endpoint.ports)
     )
-    yield Link(
-        name=eth, type=Veth(peer=host_end, peer_ns="", primary=False), mtu=mtu, mac=endpoint.mac, alias=mark, ns=ns
-    )
-    for address in endpoint.addresses:
-        yield Address(address=str(address), dev=eth, ns=ns)
     for subnet in site.lease.subnets:
         yield from _container_routes(site, endpoint, subnet)
     targets = [address.ip for address in endpoint.addresses]
     yield from _ports.published(endpoint.ports, targets, bridge_name(site.network.name), site.lease.subnets)
 
 
+def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:
+    """The container's interface as a port of this bridge, with the addresses."""
+    ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
+    names = endpoint.host_interface, endpoint.interface
+    yield from veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin)
+    for address in endpoint.addresses:
+        yield Address(address=str(address), dev=endpoint.interface, ns=ns)
+
+
+def veth(
+    bridge: Link,
+    name: str,
+    inside: str,
+    ns: str,
+    *,
+    mtu: int,
+    mac: str,
+    mark: str,
+    hairpin: bool = False,
+    isolated: bool = False,
+) -> Iterator[Object]:
+    """A port `name` of the bridge, in the bridge's namespace, whose other end is the container's device `inside`.
+
+    `hairpin`: where packets between a bridge's ports pass the host's rules too (br_netfilter), a container that asks for
+    its own published port is answered by the port it came from.
+    """
+    yield Link(
+        name=name,
+        type=Veth(peer=inside, peer_ns=ns),
+        mtu=mtu,
+        master=bridge.name,
+        hairpin=hairpin,
+        isolated=isolated,
+        alias=mark,
+        ns=bridge.ns,
+    )
+    yield Link(name=inside, type=Veth(peer=name, peer_ns=bridge.ns, primary=False), mtu=mtu, mac=mac, alias=mark, ns=ns)
+
+
+def default_route(family: Family, via: str, dev: str, ns: str) -> Route:
+    return route("0.0.0.0/0" if family == 4 else "::/0", via=via, dev=dev, ns=ns)
+
+
 def _container_routes(site: Site, endpoint: Endpoint, subnet: IPNetwork) -> Iterator[Object]:
     """The way out, if it is by this interface; else the way to the network's other subnets."""
     via, dev, ns = str(addresses.gateway(subnet)), endpoint.interface, endpoint.namespace.path
     if endpoint.default_route and not site.network.internal:
-        yield route("0.0.0.0/0" if subnet.version == 4 else "::/0", via=via, dev=dev, ns=ns)
+        yield default_route(family(subnet), via, dev, ns)
         return
     for whole in site.network.subnets:
         if whole.version == subnet.version and whole != subnet:

@@ -4,6 +4,11 @@
     peer       for another node that holds a lease: a route, a neighbour, an FDB entry
     endpoint   for a container on this host
 
+A data path with one subnet for all hosts (`shared`) knows no leases, and instead of `peer` it has
+
+    segment    for the network, as long as a container of it is on this host
+    location   for a container on another host, as long as one of the network is on this
+
 Each is asked alone and answers alone, so a change costs what changed. They yield kernel objects, and a `Problem` (a
 line with the way out) for what cannot be had. To add a data path, write one module with a `DRIVER` and name it in
 `registry`.
@@ -19,7 +24,7 @@ import msgspec
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.net import IPNetwork, parse_network
 from weft.hoststate import Contribution, Object
-from weft.model import Endpoint, Lease, Network, Node
+from weft.model import Endpoint, Lease, Location, Network, Node
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -34,13 +39,36 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     accept_ra: int = 0
 
 
-class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Options every data path with a subnet per node takes (`-o KEY=VALUE`).
+class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Options every data path takes (`-o KEY=VALUE`). `reserve`: comma-separated prefixes that are given to nobody."""
+
+    reserve: str = ""
+
+    def __post_init__(self) -> None:
+        _ = self.reserved
+
+    @property
+    def reserved(self) -> tuple[IPNetwork, ...]:
+        return tuple(parse_network(text.strip()) for text in self.reserve.split(",") if text.strip())
+
+    @property
+    def overhead(self) -> int:
+        """Octets that the tunnel adds to each packet."""
+        return 0
+
+    @property
+    def udp_port(self) -> int | None:
+        """That the tunnel uses."""
+        return None
+
+
+class Options(CommonOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Options every data path with a subnet per node takes.
 
     `node_prefix`, `node_prefix_v6`: prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer
     than the network; v6: 64 of a /62 or larger). `subnet_min`, `subnet_max` (and `_v6`): first and last subnet given to
-    nodes ("": the network's second, and its last). `reserve`: comma-separated prefixes that are given to nobody.
-    `masquerade`: to outside with the host's address; without it nothing is connection-tracked, and outside needs routes.
+    nodes ("": the network's second, and its last). `masquerade`: to outside with the host's address; without it nothing is
+    connection-tracked, and outside needs routes.
     """
 
     node_prefix: int = 0
@@ -49,22 +77,18 @@ class Options(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=T
     subnet_max: str = ""
     subnet_min_v6: str = ""
     subnet_max_v6: str = ""
-    reserve: str = ""
     masquerade: bool = True
 
     def __post_init__(self) -> None:
+        super().__post_init__()
         for text in (self.subnet_min, self.subnet_max, self.subnet_min_v6, self.subnet_max_v6):
             if text:
                 parse_network(text)
-        _ = self.reserved
-
-    @property
-    def reserved(self) -> tuple[IPNetwork, ...]:
-        return tuple(parse_network(text.strip()) for text in self.reserve.split(",") if text.strip())
 
 
 class Site(msgspec.Struct, frozen=True):
-    """One network on this host: what all three functions know. `lease` is this node's own."""
+    """One network on this host: what all functions know. `lease` is this node's own; with one subnet for all hosts it is
+    all of the network, and nothing that is kept anywhere."""
 
     host: Host
     network: Network
@@ -97,21 +121,42 @@ def _no_refusal(_host: Host, _network: Network, _options: Any) -> str:
     return ""
 
 
+class Numbered(msgspec.Struct, frozen=True, kw_only=True):
+    """An option that, left out, is given the smallest number from `first` on that no other network has claimed. `claim`:
+    what its claims begin with, "vni/"."""
+
+    option: str
+    claim: str
+    first: int
+    last: int
+
+
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: what `--driver` takes. `summary`: one line for lists. `features`: what the kernel must be able to do
     (names of `weft doctor`). `lease_data`: what peers must know of this host. `claims`: (key, what it is) pairs that no
-    other network may have. `refusal`: why this host cannot take part, or ""."""
+    other network may have. `refusal`: why this host cannot take part, or "". `shared`: one subnet for all hosts, addresses
+    are claimed in the cluster. `gateway`: its containers have a second interface for the way out. `numbered`: see there."""
 
     name: str
     summary: str
-    options: type[Options] = Options
+    options: type[CommonOptions] = Options
+    shared: bool = False
+    gateway: bool = False
+    numbered: Numbered | None = None
     features: tuple[str, ...] = ()
     network: Callable[[Site], Answer]
     peer: Callable[[Site, Node, Lease], Answer] = _nothing
     endpoint: Callable[[Site, Endpoint], Answer]
+    segment: Callable[[Site], Answer] = _nothing
+    location: Callable[[Site, Node, Location], Answer] = _nothing
     lease_data: Callable[[Host, Network, Any], dict[str, str]] = _no_data
     claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
     refusal: Callable[[Host, Network, Any], str] = _no_refusal
+
+
+def whole(network: Network, node: str) -> Lease:
+    """What stands for a lease where all hosts share one subnet."""
+    return Lease(network=network.name, node=node, subnets=network.subnets)
 
 
 def gather(answer: Answer) -> Contribution:

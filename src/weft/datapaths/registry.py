@@ -8,12 +8,12 @@ import msgspec
 
 from weft.alloc import subnets
 from weft.base.errors import Invalid
-from weft.datapaths import bridge, host_gw, vxlan
-from weft.datapaths.driver import Driver, Options, subnet_rules
+from weft.datapaths import bridge, host_gw, overlay, vxlan
+from weft.datapaths.driver import CommonOptions, Driver, Options, subnet_rules
 from weft.model import Network
 from weft.model.codec import convert
 
-DRIVERS: dict[str, Driver] = {d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER)}
+DRIVERS: dict[str, Driver] = {d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER)}
 
 
 def driver(name: str) -> Driver:
@@ -23,7 +23,7 @@ def driver(name: str) -> Driver:
     return found
 
 
-def parse_options(network: Network) -> Options:
+def parse_options(network: Network) -> CommonOptions:
     """The network's options in its driver's own type. Raises Invalid: names the options there are, or says why nodes'
     subnets cannot be cut from the network this way."""
     kind = driver(network.driver).options
@@ -33,7 +33,10 @@ def parse_options(network: Network) -> Options:
             raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(fields))}")
         _check_type(network.driver, name, value, fields[name].type)
     options = convert(kind, network.options, strict=False)
-    subnets.plans(network, subnet_rules(options))
+    if isinstance(options, Options):
+        subnets.plans(network, subnet_rules(options))
+    else:
+        subnets.check_shared(network, options.reserved)
     return options
 
 

@@ -11,18 +11,14 @@ plain host route instead.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Any
 
-from weft.base.errors import Invalid
 from weft.base.names import stable_mac
 from weft.base.net import Family, host_prefix
-from weft.datapaths import _parts
+from weft.datapaths import _parts, _tunnel
 from weft.datapaths.driver import Answer, Driver, Host, Options, Problem, Site
 from weft.hoststate import Address, FdbEntry, Link, Neighbour, Vxlan, route
 from weft.model import Endpoint, Lease, Network, Node
-
-OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
-"""Octets that VXLAN adds, by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40."""
 
 VTEP_MAC = "vtep-mac"
 """Key in a lease's data: the MAC address of the holder's VXLAN device."""
@@ -34,49 +30,43 @@ class VxlanOptions(Options, frozen=True, kw_only=True, rename="kebab"):
 
     vni: int = 1
     port: int = 8472
-    underlay: Literal["ipv4", "ipv6"] = "ipv4"
+    underlay: _tunnel.Underlay = "ipv4"
     direct_routing: bool = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.vni < 1 << 24:
-            raise Invalid(f"vni={self.vni} is outside 1 to 16777215 (RFC 7348: 24 bits)")
-        if not 1 <= self.port < 1 << 16:
-            raise Invalid(f"port={self.port} is outside 1 to 65535")
+        _tunnel.check(self.vni, self.port)
 
     @property
     def underlay_family(self) -> Family:
-        return 4 if self.underlay == "ipv4" else 6
+        return _tunnel.family_of(self.underlay)
+
+    @property
+    def overhead(self) -> int:
+        return _tunnel.OVERHEAD[self.underlay_family]
+
+    @property
+    def udp_port(self) -> int:
+        return self.port
 
     @property
     def device(self) -> str:
         return f"weft.{self.vni}"
 
 
-def _mtu(site: Site) -> int:
-    return site.network.mtu or _room(site)
-
-
-def _room(site: Site) -> int:
-    """The largest inner packet that the uplink carries in one piece."""
-    return site.host.node.mtu - OVERHEAD[site.options.underlay_family]
-
-
 def network(site: Site) -> Answer:
     options: VxlanOptions = site.options
     node = site.host.node
-    yield from _parts.gateway(site, _mtu(site))
+    yield from _parts.gateway(site, _tunnel.mtu(site))
     local = node.address(options.underlay_family)
     if local is None:  # lost after the network was set up: local traffic goes on, and the tunnel when it is back
-        yield Problem(refusal(site.host, site.network, options))
+        yield Problem(_tunnel.refusal(site.host, site.network, options))
         return
-    if _mtu(site) > _room(site):
-        share = f"{node.uplink} carries {node.mtu}, less VXLAN's share {_room(site)}"
-        yield Problem(f"MTU {_mtu(site)} does not fit: {share}; make the network with --mtu {_room(site)} or without")
+    yield from _tunnel.unfit(site)
     yield Link(
         name=options.device,
         type=Vxlan(vni=options.vni, port=options.port, local=str(local), dev=node.uplink),
-        mtu=_mtu(site),
+        mtu=_tunnel.mtu(site),
         mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
         alias=f"weft:network/{site.network.name}",
     )
@@ -98,8 +88,7 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
         return
     remote, mac = node.address(options.underlay_family), lease.data.get(VTEP_MAC)
     if remote is None:
-        fam = options.underlay_family
-        yield Problem(f"{node.name} has no IPv{fam} address on {node.uplink}: VXLAN cannot reach it; give it one")
+        yield _tunnel.unreachable(node.name, node.uplink, options.underlay_family)
         return
     if mac is None:
         yield Problem(f"{node.name} has not told its VTEP's MAC address: VXLAN cannot reach it; restart its agent")
@@ -112,25 +101,11 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
 
 
 def endpoint(site: Site, ep: Endpoint) -> Answer:
-    yield from _parts.attachment(site, ep, _mtu(site))
+    yield from _parts.attachment(site, ep, _tunnel.mtu(site))
 
 
 def lease_data(host: Host, network: Network, _options: Any) -> dict[str, str]:
     return {VTEP_MAC: stable_mac("vtep", host.node.name, network.name)}
-
-
-def claims(options: Any) -> tuple[tuple[str, str], ...]:
-    return ((f"vni/{options.vni}", f"VNI {options.vni}"),)
-
-
-def refusal(host: Host, network: Network, options: Any) -> str:
-    if host.node.address(options.underlay_family) is None:
-        fam = options.underlay_family
-        return (
-            f"{host.node.name} has no IPv{fam} address on {host.node.uplink}: give it one, "
-            f"or make network {network.name} with -o underlay=ipv{10 - fam}"
-        )
-    return ""
 
 
 DRIVER = Driver(
@@ -142,6 +117,6 @@ DRIVER = Driver(
     peer=peer,
     endpoint=endpoint,
     lease_data=lease_data,
-    claims=claims,
-    refusal=refusal,
+    claims=_tunnel.claims,
+    refusal=_tunnel.refusal,
 )

@@ -1,7 +1,7 @@
 """The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
 
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
-from weft.hoststate.links import Address, Bridge, Link, LinkKind, Veth, Vxlan
+from weft.hoststate.links import Address, Bridge, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, KINDS, Key, Object, describe, is_ours
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.union import Contribution, Union
@@ -19,6 +19,7 @@ __all__ = [
     "Link",
     "LinkKind",
     "Neighbour",
+    "Netns",
     "NftChain",
     "NftElement",
     "NftSet",
@@ -30,5 +31,6 @@ __all__ = [
     "Vxlan",
     "describe",
     "is_ours",
+    "netns",
     "route",
 ]

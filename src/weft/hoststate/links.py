@@ -13,6 +13,32 @@ import msgspec
 OWNER = "weft"
 """Ownership mark of a device: its alias (IFLA_IFALIAS) is this word, or begins with it and a colon."""
 
+GATEWAY = "weft:gateway"
+"""Alias of containers' second interfaces, and of the bridge they are on: the same on every host."""
+
+NAMED = "/run/netns/"
+"""Where ip-netns(8) keeps the names of namespaces."""
+NETNS_PREFIX, NETNS_ALIAS = "weft-", "weft:netns"
+"""Ownership mark of a namespace: how its name begins, and the alias of its loopback device."""
+
+
+class Netns(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """A network namespace of our own, under a name as ip-netns(8) gives it. What is in it goes with it. People name
+    namespaces, too, so the name alone does not make it ours: its loopback device carries our alias."""
+
+    kind: ClassVar[str] = "netns"
+
+    path: str
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("netns", self.ns, self.path)
+
+
+def netns(name: str) -> Netns:
+    return Netns(path=f"{NAMED}{NETNS_PREFIX}{name}")
+
 
 class Veth(msgspec.Struct, frozen=True, gc=False, tag="veth"):
     """One end of a pair (veth(4)). The `primary` end is the one whose creation makes both, the other end straight in its
@@ -30,13 +56,19 @@ class Bridge(msgspec.Struct, frozen=True, gc=False, tag="bridge"):
 
 
 class Vxlan(msgspec.Struct, frozen=True, gc=False, tag="vxlan"):
-    """A VTEP (RFC 7348). `local` is the underlay address packets are sent from, over the device `dev`; `port` is UDP."""
+    """A VTEP (RFC 7348). `local` is the underlay address packets are sent from, over the device `dev` ("": as routed);
+    `port` is UDP. `outside`: the namespace in which the UDP packets come and go, None for the device's own. `proxy`: it
+    answers ARP and ND itself, out of its neighbour entries. `l2miss`, `l3miss`: it tells of what it has no entry for."""
 
     vni: int
     port: int
     local: str
     dev: str
     learning: bool = False
+    proxy: bool = False
+    l2miss: bool = False
+    l3miss: bool = False
+    outside: str | None = None
 
 
 LinkKind = Veth | Bridge | Vxlan
@@ -44,7 +76,8 @@ LinkKind = Veth | Bridge | Vxlan
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of,
-    `hairpin`: a frame may leave that by the port it came in through."""
+    `hairpin`: a frame may leave that by the port it came in through, `isolated`: it exchanges frames only with the bridge
+    itself and with ports that are not."""
 
     kind: ClassVar[str] = "link"
 
@@ -54,6 +87,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     mac: str | None = None
     master: str = ""
     hairpin: bool = False
+    isolated: bool = False
     up: bool = True
     alias: str = OWNER
     ns: str = ""

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
-from weft.hoststate.links import Address, Link
+from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl
 
 HOST = ""
 """The host's own network namespace."""
 
-Object = Sysctl | NftSet | NftElement | NftChain | IptablesChain | Link | Address | Neighbour | FdbEntry | Route
+Object = Netns | Sysctl | NftSet | NftElement | NftChain | IptablesChain | Link | Address | Neighbour | FdbEntry | Route
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind."""
 
 KINDS: tuple[str, ...] = (
+    "netns",
     "sysctl",
     "nft-set",
     "nft-element",
@@ -25,8 +26,9 @@ KINDS: tuple[str, ...] = (
     "fdb",
     "route",
 )
-"""In the order of making; removal goes backwards. Sets before rules that use them, rules before packets can flow, links
-before their addresses, addresses before routes through them, and a route last, when its next hop can be resolved."""
+"""In the order of making; removal goes backwards. Namespaces before what is in them, sets before rules that use them,
+rules before packets can flow, links before their addresses, addresses before routes through them, and a route last, when
+its next hop can be resolved."""
 
 
 def is_ours(obj: Object) -> bool:

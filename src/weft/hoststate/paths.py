@@ -10,6 +10,9 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+ALL = "00:00:00:00:00:00"
+"""The FDB's MAC address for frames to everybody, and to whom there is no entry for."""
+
 PROTO = 87
 """Ownership mark of routes (rtm_protocol), neighbours (NDA_PROTOCOL) and addresses (IFA_PROTO): 'W'. Free in
 linux/rtnetlink.h; `echo '87 weft' > /etc/iproute2/rt_protos.d/weft.conf` makes ip(8) print the name."""
@@ -90,8 +93,8 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FdbEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A permanent entry of a VXLAN device's own table (`self`): frames to `lladdr` go to the VTEP at `dst`. Ours are
-    those on devices of ours: FDB entries carry no mark."""
+    """A permanent entry of a VXLAN device's own table (`self`): frames to `lladdr` go to the VTEP at `dst`; those
+    to `ALL` may go to several. Ours are those on devices of ours: FDB entries carry no mark."""
 
     kind: ClassVar[str] = "fdb"
 
@@ -102,7 +105,11 @@ class FdbEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("fdb", self.ns, self.dev, self.lladdr)
+        return fdb_key(self.ns, self.dev, self.lladdr, self.dst)
+
+
+def fdb_key(ns: str, dev: str, lladdr: str, dst: str) -> tuple[str, ...]:
+    return ("fdb", ns, dev, lladdr, dst) if lladdr == ALL else ("fdb", ns, dev, lladdr)
 
 
 class Sysctl(msgspec.Struct, frozen=True, kw_only=True, gc=False):

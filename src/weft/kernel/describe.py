@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from weft.hoststate import Bridge, Key, Link, LinkKind, Object, Veth, Vxlan
 from weft.kernel.links import KIND_NAMES, Device
 from weft.kernel.spaces import Space, Spaces
@@ -23,6 +25,7 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         mac=None if want and want.mac is None else device.mac,
         master=space.name(device.master) if device.master else "",
         hairpin=device.hairpin,
+        isolated=device.isolated,
         up=device.up,
         alias=device.alias,
         ns=space.ns,
@@ -30,8 +33,11 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
 
 
 def ours(space: Space, device: Device, want: Link | None) -> bool:
-    """By its alias; or as the other end of a veth of ours, made with it but not marked when we were interrupted."""
+    """By its alias; or as the other end of a veth of ours, made with it but not marked when we were interrupted; or, in
+    a namespace of ours, as what we want there (a device that is born there from elsewhere is marked afterwards)."""
     if device.marked:
+        return True
+    if want is not None and not device.alias and space.owned and device.kind == KIND_NAMES[type(want.type)]:
         return True
     if device.kind != "veth" or not (want and isinstance(want.type, Veth)) or device.alias:
         return False
@@ -44,13 +50,21 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
         case "bridge":
             return Bridge()
         case "vxlan" if device.vxlan is not None:
-            lower = space.name(device.lower) if device.lower else ""
-            found = device.vxlan
-            return Vxlan(vni=found.vni, port=found.port, local=found.local, dev=lower, learning=found.learning)
+            return _vxlan(
+                spaces, space, device, device.vxlan, want.type if want and isinstance(want.type, Vxlan) else None
+            )
         case "veth":
             return _veth(spaces, space, device, want.type if want and isinstance(want.type, Veth) else None)
         case _:
             return None
+
+
+def _vxlan(spaces: Spaces, space: Space, device: Device, found: Vxlan, want: Vxlan | None) -> Vxlan:
+    outside = None if device.link_nsid is None else spaces.where(space, device)
+    if want is not None and want.outside is not None and spaces.leads_to(space, device, want.outside):
+        outside = want.outside
+    lower = space.below(device)
+    return msgspec.structs.replace(found, dev=lower.name if lower else "", outside=outside)
 
 
 def _veth(spaces: Spaces, space: Space, device: Device, want: Veth | None) -> Veth:

@@ -12,6 +12,8 @@ import os
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 
+import msgspec
+
 from weft.base.errors import Conflict, WeftError
 from weft.hoststate import Link, Veth
 from weft.kernel import links
@@ -20,6 +22,7 @@ from weft.kernel.describe import as_link, ours
 from weft.kernel.links import KIND_NAMES, Device, Surroundings
 from weft.kernel.netlink import Refused, quietly
 from weft.kernel.spaces import Space, Spaces
+from weft.reconcile.relations import outside
 
 
 def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -> None:
@@ -34,6 +37,8 @@ def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -
         raise clash(link, existing)
     elif isinstance(link.type, Veth):
         _make_pair(spaces, space, link, link.type, others.get((link.type.peer_ns, link.type.peer)))
+    elif outside(link) != link.ns:
+        _make_from(spaces, link, spaces.get(outside(link)))
     else:
         _make(spaces, space, link, Surroundings(space.index))
 
@@ -46,17 +51,46 @@ def clash(link: Link, existing: Device) -> WeftError:
 
 
 def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> None:
-    as_port = [links.port(link)] if link.hairpin else []
+    as_port = [links.port(link)] if link.hairpin or link.isolated else []
     refusals = dict(space.netlink.batch([links.create(link, around), links.mark(link), *as_port]))
     spaces.forget()
     if 0 in refusals:
         raise _explain(spaces, link, refusals[0])
     if refusals:
-        device = space.find(link.name)
-        if device is not None:
-            quietly(lambda: space.netlink.request(u.RTM_DELLINK, 0, links.delete(device.index)))
-        spaces.forget()
+        _unmake(spaces, space, link)
         raise next(iter(refusals.values()))
+
+
+def _unmake(spaces: Spaces, space: Space, link: Link) -> None:
+    device = space.find(link.name)
+    if device is not None:
+        quietly(lambda: space.netlink.request(u.RTM_DELLINK, 0, links.delete(device.index)))
+    spaces.forget()
+
+
+def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
+    """A tunnel device is born in its own namespace at the behest of the one where its packets go out: so that is where
+    its socket is. It gets its mark there."""
+    fd = spaces.fd(link.ns)
+    try:
+        origin.netlink.batch_or_raise([links.create(link, Surroundings(origin.index, own_fd=fd))])
+    except Refused as refused:
+        raise _explain(spaces, link, refused) from None
+    finally:
+        os.close(fd)
+        spaces.forget()
+    space = spaces.get(link.ns)
+    found = space.find(link.name)
+    assert found is not None
+    bare = msgspec.structs.replace(link, master="", alias="", up=False)
+    message = links.change(found.index, bare, link, Surroundings(space.index))
+    assert message is not None  # at least the alias
+    try:
+        space.netlink.batch_or_raise([message])
+    except Refused:
+        _unmake(spaces, space, link)
+        raise
+    spaces.forget()
 
 
 def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link | None) -> None:
@@ -123,7 +157,7 @@ def _set(spaces: Spaces, space: Space, link: Link, existing: Device) -> None:
     if message is not None:
         space.netlink.request(message.type, message.flags, message.body)
         spaces.forget()
-    if link.hairpin != (now.hairpin and now.master == link.master):  # a port begins without
+    if (link.hairpin, link.isolated) != ((now.hairpin, now.isolated) if now.master == link.master else (False, False)):
         as_port = links.port(link)
         space.netlink.request(as_port.type, as_port.flags, as_port.body)
         spaces.forget()

@@ -150,7 +150,7 @@ def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
             master=space.name(device.master) if device.master else "",
             lower=_lower(space, device),
             peer=_peer(space, numbers, device),
-            vxlan=_vxlan(space, device),
+            vxlan=_vxlan(space, numbers, device),
             alias=device.alias,
             forwarding=forwarding.get(index, ()),
         )
@@ -173,11 +173,18 @@ def _peer(space: Space, numbers: _Numbers, device: Device) -> PeerDump | None:
     return PeerDump(namespace=where, ifindex=device.link)
 
 
-def _vxlan(space: Space, device: Device) -> VxlanDump | None:
+def _vxlan(space: Space, numbers: _Numbers, device: Device) -> VxlanDump | None:
     if device.vxlan is None:
         return None
     found = device.vxlan
-    return VxlanDump(vni=found.vni, port=found.port, local=found.local, dev=_lower(space, device))
+    return VxlanDump(
+        vni=found.vni,
+        port=found.port,
+        local=found.local,
+        dev=_lower(space, device),
+        outside=None if device.link_nsid is None else numbers.path(space, device.link_nsid),
+        proxy=found.proxy,
+    )
 
 
 def _forwarding(space: Space) -> dict[int, tuple[int, ...]]:

@@ -13,7 +13,8 @@ from collections.abc import Iterator, Mapping
 from socket import inet_ntop
 
 from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl
-from weft.kernel import links, wire
+from weft.hoststate.paths import fdb_key
+from weft.kernel import links, netns, wire
 from weft.kernel import uapi as u
 from weft.kernel.describe import as_link
 from weft.kernel.links import Device
@@ -60,12 +61,15 @@ class Interpreter:
             case u.RTM_NEWNETCONF:
                 yield from self._forwarding(data, start, end, ns)
             case u.RTM_DELNSID:
-                self._forget_namespace(data, start, end)
+                yield from self._forget_namespace(data, start, end)
 
-    def _forget_namespace(self, data: bytes, start: int, end: int) -> None:
+    def _forget_namespace(self, data: bytes, start: int, end: int) -> Iterator[Event]:
         number = attributes(data, start + 4, end).get(u.NETNSA_NSID)
         if number:
-            self._devices.pop(self._nsids.pop(struct.unpack("=i", number)[0], "?"), None)
+            path = self._nsids.pop(struct.unpack("=i", number)[0], "?")
+            self._devices.pop(path, None)
+            if ("netns", HOST, path) in self._desired and not netns.exists(path):
+                yield Gone(("netns", HOST, path))
 
     # -- what stands on devices ----------------------------------------------------------------------------------------
 
@@ -82,6 +86,8 @@ class Interpreter:
 
     def _neighbour(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         if data[start] == u.AF_BRIDGE:
+            if not data[start + 10] & u.NTF_SELF:
+                return  # a bridge's own table: it learns about containers behind the same device
             vteps = _Names(self, ns, ours=True)
             entry: Object | None = wire.decode_fdb(data, start, end, vteps, ns)
         else:
@@ -95,9 +101,8 @@ class Interpreter:
         found = attributes(data, start + 12, end)
         dev = self.name(ns, struct.unpack_from("=i", data, start + 4)[0])
         if data[start] == u.AF_BRIDGE:
-            return ("fdb", ns, dev, found.get(u.NDA_LLADDR, b"").hex(":"))
-        dst = found.get(u.NDA_DST, b"")
-        return ("neighbour", ns, dev, inet_ntop(data[start], dst) if len(dst) in (4, 16) else "")
+            return fdb_key(ns, dev, found.get(u.NDA_LLADDR, b"").hex(":"), _text(found.get(u.NDA_DST, b"")))
+        return ("neighbour", ns, dev, _text(found.get(u.NDA_DST, b"")))
 
     def _address(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         found, flags = wire.decode_any_address(data, start, end, _Names(self, ns), ns)
@@ -186,7 +191,8 @@ class Interpreter:
         it should be, that namespace has to be read."""
         want = self._desired.get(("link", ns, device.name))
         if ns != HOST:
-            if not (isinstance(want, Link) and _agrees(device, want)):
+            master = self.name(ns, device.master) if device.master else ""
+            if not (isinstance(want, Link) and _agrees(device, want, master)):
                 yield Disturbed(ns, f"{device.name} changed")
             return
         self._space.forget()
@@ -196,6 +202,10 @@ class Interpreter:
             return  # gone in between: another event tells
         if link is not None:
             yield Seen(link)
+
+
+def _text(address: bytes) -> str:
+    return inet_ntop(u.AF_INET if len(address) == 4 else u.AF_INET6, address) if len(address) in (4, 16) else ""
 
 
 class _Names(dict[int, str]):
@@ -229,10 +239,12 @@ def _differ(one: Device, other: Device) -> bool:
     return looks(one) != looks(other)
 
 
-def _agrees(device: Device, want: Link) -> bool:
-    """As far as a device in another namespace can be compared from here: without its master and its other end."""
+def _agrees(device: Device, want: Link, master: str) -> bool:
+    """As far as a device in another namespace can be compared from here: without its other end."""
     return (
-        want.mtu in (None, device.mtu)
+        want.master == master
+        and want.isolated == device.isolated
+        and want.mtu in (None, device.mtu)
         and want.mac in (None, device.mac)
         and want.up == device.up
         and want.alias == device.alias

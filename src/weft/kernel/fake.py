@@ -1,8 +1,9 @@
 """A kernel in memory that behaves like the real one where it matters to the reconciler, and fails on demand.
 
 What is modelled: a device takes along what stands on it and the other end of a veth; a port needs its bridge, a route
-its device and its source address, an element its set, a jump its chain; what is made anew must not exist; IPv4 routes
-vanish without notice when their device goes or goes down; other people's objects lie beside ours; namespaces vanish.
+its device and its source address, an element its set, a jump its chain; what is made anew must not exist; a namespace
+of ours takes along what is in it; IPv4 routes vanish without notice when their device goes or goes down; other people's
+objects lie beside ours; namespaces vanish.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from weft.hoststate import (
     Key,
     Link,
     Neighbour,
+    Netns,
     NftChain,
     NftElement,
     NftSet,
@@ -32,9 +34,9 @@ from weft.hoststate import (
     is_ours,
 )
 from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen
-from weft.reconcile.relations import fall, host_of, jumps, same_type, sets
+from weft.reconcile.relations import device_of, fall, jumps, outside, same_type, sets
 
-TOLD = ("link", "address", "neighbour", "fdb", "route")
+TOLD = ("netns", "link", "address", "neighbour", "fdb", "route")
 """The kinds whose changes are told one by one (rtnetlink); of rules only that something changed, of sysctls nothing."""
 
 
@@ -96,7 +98,7 @@ class FakeKernel:
                 continue
             if self._ours(obj) or (isinstance(obj, Sysctl) and key in desired):
                 objects[key] = obj
-            elif isinstance(obj, Link):
+            elif isinstance(obj, Link | Netns):
                 foreign.add(key)
         return Reading(objects, frozenset(foreign), frozenset(namespaces - self.namespaces))
 
@@ -140,6 +142,8 @@ class FakeKernel:
             self._drop(key)
         self.objects = {key: obj for key, obj in self.objects.items() if key[1] != ns}
         self.namespaces.discard(ns)
+        if named := self.objects.get(("netns", HOST, ns)):
+            self._vanish(named, told=True)
         self._tell(Disturbed(ns, "the namespace is gone"))
 
     def set_up(self, key: Key, up: bool) -> None:
@@ -186,6 +190,8 @@ class FakeKernel:
 
     def _refusal(self, obj: Object, there: Object | None, *, making: bool) -> int:
         match obj:
+            case Netns():
+                return EEXIST if there is not None or obj.path in self.namespaces else 0
             case Link():
                 return self._refuse_link(obj, there, making=making)
             case NftElement():
@@ -199,7 +205,7 @@ class FakeKernel:
                 known = all(key in self.objects for key in jumps(obj) if not key[-1].isupper() or "-" in key[-1])
                 return 0 if known else ENOENT
             case Sysctl():
-                device = host_of(obj)
+                device = device_of(obj)
                 return 0 if device is None or device in self.objects else ENOENT
         if making and there is not None:
             return EEXIST
@@ -228,9 +234,10 @@ class FakeKernel:
                     return ENOENT
                 return EEXIST if self._has("link", peer_ns, peer) else 0
             case Vxlan(vni, port, dev=dev):
-                if dev and not self._has("link", obj.ns, dev):
+                if dev and not self._has("link", outside(obj), dev):
                     return ENODEV
-                others = [o.type for o in self.objects.values() if isinstance(o, Link) and o.ns == obj.ns]
+                links = [o for o in self.objects.values() if isinstance(o, Link) and outside(o) == outside(obj)]
+                others = [o.type for o in links]
                 return EEXIST if any(isinstance(t, Vxlan) and (t.vni, t.port) == (vni, port) for t in others) else 0
         return 0
 
@@ -272,8 +279,10 @@ class FakeKernel:
     def _put(self, obj: Object) -> None:
         before = self.objects.get(obj.key)
         self.objects[obj.key] = obj
+        if isinstance(obj, Netns):
+            self.namespaces.add(obj.path)
         if isinstance(obj, Link) and isinstance(before, Link) and before.up and not obj.up:
-            routes = [o for o in self.objects.values() if isinstance(o, Route) and host_of(o) == obj.key]
+            routes = [o for o in self.objects.values() if isinstance(o, Route) and device_of(o) == obj.key]
             for route in routes:
                 self._vanish(route, told=not _is_v4_route(route))
         if obj != before:
@@ -291,6 +300,8 @@ class FakeKernel:
     def _vanish(self, obj: Object, *, told: bool) -> None:
         del self.objects[obj.key]
         self._before.pop(obj.key, None)
+        if isinstance(obj, Netns):
+            self.namespaces.discard(obj.path)
         if told:
             self._announce(obj, Gone(obj.key))
 

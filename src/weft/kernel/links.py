@@ -22,9 +22,9 @@ _U32 = struct.Struct("=I")
 
 
 class Device(msgspec.Struct, frozen=True, gc=False):
-    """A device as it is, whosever. `hairpin`: as a bridge's port. `link`: the ifindex of a veth's other end, in the
-    namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
-    `lower` its ifindex."""
+    """A device as it is, whosever. `hairpin`, `isolated`: as a bridge's port. `link`: the ifindex of a veth's other end, in
+    the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
+    `lower` its ifindex, in that namespace likewise."""
 
     index: int
     name: str
@@ -39,6 +39,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     link_nsid: int | None = None
     vxlan: Vxlan | None = None
     lower: int = 0
+    isolated: bool = False
 
     @property
     def marked(self) -> bool:
@@ -95,6 +96,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
         lower=_number(own.get(u.IFLA_VXLAN_LINK)),
+        isolated=_true(attributes(port, 0, len(port)).get(u.IFLA_BRPORT_ISOLATED)),
     )
 
 
@@ -105,12 +107,19 @@ def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:
         port=int.from_bytes(found.get(u.IFLA_VXLAN_PORT, b""), "big"),
         local=inet_ntop(u.AF_INET if len(local) == 4 else u.AF_INET6, local) if local else "",
         dev="",
-        learning=found.get(u.IFLA_VXLAN_LEARNING, b"\1") != b"\0",
+        learning=_true(found.get(u.IFLA_VXLAN_LEARNING, b"\1")),
+        proxy=_true(found.get(u.IFLA_VXLAN_PROXY)),
+        l2miss=_true(found.get(u.IFLA_VXLAN_L2MISS)),
+        l3miss=_true(found.get(u.IFLA_VXLAN_L3MISS)),
     )
 
 
 def _text(data: bytes) -> str:
     return data.rstrip(b"\0").decode(errors="replace")
+
+
+def _true(data: bytes | None) -> bool:
+    return data is not None and data != b"\0"
 
 
 def _number(data: bytes | None) -> int:
@@ -121,12 +130,13 @@ def _number(data: bytes | None) -> int:
 
 
 class Surroundings(msgspec.Struct, frozen=True):
-    """What a link's message needs besides the link: ifindexes by name; an open namespace for a veth's other end (None:
-    the same); and the other end's own Link, whose attributes are set at once."""
+    """What a link's message needs besides the link: ifindexes by name; an open namespace for a veth's other end, or for
+    the device itself (None: the same); and the other end's own Link, whose attributes are set at once."""
 
     index: Callable[[str], int]
     peer_fd: int | None = None
     peer: Link | None = None
+    own_fd: int | None = None
 
 
 def create(link: Link, around: Surroundings) -> Message:
@@ -136,7 +146,9 @@ def create(link: Link, around: Surroundings) -> Message:
     if payload := encode(link.type, around):
         info += attr(u.IFLA_INFO_DATA, payload)
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + _basics(link) + attr(u.IFLA_LINKINFO, info)
-    if link.master:
+    if around.own_fd is not None:
+        body += attr(u.IFLA_NET_NS_FD, _U32.pack(around.own_fd))
+    elif link.master:
         body += attr(u.IFLA_MASTER, _U32.pack(around.index(link.master)))
     return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_EXCL, body)
 
@@ -147,8 +159,12 @@ def mark(link: Link) -> Message:
     return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, body)
 
 
+def alias(index: int, text: str) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, 0, 0) + attr(u.IFLA_IFALIAS, text.encode())
+
+
 def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | None:
-    """What of `new` differs from `old`; None if nothing does."""
+    """What of `new` differs from `old`; None if nothing does. Without what it has as a port: see `port`."""
     body = b""
     if new.mtu not in (None, old.mtu):
         body += attr(u.IFLA_MTU, _U32.pack(new.mtu))
@@ -167,6 +183,7 @@ def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | 
 def port(link: Link) -> Message:
     """What a bridge keeps of its port; once it is one."""
     data = attr(u.IFLA_BRPORT_MODE, b"\1" if link.hairpin else b"\0")
+    data += attr(u.IFLA_BRPORT_ISOLATED, b"\1" if link.isolated else b"\0")
     info = attr(u.IFLA_INFO_SLAVE_KIND, b"bridge\0") + attr(u.IFLA_INFO_SLAVE_DATA, data)
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + attr(u.IFLA_LINKINFO, info)
     return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST, body)
@@ -211,6 +228,12 @@ def _encode_vxlan(vxlan: Vxlan, around: Surroundings) -> bytes:
     if vxlan.dev:
         data += attr(u.IFLA_VXLAN_LINK, _U32.pack(around.index(vxlan.dev)))
     data += attr(u.IFLA_VXLAN_LEARNING, b"\1" if vxlan.learning else b"\0")
+    for flag, kind in (
+        (vxlan.proxy, u.IFLA_VXLAN_PROXY),
+        (vxlan.l2miss, u.IFLA_VXLAN_L2MISS),
+        (vxlan.l3miss, u.IFLA_VXLAN_L3MISS),
+    ):
+        data += attr(kind, b"\1") if flag else b""
     return data + attr(u.IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
 
 

@@ -16,8 +16,9 @@ from itertools import chain, groupby
 from pathlib import Path
 
 from weft.base.errors import Denied, NotFound, WeftError
-from weft.hoststate import HOST, PROTO, Address, Key, Link, Object, Sysctl, Veth, describe
-from weft.kernel import bulk, devices, netns, wire
+from weft.hoststate import HOST, PROTO, Address, Key, Link, Netns, Object, Sysctl, Veth, describe
+from weft.hoststate.links import NAMED
+from weft.kernel import bulk, devices, netns, own_netns, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.describe import links_of
@@ -32,6 +33,7 @@ from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
 
 RUN = Path("/run/weft")
 _PHASES = {
+    "netns": "netns",
     "sysctl": "sysctl",
     "nft-set": "nft",
     "nft-element": "nft",
@@ -46,11 +48,17 @@ _PHASES = {
 
 
 class LinuxKernel:
-    """`desired`: a live view of what is desired, for the watcher. `run`: where the record of sysctls is kept."""
+    """`desired`: a live view of what is desired, for the watcher. `run`: where the record of sysctls is kept. `named`:
+    the folder where namespaces of our own have their names."""
 
     def __init__(
-        self, desired: Mapping[Key, Object] | None = None, run: Path = RUN, expected: Expected = any_will_do
+        self,
+        desired: Mapping[Key, Object] | None = None,
+        run: Path = RUN,
+        expected: Expected = any_will_do,
+        named: Path = Path(NAMED),
     ) -> None:
+        self._named = named
         self._expected = expected
         self._desired: Mapping[Key, Object] = {} if desired is None else desired
         self._host_fd = netns.open_path(HOST)
@@ -82,6 +90,9 @@ class LinuxKernel:
                 for ns in some:
                     if ns not in failed:
                         objects |= self._read_netlink(spaces, spaces.get(ns), desired, foreign)
+                if HOST in some:
+                    for own in self._read_own(spaces, foreign):
+                        objects[own.key] = own
                 spaces.remember_numbers()
         for ns, wanted in self._unmarked(desired, namespaces - vanished).items():
             try:
@@ -90,6 +101,11 @@ class LinuxKernel:
                 vanished.add(ns)
         objects = {key: obj for key, obj in objects.items() if key[1] not in vanished} if vanished else objects
         return Reading(objects, frozenset(foreign), frozenset(vanished))
+
+    def _read_own(self, spaces: Spaces, foreign: set[Key]) -> list[Netns]:
+        found, others = own_netns.read(spaces, self._named)
+        foreign |= others
+        return found
 
     @staticmethod
     def _raise_denied(failed: Mapping[str, WeftError]) -> None:
@@ -147,6 +163,8 @@ class LinuxKernel:
         match phase:
             case "bulk":
                 yield from bulk.apply(spaces, ops, self._desired)
+            case "netns":
+                yield from own_netns.apply(spaces, ops)
             case "link":
                 yield from (failure for op in _veths_last(ops) if (failure := _apply_link(spaces, op, made)))
                 devices.settle(spaces, [link for op in ops if isinstance(link := _target(op), Link) and link.master])

@@ -153,6 +153,11 @@ class Netlink:
                 else:
                     return answer
 
+    def batch_or_raise(self, batch: Sequence[Message]) -> None:
+        """Send all. Raises the first `Refused`."""
+        for _, refused in self.batch(batch):
+            raise refused
+
     def batch(self, batch: Sequence[Message]) -> list[tuple[int, Refused]]:
         """Send all; the refusals by position in `batch`. The kernel goes on past a message that it refuses."""
         refused: list[tuple[int, Refused]] = []

@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
-from weft.base.errors import Denied, Failed, NotFound, WeftError
+from weft.base.errors import Conflict, Denied, Failed, NotFound, WeftError
 from weft.kernel import uapi as u
 
 T = TypeVar("T")
@@ -151,6 +151,44 @@ def exists(path: str) -> bool:
         return bool(_libc().ioctl(fd, 0xB703) == u.CLONE_NEWNET)
     finally:
         os.close(fd)
+
+
+def make(path: str, prepare: Callable[[], None]) -> None:
+    """A new namespace with a name, as `ip netns add` makes it. `prepare` is called inside before it has the name: nobody
+    finds it unprepared. Raises Conflict, Denied."""
+    folder = Path(path).parent
+    folder.mkdir(mode=0o755, parents=True, exist_ok=True)
+    _share(str(folder))
+    if exists(path):
+        raise Conflict(f"a network namespace {path} exists: rename or remove it")
+    Path(path).touch(mode=0o444)  # one that is left of an interrupted call is as good
+
+    def inside() -> None:
+        prepare()
+        _mount(OWN, path, "none", u.MS_BIND)
+
+    call_new(inside)
+
+
+def unmake(path: str) -> None:
+    """As `ip netns del`: it ends with the last who uses it. Raises Failed."""
+    if _libc().umount2(path.encode(), u.MNT_DETACH) and ctypes.get_errno() not in (errno.EINVAL, errno.ENOENT):
+        raise Failed(f"network namespace {path} is not removed: {os.strerror(ctypes.get_errno())}")
+    Path(path).unlink(missing_ok=True)
+
+
+def _share(folder: str) -> None:
+    """Names are to be seen, and to end, in all mount namespaces (ip-netns(8) does the same)."""
+    try:
+        _mount("", folder, "none", u.MS_SHARED | u.MS_REC)
+    except Failed:  # it is no mount point yet
+        _mount(folder, folder, "none", u.MS_BIND | u.MS_REC)
+        _mount("", folder, "none", u.MS_SHARED | u.MS_REC)
+
+
+def _mount(source: str, target: str, kind: str, flags: int) -> None:
+    if _libc().mount(source.encode(), target.encode(), kind.encode(), ctypes.c_ulong(flags), None):
+        raise Failed(f"cannot mount {target}: {os.strerror(ctypes.get_errno())}")
 
 
 def named() -> list[str]:

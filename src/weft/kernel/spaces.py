@@ -10,13 +10,18 @@ import errno
 import os
 import struct
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 
 from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST
+from weft.hoststate.links import NETNS_ALIAS
 from weft.kernel import links, netns
 from weft.kernel import uapi as u
 from weft.kernel.links import Device
 from weft.kernel.netlink import Netlink, Refused, attr, attributes, open_socket
+
+LOOPBACK = 1
+"""Its ifindex, in every namespace."""
 
 
 class Space:
@@ -71,6 +76,30 @@ class Space:
         if device.link_nsid is None:
             return self.at(device.link)
         return self._get(links.get_by_index(device.link, device.link_nsid))
+
+    def below(self, device: Device) -> Device | None:
+        """The device a VXLAN device is tied to, in whichever namespace it is."""
+        if not device.lower:
+            return None
+        return (
+            self.at(device.lower)
+            if device.link_nsid is None
+            else self._get(links.get_by_index(device.lower, device.link_nsid))
+        )
+
+    @property
+    def owned(self) -> bool:
+        """Whether the namespace is one of ours (`weft.hoststate.Netns`)."""
+        loopback = self.at(LOOPBACK) if self.ns else None
+        return loopback is not None and loopback.alias == NETNS_ALIAS
+
+    def number(self, fd: int) -> int:
+        """As `nsid`, after giving it a number where it had none."""
+        body = b"\0\0\0\0" + attr(u.NETNSA_NSID, struct.pack("=i", -1)) + attr(u.NETNSA_FD, struct.pack("=I", fd))
+        with suppress(Refused):  # it had one
+            self.netlink.request(u.RTM_NEWNSID, 0, body)
+        found = self.nsid(fd)
+        return -1 if found is None else found
 
     def _get(self, body: bytes) -> Device | None:
         try:
@@ -145,6 +174,13 @@ class Spaces:
             self._open.pop(oldest).netlink.close()
         return space
 
+    def drop(self, ns: str) -> None:
+        """A namespace that is about to end: a socket in it would keep it."""
+        self._visited.discard(ns)
+        if ns in self._open:
+            self._open.pop(ns).netlink.close()
+        self.forget()
+
     def fd(self, ns: str) -> int:
         """A new descriptor of that namespace, for the caller to close. Raises NotFound, Denied."""
         return os.dup(self._host_fd) if ns == HOST else netns.open_path(ns)
@@ -176,13 +212,22 @@ class Spaces:
         return next((ns for ns in tuple(self._open) if self.leads_to(space, device, ns)), "?")
 
     def remember_numbers(self) -> None:
-        """Namespaces get their number when the first veth leads there, so this comes at the end of a call."""
-        for ns in self._visited:
-            if ns != HOST:
-                self._numbers.pop((HOST, ns), None)
-                number = self.number(self.host, ns)
-                if number is not None:
-                    self._nsids[number] = ns
+        """Namespaces get their number when the first veth leads there, so this comes at the end of a call; those that no
+        veth of the host leads to are given one."""
+        for ns in self._visited - {HOST}:
+            try:
+                fd = self.fd(ns)
+            except WeftError:
+                continue
+            try:
+                number = self.host.number(fd)
+            except Refused:  # it opens, but is not a network namespace any more
+                continue
+            finally:
+                os.close(fd)
+            for former in [n for n, path in list(self._nsids.items()) if path == ns and n != number]:
+                self._nsids.pop(former, None)
+            self._nsids[number] = ns
 
     def forget(self) -> None:
         """After links were made or removed."""

@@ -28,6 +28,7 @@ NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
 NLM_F_CREATE: Final = 0x400
+NLM_F_APPEND: Final = 0x800
 NLM_F_DUMP: Final = 0x300
 NLM_F_ACK_TLVS: Final = 0x200
 NLMSG_ERROR: Final = 2
@@ -120,11 +121,15 @@ IFLA_INFO_DATA: Final = 2
 IFLA_INFO_SLAVE_KIND: Final = 4
 IFLA_INFO_SLAVE_DATA: Final = 5
 IFLA_BRPORT_MODE: Final = 4
+IFLA_BRPORT_ISOLATED: Final = 33
 VETH_INFO_PEER: Final = 1
 IFLA_VXLAN_ID: Final = 1
 IFLA_VXLAN_LINK: Final = 3
 IFLA_VXLAN_LOCAL: Final = 4
 IFLA_VXLAN_LEARNING: Final = 7
+IFLA_VXLAN_PROXY: Final = 11
+IFLA_VXLAN_L2MISS: Final = 13
+IFLA_VXLAN_L3MISS: Final = 14
 IFLA_VXLAN_PORT: Final = 15
 IFLA_VXLAN_LOCAL6: Final = 17
 
@@ -136,6 +141,11 @@ NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
 CLONE_NEWNET: Final = 0x40000000
 
+# linux/mount.h
+MS_BIND: Final = 0x1000
+MS_REC: Final = 0x4000
+MS_SHARED: Final = 0x100000
+MNT_DETACH: Final = 0x2
 # linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h; the flags of a filter are in net/netfilter/nf_internals.h
 NFNL_SUBSYS_CTNETLINK: Final = 1
 IPCTNL_MSG_CT_GET: Final = 1

@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 from typing import cast
 
 from weft.hoststate import PROTO, Address, FdbEntry, Neighbour, Object, Route
-from weft.hoststate.paths import RouteType
+from weft.hoststate.paths import ALL, RouteType
 from weft.kernel import uapi as u
 from weft.kernel.netlink import Message
 
@@ -37,6 +37,7 @@ _ANY = {u.AF_INET: "0.0.0.0", u.AF_INET6: "::"}
 
 NEW = u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_EXCL
 REPLACE = u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_REPLACE
+APPEND = u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_APPEND
 PLAIN = u.NLM_F_REQUEST
 
 Names = Mapping[int, str]
@@ -172,6 +173,8 @@ def neighbour_filter(family: int) -> bytes:
 
 
 def encode_fdb(entry: FdbEntry, index: int, kind: int, flags: int) -> Message:
+    if entry.lladdr == ALL and flags != PLAIN:
+        flags = APPEND
     family = u.AF_INET6 if ":" in entry.dst else u.AF_INET
     body = (
         _NDMSG.pack(u.AF_BRIDGE, index, u.NUD_PERMANENT | u.NUD_NOARP, u.NTF_SELF, 0)

@@ -11,6 +11,7 @@ import msgspec
 
 from weft.base.errors import Failed
 from weft.base.net import Family
+from weft.hoststate.links import GATEWAY
 from weft.lab.inside import Inside
 from weft.lab.lab import Lab
 
@@ -100,5 +101,7 @@ def _fields(line: str) -> tuple[str, str, str]:
 
 
 def _addresses(inside: Inside) -> tuple[str, ...]:
-    links = json.loads(inside.must("addresses", ["ip", "-j", "address"]))
-    return tuple(info["local"] for link in links for info in link["addr_info"] if info["scope"] == "global")
+    """Without those of the second interface that leads out of some networks: each host has the same."""
+    links = json.loads(inside.must("addresses", ["ip", "-j", "-d", "address"]))
+    own = [link for link in links if link.get("ifalias") != GATEWAY]
+    return tuple(info["local"] for link in own for info in link["addr_info"] if info["scope"] == "global")

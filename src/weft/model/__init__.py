@@ -4,13 +4,27 @@ Node       a host: its underlay addresses and uplink
 Network    a data path (driver) over one prefix of each family
 Lease      which node holds which subnet of which network
 Endpoint   one container's interface in one network, and the ports of the host that lead to it
+Location   where a container is, for the other hosts
 """
 
 from weft.model.codec import decode, encode, to_builtins
-from weft.model.endpoint import Endpoint, Namespace
+from weft.model.endpoint import Endpoint, Gateway, Namespace
 from weft.model.lease import Lease
+from weft.model.location import Location
 from weft.model.network import Network
 from weft.model.node import Node
 from weft.model.ports import PublishedPort
 
-__all__ = ["Endpoint", "Lease", "Namespace", "Network", "Node", "PublishedPort", "decode", "encode", "to_builtins"]
+__all__ = [
+    "Endpoint",
+    "Gateway",
+    "Lease",
+    "Location",
+    "Namespace",
+    "Network",
+    "Node",
+    "PublishedPort",
+    "decode",
+    "encode",
+    "to_builtins",
+]

@@ -20,6 +20,14 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
     cookie: int
 
 
+class Gateway(msgspec.Struct, frozen=True, kw_only=True):
+    """A container's second interface, for the way out of a network that has none of its own. `addresses`: with the prefix
+    length of the host's own gateway subnets."""
+
+    interface: str
+    addresses: tuple[IPInterface, ...]
+
+
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """`id`: hex, unique in the cluster. `addresses`: with the prefix length of the node's subnet. `container`: what the
     user named as target. `interface`: the device inside the container; `host_interface` is its other end. `default_route`: the
@@ -42,6 +50,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[IPInterface, ...]
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True
     handover: str = ""

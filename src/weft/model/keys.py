@@ -6,6 +6,7 @@
     leases/NETWORK/NODE               Lease
     endpoints/NODE/NETWORK/ID         Endpoint: by node first, so that an agent watches its own only
     cursors/NODE/NETWORK              last address given, by family: addresses are not reused at once
+    locations/NETWORK/ID              Location, of networks with one subnet for all: followed by hosts with containers in it
     claims/…                          the name of who holds it; creating the key is the allocation
 
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
@@ -13,7 +14,7 @@ A claim is how anything unique in the cluster is taken: two writers cannot both 
 
 from __future__ import annotations
 
-from weft.base.net import IPNetwork
+from weft.base.net import IPAddress, IPNetwork
 
 NODES = "nodes/"
 PRESENCE = "presence/"
@@ -21,6 +22,7 @@ NETWORKS = "networks/"
 LEASES = "leases/"
 ENDPOINTS = "endpoints/"
 CURSORS = "cursors/"
+LOCATIONS = "locations/"
 
 
 def node(name: str) -> str:
@@ -57,6 +59,22 @@ def cursors(node: str) -> str:
 
 def cursor(node: str, network: str) -> str:
     return f"{CURSORS}{node}/{network}"
+
+
+def locations(network: str) -> str:
+    return f"{LOCATIONS}{network}/"
+
+
+def location(network: str, id: str) -> str:
+    return f"{LOCATIONS}{network}/{id}"
+
+
+def address_claims(network: str) -> str:
+    return f"claims/addresses/{network}/"
+
+
+def address_claim(network: str, address: IPAddress) -> str:
+    return f"{address_claims(network)}{address}"
 
 
 def subnet_claims(network: str) -> str:

@@ -17,9 +17,9 @@ from errno import EEXIST, ENODEV, ENOENT
 
 import msgspec
 
-from weft.hoststate import Key, Link, NftSet, Object, Veth, Vxlan, describe
+from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Veth, Vxlan, describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
-from weft.reconcile.relations import HOSTS, fall, fits, host_of, in_order, needs, same_type
+from weft.reconcile.relations import HOSTS, fall, fits, hosts_of, in_order, needs, outside, peer_of, same_type
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -38,6 +38,7 @@ def plan(
     """What turns `reading` into `desired` in these namespaces. Nothing is done to the keys in `held`; without `remove`
     nothing is removed, neither for good nor to be made anew."""
     actual = reading.objects
+    namespaces = namespaces | {HOST} if any(("netns", HOST, ns) in desired for ns in reading.gone) else namespaces
     differing = [
         key
         for key, want in desired.items()
@@ -75,14 +76,15 @@ class _Arrangement:
         self, differing: Collection[Key], desired: Mapping[Key, Object], reading: Reading, held: Set[Key], remove: bool
     ) -> None:
         self.desired, self.actual = desired, reading.objects
-        self.foreign, self.gone, self.held, self.remove = reading.foreign, reading.gone, held, remove
+        self.foreign, self.held, self.remove = reading.foreign, held, remove
+        self.gone = {ns for ns in reading.gone if ("netns", HOST, ns) not in desired}  # ours are only to be made
         self.failures: list[Failure] = []
         self.wanted = {key: desired[key] for key in differing if key in desired}
         waiting = {key for key in held if key not in desired}  # what goes with these waits with them
         self.surplus = {
             key: self.actual[key]
             for key in differing
-            if key not in desired and remove and key not in held and host_of(self.actual[key]) not in waiting
+            if key not in desired and remove and key not in held and waiting.isdisjoint(hosts_of(self.actual[key]))
         }
 
     def plan(self) -> Plan:
@@ -111,6 +113,10 @@ class _Arrangement:
         key = want.key
         if want.ns in self.gone:
             return Failure(key, f"network namespace {want.ns} is gone", ENOENT)
+        if isinstance(want, Netns) and key in self.foreign:
+            return Failure(
+                key, f"a network namespace {want.path} exists and is not Weft's: rename or remove it", EEXIST
+            )
         if isinstance(want, Link):
             if key in self.foreign and not self._other_end_of_ours(want):
                 reason = f"device {want.name} exists and is not Weft's: rename or remove it"
@@ -124,8 +130,7 @@ class _Arrangement:
 
     def _other_end_of_ours(self, want: Link) -> bool:
         """The end that is made along with the other carries no mark until its own turn has come."""
-        host = self.actual.get(host_of(want) or ())
-        return isinstance(host, Link) and isinstance(host.type, Veth) and host_of(host) == want.key
+        return peer_of(self.actual.get(peer_of(want) or ())) == want.key
 
     def _doom(self) -> None:
         self.doomed: set[Key] = set()
@@ -139,15 +144,15 @@ class _Arrangement:
                 self.doomed.add(key)
             if isinstance(want, Link) and (have is None or key in self.doomed):
                 if isinstance(want.type, Vxlan):
-                    vnis.add((want.ns, want.type.vni))
-                peer = host_of(want)
+                    vnis.add((outside(want), want.type.vni))
+                peer = peer_of(want)
                 if isinstance(want.type, Veth) and want.type.primary and peer and peer in self.actual and self.remove:
                     self.doomed.add(peer)
         # Two VXLAN devices cannot share a VNI even for a moment (EEXIST).
         self.doomed.update(
             key
             for key, have in self.surplus.items()
-            if isinstance(have, Link) and isinstance(have.type, Vxlan) and (have.ns, have.type.vni) in vnis
+            if isinstance(have, Link) and isinstance(have.type, Vxlan) and (outside(have), have.type.vni) in vnis
         )
 
     def _renew(self) -> None:
@@ -159,9 +164,9 @@ class _Arrangement:
             and isinstance(want.type, Veth)
             and want.type.primary
             and key not in self.actual
-            and (peer := host_of(want)) in self.desired
+            and (peer := peer_of(want)) in self.desired
             and peer not in self.wanted
-        }
+        } | {key for key in self.wanted if key[0] == "netns" and key not in self.actual}
         if not (self.doomed or made):
             return
         self.fallen |= fall(self.doomed | made, self.desired)
@@ -189,24 +194,26 @@ class _Arrangement:
         the same: they are remembered outside the kernel."""
         going = {key for key, obj in objects.items() if key[0] in HOSTS and not self._other_end_stays(obj)}
         roots: dict[Key, Object] = {}
+        covered: set[Key] = set()
         for obj in in_order(objects[key] for key in going):
-            if host_of(obj) not in roots:
+            if covered.isdisjoint(hosts_of(obj)):
                 roots[obj.key] = obj
+            covered.add(obj.key)
         rest = [
             obj
             for key, obj in objects.items()
-            if key[0] not in HOSTS and (key[0] == "sysctl" or host_of(obj) not in going)
+            if key[0] not in HOSTS and (key[0] == "sysctl" or going.isdisjoint(hosts_of(obj)))
         ]
         return in_order([*roots.values(), *rest])
 
     def _other_end_stays(self, obj: Object) -> bool:
-        other = host_of(obj) or ()
+        other = peer_of(obj) or ()
         have, want = self.actual.get(other), self.desired.get(other)
         return (
             isinstance(have, Link)
             and isinstance(want, Link)
             and isinstance(want.type, Veth)
-            and host_of(want) == obj.key
+            and peer_of(want) == obj.key
             and same_type(have, want)
             and other not in self.fallen
         )

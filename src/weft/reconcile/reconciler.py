@@ -220,6 +220,8 @@ class Reconciler:
             if have is not None:
                 objects[key] = want if have == want or fits(have, want) else have
         objects.update((key, obj) for key, obj in found.items() if key not in desired)
+        for ns in reading.gone:
+            objects.pop(("netns", HOST, ns), None)
         return Reading(objects, reading.foreign, reading.gone)
 
     def _forgive(self, todo: Plan, desired: Mapping[Key, Object], namespaces: Set[str]) -> None:

@@ -1,7 +1,8 @@
 """What stands on what, and the order that follows from it. Pure.
 
 A device takes along what stands on it when it goes: its addresses, neighbours, FDB entries and routes, its own sysctls,
-the other end of a veth, a VXLAN device whose underlay it is. An nftables set takes its elements along.
+the other end of a veth, a VXLAN device whose underlay it is. An nftables set takes its elements along, and a namespace
+of ours all that is in it.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from collections.abc import Iterable, Mapping, Set
 import msgspec
 
 from weft.hoststate import (
+    HOST,
     KINDS,
     Bridge,
     IptablesChain,
     Key,
     Link,
+    Netns,
     NftChain,
     NftElement,
     Object,
@@ -26,7 +29,7 @@ from weft.hoststate import (
     Vxlan,
 )
 
-HOSTS = ("link", "nft-set")
+HOSTS = ("netns", "link", "nft-set")
 """The kinds that other objects stand on."""
 
 _DEVICE_SYSCTL = re.compile(r"net/(?:ipv4|ipv6|mpls)/(?:conf|neigh)/(?!(?:all|default)/)([^/]+)/.+")
@@ -34,31 +37,60 @@ _JUMP = re.compile(r"(?:\b(?:jump|goto)|-[jg]) ([^\s,;}]+)")
 _SET = re.compile(r"@([^\s,;}]+)")
 
 
-def host_of(obj: Object) -> Key | None:
-    """The object that takes `obj` along when it is removed; None for what stands by itself."""
+def hosts_of(obj: Object) -> tuple[Key, ...]:
+    """The objects that take `obj` along, each of them, when they are removed. That a namespace is one of ours is not said
+    by its being among them: containers' are, too."""
+    found = device_of(obj)
+    if obj.ns == HOST:
+        return () if found is None else (found,)
+    inside = ("netns", HOST, obj.ns)
+    return (inside,) if found is None else (inside, found)
+
+
+def peer_of(obj: Object | None) -> Key | None:
+    """The other end of a veth."""
+    match obj:
+        case Link(type=Veth(peer=peer, peer_ns=ns)):
+            return ("link", ns, peer)
+    return None
+
+
+def device_of(obj: Object) -> Key | None:
+    """The device (or set) that `obj` stands on; None for what stands by itself."""
     match obj:
         case Route(dev=dev):
             return ("link", obj.ns, dev) if dev else None
         case NftElement():
             return ("nft-set", obj.ns, obj.set)
-        case Link(type=Veth(peer=peer, peer_ns=ns)):
-            return ("link", ns, peer)
+        case Link(type=Veth()):
+            return peer_of(obj)
         case Link(type=Vxlan(dev=dev)):
-            return ("link", obj.ns, dev)
+            return ("link", outside(obj), dev) if dev else None
         case Sysctl():
             device = _DEVICE_SYSCTL.fullmatch(obj.name)
             return ("link", obj.ns, device[1]) if device else None
-        case Link() | NftChain() | IptablesChain():
+        case Netns() | Link() | NftChain() | IptablesChain():
             return None
     kind, ns, *rest = obj.key
     return ("link", ns, rest[0]) if kind in ("address", "neighbour", "fdb") else None
 
 
+def outside(link: Link) -> str:
+    """The namespace whose addresses and routes a tunnel device's own packets take."""
+    elsewhere = link.type.outside if isinstance(link.type, Vxlan) else None
+    return link.ns if elsewhere is None else elsewhere
+
+
 def needs(obj: Object) -> list[Key]:
-    """What has to exist before `obj` can be made: its host (not for the veth end that makes both), its bridge."""
-    host = None if isinstance(obj, Link) and isinstance(obj.type, Veth) and obj.type.primary else host_of(obj)
-    master = ("link", obj.ns, obj.master) if isinstance(obj, Link) and obj.master else None
-    return [key for key in (host, master) if key]
+    """What has to exist before `obj` can be made: its hosts (for the veth end that makes both, the other end's namespace
+    instead of the other end), its bridge."""
+    found = list(hosts_of(obj))
+    if isinstance(obj, Link):
+        if isinstance(obj.type, Veth) and obj.type.primary:
+            found[-1:] = [("netns", HOST, obj.type.peer_ns)] if obj.type.peer_ns != HOST else []
+        if obj.master:
+            found.append(("link", obj.ns, obj.master))
+    return found
 
 
 def jumps(chain: NftChain | IptablesChain) -> set[Key]:
@@ -74,10 +106,10 @@ def sets(chain: NftChain) -> set[Key]:
 def fall(hosts: Set[Key], objects: Mapping[Key, Object]) -> set[Key]:
     """`hosts` and those of `objects` that vanish with them."""
     fallen = set(hosts)
-    links = [(key, host_of(obj)) for key, obj in objects.items() if key[0] == "link"]
-    while more := {key for key, host in links if host in fallen and key not in fallen}:
+    links = [(key, hosts_of(obj)) for key, obj in objects.items() if key[0] == "link"]
+    while more := {key for key, on in links if key not in fallen and not fallen.isdisjoint(on)}:
         fallen |= more
-    fallen.update(key for key, obj in objects.items() if key[0] != "link" and host_of(obj) in fallen)
+    fallen.update(key for key, obj in objects.items() if key[0] != "link" and not fallen.isdisjoint(hosts_of(obj)))
     return fallen
 
 
@@ -125,7 +157,7 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
                 within = 1 if obj.via else 0
             case NftChain() | IptablesChain():
                 within = depth[key]
-            case Sysctl() if host_of(obj):
+            case Sysctl() if device_of(obj):
                 phase = _PHASE["link"] + 1
         return phase, within, key
 

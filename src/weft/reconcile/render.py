@@ -21,6 +21,7 @@ from weft.hoststate import (
     Key,
     Link,
     Neighbour,
+    Netns,
     NftChain,
     NftElement,
     NftSet,
@@ -30,10 +31,12 @@ from weft.hoststate import (
     Vxlan,
 )
 from weft.hoststate.firewall import TABLE, element_text, noun, set_text
-from weft.hoststate.paths import MAIN
+from weft.hoststate.links import NAMED, NETNS_ALIAS
+from weft.hoststate.paths import ALL, MAIN
 from weft.reconcile.protocol import Change, Create, Op, Remove
+from weft.reconcile.relations import outside
 
-_NAMED = PurePosixPath("/run/netns")
+_NAMED = PurePosixPath(NAMED)
 _TABLE = f"inet {TABLE}"
 _ADD_TABLE = f"nft add table {_TABLE}"
 
@@ -42,6 +45,8 @@ def commands(op: Op, before: Mapping[Key, str] | None = None) -> list[str]:
     """`before`: the values that sysctls had before Weft, where known; they are kept on the host only. Where one is not
     known, the command asks for it and, pasted as it is, does nothing but say so."""
     match op.new if isinstance(op, Change) else op.obj:
+        case Netns() as netns:
+            return _netns(op, netns)
         case Link() as link:
             return _link(op, link)
         case Address() as address:
@@ -102,6 +107,13 @@ def _words(*words: str) -> str:
 # ----------------------------------------------------------------------------------------------------------- devices
 
 
+def _netns(op: Op, netns: Netns) -> list[str]:
+    name = _name(netns.path)
+    if isinstance(op, Remove):
+        return [f"ip netns del {name}"]
+    return [f"ip netns add {name}", f"ip -n {name} link set dev lo alias {NETNS_ALIAS}"]
+
+
 def _link(op: Op, link: Link) -> list[str]:
     if isinstance(op, Remove):
         return [_in(link.ns, f"ip link del dev {link.name}")]
@@ -110,8 +122,10 @@ def _link(op: Op, link: Link) -> list[str]:
     if isinstance(link.type, Veth) and not link.type.primary:
         return _set_link(link, None)
     mtu, mac = f"mtu {link.mtu}" if link.mtu else "", f"address {link.mac}" if link.mac else ""
-    made = msgspec.structs.replace(link, master="", up=False, alias="", hairpin=False)
-    return [_in(link.ns, _words(f"ip link add name {link.name}", mtu, mac, _type(link))), *_set_link(link, made)]
+    made = msgspec.structs.replace(link, master="", up=False, alias="", hairpin=False, isolated=False)
+    there = f"netns {_there(link.ns)}" if outside(link) != link.ns else ""
+    add = _words(f"ip link add name {link.name}", there, mtu, mac, _type(link))
+    return [_in(outside(link), add), *_set_link(link, made)]
 
 
 def _type(link: Link) -> str:
@@ -119,13 +133,18 @@ def _type(link: Link) -> str:
         case Bridge():
             return "type bridge"
         case Vxlan(vni, port, local, dev, learning):
+            flags = [name for name in ("proxy", "l2miss", "l3miss") if getattr(link.type, name)]
             learns = "learning" if learning else "nolearning"
-            return _words(f"type vxlan id {vni} local {local}", f"dev {dev}" if dev else "", f"dstport {port} {learns}")
+            underlay = _words(f"local {local}" if local else "", f"dev {dev}" if dev else "")
+            return _words(f"type vxlan id {vni}", underlay, f"dstport {port} {learns}", *flags)
         case Veth(peer, peer_ns):
-            # Of a shell in the host's namespace, /proc/$$/ns/net is just that; a path without a name does as it is.
-            there = "/proc/$$/ns/net" if peer_ns == HOST else _name(peer_ns) or shlex.quote(peer_ns)
             mtu = f"mtu {link.mtu}" if link.type.given and link.mtu else ""
-            return _words(f"type veth peer name {peer}", mtu, f"netns {there}" if peer_ns != link.ns else "")
+            return _words(f"type veth peer name {peer}", mtu, f"netns {_there(peer_ns)}" if peer_ns != link.ns else "")
+
+
+def _there(ns: str) -> str:
+    """Of a shell in the host's namespace, /proc/$$/ns/net is just that; a path without a name does as it is."""
+    return "/proc/$$/ns/net" if ns == HOST else _name(ns) or shlex.quote(ns)
 
 
 def _set_link(link: Link, old: Link | None) -> list[str]:
@@ -139,9 +158,12 @@ def _set_link(link: Link, old: Link | None) -> list[str]:
         ("up" if link.up else "down") if old is None or link.up != old.up else "",
     ]
     lines = [_in(link.ns, _words(f"ip link set dev {link.name}", *words))] if any(words) else []
-    was = old is not None and old.master == link.master and old.hairpin  # a port begins without
-    if link.hairpin != was:
-        lines.append(_in(link.ns, f"bridge link set dev {link.name} hairpin {'on' if link.hairpin else 'off'}"))
+    bridged = old is not None and old.master == link.master  # a port begins without either
+    for name in ("hairpin", "isolated"):
+        if getattr(link, name) != (bridged and getattr(old, name)):
+            lines.append(
+                _in(link.ns, f"bridge link set dev {link.name} {name} {'on' if getattr(link, name) else 'off'}")
+            )
     return lines
 
 
@@ -163,7 +185,7 @@ def _neighbour(op: Op, obj: Neighbour) -> list[str]:
 
 
 def _fdb(op: Op, obj: FdbEntry) -> list[str]:
-    verb = {Create: "add", Change: "replace", Remove: "del"}[type(op)]
+    verb = {Create: "append" if obj.lladdr == ALL else "add", Change: "replace", Remove: "del"}[type(op)]
     permanent = "" if isinstance(op, Remove) else "permanent"
     return [_in(obj.ns, _words(f"bridge fdb {verb} {obj.lladdr} dev {obj.dev} dst {obj.dst} self", permanent))]
 

@@ -78,8 +78,9 @@ def _flood(
     world = record.world
     ports = [port for port in namespace.ports(bridge.name) if port.name != came_by]
     wires = [port for port in ports if world.is_wire_end(place, port)]
+    tunnels = [port for port in ports if port.vxlan and namespace.vtep_entry(port.name, frame.mac)]
     behind = (port for port in ports for found in world.behind(place, port) if found.link.mac == frame.mac)
-    port = next(behind, wires[0] if wires else None)
+    port = next(behind, next(iter([*tunnels, *wires]), None))
     if port is None:
         said = f", as `{frame.by}` has it" if frame.by else ""
         text = f"{bridge.name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"
@@ -113,6 +114,7 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
         text = f"{link.name} on {record.world.name(place)} has no FDB entry for {frame.mac}{said}"
         return record.end("no-fdb", place, text)
     dst = address(entry.dst)
+    outer = place if tunnel.outside is None else Place(place.host, tunnel.outside)
     src = address(tunnel.local) if tunnel.local else _source(namespace, tunnel.dev, dst.version)
     if src is None:
         return record.end("no-address", place, f"{link.name} has no IPv{dst.version} address to send from")
@@ -120,7 +122,7 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
     inner = Tunnel(vni=tunnel.vni, port=tunnel.port, frame=frame, device=link.name, overhead=overhead)
     result = f"VNI {tunnel.vni} to {dst} UDP {tunnel.port}, from {src}"
     record.hop(place, "encapsulate", entries.fdb(entry), result)
-    return Send(place, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead))
+    return Send(outer, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead))
 
 
 # -- the wire ----------------------------------------------------------------------------------------------------------

@@ -95,19 +95,20 @@ def _not_forwarding(record: Record, place: Place, packet: Packet, iif: str) -> O
 
 def _deliver(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
     if packet.tunnel is not None:
-        return _decapsulate(record, place, namespace, packet, packet.tunnel)
+        return _decapsulate(record, place, packet.tunnel)
     record.hop(place, "deliver", entries.route(found.route))
     return record.end("delivered", place, f"delivered to {packet.dst} on {record.world.name(place)}", "")
 
 
-def _decapsulate(record: Record, place: Place, namespace: Namespace, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+def _decapsulate(record: Record, place: Place, tunnel: Tunnel) -> State | Outcome:
     what = f"VNI {tunnel.vni} on UDP port {tunnel.port}"
-    for link in namespace.links.values():
+    for there, link in record.world.vteps(place):
         if link.vxlan and (link.vxlan.vni, link.vxlan.port) == (tunnel.vni, tunnel.port):
-            if bad := record.unusable(place, namespace, link.name):
+            inside = record.namespace(there)
+            if inside and (bad := record.unusable(there, inside, link.name)):
                 return bad  # a VXLAN device that is down does not listen
-            record.hop(place, "decapsulate", f"{link.name}: VXLAN {what}", f"frame for {tunnel.frame.mac}")
-            return Arrive(place, link.name, tunnel.frame)
+            record.hop(there, "decapsulate", f"{link.name}: VXLAN {what}", f"frame for {tunnel.frame.mac}")
+            return Arrive(there, link.name, tunnel.frame)
     name = record.world.name(place)
     return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no VXLAN device of {what}")
 
@@ -144,7 +145,18 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
         if namespace is not None and other.place != place and namespace.owner(next_hop) == other.link.name:
             record.hop(place, "neighbour", asked, f"{world.name(other.place)} answers: {other.link.mac}")
             return Transmit(place, link.name, Frame(other.link.mac, next_hop, frame.packet, asked))
+        proxied = namespace.neighbours.get((other.link.name, str(next_hop))) if namespace and other.link.vxlan else None
+        if proxied is not None and proxied.state in RESOLVED:
+            text = entries.neighbour(proxied)
+            by = f"{text} on {world.name(other.place)}"
+            record.hop(place, "neighbour", asked, f"{other.link.name} of {world.name(other.place)} answers: {text}")
+            return Transmit(place, link.name, Frame(proxied.lladdr, next_hop, frame.packet, by))
     name = world.name(place)
+    if proxy := next((f for f in heard if f.link.vxlan), None):
+        where = f"{proxy.link.name} on {world.name(proxy.place)}"
+        return record.end(
+            "no-neighbour", place, f"{asked}; nobody there has it, and {where} has no neighbour entry to answer with"
+        )
     if not any(world.is_wire_end(f.place, f.link) for f in heard):
         where = f"{link.name} on {name}"
         why = "nobody is asked there" if link.kind == "vxlan" else "nobody behind it has that address"

@@ -194,7 +194,7 @@ class World:
 
     def behind(self, place: Place, link: LinkDump, seen: set[tuple[Place, str]] | None = None) -> Iterator[Found]:
         """The devices that a broadcast sent out of `link` comes to, up or not. Wire ends themselves are among them, as
-        the last that is known of the way."""
+        the last that is known of the way, and VXLAN devices that answer for those beyond."""
         seen = set() if seen is None else seen
         if (place, link.name) in seen:
             return
@@ -204,7 +204,7 @@ class World:
                 yield from self.behind(place, port, seen)
         elif (other := self.peer(place, link)) is not None:
             yield from self._beyond(other, seen)
-        elif self.is_wire_end(place, link):
+        elif self.is_wire_end(place, link) or (link.vxlan and link.vxlan.proxy):
             yield Found(place, link)
 
     def _beyond(self, other: Found, seen: set[tuple[Place, str]]) -> Iterator[Found]:
@@ -217,6 +217,14 @@ class World:
         seen.add((place, link.name))
         yield Found(place, bridge)
         yield from self.behind(place, bridge, seen)
+
+    def vteps(self, place: Place) -> Iterator[Found]:
+        """The VXLAN devices whose packets come and go in this namespace, wherever they are."""
+        for there in self.places():
+            namespace = self.namespace(there)
+            for link in namespace.links.values() if namespace and there.host == place.host else ():
+                if link.vxlan and place.ns == (there.ns if link.vxlan.outside is None else link.vxlan.outside):
+                    yield Found(there, link)
 
     # Who is on the wire.
 

@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 import pytest
 
 from support.docker import IMAGE, Engine
+from support.waiting import until
 from weft.api import types as t
 from weft.lab import Lab
 from weft.lab.inside import Inside
@@ -221,6 +222,26 @@ def test_a_network_of_weft_s_own_is_joined_and_left_alone(one: Engine) -> None:
     one.client.remove_network("grey")
 
 
+def test_overlay(lab: Lab, one: Engine, two: Engine) -> None:
+    """One subnet over both hosts. Weft's overlay leaves the way out to a second interface: here that is Docker's own."""
+    words = ("--subnet", "10.28.0.0/16", "-o", "weft.network=over", "-o", "weft.driver=overlay", "over")
+    for engine in (one, two):
+        engine.docker(*CREATE, *words)
+    serve(one, "web", "-p", "8080:80", network="over")
+    two.run("db", network="over")
+    web, db = one.on("web", "over"), two.on("db", "over")
+    assert web["IPPrefixLen"] == 16 and web["IPAddress"] != db["IPAddress"]
+    assert one.pings("web", db["IPAddress"]) and two.pings("db", web["IPAddress"])
+    assert one.pings("web", OUTSIDE) and two.pings("db", OUTSIDE)
+    assert said(lab.host("outside"), "192.168.1.11:8080") == "web"
+    assert "is taken by" in two.refused("run", "--network", "over", "--ip", web["IPAddress"], IMAGE, "true")
+    one.docker("rm", "-f", "web")
+    two.docker("rm", "-f", "db")
+    for engine in (one, two):
+        engine.docker("network", "rm", "over")
+        assert engine.host.run(["ip", "netns", "ls"]).stdout == ""
+
+
 def test_a_network_stays_while_another_host_uses_it_and_comes_back_for_who_still_has_it(
     one: Engine, two: Engine
 ) -> None:
@@ -240,6 +261,15 @@ def test_a_network_stays_while_another_host_uses_it_and_comes_back_for_who_still
     two.docker("rm", "-f", "db")
     two.docker("network", "rm", "red")
     assert {n.name for n in one.client.networks()} == {"blue"}
+
+
+def test_docker_may_come_first_in_iptables_as_often_as_it_likes(one: Engine) -> None:
+    """With each network of its own it moves its chains before Weft's; that is no quarrel."""
+    for number in range(8):
+        one.docker("network", "create", f"own-{number}")
+    one.docker(*CREATE, "--subnet", "10.29.0.0/16", "-o", "weft.driver=host-gw", "late")
+    until(lambda: one.client.status().state == "converged", 20, lambda: str(one.client.status().troubles))
+    one.docker("network", "rm", "late", *(f"own-{number}" for number in range(8)))
 
 
 def test_beside_docker_s_own_networks(one: Engine) -> None:

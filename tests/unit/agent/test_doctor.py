@@ -106,9 +106,9 @@ async def test_no_uplink(patient: Patient) -> None:
 @pytest.mark.parametrize(
     ("feature", "drivers", "module"),
     [
-        ("vxlan", "vxlan", "vxlan"),
-        ("nftables", "bridge, vxlan, host-gw", "nf_tables"),
-        ("veth", "bridge, vxlan, host-gw", "veth"),
+        ("vxlan", "vxlan, overlay", "vxlan"),
+        ("nftables", "bridge, vxlan, host-gw, overlay", "nf_tables"),
+        ("veth", "bridge, vxlan, host-gw, overlay", "veth"),
     ],
 )
 async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: str, module: str) -> None:

@@ -22,6 +22,7 @@ from weft.hoststate import (
     Sysctl,
     Veth,
     Vxlan,
+    netns,
     route,
 )
 from weft.reconcile.plan import Plan, changes, plan
@@ -223,3 +224,59 @@ def test_thirty_thousand_unchanged_objects_cost_little() -> None:
     start = process_time()
     assert plan(desired, reading, {""}) == Plan()
     assert process_time() - start < 0.2
+
+
+# Namespaces of our own.
+
+OWN = netns("blue")
+BR0 = Link(name="br0", type=Bridge(), ns=OWN.path)
+VXLAN0 = Link(name="vxlan0", type=Vxlan(256, 4789, "192.168.1.68", "", outside=""), master="br0", ns=OWN.path)
+PORT = Link(name="veth1", type=Veth("eth0", C1), master="br0", ns=OWN.path)
+OTHER_END = Link(name="eth0", type=Veth("veth1", OWN.path, False), ns=C1)
+SEGMENT: tuple[Object, ...] = (OWN, BR0, VXLAN0, PORT, OTHER_END, INSIDE)
+
+
+def overlay(desired: list[Object], reading: Reading, namespaces: set[str] | None = None) -> Plan:
+    return plan(keyed(*desired), reading, namespaces or {*ALL, OWN.path})
+
+
+def test_a_namespace_of_ours_that_is_gone_is_made_with_all_that_was_in_it() -> None:
+    """A container's that is gone stays gone."""
+    found = overlay([*SEGMENT], Reading({}, gone=frozenset({OWN.path})))
+    assert text(found.ops) == [
+        "Create netns /run/netns/weft-blue",
+        "Create link br0",
+        "Create link vxlan0",
+        "Create link veth1",
+        "Create link eth0",
+        "Create address eth0",
+    ]
+    assert found.failures == ()
+    lost = overlay([*SEGMENT], Reading({}, gone=frozenset({C1})))
+    assert {f.key for f in lost.failures} == {PORT.key, OTHER_END.key, INSIDE.key}
+
+
+def test_reading_its_inside_alone_is_enough_to_miss_it() -> None:
+    found = overlay([*SEGMENT], Reading(keyed(OTHER_END, INSIDE), gone=frozenset({OWN.path})), {OWN.path})
+    assert text(found.ops)[:2] == ["Remove link eth0", "Create netns /run/netns/weft-blue"]
+    assert text(found.ops)[-2:] == ["Create link eth0", "Create address eth0"]
+
+
+def test_it_goes_with_all_that_is_in_it() -> None:
+    assert text(overlay([], Reading(keyed(*SEGMENT))).ops) == ["Remove netns /run/netns/weft-blue"]
+
+
+def test_somebody_elses_namespace_of_that_name_is_left_alone() -> None:
+    found = overlay([*SEGMENT], Reading({}, foreign=frozenset({OWN.key})))
+    assert found.ops == ()
+    reasons = {failure.key: failure.reason for failure in found.failures}
+    assert reasons[OWN.key] == "a network namespace /run/netns/weft-blue exists and is not Weft's: rename or remove it"
+    assert reasons[BR0.key] == "waits for netns /run/netns/weft-blue"
+
+
+def test_a_vni_is_taken_where_the_packets_go_out() -> None:
+    """Two devices in namespaces of their own share it no more than two on the host."""
+    elsewhere = msgspec.structs.replace(VXLAN0, ns="/run/netns/weft-red", master="")
+    red = netns("red")
+    found = plan(keyed(red, elsewhere), Reading(keyed(OWN, VXLAN0)), {"", OWN.path, red.path})
+    assert text(found.ops)[:2] == ["Remove link vxlan0", "Create netns /run/netns/weft-red"]

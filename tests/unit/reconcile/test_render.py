@@ -20,8 +20,10 @@ from weft.hoststate import (
     Sysctl,
     Veth,
     Vxlan,
+    netns,
     route,
 )
+from weft.hoststate.paths import ALL
 from weft.reconcile.protocol import Change, Create, Op, Remove
 from weft.reconcile.render import commands, script
 
@@ -46,7 +48,28 @@ def other(obj: Object, **fields: object) -> Object:
     return msgspec.structs.replace(obj, **fields)
 
 
+NETNS = netns("blue")
+INNER = Vxlan(256, 4789, "192.168.1.68", "", learning=True, proxy=True, l2miss=True, l3miss=True, outside="")
+VXLAN0 = Link(name="vxlan0", type=INNER, mtu=1450, master="br0", ns=NETNS.path)
+
 GOLDEN: list[tuple[Op, list[str]]] = [
+    (Create(NETNS), ["ip netns add weft-blue", "ip -n weft-blue link set dev lo alias weft:netns"]),
+    (Remove(NETNS), ["ip netns del weft-blue"]),
+    (Create(VXLAN0), [
+        "ip link add name vxlan0 netns weft-blue mtu 1450 "
+        "type vxlan id 256 local 192.168.1.68 dstport 4789 learning proxy l2miss l3miss",
+        "ip -n weft-blue link set dev vxlan0 alias weft master br0 up",
+    ]),
+    (Remove(VXLAN0), ["ip -n weft-blue link del dev vxlan0"]),
+    (Create(FdbEntry(lladdr=ALL, dst="192.168.1.2", dev="vxlan0", ns=NETNS.path)), [
+        "bridge -n weft-blue fdb append 00:00:00:00:00:00 dev vxlan0 dst 192.168.1.2 self permanent",
+    ]),
+    (Create(other(PORT, isolated=True)), [
+        "ip link add name veth1 type veth peer name eth0 netns c1",
+        "ip link set dev veth1 alias weft master weft0 up",
+        "bridge link set dev veth1 isolated on",
+    ]),
+    (Change(other(PORT, isolated=True), PORT), ["bridge link set dev veth1 isolated off"]),
     (Create(BRIDGE), [
         "ip link add name weft0 mtu 1450 type bridge",
         "ip link set dev weft0 alias weft:blue up",

@@ -1,0 +1,62 @@
+"""The way out for containers whose network has none of its own: a second interface in a bridge of the host's.
+
+Packet's way out: container's eth1 → port of the bridge `weft_gw` (no network can be called so) → the host routes → its
+uplink, masqueraded as the host. All overlay networks of a host share the bridge, and containers of one network are not
+to meet those of another here: its ports are isolated from each other, and what would be routed from the bridge back to
+it is dropped. Each host uses the same subnets; nothing outside ever sees them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from weft.alloc import addresses
+from weft.base.names import device, stable_mac
+from weft.base.net import family
+from weft.datapaths import _parts, _ports
+from weft.datapaths.driver import Site
+from weft.hoststate import Address, Bridge, Link, NftElement, Object
+from weft.hoststate.links import GATEWAY
+from weft.model import Endpoint
+
+BRIDGE = "weft_gw"
+
+
+def bridge(site: Site) -> Link:
+    node = site.host.node
+    return Link(name=BRIDGE, type=Bridge(), mtu=node.mtu, mac=stable_mac("gateway", node.name), alias=GATEWAY)
+
+
+def common(site: Site) -> Iterator[Object]:
+    """For all containers of the host."""
+    yield bridge(site)
+    yield from _parts.forwarding(site)
+    yield from _parts.accept_forwarding(site.host)
+    yield from _parts.sets("gateway")
+    masquerading = [
+        f'oifname != "{BRIDGE}" {ip} saddr @gateway{fam} {ip} daddr != {_parts.MULTICAST[fam]} masquerade fully-random'
+        for fam, ip in _parts.IP.items()
+    ]
+    back = f'iifname "{BRIDGE}" oifname "{BRIDGE}"'
+    apart = f"{back} ct status dnat accept", f"{back} drop"  # but to published ports
+    yield _parts.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
+    yield _parts.base_chain("gateway-postrouting", "type nat hook postrouting priority srcnat", *masquerading)
+
+
+def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
+    """One container's."""
+    gateway = endpoint.gateway
+    if gateway is None:
+        return
+    name, ns, eth = device("weftg", endpoint.id[:10]), endpoint.namespace.path, gateway.interface
+    mac, mtu = stable_mac("gateway", endpoint.id), site.host.node.mtu
+    hairpin = bool(endpoint.ports)
+    yield from _parts.veth(bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY, hairpin=hairpin, isolated=True)
+    for address in gateway.addresses:
+        subnet = address.network
+        yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))
+        yield Address(address=_parts.gateway_address(subnet), dev=BRIDGE)
+        yield Address(address=str(address), dev=eth, ns=ns)
+        yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, ns)
+    targets, subnets = [a.ip for a in gateway.addresses], [a.network for a in gateway.addresses]
+    yield from _ports.published(endpoint.ports, targets, BRIDGE, subnets)

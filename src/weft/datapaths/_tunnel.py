@@ -1,0 +1,66 @@
+"""What data paths with VXLAN (RFC 7348) have in common: their options' meaning, what fits, who can take part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from weft.base.errors import Invalid
+from weft.base.net import Family
+from weft.datapaths.driver import Host, Problem, Site
+from weft.model import Network
+
+OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
+"""Octets that VXLAN adds, by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40."""
+
+LARGEST_VNI = (1 << 24) - 1
+
+Underlay = Literal["ipv4", "ipv6"]
+
+
+def check(vni: int, port: int) -> None:
+    """Raises Invalid."""
+    if not 1 <= vni <= LARGEST_VNI:
+        raise Invalid(f"vni={vni} is outside 1 to {LARGEST_VNI} (RFC 7348: 24 bits)")
+    if not 1 <= port < 1 << 16:
+        raise Invalid(f"port={port} is outside 1 to 65535")
+
+
+def family_of(underlay: Underlay) -> Family:
+    return 4 if underlay == "ipv4" else 6
+
+
+def room(site: Site) -> int:
+    """The largest inner packet that the uplink carries in one piece."""
+    overhead: int = site.options.overhead
+    return site.host.node.mtu - overhead
+
+
+def mtu(site: Site) -> int:
+    return site.network.mtu or room(site)
+
+
+def unfit(site: Site) -> Iterator[Problem]:
+    node = site.host.node
+    if mtu(site) > room(site):
+        share = f"{node.uplink} carries {node.mtu}, less VXLAN's share {room(site)}"
+        yield Problem(f"MTU {mtu(site)} does not fit: {share}; make the network with --mtu {room(site)} or without")
+
+
+def claims(options: Any) -> tuple[tuple[str, str], ...]:
+    """None while the VNI is yet to be chosen."""
+    return ((f"vni/{options.vni}", f"VNI {options.vni}"),) if options.vni else ()
+
+
+def refusal(host: Host, network: Network, options: Any) -> str:
+    fam: Family = options.underlay_family
+    if host.node.address(fam) is None:
+        return (
+            f"{host.node.name} has no IPv{fam} address on {host.node.uplink}: give it one, "
+            f"or make network {network.name} with -o underlay=ipv{10 - fam}"
+        )
+    return ""
+
+
+def unreachable(name: str, uplink: str, fam: Family) -> Problem:
+    return Problem(f"{name} has no IPv{fam} address on {uplink}: VXLAN cannot reach it; give it one")

@@ -1,0 +1,150 @@
+"""Data path `overlay`: one L2 subnet over all hosts, as Docker has it. ARP and FDB are filled in ahead of need.
+
+Packet's way, 10.20.0.2 on node-1 to 10.20.0.3 on node-2:
+
+1. The container asks by ARP for 10.20.0.3. Its eth0 is a port of `br0`, in a namespace that node-1 has for this network
+   alone; the question comes to br0's port `vxlan0`, which answers it itself (`proxy`), out of the neighbour entry
+   `10.20.0.3 lladdr 02:42:0a:14:00:03 PERMANENT`. No ARP or ND message ever leaves the host. The same with v6.
+2. The frame to that MAC goes to `vxlan0`, whose FDB has `02:42:0a:14:00:03 dst 192.168.1.254 self permanent`.
+3. In UDP, out of the *host's* namespace, where vxlan0's socket is: 192.168.1.68 → 192.168.1.254 port 4789, VNI 256.
+4. node-2's `vxlan0` unpacks it into its br0, which delivers.
+
+Both entries are there for each remote container, on those hosts only that have a container of the network themselves.
+The namespace is made with the first of them and ends with the last. Broadcast and multicast end at vxlan0, which has no
+entry for them; with `flood` it sends them to each host that has containers. Out of the network leads a second interface
+(`_gateway`), unless it is internal.
+
+`learning` is on as with Docker: beside permanent entries it teaches nothing, but the kernel then drops frames that claim
+a known container's MAC and come from another host than its own (vxlan_snoop()).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from weft.base.names import stable_mac
+from weft.base.net import Family
+from weft.datapaths import _gateway, _parts, _tunnel
+from weft.datapaths.driver import Answer, CommonOptions, Driver, Numbered, Problem, Site
+from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
+from weft.hoststate.paths import ALL
+from weft.model import Endpoint, Location, Node
+
+FIRST_VNI = 256
+
+
+class OverlayOptions(CommonOptions, frozen=True, kw_only=True, rename="kebab"):
+    """`vni`: 1 to 16777215, one network's own; 0: the smallest from 256 on that is free. `port`: UDP. `underlay`: the
+    hosts' addresses to send between. `flood`: broadcast and multicast reach the hosts that have containers."""
+
+    vni: int = 0
+    port: int = 4789
+    underlay: _tunnel.Underlay = "ipv4"
+    flood: bool = False
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _tunnel.check(self.vni or FIRST_VNI, self.port)
+
+    @property
+    def underlay_family(self) -> Family:
+        return _tunnel.family_of(self.underlay)
+
+    @property
+    def overhead(self) -> int:
+        return _tunnel.OVERHEAD[self.underlay_family]
+
+    @property
+    def udp_port(self) -> int:
+        return self.port
+
+
+def _namespace(site: Site) -> str:
+    return netns(site.network.name).path
+
+
+def _bridge(site: Site) -> Link:
+    name = site.network.name
+    mac = stable_mac("bridge", site.host.node.name, name)
+    return Link(
+        name="br0", type=Bridge(), mtu=_tunnel.mtu(site), mac=mac, alias=f"weft:network/{name}", ns=_namespace(site)
+    )
+
+
+def network(site: Site) -> Answer:
+    """What cannot be had here is told also where no container is yet."""
+    if site.host.node.address(site.options.underlay_family) is None:
+        yield Problem(_tunnel.refusal(site.host, site.network, site.options))
+    if _tunnel.mtu(site) < 1280 and 6 in site.network.families:
+        yield Problem(f"MTU {_tunnel.mtu(site)} is too small for IPv6 (RFC 8200: 1280): leave the v6 subnet out")
+    yield from _tunnel.unfit(site)
+
+
+def segment(site: Site) -> Answer:
+    yield netns(site.network.name)
+    yield _bridge(site)
+    yield from _vtep(site)
+    yield from _parts.untracked(site.options.port)
+    if not site.network.internal:
+        yield from _gateway.common(site)
+
+
+def _vtep(site: Site) -> Iterator[Link]:
+    """Nothing where the host has lost its address: containers of this host still reach each other."""
+    options: OverlayOptions = site.options
+    local = site.host.node.address(options.underlay_family)
+    if local is None:
+        return
+    kind = Vxlan(
+        vni=options.vni,
+        port=options.port,
+        local=str(local),
+        dev="",
+        learning=True,
+        proxy=True,
+        l2miss=True,
+        l3miss=True,
+        outside=HOST,
+    )
+    mark = f"weft:network/{site.network.name}"
+    yield Link(name="vxlan0", type=kind, mtu=_tunnel.mtu(site), master="br0", alias=mark, ns=_namespace(site))
+
+
+def location(site: Site, node: Node, found: Location) -> Answer:
+    options: OverlayOptions = site.options
+    if site.host.node.address(options.underlay_family) is None:
+        return
+    remote, ns = node.address(options.underlay_family), _namespace(site)
+    if remote is None:
+        yield _tunnel.unreachable(node.name, node.uplink, options.underlay_family)
+        return
+    yield FdbEntry(lladdr=found.mac, dst=str(remote), dev="vxlan0", ns=ns)
+    for address in found.addresses:
+        yield Neighbour(address=str(address), lladdr=found.mac, dev="vxlan0", ns=ns)
+    if options.flood:
+        yield FdbEntry(lladdr=ALL, dst=str(remote), dev="vxlan0", ns=ns)
+
+
+def endpoint(site: Site, ep: Endpoint) -> Answer:
+    yield from _parts.port(ep, _tunnel.mtu(site), _bridge(site))
+    yield from _gateway.port(site, ep)
+    if site.options.flood and 4 in site.network.families:
+        # Else it would take the default route; v6 has a route to ff00::/8 on each device from the kernel.
+        yield route(_parts.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
+
+
+DRIVER = Driver(
+    name="overlay",
+    summary="one L2 subnet over all hosts, as Docker's overlay",
+    options=OverlayOptions,
+    shared=True,
+    gateway=True,
+    numbered=Numbered(option="vni", claim="vni/", first=FIRST_VNI, last=_tunnel.LARGEST_VNI),
+    features=(*_parts.FEATURES, "vxlan"),
+    network=network,
+    segment=segment,
+    location=location,
+    endpoint=endpoint,
+    claims=_tunnel.claims,
+    refusal=_tunnel.refusal,
+)
