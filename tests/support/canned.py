@@ -221,5 +221,8 @@ ANSWERS: dict[str, object] = {
     "endpoint": ENDPOINTS[0],
     "attach": ENDPOINTS[0],
     "detach": t.Done(what=("web",)),
+    "publish": ENDPOINTS[0],
+    "reserve": t.Reserved(address=ip_interface("40.15.43.9/24")),
+    "release": t.Done(what=("40.15.43.9",)),
     "check": t.EndpointCheck(endpoint=ENDPOINTS[0], faults=("link eth0: missing",)),
 }

@@ -18,10 +18,10 @@ from pathlib import Path
 from typing import Protocol
 
 from weft import __version__
-from weft.agent.attach import Attachments
 from weft.agent.compiler import Compiler, everything, touched
 from weft.agent.config import Config
 from weft.agent.engine import Outcome
+from weft.agent.engines import EngineAttachments
 from weft.agent.locations import Locations
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
@@ -87,7 +87,7 @@ class Agent:
         self.loop.listeners.append(self._stepped)
         self.metrics = Metrics(self)
         self.locations = Locations(store, self.view)
-        self.attachments = Attachments(
+        self.attachments = EngineAttachments(
             self.view, self.membership, self.locations, self.loop.settle, find, config.gateway_subnets
         )
         self.features: frozenset[str] = frozenset()
@@ -315,4 +315,5 @@ class Agent:
             except NotFound:
                 return 0
 
-        return [e for e in endpoints if cookie(e.namespace.path) != e.namespace.cookie]
+        # What an engine takes over is its own to remove: before it has done so there is no namespace yet.
+        return [e for e in endpoints if not e.handover and cookie(e.namespace.path) != e.namespace.cookie]

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import time
 from collections import ChainMap
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
@@ -21,6 +22,7 @@ from weakref import WeakValueDictionary
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
 from weft.agent.ports import Ports
+from weft.agent.promises import Promises
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
 from weft.api import types as t
@@ -63,6 +65,7 @@ class Attachments:
         self._locations, self._gateways, self._ports = locations, gateways, Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
+        self.promises = Promises(time.monotonic)
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -85,13 +88,16 @@ class Attachments:
             if present is not None:
                 return await self._standing(self._same(request, present))
             await self.remove(self._leftovers(target))
-            if not self._view.shared(network.name):
-                made = await self._try(request, network, target, lease, {})
-                if isinstance(made, Endpoint):
-                    return made
-                raise Unavailable(f"network {network.name} was just changed by someone else: try again")
-            async with self._locations.held(network.name):
-                return await self._race(request, network, target, lease)
+            return await self._take(request, network, target, lease)
+
+    async def _take(self, request: t.Attach, network: Network, target: Target, lease: Lease) -> Endpoint:
+        if not self._view.shared(network.name):
+            made = await self._try(request, network, target, lease, {})
+            if isinstance(made, Endpoint):
+                return made
+            raise Unavailable(f"network {network.name} was just changed by someone else: try again")
+        async with self._locations.held(network.name):
+            return await self._race(request, network, target, lease)
 
     async def _race(self, request: t.Attach, network: Network, target: Target, lease: Lease) -> Endpoint:
         """With other nodes, for addresses of one subnet."""
@@ -165,7 +171,8 @@ class Attachments:
     def _leftovers(self, target: Target) -> list[Endpoint]:
         """Endpoints of an earlier namespace at the same path."""
         path, cookie = target.namespace.path, target.namespace.cookie
-        return [e for e in self._view.endpoints.values() if e.namespace.path == path and e.namespace.cookie != cookie]
+        there = [e for e in self._view.endpoints.values() if e.namespace.path == path and not e.handover]
+        return [e for e in there if e.namespace.cookie != cookie]
 
     def _new(
         self,
@@ -233,12 +240,22 @@ class Attachments:
     def _choose(
         self, request: t.Attach, network: Network, lease: Lease, lost: Mapping[IPAddress, str]
     ) -> tuple[IPInterface, ...]:
-        """One address of each family: the one wished for, or the next free one. Promised until `attach` ends."""
+        """One address of each family: the one wished for, or the next free one. Promised until `attach` ends. Where the
+        engine gives the addresses itself, those that it asks for."""
+        families = {a.version for a in request.addresses}
+        subnets = [s for s in lease.subnets if not request.handover or s.version in families]
+        chosen = self._pick(request, network, subnets, lost)
+        self._promised.setdefault(network.name, set()).update(a.ip for a in chosen)
+        return chosen
+
+    def _pick(
+        self, request: t.Attach, network: Network, subnets: Sequence[IPNetwork], lost: Mapping[IPAddress, str]
+    ) -> tuple[IPInterface, ...]:
         shared = self._view.shared(network.name)
-        promised = self._promised.setdefault(network.name, set())
         holders: Mapping[IPAddress, str] = ChainMap(
             {a.ip: e.name for e in self._view.endpoints_of(network.name) for a in e.addresses},
-            dict.fromkeys(promised, "another container just now"),
+            dict.fromkeys(self._promised.get(network.name, ()), "another container just now"),
+            dict.fromkeys(self.promises.of_others(network.name, request.owner), "a container to come"),
             {**lost},
             self._view.located.get(network.name, {}),
         )
@@ -246,13 +263,13 @@ class Attachments:
         reserved = registry.parse_options(network).reserved
         wishes = {a.version: a for a in request.addresses}
         for address in request.addresses:
-            if not any(address.version == s.version for s in lease.subnets) or wishes[address.version] != address:
+            if not any(address.version == s.version for s in subnets) or wishes[address.version] != address:
                 raise Invalid(
                     f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
                 )
         cursors = self._view.cursors.setdefault(network.name, {})
         chosen = []
-        for subnet in lease.subnets:
+        for subnet in subnets:
             family, wish = str(subnet.version), wishes.get(subnet.version)
             if wish is not None:
                 address = alloc.wish(subnet, wish, holders, reserved, node=node)
@@ -261,7 +278,6 @@ class Attachments:
                 address = alloc.choose(subnet, holders, reserved, after, node=node)
                 cursors[family] = address
             chosen.append(_on(subnet, address))
-        promised.update(a.ip for a in chosen)
         return tuple(chosen)
 
     async def _write(self, endpoint: Endpoint, network: Network) -> bool:

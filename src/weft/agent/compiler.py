@@ -8,13 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from weft.agent import handover
 from weft.agent.view import Key, View
 from weft.base.errors import WeftError
 from weft.datapaths import registry
 from weft.datapaths.driver import CommonOptions, Host, Site, gather, whole
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
-from weft.model import Network
+from weft.model import Endpoint, Network
 
 
 def touched(view: View, changed: Iterable[Key]) -> set[Source]:
@@ -93,8 +94,16 @@ class Compiler:
                 return gather(driver.location(site, node, location))
             case ("endpoint", _, id):
                 endpoint = self.view.endpoints.get(id)
-                return None if endpoint is None else gather(driver.endpoint(site, endpoint))
+                return None if endpoint is None else handover.host_part(endpoint, self._whole(site, endpoint))
         return None
+
+    def whole(self, endpoint: Endpoint) -> Contribution:
+        """What an endpoint wants, with what its engine will do itself if it is handed over."""
+        site = self.site(endpoint.network)
+        return self._whole(site, endpoint) if isinstance(site, Site) else Contribution()
+
+    def _whole(self, site: Site, endpoint: Endpoint) -> Contribution:
+        return gather(registry.driver(site.network.driver).endpoint(site, handover.with_inside(endpoint)))
 
     def site(self, name: str) -> Site | Contribution | None:
         """The network on this host; a Contribution of problems only where it cannot be here; None where it is not. One

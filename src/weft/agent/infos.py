@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
 from weft import __version__
+from weft.agent.handover import with_inside
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, IPNetwork, family, parse_address, parse_network
 from weft.datapaths import registry
-from weft.hoststate import Link, Route
+from weft.hoststate import Link, Object, Route
 from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.network import OptionValue
 
@@ -71,7 +72,8 @@ def _options(n: Network) -> dict[str, OptionValue]:
 
 def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
     lease = agent.view.lease(e.network, e.node)
-    link = agent.loop.desired(("link", e.namespace.path, e.interface))
+    inside = tuple(_inside(agent, e)) if e.node == agent.view.me else ()
+    link = next((o for o in inside if isinstance(o, Link) and o.name == e.interface), None)
     return t.EndpointInfo(
         id=e.id,
         name=e.name,
@@ -84,11 +86,12 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         mac=e.mac,
         addresses=e.addresses,
         gateways=tuple(s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ()))),
-        mtu=link.mtu or 0 if isinstance(link, Link) and e.node == agent.view.me else 0,
-        routes=tuple(_routes(agent, e)) if e.node == agent.view.me else (),
+        mtu=link.mtu or 0 if link else 0,
+        routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
         owner=e.owner,
+        handover=e.handover,
     )
 
 
@@ -96,10 +99,16 @@ def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:
     yield from (a.network for a in e.gateway.addresses) if e.gateway else ()
 
 
-def _routes(agent: Agent, e: Endpoint) -> Iterator[t.RouteInfo]:
-    wanted = agent.loop.contribution(("endpoint", e.network, e.id))
-    for o in wanted.objects if wanted else ():
-        if isinstance(o, Route) and o.ns == e.namespace.path:
+def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:
+    """What is wanted in the container's namespace; of what is handed over, of its engine."""
+    ns = with_inside(e).namespace.path
+    wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(("endpoint", e.network, e.id))
+    return (o for o in (wanted.objects if wanted else ()) if o.ns == ns)
+
+
+def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
+    for o in inside:
+        if isinstance(o, Route):
             via = parse_address(o.via) if o.via else None
             yield t.RouteInfo(destination=parse_network(o.prefix), gateway=via)
 

@@ -16,6 +16,7 @@ from weft.alloc.leases import check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.net import parse_address
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
@@ -51,7 +52,7 @@ class Service:
     async def kernel(self, namespaces: str = "") -> HostDump:
         """`namespaces`: paths of local endpoints' namespaces and of our own, with commas between; else those of all."""
         view = self._agent.view
-        held = {e.namespace.path: e.name for e in view.endpoints.values()}
+        held = {e.namespace.path: e.name for e in view.endpoints.values() if e.namespace.path}
         held |= {netns(name).path: f"weft-{name}" for name in sorted(view.followed)}
         wanted = namespaces.split(",") if namespaces else list(held)
         if strange := [path for path in wanted if path not in held]:
@@ -208,6 +209,17 @@ class Service:
         for start in range(0, len(ops), 100):
             await self._agent.store.commit([], ops[start : start + 100])
 
+    # Addresses.
+
+    async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
+        network = await self._known(name)
+        lease = await self._agent.ensure_lease(name)
+        return t.Reserved(address=await self._agent.attachments.reserve(request, network, lease))
+
+    async def release(self, name: str, address: str, owner: str = "") -> t.Done:
+        freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
+        return t.Done(what=(address,) if freed else ())
+
     # Endpoints.
 
     async def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
@@ -252,6 +264,10 @@ class Service:
         attachments = self._agent.attachments
         removed = await (attachments.detach_owned(owner) if owner else attachments.detach(target, network))
         return t.Done(what=tuple(f"{e.name} from {e.network}" for e in removed))
+
+    async def publish(self, request: t.Publish) -> t.EndpointInfo:
+        self._agent.ready()
+        return infos.endpoint(self._agent, await self._agent.attachments.publish(request.owner, request.ports))
 
     async def check(self, owner: str = "") -> t.EndpointCheck:
         """What someone has just disturbed gets the time that it takes to be put right."""

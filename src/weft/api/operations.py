@@ -42,6 +42,22 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("create_network", "POST", "/v1/networks", "Make a network", t.NetworkInfo, t.CreateNetwork),
     Operation("remove_network", "DELETE", "/v1/networks/{name}", "Remove an unused network", t.Done, query=("force",)),
     Operation(
+        "reserve",
+        "POST",
+        "/v1/networks/{name}/addresses",
+        "Keep an address for an endpoint to come",
+        t.Reserved,
+        t.Reserve,
+    ),
+    Operation(
+        "release",
+        "DELETE",
+        "/v1/networks/{name}/addresses/{address}",
+        "Give back an address that was kept",
+        t.Done,
+        query=("owner",),
+    ),
+    Operation(
         "endpoints",
         "GET",
         "/v1/endpoints",
@@ -58,6 +74,9 @@ OPERATIONS: tuple[Operation, ...] = (
         "Disconnect a container on this node",
         t.Done,
         query=("target", "network", "owner"),
+    ),
+    Operation(
+        "publish", "PUT", "/v1/ports", "Change which ports lead to an owner's endpoint", t.EndpointInfo, t.Publish
     ),
     Operation(
         "check",

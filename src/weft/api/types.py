@@ -70,7 +70,8 @@ class RouteInfo(Reply, frozen=True, kw_only=True):
 
 
 class EndpointInfo(Reply, frozen=True, kw_only=True):
-    """`mtu` and `routes`: of endpoints on the node that answers."""
+    """`mtu` and `routes`: of endpoints on the node that answers. `handover`: the interface's name in the host's own
+    namespace, where the container's engine takes it from."""
 
     id: str
     name: str
@@ -88,6 +89,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
+    handover: str = ""
 
 
 class EndpointCheck(Reply, frozen=True, kw_only=True):
@@ -107,6 +109,9 @@ class Attach(Request, frozen=True, kw_only=True):
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
     of this node, to lead to it.
+
+    `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
+    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell.
     """
 
     target: str
@@ -119,7 +124,31 @@ class Attach(Request, frozen=True, kw_only=True):
     ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
     exclusive: bool = False
+    handover: bool = False
     definition: Network | None = None
+
+
+class Publish(Request, frozen=True, kw_only=True):
+    """`ports` of this node lead to the owner's endpoint, instead of those that do."""
+
+    owner: str
+    ports: tuple[PublishedPort, ...] = ()
+
+
+class Reserve(Request, frozen=True, kw_only=True):
+    """One address of this node for an endpoint to come: `address` if it is free, else any of `family`. For `seconds`
+    nobody gets it but who attaches with an owner that begins with `owner`."""
+
+    family: int
+    owner: str
+    address: IPAddress | None = None
+    seconds: float = 60.0
+
+
+class Reserved(Reply, frozen=True, kw_only=True):
+    """`address`: with the prefix length that it has in the container."""
+
+    address: IPInterface
 
 
 class StoreStatus(Reply, frozen=True, kw_only=True):

@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
     "agent": ("weft.cli.agent", "Run the node agent; remove all that it made"),
     "cni": ("weft.cli.cni", "Install the CNI plugin"),
+    "docker": ("weft.cli.docker", "Docker's containers in Weft's networks"),
     "lab": ("weft.cli.lab", "Many hosts on this machine, to try things out"),
 }
 """Command, module with its `app`, one line for the list."""

@@ -61,6 +61,12 @@ class Client:
     def remove_network(self, name: str, *, force: bool = False) -> t.Done:
         return self._call(t.Done, "remove_network", name=name, force=_flag(force))
 
+    def reserve(self, network: str, request: t.Reserve) -> t.Reserved:
+        return self._call(t.Reserved, "reserve", request, name=network)
+
+    def release(self, network: str, address: str, owner: str) -> t.Done:
+        return self._call(t.Done, "release", name=network, address=address, owner=owner)
+
     def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
         """`owner`: that node's own endpoints whose owner begins so."""
         return self._call(tuple[t.EndpointInfo, ...], "endpoints", network=network, node=node, owner=owner)
@@ -75,6 +81,9 @@ class Client:
     def detach(self, target: str = "", network: str = "", *, owner: str = "") -> t.Done:
         """By what was attached, or by the owner alone."""
         return self._call(t.Done, "detach", target=target, network=network, owner=owner)
+
+    def publish(self, request: t.Publish) -> t.EndpointInfo:
+        return self._call(t.EndpointInfo, "publish", request)
 
     def check(self, owner: str) -> t.EndpointCheck:
         return self._call(t.EndpointCheck, "check", owner=owner)

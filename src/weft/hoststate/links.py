@@ -42,11 +42,13 @@ def netns(name: str) -> Netns:
 
 class Veth(msgspec.Struct, frozen=True, gc=False, tag="veth"):
     """One end of a pair (veth(4)). The `primary` end is the one whose creation makes both, the other end straight in its
-    namespace; the other end's own Link then only sets attributes."""
+    namespace; the other end's own Link then only sets attributes. `given`: the other end is for somebody else to take:
+    it is made with this end's MTU, and where it is and what it is called afterwards is not looked at."""
 
     peer: str
     peer_ns: str
     primary: bool = True
+    given: bool = False
 
 
 class Bridge(msgspec.Struct, frozen=True, gc=False, tag="bridge"):

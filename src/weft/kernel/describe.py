@@ -68,6 +68,8 @@ def _vxlan(spaces: Spaces, space: Space, device: Device, found: Vxlan, want: Vxl
 
 
 def _veth(spaces: Spaces, space: Space, device: Device, want: Veth | None) -> Veth:
+    if want is not None and want.given:
+        return want
     other = space.other_end(device)
     as_wanted = want is not None and spaces.leads_to(space, device, want.peer_ns)
     return Veth(

@@ -94,6 +94,8 @@ def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
 
 
 def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link | None) -> None:
+    if veth.given:
+        peer = Link(name=veth.peer, type=Veth(link.name, link.ns, primary=False), mtu=link.mtu)
     if veth.peer_ns == link.ns:
         _make(spaces, space, link, Surroundings(space.index, None, peer))
         return

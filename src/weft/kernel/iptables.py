@@ -6,6 +6,7 @@ use or asked for: merely listing a table would make it.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from typing import Literal
@@ -62,6 +63,13 @@ def legacy_in_use(table: str = "filter") -> frozenset[tuple[Family, Backend]]:
     )
 
 
+_DOCKER = re.compile(
+    r"-j DOCKER-(?:USER|ISOLATION-STAGE-1|FORWARD)|(?:.* )?(?<!! )-[io] (?:docker\S+|br-[0-9a-f]{12}) .*"
+)
+"""What Docker puts first in FORWARD whenever it makes a network: jumps to chains where it drops what goes to its own
+bridges, and where an administrator drops what is meant to be dropped; and rules for one bridge of its own."""
+
+
 class Table(msgspec.Struct):
     """What `iptables-save` says of one table: rules by chain, in order."""
 
@@ -72,11 +80,12 @@ class Table(msgspec.Struct):
         return [parent for parent, rules in self.rules.items() for rule in rules if rule == f"-j {chain}"]
 
     def leads(self, parent: str, chain: str) -> bool:
-        """Whether the jump is there once, with nothing but jumps of ours before it."""
+        """Whether the jump is there once, with nothing but jumps of ours, and of Docker's, before it."""
         rules, jump = self.rules.get(parent, []), f"-j {chain}"
         if rules.count(jump) != 1:
             return False
-        return all(rule.startswith(f"-j {CHAIN_PREFIX}") for rule in rules[: rules.index(jump)])
+        before = rules[: rules.index(jump)]
+        return all(rule.startswith(f"-j {CHAIN_PREFIX}") or _DOCKER.fullmatch(rule) for rule in before)
 
 
 def parse(text: str) -> Table:

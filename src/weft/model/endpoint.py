@@ -33,7 +33,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     user named as target. `interface`: the device inside the container; `host_interface` is its other end. `default_route`: the
     container's way out is by this interface: so it is by the first one only. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
-    `ports`: of its node, that lead to it."""
+    `ports`: of its node, that lead to it.
+
+    `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
+    routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
+    engine says that it will be, and its cookie 0."""
 
     id: str
     name: str
@@ -49,6 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True
+    handover: str = ""
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)
@@ -76,3 +81,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 def endpoint_id(network: str, node: str, cookie: int, interface: str) -> str:
     """The same attachment has the same id, so that attaching twice is harmless."""
     return digest("endpoint", network, node, str(cookie), interface).hex()[:16]
+
+
+def handover_id(network: str, node: str, owner: str) -> str:
+    """The same of what is attached before its namespace is there."""
+    return digest("handover", network, node, owner).hex()[:16]

@@ -138,7 +138,8 @@ def _type(link: Link) -> str:
             underlay = _words(f"local {local}" if local else "", f"dev {dev}" if dev else "")
             return _words(f"type vxlan id {vni}", underlay, f"dstport {port} {learns}", *flags)
         case Veth(peer, peer_ns):
-            return _words(f"type veth peer name {peer}", f"netns {_there(peer_ns)}" if peer_ns != link.ns else "")
+            mtu = f"mtu {link.mtu}" if link.type.given and link.mtu else ""
+            return _words(f"type veth peer name {peer}", mtu, f"netns {_there(peer_ns)}" if peer_ns != link.ns else "")
 
 
 def _there(ns: str) -> str:

@@ -52,14 +52,19 @@ async def test_every_operation_answers_as_it_is_described(
     host.open("c1")
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
-    path = {"name": {"nodes": "node-1", "networks": "blue"}, "ref": {"endpoints": endpoint["id"]}}
+    path = {
+        "name": {"nodes": "node-1", "networks": "blue"},
+        "ref": {"endpoints": endpoint["id"]},
+        "address": {"networks": "10.1.1.9"},
+    }
     tried = {"create_network", "attach", "remove_node", "remove_network", "detach"}
     for op in OPERATIONS:
         if op.name in tried:
             continue
         url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
-        owner = {"owner": "someone"} if op.name == "check" else {}
-        answer = await api.request(op.method, url, params=owner)
+        owner = {"owner": "someone"} if op.name in ("check", "release") else {}
+        body = {"reserve": {"family": 4, "owner": "someone"}, "publish": {"owner": "someone"}}.get(op.name)
+        answer = await api.request(op.method, url, params=owner, json=body)
         assert answer.status == 200, op.name
         _decodes(op, await answer.read())
         tried.add(op.name)

@@ -251,6 +251,7 @@ class TestAttach:
             "ports": [],
             "owner": "",
             "exclusive": False,
+            "handover": False,
             "definition": None,
         }
 

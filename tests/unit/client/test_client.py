@@ -46,6 +46,9 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "attach": (ATTACH,),
     "detach": ("4711",),
     "check": ("cni/blue/c1/eth0",),
+    "publish": (t.Publish(owner="docker/n/e"),),
+    "reserve": ("blue", t.Reserve(family=4, owner="docker/")),
+    "release": ("blue", "40.15.43.9", "docker/"),
 }
 
 

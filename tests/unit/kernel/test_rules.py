@@ -143,6 +143,25 @@ def test_what_iptables_save_says() -> None:
 
 
 @pytest.mark.parametrize(
+    ("rule", "ours"),
+    [
+        ("-j DOCKER-USER", True),
+        ("-j DOCKER-ISOLATION-STAGE-1", True),
+        ("-i docker0 ! -o docker0 -j ACCEPT", True),
+        ("-o br-0123456789ab -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT", True),
+        ("-j DOCKER", False),
+        ("! -i docker0 -j DROP", False),
+        ("-o eth0 -j DROP", False),
+    ],
+)
+def test_what_docker_puts_first_may_come_before_ours(rule: str, ours: bool) -> None:
+    """It does so again with every network that it makes: no use to fight over that."""
+    saved = SAVED.replace("-A FORWARD -j WEFT-FORWARD\n", f"-A FORWARD {rule}\n-A FORWARD -j WEFT-FORWARD\n")
+    [chain] = iptables.chains(iptables.parse(saved), WHERE, "", {CHAIN.name: CHAIN.parent})
+    assert (chain == CHAIN) is ours
+
+
+@pytest.mark.parametrize(
     "jumps",
     [
         "",

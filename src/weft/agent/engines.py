@@ -1,0 +1,127 @@
+"""What container engines ask beyond attaching and detaching: interfaces that they take over, addresses kept for endpoints
+to come, ports that change while a container runs."""
+
+from __future__ import annotations
+
+import contextlib
+
+import msgspec
+
+from weft.agent.attach import Attachments
+from weft.api import types as t
+from weft.base.errors import Failed, Invalid, NotFound, Unavailable
+from weft.base.net import IPInterface
+from weft.kernel.containers import Target
+from weft.model import Endpoint, Gateway, Lease, Namespace, Network, PublishedPort, encode, keys
+from weft.model.endpoint import handover_id
+from weft.store.protocol import Guard, Put, Unchanged
+
+
+class EngineAttachments(Attachments):
+    """A namespace that the engine will make has the cookie 0, whichever that will be: it is told apart by its path."""
+
+    # Interfaces that are handed over.
+
+    async def _attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
+        if not request.handover:
+            return await super()._attach(request, network, lease)
+        if not request.owner:
+            raise Invalid("an interface that is handed over needs an owner")
+        id = handover_id(network.name, self._view.me, request.owner)
+        present = self._view.endpoints.get(id)
+        if present is not None:
+            return await self._told(request, self._same(request, present))
+        if not request.addresses:
+            raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
+        try:
+            return await self._take(request, network, _target(request.target, f"handover-{id}"), lease)
+        finally:
+            for address in request.addresses:
+                self.promises.drop(network.name, address, "")
+
+    async def _told(self, request: t.Attach, present: Endpoint) -> Endpoint:
+        """The same, with the place of its namespace."""
+        path = request.target
+        if path in ("", present.namespace.path):
+            return await self._standing(present)
+        target = _target(path, present.name)
+        interface = next(self._free(target))
+        return await self._rewrite(
+            msgspec.structs.replace(present, container=path, namespace=target.namespace, interface=interface)
+        )
+
+    def _new(
+        self,
+        request: t.Attach,
+        target: Target,
+        addresses: tuple[IPInterface, ...],
+        interface: str,
+        gateway: Gateway | None,
+        *,
+        default_route: bool,
+    ) -> Endpoint:
+        endpoint = super()._new(request, target, addresses, interface, gateway, default_route=default_route)
+        if not request.handover:
+            return endpoint
+        id = handover_id(request.network, self._view.me, request.owner)
+        return msgspec.structs.replace(endpoint, id=id, handover=f"wft{id[:12]}")
+
+    def _in(self, target: Target) -> list[Endpoint]:
+        if target.namespace.cookie:
+            return super()._in(target)
+        path = target.namespace.path
+        return [e for e in self._view.endpoints.values() if path and e.namespace.path == path]
+
+    def _to_be_routed(self, network: Network, target: Target) -> bool:
+        """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
+        return super()._to_be_routed(network, target) if target.namespace.cookie else not network.internal
+
+    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
+        """An engine takes one interface; a second one it makes itself."""
+        return super()._gateway(network, target, interface) if target.namespace.cookie else None
+
+    # Addresses to come.
+
+    async def reserve(self, request: t.Reserve, network: Network, lease: Lease) -> IPInterface:
+        """An address kept for an endpoint to come. Raises Invalid, Conflict, Exhausted, Unavailable."""
+        subnets = [s for s in lease.subnets if s.version == request.family]
+        if not subnets:
+            has = ", ".join(map(str, network.subnets))
+            raise Invalid(f"network {network.name} has no IPv{request.family} addresses: it has {has}")
+        wishes = () if request.address is None else (request.address,)
+        wanted = t.Attach(target="", network=network.name, addresses=wishes)
+        shared = self._view.shared(network.name)
+        async with self._locations.held(network.name) if shared else contextlib.nullcontext():
+            [chosen] = self._pick(wanted, network, subnets, {})
+            self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
+        return chosen
+
+    # Ports.
+
+    async def publish(self, owner: str, ports: tuple[PublishedPort, ...]) -> Endpoint:
+        """These ports lead to the owner's endpoint, instead of those that do. Raises NotFound, Invalid, Conflict, Failed."""
+        async with self._turn(owner):
+            present = next((e for e in self._view.endpoints.values() if owner and e.owner == owner), None)
+            network = self._view.networks.get(present.network) if present else None
+            if present is None or network is None:
+                raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
+            endpoint = msgspec.structs.replace(present, ports=ports)
+            async with self._ports.taking(endpoint, network):
+                try:
+                    return await self._rewrite(endpoint)
+                except Failed:
+                    await self._rewrite(present)
+                    raise
+
+    async def _rewrite(self, endpoint: Endpoint) -> Endpoint:
+        """Of what is in the store already."""
+        key = keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
+        guards: list[Guard] = [Unchanged(key, self._view.revision(key))]
+        if not await self._membership.write(guards, [Put(key, encode(endpoint), self._membership.tenure_lease)]):
+            raise Unavailable(f"endpoint {endpoint.name} was just changed by someone else: try again")
+        return await self._standing(endpoint)
+
+
+def _target(path: str, name: str) -> Target:
+    """A namespace that is not there yet, or not Weft's matter."""
+    return Target(name=name, namespace=Namespace(path=path, cookie=0), links=())
