@@ -189,6 +189,8 @@ class Agent:
                 uplink=found.uplink,
                 mtu=found.mtu,
                 segment=self.config.segment,
+                labels=self.config.labels,
+                asn=self.config.asn,
                 instance=self.membership.instance,
                 boot=BOOT_ID.read_text().strip(),
                 version=__version__,

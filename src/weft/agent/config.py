@@ -20,7 +20,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     """Durations in seconds.
 
     `node`: "" is the host's name. `iface`: the uplink; "" is the device of the default route. `segment`: names this host's L2
-    segment where on-link prefixes do not tell. `presence_ttl`: how long after an agent's death its node counts as alive;
+    segment where on-link prefixes do not tell. `labels`: this node's, for selectors. `asn`: its autonomous system; 0: the
+    cluster's. `presence_ttl`: how long after an agent's death its node counts as alive;
     `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `socket_mode`: octal, who may use
@@ -35,6 +36,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     store_password_file: str = ""
     iface: str = ""
     segment: str = ""
+    labels: dict[str, str] = {}
+    asn: int = 0
     metrics: str = ""
     run_dir: str = "/run/weft"
     state_dir: str = "/var/lib/weft"

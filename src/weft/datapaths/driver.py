@@ -22,7 +22,8 @@ from typing import Any
 import msgspec
 
 from weft.alloc.subnets import Bounds, SubnetRules
-from weft.base.net import IPNetwork, parse_network
+from weft.base.errors import Invalid
+from weft.base.net import Family, IPNetwork, parse_network
 from weft.hoststate import Contribution, Object
 from weft.model import Endpoint, Lease, Location, Network, Node
 
@@ -86,6 +87,35 @@ class Options(CommonOptions, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 parse_network(text)
 
 
+class BlockOptions(CommonOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
+    """Options every data path with blocks takes.
+
+    `block_size`, `block_size_v6`: prefix length of a block. `strict_affinity`: a node gives addresses of its own blocks
+    only, and none is left if it can have no more of these; else it borrows single addresses of others'. `cooldown`:
+    seconds until a freed address is given again. `masquerade`: to outside with the host's address.
+    """
+
+    block_size: int = 26
+    block_size_v6: int = 122
+    strict_affinity: bool = False
+    cooldown: int = 30
+    masquerade: bool = True
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value, (least, most) in (
+            ("block-size", self.block_size, (20, 32)),
+            ("block-size-v6", self.block_size_v6, (116, 128)),
+        ):
+            if not least <= value <= most:
+                raise Invalid(f"{name}={value} is outside {least} to {most} (a prefix length)")
+        if not 0 <= self.cooldown <= 86_400:
+            raise Invalid(f"cooldown={self.cooldown} is outside 0 to 86400 seconds")
+
+    def block_prefix(self, fam: Family) -> int:
+        return self.block_size if fam == 4 else self.block_size_v6
+
+
 class Site(msgspec.Struct, frozen=True):
     """One network on this host: what all functions know. `lease` is this node's own; with one subnet for all hosts it is
     all of the network, and nothing that is kept anywhere."""
@@ -134,13 +164,16 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: what `--driver` takes. `summary`: one line for lists. `features`: what the kernel must be able to do
     (names of `weft doctor`). `lease_data`: what peers must know of this host. `claims`: (key, what it is) pairs that no
-    other network may have. `refusal`: why this host cannot take part, or "". `shared`: one subnet for all hosts, addresses
-    are claimed in the cluster. `gateway`: its containers have a second interface for the way out. `numbered`: see there."""
+    other network may have. `refusal`: why this host cannot take part, or "". `shared`: one subnet for all hosts,
+    addresses are claimed in the cluster. `blocks`: a node's lease begins empty and gets blocks as its containers need
+    them (options are `BlockOptions`), addresses are claimed in the cluster; several subnets of a family. `gateway`: its
+    containers have a second interface for the way out. `numbered`: see there."""
 
     name: str
     summary: str
     options: type[CommonOptions] = Options
     shared: bool = False
+    blocks: bool = False
     gateway: bool = False
     numbered: Numbered | None = None
     features: tuple[str, ...] = ()

@@ -6,14 +6,16 @@ from typing import get_args
 
 import msgspec
 
-from weft.alloc import subnets
+from weft.alloc import blocks, subnets
 from weft.base.errors import Invalid
-from weft.datapaths import bridge, host_gw, overlay, vxlan
-from weft.datapaths.driver import CommonOptions, Driver, Options, subnet_rules
+from weft.datapaths import bridge, host_gw, overlay, routed, vxlan
+from weft.datapaths.driver import BlockOptions, CommonOptions, Driver, Options, subnet_rules
 from weft.model import Network
 from weft.model.codec import convert
 
-DRIVERS: dict[str, Driver] = {d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER)}
+DRIVERS: dict[str, Driver] = {
+    d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER, routed.DRIVER)
+}
 
 
 def driver(name: str) -> Driver:
@@ -33,11 +35,22 @@ def parse_options(network: Network) -> CommonOptions:
             raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(fields))}")
         _check_type(network.driver, name, value, fields[name].type)
     options = convert(kind, network.options, strict=False)
-    if isinstance(options, Options):
+    _check_subnets(network, several=driver(network.driver).blocks)
+    if isinstance(options, BlockOptions):
+        blocks.check(network, options.block_prefix, options.reserved)
+    elif isinstance(options, Options):
         subnets.plans(network, subnet_rules(options))
     else:
         subnets.check_shared(network, options.reserved)
     return options
+
+
+def _check_subnets(network: Network, *, several: bool) -> None:
+    if not several and len(network.subnets) != len(network.families):
+        listed = ", ".join(map(str, network.subnets))
+        raise Invalid(f"network {network.name}: at most one subnet of each family, got {listed}")
+    if not several and network.pools:
+        raise Invalid(f"network {network.name}: driver {network.driver} has no pools")
 
 
 def _check_type(driver: str, name: str, value: object, wanted: object) -> None:

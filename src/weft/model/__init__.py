@@ -11,7 +11,7 @@ from weft.model.codec import decode, encode, to_builtins
 from weft.model.endpoint import Endpoint, Gateway, Namespace
 from weft.model.lease import Lease
 from weft.model.location import Location
-from weft.model.network import Network
+from weft.model.network import Network, Pool
 from weft.model.node import Node
 from weft.model.ports import PublishedPort
 
@@ -23,6 +23,7 @@ __all__ = [
     "Namespace",
     "Network",
     "Node",
+    "Pool",
     "PublishedPort",
     "decode",
     "encode",

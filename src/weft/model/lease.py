@@ -8,12 +8,15 @@ from weft.base.net import Family, IPNetwork
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
-    """`subnets`: one of each of the network's families. `data`: what the data path wants its peers to know, such as
+    """What is routed to a node. `subnets`: one of each of the network's families; where addresses are given from blocks, all
+    blocks that the node holds, and maybe none. `hosts`: single addresses outside them that live there all the same (/32,
+    /128). `data`: what the data path wants its peers to know, such as
     {"vtep-mac": "0e:08:…"}. The holder's underlay addresses are in its `Node`."""
 
     network: str
     node: str
     subnets: tuple[IPNetwork, ...]
+    hosts: tuple[IPNetwork, ...] = ()
     data: dict[str, str] = {}
 
     def subnet(self, fam: Family) -> IPNetwork | None:

@@ -2,23 +2,40 @@
 
 from __future__ import annotations
 
+from itertools import combinations
+
 import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.names import check_name
-from weft.base.net import FAMILIES, Family, IPNetwork, covers, family
+from weft.base.net import FAMILIES, Family, IPNetwork, covers
+from weft.model import selector
 
 OptionValue = str | int | bool
 
 
+class Pool(msgspec.Struct, frozen=True, kw_only=True):
+    """Conditions on one of a network's subnets. `nodes`: a selector (`weft.model.selector`) of those that may take blocks
+    from it. `disabled`: nothing new is given from it; what is in use stays."""
+
+    subnet: IPNetwork
+    nodes: str = ""
+    disabled: bool = False
+
+    def __post_init__(self) -> None:
+        selector.check(self.nodes)
+
+
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """`subnets`: at most one prefix of each family. `options`: as given by the user; the driver checks their names and
-    types (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in octets; None = found by
-    the data path."""
+    """`subnets`: none overlaps another; most drivers take one of each family. `pools`: conditions on some of them, where
+    the driver gives addresses from blocks. `options`: as given by the user; the driver checks their names and types
+    (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in octets; None = found by the data
+    path."""
 
     name: str
     driver: str
     subnets: tuple[IPNetwork, ...]
+    pools: tuple[Pool, ...] = ()
     options: dict[str, OptionValue] = {}
     internal: bool = False
     mtu: int | None = None
@@ -28,20 +45,28 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
         check_name("network", self.name)
         if not self.subnets:
             raise Invalid(f"network {self.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
-        families = [family(s) for s in self.subnets]
-        if len(set(families)) != len(families):
-            raise Invalid(
-                f"network {self.name}: at most one subnet of each family, got {', '.join(map(str, self.subnets))}"
-            )
         for subnet in self.subnets:
             _check_usable(self.name, subnet)
+        for one, other in combinations(self.subnets, 2):
+            if covers(one, other) or covers(other, one):
+                raise Invalid(f"network {self.name}: subnets {one} and {other} overlap: leave one of them out")
+        for pool in self.pools:
+            if pool.subnet not in self.subnets:
+                raise Invalid(
+                    f"network {self.name}: pool {pool.subnet} is none of its subnets {', '.join(map(str, self.subnets))}"
+                )
         if self.mtu is not None:
-            least = 1280 if 6 in families else 576
+            least = 1280 if 6 in self.families else 576
             if not least <= self.mtu <= 65535:
                 raise Invalid(f"network {self.name}: MTU {self.mtu} is outside {least} to 65535")
 
     def subnet(self, fam: Family) -> IPNetwork | None:
+        """The first of a family; the only one, unless the driver takes several."""
         return next((s for s in self.subnets if s.version == fam), None)
+
+    def pool(self, subnet: IPNetwork) -> Pool:
+        """What holds for one of its subnets."""
+        return next((p for p in self.pools if p.subnet == subnet), Pool(subnet=subnet))
 
     @property
     def families(self) -> tuple[Family, ...]:

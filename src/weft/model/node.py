@@ -7,6 +7,7 @@ import msgspec
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
 from weft.base.net import Family, IPAddress, IPInterface, family
+from weft.model.selector import check_labels
 
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,6 +16,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     `addresses`: its underlay addresses with the prefix length on the uplink, at most one of each family.
     `segment`: an L2 segment's name, where the operator gives one; else the on-link prefixes decide.
     `instance`: made once per installation, tells two hosts that were given the same name apart.
+    `labels`: the operator's, for selectors. `asn`: its autonomous system, where BGP is spoken (RFC 4271; four octets, RFC
+    6793); 0: the cluster's.
     `boot`: the kernel's boot id: local namespaces of an earlier boot no longer exist.
     """
 
@@ -23,6 +26,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     uplink: str
     mtu: int = 1500
     segment: str = ""
+    labels: dict[str, str] = {}
+    asn: int = 0
     instance: str = ""
     boot: str = ""
     version: str = ""
@@ -30,6 +35,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_name("node", self.name)
         check_ifname(self.uplink)
+        check_labels(f"node {self.name}", self.labels)
+        if not 0 <= self.asn < 1 << 32:
+            raise Invalid(f"node {self.name}: AS {self.asn} is outside 1 to {(1 << 32) - 1} (RFC 6793)")
         if not self.addresses:
             raise Invalid(
                 f"node {self.name}: no underlay address: give {self.uplink} one, or choose another with --iface"
