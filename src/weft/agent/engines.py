@@ -3,16 +3,15 @@ to come, ports that change while a container runs."""
 
 from __future__ import annotations
 
-import contextlib
-
 import msgspec
 
+from weft.agent.addresses import Ask
 from weft.agent.attach import Attachments
 from weft.api import types as t
 from weft.base.errors import Failed, Invalid, NotFound, Unavailable
 from weft.base.net import IPInterface
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Namespace, Network, PublishedPort, encode, keys
+from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, encode, keys
 from weft.model.endpoint import handover_id
 from weft.store.protocol import Guard, Put, Unchanged
 
@@ -22,9 +21,9 @@ class EngineAttachments(Attachments):
 
     # Interfaces that are handed over.
 
-    async def _attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
+    async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
         if not request.handover:
-            return await super()._attach(request, network, lease)
+            return await super()._attach(request, network)
         if not request.owner:
             raise Invalid("an interface that is handed over needs an owner")
         id = handover_id(network.name, self._view.me, request.owner)
@@ -34,16 +33,16 @@ class EngineAttachments(Attachments):
         if not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
         try:
-            return await self._take(request, network, _target(request.target, f"handover-{id}"), lease)
+            return await self._take(request, network, _target(request.target, f"handover-{id}"))
         finally:
             for address in request.addresses:
-                self.promises.drop(network.name, address, "")
+                self.promises.drop(self._view.home(network.name), address, "")
 
     async def _told(self, request: t.Attach, present: Endpoint) -> Endpoint:
         """The same, with the place of its namespace."""
         path = request.target
         if path in ("", present.namespace.path):
-            return await self._standing(present)
+            return await self.standing(present)
         target = _target(path, present.name)
         interface = next(self._free(target))
         return await self._rewrite(
@@ -82,19 +81,14 @@ class EngineAttachments(Attachments):
 
     # Addresses to come.
 
-    async def reserve(self, request: t.Reserve, network: Network, lease: Lease) -> IPInterface:
+    async def reserve(self, request: t.Reserve, network: Network) -> IPInterface:
         """An address kept for an endpoint to come. Raises Invalid, Conflict, Exhausted, Unavailable."""
-        subnets = [s for s in lease.subnets if s.version == request.family]
-        if not subnets:
+        if request.family not in network.families:
             has = ", ".join(map(str, network.subnets))
             raise Invalid(f"network {network.name} has no IPv{request.family} addresses: it has {has}")
         wishes = () if request.address is None else (request.address,)
-        wanted = t.Attach(target="", network=network.name, addresses=wishes)
-        shared = self._view.shared(network.name)
-        async with self._locations.held(network.name) if shared else contextlib.nullcontext():
-            [chosen] = self._pick(wanted, network, subnets, {})
-            self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
-        return chosen
+        ask = Ask(network=network, wishes=wishes, families=(request.family,))
+        return await self.way(network.name).keep(ask, request.owner, request.seconds)
 
     # Ports.
 
@@ -106,7 +100,7 @@ class EngineAttachments(Attachments):
             if present is None or network is None:
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
             endpoint = msgspec.structs.replace(present, ports=ports)
-            async with self._ports.taking(endpoint, network):
+            async with self.ports.taking(endpoint, network):
                 try:
                     return await self._rewrite(endpoint)
                 except Failed:
@@ -119,7 +113,7 @@ class EngineAttachments(Attachments):
         guards: list[Guard] = [Unchanged(key, self._view.revision(key))]
         if not await self._membership.write(guards, [Put(key, encode(endpoint), self._membership.tenure_lease)]):
             raise Unavailable(f"endpoint {endpoint.name} was just changed by someone else: try again")
-        return await self._standing(endpoint)
+        return await self.standing(endpoint)
 
 
 def _target(path: str, name: str) -> Target:

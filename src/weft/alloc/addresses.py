@@ -28,6 +28,28 @@ def choose(
     `taken`: best a set or a mapping; it is asked once for each address tried. `node`: whose subnet it is, for messages.
     """
     first, last = _usable(subnet)
+    address = search(subnet, (first, last), taken, reserved, after)
+    if address is not None:
+        return address
+    spans = _spans(subnet, reserved)
+    more = "larger node subnets (-o node-prefix)" if node else "a larger subnet"
+    size = last - first + 1
+    in_use = sum(len(run) for run in _runs(first, last, spans))
+    raise Exhausted(
+        f"no address is left in {_whose(node, subnet)}: of {size} for containers {in_use} are in use "
+        f"and {size - in_use} reserved: detach some, or make a network with {more}"
+    )
+
+
+def search(
+    subnet: IPNetwork,
+    bounds: tuple[int, int],
+    taken: Collection[IPAddress],
+    reserved: Iterable[IPNetwork] = (),
+    after: IPAddress | None = None,
+) -> IPAddress | None:
+    """As `choose`, among the numbers within `bounds`, both included; None where none is free."""
+    first, last = bounds
     start = first
     if after is not None and contains(subnet, after) and first <= int(after) < last:
         start = int(after) + 1
@@ -39,13 +61,7 @@ def choose(
                 address = make(number)
                 if address not in taken:
                     return address
-    more = "larger node subnets (-o node-prefix)" if node else "a larger subnet"
-    size = last - first + 1
-    in_use = sum(len(run) for run in _runs(first, last, spans))
-    raise Exhausted(
-        f"no address is left in {_whose(node, subnet)}: of {size} for containers {in_use} are in use "
-        f"and {size - in_use} reserved: detach some, or make a network with {more}"
-    )
+    return None
 
 
 def wish(
@@ -68,13 +84,18 @@ def wish(
         raise Invalid(f"{address} is outside {whose}: {room}")
     if not first <= int(address) <= last:
         raise Invalid(f"{address} is {_role(subnet, address)} of {whose}: {room}")
+    check_free(address, taken, reserved)
+    return address
+
+
+def check_free(address: IPAddress, taken: Collection[IPAddress], reserved: Iterable[IPNetwork]) -> None:
+    """Raises Invalid, Conflict; see `wish`."""
     held = next((prefix for prefix in reserved if contains(prefix, address)), None)
     if held is not None:
         raise Invalid(f"{address} is reserved in this network (reserve={held}): choose one outside {held}")
     if address in taken:
         holder = f" by {taken[address]}" if isinstance(taken, Mapping) else ""
         raise Conflict(f"{address} is taken{holder}: choose another, or leave the choice to Weft")
-    return address
 
 
 def beginning(subnet: IPNetwork, node: str) -> IPAddress:

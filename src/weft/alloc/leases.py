@@ -14,7 +14,7 @@ import msgspec
 from weft.alloc import subnets
 from weft.alloc.subnets import Plan
 from weft.base.errors import Conflict
-from weft.base.net import IPNetwork, covers, family, parse_network
+from weft.base.net import IPNetwork, covers, parse_network
 from weft.model import Lease, Network, Node, keys
 
 
@@ -68,7 +68,7 @@ def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node]
     for other in others:
         if other.name == network.name:
             raise Conflict(f"network {network.name} exists: choose another name, or remove it with weft network rm")
-        clash = network.overlap(other)
+        clash = None if other.home == network.home else network.overlap(other)
         if clash:
             mine, theirs = clash
             raise Conflict(
@@ -80,8 +80,9 @@ def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node]
 
 def _check_underlay(network: Network, node: Node) -> None:
     for address in node.addresses:
-        mine, theirs = network.subnet(family(address)), address.network
-        if mine is not None and (covers(mine, theirs) or covers(theirs, mine)):
+        theirs = address.network
+        mine = next((s for s in network.subnets if covers(s, theirs) or covers(theirs, s)), None)
+        if mine is not None:
             raise Conflict(
                 f"network {network.name}: {mine} overlaps {node.name}'s own network {theirs} on {node.uplink}: "
                 "choose another --subnet"

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network, PublishedPort
+from weft.model import Network, Pool, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -48,11 +48,13 @@ class LeaseInfo(Reply, frozen=True, kw_only=True):
 
 
 class NetworkInfo(Reply, frozen=True, kw_only=True):
-    """`options`: all of the driver's, as they are in force. `problems`: what this node cannot do in the network."""
+    """`pools`: conditions on some subnets. `options`: all of the driver's, as they are in force. `problems`: what this node
+    cannot do in the network."""
 
     name: str
     driver: str
     subnets: tuple[IPNetwork, ...]
+    pools: tuple[Pool, ...] = ()
     options: dict[str, OptionValue]
     internal: bool
     mtu: int | None
