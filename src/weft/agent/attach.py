@@ -62,7 +62,7 @@ class Attachments:
         gateways: tuple[IPNetwork, ...],
     ) -> None:
         """`gateways`: this host's subnets for containers' second interface."""
-        self._view, self._membership, self._converge, self._find = view, membership, converge, find
+        self._view, self._membership, self._converge, self.find = view, membership, converge, find
         self._gateways, self.ports = gateways, Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
@@ -84,7 +84,7 @@ class Attachments:
             return await self._attach(request, network)
 
     async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
-        target = await asyncio.to_thread(self._find, request.target)
+        target = await asyncio.to_thread(self.find, request.target)
         async with self.busy(target):
             present = self._present(request, target)
             if present is not None and request.exclusive:
@@ -124,7 +124,7 @@ class Attachments:
         gateway: Gateway | None = None
         try:
             interface = self.interface(request.interface, request.target, target)
-            default_route = self._to_be_routed(network, target)
+            default_route = self.to_be_routed(network, target)
             gateway = self._gateway(network, target, interface) if default_route else None
             endpoint = self._new(request, target, choice.addresses, interface, gateway, default_route=default_route)
             async with self.ports.taking(endpoint, network):
@@ -212,7 +212,7 @@ class Attachments:
         promised.update(a.ip for a in addresses)
         return Gateway(interface=next(self._free(target, interface)), addresses=tuple(addresses))
 
-    def _to_be_routed(self, network: Network, target: Target) -> bool:
+    def to_be_routed(self, network: Network, target: Target) -> bool:
         """Whether the container is to have its way out by this network."""
         return not network.internal and not target.routed and not any(e.default_route for e in self._in(target))
 
@@ -275,7 +275,7 @@ class Attachments:
         ]
         if not found:
             try:
-                target = await asyncio.to_thread(self._find, reference)
+                target = await asyncio.to_thread(self.find, reference)
             except NotFound:
                 return []
             cookie = target.namespace.cookie

@@ -71,9 +71,9 @@ class EngineAttachments(Attachments):
         path = target.namespace.path
         return [e for e in self._view.endpoints.values() if path and e.namespace.path == path]
 
-    def _to_be_routed(self, network: Network, target: Target) -> bool:
+    def to_be_routed(self, network: Network, target: Target) -> bool:
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
-        return super()._to_be_routed(network, target) if target.namespace.cookie else not network.internal
+        return super().to_be_routed(network, target) if target.namespace.cookie else not network.internal
 
     def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
         """An engine takes one interface; a second one it makes itself."""

@@ -9,14 +9,15 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import doctor, infos, sharing
+from weft.agent import doctor, infos, ipam, move, sharing
 from weft.agent.addresses import removal
 from weft.agent.compiler import of_network
+from weft.agent.pools import Pools
 from weft.alloc.leases import check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
-from weft.base.net import IPNetwork, parse_address
+from weft.base.net import IPNetwork, parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
@@ -236,7 +237,30 @@ class Service:
         for start in range(0, len(ops), 100):
             await self._agent.store.commit([], ops[start : start + 100])
 
-    # Addresses.
+    # Pools and addresses.
+
+    async def pools(self, name: str) -> tuple[t.PoolInfo, ...]:
+        return await Pools(self._agent).listed(await self._known(name))
+
+    async def add_pool(self, name: str, request: t.AddPool) -> tuple[t.PoolInfo, ...]:
+        self._agent.ready()
+        return await Pools(self._agent).listed(await Pools(self._agent).add(name, request))
+
+    async def set_pool(self, name: str, request: t.SetPool) -> tuple[t.PoolInfo, ...]:
+        self._agent.ready()
+        return await Pools(self._agent).listed(await Pools(self._agent).set(name, request))
+
+    async def remove_pool(self, name: str, subnet: str = "") -> tuple[t.PoolInfo, ...]:
+        self._agent.ready()
+        return await Pools(self._agent).listed(await Pools(self._agent).remove(name, parse_network(subnet)))
+
+    async def ipam(self, network: str = "") -> tuple[t.IpamInfo, ...]:
+        return await ipam.show(self._agent, await self._known(network) if network else None)
+
+    async def check_ipam(self, request: t.CheckIpam) -> t.IpamCheck:
+        self._agent.ready()
+        network = await self._known(request.network) if request.network else None
+        return await ipam.check(self._agent, network, fix=request.fix)
 
     async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
         network = await self._known(name)
@@ -279,6 +303,12 @@ class Service:
             await self._agent.ensure_lease(network.name)
             endpoint = await self._agent.attachments.attach(request, network)
         return infos.endpoint(self._agent, endpoint)
+
+    async def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
+        self._agent.ready()
+        found = await self.endpoint(ref)
+        await self._agent.ensure_lease((await self._known(found.network)).name)
+        return infos.endpoint(self._agent, await move.move(self._agent, found, request))
 
     async def detach(self, target: str = "", network: str = "", owner: str = "") -> t.Done:
         if not target and not owner:

@@ -146,7 +146,7 @@ class View:
                 return _set(self.networks, name, read(Network))
             case ["leases", network, node]:
                 return _set(self.leases.setdefault(network, {}), node, read(Lease))
-            case ["endpoints", _, _, id]:
+            case ["endpoints", node, _, id] if node == self.me:
                 return self._place(id, read(Endpoint))
             case ["locations", network, id]:
                 return self._locate(network, id, read(Location))

@@ -43,8 +43,9 @@ def create(
         ),
     ],
     subnet: Annotated[
-        list[str], typer.Option("--subnet", "-s", metavar="CIDR", help="Two, one of each family, make it dual stack.")
-    ],
+        list[str] | None,
+        typer.Option("--subnet", "-s", metavar="CIDR", help="Two, one of each family, make it dual stack."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of the driver; several times.")
     ] = None,
@@ -58,7 +59,7 @@ def create(
     network = Network(
         name=name,
         driver=driver,
-        subnets=tuple(parse_network(text) for text in subnet),
+        subnets=tuple(parse_network(text) for text in subnet or ()),
         options=dict(pairs("--option", option)),
         internal=internal,
         mtu=mtu,
