@@ -129,7 +129,8 @@ class Blocks(Way):
         return self._choice(ask, home, [g for g in given if g], cooling)
 
     async def _with_lease(self, ask: Ask, home: str, cooling: Mapping[IPAddress, int]) -> Choice:
-        """With the lock held. Before an address is borrowed or said not to be there, all claims are looked at."""
+        """With the lock held. Before an address is borrowed, the claims have to be known; before none is said to be left,
+        they are looked at again."""
         prefix, me = keys.subnet_claims(home), self._view.me
         items = (await self._store.list(prefix)).items
         mine = set(self.lease(home).subnets)
@@ -139,7 +140,8 @@ class Blocks(Way):
             given = self._given(ask, self._situation(ask, home, cooling, others))
         except Exhausted:
             given = []
-        if not given or any(g is None or (g.host and g.address not in ask.wishes) for g in given):
+        borrows = any(g is not None and g.host and g.address not in ask.wishes for g in given)
+        if not given or (borrows and not self._knows(home)):
             await self._listen(home)
             given = self._given(ask, self._situation(ask, home, cooling, others))
         return self._choice(ask, home, [g for g in given if g], cooling)
@@ -149,8 +151,7 @@ class Blocks(Way):
     ) -> Situation:
         network, options = self.options(home)
         node = self._view.nodes.get(self._view.me)
-        until, heard = self._heard.get(home, (0.0, {}))
-        heard = heard if until > time.monotonic() else {}
+        heard = self._heard[home][1] if self._knows(home) else {}
         taken = self.holders(ask, heard, self._cold(home))
         if cooling:
             taken = {address: name for address, name in taken.items() if address not in cooling}
@@ -232,6 +233,10 @@ class Blocks(Way):
         item = await self._store.get(key)
         if item is not None:
             self._view.present_now(item)
+
+    def _knows(self, home: str) -> bool:
+        """Whether its claims were listed lately."""
+        return self._heard.get(home, (0.0, {}))[0] > time.monotonic()
 
     async def _listen(self, home: str) -> None:
         """Who has which of the network's addresses."""

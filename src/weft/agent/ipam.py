@@ -46,8 +46,8 @@ async def check(agent: Agent, network: Network | None, *, fix: bool) -> t.IpamCh
 
 async def _faults(store: Store, network: str) -> tuple[Audit, list[Fault]]:
     """What two looks say."""
-    before = list(Audit(await _snapshot(store)).faults())
-    audit = Audit(await _snapshot(store))
+    before = list(Audit(await snapshot(store)).faults())
+    audit = Audit(await snapshot(store))
     return audit, of_networks(lasting(before, audit.faults()), audit.networks, network)
 
 
@@ -68,7 +68,8 @@ async def _fix(agent: Agent, faults: Iterable[Fault]) -> list[Fault]:
     return fixed
 
 
-async def _snapshot(store: Store) -> Snapshot:
+async def snapshot(store: Store) -> Snapshot:
+    """What is there, in the order that the audit counts on: endpoints before leases before claims."""
     endpoints = await store.list(keys.ENDPOINTS)
     return Snapshot(
         nodes=(await store.list(keys.NODES)).items,
