@@ -5,7 +5,8 @@ route in one transaction, so a fault is what no agent left behind: a store that 
 
 A snapshot's listings are of different moments while agents work, so what one snapshot says may be half of a change. What
 two in a row say of keys that were not written in between (`witness`) was so at one moment, whatever the order of listing:
-each of those keys was there all the time from one snapshot to the next, and in between the other side was looked at.
+each of those keys was there all the time from one snapshot to the next, and in between the other side was looked at. And
+since nobody writes one side alone, what was so at one moment stays so until the fix, which the same revisions guard.
 """
 
 from __future__ import annotations

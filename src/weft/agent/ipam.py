@@ -27,12 +27,12 @@ SUBNETS, ADDRESSES = "claims/subnets/", "claims/addresses/"
 async def check(agent: Agent, network: Network | None, *, fix: bool) -> t.IpamCheck:
     """Faults of one network (or of all), and whether they were put right."""
     wanted = network.name if network else ""
-    audit, found = await _faults(agent.store, wanted)
+    audit, found = await faults(agent.store, wanted)
     done: dict[tuple[str, str, str, str], t.Fault] = {}
     for _ in range(ROUNDS if fix else 0):
         fixed = await _fix(agent, found)
         done |= {_key(f): _told(f, fixed=True) for f in fixed}
-        _, found = await _faults(agent.store, wanted)
+        _, found = await faults(agent.store, wanted)
         if not fixed:
             break
     done |= {_key(f): _told(f, fixed=False) for f in found}
@@ -44,7 +44,7 @@ async def check(agent: Agent, network: Network | None, *, fix: bool) -> t.IpamCh
     )
 
 
-async def _faults(store: Store, network: str) -> tuple[Audit, list[Fault]]:
+async def faults(store: Store, network: str) -> tuple[Audit, list[Fault]]:
     """What two looks say."""
     before = list(Audit(await snapshot(store)).faults())
     audit = Audit(await snapshot(store))
