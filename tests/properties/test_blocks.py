@@ -20,7 +20,7 @@ from weft.alloc import blocks
 from weft.alloc.blocks import Given, Rules, Situation
 from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress, IPNetwork
-from weft.model import Lease, Network, Pool, encode, keys
+from weft.model import Endpoint, Lease, Network, Pool, decode, encode, keys
 from weft.store.protocol import (
     Absent,
     Delete,
@@ -247,7 +247,7 @@ async def live(me: Allocator, random: Random, deeds: int) -> None:
         await me.join("prod")
         number = 0
         for _ in range(deeds):
-            match random.choice(["attach", "attach", "both", "wish", "detach", "detach", "give", "look"]):
+            match random.choice(["attach", "attach", "both", "wish", "detach", "detach", "give", "look", "move"]):
                 case "attach":
                     number += 1
                     await expected(me.attach(f"c{number}", "prod"))
@@ -261,6 +261,12 @@ async def live(me: Allocator, random: Random, deeds: int) -> None:
                     await expected(me.attach(f"c{number}", "prod", addresses=wish))
                 case "detach" if number:
                     await expected(me.attachments.detach(f"c{random.randint(1, number)}", "prod"))
+                case "move":
+                    items = (await me.store.list(keys.ENDPOINTS)).items
+                    if items:
+                        number += 1
+                        chosen = decode(Endpoint, random.choice(items).value)
+                        await expected(me.move(chosen, f"c{number}"))
                 case "give":
                     await expected(me.attachments.blocks.give_back("prod", me.attachments.blocks.idle("prod")))
                 case "look":
@@ -270,7 +276,7 @@ async def live(me: Allocator, random: Random, deeds: int) -> None:
 
 
 async def expected(work: Awaitable[object]) -> None:
-    with contextlib.suppress(Exhausted, Conflict, Unavailable):
+    with contextlib.suppress(Exhausted, Conflict, Unavailable, NotFound):
         await work
 
 

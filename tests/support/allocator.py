@@ -14,6 +14,7 @@ from weft.agent.attach import Attachments
 from weft.agent.config import Config
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
+from weft.agent.move import move
 from weft.agent.view import View
 from weft.api import types as t
 from weft.base.errors import Exhausted
@@ -21,7 +22,7 @@ from weft.base.net import parse_interface
 from weft.datapaths.driver import Host
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Namespace, Node
+from weft.model import Endpoint, Namespace, Node
 from weft.store.protocol import Store
 from weft.store.url import StoreOptions, open_store
 
@@ -53,6 +54,16 @@ class Allocator:
     async def attach(self, target: str, network: str, **more: object) -> None:
         request = t.Attach(target=target, network=network, **more)  # type: ignore[arg-type] # the test says what
         await self.attachments.attach(request, self.view.networks[network])
+
+    async def move(self, endpoint: Endpoint, target: str) -> None:
+        """Of any node, to here."""
+        found = t.EndpointInfo(
+            **{f: getattr(endpoint, f) for f in ("id", "name", "network", "node", "container", "interface", "mac")},
+            namespace=endpoint.namespace.path,
+            host_interface=endpoint.host_interface,
+            addresses=endpoint.addresses,
+        )
+        await move(self, found, t.Move(target=target))  # type: ignore[arg-type] # all of an agent that it asks for
 
 
 async def _stands(_: Iterable[Source]) -> Sequence[str]:
