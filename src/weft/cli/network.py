@@ -56,11 +56,14 @@ def create(
     label: Labels = None,
 ) -> None:
     """Create a network on all nodes."""
+    options = pairs("--option", option)
+    if not subnet and "share" not in options:
+        raise typer.BadParameter("missing: give the network's addresses", param_hint="'--subnet'")
     network = Network(
         name=name,
         driver=driver,
         subnets=tuple(parse_network(text) for text in subnet or ()),
-        options=dict(pairs("--option", option)),
+        options=dict(options),
         internal=internal,
         mtu=mtu,
         labels=pairs("--label", label),
