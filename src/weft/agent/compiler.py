@@ -50,7 +50,9 @@ def of_network(view: View, network: str) -> Iterator[Source]:
     yield ("segment", network)
     yield from (("location", network, id) for id in view.locations.get(network, ()))
     yield from (("peer", network, node) for node in view.leases.get(network, {}) if node != view.me)
-    yield from (("endpoint", e.network, e.id) for e in view.endpoints_at(network))
+    for e in view.endpoints.values():
+        if network in (e.network, view.home(e.network)):  # its own, and those of networks that share it
+            yield ("endpoint", e.network, e.id)
 
 
 def _locations(view: View, node: str) -> Iterator[Source]:
