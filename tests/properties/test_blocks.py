@@ -253,8 +253,8 @@ async def live(me: Allocator, random: Random, deeds: int) -> None:
                     await expected(me.attach(f"c{number}", "prod"))
                 case "both":
                     number += 2
-                    pair = (expected(me.attach(f"c{n}", "prod")) for n in (number - 1, number))
-                    await asyncio.gather(*pair)
+                    more = me.attach(f"c{number}", "prod") if random.random() < 0.5 else give_back(me)
+                    await asyncio.gather(expected(me.attach(f"c{number - 1}", "prod")), expected(more))
                 case "wish":
                     number += 1
                     wish = (ip_address("10.0.0.0") + random.randrange(16),)
@@ -268,11 +268,15 @@ async def live(me: Allocator, random: Random, deeds: int) -> None:
                         chosen = decode(Endpoint, random.choice(items).value)
                         await expected(me.move(chosen, f"c{number}"))
                 case "give":
-                    await expected(me.attachments.blocks.give_back("prod", me.attachments.blocks.idle("prod")))
+                    await expected(give_back(me))
                 case "look":
                     await me.look()
     except Killed:
         pass
+
+
+async def give_back(me: Allocator) -> None:
+    await me.attachments.blocks.give_back("prod", me.attachments.blocks.idle("prod"))
 
 
 async def expected(work: Awaitable[object]) -> None:

@@ -17,7 +17,7 @@ from weft.agent.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid
 from weft.model import Lease, claims, keys
-from weft.store.protocol import Delete, Put
+from weft.store.protocol import Delete, Listing, Put
 
 SUBNETS = ("10.9.0.0/24", "fd09::/64")
 
@@ -130,6 +130,34 @@ async def test_what_came_meanwhile_keeps_its_block(agent: Agent, host: FakeHost)
     assert not await agent.attachments.blocks.give_back("prod", list(held.subnets))
     await tap.commit([], [Put(item.key, item.value)])
     assert lease(agent) == held
+
+
+async def test_what_comes_at_the_last_moment_keeps_its_block(
+    host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Written after this node's endpoints were looked at, before the block is given back."""
+    async with agent_on(host, store_file) as agent:
+        await prod(agent)
+        await connect(agent, host, "c1")
+        held, store = lease(agent), agent.store
+        [item] = (await store.list(keys.endpoints("node-1"))).items
+        await store.commit([], [Delete(item.key)])
+        await until(lambda: not agent.view.endpoints)
+        listed = store.list
+
+        async def list_and_write(prefix: str) -> Listing:
+            found = await listed(prefix)
+            await store.commit([], [Put(item.key, item.value)])
+            return found
+
+        monkeypatch.setattr(store, "list", list_and_write)
+        assert not await agent.attachments.blocks.give_back("prod", list(held.subnets))
+        monkeypatch.undo()
+        assert lease(agent) == held
+        await store.commit([], [Delete(item.key)])
+        await until(lambda: not agent.view.endpoints)
+        assert await agent.attachments.blocks.give_back("prod", list(held.subnets))
+        assert lease(agent).subnets == ()
 
 
 # Outside the own blocks.
