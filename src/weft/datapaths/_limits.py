@@ -13,11 +13,12 @@ from collections.abc import Iterator
 from weft.hoststate import HOST, Ifb, Link, Object, Qdisc, Redirect
 from weft.model import Bandwidth
 
-LEAST = 32 * 1024
-"""Octets: what a bucket holds, and what may wait for it, at least. TCP sends several segments at once, up to 64 KiB as one;
-a bucket holds what passes in `FILL` at a higher rate, and `WAIT` may wait."""
-FILL, WAIT = 0.010, 0.025
-"""Seconds. TCP reaches 96 % of the rate from 1 Mbit/s to 1 Gbit/s with these (docs/bandwidth.md); more would only add delay."""
+LEAST_FILL, LEAST_WAIT = 32 * 1024, 64 * 1024
+"""Octets that a bucket holds, and that may wait for it, at least. TCP hands over up to 64 KiB as one packet, which a bucket
+that holds less cuts up first: a queue too short for that loses whole flights, and TCP then waits for its timer."""
+FILL, WAIT = 0.010, 0.100
+"""Seconds' worth of octets at higher rates. With these TCP gets 96 % of the rate (docs/bandwidth.md); with a quarter of WAIT
+it at times fell to 65 %."""
 
 FRAME = 14 + 4
 """Octets of a frame beside its packet: Ethernet header, VLAN tag."""
@@ -43,9 +44,9 @@ def limits(bandwidth: Bandwidth | None, name: str, *, mtu: int, mark: str, ns: s
 def bucket(dev: str, rate: int, burst: int | None, *, mtu: int, ns: str) -> Qdisc:
     """A bucket that holds less than one packet would never let one pass."""
     most = int(rate * LONGEST / 8)
-    octets = max(int(rate * FILL / 8), LEAST) if burst is None else burst
+    octets = max(int(rate * FILL / 8), LEAST_FILL) if burst is None else burst
     holds = max(min(octets, most), mtu + FRAME)
-    waits = max(int(rate * WAIT / 8), LEAST)
+    waits = max(int(rate * WAIT / 8), LEAST_WAIT)
     return Qdisc(dev=dev, rate=rate - rate % 8, burst=holds, limit=min(holds + waits, LARGEST), ns=ns)
 
 
