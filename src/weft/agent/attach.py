@@ -32,7 +32,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Location, Network, encode, keys
+from weft.model import AddressRange, Endpoint, Gateway, Lease, Location, Network, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
@@ -268,14 +268,15 @@ class Attachments:
                     f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
                 )
         cursors = self._view.cursors.setdefault(network.name, {})
+        within = {s.version: _within(request, s) for s in subnets}
         chosen = []
         for subnet in subnets:
             family, wish = str(subnet.version), wishes.get(subnet.version)
             if wish is not None:
-                address = alloc.wish(subnet, wish, holders, reserved, node=node)
+                address = alloc.wish(subnet, wish, holders, reserved, within=within[subnet.version], node=node)
             else:
                 after = cursors.get(family) or (alloc.beginning(subnet, self._view.me) if shared else None)
-                address = alloc.choose(subnet, holders, reserved, after, node=node)
+                address = alloc.choose(subnet, holders, reserved, after, within=within[subnet.version], node=node)
                 cursors[family] = address
             chosen.append(_on(subnet, address))
         return tuple(chosen)
@@ -401,6 +402,15 @@ def _source(endpoint: Endpoint) -> Source:
 
 def _on(subnet: IPNetwork, address: IPAddress) -> IPInterface:
     return parse_interface(f"{address}/{subnet.prefixlen}")
+
+
+def _within(request: t.Attach, subnet: IPNetwork) -> list[AddressRange]:
+    """Those of the subnet's family. Raises Invalid where the caller takes another address for the gateway."""
+    found = [r for r in request.ranges if r.subnet.version == subnet.version]
+    gateway = alloc.gateway(subnet)
+    for wrong in (r.gateway for r in found if r.gateway not in (None, gateway)):
+        raise Invalid(f"{wrong} is not the gateway of {subnet}: it is {gateway}, leave it to Weft")
+    return found
 
 
 def _join(values: Iterable[object]) -> str:

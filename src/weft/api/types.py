@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network, PublishedPort
+from weft.model import AddressRange, Network, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -108,7 +108,7 @@ class Attach(Request, frozen=True, kw_only=True):
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
-    of this node, to lead to it.
+    of this node, to lead to it. `ranges`: addresses of these families come from them only.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell.
@@ -119,6 +119,7 @@ class Attach(Request, frozen=True, kw_only=True):
     name: str = ""
     interface: str = ""
     addresses: tuple[IPAddress, ...] = ()
+    ranges: tuple[AddressRange, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()

@@ -292,8 +292,15 @@ FIELDS: "dict[str, type]" = {
 OF_DEFINITION = ("driver", "subnet", "subnets", "options", "internal", "mtu")
 """Those that say what a network is; with them it is made where it is missing."""
 ATTACHMENTS = "cni.dev/valid-attachments"
-CAPABILITIES: "dict[str, type]" = {"ips": list, "mac": str, "dns": dict, "aliases": list}
-NOT_YET = ("portMappings", "bandwidth", "ipRanges")
+CAPABILITIES: "dict[str, type]" = {
+    "ips": list,
+    "mac": str,
+    "dns": dict,
+    "aliases": list,
+    "portMappings": list,
+    "ipRanges": list,
+}
+NOT_YET = ("bandwidth",)
 """Capabilities that the agent does not have. One that it gets moves to CAPABILITIES, and from there into `attachment`."""
 
 
@@ -397,6 +404,8 @@ def attachment(call: Call, config: Config) -> "Object":
         "name": fit(extra.get("K8S_POD_NAME", "")) or fit(call.container[:12]),
         "interface": call.ifname,
         "addresses": [text.partition("/")[0] for text in _texts("ips", addresses)],
+        "ranges": ranges(wishes.get("ipRanges") or []),
+        "ports": ports(wishes.get("portMappings") or []),
         "mac": wishes.get("mac") or extra.get("MAC", ""),
         "labels": labels(config, said, extra),
         "owner": owner(config, call.container, call.ifname),
@@ -420,6 +429,46 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
     if aliases := _texts("aliases", config.part("runtimeConfig").get("aliases") or []):
         found["aliases"] = ",".join(aliases)
     return found
+
+
+RANGE = {"subnet": "subnet", "rangeStart": "first", "rangeEnd": "last", "gateway": "gateway"}
+"""From the conventions' keys to those of weft.model.AddressRange."""
+PORT = {"hostPort": "host_port", "containerPort": "container_port", "protocol": "protocol", "hostIP": "host_ip"}
+"""… to those of weft.model.PublishedPort."""
+
+
+def ranges(sets: "list[Any]") -> "list[Object]":
+    """Capability `ipRanges`: a list of sets of ranges, of each of which one address is to come."""
+    found: list[Object] = []
+    families: set[bool] = set()
+    for each in sets:
+        listed = _renamed("ipRanges", each, RANGE, ("subnet",))
+        here = {":" in str(entry["subnet"]) for entry in listed}
+        if len(here) > 1 or here & families:
+            told = "one address of each family is given, so one set of each, and not mixed"
+            raise Failure(CONFIG, f"ipRanges: there is no address for {dumps(each)}", told)
+        families |= here
+        found += listed
+    return found
+
+
+def ports(listed: "list[Any]") -> "list[Object]":
+    """Capability `portMappings`."""
+    found = _renamed("portMappings", listed, PORT, ("hostPort", "containerPort"))
+    return [{**port, "protocol": str(port.get("protocol", "tcp")).lower()} for port in found]
+
+
+def _renamed(what: str, listed: "Any", keys: "Mapping[str, str]", required: "Iterable[str]") -> "list[Object]":
+    """Without what is empty. Raises Failure."""
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise Failure(CONFIG, f"runtimeConfig.{what} is of the wrong type: {dumps(listed)}")
+    found = [{key: value for key, value in entry.items() if value not in (None, "")} for entry in listed]
+    for entry in found:
+        if unknown := [key for key in entry if key not in keys]:
+            raise Failure(FIELD, f"unsupported field runtimeConfig.{what}.{unknown[0]}: {dumps(entry[unknown[0]])}")
+        if missing := [key for key in required if key not in entry]:
+            raise Failure(CONFIG, f"runtimeConfig.{what}: {missing[0]} is missing in {dumps(entry)}")
+    return [{keys[key]: value for key, value in entry.items()} for entry in found]
 
 
 def _texts(what: str, values: "Any") -> "list[str]":

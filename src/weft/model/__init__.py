@@ -14,8 +14,10 @@ from weft.model.location import Location
 from weft.model.network import Network
 from weft.model.node import Node
 from weft.model.ports import PublishedPort
+from weft.model.ranges import AddressRange
 
 __all__ = [
+    "AddressRange",
     "Endpoint",
     "Gateway",
     "Lease",
