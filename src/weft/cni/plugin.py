@@ -292,13 +292,13 @@ FIELDS: "dict[str, type]" = {
 OF_DEFINITION = ("driver", "subnet", "subnets", "options", "internal", "mtu")
 """Those that say what a network is; with them it is made where it is missing."""
 ATTACHMENTS = "cni.dev/valid-attachments"
-CAPABILITIES: "dict[str, type]" = {
-    "ips": list,
-    "mac": str,
-    "dns": dict,
-    "aliases": list,
-    "portMappings": list,
-    "ipRanges": list,
+CAPABILITIES: "dict[str, tuple[type, ...]]" = {
+    "ips": (list,),
+    "mac": (str,),
+    "dns": (dict,),
+    "aliases": (list, dict),
+    "portMappings": (list,),
+    "ipRanges": (list,),
 }
 NOT_YET = ("bandwidth",)
 """Capabilities that the agent does not have. One that it gets moves to CAPABILITIES, and from there into `attachment`."""
@@ -350,7 +350,7 @@ class Config:
                 raise Failure(FIELD, f"runtimeConfig.{key} is not supported yet: {dumps(value)}")
             if key not in CAPABILITIES and key not in NOT_YET and value:
                 raise Failure(FIELD, f"unsupported field runtimeConfig.{key}: {dumps(value)}")
-            if value is not None and key in CAPABILITIES and type(value) is not CAPABILITIES[key]:
+            if value is not None and key in CAPABILITIES and type(value) not in CAPABILITIES[key]:
                 raise Failure(CONFIG, f"runtimeConfig.{key} is of the wrong type: {dumps(value)}")
         self.network, self.definition = self._network()
         self.previous = self.whole.get("prevResult")
@@ -426,7 +426,10 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
     for key, value in extra.items():
         if key.startswith("K8S_") and value:
             found["io.kubernetes." + key[4:].lower().replace("_", ".")] = value
-    if aliases := _texts("aliases", config.part("runtimeConfig").get("aliases") or []):
+    aliases = config.part("runtimeConfig").get("aliases") or []
+    if isinstance(aliases, dict):  # Podman's way: those of each network, by its name
+        aliases = aliases.get(config.name) or []
+    if _texts("aliases", aliases):
         found["aliases"] = ",".join(aliases)
     return found
 
