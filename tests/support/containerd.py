@@ -11,11 +11,11 @@ from pathlib import Path
 
 import pytest
 
-from support.places import Place
+from support.places import RUNC, Place
 from support.waiting import until
 from weft.lab.process import Process
 
-CONTAINERD, CTR, RUNC = "/usr/bin/containerd", "/usr/bin/ctr", "/usr/sbin/runc"
+CONTAINERD, CTR = "/usr/bin/containerd", "/usr/bin/ctr"
 READY = 30.0
 _CONFIG = """\
 version = 2

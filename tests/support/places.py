@@ -13,6 +13,8 @@ from weft.cni import launcher
 from weft.lab.host import Host
 
 _CGROUPS = Path("/sys/fs/cgroup")
+RUNC = next((path for path in ("/usr/sbin/runc", "/usr/bin/runc") if Path(path).exists()), "/usr/sbin/runc")
+"""As packages have it, Debian's first."""
 CAPABILITIES = ("ips", "mac", "dns", "aliases", "portMappings", "ipRanges")
 _OWN = r"""
 set -e

@@ -10,10 +10,10 @@ from typing import Any
 
 import pytest
 
-from support.places import Place
+from support.places import RUNC, Place
 
 PODMAN = "/usr/bin/podman"
-_NEEDED = (PODMAN, "/usr/bin/conmon", "/usr/sbin/runc", "/usr/bin/busybox")
+_NEEDED = (PODMAN, "/usr/bin/conmon", RUNC, "/usr/bin/busybox")
 _CONTAINERS = """\
 [containers]
 http_proxy = false

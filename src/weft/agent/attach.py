@@ -267,6 +267,8 @@ class Attachments:
                 raise Invalid(
                     f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
                 )
+        if strange := [r for r in request.ranges if r.subnet.version not in {s.version for s in subnets}]:
+            raise Invalid(f"range {strange[0]}: network {network.name} has only {_join(network.subnets)}")
         cursors = self._view.cursors.setdefault(network.name, {})
         within = {s.version: _within(request, s) for s in subnets}
         chosen = []
