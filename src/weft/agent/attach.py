@@ -121,7 +121,8 @@ class Attachments:
         try:
             interface = self._interface(request, target)
             default_route = self._to_be_routed(network, target)
-            gateway = self._gateway(network, target, interface) if default_route else None
+            kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
+            gateway = self._gateway(network, target, interface, kind) if default_route else None
             endpoint = self._new(request, target, addresses, interface, gateway, default_route=default_route)
             async with self._ports.taking(endpoint, network):
                 return endpoint if await self._make(endpoint, network) else addresses
@@ -202,8 +203,8 @@ class Attachments:
             gateway=gateway,
         )
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
-        """The container's second interface, where it is to have one."""
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
+        """The container's second interface, where it is to have one. `kind`: how its name begins."""
         if not registry.driver(network.driver).gateway:
             return None
         promised = self._promised.setdefault(GATEWAY, set())
@@ -212,7 +213,7 @@ class Attachments:
         subnets = [subnet for subnet in self._gateways if subnet.version in network.families]
         addresses = [_on(subnet, alloc.choose(subnet, taken)) for subnet in subnets]
         promised.update(a.ip for a in addresses)
-        return Gateway(interface=next(self._free(target, interface)), addresses=tuple(addresses))
+        return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
 
     def _to_be_routed(self, network: Network, target: Target) -> bool:
         """Whether the container is to have its way out by this network."""
@@ -233,9 +234,9 @@ class Attachments:
         taken = {e.interface for e in here} | {e.gateway.interface for e in here if e.gateway}
         return taken.union(target.links)  # as they were before others, who had their turn first, made theirs
 
-    def _free(self, target: Target, *but: str) -> Iterator[str]:
+    def _free(self, target: Target, *but: str, kind: str = "eth") -> Iterator[str]:
         taken = self._taken(target).union(but)
-        return (name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
 
     def _choose(
         self, request: t.Attach, network: Network, lease: Lease, lost: Mapping[IPAddress, str]

@@ -69,9 +69,16 @@ class RouteInfo(Reply, frozen=True, kw_only=True):
     gateway: IPAddress | None = None
 
 
+class SecondInterface(Reply, frozen=True, kw_only=True):
+    interface: str
+    mac: str
+    addresses: tuple[IPInterface, ...]
+
+
 class EndpointInfo(Reply, frozen=True, kw_only=True):
     """`mtu` and `routes`: of endpoints on the node that answers. `handover`: the interface's name in the host's own
-    namespace, where the container's engine takes it from."""
+    namespace, where the container's engine takes it from. `second`: the container's other interface, for
+    the way out of a network that has none itself."""
 
     id: str
     name: str
@@ -90,6 +97,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     ports: tuple[PublishedPort, ...] = ()
     owner: str = ""
     handover: str = ""
+    second: SecondInterface | None = None
 
 
 class EndpointCheck(Reply, frozen=True, kw_only=True):

@@ -536,10 +536,12 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
     """Section 5, "ADD Success": what was there before, and then ours."""
     number = len(before["interfaces"])
     mtu, hops = endpoint["mtu"], [route["gateway"] for route in endpoint["routes"] if route["gateway"]]
+    second = endpoint.get("second")
     ours: Object = {
         "interfaces": [
             {"name": endpoint["host_interface"], "mtu": mtu},
             {"name": endpoint["interface"], "mac": endpoint["mac"], "mtu": mtu, "sandbox": netns},
+            *([{"name": second["interface"], "mac": second["mac"], "sandbox": netns}] if second else []),
         ],
         "ips": [],
         "routes": [
@@ -548,7 +550,7 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
         ],
     }
     for address, gateway in zip(endpoint["addresses"], endpoint["gateways"], strict=False):
-        used = {"gateway": gateway} if gateway in hops else {}
+        used = {"gateway": gateway} if gateway in hops and not second else {}
         ours["ips"].append({"address": address, **used, "interface": number + 1})
     merged = {"cniVersion": config.version, **{k: v for k, v in before.items() if k != "cniVersion"}}
     for key, late in SINCE_1_1.items():

@@ -77,6 +77,24 @@ class TestAdd:
         assert engine("ADD", CNI_NETNS=path).well().out["interfaces"][1]["sandbox"] == path
         engine("DEL").well()
 
+    def test_a_second_interface(self, engine: Engine, c1: Path) -> None:
+        """5, ADD Success: "an array of all interfaces created by the attachment"; "gateway: The default gateway for this
+        subnet, if one exists": with `overlay` the way out is by another one. Its name leaves those of engines free."""
+        over = config(network="over", driver="overlay", subnet="10.76.0.0/16")
+        out = engine("ADD", over, ifname="eth1").well().out
+        assert [(i["name"], "sandbox" in i) for i in out["interfaces"]][1:] == [("eth1", True), ("gw0", True)]
+        assert engine.links("c1") == {"eth1", "gw0"}
+        assert out["interfaces"][2]["mac"] in engine.sh("ip -n c1 link show dev gw0")
+        (ip,) = out["ips"]
+        assert (ip["interface"], "gateway" in ip) == (1, False)
+        assert out["routes"] == [{"dst": "0.0.0.0/0", "gw": "172.30.0.1"}]
+        engine("CHECK", {**over, "prevResult": out}, ifname="eth1").well()
+        engine("ADD").well()
+        assert engine.links("c1") == {"eth0", "eth1", "gw0"}
+        engine("DEL").well()
+        engine("DEL", over, ifname="eth1").well()
+        assert engine.links("c1") == set()
+
     @pytest.mark.parametrize("version", VERSIONS)
     def test_version_of_the_result(self, engine: Engine, c1: Path, version: str) -> None:
         """5, ADD Success: "cniVersion: The same version supplied on input"; and what that version has."""

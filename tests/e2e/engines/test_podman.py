@@ -138,6 +138,8 @@ def test_several_networks_for_one_container(one: Podman, two: Podman) -> None:
     until(lambda: one.fetched("web", two.address("db", "over")) == "db", 5, "db's web server")
     one.podman("network", "disconnect", "over", "web")
     assert [e.network for e in one.held()] == ["blue"]
+    one.podman("network", "connect", "over", "web")
+    until(lambda: one.fetched("web", two.address("db", "over")) == "db", 5, "db's web server once more")
 
 
 @EACH

@@ -250,6 +250,7 @@ class TestAttach:
             "labels": {"tier": "front", "app": ""},
             "ports": [],
             "owner": "",
+            "ranges": [],
             "exclusive": False,
             "handover": False,
             "definition": None,
