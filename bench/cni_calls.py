@@ -15,6 +15,8 @@ from pathlib import Path
 
 import msgspec
 
+from weft.cni import launcher
+
 PLUGINS = Path("/usr/lib/cni")
 ORDER = ("", "bridge_", "plain_")
 WARM_UP = 3
@@ -75,7 +77,7 @@ def measure(executable: Path, network: str, count: int) -> Times:
         first = number % len(ORDER)
         order = ORDER[first:] + ORDER[:first]
         start = time.perf_counter()
-        subprocess.run([sys.executable, "-S", "-I", "-c", "pass"], check=True)
+        subprocess.run([launcher.interpreter(), "-S", "-I", "-c", "pass"], check=True)
         took = {"start": (time.perf_counter() - start) * 1000}
         names = {prefix: f"c{number}{prefix.strip('_')}" for prefix in order}
         for name in names.values():
