@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, convergence, datapath, labs, report
+from bench import agent, cni, convergence, datapath, labs, report
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -19,6 +19,7 @@ Progress = Callable[[str], None]
 BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "datapath": lambda quick, progress: datapath.run(datapath.QUICK if quick else datapath.Effort(), progress),
     "agent": lambda quick, progress: agent.run(agent.QUICK if quick else agent.Effort(), progress),
+    "cni": lambda quick, progress: cni.run(cni.QUICK if quick else cni.Effort(), progress),
     "convergence": lambda quick, progress: convergence.run(
         convergence.QUICK if quick else convergence.Effort(), progress
     ),

@@ -32,7 +32,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Location, Network, encode, keys
+from weft.model import AddressRange, Endpoint, Gateway, Lease, Location, Network, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
@@ -121,7 +121,8 @@ class Attachments:
         try:
             interface = self._interface(request, target)
             default_route = self._to_be_routed(network, target)
-            gateway = self._gateway(network, target, interface) if default_route else None
+            kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
+            gateway = self._gateway(network, target, interface, kind) if default_route else None
             endpoint = self._new(request, target, addresses, interface, gateway, default_route=default_route)
             async with self._ports.taking(endpoint, network):
                 return endpoint if await self._make(endpoint, network) else addresses
@@ -206,8 +207,8 @@ class Attachments:
             gateway=gateway,
         )
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
-        """The container's second interface, where it is to have one."""
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
+        """The container's second interface, where it is to have one. `kind`: how its name begins."""
         if not registry.driver(network.driver).gateway:
             return None
         promised = self._promised.setdefault(GATEWAY, set())
@@ -216,7 +217,7 @@ class Attachments:
         subnets = [subnet for subnet in self._gateways if subnet.version in network.families]
         addresses = [_on(subnet, alloc.choose(subnet, taken)) for subnet in subnets]
         promised.update(a.ip for a in addresses)
-        return Gateway(interface=next(self._free(target, interface)), addresses=tuple(addresses))
+        return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
 
     def _to_be_routed(self, network: Network, target: Target) -> bool:
         """Whether the container is to have its way out by this network."""
@@ -237,9 +238,9 @@ class Attachments:
         taken = {e.interface for e in here} | {e.gateway.interface for e in here if e.gateway}
         return taken.union(target.links)  # as they were before others, who had their turn first, made theirs
 
-    def _free(self, target: Target, *but: str) -> Iterator[str]:
+    def _free(self, target: Target, *but: str, kind: str = "eth") -> Iterator[str]:
         taken = self._taken(target).union(but)
-        return (name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
 
     def _choose(
         self, request: t.Attach, network: Network, lease: Lease, lost: Mapping[IPAddress, str]
@@ -271,15 +272,18 @@ class Attachments:
                 raise Invalid(
                     f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
                 )
+        if strange := [r for r in request.ranges if r.subnet.version not in {s.version for s in subnets}]:
+            raise Invalid(f"range {strange[0]}: network {network.name} has only {_join(network.subnets)}")
         cursors = self._view.cursors.setdefault(network.name, {})
+        within = {s.version: _within(request, s) for s in subnets}
         chosen = []
         for subnet in subnets:
             family, wish = str(subnet.version), wishes.get(subnet.version)
             if wish is not None:
-                address = alloc.wish(subnet, wish, holders, reserved, node=node)
+                address = alloc.wish(subnet, wish, holders, reserved, within=within[subnet.version], node=node)
             else:
                 after = cursors.get(family) or (alloc.beginning(subnet, self._view.me) if shared else None)
-                address = alloc.choose(subnet, holders, reserved, after, node=node)
+                address = alloc.choose(subnet, holders, reserved, after, within=within[subnet.version], node=node)
                 cursors[family] = address
             chosen.append(_on(subnet, address))
         return tuple(chosen)
@@ -405,6 +409,15 @@ def _source(endpoint: Endpoint) -> Source:
 
 def _on(subnet: IPNetwork, address: IPAddress) -> IPInterface:
     return parse_interface(f"{address}/{subnet.prefixlen}")
+
+
+def _within(request: t.Attach, subnet: IPNetwork) -> list[AddressRange]:
+    """Those of the subnet's family. Raises Invalid where the caller takes another address for the gateway."""
+    found = [r for r in request.ranges if r.subnet.version == subnet.version]
+    gateway = alloc.gateway(subnet)
+    for wrong in (r.gateway for r in found if r.gateway not in (None, gateway)):
+        raise Invalid(f"{wrong} is not the gateway of {subnet}: it is {gateway}, leave it to Weft")
+    return found
 
 
 def _join(values: Iterable[object]) -> str:

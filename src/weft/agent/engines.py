@@ -76,9 +76,9 @@ class EngineAttachments(Attachments):
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
         return super()._to_be_routed(network, target) if target.namespace.cookie else not network.internal
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """An engine takes one interface; a second one it makes itself."""
-        return super()._gateway(network, target, interface) if target.namespace.cookie else None
+        return super()._gateway(network, target, interface, kind) if target.namespace.cookie else None
 
     # Addresses to come.
 

@@ -15,8 +15,10 @@ from weft.model.location import Location
 from weft.model.network import Network
 from weft.model.node import Node
 from weft.model.ports import PublishedPort
+from weft.model.ranges import AddressRange
 
 __all__ = [
+    "AddressRange",
     "Bandwidth",
     "Endpoint",
     "Gateway",

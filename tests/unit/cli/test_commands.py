@@ -251,6 +251,7 @@ class TestAttach:
             "ports": [],
             "bandwidth": None,
             "owner": "",
+            "ranges": [],
             "exclusive": False,
             "handover": False,
             "definition": None,
