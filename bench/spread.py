@@ -1,0 +1,198 @@
+"""From an attach on one host to its entries on the others, by the store's watch.
+
+For real: four hosts, the others' kernels tell when they have neighbour and FDB entry. Simulated: hundreds of agents
+without a kernel (`bench.simulated`) against one etcd; all of them follow one network, so each attach is told to all.
+"""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from statistics import median
+from typing import TypeVar
+
+import msgspec
+
+from bench import labs
+from bench.figures import Figure, Goal, Named, single
+from bench.simulated import NETWORK, Plan, Seen
+from bench.stats import percentile
+from weft.base.errors import Failed
+from weft.lab import flat
+from weft.lab.inside import Inside, InsideProcess
+from weft.model import decode, encode
+
+NODES = ("node-1", "node-2", "node-3", "node-4")
+Progress = Callable[[str], None]
+T = TypeVar("T")
+_SOON = 1.0
+"""Seconds from the last process's word that it is ready to the first attach."""
+KEPT_UP = 1.0
+"""Seconds: with a p99 delay of more than that, agents do not keep up with the rate."""
+
+
+class Load(msgspec.Struct, frozen=True):
+    """So many agents, in two processes; attaches in a second, for so many seconds."""
+
+    agents: int
+    rate: float
+    seconds: float = 20.0
+
+
+class Effort(msgspec.Struct, frozen=True):
+    attaches: int = 200
+    loads: tuple[Load, ...] = (Load(500, 100.0), Load(500, 10.0), Load(50, 100.0))
+
+
+QUICK = Effort(attaches=30, loads=(Load(50, 50.0, 5.0),))
+
+
+class Times(msgspec.Struct, kw_only=True):
+    """By MAC address: when an attach was `called` and when it `replied`, seconds of the monotonic clock."""
+
+    called: dict[str, float] = {}
+    replied: dict[str, float] = {}
+
+
+def run(effort: Effort, progress: Progress) -> list[Figure]:
+    progress("spread: four hosts")
+    figures = _for_real(effort.attaches)
+    for load in effort.loads:
+        progress(f"spread: {load.agents} agents, {load.rate:g} attaches/s")
+        figures += _simulated(load)
+    return figures
+
+
+# For real.
+
+
+def _for_real(count: int) -> list[Figure]:
+    with labs.up(flat(len(NODES)), agents=NODES, store="etcd") as lab, ExitStack() as stack:
+        labs.create(lab, NODES[0], NETWORK.name, NETWORK.driver, str(NETWORK.subnets[0]))
+        for host in NODES:
+            lab.run(host, "first", network=NETWORK.name)
+        words = labs.module("entries", f"/run/netns/weft-{NETWORK.name}", str(count))
+        watches = [stack.enter_context(_started(lab.host(host), words)) for host in NODES[1:]]
+        done = lab.host(NODES[0]).run(labs.module("attaching", NETWORK.name, str(count), "clock"), timeout=120)
+        if done.returncode:
+            raise Failed(f"attaching: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
+        times = decode(Times, done.stdout.encode())
+        programmed = [_result(watch, dict[str, float]) for watch in watches]
+    group = "spread, 4 hosts, etcd"
+    return [
+        figure
+        for what, since in (("attach's call", times.called), ("its reply", times.replied))
+        for figure in _percentiles(
+            group,
+            f"{what} → entries on another",
+            [(seen[mac] - since[mac]) * 1000 for seen in programmed for mac in since],
+        )
+    ]
+
+
+# Simulated.
+
+
+def _simulated(load: Load) -> list[Figure]:
+    with labs.up(flat(2), store="etcd") as lab:
+        lab.host(NODES[0]).must("fill", labs.module("simulated", "fill", lab.store, str(load.agents)))
+        attaches, half = int(load.rate * load.seconds), load.agents // 2
+        plans = [
+            Plan(url=lab.store, agents=load.agents, first=first, count=count, rate=load.rate, attaches=attaches)
+            for first, count in ((0, half), (half, load.agents - half))
+        ]
+        etcd = lab.etcd()
+        process = etcd.process() if etcd else None
+        if process is None:
+            raise Failed("the lab's etcd has ended")
+        with ExitStack() as stack:
+            places = (lab.host(NODES[0]), lab.host(NODES[1]))
+            running = [
+                stack.enter_context(_started(place, labs.module("simulated", encode(plan).decode())))
+                for place, plan in zip(places, plans, strict=True)
+            ]
+            before, start = _cpu(process.pid), time.monotonic() + _SOON
+            for one in running:
+                assert one.stdin
+                one.stdin.write(f"{start}\n")
+                one.stdin.flush()
+            seen = [_result(one, Seen) for one in running]
+            used = _cpu(process.pid) - before
+    return _load_figures(load, attaches, seen, used)
+
+
+def _load_figures(load: Load, attaches: int, seen: list[Seen], etcd_cpu: float) -> list[Figure]:
+    called = {n: t for one in seen for n, t in one.called.items()}
+    replied = {n: t for one in seen for n, t in one.replied.items()}
+    if failures := [line for one in seen for line in one.failures]:
+        raise Failed(f"{len(failures)} of {attaches} attaches failed, the first: {failures[0]}")
+    compiled = {n: [t for one in seen for t in one.times(n)] for n in range(attaches)}
+    told = sum(map(len, compiled.values()))
+    if told < attaches * (load.agents - 1):
+        raise Failed(f"of {attaches * (load.agents - 1):,} tellings {told:,} came: the agents are far behind")
+    took = max(map(max, compiled.values())) - min(called.values())
+    group = f"spread, {load.agents} agents, {load.rate:g} attaches/s for {load.seconds:g} s"
+    since_reply = [(t - replied[n]) * 1000 for n, times in compiled.items() for t in times]
+    since_call = [(t - called[n]) * 1000 for n, times in compiled.items() for t in times]
+    last = [(max(times) - replied[n]) * 1000 for n, times in compiled.items()]
+    attaching = [(replied[n] - called[n]) * 1000 for n in called]
+    agents_cpu = sum(one.cpu for one in seen)
+    return [
+        single(
+            Named(group, "attaches, compiled everywhere", "/s"),
+            attaches / took,
+            [took],
+            Goal("value", least=0.9 * load.rate),
+        ),
+        *_percentiles(group, "attach", attaching),
+        *_percentiles(group, "attach's call → compiled by a follower", since_call),
+        *_percentiles(group, "its reply → compiled by a follower", since_reply),
+        *_percentiles(group, "its reply → compiled by the last follower", last),
+        single(Named(group, "an agent's CPU for an attach elsewhere", "µs"), agents_cpu / told * 1e6, [agents_cpu]),
+        single(Named(group, "etcd's CPU for an attach and a follower", "µs"), etcd_cpu / told * 1e6, [etcd_cpu]),
+    ]
+
+
+def _cpu(pid: int) -> float:
+    """Seconds of CPU time (proc_pid_stat(5): utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
+
+
+# Common to both.
+
+
+def _percentiles(group: str, what: str, samples: list[float]) -> list[Figure]:
+    """In ms."""
+    kept = samples if len(samples) <= 10_000 else []  # a million would be a file of 20 MB
+    return [
+        single(Named(group, f"{what}, p50", "ms"), median(samples), kept),
+        single(Named(group, f"{what}, p99", "ms"), percentile(samples, 0.99), kept),
+    ]
+
+
+@contextmanager
+def _started(place: Inside, words: list[str]) -> Iterator[InsideProcess]:
+    """As a process, from its line "ready" on."""
+    with place.popen(words, stdin=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            if process.stdout.readline().strip() != "ready":
+                said = process.communicate()[1].strip().splitlines()
+                raise Failed(f"{words[2]}: {' | '.join(said[-3:]) or 'it ended before it was ready'}")
+            yield process
+        finally:
+            process.terminate()
+
+
+def _result(process: InsideProcess, kind: type[T]) -> T:
+    """The last thing it says. Raises Failed."""
+    assert process.stdout and process.stderr
+    line = process.stdout.readline()
+    if not line:
+        raise Failed(f"it ended: {' | '.join(process.stderr.read().strip().splitlines()[-3:])}")
+    return decode(kind, line.encode())
