@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, convergence, datapath, labs, report, spread
+from bench import agent, convergence, datapath, docker, labs, report, spread
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -22,6 +22,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "convergence": lambda quick, progress: convergence.run(
         convergence.QUICK if quick else convergence.Effort(), progress
     ),
+    "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
 }
 
