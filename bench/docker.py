@@ -22,7 +22,7 @@ from bench.figures import Figure, Goal, Named, paired
 from bench.traffic import Pair, serving
 from weft.lab import Lab, flat
 
-NETWORK, SUBNET, DOCKERS = "overlay", "10.61.0.0/16", "10.62.0.0/16"
+NETWORK, PLAIN, SUBNET, DOCKERS = "overlay", "plain", "10.61.0.0/16", "10.62.0.0/16"
 WITH, OWN, HAND, BARE = "weft, Docker's containers", "Docker's overlay", "by hand", "weft"
 AGAINST = ((WITH, OWN), (BARE, HAND))
 Progress = Callable[[str], None]
@@ -103,24 +103,24 @@ def _traffic(pairs: list[Pair], effort: datapath.Effort, progress: Progress) -> 
 def _starts(dockers: dict[str, Engine], count: int, progress: Progress) -> list[Figure]:
     """Of `docker run` with a network less `docker run` without, each time."""
     ours, theirs = dockers["node-1"], dockers["node-3"]
+    theirs.docker("network", "create", PLAIN)
+    turns = [(ours, "none"), (theirs, "none"), (ours, NETWORK), (theirs, NETWORK), (theirs, PLAIN)]
     took: dict[tuple[str, str], list[float]] = defaultdict(list)
     for number in range(count):
         progress(f"docker: start {number + 1} of {count}")
-        for engine in (ours, theirs) if number % 2 else (theirs, ours):
-            for network in ("none", NETWORK) if number % 3 else (NETWORK, "none"):
-                took[engine.host.name, network].append(engine.run("next", network) * 1000)
-                engine.docker("rm", "-f", "next")
+        shift = number % len(turns)
+        for engine, network in (*turns[shift:], *turns[:shift]):
+            took[engine.host.name, network].append(engine.run("next", network) * 1000)
+            engine.docker("rm", "-f", "next")
     group = "docker run with a network, less without"
-    by = {name: _more(took[name, NETWORK], took[name, "none"]) for name in ("node-1", "node-3")}
-    bare = took["node-3", "none"]
+    without = {name: median(took[name, "none"]) for name in ("node-1", "node-3")}
+    more = {key: [value - without[key[0]] for value in values] for key, values in took.items()}
+    weft, overlay, plain = more["node-1", NETWORK], more["node-3", NETWORK], more["node-3", PLAIN]
     return [
-        paired(Named(group, "weft overlay", "ms", OWN), by["node-1"], by["node-3"], Goal("ratio", most=0.25)),
+        paired(Named(group, "weft overlay", "ms", OWN), weft, overlay, Goal("ratio", most=0.25)),
+        paired(Named(group, "", "ms", "Docker's bridge"), weft, plain),
         paired(Named(group, "in all", "ms", OWN), took["node-1", NETWORK], took["node-3", NETWORK]),
-        paired(Named(group, "without a network", "ms", f"{OWN}'s host"), took["node-1", "none"], bare),
+        paired(
+            Named(group, "without a network", "ms", f"{OWN}'s host"), took["node-1", "none"], took["node-3", "none"]
+        ),
     ]
-
-
-def _more(values: list[float], without: list[float]) -> list[float]:
-    """Each less what is usual without: what is measured of both scatters, and the second is no part of the first."""
-    usual = median(without)
-    return [value - usual for value in values]

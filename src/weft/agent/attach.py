@@ -106,7 +106,7 @@ class Attachments:
             made = await self._try(request, network, target, lease, lost)
             if isinstance(made, Endpoint):
                 return made
-            holders = await self._claimed(network, made)
+            holders = await self._claimed(network, made, request.owner)
             if not holders:
                 raise Unavailable(f"network {network.name} was just changed by someone else: try again")
             lost |= holders
@@ -129,10 +129,15 @@ class Attachments:
             self._promised[network.name].difference_update(a.ip for a in addresses)
             self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
 
-    async def _claimed(self, network: Network, addresses: Iterable[IPInterface]) -> dict[IPAddress, str]:
-        """Those of the addresses that have a holder by now."""
-        items = [(a.ip, await self._membership.claim(keys.address_claim(network.name, a.ip))) for a in addresses]
-        return {address: holder for address, holder in items if holder is not None}
+    async def _claimed(self, network: Network, addresses: Iterable[IPInterface], owner: str) -> dict[IPAddress, str]:
+        """Those of the addresses that have a holder by now, other than a promise to `owner`."""
+        found = {}
+        for ip in [a.ip for a in addresses]:
+            item = await self._membership.claim(keys.address_claim(network.name, ip))
+            promise = self.promises.to(network.name, ip, owner)
+            if item is not None and (promise is None or item.revision != promise.revision):
+                found[ip] = item.value.decode(errors="replace")
+        return found
 
     def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
         for endpoint in self._view.endpoints_of(request.network):
@@ -291,13 +296,18 @@ class Attachments:
         ]
         if self._view.shared(name):
             claims = [keys.address_claim(name, a.ip) for a in endpoint.addresses]
-            guards += [Absent(claim) for claim in claims]
+            guards += [self._free_for(endpoint, a.ip) for a in endpoint.addresses]
             ops += [Put(claim, f"{endpoint.name} on {endpoint.node}".encode(), tenure) for claim in claims]
             found = Location(node=endpoint.node, mac=endpoint.mac, addresses=tuple(a.ip for a in endpoint.addresses))
             ops.append(Put(keys.location(name, endpoint.id), encode(found), tenure))
         else:
             guards.append(Unchanged(lease_key, self._view.revision(lease_key)))
         return await self._membership.write(guards, ops)
+
+    def _free_for(self, endpoint: Endpoint, address: IPAddress) -> Guard:
+        claim = keys.address_claim(endpoint.network, address)
+        promise = self.promises.to(endpoint.network, address, endpoint.owner)
+        return Unchanged(claim, promise.revision) if promise is not None and promise.revision else Absent(claim)
 
     async def _make(self, endpoint: Endpoint, network: Network) -> bool:
         """False if the store does not take it. Raises Failed if the kernel does not: then it is taken back."""

@@ -218,7 +218,7 @@ class Service:
         return t.Reserved(address=await self._agent.attachments.reserve(request, network, lease))
 
     async def release(self, name: str, address: str, owner: str = "") -> t.Done:
-        freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
+        freed = await self._agent.attachments.release(name, parse_address(address), owner)
         return t.Done(what=(address,) if freed else ())
 
     # Endpoints.

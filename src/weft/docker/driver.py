@@ -100,7 +100,8 @@ class Driver:
         return {}
 
     def oper_info(self, request: m.OfEndpoint) -> Reply:
-        self._endpoint(request)
+        """Twice for each container that starts: no question to the agent."""
+        m.owner(request.network, request.endpoint)
         return {"Value": {}}
 
     def program_external(self, request: m.ProgramExternalConnectivity) -> Reply:
