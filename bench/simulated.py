@@ -13,7 +13,7 @@ import contextlib
 import sys
 import time
 from array import array
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from itertools import islice
 
 import msgspec
@@ -119,10 +119,10 @@ async def fill(url: str, agents: int) -> None:
 class SimulatedAgent:
     """As `weft.agent.agent.Agent`, as far as the store, the compiler and attachments go."""
 
-    def __init__(self, url: str, number: int, compiled: dict[str, array[float]]) -> None:
-        """`compiled`: by the endpoint's id, where to note when it was."""
+    def __init__(self, url: str, number: int, compiled: Callable[[str], None]) -> None:
+        """`compiled`: told the id of each container elsewhere whose entries this agent now wants."""
         self._compiled = compiled
-        self.number, self.store = number, open_store(url, StoreOptions())
+        self.store = open_store(url, StoreOptions())
         self.view = View(name_of(number), self._changed)
         self.compiler = Compiler(self.view, withdraw=True)
         self.compiler.host = Host(node=node(number))
@@ -138,15 +138,10 @@ class SimulatedAgent:
     def _changed(self, changed: set[Key]) -> None:
         for source in touched(self.view, changed):
             self._compile(source)
-            if source[0] == "location" and self._is_followed(source[2]):
-                self._compiled[source[2]].append(time.monotonic())
+            if source[0] == "location" and source in self._union.sources:
+                self._compiled(source[2])
         if any(key[0] in ("networks", "endpoints") for key in changed):
             self.locations.review()
-
-    def _is_followed(self, id: str) -> bool:
-        """An attach of somebody else's."""
-        found = self.view.locations[NETWORK.name].get(id)
-        return id in self._compiled and found is not None and found.node != self.view.me
 
     def _compile(self, source: Source) -> None:
         self._union.set(source, self.compiler.contribution(source))
@@ -199,8 +194,9 @@ class Process:
         self._ids = [id_of(plan, n) for n in range(plan.attaches)]
         self._compiled: dict[str, array[float]] = {id: array("d") for id in self._ids}
         numbers = range(plan.first, plan.first + plan.count)
-        self._agents = {n: SimulatedAgent(plan.url, n, self._compiled) for n in numbers}
+        self._agents = {n: SimulatedAgent(plan.url, n, self._note) for n in numbers}
         self._mine = [n for n in range(plan.attaches) if n % plan.agents in self._agents]
+        self._left, self._done = plan.attaches * plan.count - len(self._mine), asyncio.Event()
 
     async def run(self) -> Seen:
         ready = asyncio.Event()
@@ -239,11 +235,19 @@ class Process:
         else:
             self._seen.replied[number] = time.monotonic()
 
+    def _note(self, id: str) -> None:
+        times = self._compiled.get(id)
+        if times is not None:
+            times.append(time.monotonic())
+            self._left -= 1
+            if not self._left:
+                self._done.set()
+
     async def _all_compiled(self, deadline: float) -> None:
         """Each by each agent but its own."""
-        expected = self._plan.attaches * len(self._agents) - len(self._mine)
-        while sum(map(len, self._compiled.values())) < expected and time.monotonic() < deadline:
-            await asyncio.sleep(0.1)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(deadline - time.monotonic()):
+                await self._done.wait()
 
 
 def say(word: str) -> None:

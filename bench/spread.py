@@ -1,7 +1,9 @@
 """From an attach on one host to its entries on the others, by the store's watch.
 
 For real: four hosts, the others' kernels tell when they have neighbour and FDB entry. Simulated: hundreds of agents
-without a kernel (`bench.simulated`) against one etcd; all of them follow one network, so each attach is told to all.
+without a kernel (`bench.simulated`) against one etcd; all of them follow one network, so each attach is told to all. They
+share this machine's CPUs: that bounds the product of agents and rate, and what one telling costs an agent and etcd says
+how far hosts of their own would go.
 """
 
 from __future__ import annotations
@@ -31,8 +33,8 @@ Progress = Callable[[str], None]
 T = TypeVar("T")
 _SOON = 1.0
 """Seconds from the last process's word that it is ready to the first attach."""
-KEPT_UP = 1.0
-"""Seconds: with a p99 delay of more than that, agents do not keep up with the rate."""
+KEPT_UP = 1000.0
+"""Milliseconds: with a p99 delay of more than that, agents do not keep up with the rate."""
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -45,7 +47,7 @@ class Load(msgspec.Struct, frozen=True):
 
 class Effort(msgspec.Struct, frozen=True):
     attaches: int = 200
-    loads: tuple[Load, ...] = (Load(500, 100.0), Load(500, 10.0), Load(50, 100.0))
+    loads: tuple[Load, ...] = (Load(500, 5.0), Load(50, 50.0), Load(20, 100.0))
 
 
 QUICK = Effort(attaches=30, loads=(Load(50, 50.0, 5.0),))
@@ -150,7 +152,7 @@ def _load_figures(load: Load, attaches: int, seen: list[Seen], etcd_cpu: float) 
         ),
         *_percentiles(group, "attach", attaching),
         *_percentiles(group, "attach's call → compiled by a follower", since_call),
-        *_percentiles(group, "its reply → compiled by a follower", since_reply),
+        *_percentiles(group, "its reply → compiled by a follower", since_reply, Goal("value", most=KEPT_UP)),
         *_percentiles(group, "its reply → compiled by the last follower", last),
         single(Named(group, "an agent's CPU for an attach elsewhere", "µs"), agents_cpu / told * 1e6, [agents_cpu]),
         single(Named(group, "etcd's CPU for an attach and a follower", "µs"), etcd_cpu / told * 1e6, [etcd_cpu]),
@@ -166,12 +168,12 @@ def _cpu(pid: int) -> float:
 # Common to both.
 
 
-def _percentiles(group: str, what: str, samples: list[float]) -> list[Figure]:
-    """In ms."""
+def _percentiles(group: str, what: str, samples: list[float], goal: Goal | None = None) -> list[Figure]:
+    """In ms. `goal`: of p99."""
     kept = samples if len(samples) <= 10_000 else []  # a million would be a file of 20 MB
     return [
         single(Named(group, f"{what}, p50", "ms"), median(samples), kept),
-        single(Named(group, f"{what}, p99", "ms"), percentile(samples, 0.99), kept),
+        single(Named(group, f"{what}, p99", "ms"), percentile(samples, 0.99), kept, goal),
     ]
 
 
