@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
 from weft.agent.ports import Ports
@@ -32,7 +34,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Location, Network, encode, keys
+from weft.model import Endpoint, Gateway, Lease, Location, Network, PublishedPort, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
@@ -122,6 +124,8 @@ class Attachments:
             interface = self._interface(request, target)
             default_route = self._to_be_routed(network, target)
             gateway = self._gateway(network, target, interface) if default_route else None
+            settled = self._ports.settled(request.ports, {a.version for a in addresses})
+            request = msgspec.structs.replace(request, ports=settled)
             endpoint = self._new(request, target, addresses, interface, gateway, default_route=default_route)
             async with self._ports.taking(endpoint, network):
                 return endpoint if await self._make(endpoint, network) else addresses
@@ -161,7 +165,7 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
             )
-        if request.ports and set(request.ports) != set(present.ports):
+        if request.ports and not _granted(request.ports, present.ports):
             ports = _join(present.ports) or "none"
             raise Conflict(
                 f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
@@ -399,6 +403,17 @@ def removal(endpoint: Endpoint, *, shared: bool) -> list[Op]:
 
 def _key(endpoint: Endpoint) -> str:
     return keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
+
+
+def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
+    """Whether these ports are what was wished for, each the answer to a wish of its own."""
+    left = list(ports)
+    for wish in sorted(wishes, key=lambda wish: wish.open):
+        granted = next((port for port in left if port.grants(wish)), None)
+        if granted is None:
+            return False
+        left.remove(granted)
+    return not left
 
 
 def _chunks(endpoints: Sequence[Endpoint], size: int) -> Iterator[Sequence[Endpoint]]:

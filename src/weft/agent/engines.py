@@ -131,7 +131,7 @@ class EngineAttachments(Attachments):
             network = self._view.networks.get(present.network) if present else None
             if present is None or network is None:
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
-            endpoint = msgspec.structs.replace(present, ports=ports)
+            endpoint = msgspec.structs.replace(present, ports=self._ports.settled(ports, present.families))
             async with self._ports.taking(endpoint, network):
                 try:
                     return await self._rewrite(endpoint)
