@@ -1,4 +1,4 @@
-"""`python -m bench [datapath|agent|convergence] [--json FILE] [--quick]`: measures, prints a table, keeps the samples."""
+"""`python -m bench [WORD…] [--json FILE] [--quick]`: measures, prints a table, keeps the samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, convergence, datapath, docker, labs, report, spread
+from bench import agent, convergence, datapath, docker, labs, remote, report, spread
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -23,6 +23,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
         convergence.QUICK if quick else convergence.Effort(), progress
     ),
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
+    "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
 }
 

@@ -9,13 +9,11 @@ how far hosts of their own would go.
 from __future__ import annotations
 
 import os
-import subprocess
 import time
-from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from statistics import median
-from typing import TypeVar
 
 import msgspec
 
@@ -25,12 +23,10 @@ from bench.simulated import NETWORK, Plan, Seen
 from bench.stats import percentile
 from weft.base.errors import Failed
 from weft.lab import flat
-from weft.lab.inside import Inside, InsideProcess
 from weft.model import decode, encode
 
 NODES = ("node-1", "node-2", "node-3", "node-4")
 Progress = Callable[[str], None]
-T = TypeVar("T")
 _SOON = 1.0
 """Seconds from the last process's word that it is ready to the first attach."""
 KEPT_UP = 1000.0
@@ -78,12 +74,12 @@ def _for_real(count: int) -> list[Figure]:
         for host in NODES:
             lab.run(host, "first", network=NETWORK.name)
         words = labs.module("entries", f"/run/netns/weft-{NETWORK.name}", str(count))
-        watches = [stack.enter_context(_started(lab.host(host), words)) for host in NODES[1:]]
+        watches = [stack.enter_context(labs.started(lab.host(host), words)) for host in NODES[1:]]
         done = lab.host(NODES[0]).run(labs.module("attaching", NETWORK.name, str(count), "clock"), timeout=120)
         if done.returncode:
             raise Failed(f"attaching: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
         times = decode(Times, done.stdout.encode())
-        programmed = [_result(watch, dict[str, float]) for watch in watches]
+        programmed = [labs.result(watch, dict[str, float]) for watch in watches]
     group = "spread, 4 hosts, etcd"
     return [
         figure
@@ -114,7 +110,7 @@ def _simulated(load: Load) -> list[Figure]:
         with ExitStack() as stack:
             places = (lab.host(NODES[0]), lab.host(NODES[1]))
             running = [
-                stack.enter_context(_started(place, labs.module("simulated", encode(plan).decode())))
+                stack.enter_context(labs.started(place, labs.module("simulated", encode(plan).decode())))
                 for place, plan in zip(places, plans, strict=True)
             ]
             before, start = _cpu(process.pid), time.monotonic() + _SOON
@@ -122,7 +118,7 @@ def _simulated(load: Load) -> list[Figure]:
                 assert one.stdin
                 one.stdin.write(f"{start}\n")
                 one.stdin.flush()
-            seen = [_result(one, Seen) for one in running]
+            seen = [labs.result(one, Seen) for one in running]
             used = _cpu(process.pid) - before
     return _load_figures(load, attaches, seen, used)
 
@@ -175,26 +171,3 @@ def _percentiles(group: str, what: str, samples: list[float], goal: Goal | None 
         single(Named(group, f"{what}, p50", "ms"), median(samples), kept),
         single(Named(group, f"{what}, p99", "ms"), percentile(samples, 0.99), kept, goal),
     ]
-
-
-@contextmanager
-def _started(place: Inside, words: list[str]) -> Iterator[InsideProcess]:
-    """As a process, from its line "ready" on."""
-    with place.popen(words, stdin=subprocess.PIPE) as process:
-        try:
-            assert process.stdout
-            if process.stdout.readline().strip() != "ready":
-                said = process.communicate()[1].strip().splitlines()
-                raise Failed(f"{words[2]}: {' | '.join(said[-3:]) or 'it ended before it was ready'}")
-            yield process
-        finally:
-            process.terminate()
-
-
-def _result(process: InsideProcess, kind: type[T]) -> T:
-    """The last thing it says. Raises Failed."""
-    assert process.stdout and process.stderr
-    line = process.stdout.readline()
-    if not line:
-        raise Failed(f"it ended: {' | '.join(process.stderr.read().strip().splitlines()[-3:])}")
-    return decode(kind, line.encode())
