@@ -22,9 +22,9 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "convergence": lambda quick, progress: convergence.run(
         convergence.QUICK if quick else convergence.Effort(), progress
     ),
-    "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
-    "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
+    "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
+    "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
 }
 
 
@@ -33,7 +33,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("which", nargs="*", metavar="WORD", help=f"of {', '.join(BENCHMARKS)}; without one, all")
     words.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
     words.add_argument(
-        "--quick", action="store_true", help="fewer rounds, about three minutes; for a look, not for the record"
+        "--quick", action="store_true", help="fewer rounds, about five minutes; for a look, not for the record"
     )
     return words
 
