@@ -29,6 +29,8 @@ class EngineAttachments(Attachments):
         present = self._view.endpoints.get(id)
         if present is not None:
             return await self._told(request, self._same(request, present))
+        if request.target and not request.addresses:  # only a place is told
+            raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")
         if not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
         made = await self._take(request, network, _target(request.target, f"handover-{id}"), lease)
