@@ -170,6 +170,9 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
+        if request.bandwidth is not None and request.bandwidth != present.bandwidth:
+            limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
+            raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
         return present
 
     async def _standing(self, endpoint: Endpoint) -> Endpoint:
@@ -206,6 +209,7 @@ class Attachments:
             addresses=addresses,
             labels=request.labels,
             ports=request.ports,
+            bandwidth=request.bandwidth,
             owner=request.owner,
             default_route=default_route,
             gateway=gateway,

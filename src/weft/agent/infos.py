@@ -90,6 +90,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
+        bandwidth=e.bandwidth,
         owner=e.owner,
         handover=e.handover,
     )

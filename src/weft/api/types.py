@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network, PublishedPort
+from weft.model import Bandwidth, Network, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -88,6 +88,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     owner: str = ""
     handover: str = ""
 
@@ -108,7 +109,7 @@ class Attach(Request, frozen=True, kw_only=True):
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
-    of this node, to lead to it.
+    of this node, to lead to it. `bandwidth`: of a direction that it leaves open, the labels `weft.bandwidth/…` say.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
@@ -122,6 +123,7 @@ class Attach(Request, frozen=True, kw_only=True):
     mac: str = ""
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     owner: str = ""
     exclusive: bool = False
     handover: bool = False

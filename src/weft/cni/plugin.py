@@ -292,8 +292,8 @@ FIELDS: "dict[str, type]" = {
 OF_DEFINITION = ("driver", "subnet", "subnets", "options", "internal", "mtu")
 """Those that say what a network is; with them it is made where it is missing."""
 ATTACHMENTS = "cni.dev/valid-attachments"
-CAPABILITIES: "dict[str, type]" = {"ips": list, "mac": str, "dns": dict, "aliases": list}
-NOT_YET = ("portMappings", "bandwidth", "ipRanges")
+CAPABILITIES: "dict[str, type]" = {"ips": list, "mac": str, "dns": dict, "aliases": list, "bandwidth": dict}
+NOT_YET = ("portMappings", "ipRanges")
 """Capabilities that the agent does not have. One that it gets moves to CAPABILITIES, and from there into `attachment`."""
 
 
@@ -399,6 +399,7 @@ def attachment(call: Call, config: Config) -> "Object":
         "addresses": [text.partition("/")[0] for text in _texts("ips", addresses)],
         "mac": wishes.get("mac") or extra.get("MAC", ""),
         "labels": labels(config, said, extra),
+        "bandwidth": bandwidth(wishes.get("bandwidth") or {}),
         "owner": owner(config, call.container, call.ifname),
         "exclusive": True,
         "definition": config.definition,
@@ -420,6 +421,30 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
     if aliases := _texts("aliases", config.part("runtimeConfig").get("aliases") or []):
         found["aliases"] = ",".join(aliases)
     return found
+
+
+BITS = {
+    "ingressRate": ("ingress", 1),
+    "ingressBurst": ("ingress_burst", 8),
+    "egressRate": ("egress", 1),
+    "egressBurst": ("egress_burst", 8),
+}
+"""From the conventions' keys (rates in bit/s, bursts in bits, 0 for none) to those of weft.model.Bandwidth, in octets where
+these are so many bits."""
+
+
+def bandwidth(wish: "Object") -> "dict[str, int] | None":
+    """Capability `bandwidth`."""
+    found = {}
+    for key, value in wish.items():
+        if key not in BITS and value:
+            raise Failure(FIELD, f"unsupported field runtimeConfig.bandwidth.{key}: {dumps(value)}")
+        if value is not None and (type(value) is not int or value < 0):
+            raise Failure(CONFIG, f"runtimeConfig.bandwidth.{key} is not a number of bits: {dumps(value)}")
+        if value:
+            name, unit = BITS[key]
+            found[name] = (value + unit - 1) // unit
+    return found or None
 
 
 def _texts(what: str, values: "Any") -> "list[str]":

@@ -9,6 +9,7 @@ import msgspec
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name, device, digest
 from weft.base.net import Family, IPInterface, family, parse_mac
+from weft.model.bandwidth import Bandwidth
 from weft.model.ports import PublishedPort
 
 
@@ -33,7 +34,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     user named as target. `interface`: the device inside the container; `host_interface` is its other end. `default_route`: the
     container's way out is by this interface: so it is by the first one only. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
-    `ports`: of its node, that lead to it.
+    `ports`: of its node, that lead to it. `bandwidth`: None for no limit.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -50,6 +51,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     addresses: tuple[IPInterface, ...]
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True

@@ -3,6 +3,7 @@ the section that says so."""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any, ClassVar
@@ -11,6 +12,7 @@ import pytest
 
 from support.cni import HOST, SUBNETS, Engine, Object, config
 from support.waiting import until
+from weft.model import Bandwidth
 
 ATTACHMENTS = "cni.dev/valid-attachments"
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
@@ -162,7 +164,7 @@ class TestErrors:
             {"subnetz": "10.7.0.0/16"},
             {"ipam": {"type": "host-local"}},
             {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}},
-            {"runtimeConfig": {"bandwidth": {"ingressRate": 2048}}},
+            {"runtimeConfig": {"bandwidth": {"unshapedSubnets": ["10.0.0.0/8"]}}},
             {"runtimeConfig": {"ipRanges": [[{"subnet": "10.50.0.0/24"}]]}},
             {"runtimeConfig": {"deviceID": "0000:04:00.5"}},
         ],
@@ -499,3 +501,25 @@ def test_a_network_needs_no_restart(engine: Engine, c1: Path) -> None:
         engine.sh(
             f"curl -s --fail -X DELETE --unix-socket /run/weft/weft.sock http://weft/v1/networks/{green['network']}"
         )
+
+    def test_bandwidth(self, engine: Engine, c1: Path) -> None:
+        """Conventions, "bandwidth": rates in bits per second, bursts in bits; as a kubelet says it, who names no burst of its
+        own, and with 0 for none."""
+        most = 2**31 - 1
+        wishes = {"ingressRate": 10_000_000, "ingressBurst": most, "egressRate": 2_000_000, "egressBurst": 0}
+        name = engine("ADD", config(runtimeConfig={"bandwidth": wishes})).well().out["interfaces"][0]["name"]
+        [endpoint] = engine.endpoints()
+        assert endpoint.bandwidth == Bandwidth(ingress=10_000_000, ingress_burst=2**28, egress=2_000_000)
+        shown = json.loads(engine.sh("tc -j qdisc show"))
+        rates = {q["dev"]: q["options"]["rate"] * 8 for q in shown if q["kind"] == "tbf"}
+        assert rates == {name: 10_000_000, f"weftq{name[4:14]}": 2_000_000}
+        engine("DEL").well()
+        assert not [q for q in json.loads(engine.sh("tc -j qdisc show")) if q["kind"] == "tbf"]
+        assert engine.sh("ip link show type ifb") == ""
+
+    @pytest.mark.parametrize(
+        "wishes", [{"ingressRate": "1M"}, {"egressRate": -1}, {"ingressBurst": 80}, {"egressRate": True}]
+    )
+    def test_bandwidth_that_is_none(self, engine: Engine, c1: Path, wishes: Object) -> None:
+        assert engine("ADD", config(runtimeConfig={"bandwidth": wishes})).code == 7
+        assert engine.links("c1") == set()
