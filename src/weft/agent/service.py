@@ -12,7 +12,7 @@ import msgspec
 from weft.agent import doctor, infos
 from weft.agent.attach import removal
 from weft.agent.compiler import of_network
-from weft.alloc.leases import check_new
+from weft.alloc.leases import check_apart, check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
@@ -122,6 +122,7 @@ class Service:
             )
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
+        check_apart(network, self._agent.config.gateway_subnets)
         for _ in range(RETRIES):
             if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
                 await self._set_up(network.name)
@@ -218,7 +219,7 @@ class Service:
         return t.Reserved(address=await self._agent.attachments.reserve(request, network, lease))
 
     async def release(self, name: str, address: str, owner: str = "") -> t.Done:
-        freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
+        freed = await self._agent.attachments.release(name, parse_address(address), owner)
         return t.Done(what=(address,) if freed else ())
 
     # Endpoints.

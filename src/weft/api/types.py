@@ -121,7 +121,7 @@ class Attach(Request, frozen=True, kw_only=True):
     it leaves open, the labels `weft.bandwidth/…` say.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
-    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell.
+    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
     """
 
     target: str

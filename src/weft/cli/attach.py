@@ -52,9 +52,9 @@ def attach(
         typer.Option(
             "--publish",
             "-p",
-            metavar="[IP:]PORT[:PORT][/PROTO]",
+            metavar="[IP:][PORT][:PORT][/PROTO]",
             help="A port of this host (PORT-END: several), at one of its addresses or all, and the container's that it "
-            "leads to; tcp, udp or sctp. Repeatable.",
+            "leads to; tcp, udp or sctp. :PORT leaves the choice of the host's port to Weft. Repeatable.",
         ),
     ] = None,
     ingress: Annotated[

@@ -63,6 +63,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if parse_mac(self.mac) != self.mac:
             raise Invalid(f"endpoint {self.name}: MAC {self.mac} is not in lower case with colons")
         for port in self.ports:
+            if port.open:
+                raise Invalid(f"endpoint {self.name}: {port} leads from no port of the host yet")
             if not set(port.families) & set(self.families):
                 raise Invalid(
                     f"endpoint {self.name}: {port} cannot be reached: it has no IPv{port.families[0]} address"
