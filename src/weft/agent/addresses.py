@@ -14,7 +14,7 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections import ChainMap
-from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -23,24 +23,28 @@ from weft.agent.membership import Membership
 from weft.agent.promises import Promises
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
-from weft.base.errors import Invalid, Unavailable
+from weft.base.errors import Exhausted, Invalid, Unavailable
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface
 from weft.datapaths import registry
 from weft.datapaths.driver import whole
-from weft.model import Endpoint, Lease, Location, Network, encode, keys
+from weft.model import AddressRange, Endpoint, Lease, Location, Network, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
+ATTEMPTS = 50
+"""How often to try for an address while other nodes are quicker: each failure means that one of them got one."""
 CHUNK = 25
 """Endpoints that are removed in one transaction, each with its claims."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
-    """`families`: of which it is to have one address each. `owner`: whose promised addresses it may have. `lost`: addresses
+    """`families`: of which it is to have one address each. `ranges`: those of their families come from them
+    only. `owner`: whose promised addresses it may have. `lost`: addresses
     that others turned out to have, with their holders; more are added."""
 
     network: Network
     wishes: tuple[IPAddress, ...] = ()
     families: tuple[int, ...]
+    ranges: tuple[AddressRange, ...] = ()
     owner: str = ""
     lost: dict[IPAddress, str] = {}
 
@@ -140,18 +144,25 @@ class Way(ABC):
         reserved = registry.parse_options(ask.network).reserved
         some = [s for s in subnets if s.version in ask.families]
         wishes = self.wishes(ask, (s.version for s in some))
+        self.check_ranges(ask, {s.version for s in some})
         cursors = self._view.cursors.setdefault(ask.network.name, {})
         chosen = []
         for subnet in some:
-            family, wish = str(subnet.version), wishes.get(subnet.version)
+            family, wish, within = str(subnet.version), wishes.get(subnet.version), _within(ask, subnet)
             if wish is not None:
-                address = alloc.wish(subnet, wish, taken, reserved, node=node)
+                address = alloc.wish(subnet, wish, taken, reserved, within=within, node=node)
             else:
                 after = cursors.get(family) or (None if node else alloc.beginning(subnet, self._view.me))
-                address = alloc.choose(subnet, taken, reserved, after, node=node)
+                address = alloc.choose(subnet, taken, reserved, after, within=within, node=node)
                 cursors[family] = address
             chosen.append(parse_interface(f"{address}/{subnet.prefixlen}"))
         return Choice(addresses=tuple(chosen))
+
+    def check_ranges(self, ask: Ask, families: Collection[int]) -> None:
+        """Raises Invalid."""
+        if strange := [r for r in ask.ranges if r.subnet.version not in families]:
+            has = ", ".join(map(str, ask.network.subnets))
+            raise Invalid(f"range {strange[0]}: network {ask.network.name} has only {has}")
 
     def claims(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
         """Of the addresses: nobody else has them."""
@@ -159,8 +170,29 @@ class Way(ABC):
         guards: list[Guard] = []
         for address in choice.addresses:
             claim, revision = keys.address_claim(home, address.ip), choice.cooling.get(address.ip)
+            promise = self.promises.to(home, address.ip, endpoint.owner)
+            if promise is not None and promise.revision:
+                revision = promise.revision
             guards.append(Absent(claim) if revision is None else Unchanged(claim, revision))
         return guards, [Put(keys.address_claim(home, a.ip), holder(endpoint), tenure) for a in choice.addresses]
+
+    async def keep_claimed(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
+        """In a race with other nodes, as for an endpoint."""
+        home = self._view.home(ask.network.name)
+        for _ in range(ATTEMPTS):
+            async with self.choosing(ask) as choice:
+                [chosen] = choice.addresses
+                key, over = keys.address_claim(home, chosen.ip), choice.cooling.get(chosen.ip, 0)
+                made = await self._membership.claim_for(key, seconds, over) if await self.prepared(choice) else None
+                if made:
+                    self.promises.keep(home, chosen.ip, owner, seconds, made)
+                    return chosen
+            await self.refused(ask, choice)
+        raise Exhausted(f"network {home}: other nodes took every address tried, {ATTEMPTS} times: try again")
+
+    async def prepared(self, choice: Choice) -> bool:
+        """What has to be there before an address is kept for an endpoint to come."""
+        return True
 
     async def forget_claimed(self, endpoints: Sequence[Endpoint]) -> None:
         """With their claims, as long as they are as they were seen: else the addresses may be somebody else's by now."""
@@ -214,15 +246,29 @@ class Shared(Way):
     async def refused(self, ask: Ask, choice: Choice) -> None:
         name, found = ask.network.name, dict[IPAddress, str]()
         for address in choice.addresses:
-            claimed = await self._membership.claim(keys.address_claim(name, address.ip))
-            if claimed is not None:
-                found[address.ip] = claimed
+            item = await self._membership.claim(keys.address_claim(name, address.ip))
+            promise = self.promises.to(name, address.ip, ask.owner)
+            if item is not None and (promise is None or item.revision != promise.revision):
+                found[address.ip] = item.value.decode(errors="replace")
         if not found:
             await super().refused(ask, choice)
         ask.lost.update(found)
 
+    async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
+        async with self.held(ask.network.name):
+            return await self.keep_claimed(ask, owner, seconds)
+
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         await self.forget_claimed(endpoints)
+
+
+def _within(ask: Ask, subnet: IPNetwork) -> list[AddressRange]:
+    """Those of the subnet's family. Raises Invalid where the caller takes another address for the gateway."""
+    found = [r for r in ask.ranges if r.subnet.version == subnet.version]
+    gateway = alloc.gateway(subnet)
+    for wrong in (r.gateway for r in found if r.gateway not in (None, gateway)):
+        raise Invalid(f"{wrong} is not the gateway of {subnet}: it is {gateway}, leave it to Weft")
+    return found
 
 
 def holder(endpoint: Endpoint) -> bytes:

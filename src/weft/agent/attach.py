@@ -17,7 +17,9 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
-from weft.agent.addresses import Ask, Choice, OwnSubnet, Shared, Way, key_of
+import msgspec
+
+from weft.agent.addresses import ATTEMPTS, Ask, Choice, OwnSubnet, Shared, Way, key_of
 from weft.agent.blocks import Blocks
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
@@ -32,14 +34,12 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Network, encode, keys
+from weft.model import Endpoint, Gateway, Network, PublishedPort, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.protocol import Absent, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 50
-"""How often to try for an address while other nodes are quicker: each failure means that one of them got one."""
 GATEWAY = "/gateway"
 """Under this instead of a network's name are the promised addresses of second interfaces."""
 
@@ -108,7 +108,13 @@ class Attachments:
         """Where others want the same addresses, whoever comes second tries again."""
         # An engine that gives the addresses itself tells all that there are to be.
         families = {a.version for a in request.addresses} if request.handover else set(network.families)
-        ask = Ask(network=network, wishes=request.addresses, families=tuple(sorted(families)), owner=request.owner)
+        ask = Ask(
+            network=network,
+            wishes=request.addresses,
+            ranges=request.ranges,
+            families=tuple(sorted(families)),
+            owner=request.owner,
+        )
         way = self.way(network.name)
         async with way.held(network.name):
             for _ in range(ATTEMPTS):
@@ -125,7 +131,10 @@ class Attachments:
         try:
             interface = self.interface(request.interface, request.target, target)
             default_route = self.to_be_routed(network, target)
-            gateway = self._gateway(network, target, interface) if default_route else None
+            kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
+            gateway = self._gateway(network, target, interface, kind) if default_route else None
+            settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
+            request = msgspec.structs.replace(request, ports=settled)
             endpoint = self._new(request, target, choice.addresses, interface, gateway, default_route=default_route)
             async with self.ports.taking(endpoint, network):
                 return endpoint if await self._write(endpoint, network, choice) else None
@@ -154,11 +163,14 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
             )
-        if request.ports and set(request.ports) != set(present.ports):
+        if request.ports and not _granted(request.ports, present.ports):
             ports = _join(present.ports) or "none"
             raise Conflict(
                 f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
+        if request.bandwidth is not None and request.bandwidth != present.bandwidth:
+            limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
+            raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
         return present
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
@@ -195,13 +207,14 @@ class Attachments:
             addresses=addresses,
             labels=request.labels,
             ports=request.ports,
+            bandwidth=request.bandwidth,
             owner=request.owner,
             default_route=default_route,
             gateway=gateway,
         )
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
-        """The container's second interface, where it is to have one."""
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
+        """The container's second interface, where it is to have one. `kind`: how its name begins."""
         if not registry.driver(network.driver).gateway:
             return None
         promised = self._promised.setdefault(GATEWAY, set())
@@ -210,7 +223,7 @@ class Attachments:
         subnets = [subnet for subnet in self._gateways if subnet.version in network.families]
         addresses = [parse_interface(f"{alloc.choose(subnet, taken)}/{subnet.prefixlen}") for subnet in subnets]
         promised.update(a.ip for a in addresses)
-        return Gateway(interface=next(self._free(target, interface)), addresses=tuple(addresses))
+        return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
 
     def to_be_routed(self, network: Network, target: Target) -> bool:
         """Whether the container is to have its way out by this network."""
@@ -230,9 +243,9 @@ class Attachments:
         taken = {e.interface for e in here} | {e.gateway.interface for e in here if e.gateway}
         return taken.union(target.links)  # as they were before others, who had their turn first, made theirs
 
-    def _free(self, target: Target, *but: str) -> Iterator[str]:
+    def _free(self, target: Target, *but: str, kind: str = "eth") -> Iterator[str]:
         taken = self._taken(target).union(but)
-        return (name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
 
     async def _write(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
         """If the network is still as it was seen, and the addresses can be had."""
@@ -308,6 +321,17 @@ class Attachments:
             of_way.setdefault(self._shared if gone else self.way(endpoint.network), []).append(endpoint)
         for way, some in of_way.items():
             await way.forget(some)
+
+
+def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
+    """Whether these ports are what was wished for, each the answer to a wish of its own."""
+    left = list(ports)
+    for wish in sorted(wishes, key=lambda wish: wish.open):
+        granted = next((port for port in left if port.grants(wish)), None)
+        if granted is None:
+            return False
+        left.remove(granted)
+    return not left
 
 
 def _source(endpoint: Endpoint) -> Source:

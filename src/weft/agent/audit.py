@@ -131,7 +131,7 @@ class Audit:
             guards: list[Guard] = [_as_seen(item)]
             if self._gone(keys.network(network)):
                 guards.append(Absent(keys.network(network)))
-            elif not self.claimed(network) or claims.is_cooling(item.value) or (network, address) in self.living:
+            elif not self.claimed(network) or claims.is_passing(item.value) or (network, address) in self.living:
                 continue
             yield Fault(
                 network=network,
@@ -151,7 +151,7 @@ class Audit:
                 text = f"{names} have the same address: detach all but one of them"
                 witness = tuple(_seen(i) for _, i in found)
                 yield Fault(network=home, kind="duplicate", subject=str(address), node="", text=text, witness=witness)
-            elif item is None or claims.is_cooling(item.value):
+            elif item is None or claims.is_passing(item.value):
                 endpoint, own = found[0]
                 claim = keys.address_claim(home, address)
                 guard: Guard = Absent(claim) if item is None else _as_seen(item)

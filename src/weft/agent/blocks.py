@@ -17,13 +17,13 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
-from weft.agent.addresses import CHUNK, Ask, Choice, Way, key_of, lease_guard, removal
+from weft.agent.addresses import ATTEMPTS, CHUNK, Ask, Choice, Way, key_of, lease_guard, removal
 from weft.agent.membership import Membership
 from weft.agent.promises import Promises
 from weft.agent.view import View
 from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given, Rules, Situation
-from weft.base.errors import Exhausted, NotFound, Unavailable
+from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
 from weft.base.net import FAMILIES, IPAddress, IPInterface, IPNetwork, host_prefix, parse_interface
 from weft.datapaths import registry
 from weft.datapaths.driver import BlockOptions
@@ -34,7 +34,6 @@ HEARSAY = 30.0
 """Seconds for which a listing of all claims is believed: what was freed since may be given after that."""
 STEP = 4
 """A cool-down lasts as long as asked, up to one STEP-th longer: so many store leases at most are there for each length."""
-ATTEMPTS = 50
 
 
 class Cooldown:
@@ -116,9 +115,13 @@ class Blocks(Way):
             item = await self._store.get(keys.address_claim(home, address))
             if item is not None and claims.is_cooling(item.value):
                 found[address] = item.revision
-            elif item is not None:
+            elif item is not None and self._promised_claim(home, address, ask.owner) != item.revision:
                 ask.lost[address] = item.value.decode(errors="replace")
         return found
+
+    def _promised_claim(self, home: str, address: IPAddress, owner: str) -> int:
+        promise = self.promises.to(home, address, owner)
+        return promise.revision if promise else 0
 
     def _alone(self, ask: Ask, home: str, cooling: Mapping[IPAddress, int]) -> Choice | None:
         """Without a change of the lease, if there is such a choice."""
@@ -163,12 +166,16 @@ class Blocks(Way):
             own=self.lease(home).subnets,
             others=others,
             taken=taken,
+            within=ask.ranges,
             after=self._view.cursors.get(ask.network.name, {}),
         )
 
     def _given(self, ask: Ask, s: Situation, *, alone: bool = False) -> list[Given | None]:
         """One of each family, or none at all."""
         wishes = self.wishes(ask, s.network.families)
+        self.check_ranges(ask, s.network.families)
+        for wrong in (r.gateway for r in ask.ranges if r.gateway):
+            raise Invalid(f"{wrong} is no gateway: network {s.network.name} has none of its own, leave it to Weft")
         families = [fam for fam in s.network.families if fam in ask.families]
         return [alloc.wish(s, wishes[fam]) if fam in wishes else alloc.choose(s, fam, alone=alone) for fam in families]
 
@@ -205,22 +212,13 @@ class Blocks(Way):
         await self._listen(home)
 
     async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
-        """A block that is needed for it is taken now; whoever never comes leaves it empty, and it is given back."""
-        home = self._view.home(ask.network.name)
-        for _ in range(ATTEMPTS):
-            async with self.choosing(ask) as choice:
-                [chosen] = choice.addresses
-                blocks = any(isinstance(guard, Absent) for guard in choice.guards)
-                if not blocks or await self._take_block(home, choice):
-                    self.promises.keep(home, chosen.ip, owner, seconds)
-                    return chosen
-            await self.refused(ask, choice)
-        raise Exhausted(f"network {home}: other nodes took every block tried, {ATTEMPTS} times: try again")
+        return await self.keep_claimed(ask, owner, seconds)
 
-    async def _take_block(self, home: str, choice: Choice) -> bool:
-        key = keys.network(home)
-        guards = [Unchanged(key, self._view.revision(key)), *choice.guards]
-        return await self._membership.write(guards, list(choice.ops))
+    async def prepared(self, choice: Choice) -> bool:
+        """A block that is needed is taken now; whoever never comes leaves it empty, and it is given back. A lone address is
+        routed once its endpoint is there."""
+        new = any(isinstance(guard, Absent) for guard in choice.guards)
+        return not new or await self._membership.write(list(choice.guards), list(choice.ops))
 
     # What is known.
 

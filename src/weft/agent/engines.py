@@ -9,7 +9,7 @@ from weft.agent.addresses import Ask
 from weft.agent.attach import Attachments
 from weft.api import types as t
 from weft.base.errors import Failed, Invalid, NotFound, Unavailable
-from weft.base.net import IPInterface
+from weft.base.net import IPAddress, IPInterface
 from weft.kernel.containers import Target
 from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, encode, keys
 from weft.model.endpoint import handover_id
@@ -30,13 +30,14 @@ class EngineAttachments(Attachments):
         present = self._view.endpoints.get(id)
         if present is not None:
             return await self._told(request, self._same(request, present))
+        if request.target and not request.addresses:  # only a place is told
+            raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")
         if not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
-        try:
-            return await self._take(request, network, _target(request.target, f"handover-{id}"))
-        finally:
-            for address in request.addresses:
-                self.promises.drop(self._view.home(network.name), address, "")
+        made = await self._take(request, network, _target(request.target, f"handover-{id}"))
+        for address in request.addresses:
+            self.promises.drop(self._view.home(network.name), address, "")
+        return made
 
     async def _told(self, request: t.Attach, present: Endpoint) -> Endpoint:
         """The same, with the place of its namespace."""
@@ -75,9 +76,9 @@ class EngineAttachments(Attachments):
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
         return super().to_be_routed(network, target) if target.namespace.cookie else not network.internal
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """An engine takes one interface; a second one it makes itself."""
-        return super()._gateway(network, target, interface) if target.namespace.cookie else None
+        return super()._gateway(network, target, interface, kind) if target.namespace.cookie else None
 
     # Addresses to come.
 
@@ -90,6 +91,13 @@ class EngineAttachments(Attachments):
         ask = Ask(network=network, wishes=wishes, families=(request.family,))
         return await self.way(network.name).keep(ask, request.owner, request.seconds)
 
+    async def release(self, home: str, address: IPAddress, owner: str) -> bool:
+        """A reserved address that nobody has attached with. Whether there was one. Raises Unavailable."""
+        promise = self.promises.drop(home, address, owner)
+        if promise is not None and promise.revision:
+            await self._membership.give_back(keys.address_claim(home, address), promise.revision)
+        return promise is not None
+
     # Ports.
 
     async def publish(self, owner: str, ports: tuple[PublishedPort, ...]) -> Endpoint:
@@ -99,7 +107,7 @@ class EngineAttachments(Attachments):
             network = self._view.networks.get(present.network) if present else None
             if present is None or network is None:
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
-            endpoint = msgspec.structs.replace(present, ports=ports)
+            endpoint = msgspec.structs.replace(present, ports=self.ports.settled(ports, present.families))
             async with self.ports.taking(endpoint, network):
                 try:
                     return await self._rewrite(endpoint)

@@ -90,8 +90,10 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
+        bandwidth=e.bandwidth,
         owner=e.owner,
         handover=e.handover,
+        second=_second(e, inside),
     )
 
 
@@ -103,6 +105,13 @@ def _gateways(agent: Agent, e: Endpoint, inside: Iterable[Object]) -> Iterator[I
         return
     lease = agent.view.lease(e.network, e.node)
     yield from (s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ())))
+
+
+def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
+    if e.gateway is None:
+        return None
+    macs = (o.mac or "" for o in inside if isinstance(o, Link) and o.name == e.gateway.interface)
+    return t.SecondInterface(interface=e.gateway.interface, mac=next(macs, ""), addresses=e.gateway.addresses)
 
 
 def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:

@@ -17,8 +17,10 @@ from weft.alloc.subnets import Plan
 from weft.base.errors import Conflict, Exhausted, Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, contains, covers, family, host_prefix, parse_network
-from weft.model import Lease, Network, selector
+from weft.model import AddressRange, Lease, Network, selector
 
+MOST_TRIED = 4096
+"""New blocks that are looked at for a free address: most have one, unless a container asks for some addresses only."""
 MOST_TAKEN_UP = 50
 """Blocks in one transaction when a lease was lost; what lies outside of them is routed address by address."""
 
@@ -34,7 +36,8 @@ class Rules(msgspec.Struct, frozen=True, kw_only=True):
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
     """What a node knows when it chooses. `network`: whose blocks these are. `own`: blocks it holds. `others`: those that
-    others hold, with their names. `taken`: addresses with their holders. `after`: by family, the address given last."""
+    others hold, with their names. `taken`: addresses with their holders. `after`: by family, the address given last. `within`:
+    of these families only addresses of these ranges."""
 
     network: Network
     node: str
@@ -44,6 +47,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     others: Mapping[IPNetwork, str] = {}
     taken: Mapping[IPAddress, str] = {}
     after: Mapping[str, IPAddress] = {}
+    within: tuple[AddressRange, ...] = ()
 
 
 class Given(msgspec.Struct, frozen=True):
@@ -82,7 +86,8 @@ def wish(s: Situation, address: IPAddress) -> Given:
     if whole is None:
         listed = ", ".join(map(str, s.network.subnets))
         raise Invalid(f"{address} is outside network {s.network.name}: choose one of {listed}")
-    addresses.check_free(address, s.taken, s.rules.reserved)
+    within = [r for r in s.within if r.subnet.version == address.version]
+    addresses.check_free(address, s.taken, s.rules.reserved, within)
     if any(contains(block, address) for block in s.own):
         return Given(address)
     if not s.rules.strict:
@@ -111,11 +116,25 @@ def _own(s: Situation, fam: Family) -> Given | None:
 def _fresh(s: Situation, fam: Family) -> Given | None:
     for whole in _pools(s, fam):
         plan, avoided = _plan(s, whole), [*s.own, *s.others]
-        while (block := subnets.find(plan, s.node, avoided)) is not None:
+        if s.within and (found := _asked(s, plan, avoided)):
+            return found
+        for _ in range(MOST_TRIED):
+            block = subnets.find(plan, s.node, avoided)
+            if block is None:
+                break
             address = _first(s, block)
             if address is not None:
                 return Given(address, block=block)
             avoided.append(block)  # all of it is borrowed, or reserved
+    return None
+
+
+def _asked(s: Situation, plan: Plan, avoided: Collection[IPNetwork]) -> Given | None:
+    """The blocks that hold the beginning of a range that is asked for: elsewhere one would look in vain."""
+    for first, _ in (r.ends for r in s.within if r.subnet.version == plan.whole.version):
+        block = parse_network(host_prefix(first)).supernet(new_prefix=plan.node_prefix)
+        if covers(plan.whole, block) and block not in avoided and (address := _first(s, block)) is not None:
+            return Given(address, block=block)
     return None
 
 
@@ -146,8 +165,8 @@ def _plan(s: Situation, whole: IPNetwork) -> Plan:
 
 
 def _first(s: Situation, block: IPNetwork, after: IPAddress | None = None) -> IPAddress | None:
-    bounds = int(block.network_address), int(block.broadcast_address)
-    return addresses.search(block, bounds, s.taken, s.rules.reserved, after)
+    within = [r for r in s.within if r.subnet.version == block.version]
+    return addresses.search(block, s.taken, s.rules.reserved, after, within)
 
 
 def _exhausted(s: Situation, fam: Family) -> str:
