@@ -8,6 +8,7 @@ from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.agents import FakeHost, agent_on, attach, create, until
@@ -16,7 +17,7 @@ from weft.agent.compiler import of_network
 from weft.agent.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid
-from weft.model import Lease, claims, keys
+from weft.model import AddressRange, Lease, claims, keys
 from weft.store.protocol import Delete, Listing, Put
 
 SUBNETS = ("10.9.0.0/24", "fd09::/64")
@@ -153,6 +154,7 @@ async def test_what_comes_at_the_last_moment_keeps_its_block(
         monkeypatch.setattr(store, "list", list_and_write)
         assert not await agent.attachments.blocks.give_back("prod", list(held.subnets))
         monkeypatch.undo()
+        await until(lambda: agent.view.endpoints)
         assert lease(agent) == held
         await store.commit([], [Delete(item.key)])
         await until(lambda: not agent.view.endpoints)
@@ -255,6 +257,46 @@ async def test_a_freed_address_cools_down_and_a_wish_may_have_it(
         assert asyncio.get_running_loop().time() < deadline, "the claim frees itself"
         await asyncio.sleep(0.05)
     assert ips(await connect(agent, host, "d3")) == ips(made[2])
+
+
+# Addresses kept for endpoints to come, and ranges.
+
+
+async def test_an_address_that_is_kept_is_nobody_else_s(
+    agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost
+) -> None:
+    await prod(agent, other, subnets=("10.9.0.0/30",), block_size=30)
+    service = Service(agent)
+    kept = (await service.reserve("prod", t.Reserve(family=4, owner="engine/"))).address
+    gone = (await service.reserve("prod", t.Reserve(family=4, owner="engine/"))).address
+    assert len(lease(agent).subnets) == 1 and kept != gone
+    assert (await service.check_ipam(t.CheckIpam())).faults == ()
+    with pytest.raises(Conflict, match="is taken by a container to come on node-1"):
+        await connect(other, other_host, "b1", addresses=(kept.ip,))
+    assert {ips(await connect(other, other_host, f"c{n}"))[0] for n in range(2)}.isdisjoint(
+        {str(kept.ip), str(gone.ip)}
+    )
+    with pytest.raises(Exhausted):
+        await connect(other, other_host, "c2")
+    made = await connect(agent, host, "a1", addresses=(kept.ip,), owner="engine/a1")
+    assert made.addresses == (kept,)
+    assert (await service.release("prod", str(gone.ip), "engine/")).what == (str(gone.ip),)
+    assert ips(await connect(other, other_host, "c2")) == [str(gone.ip)]
+    assert (await service.check_ipam(t.CheckIpam())).faults == ()
+
+
+async def test_only_addresses_of_a_range(agent: Agent, host: FakeHost) -> None:
+    await prod(agent, subnets=("10.9.0.0/24", "10.8.0.0/24"))
+    part = AddressRange(subnet=ip_network("10.8.0.0/24"), first=ip_address("10.8.0.100"), last=ip_address("10.8.0.101"))
+    made = [ips(await connect(agent, host, f"c{n}", ranges=(part,)))[0] for n in range(2)]
+    assert sorted(made) == ["10.8.0.100", "10.8.0.101"] and lease(agent).subnets == (ip_network("10.8.0.64/26"),)
+    with pytest.raises(Exhausted):
+        await connect(agent, host, "c2", ranges=(part,))
+    with pytest.raises(Invalid, match=r"is not within 10\.8\.0\.100-10\.8\.0\.101"):
+        await connect(agent, host, "c2", ranges=(part,), addresses=(ip_address("10.9.0.9"),))
+    gateway = msgspec.structs.replace(part, gateway=ip_address("10.8.0.1"))
+    with pytest.raises(Invalid, match=r"10\.8\.0\.1 is no gateway"):
+        await connect(agent, host, "c2", ranges=(gateway,))
 
 
 # A lease that was lost.
