@@ -147,7 +147,7 @@ def test_as_users_ask_for_it(networks: Lab) -> None:
         1,
         "weft: ingress 1 bit/s: a limit is from 1kbit to 1tbit; leave it out for none\n",
     )
-    assert "kernel: ifb" in weft("doctor").stdout
+    assert "kernel: ifb" in {found["check"] for found in json.loads(weft("doctor", "-o", "json").stdout)}
 
 
 # ------------------------------------------------------------------------------------------------- what they outlast

@@ -457,6 +457,9 @@ def ranges(sets: "list[Any]") -> "list[Object]":
 def ports(listed: "list[Any]") -> "list[Object]":
     """Capability `portMappings`."""
     found = _renamed("portMappings", listed, PORT, ("hostPort", "containerPort"))
+    for port in found:
+        if not port["host_port"]:  # the agent would choose one, and the result has no place to tell which
+            raise Failure(CONFIG, f"runtimeConfig.portMappings: hostPort is 0 in {dumps(port)}")
     return [{**port, "protocol": str(port.get("protocol", "tcp")).lower()} for port in found]
 
 
