@@ -12,7 +12,7 @@ from weft.base.errors import Conflict, NotFound
 from weft.base.net import FAMILIES, Family, IPInterface, parse_interface
 from weft.hoststate import Address, Bridge, Link, Veth, Vxlan
 from weft.hoststate.paths import PROTO
-from weft.kernel import iptables, links, netns, sysctl, wire
+from weft.kernel import bird, iptables, links, netns, sysctl, wire
 from weft.kernel import uapi as u
 from weft.kernel.iptables import Backend
 from weft.kernel.links import Surroundings
@@ -135,5 +135,6 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "bridge": partial(_link, Link(name="probe2", type=Bridge())),
     "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
     "nftables": _nftables,
+    "bird": lambda _netlink: bird.installed(),
 }
-"""What is needed of the kernel, and how to find out."""
+"""What is needed of the host, and how to find out."""

@@ -4,9 +4,11 @@ Node       a host: its underlay addresses and uplink
 Network    a data path (driver) over one prefix of each family
 Lease      which node holds which subnet of which network
 Endpoint   one container's interface in one network, and the ports of the host that lead to it
+BgpSettings, BgpPeer   how BGP is spoken, and with whom besides the nodes
 Location   where a container is, for the other hosts
 """
 
+from weft.model.bgp import BgpPeer, BgpSettings
 from weft.model.codec import decode, encode, to_builtins
 from weft.model.endpoint import Endpoint, Gateway, Namespace
 from weft.model.lease import Lease
@@ -16,6 +18,8 @@ from weft.model.node import Node
 from weft.model.ports import PublishedPort
 
 __all__ = [
+    "BgpPeer",
+    "BgpSettings",
     "Endpoint",
     "Gateway",
     "Lease",
