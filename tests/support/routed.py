@@ -21,6 +21,7 @@ from weft.lab import Lab
 from weft.lab.inside import Inside
 from weft.model import Endpoint, Lease, Namespace, Network, encode, keys
 from weft.model.endpoint import endpoint_id
+from weft.model.network import OptionValue
 from weft.store.protocol import Op, Put
 from weft.store.url import StoreOptions, open_store
 
@@ -51,16 +52,17 @@ def plant(
     blocks: Mapping[str, Sequence[str]],
     hosts: Mapping[str, Sequence[str]] | None = None,
     subnets: Sequence[str] = POOLS,
-    **options: str,
+    **options: OptionValue,
 ) -> Network:
-    """The network and everyone's lease, in one commit; or other leases for the one that is there."""
-    network = Network(name=name, driver="routed", subnets=tuple(map(ip_network, subnets)), options={**options})
-    ops: list[Op] = [Put(keys.network(name), encode(network))]
+    """Everyone's lease, then the network: whoever hears of it has one. Again: other leases for the one that is there."""
+    network = Network(name=name, driver="routed", subnets=tuple(map(ip_network, subnets)), options=options)
+    ops: list[Op] = []
     for node, held in blocks.items():
         alone = tuple(map(ip_network, (hosts or {}).get(node, ())))
         lease = Lease(network=name, node=node, subnets=tuple(map(ip_network, held)), hosts=alone)
         ops.append(Put(keys.lease(name, node), encode(lease)))
     commit(lab, ops)
+    commit(lab, [Put(keys.network(name), encode(network))])
     return network
 
 
@@ -92,7 +94,7 @@ def _stands(inside: Inside, count: int) -> bool:
     found = inside.run(["ip", "-j", "addr", "show", "dev", "eth0", "scope", "global"])
     if found.returncode:
         return False
-    addresses = [a for link in json.loads(found.stdout or "[]") for a in link.get("addr_info", ())]
+    addresses = [a for link in json.loads(found.stdout or "[]") for a in link.get("addr_info", ()) if "local" in a]
     return len(addresses) == count and not any(a.get("tentative") for a in addresses)
 
 
