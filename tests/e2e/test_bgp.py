@@ -9,8 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from support.bgp import BLOCKS, bird_routes, established, plant, sessions, settle
 from support.reach import NODES, UNDERLAY, client, ping, weft
-from support.routed import BLOCKS, bird_routes, established, plant, sessions, settle
 from support.traffic import Pair, Ping
 from support.waiting import note, until
 from weft.api import types as t
@@ -114,9 +114,7 @@ def state(lab: Lab, host: str) -> tuple[object, ...]:
 
 
 @pytest.mark.parametrize("what", ["bird", "bird of the peer", "agent", "both", "restart"])
-def test_nothing_is_lost_when_it_is_killed(
-    lab: Lab, prod: tuple[Inside, Inside], tmp_path: Path, what: str
-) -> None:
+def test_nothing_is_lost_when_it_is_killed(lab: Lab, prod: tuple[Inside, Inside], tmp_path: Path, what: str) -> None:
     host = "node-2" if what == "bird of the peer" else "node-1"
     before, old = state(lab, host), bird_of(lab, host)
     flow = Ping(Pair(*prod, "197.19.186.195"), tmp_path / "ping")

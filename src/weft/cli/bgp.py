@@ -87,8 +87,9 @@ def change(
 @peer.command(
     "add",
     epilog=example(
-        "weft bgp peer add tor-a --address 192.168.1.1 --asn 65001 --nodes rack=a --password-file /root/tor.key",
-        "weft bgp peer add tor-b --address 192.168.0.1 --asn 65002 --accept 0.0.0.0/0 --announce 197.19.0.0/16+",
+        "weft bgp peer add tor-a --address 192.168.1.1 --asn 65001 --nodes rack=a",
+        "weft bgp peer add tor-b --address 192.168.0.1 --asn 65002 --password-file /root/tor.key",
+        "weft bgp peer add exit --address 192.168.0.9 --asn 65003 --accept 0.0.0.0/0 --scope node",
     ),
 )
 def add(

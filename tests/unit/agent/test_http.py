@@ -53,17 +53,19 @@ async def test_every_operation_answers_as_it_is_described(
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
     path = {
-        "name": {"nodes": "node-1", "networks": "blue"},
+        "name": {"nodes": "node-1", "networks": "blue", "bgp": "tor"},
         "ref": {"endpoints": endpoint["id"]},
         "address": {"networks": "10.1.1.9"},
     }
-    tried = {"create_network", "attach", "remove_node", "remove_network", "detach"}
+    tried = {"create_network", "attach", "remove_node", "remove_network", "detach", "bgp_routes"}
+    tor = {"name": "tor", "address": "192.168.1.1", "asn": 65001}
     for op in OPERATIONS:
         if op.name in tried:
             continue
         url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
         owner = {"owner": "someone"} if op.name in ("check", "release") else {}
         body = {"reserve": {"family": 4, "owner": "someone"}, "publish": {"owner": "someone"}}.get(op.name)
+        body = body or {"set_bgp": {"hold_time": 9}, "add_bgp_peer": {"peer": tor}}.get(op.name)
         answer = await api.request(op.method, url, params=owner, json=body)
         assert answer.status == 200, op.name
         _decodes(op, await answer.read())
