@@ -29,7 +29,6 @@ pytestmark = [pytest.mark.serial, pytest.mark.slow, pytest.mark.timeout(300)]
 def lab(lab_base: str) -> Iterator[Lab]:
     plain = codec.to_builtins(flat(len(HOSTS)))
     for host in plain["hosts"]:
-        host["addresses"] = host["addresses"][:1]
         if host["name"] in REFLECTORS:
             host["labels"] = {"route-reflector": "224.0.0.1"}
     with Lab.up(codec.convert(type(flat(1)), plain), name="reflect") as lab:

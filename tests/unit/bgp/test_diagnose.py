@@ -41,7 +41,10 @@ def test_what_is_up_needs_no_words() -> None:
 @pytest.mark.parametrize(
     ("said", "expected"),
     [
-        (words(ROUTER, "BGP Error: Bad peer AS", asn=65002), "192.168.1.1 says that it is AS 65002, configured is 65001"),
+        (
+            words(ROUTER, "BGP Error: Bad peer AS", asn=65002),
+            "192.168.1.1 says that it is AS 65002, configured is 65001",
+        ),
         (words(ROUTER, "BGP Error: Bad peer AS"), "says that it is another AS, configured is 65001"),
         (words(ROUTER, "Received: Bad peer AS"), "192.168.1.1 does not expect AS 64512, which this host has"),
         (words(NODE, "BGP Error: Bad peer AS", asn=64999), "give all agents of the cluster the same settings"),

@@ -2,55 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from weft.bgp.replies import complete, lines, protocols, refusal, routes
 
-PROTOCOLS = """\
-2002-Name       Proto      Table      State  Since         Info
-1002-uplinks    Direct     ---        up     1795212607    
-1006-  Channel ipv4
-     State:          UP
- 
-1002-node4:b.x-y BGP        ---        up     1795212607    Established   
-1006-  Description:    b
-   BGP state:          Established
-     Neighbor address: 10.9.0.2
-     Neighbor AS:      64512
-     Local capabilities
-       Graceful restart
-         Restart time: 120
-   Channel ipv4
-     State:          UP
-     Routes:         2 imported, 1 filtered, 3 exported, 2 preferred
- 
-1002-router:tor BGP        ---        start  1795212615    Active        BGP Error: Bad peer AS
-1006-  BGP state:          Active
-     Neighbor address: 10.9.0.3
-     Last error:       BGP Error: Bad peer AS
-   Channel ipv4
-     State:          DOWN
- 
-1002-router:off BGP        ---        down   1795212616                  
-0000 
-"""
-ROUTES = """\
-1007-Table master4:
- 197.19.9.5/32        blackhole [hosts4 1795212607] * (200)
-1008-	Type: static univ
-1007-10.9.0.0/24          unicast [uplinks 1795212607] * (240)
- 	dev e0
-1008-	Type: device univ
-1007-197.19.2.0/26        unicast [node4:b.x-y 1795212608 from 10.9.0.7] * (100/0) [AS65001i]
- 	via 10.9.0.2 on e0 weight 1
- 	via 10.9.0.3 on e0 weight 1
-1008-	Type: BGP univ
-1012-	BGP.origin: IGP
- 	BGP.as_path: 65001 65002
- 	BGP.next_hop: 10.9.0.2 fe80::1
- 	BGP.community: (64512,100)
-                      unreachable [node4:c 1795212609] (100/-) [i]
-1008-	Type: BGP univ
-0000 
-"""
+HERE = Path(__file__).parent
+PROTOCOLS = (HERE / "protocols.txt").read_text()
+ROUTES = (HERE / "routes.txt").read_text()
 
 
 def test_sessions_are_told_from_other_protocols() -> None:
