@@ -19,6 +19,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
+
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
 from weft.agent.ports import Ports
@@ -32,7 +34,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Location, Network, encode, keys
+from weft.model import AddressRange, Endpoint, Gateway, Lease, Location, Network, PublishedPort, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
@@ -106,7 +108,7 @@ class Attachments:
             made = await self._try(request, network, target, lease, lost)
             if isinstance(made, Endpoint):
                 return made
-            holders = await self._claimed(network, made)
+            holders = await self._claimed(network, made, request.owner)
             if not holders:
                 raise Unavailable(f"network {network.name} was just changed by someone else: try again")
             lost |= holders
@@ -121,7 +123,10 @@ class Attachments:
         try:
             interface = self._interface(request, target)
             default_route = self._to_be_routed(network, target)
-            gateway = self._gateway(network, target, interface) if default_route else None
+            kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
+            gateway = self._gateway(network, target, interface, kind) if default_route else None
+            settled = self._ports.settled(request.ports, {a.version for a in addresses})
+            request = msgspec.structs.replace(request, ports=settled)
             endpoint = self._new(request, target, addresses, interface, gateway, default_route=default_route)
             async with self._ports.taking(endpoint, network):
                 return endpoint if await self._make(endpoint, network) else addresses
@@ -129,10 +134,15 @@ class Attachments:
             self._promised[network.name].difference_update(a.ip for a in addresses)
             self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
 
-    async def _claimed(self, network: Network, addresses: Iterable[IPInterface]) -> dict[IPAddress, str]:
-        """Those of the addresses that have a holder by now."""
-        items = [(a.ip, await self._membership.claim(keys.address_claim(network.name, a.ip))) for a in addresses]
-        return {address: holder for address, holder in items if holder is not None}
+    async def _claimed(self, network: Network, addresses: Iterable[IPInterface], owner: str) -> dict[IPAddress, str]:
+        """Those of the addresses that have a holder by now, other than a promise to `owner`."""
+        found = {}
+        for ip in [a.ip for a in addresses]:
+            item = await self._membership.claim(keys.address_claim(network.name, ip))
+            promise = self.promises.to(network.name, ip, owner)
+            if item is not None and (promise is None or item.revision != promise.revision):
+                found[ip] = item.value.decode(errors="replace")
+        return found
 
     def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
         for endpoint in self._view.endpoints_of(request.network):
@@ -156,11 +166,14 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
             )
-        if request.ports and set(request.ports) != set(present.ports):
+        if request.ports and not _granted(request.ports, present.ports):
             ports = _join(present.ports) or "none"
             raise Conflict(
                 f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
+        if request.bandwidth is not None and request.bandwidth != present.bandwidth:
+            limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
+            raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
         return present
 
     async def _standing(self, endpoint: Endpoint) -> Endpoint:
@@ -197,13 +210,14 @@ class Attachments:
             addresses=addresses,
             labels=request.labels,
             ports=request.ports,
+            bandwidth=request.bandwidth,
             owner=request.owner,
             default_route=default_route,
             gateway=gateway,
         )
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
-        """The container's second interface, where it is to have one."""
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
+        """The container's second interface, where it is to have one. `kind`: how its name begins."""
         if not registry.driver(network.driver).gateway:
             return None
         promised = self._promised.setdefault(GATEWAY, set())
@@ -212,7 +226,7 @@ class Attachments:
         subnets = [subnet for subnet in self._gateways if subnet.version in network.families]
         addresses = [_on(subnet, alloc.choose(subnet, taken)) for subnet in subnets]
         promised.update(a.ip for a in addresses)
-        return Gateway(interface=next(self._free(target, interface)), addresses=tuple(addresses))
+        return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
 
     def _to_be_routed(self, network: Network, target: Target) -> bool:
         """Whether the container is to have its way out by this network."""
@@ -233,9 +247,9 @@ class Attachments:
         taken = {e.interface for e in here} | {e.gateway.interface for e in here if e.gateway}
         return taken.union(target.links)  # as they were before others, who had their turn first, made theirs
 
-    def _free(self, target: Target, *but: str) -> Iterator[str]:
+    def _free(self, target: Target, *but: str, kind: str = "eth") -> Iterator[str]:
         taken = self._taken(target).union(but)
-        return (name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
 
     def _choose(
         self, request: t.Attach, network: Network, lease: Lease, lost: Mapping[IPAddress, str]
@@ -267,15 +281,18 @@ class Attachments:
                 raise Invalid(
                     f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
                 )
+        if strange := [r for r in request.ranges if r.subnet.version not in {s.version for s in subnets}]:
+            raise Invalid(f"range {strange[0]}: network {network.name} has only {_join(network.subnets)}")
         cursors = self._view.cursors.setdefault(network.name, {})
+        within = {s.version: _within(request, s) for s in subnets}
         chosen = []
         for subnet in subnets:
             family, wish = str(subnet.version), wishes.get(subnet.version)
             if wish is not None:
-                address = alloc.wish(subnet, wish, holders, reserved, node=node)
+                address = alloc.wish(subnet, wish, holders, reserved, within=within[subnet.version], node=node)
             else:
                 after = cursors.get(family) or (alloc.beginning(subnet, self._view.me) if shared else None)
-                address = alloc.choose(subnet, holders, reserved, after, node=node)
+                address = alloc.choose(subnet, holders, reserved, after, within=within[subnet.version], node=node)
                 cursors[family] = address
             chosen.append(_on(subnet, address))
         return tuple(chosen)
@@ -291,13 +308,18 @@ class Attachments:
         ]
         if self._view.shared(name):
             claims = [keys.address_claim(name, a.ip) for a in endpoint.addresses]
-            guards += [Absent(claim) for claim in claims]
+            guards += [self._free_for(endpoint, a.ip) for a in endpoint.addresses]
             ops += [Put(claim, f"{endpoint.name} on {endpoint.node}".encode(), tenure) for claim in claims]
             found = Location(node=endpoint.node, mac=endpoint.mac, addresses=tuple(a.ip for a in endpoint.addresses))
             ops.append(Put(keys.location(name, endpoint.id), encode(found), tenure))
         else:
             guards.append(Unchanged(lease_key, self._view.revision(lease_key)))
         return await self._membership.write(guards, ops)
+
+    def _free_for(self, endpoint: Endpoint, address: IPAddress) -> Guard:
+        claim = keys.address_claim(endpoint.network, address)
+        promise = self.promises.to(endpoint.network, address, endpoint.owner)
+        return Unchanged(claim, promise.revision) if promise is not None and promise.revision else Absent(claim)
 
     async def _make(self, endpoint: Endpoint, network: Network) -> bool:
         """False if the store does not take it. Raises Failed if the kernel does not: then it is taken back."""
@@ -391,6 +413,17 @@ def _key(endpoint: Endpoint) -> str:
     return keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
 
 
+def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
+    """Whether these ports are what was wished for, each the answer to a wish of its own."""
+    left = list(ports)
+    for wish in sorted(wishes, key=lambda wish: wish.open):
+        granted = next((port for port in left if port.grants(wish)), None)
+        if granted is None:
+            return False
+        left.remove(granted)
+    return not left
+
+
 def _chunks(endpoints: Sequence[Endpoint], size: int) -> Iterator[Sequence[Endpoint]]:
     return (endpoints[start : start + size] for start in range(0, len(endpoints), size))
 
@@ -401,6 +434,15 @@ def _source(endpoint: Endpoint) -> Source:
 
 def _on(subnet: IPNetwork, address: IPAddress) -> IPInterface:
     return parse_interface(f"{address}/{subnet.prefixlen}")
+
+
+def _within(request: t.Attach, subnet: IPNetwork) -> list[AddressRange]:
+    """Those of the subnet's family. Raises Invalid where the caller takes another address for the gateway."""
+    found = [r for r in request.ranges if r.subnet.version == subnet.version]
+    gateway = alloc.gateway(subnet)
+    for wrong in (r.gateway for r in found if r.gateway not in (None, gateway)):
+        raise Invalid(f"{wrong} is not the gateway of {subnet}: it is {gateway}, leave it to Weft")
+    return found
 
 
 def _join(values: Iterable[object]) -> str:

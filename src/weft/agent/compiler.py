@@ -21,6 +21,9 @@ from weft.model import Endpoint, Network
 def touched(view: View, changed: Iterable[Key]) -> set[Source]:
     """The sources whose contribution may differ after `changed` keys of the model."""
     found: set[Source] = set()
+    nodes = {key[1] for key in changed if key[0] in ("nodes", "presence")} - {view.me}
+    if nodes:
+        found.update(_of_nodes(view, nodes))
     for key in changed:
         match key:
             case ("networks", network):
@@ -29,9 +32,6 @@ def touched(view: View, changed: Iterable[Key]) -> set[Source]:
                 found.update(of_network(view, network))
             case ("leases", network, node):
                 found.add(("peer", network, node))
-            case ("nodes" | "presence", node) if node != view.me:
-                found.update(("peer", network, node) for network, held in view.leases.items() if node in held)
-                found.update(_locations(view, node))
             case ("locations", network):
                 found.add(("segment", network))
             case ("locations", network, id):
@@ -53,9 +53,12 @@ def of_network(view: View, network: str) -> Iterator[Source]:
     yield from (("endpoint", network, e.id) for e in view.endpoints_of(network))
 
 
-def _locations(view: View, node: str) -> Iterator[Source]:
+def _of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
+    """In one pass, however many nodes come or go at once."""
+    for network, held in view.leases.items():
+        yield from (("peer", network, node) for node in nodes & held.keys())
     for network, found in view.locations.items():
-        yield from (("location", network, id) for id, location in found.items() if location.node == node)
+        yield from (("location", network, id) for id, location in found.items() if location.node in nodes)
 
 
 class Compiler:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-MODULES = {"nftables": "nf_tables"}
+MODULES = {"nftables": "nf_tables", "tbf": "sch_tbf", "mirred": "sch_ingress cls_u32 act_mirred"}
 """Feature → the module that brings it, where its name is another."""
 PACKAGES = {"bird": PACKAGE}
 """Feature that is a program → the package that brings it."""
@@ -42,6 +42,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _store(agent)
     yield from _uplink(agent)
     yield from _features(agent)
+    yield from _bandwidth(agent)
     yield from _tools()
     yield from _other_bird()
     networks = list(_networks(agent))
@@ -119,6 +120,22 @@ def _other_bird() -> Iterator[t.Finding]:
             detail=f"a BIRD that is not Weft's answers at {OTHERS}, with {' and '.join(sorted(protocols))}",
             advice="systemctl disable --now bird, unless you need it: then it must not use TCP port 179 of this node's "
             f"addresses, nor the kernel metric {METRIC}",
+        )
+
+
+def _bandwidth(agent: Agent) -> Iterator[t.Finding]:
+    """No error: who limits nothing misses nothing."""
+    for name in registry.FROM_CONTAINER:
+        if name in agent.features:
+            yield _ok(f"kernel: {name}", "works")
+            continue
+        what = "limits of bandwidth" if name in registry.TO_CONTAINER else "limits of what containers send"
+        modules = MODULES.get(name, name)
+        yield t.Finding(
+            check=f"kernel: {name}",
+            result="warning",
+            detail=f"the kernel has no {name}: no {what} here",
+            advice=f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it",
         )
 
 

@@ -3,14 +3,12 @@ to come, ports that change while a container runs."""
 
 from __future__ import annotations
 
-import contextlib
-
 import msgspec
 
-from weft.agent.attach import Attachments
+from weft.agent.attach import ATTEMPTS, Attachments
 from weft.api import types as t
-from weft.base.errors import Failed, Invalid, NotFound, Unavailable
-from weft.base.net import IPInterface
+from weft.base.errors import Exhausted, Failed, Invalid, NotFound, Unavailable
+from weft.base.net import IPAddress, IPInterface, IPNetwork
 from weft.kernel.containers import Target
 from weft.model import Endpoint, Gateway, Lease, Namespace, Network, PublishedPort, encode, keys
 from weft.model.endpoint import handover_id
@@ -31,13 +29,14 @@ class EngineAttachments(Attachments):
         present = self._view.endpoints.get(id)
         if present is not None:
             return await self._told(request, self._same(request, present))
+        if request.target and not request.addresses:  # only a place is told
+            raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")
         if not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
-        try:
-            return await self._take(request, network, _target(request.target, f"handover-{id}"), lease)
-        finally:
-            for address in request.addresses:
-                self.promises.drop(network.name, address, "")
+        made = await self._take(request, network, _target(request.target, f"handover-{id}"), lease)
+        for address in request.addresses:
+            self.promises.drop(network.name, address, "")
+        return made
 
     async def _told(self, request: t.Attach, present: Endpoint) -> Endpoint:
         """The same, with the place of its namespace."""
@@ -76,9 +75,9 @@ class EngineAttachments(Attachments):
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
         return super()._to_be_routed(network, target) if target.namespace.cookie else not network.internal
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """An engine takes one interface; a second one it makes itself."""
-        return super()._gateway(network, target, interface) if target.namespace.cookie else None
+        return super()._gateway(network, target, interface, kind) if target.namespace.cookie else None
 
     # Addresses to come.
 
@@ -90,11 +89,40 @@ class EngineAttachments(Attachments):
             raise Invalid(f"network {network.name} has no IPv{request.family} addresses: it has {has}")
         wishes = () if request.address is None else (request.address,)
         wanted = t.Attach(target="", network=network.name, addresses=wishes)
-        shared = self._view.shared(network.name)
-        async with self._locations.held(network.name) if shared else contextlib.nullcontext():
-            [chosen] = self._pick(wanted, network, subnets, {})
-            self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
+        if self._view.shared(network.name):
+            async with self._locations.held(network.name):
+                return await self._reserve_shared(request, wanted, network, subnets)
+        [chosen] = self._pick(wanted, network, subnets, {})
+        self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
         return chosen
+
+    async def _reserve_shared(
+        self, request: t.Reserve, wanted: t.Attach, network: Network, subnets: list[IPNetwork]
+    ) -> IPInterface:
+        """In a race with other nodes, as for an attach."""
+        lost: dict[IPAddress, str] = {}
+        for _ in range(ATTEMPTS):
+            [chosen] = self._pick(wanted, network, subnets, lost)
+            key, made = keys.address_claim(network.name, chosen.ip), None
+            self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
+            try:
+                text = f"a container to come on {self._view.me}"
+                made = await self._membership.claim_for(key, text, request.seconds)
+                holder = None if made else await self._membership.claim(key)
+            finally:
+                self.promises.drop(network.name, chosen.ip, request.owner)
+            if made:
+                self.promises.keep(network.name, chosen.ip, request.owner, request.seconds, made)
+                return chosen
+            lost[chosen.ip] = holder.value.decode(errors="replace") if holder else "another container just now"
+        raise Exhausted(f"network {network.name}: other nodes took every address tried, {ATTEMPTS} times: try again")
+
+    async def release(self, network: str, address: IPAddress, owner: str) -> bool:
+        """A reserved address that nobody has attached with. Whether there was one. Raises Unavailable."""
+        promise = self.promises.drop(network, address, owner)
+        if promise is not None and promise.revision:
+            await self._membership.give_back(keys.address_claim(network, address), promise.revision)
+        return promise is not None
 
     # Ports.
 
@@ -105,7 +133,7 @@ class EngineAttachments(Attachments):
             network = self._view.networks.get(present.network) if present else None
             if present is None or network is None:
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
-            endpoint = msgspec.structs.replace(present, ports=ports)
+            endpoint = msgspec.structs.replace(present, ports=self._ports.settled(ports, present.families))
             async with self._ports.taking(endpoint, network):
                 try:
                     return await self._rewrite(endpoint)

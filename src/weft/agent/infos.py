@@ -93,9 +93,18 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
+        bandwidth=e.bandwidth,
         owner=e.owner,
         handover=e.handover,
+        second=_second(e, inside),
     )
+
+
+def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
+    if e.gateway is None:
+        return None
+    macs = (o.mac or "" for o in inside if isinstance(o, Link) and o.name == e.gateway.interface)
+    return t.SecondInterface(interface=e.gateway.interface, mac=next(macs, ""), addresses=e.gateway.addresses)
 
 
 def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:

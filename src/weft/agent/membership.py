@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 
@@ -22,7 +23,7 @@ from weft.base.net import IPNetwork
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, Options, subnet_rules
 from weft.model import Lease, Network, Node, encode, keys
-from weft.store.protocol import Absent, Change, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
+from weft.store.protocol import Absent, Change, Delete, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +41,8 @@ class Membership:
         """Network → why this node has no subnet in it."""
         self._sent: dict[int, float] = {}
         """Revision → when it was committed, of our writes that the watch has not told yet."""
+        self._brief = (0, 0.0, 0.0)
+        """The store lease of passing claims: its number, of how many seconds, until when it is given to more of them."""
         self._acquiring: dict[str, asyncio.Lock] = {}
 
     async def register(self, node: Node) -> None:
@@ -184,10 +187,27 @@ class Membership:
         )
         return True
 
-    async def claim(self, key: str) -> str | None:
+    async def claim(self, key: str) -> Item | None:
         """What its holder wrote there."""
-        item = await self._store.get(key)
-        return None if item is None else item.value.decode(errors="replace")
+        return await self._store.get(key)
+
+    async def claim_for(self, key: str, text: str, seconds: float) -> int | None:
+        """Claim a key for a time: for so many seconds at least, twice that at most. Its revision; None if it is somebody's."""
+        return await self._store.commit([Absent(key)], [Put(key, text.encode(), await self._passing(seconds))])
+
+    async def _passing(self, seconds: float) -> int:
+        """A store lease that lasts that long from now on. One serves many, so that hardly any claim waits for a grant."""
+        lease, of, until = self._brief
+        now = time.monotonic()
+        if of != seconds or now > until:
+            lease = secrets.randbits(62) + 1
+            await self._store.grant(lease, 2 * seconds)
+            self._brief = lease, seconds, now + seconds
+        return lease
+
+    async def give_back(self, key: str, revision: int) -> None:
+        """A claim, unless somebody else has it by now."""
+        await self._store.commit([Unchanged(key, revision)], [Delete(key)])
 
     def echoed(self, revision: int) -> float | None:
         """The watch has come to `revision`: how long our commit took to come back, if it was ours."""

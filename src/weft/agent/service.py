@@ -12,7 +12,7 @@ from weft.agent import doctor, infos
 from weft.agent.attach import removal
 from weft.agent.bgp_service import BgpService
 from weft.agent.compiler import of_network
-from weft.alloc.leases import check_new
+from weft.alloc.leases import check_apart, check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
@@ -20,7 +20,8 @@ from weft.base.net import parse_address
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
-from weft.model import Endpoint, Network, decode, encode, keys
+from weft.model import Bandwidth, Endpoint, Network, decode, encode, keys
+from weft.model.bandwidth import labelled
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
 SETTLING = 2.0
@@ -115,6 +116,7 @@ class Service(BgpService):
             )
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
+        check_apart(network, self._agent.config.gateway_subnets)
         for _ in range(RETRIES):
             if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
                 await self._set_up(network.name)
@@ -211,7 +213,7 @@ class Service(BgpService):
         return t.Reserved(address=await self._agent.attachments.reserve(request, network, lease))
 
     async def release(self, name: str, address: str, owner: str = "") -> t.Done:
-        freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
+        freed = await self._agent.attachments.release(name, parse_address(address), owner)
         return t.Done(what=(address,) if freed else ())
 
     # Endpoints.
@@ -242,10 +244,26 @@ class Service(BgpService):
 
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._agent.metrics.attach.time():
+            request = msgspec.structs.replace(request, bandwidth=self._limits(request))
             network = await (self._ensure(request) if request.definition else self._known(request.network))
             lease = await self._agent.ensure_lease(network.name)
             endpoint = await self._agent.attachments.attach(request, network, lease)
         return infos.endpoint(self._agent, endpoint)
+
+    def _limits(self, request: t.Attach) -> Bandwidth | None:
+        """As asked, or by labels. Raises Invalid, Unsupported."""
+        found = labelled(request.labels, request.bandwidth)
+        if found is None:
+            return None
+        self._agent.ready()
+        for wanted, features in ((found.ingress, registry.TO_CONTAINER), (found.egress, registry.FROM_CONTAINER)):
+            missing = [f for f in features if f not in self._agent.features] if wanted else []
+            if missing:
+                raise Unsupported(
+                    f"{request.target}: this host's kernel lacks {', '.join(missing)}, which a limit of bandwidth needs: "
+                    "`weft doctor` says what to do"
+                )
+        return found
 
     async def detach(self, target: str = "", network: str = "", owner: str = "") -> t.Done:
         if not target and not owner:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from weft.alloc import subnets
-from weft.alloc.subnets import Plan
+from weft.alloc.subnets import SUFFIX, Plan
 from weft.base.errors import Conflict
 from weft.base.net import IPNetwork, covers, family, parse_network
 from weft.model import Lease, Network, Node, keys
@@ -76,6 +76,17 @@ def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node]
             )
     for node in nodes:
         _check_underlay(network, node)
+
+
+def check_apart(network: Network, gateways: Iterable[IPNetwork]) -> None:
+    """Raises Conflict where the network overlaps what this host gives to containers' second interface."""
+    for subnet in gateways:
+        mine = network.subnet(family(subnet))
+        if mine is not None and (covers(mine, subnet) or covers(subnet, mine)):
+            raise Conflict(
+                f"network {network.name}: {mine} overlaps this host's gateway-subnet{SUFFIX[family(subnet)]} {subnet}: "
+                "choose another --subnet, or another gateway-subnet in weft.toml"
+            )
 
 
 def _check_underlay(network: Network, node: Node) -> None:

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import BgpPeer, Network, PublishedPort
+from weft.model import AddressRange, Bandwidth, BgpPeer, Network, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -69,9 +69,16 @@ class RouteInfo(Reply, frozen=True, kw_only=True):
     gateway: IPAddress | None = None
 
 
+class SecondInterface(Reply, frozen=True, kw_only=True):
+    interface: str
+    mac: str
+    addresses: tuple[IPInterface, ...]
+
+
 class EndpointInfo(Reply, frozen=True, kw_only=True):
     """`mtu` and `routes`: of endpoints on the node that answers. `handover`: the interface's name in the host's own
-    namespace, where the container's engine takes it from."""
+    namespace, where the container's engine takes it from. `second`: the container's other interface, for
+    the way out of a network that has none itself."""
 
     id: str
     name: str
@@ -88,8 +95,10 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     owner: str = ""
     handover: str = ""
+    second: SecondInterface | None = None
 
 
 class EndpointCheck(Reply, frozen=True, kw_only=True):
@@ -108,10 +117,11 @@ class Attach(Request, frozen=True, kw_only=True):
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
-    of this node, to lead to it.
+    of this node, to lead to it. `ranges`: addresses of these families come from them only. `bandwidth`: of a direction that
+    it leaves open, the labels `weft.bandwidth/…` say.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
-    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell.
+    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
     """
 
     target: str
@@ -119,9 +129,11 @@ class Attach(Request, frozen=True, kw_only=True):
     name: str = ""
     interface: str = ""
     addresses: tuple[IPAddress, ...] = ()
+    ranges: tuple[AddressRange, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     owner: str = ""
     exclusive: bool = False
     handover: bool = False

@@ -63,6 +63,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("gateways", listed(e.gateways) or "none"),
             ("MTU", str(e.mtu) if e.mtu else ""),
             ("published", listed(e.ports)),
+            ("bandwidth", str(e.bandwidth or "")),
             ("labels", mapped(e.labels)),
         ]
     )

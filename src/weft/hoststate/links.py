@@ -71,7 +71,12 @@ class Vxlan(msgspec.Struct, frozen=True, gc=False, tag="vxlan"):
     outside: str | None = None
 
 
-LinkKind = Veth | Bridge | Vxlan
+class Ifb(msgspec.Struct, frozen=True, gc=False, tag="ifb"):
+    """An intermediate functional block: frames redirected to it (`weft.hoststate.Redirect`) pass its queue and go back to
+    where they came from. All else that is sent there is dropped."""
+
+
+LinkKind = Veth | Bridge | Vxlan | Ifb
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):

@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Link, Veth, Vxlan
+from weft.hoststate import Bridge, Ifb, Link, Veth, Vxlan
 from weft.hoststate.links import OWNER
 from weft.kernel import uapi as u
 from weft.kernel.netlink import Message, attr, attributes
@@ -24,7 +24,7 @@ _U32 = struct.Struct("=I")
 class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as it is, whosever. `hairpin`, `isolated`: as a bridge's port. `link`: the ifindex of a veth's other end, in
     the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
-    `lower` its ifindex, in that namespace likewise."""
+    `lower` its ifindex, in that namespace likewise. `qdisc`: the kind of the one at its root."""
 
     index: int
     name: str
@@ -40,6 +40,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     vxlan: Vxlan | None = None
     lower: int = 0
     isolated: bool = False
+    qdisc: str = ""
 
     @property
     def marked(self) -> bool:
@@ -96,6 +97,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
         lower=_number(own.get(u.IFLA_VXLAN_LINK)),
+        qdisc=_text(found.get(u.IFLA_QDISC, b"")),
         isolated=_true(attributes(port, 0, len(port)).get(u.IFLA_BRPORT_ISOLATED)),
     )
 
@@ -237,13 +239,14 @@ def _encode_vxlan(vxlan: Vxlan, around: Surroundings) -> bytes:
     return data + attr(u.IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
 
 
-def _encode_bridge(_bridge: Bridge, _around: Surroundings) -> bytes:
+def _encode_nothing(_kind: Bridge | Ifb, _around: Surroundings) -> bytes:
     return b""
 
 
 _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Veth: ("veth", _encode_veth),
-    Bridge: ("bridge", _encode_bridge),
+    Bridge: ("bridge", _encode_nothing),
+    Ifb: ("ifb", _encode_nothing),
     Vxlan: ("vxlan", _encode_vxlan),
 }
 KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

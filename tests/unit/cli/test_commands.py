@@ -13,7 +13,7 @@ from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS
 from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
 from weft.cli.drivers import describe
-from weft.model import decode, encode
+from weft.model import Bandwidth, decode, encode
 from weft.model.ports import parse
 
 PUBLISHING = msgspec.structs.replace(ENDPOINTS[0], ports=(parse("8080:80"), parse("[fd00::5]:53-54/udp")))
@@ -249,7 +249,9 @@ class TestAttach:
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
             "ports": [],
+            "bandwidth": None,
             "owner": "",
+            "ranges": [],
             "exclusive": False,
             "handover": False,
             "definition": None,
@@ -266,6 +268,22 @@ class TestAttach:
         ]
         assert "PUBLISHED" in weft("endpoint", "ls").out
         assert "8080:80/tcp, [fd00::5]:53-54:53-54/udp" in weft("endpoint", "show", "web").out
+
+    def test_limits(self, weft, agent: CannedAgent) -> None:
+        limited = msgspec.structs.replace(
+            ENDPOINTS[0], bandwidth=Bandwidth(ingress=10**8, egress=10**6, egress_burst=9)
+        )
+        agent.answers["attach"] = agent.answers["endpoint"] = limited
+        words = "--ingress 100mbit --egress 1000000 --egress-burst 9"
+        ran = weft("attach", "web", "--network", "blue", *words.split())
+        assert ran.out.endswith(" on eth0, ingress 100mbit, egress 1mbit (burst 9)\n")
+        assert decode(t.Attach, agent.asked[0].body).bandwidth == limited.bandwidth
+        assert "ingress 100mbit, egress 1mbit (burst 9)" in weft("endpoint", "show", "web").out
+
+    def test_limits_that_are_none(self, weft, agent: CannedAgent) -> None:
+        ran = weft("attach", "web", "--network", "blue", "--ingress", "fast")
+        assert ran.status == 1 and ran.err.startswith("weft: 'fast' is not a rate: write it like 100mbit")
+        assert agent.asked == []
 
     def test_a_port_that_is_none(self, weft, agent: CannedAgent) -> None:
         ran = weft("attach", "web", "--network", "blue", "-p", "80:x")
