@@ -149,6 +149,23 @@ def _same(lab: Lab, host: str, before: tuple[object, ...]) -> bool:
     return found is not None and not found.reason and state(lab, host) == before
 
 
+@pytest.mark.usefixtures("prod")
+def test_a_purge_takes_it_along_also_when_it_was_killed(lab: Lab) -> None:
+    for dead in (False, True):
+        process = seen_from_outside(lab.init)[bird_of(lab, "node-4")]
+        assert lab.agent("node-4").end(signal.SIGTERM)
+        assert bird_routes(lab.host("node-4")) and process.alive, "a stopped agent leaves all as it is"
+        if dead:
+            kill(lab, "node-4")
+        gone = weft(lab, "node-4", "agent", "purge", "--yes")
+        assert "removed the BGP speaker and its routes" in gone.stdout, gone
+        assert not bird_routes(lab.host("node-4")) and not bird_routes(lab.host("node-4"), 6)
+        assert process.wait(5) and not list((lab.host("node-4").own / "run-weft").glob("bird.[cp]*"))
+        lab.agent("node-4").start()
+        lab.agent("node-4").wait_ready()
+        established(lab, NODES, 6, 60)
+
+
 def test_the_last_network_takes_birds_and_their_routes_along(lab: Lab, prod: tuple[Inside, Inside]) -> None:
     pids = {host: seen_from_outside(lab.init)[bird_of(lab, host)] for host in NODES}
     client(lab, "node-1").remove_network("prod", force=True)

@@ -136,7 +136,7 @@ class Routing:
         self._wanted = wanted = speaker(me, self._model())
         if wanted is None:
             self._forget()
-            self.states = ()
+            self.states, self._started = (), 0.0
             if await asyncio.to_thread(self._bird.end):
                 log.info("BIRD ended: there is nothing to announce")
             return

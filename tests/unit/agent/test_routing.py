@@ -83,6 +83,18 @@ async def test_one_that_ends_again_at_once_is_told_and_tried_after_a_pause(
     await until(lambda: host.bird.running and not agent.routing.trouble)
 
 
+async def test_one_that_was_ended_because_nothing_was_left_starts_at_once_when_there_is(
+    agent: Agent, host: FakeHost, service: Service, caplog: pytest.LogCaptureFixture
+) -> None:
+    for starts in (1, 2):
+        await service.add_bgp_peer(t.AddBgpPeer(peer=TOR))
+        await until(lambda: host.bird.running)
+        await service.remove_bgp_peer("tor")
+        await until(lambda: not host.bird.running)
+        assert host.bird.done.count("start") == starts
+    assert "ended soon" not in caplog.text
+
+
 async def test_a_configuration_that_it_refuses_leaves_the_old_one(
     agent: Agent, host: FakeHost, service: Service
 ) -> None:
