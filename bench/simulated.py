@@ -28,7 +28,7 @@ from weft.alloc.addresses import mac_for
 from weft.api.types import Attach
 from weft.base.errors import WeftError
 from weft.base.net import parse_address, parse_interface, parse_network
-from weft.datapaths.driver import Host, whole
+from weft.datapaths.driver import Host
 from weft.hoststate import Union
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
@@ -131,7 +131,7 @@ class SimulatedAgent:
         self.locations = Locations(self.store, self.view)
         self._union = Union()
         self._attachments = Attachments(
-            self.view, membership, self.locations, self._converge, _find, config.gateway_subnets
+            self.view, membership, self.locations, self.store, self._converge, _find, config.gateway_subnets
         )
         self.synced = asyncio.Event()
 
@@ -169,7 +169,7 @@ class SimulatedAgent:
     async def attach(self, number: int) -> None:
         network = self.view.networks[NETWORK.name]
         request = Attach(target=str(number), network=NETWORK.name)
-        await self._attachments.attach(request, network, whole(network, self.view.me))
+        await self._attachments.attach(request, network)
 
 
 def id_of(plan: Plan, number: int) -> str:

@@ -50,7 +50,9 @@ def of_network(view: View, network: str) -> Iterator[Source]:
     yield ("segment", network)
     yield from (("location", network, id) for id in view.locations.get(network, ()))
     yield from (("peer", network, node) for node in view.leases.get(network, {}) if node != view.me)
-    yield from (("endpoint", network, e.id) for e in view.endpoints_of(network))
+    for e in view.endpoints.values():
+        if network in (e.network, view.home(e.network)):  # its own, and those of networks that share it
+            yield ("endpoint", e.network, e.id)
 
 
 def _of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
@@ -73,7 +75,10 @@ class Compiler:
 
     def contribution(self, source: Source) -> Contribution | None:
         """What the source wants now; None where it no longer exists."""
-        site = self.site(source[1])
+        home = self.view.home(source[1])
+        if home != source[1] and source[0] != "endpoint":
+            return None  # all that is not a container's is there for the network that is shared
+        site = self.site(home)
         if site is None:
             return None
         if isinstance(site, Contribution):
@@ -102,7 +107,7 @@ class Compiler:
 
     def whole(self, endpoint: Endpoint) -> Contribution:
         """What an endpoint wants, with what its engine will do itself if it is handed over."""
-        site = self.site(endpoint.network)
+        site = self.site(self.view.home(endpoint.network))
         return self._whole(site, endpoint) if isinstance(site, Site) else Contribution()
 
     def _whole(self, site: Site, endpoint: Endpoint) -> Contribution:

@@ -48,12 +48,13 @@ def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
             alive=name in view.present,
             data=lease.data,
         )
-        for name, lease in sorted(view.leases.get(n.name, {}).items())
+        for name, lease in sorted(view.leases.get(n.home, {}).items())
     )
     return t.NetworkInfo(
         name=n.name,
         driver=n.driver,
         subnets=n.subnets,
+        pools=n.pools,
         options=_options(n),
         internal=n.internal,
         mtu=n.mtu,
@@ -74,7 +75,6 @@ def _options(n: Network) -> dict[str, OptionValue]:
 
 
 def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
-    lease = agent.view.lease(e.network, e.node)
     inside = tuple(_inside(agent, e)) if e.node == agent.view.me else ()
     link = next((o for o in inside if isinstance(o, Link) and o.name == e.interface), None)
     return t.EndpointInfo(
@@ -88,7 +88,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         host_interface=e.host_interface,
         mac=e.mac,
         addresses=e.addresses,
-        gateways=tuple(s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ()))),
+        gateways=tuple(_gateways(agent, e, inside)),
         mtu=link.mtu or 0 if link else 0,
         routes=tuple(_routes(inside)),
         labels=e.labels,
@@ -98,6 +98,16 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         handover=e.handover,
         second=_second(e, inside),
     )
+
+
+def _gateways(agent: Agent, e: Endpoint, inside: Iterable[Object]) -> Iterator[IPAddress]:
+    """Where all are routed one by one, what the container itself says; that is known on its own node."""
+    if agent.view.blocks(e.network):
+        ways = {r.destination.version: r.gateway for r in _routes(inside) if not r.destination.prefixlen and r.gateway}
+        yield from (ways[a.version] for a in e.addresses if a.version in ways)
+        return
+    lease = agent.view.lease(e.network, e.node)
+    yield from (s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ())))
 
 
 def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
@@ -241,11 +251,11 @@ def _peer(agent: Agent, n: Node) -> t.PeerStatus:
 
 
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
-    lease = view.lease(n.name, view.me)
+    lease = view.lease(n.home, view.me)
     if view.shared(n.name):
         subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
     else:
-        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.name, {}))
+        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.home, {}))
     return t.NetworkStatus(
         name=n.name,
         driver=n.driver,

@@ -34,17 +34,10 @@ def choose(
     """
     first, last = _usable(subnet)
     asked = _asked(subnet, within, node)
-    start = first
-    if after is not None and contains(subnet, after) and first <= int(after) < last:
-        start = int(after) + 1
     spans = _merged([*_spans(subnet, reserved), *_between(asked, first, last)])
-    make = type(subnet.network_address)
-    for begin, end in ((start, last), (first, start - 1)):
-        for run in _runs(begin, end, spans):
-            for number in run:
-                address = make(number)
-                if address not in taken:
-                    return address
+    address = _search(subnet, (first, last), taken, spans, after)
+    if address is not None:
+        return address
     more = "larger node subnets (-o node-prefix)" if node else "a larger subnet"
     size = sum(end - begin + 1 for begin, end in asked)
     in_use = sum(len(run) for run in _runs(first, last, spans))
@@ -53,6 +46,38 @@ def choose(
         f"no address is left in {where}: of {size} for containers {in_use} are in use "
         f"and {size - in_use} reserved: detach some, or make a network with {more}"
     )
+
+
+def search(
+    block: IPNetwork,
+    taken: Collection[IPAddress],
+    reserved: Iterable[IPNetwork],
+    after: IPAddress | None,
+    within: Sequence[AddressRange],
+) -> IPAddress | None:
+    """As `choose`, where all addresses are for containers; None where none is free."""
+    first, last = int(block.network_address), int(block.broadcast_address)
+    asked = _overlap(block, within, first, last) if within else [(first, last)]
+    spans = _merged([*_spans(block, reserved), *_between(asked, first, last)])
+    return _search(block, (first, last), taken, spans, after)
+
+
+def _search(
+    subnet: IPNetwork, bounds: tuple[int, int], taken: Collection[IPAddress], spans: Spans, after: IPAddress | None
+) -> IPAddress | None:
+    """Outside of `spans`, within `bounds`, both included."""
+    first, last = bounds
+    start = first
+    if after is not None and contains(subnet, after) and first <= int(after) < last:
+        start = int(after) + 1
+    make = type(subnet.network_address)
+    for begin, end in ((start, last), (first, start - 1)):
+        for run in _runs(begin, end, spans):
+            for number in run:
+                address = make(number)
+                if address not in taken:
+                    return address
+    return None
 
 
 def wish(
@@ -76,6 +101,17 @@ def wish(
         raise Invalid(f"{address} is outside {whose}: {room}")
     if not first <= int(address) <= last:
         raise Invalid(f"{address} is {_role(subnet, address)} of {whose}: {room}")
+    check_free(address, taken, reserved, within)
+    return address
+
+
+def check_free(
+    address: IPAddress,
+    taken: Collection[IPAddress],
+    reserved: Iterable[IPNetwork],
+    within: Sequence[AddressRange],
+) -> None:
+    """Raises Invalid, Conflict; see `wish`."""
     held = next((prefix for prefix in reserved if contains(prefix, address)), None)
     if held is not None:
         raise Invalid(f"{address} is reserved in this network (reserve={held}): choose one outside {held}")
@@ -84,7 +120,6 @@ def wish(
     if address in taken:
         holder = f" by {taken[address]}" if isinstance(taken, Mapping) else ""
         raise Conflict(f"{address} is taken{holder}: choose another, or leave the choice to Weft")
-    return address
 
 
 def beginning(subnet: IPNetwork, node: str) -> IPAddress:
@@ -132,8 +167,7 @@ def _asked(subnet: IPNetwork, within: Sequence[AddressRange], node: str) -> Span
     first, last = _usable(subnet)
     if not within:
         return [(first, last)]
-    ends = [(int(a), int(b)) for a, b in (each.ends for each in within if each.subnet.version == subnet.version)]
-    found = _merged((max(a, first), min(b, last)) for a, b in ends if a <= last and b >= first)
+    found = _overlap(subnet, within, first, last)
     if not found:
         make = type(subnet.network_address)
         raise Invalid(
@@ -141,6 +175,12 @@ def _asked(subnet: IPNetwork, within: Sequence[AddressRange], node: str) -> Span
             f"choose a range from {make(first)} to {make(last)}"
         )
     return found
+
+
+def _overlap(subnet: IPNetwork, within: Iterable[AddressRange], first: int, last: int) -> Spans:
+    """What of them lies from `first` to `last`."""
+    ends = [(int(a), int(b)) for a, b in (each.ends for each in within if each.subnet.version == subnet.version)]
+    return _merged((max(a, first), min(b, last)) for a, b in ends if a <= last and b >= first)
 
 
 def _listed(within: Iterable[AddressRange]) -> str:

@@ -55,6 +55,12 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "set_bgp": (t.SetBgp(hold_time=9),),
     "add_bgp_peer": (PEER,),
     "remove_bgp_peer": ("tor",),
+    "pools": ("prod",),
+    "add_pool": ("prod", t.AddPool(subnet=ip_network("10.8.0.0/16"))),
+    "set_pool": ("prod", t.SetPool(subnet=ip_network("10.8.0.0/16"), disabled=True)),
+    "remove_pool": ("prod", "10.8.0.0/16"),
+    "check_ipam": (t.CheckIpam(fix=True),),
+    "move": ("web", t.Move(target="web-2")),
     "release": ("blue", "40.15.43.9", "docker/"),
 }
 
