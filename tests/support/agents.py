@@ -19,6 +19,7 @@ from typing import Any
 
 import msgspec
 
+from support.birds import FakeBird
 from support.hoststates import FOREIGN
 from weft.agent.agent import Agent
 from weft.agent.config import Config
@@ -34,7 +35,7 @@ from weft.model.network import OptionValue
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
 
-FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark", "tbf", "ifb", "mirred"})
+FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark", "tbf", "ifb", "mirred", "bird"})
 _cookies = itertools.count(4096)
 
 
@@ -47,6 +48,7 @@ class FakeHost(FakeKernel):
         self.cookies: dict[str, int] = {}
         self.reads = 0
         self.no_uplink = ""
+        self.bird = FakeBird()
         self.found = HostFacts(
             uplink="eth0",
             addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
@@ -175,6 +177,7 @@ def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str =
         kernel=lambda _desired, _cookies: host,
         find=host.find,
         cookie=host.cookie,
+        bird=host.bird,
     )
 
 

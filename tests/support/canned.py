@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump
+from weft.model import BgpSettings
 
 NOW = time.time()
 
@@ -205,6 +206,55 @@ KERNEL = HostDump(
     ),
 )
 
+SESSIONS = (
+    t.BgpSession(
+        name="node-2",
+        kind="node",
+        local=ip_address("192.168.1.68"),
+        address=ip_address("192.168.1.254"),
+        asn=64512,
+        state="Established",
+        since=NOW - 3700,
+        received=1,
+        announced=2,
+    ),
+    t.BgpSession(
+        name="tor",
+        kind="router",
+        local=ip_address("192.168.1.68"),
+        address=ip_address("192.168.1.1"),
+        asn=65001,
+        state="Active",
+        since=NOW - 70,
+        last_error="BGP Error: Bad peer AS",
+        reason="AS mismatch: 192.168.1.1 says that it is AS 65002, configured is 65001",
+        advice="correct `weft bgp peer add tor --asn 65002 --replace`, or the router",
+    ),
+)
+ROUTES = (
+    t.BgpRoute(
+        prefix=ip_network("197.19.26.0/26"),
+        type="unicast",
+        source="node-2",
+        best=True,
+        since=NOW - 70,
+        next_hops=("192.168.1.254 on eth0",),
+        bgp_next_hop="192.168.1.254",
+    ),
+    t.BgpRoute(prefix=ip_network("197.19.38.128/26"), type="blackhole", source="own block", best=True, since=NOW),
+)
+BGP_PEERS = (
+    t.BgpPeerInfo(
+        name="tor",
+        address=ip_address("192.168.1.1"),
+        asn=65001,
+        nodes="rack=a",
+        password=True,
+        accept=("all",),
+        announce=("197.19.0.0/16+",),
+        scope="cluster",
+    ),
+)
 POOLS = (
     t.PoolInfo(
         subnet=ip_network("197.19.0.0/16"), nodes="", disabled=False, block_size=26, total=1024, blocks=1, addresses=3
@@ -275,5 +325,12 @@ ANSWERS: dict[str, object] = {
     "check_ipam": IPAM_CHECK,
     "move": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),
+    "bgp_sessions": SESSIONS,
+    "bgp_routes": ROUTES,
+    "bgp_settings": BgpSettings(),
+    "set_bgp": BgpSettings(hold_time=9),
+    "bgp_peers": BGP_PEERS,
+    "add_bgp_peer": BGP_PEERS[0],
+    "remove_bgp_peer": t.Done(what=("tor",)),
     "check": t.EndpointCheck(endpoint=ENDPOINTS[0], faults=("link eth0: missing",)),
 }

@@ -2,6 +2,7 @@
 
 follow    the store's changes into the view; when it is lost, the kernel stays as it is
 loop      the view into the kernel
+routing   the view into BIRD
 presence  renewed while we live
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
 tidy      endpoints whose namespace is gone
@@ -28,6 +29,7 @@ from weft.agent.locations import Locations
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
 from weft.agent.metrics import Metrics
+from weft.agent.routing import Daemon, Routing
 from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
@@ -36,6 +38,7 @@ from weft.datapaths.driver import Host, whole
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.kernel import containers, netns
+from weft.kernel.bird import Bird, signatures
 from weft.kernel.containers import Target
 from weft.kernel.facts import HostFacts
 from weft.kernel.iptables import legacy_in_use
@@ -75,8 +78,10 @@ class Agent:
         kernel: MakeKernel | None = None,
         find: Callable[[str], Target] = containers.find,
         cookie: Callable[[str], int] = netns.cookie,
+        bird: Daemon | None = None,
     ) -> None:
-        """`kernel`, `find`, `cookie`: this host, its containers and their namespaces, unless others are to be used."""
+        """`kernel`, `find`, `cookie`, `bird`: this host, its containers and their namespaces, its BGP speaker, unless others
+        are to be used."""
         self.config, self.store, self.started = config, store, time.time()
         self.view = View(name, self._changed)
         self.compiler = Compiler(self.view, withdraw=config.withdraw)
@@ -87,6 +92,7 @@ class Agent:
         self._cookie = cookie
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
+        self.routing = Routing(self.view, lambda: self.node, bird or Bird(Path(config.run_dir)), signatures)
         self.metrics = Metrics(self)
         self.locations = Locations(store, self.view)
         self.attachments = EngineAttachments(
@@ -123,6 +129,7 @@ class Agent:
                 await self.locations.complete()
                 await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 tasks.create_task(self.loop.run(), name="loop")
+                tasks.create_task(self.routing.run(), name="routing")
         finally:
             self.loop.end()
 
@@ -180,6 +187,8 @@ class Agent:
             self._leasing.set()
         if any(key[0] in ("networks", "endpoints") for key in changed):
             self.locations.review()
+        if any(self.routing.concerns(key) for key in changed):
+            self.routing.touch()
 
     # This host.
 
@@ -209,6 +218,7 @@ class Agent:
         if host == self.compiler.host:
             return False
         self.node, self.compiler.host = node, host
+        self.routing.touch()
         self._learnt.set()
         return True
 

@@ -10,11 +10,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weft.api import types as t
-from weft.base.errors import WeftError
+from weft.base.errors import Unavailable, WeftError
 from weft.base.net import FAMILIES, Family
+from weft.bgp.config import METRIC
+from weft.bgp.replies import PROTOCOL
 from weft.datapaths import registry
 from weft.datapaths.driver import CommonOptions
 from weft.kernel import sysctl
+from weft.kernel.bird import OTHERS, PACKAGE, ask
 from weft.kernel.diagnose import blocking_chains, udp_holders
 from weft.model import Network
 
@@ -24,6 +27,8 @@ if TYPE_CHECKING:
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 MODULES = {"nftables": "nf_tables", "tbf": "sch_tbf", "mirred": "sch_ingress cls_u32 act_mirred"}
 """Feature → the module that brings it, where its name is another."""
+PACKAGES = {"bird": PACKAGE}
+"""Feature that is a program → the package that brings it."""
 
 STA_UNSYNC = 0x0040
 """adjtimex(2): the kernel's clock is not held by anything."""
@@ -39,6 +44,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _features(agent)
     yield from _bandwidth(agent)
     yield from _tools()
+    yield from _other_bird()
     networks = list(_networks(agent))
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(agent, networks)
@@ -81,15 +87,39 @@ def _uplink(agent: Agent) -> Iterator[t.Finding]:
 def _features(agent: Agent) -> Iterator[t.Finding]:
     wanted = sorted({f for d in registry.DRIVERS.values() for f in d.features})
     for name in wanted:
+        check = f"{'tool' if name in PACKAGES else 'kernel'}: {name}"
         if name in agent.features:
-            yield _ok(f"kernel: {name}", "works")
+            yield _ok(check, "installed" if name in PACKAGES else "works")
             continue
         drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.features)
         yield t.Finding(
-            check=f"kernel: {name}",
+            check=check,
             result="error",
-            detail=f"the kernel has no {name}: no networks of driver {drivers} here",
-            advice=f"modprobe {MODULES.get(name, name)}, or a kernel with it",
+            detail=f"the {'host' if name in PACKAGES else 'kernel'} has no {name}: no networks of driver {drivers} here",
+            advice=remedy(name),
+        )
+
+
+def remedy(feature: str) -> str:
+    """What to do where a host lacks it."""
+    if feature in PACKAGES:
+        return f"apt install {PACKAGES[feature]}, and restart the agent"
+    return f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
+
+
+def _other_bird() -> Iterator[t.Finding]:
+    """The package starts a BIRD of its own. Ours leaves its routes alone, but not both can listen on one address."""
+    try:
+        protocols = {text.split()[1] for code, text in ask(OTHERS, "show protocols") if code == PROTOCOL}
+    except Unavailable:
+        return
+    if "BGP" in protocols or "Kernel" in protocols:
+        yield t.Finding(
+            check="another BIRD",
+            result="warning",
+            detail=f"a BIRD that is not Weft's answers at {OTHERS}, with {' and '.join(sorted(protocols))}",
+            advice="systemctl disable --now bird, unless you need it: then it must not use TCP port 179 of this node's "
+            f"addresses, nor the kernel metric {METRIC}",
         )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
@@ -17,7 +18,9 @@ from weft.model.network import OptionValue
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
+    from weft.agent.routing import State
     from weft.agent.view import View
+    from weft.bgp.replies import Route as BirdRoute
 
 
 def node(view: View, n: Node) -> t.NodeInfo:
@@ -143,6 +146,8 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}")
+    for peer, text in agent.routing.problems():
+        yield t.Problem(network="", peer=peer, text=text)
     for text in agent.loop.conflicts:
         yield t.Problem(network="", peer="", text=text)
 
@@ -167,8 +172,63 @@ def status(agent: Agent) -> t.Status:
         troubles=loop.troubles(),
         problems=found,
         peers=tuple(_peer(agent, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
+        bgp=bgp_status(agent),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
     )
+
+
+def bgp_status(agent: Agent) -> t.BgpStatus | None:
+    """As it was last looked at; None where BGP is not spoken."""
+    routing = agent.routing
+    if not routing.states and not routing.trouble:
+        return None
+    up = sum(state.protocol.up for state in routing.states)
+    return t.BgpStatus(sessions=len(routing.states), established=up, restarts=routing.restarts, reason=routing.trouble)
+
+
+def bgp_session(state: State) -> t.BgpSession:
+    session, protocol = state.session, state.protocol
+    return t.BgpSession(
+        name=session.with_,
+        kind=session.kind,
+        local=session.local,
+        address=session.remote,
+        asn=session.asn,
+        state=protocol.state,
+        since=protocol.since if protocol.up else state.down_since,
+        received=protocol.received,
+        filtered=protocol.filtered,
+        announced=protocol.announced,
+        last_error=protocol.error,
+        reason=state.verdict.reason,
+        advice=state.verdict.advice,
+    )
+
+
+def bgp_route(agent: Agent, route: BirdRoute) -> t.BgpRoute:
+    session = agent.routing.session(route.protocol)
+    return t.BgpRoute(
+        prefix=parse_network(route.prefix),
+        type=route.type,
+        source=session.with_ if session else _SOURCES.get(route.protocol[:-1], route.protocol),
+        best=route.best,
+        since=route.since,
+        next_hops=route.via,
+        bgp_next_hop=route.attributes.get("next_hop", "").split(" ")[0],
+        as_path=route.attributes.get("as_path", ""),
+        communities=_communities(route),
+        med=int(route.attributes.get("med", 0)),
+    )
+
+
+_SOURCES = {"own": "own block", "hosts": "own address", "floating": "floating address", "kernel": "kernel"}
+"""BIRD's protocol without its family → what brought the route."""
+
+
+def _communities(route: BirdRoute) -> tuple[str, ...]:
+    """As BIRD writes them: `(64512,100) (64512, 1, 2)`."""
+    texts = (route.attributes.get(name, "") for name in ("community", "large_community"))
+    return tuple(":".join(re.findall(r"[^\s,]+", one)) for text in texts for one in re.findall(r"\(([^)]*)\)", text))
 
 
 def _state(agent: Agent) -> str:

@@ -26,6 +26,7 @@ from weft.agent.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.hoststate import describe
+from weft.kernel.bird import Bird
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.url import StoreOptions, open_store
@@ -59,6 +60,7 @@ def purge(config: Config) -> list[str]:
     _need_root()
     _make_dirs(config)
     with only_one(config):
+        bird = ["the BGP speaker and its routes"] if Bird(Path(config.run_dir)).end() else []
         kernel = LinuxKernel(run=Path(config.run_dir))
         try:
             reconciler = Reconciler(kernel, {}, time.monotonic)
@@ -68,7 +70,7 @@ def purge(config: Config) -> list[str]:
             kernel.close()
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
-    return [describe(key_of(op)) for op in report.ops]
+    return bird + [describe(key_of(op)) for op in report.ops]
 
 
 @contextlib.contextmanager

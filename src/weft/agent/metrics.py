@@ -71,6 +71,12 @@ class _State(Collector):
         yield GaugeMetricFamily("weft_store_revision", "Last change taken over", value=store.revision)
         yield GaugeMetricFamily("weft_nodes_alive", "Nodes whose agent lives", value=len(self._agent.view.present))
         yield GaugeMetricFamily("weft_endpoints", "Containers on this node", value=len(self._agent.view.endpoints))
+        sessions = GaugeMetricFamily("weft_bgp_sessions", "BGP sessions", labels=("state",))
+        up = sum(state.protocol.up for state in self._agent.routing.states)
+        sessions.add_metric(("established",), up)
+        sessions.add_metric(("down",), len(self._agent.routing.states) - up)
+        yield sessions
+        yield GaugeMetricFamily("weft_bgp_restarts", "BIRD started again", value=self._agent.routing.restarts)
         if self._agent.loop.last_resync:
             yield GaugeMetricFamily(
                 "weft_resync_age_seconds",

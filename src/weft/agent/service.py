@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable, Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
 from weft.agent import doctor, infos, ipam, move, sharing
 from weft.agent.addresses import removal
+from weft.agent.bgp_service import BgpService
 from weft.agent.compiler import of_network
 from weft.agent.pools import Pools
 from weft.alloc.leases import check_apart, check_new
@@ -25,19 +25,13 @@ from weft.model import Bandwidth, Endpoint, Lease, Network, decode, encode, keys
 from weft.model.bandwidth import labelled
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
-
 SETTLING = 2.0
 """Seconds in which drift is repaired, with some to spare."""
 RETRIES = 10
 """How often a decision is taken again when others wrote meanwhile."""
 
 
-class Service:
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
-
+class Service(BgpService):
     # This node.
 
     async def status(self) -> t.Status:
@@ -127,8 +121,8 @@ class Service:
         missing = [f for f in driver.features if f not in self._agent.features]
         if missing:
             raise Unsupported(
-                f"network {network.name}: this host's kernel lacks {', '.join(missing)}, which driver {driver.name} needs: "
-                "`weft doctor` says what to do"
+                f"network {network.name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
+                f"{'; '.join(doctor.remedy(name) for name in missing)}"
             )
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")

@@ -15,7 +15,7 @@ from typing import Any, TypeVar
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
 from weft.datapaths import registry
-from weft.model import Endpoint, Lease, Location, Network, Node, decode, keys
+from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Location, Network, Node, decode, keys
 from weft.store.protocol import Change, Item
 
 log = logging.getLogger(__name__)
@@ -49,6 +49,8 @@ class View:
         """(Network, address) → the id of the location that says so."""
         self.followed: set[str] = set()
         """Networks with one subnet for all hosts that this node has to do with now."""
+        self.bgp_peers: dict[str, BgpPeer] = {}
+        self._bgp: dict[str, BgpSettings] = {}
         self.cursors: dict[str, dict[str, IPAddress]] = {}
         """Network → family → the address given last, on this node."""
         self._places: dict[str, dict[str, int]] = {}
@@ -66,6 +68,7 @@ class View:
             keys.PRESENCE,
             keys.NETWORKS,
             keys.LEASES,
+            keys.BGP,
             keys.endpoints(self.me),
             keys.cursors(self.me),
         )
@@ -150,6 +153,10 @@ class View:
                 return self._place(id, read(Endpoint))
             case ["locations", network, id]:
                 return self._locate(network, id, read(Location))
+            case ["bgp", "settings"]:
+                return _set(self._bgp, "settings", read(BgpSettings))
+            case ["bgp", "peers", name]:
+                return _set(self.bgp_peers, name, read(BgpPeer))
             case ["cursors", _, network]:
                 return _set(self.cursors, network, read(dict[str, IPAddress]))
         return False
@@ -182,6 +189,10 @@ class View:
         """Whether it is one of those with one subnet for all hosts."""
         found = self.networks.get(network)
         return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).shared
+
+    @property
+    def bgp(self) -> BgpSettings:
+        return self._bgp.get("settings") or BgpSettings()
 
     def blocks(self, network: str) -> bool:
         """Whether it is one of those whose addresses come from blocks."""

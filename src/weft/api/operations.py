@@ -11,6 +11,7 @@ import msgspec
 
 from weft.api import types as t
 from weft.api.dump import HostDump
+from weft.model import BgpSettings
 
 
 class Operation(msgspec.Struct, frozen=True):
@@ -102,6 +103,15 @@ OPERATIONS: tuple[Operation, ...] = (
         t.EndpointCheck,
         query=("owner",),
     ),
+    Operation("bgp_sessions", "GET", "/v1/bgp/sessions", "This node's BGP sessions", tuple[t.BgpSession, ...]),
+    Operation(
+        "bgp_routes", "GET", "/v1/bgp/routes", "What this node's BIRD knows", tuple[t.BgpRoute, ...], query=("prefix",)
+    ),
+    Operation("bgp_settings", "GET", "/v1/bgp/settings", "How the cluster speaks BGP", BgpSettings),
+    Operation("set_bgp", "PUT", "/v1/bgp/settings", "Change how the cluster speaks BGP", BgpSettings, t.SetBgp),
+    Operation("bgp_peers", "GET", "/v1/bgp/peers", "Routers that nodes peer with", tuple[t.BgpPeerInfo, ...]),
+    Operation("add_bgp_peer", "POST", "/v1/bgp/peers", "Add a router to peer with", t.BgpPeerInfo, t.AddBgpPeer),
+    Operation("remove_bgp_peer", "DELETE", "/v1/bgp/peers/{name}", "Remove a router", t.Done),
 )
 
 BY_NAME = {op.name: op for op in OPERATIONS}

@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import AddressRange, Bandwidth, Network, Pool, PublishedPort
+from weft.model import AddressRange, Bandwidth, BgpPeer, Network, Pool, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -306,6 +306,85 @@ class NetworkStatus(Reply, frozen=True, kw_only=True):
     problems: int
 
 
+class BgpStatus(Reply, frozen=True, kw_only=True):
+    """Of this node's sessions, how many there should be and are. `restarts`: of its BIRD, after it had ended by itself.
+    `reason`: why it does not run as it should."""
+
+    sessions: int
+    established: int
+    restarts: int = 0
+    reason: str = ""
+
+
+class BgpSession(Reply, frozen=True, kw_only=True):
+    """`kind`: of its other end: "node", "client" (a node to which this one reflects), "router". `state`: RFC 4271's, or
+    "Down". `since`: when it came up or, as far as the agent has seen, went down. `received`, `filtered`, `announced`:
+    prefixes. `last_error`: in BIRD's words, also of a session that is up again. `reason`, `advice`: why it is not up."""
+
+    name: str
+    kind: str
+    local: IPAddress
+    address: IPAddress
+    asn: int
+    state: str
+    since: float
+    received: int = 0
+    filtered: int = 0
+    announced: int = 0
+    last_error: str = ""
+    reason: str = ""
+    advice: str = ""
+
+
+class BgpRoute(Reply, frozen=True, kw_only=True):
+    """What this node's BIRD knows. `type`: "unicast", "blackhole", "unreachable". `source`: the neighbour's name, or what of
+    this node's own it is. `next_hops`: each with its device; empty where a tunnel carries it."""
+
+    prefix: IPNetwork
+    type: str
+    source: str
+    best: bool
+    since: float
+    next_hops: tuple[str, ...] = ()
+    bgp_next_hop: str = ""
+    as_path: str = ""
+    communities: tuple[str, ...] = ()
+    med: int = 0
+
+
+class BgpPeerInfo(Reply, frozen=True, kw_only=True):
+    """As `weft.model.bgp.BgpPeer`, but of the password only whether there is one."""
+
+    name: str
+    address: IPAddress
+    asn: int
+    nodes: str = ""
+    password: bool = False
+    ttl_security: bool = False
+    hold_time: int = 0
+    accept: tuple[str, ...] = ()
+    announce: tuple[str, ...] = ()
+    scope: str = ""
+    communities: tuple[str, ...] = ()
+    med: int = 0
+
+
+class SetBgp(Request, frozen=True, kw_only=True):
+    """What is None stays as it is."""
+
+    asn: int | None = None
+    hold_time: int | None = None
+    graceful_restart: int | None = None
+    mesh: bool | None = None
+
+
+class AddBgpPeer(Request, frozen=True, kw_only=True):
+    """`replace`: also where there is one of this name."""
+
+    peer: BgpPeer
+    replace: bool = False
+
+
 class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
     `repairs`: how often drift was put right since the start."""
@@ -326,6 +405,7 @@ class Status(Reply, frozen=True, kw_only=True):
     problems: tuple[Problem, ...]
     peers: tuple[PeerStatus, ...]
     networks: tuple[NetworkStatus, ...]
+    bgp: BgpStatus | None = None
 
 
 class Finding(Reply, frozen=True, kw_only=True):

@@ -9,7 +9,7 @@ from typing import Annotated
 
 import typer
 
-from weft.cli.options import example, given, group
+from weft.cli.options import Labels, example, given, group, pairs
 from weft.cli.output import say
 from weft.cli.session import Waiting, session
 
@@ -54,6 +54,10 @@ def run(
     iface: Annotated[
         str | None, typer.Option("--iface", metavar="IF", help="The uplink; else the default route's interface.")
     ] = None,
+    label: Labels = None,
+    asn: Annotated[
+        int | None, typer.Option("--asn", metavar="N", help="This node's autonomous system; else the cluster's.")
+    ] = None,
     metrics: Annotated[
         str | None, typer.Option("--metrics", metavar="ADDR", help="Serve Prometheus metrics at HOST:PORT.")
     ] = None,
@@ -75,6 +79,8 @@ def run(
         node=node,
         store=store,
         iface=iface,
+        labels=pairs("--label", label) or None,
+        asn=asn,
         metrics=metrics,
         socket=socket or session(ctx).socket or None,
         log_format=log_format and log_format.value,

@@ -67,6 +67,7 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
             ("agent", f"weft {found.version}, up {ago(found.started)}"),
             ("uplink", f"{found.uplink}, {listed(found.addresses)}, MTU {found.mtu}"),
             ("store", _store(found.store)),
+            ("bgp", _bgp(found.bgp) if found.bgp else ""),
             ("drift", _drift(found)),
         ]
     )
@@ -75,6 +76,13 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
 def _store(store: t.StoreStatus) -> Cell:
     text = f"{store.url}, {store.state} for {ago(store.since)}, at revision {store.revision}"
     return text if store.state == "connected" else Styled(f"{text}: {store.reason or 'no reason is known'}", "bad")
+
+
+def _bgp(bgp: t.BgpStatus) -> Cell:
+    if bgp.reason:
+        return Styled(bgp.reason, "bad")
+    text = f"{bgp.established} of {counted(bgp.sessions, 'session')} up"
+    return Styled(f"{text}: see `weft bgp peers`", "warn") if bgp.established < bgp.sessions else text
 
 
 def _drift(found: t.Status) -> str:
@@ -147,5 +155,6 @@ def _problems(page: Page, found: t.Status) -> Iterator[str]:
     if found.problems:
         yield page.paint("PROBLEMS", "head")
     for problem in found.problems:
-        yield from page.paragraph(f"network {problem.network}{f', peer {problem.peer}' if problem.peer else ''}")
+        about = [f"network {problem.network}"] if problem.network or not problem.peer else []
+        yield from page.paragraph(listed([*about, *([f"peer {problem.peer}"] if problem.peer else [])]))
         yield from page.paragraph(problem.text, "    ", "warn")

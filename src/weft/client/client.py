@@ -10,7 +10,7 @@ from weft.api.dump import HostDump
 from weft.api.operations import BY_NAME
 from weft.base.errors import ERRORS, Failed, Invalid, WeftError
 from weft.client.connection import Answer, ask
-from weft.model import Network, decode, encode
+from weft.model import BgpPeer, BgpSettings, Network, decode, encode
 
 DEFAULT_SOCKET = "/run/weft/weft.sock"
 TIMEOUT = 60.0
@@ -109,6 +109,28 @@ class Client:
 
     def check(self, owner: str) -> t.EndpointCheck:
         return self._call(t.EndpointCheck, "check", owner=owner)
+
+    def bgp_sessions(self) -> tuple[t.BgpSession, ...]:
+        return self._call(tuple[t.BgpSession, ...], "bgp_sessions")
+
+    def bgp_routes(self, prefix: str = "") -> tuple[t.BgpRoute, ...]:
+        """`prefix`: only those that cover it best."""
+        return self._call(tuple[t.BgpRoute, ...], "bgp_routes", prefix=prefix)
+
+    def bgp_settings(self) -> BgpSettings:
+        return self._call(BgpSettings, "bgp_settings")
+
+    def set_bgp(self, request: t.SetBgp) -> BgpSettings:
+        return self._call(BgpSettings, "set_bgp", request)
+
+    def bgp_peers(self) -> tuple[t.BgpPeerInfo, ...]:
+        return self._call(tuple[t.BgpPeerInfo, ...], "bgp_peers")
+
+    def add_bgp_peer(self, peer: BgpPeer, *, replace: bool = False) -> t.BgpPeerInfo:
+        return self._call(t.BgpPeerInfo, "add_bgp_peer", t.AddBgpPeer(peer=peer, replace=replace))
+
+    def remove_bgp_peer(self, name: str) -> t.Done:
+        return self._call(t.Done, "remove_bgp_peer", name=name)
 
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out."""

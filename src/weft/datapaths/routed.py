@@ -13,7 +13,7 @@ from weft.base.net import Family
 from weft.datapaths import _parts
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Site
 from weft.hoststate import Address, Link, Object, Sysctl, Veth, route
-from weft.model import Endpoint
+from weft.model import Endpoint, Node
 
 HOST_END_MAC = "ee:ee:ee:ee:ee:ee"
 """Of every host end: each is alone on its link with one container."""
@@ -44,6 +44,13 @@ class RoutedOptions(BlockOptions, frozen=True, kw_only=True, rename="kebab"):
 
 def _mtu(site: Site) -> int:
     return site.network.mtu or site.host.node.mtu
+
+
+def tunnelled(me: Node, node: Node, options: RoutedOptions, family: Family) -> bool:
+    """Whether what `me` sends to `node`'s containers goes through the network's tunnel. IPIP carries IPv4 only."""
+    if options.encap == "never" or (options.encap.startswith("ipip") and family == 6):
+        return False
+    return not options.encap.endswith("-cross-subnet") or not me.shares_segment(node, family)
 
 
 def network(site: Site) -> Answer:
@@ -79,7 +86,7 @@ DRIVER = Driver(
     summary="pure L3: containers routed one by one, hosts' blocks spread by BGP, tunnels only where needed",
     options=RoutedOptions,
     blocks=True,
-    features=("veth", "nftables"),
+    features=("veth", "nftables", "bird"),
     network=network,
     endpoint=endpoint,
 )

@@ -13,7 +13,7 @@ from weft.base.errors import Conflict, NotFound
 from weft.base.net import FAMILIES, Family, IPInterface, parse_interface
 from weft.hoststate import Address, Bridge, Ifb, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.paths import PROTO
-from weft.kernel import iptables, links, netns, sysctl, tc, wire
+from weft.kernel import bird, iptables, links, netns, sysctl, tc, wire
 from weft.kernel import uapi as u
 from weft.kernel.iptables import Backend
 from weft.kernel.links import Surroundings
@@ -159,5 +159,6 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,
+    "bird": lambda _netlink: bird.installed(),
 }
-"""What is needed of the kernel, and how to find out."""
+"""What is needed of the host, and how to find out."""

@@ -1,4 +1,4 @@
-"""Running nft and iptables: the only programs that Weft's kernel adapter starts."""
+"""Running nft, iptables and BIRD: the only programs that Weft's kernel adapter starts."""
 
 from __future__ import annotations
 
@@ -23,10 +23,15 @@ class Output(msgspec.Struct, frozen=True):
 Started = Callable[[int], None]
 
 
+def find(program: str) -> str | None:
+    """Its path."""
+    return shutil.which(program, path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
+
+
 def run(command: Sequence[str], package: str, stdin: str = "", started: Started | None = None) -> Output:
     """In the calling thread's namespace. `started` is told the process id before the program gets its input, so before
     it can have done anything. Raises Unsupported (the program is not there: install `package`), Failed (it hangs)."""
-    program = shutil.which(command[0], path="/usr/sbin:/usr/bin:/sbin:/bin:/usr/local/sbin:/usr/local/bin")
+    program = find(command[0])
     if program is None:
         raise Unsupported(f"{command[0]} is not installed: install {package}")
     with subprocess.Popen(

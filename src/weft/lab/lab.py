@@ -12,7 +12,7 @@ import os
 import shutil
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, suppress
 from pathlib import Path
 from types import TracebackType
@@ -26,7 +26,7 @@ from weft.lab.daemons import Agent, Etcd
 from weft.lab.host import Container, Host
 from weft.lab.inside import ENVIRONMENT, Inside, complaint
 from weft.lab.state import State
-from weft.lab.topology import ROUTER, Topology, reference
+from weft.lab.topology import ROUTER, Place, Topology, reference
 
 DEFAULT = "default"
 """The lab's name when none is given."""
@@ -41,6 +41,13 @@ Progress = Callable[[str], None]
 
 def agent_command(host: str, url: str) -> Sequence[str]:
     return [*WEFT, "agent", "run", "--node", host, "--store", url, "--iface", build.UPLINK]
+
+
+def _declared(place: Place) -> Iterator[str]:
+    """What the topology says about a host as a node, for its agent."""
+    yield from (f"--label={key}={value}" for key, value in sorted(place.labels.items()))
+    if place.asn:
+        yield f"--asn={place.asn}"
 
 
 class Lab:
@@ -162,7 +169,8 @@ class Lab:
         if host not in {h.name for h in self.topology.hosts}:
             nodes = ", ".join(h.name for h in self.topology.hosts)
             raise NotFound(f"{host} runs no agent: those with one are {nodes}")
-        return Agent("agent", place, place.own, tuple(self.agent_command(host, self.store)), place.socket)
+        command = (*self.agent_command(host, self.store), *_declared(self.topology.place(host)))
+        return Agent("agent", place, place.own, command, place.socket)
 
     def etcd(self) -> Etcd | None:
         if not self.store.startswith("etcd://"):

@@ -18,6 +18,8 @@ from weft.base.errors import Invalid, NotFound
 from weft.base.names import check_name
 from weft.base.net import IPAddress, IPInterface, IPNetwork
 from weft.model import codec
+from weft.model.bgp import check_asn
+from weft.model.selector import check_labels
 
 ROUTER = "router"
 OUTSIDE = "outside"
@@ -26,15 +28,21 @@ MOST_HOSTS = 100
 
 
 class Place(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """A host, or `outside`: one uplink, `eth0`, on one segment. `mtu`: of that uplink, in bytes."""
+    """A host, or `outside`: one uplink, `eth0`, on one segment. `mtu`: of that uplink, in bytes. `labels`, `asn`: as the
+    agent's settings of these names."""
 
     name: str = OUTSIDE
     segment: str
     addresses: tuple[IPInterface, ...]
     mtu: int = 1500
+    labels: dict[str, str] = {}
+    asn: int = 0
 
     def __post_init__(self) -> None:
         check_name("host", self.name)
+        check_labels(f"host {self.name}", self.labels)
+        if self.asn:
+            check_asn(f"host {self.name}", self.asn)
         if not self.addresses:
             raise Invalid(f"host {self.name}: no address: give it one like 192.168.1.68/24")
         if not 1280 <= self.mtu <= 65535:

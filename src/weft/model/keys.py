@@ -7,6 +7,8 @@
     endpoints/NODE/NETWORK/ID         Endpoint: by node first, so that an agent watches its own only
     cursors/NODE/NETWORK              last address given, by family: addresses are not reused at once
     locations/NETWORK/ID              Location, of networks with one subnet for all: followed by hosts with containers in it
+    bgp/settings                      BgpSettings
+    bgp/peers/PEER                    BgpPeer
     claims/…                          the name of who holds it; creating the key is the allocation
 
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
@@ -23,6 +25,9 @@ LEASES = "leases/"
 ENDPOINTS = "endpoints/"
 CURSORS = "cursors/"
 LOCATIONS = "locations/"
+BGP = "bgp/"
+BGP_SETTINGS = f"{BGP}settings"
+BGP_PEERS = f"{BGP}peers/"
 
 
 def node(name: str) -> str:
@@ -67,6 +72,10 @@ def locations(network: str) -> str:
 
 def location(network: str, id: str) -> str:
     return f"{LOCATIONS}{network}/{id}"
+
+
+def bgp_peer(name: str) -> str:
+    return f"{BGP_PEERS}{name}"
 
 
 def address_claims(network: str) -> str:

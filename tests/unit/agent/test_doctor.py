@@ -75,6 +75,7 @@ async def test_all_is_well(patient: Patient) -> None:
         "kernel: tbf": "works",
         "kernel: ifb": "works",
         "kernel: mirred": "works",
+        "tool: bird": "installed",
         "tool: nft": "installed",
         "forwarding IPv4": "net.ipv4.ip_forward = 1",
         "forwarding IPv6": "net.ipv6.conf.all.forwarding = 1",
@@ -110,8 +111,8 @@ async def test_no_uplink(patient: Patient) -> None:
     ("feature", "drivers", "module"),
     [
         ("vxlan", "vxlan, overlay", "vxlan"),
-        ("nftables", "bridge, vxlan, host-gw, overlay", "nf_tables"),
-        ("veth", "bridge, vxlan, host-gw, overlay", "veth"),
+        ("nftables", "bridge, vxlan, host-gw, overlay, routed", "nf_tables"),
+        ("veth", "bridge, vxlan, host-gw, overlay, routed", "veth"),
     ],
 )
 async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: str, module: str) -> None:

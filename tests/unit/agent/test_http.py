@@ -56,11 +56,11 @@ async def test_every_operation_answers_as_it_is_described(
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
     path = {
-        "name": {"nodes": "node-1", "networks": "blue"},
+        "name": {"nodes": "node-1", "networks": "blue", "bgp": "tor"},
         "ref": {"endpoints": endpoint["id"]},
         "address": {"networks": "10.1.1.9"},
     }
-    tried = {"create_network", "attach", "remove_node", "remove_network", "detach"}
+    tried = {"create_network", "attach", "remove_node", "remove_network", "detach", "bgp_routes"}
     await done(await api.post("/v1/networks", json=PROD))
     bodies = {
         "reserve": {"family": 4, "owner": "someone"},
@@ -69,6 +69,8 @@ async def test_every_operation_answers_as_it_is_described(
         "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
         "check_ipam": {"fix": True},
         "move": {"target": "c3"},
+        "set_bgp": {"hold_time": 9},
+        "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
     }
     for op in OPERATIONS:
         if op.name in tried:

@@ -50,7 +50,7 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"driver": "warp"}, Invalid,
-            "unknown driver 'warp': choose one of bridge, host-gw, overlay, vxlan",
+            "unknown driver 'warp': choose one of bridge, host-gw, overlay, routed, vxlan",
         ),
         (
             "red", "10.2.0.0/16", {"driver": "host-gw", "vni": 2}, Invalid,
@@ -110,7 +110,7 @@ async def test_a_kernel_without_vxlan(host: FakeHost, store_file: Path) -> None:
         with pytest.raises(Unsupported) as caught:
             await create(agent)
         assert str(caught.value) == (
-            "network blue: this host's kernel lacks vxlan, which driver vxlan needs: `weft doctor` says what to do"
+            "network blue: this host lacks vxlan, which driver vxlan needs: modprobe vxlan, or a kernel with it"
         )
         assert await stored(agent) == set() and host.ours() == {}
         assert (await create(agent, driver="host-gw")).problems == ()

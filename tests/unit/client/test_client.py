@@ -19,7 +19,7 @@ from weft.api.operations import OPERATIONS
 from weft.base import errors
 from weft.client import Client
 from weft.client import connection as connection_module
-from weft.model import Network, decode
+from weft.model import BgpPeer, Network, decode
 
 
 @pytest.fixture
@@ -36,6 +36,8 @@ def client(agent: CannedAgent) -> Client:
 NETWORK = Network(name="blue", driver="vxlan", subnets=(ip_network("40.15.0.0/16"),), options={"vni": 7})
 ATTACH = t.Attach(target="4711", network="blue", addresses=(ip_address("40.15.43.2"),), labels={"a": "b"})
 
+PEER = BgpPeer(name="tor", address=ip_address("192.168.1.1"), asn=65001, password="secret")
+
 ARGUMENTS: dict[str, tuple[object, ...]] = {
     "node": ("node-1",),
     "remove_node": ("node-1",),
@@ -48,6 +50,11 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "check": ("cni/blue/c1/eth0",),
     "publish": (t.Publish(owner="docker/n/e"),),
     "reserve": ("blue", t.Reserve(family=4, owner="docker/")),
+    "bgp_sessions": (),
+    "bgp_routes": ("197.19.26.7",),
+    "set_bgp": (t.SetBgp(hold_time=9),),
+    "add_bgp_peer": (PEER,),
+    "remove_bgp_peer": ("tor",),
     "pools": ("prod",),
     "add_pool": ("prod", t.AddPool(subnet=ip_network("10.8.0.0/16"))),
     "set_pool": ("prod", t.SetPool(subnet=ip_network("10.8.0.0/16"), disabled=True)),

@@ -1,0 +1,255 @@
+"""`weft bgp peers|routes|show|set`, `weft bgp peer add|ls|rm`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from weft.api import types as t
+from weft.base.errors import Invalid
+from weft.base.net import parse_address
+from weft.cli.node import removed
+from weft.cli.options import example, group
+from weft.cli.output import Format, Output, ago, blocks, listed, plain, say, show
+from weft.cli.session import Waiting, client
+from weft.cli.table import Page, Styled
+from weft.model import BgpPeer, BgpSettings
+from weft.model.bgp import ALL
+
+app = group(
+    "How routes are spread: BGP sessions, routes, and routers to peer with.",
+    "weft bgp peers",
+    "weft bgp routes",
+    "weft bgp peer add tor-a --address 192.168.1.1 --asn 65001 --nodes rack=a",
+)
+peer = group("Routers that nodes peer with.", "weft bgp peer ls", "weft bgp peer rm tor-a")
+app.add_typer(peer, name="peer")
+
+Asn = Annotated[int, typer.Option("--asn", metavar="N", help="Its autonomous system.")]
+
+
+@app.command("peers", epilog=example("weft bgp peers", "weft bgp peers -o json"))
+def peers(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """This node's BGP sessions, and why one is not up."""
+    with Waiting("asking for the sessions"):
+        found = client(ctx).bgp_sessions()
+    show(found, output, _sessions)
+
+
+@app.command("routes", epilog=example("weft bgp routes", "weft bgp routes 197.19.26.7", "weft bgp routes -o json"))
+def routes(
+    ctx: typer.Context,
+    prefix: Annotated[str, typer.Argument(metavar="[PREFIX|ADDRESS]", help="Only the way to this one.")] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """The routes that this node's BIRD knows; a star is at those in use."""
+    with Waiting("asking for the routes"):
+        found = client(ctx).bgp_routes(prefix)
+    show(found, output, _routes)
+
+
+@app.command("show", epilog=example("weft bgp show"))
+def settings(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """The cluster's settings."""
+    with Waiting("asking for the settings"):
+        found = client(ctx).bgp_settings()
+    show(found, output, _settings)
+
+
+@app.command("set", epilog=example("weft bgp set --hold-time 9", "weft bgp set --asn 64999 --no-mesh"))
+def change(
+    ctx: typer.Context,
+    asn: Annotated[int | None, typer.Option("--asn", metavar="N", help="Of nodes that have none of their own.")] = None,
+    hold_time: Annotated[
+        int | None, typer.Option("--hold-time", metavar="S", help="Until a silent neighbour is gone; 3 or more.")
+    ] = None,
+    graceful_restart: Annotated[
+        int | None,
+        typer.Option("--graceful-restart", metavar="S", help="How long routes outlive a speaker that ended; 0: not."),
+    ] = None,
+    mesh: Annotated[
+        bool | None, typer.Option("--mesh/--no-mesh", help="All nodes peer with all, without a reflector.")
+    ] = None,
+    output: Output = Format.TABLE,
+) -> None:
+    """Change the cluster's settings. Sessions that this concerns are made anew."""
+    request = t.SetBgp(asn=asn, hold_time=hold_time, graceful_restart=graceful_restart, mesh=mesh)
+    if request == t.SetBgp():
+        raise typer.BadParameter("nothing to set: give --asn, --hold-time, --graceful-restart or --mesh")
+    with Waiting("changing the settings"):
+        found = client(ctx).set_bgp(request)
+    show(found, output, _settings)
+
+
+@peer.command(
+    "add",
+    epilog=example(
+        "weft bgp peer add tor-a --address 192.168.1.1 --asn 65001 --nodes rack=a",
+        "weft bgp peer add tor-b --address 192.168.0.1 --asn 65002 --password-file /root/tor.key",
+        "weft bgp peer add exit --address 192.168.0.9 --asn 65003 --accept 0.0.0.0/0 --scope node",
+    ),
+)
+def add(
+    ctx: typer.Context,
+    name: Annotated[str, typer.Argument(metavar="NAME", help="1 to 63 of a-z, 0-9, '.', '_', '-'.")],
+    address: Annotated[str, typer.Option("--address", metavar="A", help="Its own; IPv4 or IPv6 is then spoken of.")],
+    asn: Asn,
+    nodes: Annotated[
+        str, typer.Option("--nodes", metavar="SELECTOR", help="Those that peer with it, such as rack=a; else all.")
+    ] = "",
+    password_file: Annotated[
+        Path | None, typer.Option("--password-file", metavar="FILE", help="Its first line is the password (TCP MD5).")
+    ] = None,
+    ttl_security: Annotated[
+        bool, typer.Option("--ttl-security", help="Nothing from further away than it is (RFC 5082).")
+    ] = False,
+    hold_time: Annotated[int, typer.Option("--hold-time", metavar="S", help="Else the cluster's.")] = 0,
+    accept: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--accept", metavar="PATTERN", help="Only this is taken: PREFIX, PREFIX+, PREFIX{LOW,HIGH}, none."
+        ),
+    ] = None,
+    announce: Annotated[
+        list[str] | None, typer.Option("--announce", metavar="PATTERN", help="Only this is told, of what is Weft's.")
+    ] = None,
+    scope: Annotated[
+        str, typer.Option("--scope", metavar="node|cluster", help="Tell it of the node only, or of all.")
+    ] = "cluster",
+    community: Annotated[
+        list[str] | None, typer.Option("--community", metavar="A:B[:C]", help="Put on what is told.")
+    ] = None,
+    med: Annotated[int, typer.Option("--med", metavar="N", help="Of what is on the node; 100 more of all else.")] = 0,
+    replace: Annotated[bool, typer.Option("--replace", help="The one there is.")] = False,
+) -> None:
+    """Add a router. Nodes that the selector names peer with it."""
+    if scope not in ("node", "cluster"):
+        raise typer.BadParameter(f"'{scope}' is neither node nor cluster", param_hint="'--scope'")
+    wanted = BgpPeer(
+        name=name,
+        address=parse_address(address),
+        asn=asn,
+        nodes=nodes,
+        password=_password(password_file),
+        ttl_security=ttl_security,
+        hold_time=hold_time,
+        accept=tuple(accept or ALL),
+        announce=tuple(announce or ALL),
+        scope="node" if scope == "node" else "cluster",
+        communities=tuple(community or ()),
+        med=med,
+    )
+    with Waiting(f"adding {name}"):
+        made = client(ctx).add_bgp_peer(wanted, replace=replace)
+    say(f"added bgp peer {made.name}: {made.address}, AS {made.asn}, of {made.nodes or 'all nodes'}")
+
+
+@peer.command("ls", epilog=example("weft bgp peer ls", "weft bgp peer ls -o yaml"))
+def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """List the routers. Of a password only that there is one."""
+    with Waiting("asking for the peers"):
+        found = client(ctx).bgp_peers()
+    show(found, output, _peers)
+
+
+@peer.command("rm", epilog=example("weft bgp peer rm tor-a"))
+def rm(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", help="Its name.")]) -> None:
+    """Remove a router: the sessions with it end."""
+    with Waiting(f"removing {name}"):
+        done = client(ctx).remove_bgp_peer(name)
+    say(removed("bgp peer", name, done))
+
+
+def _password(file: Path | None) -> str:
+    if file is None:
+        return ""
+    try:
+        return next(iter(file.read_text().splitlines()), "")
+    except (OSError, UnicodeDecodeError) as error:
+        reason = error.strerror if isinstance(error, OSError) else "it is not text"
+        raise Invalid(f"password file {file}: {reason}") from None
+
+
+def _sessions(page: Page, found: tuple[t.BgpSession, ...]) -> Iterator[str]:
+    if not found:
+        yield "no sessions: BGP begins with a network of driver routed, or with `weft bgp peer add`"
+        return
+    troubled = [s for s in found if s.reason]
+    yield from blocks(
+        page.table(
+            ("PEER", "KIND", "ADDRESS", "AS", "STATE", "SINCE", "IN", "OUT"),
+            [
+                (
+                    s.name,
+                    s.kind,
+                    str(s.address),
+                    str(s.asn),
+                    Styled(s.state, "bad" if s.reason else "good"),
+                    ago(s.since) if s.since else "-",
+                    str(s.received),
+                    str(s.announced),
+                )
+                for s in found
+            ],
+            whole=["ADDRESS"],
+        ),
+        (line for s in troubled for line in _trouble(page, s)),
+    )
+
+
+def _trouble(page: Page, session: t.BgpSession) -> Iterator[str]:
+    yield from page.paragraph(f"{session.name} ({session.address}): {session.reason}", style="bad")
+    yield from page.paragraph(session.advice, "    ", "warn")
+
+
+def _routes(page: Page, found: tuple[t.BgpRoute, ...]) -> Iterator[str]:
+    yield from page.table(
+        ("PREFIX", "", "FROM", "NEXT HOP", "AS PATH", "SINCE"),
+        [
+            (
+                str(r.prefix),
+                "*" if r.best else "",
+                r.source,
+                listed(r.next_hops) or (f"{r.bgp_next_hop} ({r.type})" if r.bgp_next_hop else r.type),
+                r.as_path or "-",
+                ago(r.since),
+            )
+            for r in found
+        ],
+        whole=["PREFIX"],
+    )
+
+
+def _settings(page: Page, found: BgpSettings) -> Iterator[str]:
+    yield from page.pairs(
+        [
+            ("AS", str(found.asn)),
+            ("hold time", f"{found.hold_time} s"),
+            ("graceful restart", f"{found.graceful_restart} s" if found.graceful_restart else "off"),
+            ("mesh", plain(found.mesh)),
+        ]
+    )
+
+
+def _peers(page: Page, found: tuple[t.BgpPeerInfo, ...]) -> Iterator[str]:
+    yield from page.table(
+        ("PEER", "ADDRESS", "AS", "NODES", "PASSWORD", "TTL", "ACCEPT", "ANNOUNCE", "SCOPE"),
+        [
+            (
+                p.name,
+                str(p.address),
+                str(p.asn),
+                p.nodes or "all",
+                "yes" if p.password else "no",
+                "strict" if p.ttl_security else "-",
+                listed(p.accept),
+                listed(p.announce),
+                p.scope,
+            )
+            for p in found
+        ],
+        whole=["ADDRESS"],
+    )

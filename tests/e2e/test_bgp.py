@@ -1,0 +1,176 @@
+"""Driver routed in the reference lab: who speaks to whom, what the kernels have of it, and what a BIRD's end does."""
+
+from __future__ import annotations
+
+import json
+import signal
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from support.bgp import BLOCKS, bird_routes, established, plant, sessions, settle
+from support.reach import NODES, UNDERLAY, client, ping, weft
+from support.traffic import Pair, Ping
+from support.waiting import note, until
+from weft.api import types as t
+from weft.lab import Lab
+from weft.lab.inside import Inside
+from weft.lab.process import seen_from_outside
+
+METRIC = 2048
+
+
+@pytest.fixture(scope="module")
+def prod(lab: Lab) -> Iterator[tuple[Inside, Inside]]:
+    """A container on node-1, and one on node-2."""
+    plant(lab, "prod", BLOCKS, encap="never", masquerade=False)
+    client(lab, "node-1").set_bgp(t.SetBgp(hold_time=9))
+    note(f"all sessions up after {established(lab, NODES, 6):.1f} s")
+    yield settle(lab, "node-1", "c1", "prod", "197.19.38.139"), settle(lab, "node-2", "c2", "prod", "197.19.186.195")
+
+
+@pytest.mark.usefixtures("prod")
+def test_everyone_peers_with_everyone_once_for_each_family(lab: Lab) -> None:
+    for host in NODES:
+        found = sessions(lab, host)
+        assert set(found) == {(other, family) for other in NODES if other != host for family in (4, 6)}
+        assert {s.asn for s in found.values()} == {64512}
+        assert {(s.received, s.announced) for s in found.values()} == {(1, 1)}
+    shown = json.loads(weft(lab, "node-1", "bgp", "peers", "-o", "json").stdout)
+    assert {(s["name"], s["state"], s["reason"]) for s in shown} == {(n, "Established", "") for n in NODES[1:]}
+    assert json.loads(weft(lab, "node-1", "status", "-o", "json").stdout)["bgp"]["established"] == 6
+
+
+@pytest.mark.usefixtures("prod")
+@pytest.mark.parametrize("family", [4, 6])
+def test_a_route_for_each_block_of_the_segment_and_a_blackhole_for_the_own(lab: Lab, family: int) -> None:
+    of = 0 if family == 4 else 1
+    found = bird_routes(lab.host("node-1"), family)
+    assert {dst: (r.get("type", "unicast"), r.get("gateway"), r["metric"]) for dst, r in found.items()} == {
+        BLOCKS["node-1"][of]: ("blackhole", None, METRIC),
+        BLOCKS["node-2"][of]: ("unicast", UNDERLAY["node-2"][family], METRIC),
+        BLOCKS["node-3"][of]: ("unicast", UNDERLAY["node-3"][family], METRIC),
+    }
+    assert {r["dev"] for r in found.values() if r.get("gateway")} == {"eth0"}
+
+
+def test_containers_reach_each_other_over_two_hops(prod: tuple[Inside, Inside]) -> None:
+    pong = ping(prod[0], "197.19.186.195")
+    assert pong.ok and pong.ttl == 62
+
+
+@pytest.mark.usefixtures("prod")
+def test_what_bird_knows_is_shown(lab: Lab) -> None:
+    found = {(r.prefix.with_prefixlen, r.source): r for r in client(lab, "node-1").bgp_routes()}
+    own, other = found[BLOCKS["node-1"][0], "own block"], found[BLOCKS["node-2"][0], "node-2"]
+    assert own.type == "blackhole" and own.best
+    assert other.next_hops == ("192.168.1.254 on eth0",) and other.bgp_next_hop == "192.168.1.254"
+    (only,) = client(lab, "node-1").bgp_routes("197.19.186.195")
+    assert only.source == "node-2"
+    assert weft(lab, "node-1", "bgp", "routes", "nonsense").returncode == 1
+
+
+@pytest.mark.usefixtures("prod")
+def test_what_is_reached_through_a_tunnel_is_left_to_weft(lab: Lab) -> None:
+    """node-4 is on another segment: its block is known, but not by BIRD in the kernel, also when a link would do."""
+    plant(lab, "prod", BLOCKS, encap="vxlan", masquerade=False)
+    try:
+        until(lambda: set(bird_routes(lab.host("node-1"))) == {BLOCKS["node-1"][0]}, 10, "no routes of peers by BIRD")
+        assert len([r for r in client(lab, "node-1").bgp_routes() if r.source in NODES]) == 6
+    finally:
+        plant(lab, "prod", BLOCKS, encap="never", masquerade=False)
+    until(lambda: len(bird_routes(lab.host("node-1"))) == 3, 10, "BIRD's routes")
+
+
+@pytest.mark.usefixtures("prod")
+def test_an_address_away_from_its_block_has_a_route_of_its_own_and_only_as_long(lab: Lab) -> None:
+    before = {host: sessions(lab, host) for host in NODES}
+    plant(lab, "prod", BLOCKS, hosts={"node-2": ["197.19.38.150/32"]}, encap="never", masquerade=False)
+    took = until(lambda: "197.19.38.150" in bird_routes(lab.host("node-3")), 5, "the address's own route")
+    assert bird_routes(lab.host("node-3"))["197.19.38.150"]["gateway"] == UNDERLAY["node-2"][4]
+    assert "197.19.38.150" not in bird_routes(lab.host("node-2")), "what lives here is the data path's own"
+    plant(lab, "prod", BLOCKS, encap="never", masquerade=False)
+    gone = until(lambda: "197.19.38.150" not in bird_routes(lab.host("node-3")), 5, "its withdrawal")
+    note(f"an address's own route is there after {took:.2f} s, and gone after {gone:.2f} s")
+    for host in NODES:  # and no session was disturbed by any of it
+        assert {k: s.since for k, s in sessions(lab, host).items()} == {k: s.since for k, s in before[host].items()}
+
+
+def bird_of(lab: Lab, host: str) -> int:
+    """Its pid inside of the lab."""
+    return int((lab.host(host).own / "run-weft/bird.pid").read_text())
+
+
+def kill(lab: Lab, host: str) -> int:
+    pid = bird_of(lab, host)
+    seen_from_outside(lab.init)[pid].signal(signal.SIGKILL)
+    return pid
+
+
+def state(lab: Lab, host: str) -> tuple[object, ...]:
+    routes = [lab.host(host).run(["ip", f"-{f}", "route"], check=True).stdout for f in (4, 6)]
+    return routes, {k: s.state for k, s in sessions(lab, host).items()}
+
+
+@pytest.mark.parametrize("what", ["bird", "bird of the peer", "agent", "both", "restart"])
+def test_nothing_is_lost_when_it_is_killed(lab: Lab, prod: tuple[Inside, Inside], tmp_path: Path, what: str) -> None:
+    host = "node-2" if what == "bird of the peer" else "node-1"
+    before, old = state(lab, host), bird_of(lab, host)
+    flow = Ping(Pair(*prod, "197.19.186.195"), tmp_path / "ping")
+    try:
+        until(lambda: flow.answered_after(0), 10, "answers")
+        agent = lab.agent(host)
+        if what in ("agent", "both"):
+            assert agent.end(signal.SIGKILL)
+        if what == "restart":
+            assert agent.end(signal.SIGTERM)
+        if what != "agent":
+            kill(lab, host)
+        if agent.process() is None:
+            agent.start()
+            agent.wait_ready()
+        if what == "agent":
+            assert bird_of(lab, host) == old
+        else:
+            until(lambda: bird_of(lab, host) != old, 10, "another BIRD")
+        until(lambda: _same(lab, host, before), 45, lambda: f"the state before; it is {state(lab, host)}")
+        number = flow.latest()
+        until(lambda: flow.answered_after(number), 10, "answers still")
+    finally:
+        flow.end()
+    loss = flow.loss()
+    note(f"{what}: {loss}")
+    assert loss.lost == 0
+
+
+def _same(lab: Lab, host: str, before: tuple[object, ...]) -> bool:
+    found = client(lab, host).status().bgp
+    return found is not None and not found.reason and state(lab, host) == before
+
+
+@pytest.mark.usefixtures("prod")
+def test_a_purge_takes_it_along_also_when_it_was_killed(lab: Lab) -> None:
+    for dead in (False, True):
+        process = seen_from_outside(lab.init)[bird_of(lab, "node-4")]
+        assert lab.agent("node-4").end(signal.SIGTERM)
+        assert bird_routes(lab.host("node-4")) and process.alive, "a stopped agent leaves all as it is"
+        if dead:
+            kill(lab, "node-4")
+        gone = weft(lab, "node-4", "agent", "purge", "--yes")
+        assert "removed the BGP speaker and its routes" in gone.stdout, gone
+        assert not bird_routes(lab.host("node-4")) and not bird_routes(lab.host("node-4"), 6)
+        assert process.wait(5) and not list((lab.host("node-4").own / "run-weft").glob("bird.[cp]*"))
+        lab.agent("node-4").start()
+        lab.agent("node-4").wait_ready()
+        established(lab, NODES, 6, 60)
+
+
+def test_the_last_network_takes_birds_and_their_routes_along(lab: Lab, prod: tuple[Inside, Inside]) -> None:
+    pids = {host: seen_from_outside(lab.init)[bird_of(lab, host)] for host in NODES}
+    client(lab, "node-1").remove_network("prod", force=True)
+    for host in NODES:
+        assert pids[host].wait(10), f"{host}: BIRD lives on"
+    until(lambda: not any(bird_routes(lab.host(host), f) for host in NODES for f in (4, 6)), 5, "no routes of BIRD")
+    for host in NODES:
+        assert not list((lab.host(host).own / "run-weft").glob("bird.ctl"))
