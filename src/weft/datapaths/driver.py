@@ -33,11 +33,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}.
     `accept_ra`: the uplink's sysctl of that name: 1 would end with IPv6 forwarding on (kernel ip-sysctl.rst).
+    `lacking`: what its kernel cannot do, of the features that `weft doctor` names.
     """
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
     accept_ra: int = 0
+    lacking: frozenset[str] = frozenset()
 
 
 class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -56,6 +58,11 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def overhead(self) -> int:
         """Octets that the tunnel adds to each packet."""
         return 0
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What these options need of the kernel, beyond what the driver does in any case."""
+        return ()
 
     @property
     def udp_port(self) -> int | None:

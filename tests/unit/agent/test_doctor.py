@@ -107,8 +107,8 @@ async def test_no_uplink(patient: Patient) -> None:
     ("feature", "drivers", "module"),
     [
         ("vxlan", "vxlan, overlay", "vxlan"),
-        ("nftables", "bridge, vxlan, host-gw, overlay", "nf_tables"),
-        ("veth", "bridge, vxlan, host-gw, overlay", "veth"),
+        ("nftables", "bridge, vxlan, host-gw, overlay, routed", "nf_tables"),
+        ("veth", "bridge, vxlan, host-gw, overlay, routed", "veth"),
     ],
 )
 async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: str, module: str) -> None:
