@@ -9,7 +9,7 @@ from weft import __version__
 from weft.agent.handover import with_inside
 from weft.api import types as t
 from weft.base.errors import WeftError
-from weft.base.net import IPAddress, IPNetwork, family, parse_address, parse_network
+from weft.base.net import IPAddress, family, parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import Link, Object, Route
 from weft.model import Endpoint, Network, Node, to_builtins
@@ -71,7 +71,6 @@ def _options(n: Network) -> dict[str, OptionValue]:
 
 
 def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
-    lease = agent.view.lease(e.network, e.node)
     inside = tuple(_inside(agent, e)) if e.node == agent.view.me else ()
     link = next((o for o in inside if isinstance(o, Link) and o.name == e.interface), None)
     return t.EndpointInfo(
@@ -85,7 +84,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         host_interface=e.host_interface,
         mac=e.mac,
         addresses=e.addresses,
-        gateways=tuple(s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ()))),
+        gateways=tuple(_gateways(agent.view, e)),
         mtu=link.mtu or 0 if link else 0,
         routes=tuple(_routes(inside)),
         labels=e.labels,
@@ -95,8 +94,15 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
     )
 
 
-def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:
-    yield from (a.network for a in e.gateway.addresses) if e.gateway else ()
+def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
+    """Next hops that it could have, in the order of its addresses."""
+    network, lease = view.networks.get(e.network), view.lease(e.network, e.node)
+    fixed = registry.DRIVERS[network.driver].next_hops if network and network.driver in registry.DRIVERS else None
+    if fixed is not None:
+        yield from (parse_address(fixed[fam]) for fam in e.families)
+        return
+    yield from (a.network.network_address + 1 for a in e.gateway.addresses) if e.gateway else ()
+    yield from (s.network_address + 1 for s in lease.subnets) if lease else ()
 
 
 def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:

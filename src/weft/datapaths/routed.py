@@ -175,6 +175,7 @@ DRIVER = Driver(
     summary="pure L3: a route per container, hosts' blocks spread by BGP, tunnels where needed",
     options=RoutedOptions,
     blocks=True,
+    next_hops=GATEWAY,
     features=("veth", "nftables"),
     network=network,
     peer=peer,
