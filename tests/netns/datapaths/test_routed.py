@@ -62,6 +62,12 @@ def test_what_ip_shows(host: Host) -> None:
     assert entries[v4]["lladdr"] == entries[v6]["lladdr"] == "02:42:00:00:01:02"
 
 
+def test_the_next_hop_of_v6_stands_from_the_first_moment(host: Host) -> None:
+    for endpoint in host.endpoints.values():
+        shown = host.ns.json("ip", "-j", "-6", "addr", "show", "dev", endpoint.host_interface)[0]["addr_info"]
+        assert [(a["local"], a.get("tentative", False)) for a in shown] == [("fe80::ecee:eeff:feee:eeee", False)]
+
+
 def test_the_container_has_its_addresses_alone(host: Host) -> None:
     inside = host.containers["c1"]
     v4, v6 = host.addresses(2)
