@@ -61,11 +61,9 @@ class Host:
 
     def _plug(self, router: Router, segment: str) -> None:
         port = f"p-{self.name}"
-        self.ns.sh(
-            "sysctl -qw net.ipv6.conf.default.accept_dad=0"
-        )  # else nothing is asked for by ND in the first second
         self.ns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", router.ns.path)
         router.ns.sh(f"ip link set {port} master seg-{segment} up")
+        self.ns.sh("sysctl -qw net.ipv6.conf.eth0.accept_dad=0")  # else nothing is asked for by ND in the first second
         self.ns.sh("ip link set eth0 up")
         for address in self.node.addresses:
             self.ns.run("ip", "addr", "add", str(address), "dev", "eth0", *["nodad"] * (address.version == 6))

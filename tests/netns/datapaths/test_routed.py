@@ -121,6 +121,7 @@ def test_a_container_sends_from_its_own_addresses_only(host: Host, mine: str) ->
 def test_forged_arp_has_no_effect(host: Host) -> None:
     """c1 claims c2's address, and another MAC for its own."""
     inside, (mine, _), (others, _) = host.containers["c1"], host.addresses(2), host.addresses(3)
+    assert ping(host.containers["c2"], mine) and ping(inside, others)
     before = host.ns.json("ip", "-j", "neigh", "show", "nud", "permanent")
     forged = "02:66:66:66:66:66"
     with inside.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
