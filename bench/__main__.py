@@ -1,4 +1,4 @@
-"""`python -m bench [datapath|agent|convergence] [--json FILE] [--quick]`: measures, prints a table, keeps the samples."""
+"""`python -m bench [WORD…] [--json FILE] [--quick]`: measures, prints a table, keeps the samples."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, convergence, datapath, labs, report
+from bench import agent, cni, convergence, datapath, docker, labs, remote, report, spread
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -19,9 +19,13 @@ Progress = Callable[[str], None]
 BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "datapath": lambda quick, progress: datapath.run(datapath.QUICK if quick else datapath.Effort(), progress),
     "agent": lambda quick, progress: agent.run(agent.QUICK if quick else agent.Effort(), progress),
+    "cni": lambda quick, progress: cni.run(cni.QUICK if quick else cni.Effort(), progress),
     "convergence": lambda quick, progress: convergence.run(
         convergence.QUICK if quick else convergence.Effort(), progress
     ),
+    "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
+    "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
+    "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
 }
 
 
@@ -30,7 +34,7 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("which", nargs="*", metavar="WORD", help=f"of {', '.join(BENCHMARKS)}; without one, all")
     words.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
     words.add_argument(
-        "--quick", action="store_true", help="fewer rounds, about three minutes; for a look, not for the record"
+        "--quick", action="store_true", help="fewer rounds, about five minutes; for a look, not for the record"
     )
     return words
 

@@ -67,7 +67,7 @@ def _bulk(effort: Effort) -> list[Figure]:
 def _attach(store: str, effort: Effort) -> list[Figure]:
     """On a fresh host, and before that the memory its agent takes with nothing to do."""
     with labs.up(flat(1), agents=(HOST,), store=store) as lab:
-        idle = _memory(lab)
+        idle = memory(lab)
         labs.create(lab, HOST, "blue", "vxlan", "10.61.0.0/16")
         words = labs.module("attaching", "blue", str(effort.containers))
         times = decode(attaching.Times, _output(lab, words).encode())
@@ -93,7 +93,7 @@ def _large(effort: change.Effort) -> Figure:
         words = labs.module("attaching", model.NETWORK.name, str(effort.endpoints), "stay")
         _output(lab, words)
         _converged(lab, effort.nodes - 1)
-        used = _memory(lab)
+        used = memory(lab)
     name = f"memory, {effort.nodes:,} nodes, {effort.nodes * effort.endpoints:,} endpoints"
     return single(Named("agent on sqlite", name, "MB"), used, [used], Goal("value", most=400.0))
 
@@ -129,7 +129,7 @@ def _converged(lab: Lab, peers: int) -> None:
     raise Failed(f"the agent does not know {peers} peers after {_CONVERGED_SECONDS:.0f} s: {lab.agent(HOST).tail()}")
 
 
-def _memory(lab: Lab) -> float:
+def memory(lab: Lab) -> float:
     """Resident set in MB (10⁶ octets), file pages that others share included."""
     process = lab.agent(HOST).process()
     if process is None:

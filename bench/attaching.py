@@ -1,7 +1,8 @@
 """Attach and detach through the agent's API, and the same wiring by `ip -batch`.
 
 Runs inside a host of a lab, where the namespaces' names mean the same to the agent: `python -m bench.attaching NETWORK
-COUNT` prints milliseconds as JSON. With the word `stay` the containers are attached and stay.
+COUNT` prints milliseconds as JSON. With the word `stay` the containers are attached and stay; with `clock` they are
+attached, and printed is when (`bench.spread`).
 """
 
 from __future__ import annotations
@@ -73,6 +74,19 @@ def fill(network: str, count: int) -> None:
         client.attach(Attach(target=name, network=network))
 
 
+def clock(network: str, count: int) -> dict[str, dict[str, float]]:
+    """By MAC address, when each attach was called and when it replied: seconds of the monotonic clock."""
+    client = Client()
+    names = [f"c{number}" for number in range(count)]
+    batch([f"netns add {name}" for name in names])
+    called, replied = dict[str, float](), dict[str, float]()
+    for name in names:
+        start = time.monotonic()
+        mac = client.attach(Attach(target=name, network=network)).mac
+        called[mac], replied[mac] = start, time.monotonic()
+    return {"called": called, "replied": replied}
+
+
 def _timed(into: list[float], work: Callable[[], object]) -> None:
     start = time.perf_counter()
     work()
@@ -82,5 +96,7 @@ def _timed(into: list[float], work: Callable[[], object]) -> None:
 if __name__ == "__main__":
     if sys.argv[3:] == ["stay"]:
         fill(sys.argv[1], int(sys.argv[2]))
+    elif sys.argv[3:] == ["clock"]:
+        sys.stdout.write(msgspec.json.encode(clock(sys.argv[1], int(sys.argv[2]))).decode() + "\n")
     else:
         sys.stdout.buffer.write(msgspec.json.encode(measure(sys.argv[1], int(sys.argv[2]))))

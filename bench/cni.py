@@ -1,90 +1,67 @@
-"""`weft-cni` as a whole process, and `bridge` with `host-local`, Go's reference plugins, which do the same work.
-
-Runs inside a host of a lab that has Debian's containernetworking-plugins: `python -m bench.cni EXECUTABLE NETWORK COUNT`
-prints milliseconds as JSON. ADD and DEL of each are taken in turns.
-"""
+"""The CNI plugin as an engine meets it, a process for each call, beside the reference plugins that do the same work."""
 
 from __future__ import annotations
 
-import json
-import os
-import subprocess
-import sys
-import time
+import tempfile
+from collections.abc import Callable, Sequence
 from pathlib import Path
+from statistics import median
 
 import msgspec
 
-PLUGINS = Path("/usr/lib/cni")
-STATE = "/run/bench-cni"
-"""A host of a lab has a /run of its own."""
+from bench import cni_calls, labs
+from bench.figures import Figure, Goal, Named, beside, paired, single
+from bench.stats import percentile
+from weft.base.errors import Failed
+from weft.cni import launcher
+from weft.lab import flat
+from weft.model import decode
+
+HOST = "node-1"
+GROUP = "weft-cni, whole process"
+MASQUERADED, PLAIN = "bridge, ipMasq", "bridge without"
+"""With `host-local` both."""
+Progress = Callable[[str], None]
 
 
-class Times(msgspec.Struct):
-    """Milliseconds, one for each container. `plain`: bridge without masquerading; `start`: an interpreter that does nothing."""
+class Effort(msgspec.Struct, frozen=True):
+    """`containers`: one after the other, each by all three."""
 
-    add: list[float] = []
-    delete: list[float] = []
-    bridge_add: list[float] = []
-    bridge_delete: list[float] = []
-    plain_add: list[float] = []
-    plain_delete: list[float] = []
-    start: list[float] = []
+    containers: int = 150
 
 
-def configs(network: str) -> dict[str, dict[str, object]]:
-    def bridge(name: str, third: int, masquerade: bool) -> dict[str, object]:
-        ipam = {
-            "type": "host-local",
-            "subnet": f"10.{third}.0.0/16",
-            "dataDir": STATE,
-            "routes": [{"dst": "0.0.0.0/0"}],
-        }
-        more = {"bridge": name, "isGateway": True, "ipMasq": masquerade, "ipam": ipam}
-        return {"cniVersion": "1.0.0", "name": name, "type": "bridge", **more}
-
-    ours: dict[str, object] = {"cniVersion": "1.0.0", "name": "net", "type": "weft-cni", "network": network}
-    return {"": ours, "bridge_": bridge("masq0", 61, True), "plain_": bridge("plain0", 62, False)}
+QUICK = Effort(containers=20)
 
 
-def call(executable: Path, command: str, config: dict[str, object], name: str) -> float:
-    environment = {
-        "CNI_COMMAND": command,
-        "CNI_CONTAINERID": name,
-        "CNI_NETNS": f"/run/netns/{name}",
-        "CNI_IFNAME": "eth0",
-        "CNI_PATH": str(PLUGINS),
-        "PATH": os.environ["PATH"],
-    }
-    stdin = json.dumps(config).encode()
-    start = time.perf_counter()
-    done = subprocess.run([executable], input=stdin, env=environment, capture_output=True)
-    took = (time.perf_counter() - start) * 1000
+def run(effort: Effort, progress: Progress) -> list[Figure]:
+    """Raises Failed."""
+    progress("cni: ADD and DEL")
+    if not (cni_calls.PLUGINS / "bridge").exists():
+        raise Failed(f"{cni_calls.PLUGINS}/bridge is missing: install containernetworking-plugins")
+    with tempfile.TemporaryDirectory(prefix="weft-bench-") as folder, labs.up(flat(1), agents=(HOST,)) as lab:
+        labs.create(lab, HOST, "blue", "bridge", "10.63.0.0/16")
+        executable = launcher.install(Path(folder))
+        words = labs.module("cni_calls", str(executable), "blue", str(effort.containers))
+        done = lab.host(HOST).run(words, timeout=600)
     if done.returncode:
-        raise SystemExit(f"{executable} {command}: {done.stdout.decode()} {done.stderr.decode()}")
-    return took
+        raise Failed(f"cni_calls: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
+    return figures(decode(cni_calls.Times, done.stdout.encode()))
 
 
-def measure(executable: Path, network: str, count: int) -> Times:
-    times, ready = Times(), configs(network)
-    programs = {"": executable, "bridge_": PLUGINS / "bridge", "plain_": PLUGINS / "bridge"}
-    for number in range(count + 3):
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-S", "-I", "-c", "pass"], check=True)
-        took = {"start": (time.perf_counter() - start) * 1000}
-        for prefix, program in programs.items():
-            name = f"c{number}{prefix.strip('_')}"
-            subprocess.run(["ip", "netns", "add", name], check=True)
-            took[prefix + "add"] = call(program, "ADD", ready[prefix], name)
-        for prefix, program in programs.items():
-            name = f"c{number}{prefix.strip('_')}"
-            took[prefix + "delete"] = call(program, "DEL", ready[prefix], name)
-            subprocess.run(["ip", "netns", "delete", name], check=True)
-        if number >= 3:  # the first ones make bridges and tables
-            for key, value in took.items():
-                getattr(times, key).append(value)
-    return times
+def figures(times: cni_calls.Times) -> list[Figure]:
+    goals = {MASQUERADED: Goal("ratio", most=0.6), PLAIN: Goal("ratio", most=1.0)}
+    found = []
+    for what, took, references in (
+        ("ADD", times.add, {MASQUERADED: times.bridge_add, PLAIN: times.plain_add}),
+        ("DEL", times.delete, {MASQUERADED: times.bridge_delete, PLAIN: times.plain_delete}),
+    ):
+        for against, reference in references.items():
+            found.append(paired(Named(GROUP, f"{what} p50", "ms", against), took, reference, goals[against]))
+        for against, reference in references.items():
+            found.append(beside(Named(GROUP, f"{what} p99", "ms", against), _p99(took), _p99(reference)))
+    nothing = Named(GROUP, "of it, an interpreter that does nothing, p50", "ms")
+    return [*found, single(nothing, median(times.start), times.start)]
 
 
-if __name__ == "__main__":
-    sys.stdout.buffer.write(msgspec.json.encode(measure(Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]))))
+def _p99(samples: Sequence[float]) -> tuple[float, Sequence[float]]:
+    return percentile(samples, 0.99), samples

@@ -90,7 +90,7 @@ def _measure(lab: Lab, driver: str, against: str, effort: Effort, progress: Prog
         found: dict[str, Samples] = defaultdict(lambda: defaultdict(list))
         for number in range(effort.rounds):
             progress(f"datapath: {driver}, {against}, round {number + 1} of {effort.rounds}")
-            _round(pairs, number, effort, found)
+            measure_all(pairs, number, effort, found)
     return [
         figure
         for measure, (unit, goal) in MEASURES.items()
@@ -98,7 +98,8 @@ def _measure(lab: Lab, driver: str, against: str, effort: Effort, progress: Prog
     ]
 
 
-def _round(pairs: Sequence[Pair], number: int, effort: Effort, found: dict[str, Samples]) -> None:
+def measure_all(pairs: Sequence[Pair], number: int, effort: Effort, found: dict[str, Samples]) -> None:
+    """One round."""
     shift = number % len(pairs)
     order = [*pairs[shift:], *pairs[:shift]]
     for pair in order if number % 2 else reversed(order):

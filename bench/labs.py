@@ -3,19 +3,24 @@
 from __future__ import annotations
 
 import os
+import subprocess
 import sys
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TypeVar
 
 import weft
 from weft.base.errors import Failed, NotFound
 from weft.base.net import parse_network
 from weft.client import Client
 from weft.lab import Lab, Topology
-from weft.model import Network
+from weft.lab.inside import Inside, InsideProcess
+from weft.model import Network, decode
 from weft.model.network import OptionValue
+
+T = TypeVar("T")
 
 ROOT = Path(__file__).resolve().parent.parent
 _STARTED_SECONDS = 20.0
@@ -70,3 +75,26 @@ def address(lab: Lab, host: str, network: str) -> str:
     for endpoint in client(lab, host).endpoints(network, host):
         return str(endpoint.addresses[0].ip)
     raise NotFound(f"no endpoint on {host} in {network}: its container was not attached")
+
+
+@contextmanager
+def started(place: Inside, words: list[str]) -> Iterator[InsideProcess]:
+    """As a process, from its line "ready" on; ended with the block."""
+    with place.popen(words, stdin=subprocess.PIPE) as process:
+        try:
+            assert process.stdout
+            if process.stdout.readline().strip() != "ready":
+                said = process.communicate()[1].strip().splitlines()
+                raise Failed(f"{words[2]}: {' | '.join(said[-3:]) or 'it ended before it was ready'}")
+            yield process
+        finally:
+            process.terminate()
+
+
+def result(process: InsideProcess, kind: type[T]) -> T:
+    """The last thing it says. Raises Failed."""
+    assert process.stdout and process.stderr
+    line = process.stdout.readline()
+    if not line:
+        raise Failed(f"it ended: {' | '.join(process.stderr.read().strip().splitlines()[-3:])}")
+    return decode(kind, line.encode())

@@ -26,6 +26,19 @@ table inet wired {
 """
 
 
+OVERLAY = ("10.73.0.2", "10.73.0.3")
+"""Of the containers `overlay` on the two hosts of `wire_overlay`."""
+_OVERLAY_RULES = """
+table inet wired {
+  chain raw-prerouting { type filter hook prerouting priority raw; udp dport 4789 notrack; }
+  chain raw-output { type filter hook output priority raw; udp dport 4789 notrack; }
+  chain postrouting {
+    type nat hook postrouting priority srcnat; ip saddr 172.30.0.0/16 oifname != "hand-gw" masquerade fully-random;
+  }
+}
+"""
+
+
 @dataclass(frozen=True)
 class End:
     """A host of the pair. `number`: which /24 is its own. `underlay`: its address on eth0."""
@@ -50,6 +63,41 @@ def wire(lab: Lab, names: tuple[str, str], *, masquerade: bool) -> None:
             me.host.must(driver, ["ip", "-n", driver, "-batch", "-"], input="\n".join(_container(me, driver)))
         if masquerade:
             me.host.must("rules", ["nft", "-f", "-"], input=_MASQUERADE)
+
+
+def wire_overlay(lab: Lab, names: tuple[str, str]) -> None:
+    """One L2 subnet: on each host a namespace with a bridge and a VXLAN device, entries for the other's container, and the
+    rules that the way out (a second interface, which nothing is measured of) takes."""
+    underlay = [str(lab.topology.place(name).addresses[0].ip) for name in names]
+    for number, name in enumerate(names):
+        host, other = lab.host(name), 1 - number
+        tunnel = "type vxlan id 73 dstport 4789 proxy l2miss l3miss"
+        lines = [
+            "netns add hand",
+            "netns add overlay",
+            f"link add vxlan0 mtu 1450 {tunnel} local {underlay[number]}",
+            "link set vxlan0 netns hand",
+        ]
+        host.must("namespaces", ["ip", "-batch", "-"], input="\n".join(lines))
+        inside = [
+            "link add br0 mtu 1450 type bridge",
+            "link set br0 up",
+            "link set vxlan0 master br0 up",
+            f"link add to-overlay mtu 1450 type veth peer name eth0 mtu 1450 address {_mac(number)} netns overlay",
+            "link set to-overlay master br0 up",
+            f"neighbour add {OVERLAY[other]} lladdr {_mac(other)} dev vxlan0 nud permanent",
+        ]
+        host.must("bridge", ["ip", "-n", "hand", "-batch", "-"], input="\n".join(inside))
+        entry = ["fdb", "add", _mac(other), "dev", "vxlan0", "dst", underlay[other], "self", "permanent"]
+        host.must("fdb", ["bridge", "-n", "hand", *entry])
+        container = ["link set lo up", "link set eth0 up", f"address add {OVERLAY[number]}/16 dev eth0"]
+        host.must("container", ["ip", "-n", "overlay", "-batch", "-"], input="\n".join(container))
+        host.must("rules", ["nft", "-f", "-"], input=_OVERLAY_RULES)
+
+
+def _mac(number: int) -> str:
+    """As Docker makes it of the address."""
+    return f"02:42:0a:49:00:{number + 2:02x}"
 
 
 def address(driver: str, number: int) -> str:

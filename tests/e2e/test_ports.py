@@ -231,6 +231,22 @@ def test_ranges_and_single_addresses(lab: Lab, webs: dict[str, Inside]) -> None:
     assert ask(lab.host("node-1"), "tcp,127.0.0.1,7000", "tcp,127.0.0.1,7002")[0] == "ConnectionRefusedError"
 
 
+def test_a_port_that_is_left_to_weft(lab: Lab, webs: dict[str, Inside]) -> None:
+    """Told by attach and shown; another one for each container; none that a program has."""
+    first, last = lab.host("node-1").run(["sysctl", "-n", "net.ipv4.ip_local_port_range"], check=True).stdout.split()
+    numbers = []
+    for name in ("any-1", "any-2"):
+        with serving(container(lab, name, "flat", ":80", ":80/udp"), name, "tcp/80", "udp/80"):
+            shown = json.loads(well(lab, "endpoint", "show", name, "-o", "json"))
+            tcp, udp = (port["host_port"] for port in shown["ports"])
+            told = well(lab, "attach", name, "--network", "flat", "--publish", ":80", "--publish", ":80/udp")
+            assert f"published {tcp}:80/tcp, {udp}:80/udp" in told
+            heard = ask(lab.host("outside"), f"tcp,{NODE_1[4]},{tcp}", f"udp,{NODE_1[6]},{udp}")
+            assert [answer[:2] for answer in heard] == [[name, "80"]] * 2
+            numbers += [tcp]
+    assert len(set(numbers)) == 2 and all(int(first) <= number <= int(last) for number in numbers)
+
+
 def test_sctp(lab: Lab, webs: dict[str, Inside]) -> None:
     probe = "import socket; socket.socket(socket.AF_INET6, socket.SOCK_STREAM, socket.IPPROTO_SCTP)"
     if lab.host("node-1").run([sys.executable, "-SIc", probe]).returncode:

@@ -14,6 +14,7 @@ from weft.hoststate import (
     Address,
     Bridge,
     FdbEntry,
+    Ifb,
     IptablesChain,
     Link,
     Neighbour,
@@ -21,6 +22,8 @@ from weft.hoststate import (
     NftElement,
     NftSet,
     Object,
+    Qdisc,
+    Redirect,
     Sysctl,
     Veth,
     Vxlan,
@@ -51,6 +54,12 @@ OBJECTS: tuple[Object, ...] = (
     Link(name="in0", type=Veth("veth1", "", False), mac="02:00:00:00:00:05", mtu=1450, ns=C1),
     Link(name="in1", type=Veth("veth2", ""), ns=C1),
     Link(name="veth2", type=Veth("in1", C1, False)),
+    Link(name="weftq1", type=Ifb(), mtu=1450),
+    Link(name="weftq2", type=Ifb(), mtu=1450),
+    Qdisc(dev="veth1", rate=20_000_000, burst=32768, limit=98304),
+    Qdisc(dev="weftq1", rate=1_500_000, burst=32768, limit=98304),
+    Qdisc(dev="in1", rate=8_000, burst=2000, limit=3000, ns=C1),
+    Redirect(dev="veth1", to="weftq1"),
     Sysctl(name="net/ipv4/conf/weft0/rp_filter", value="0"),
     Address(address="10.1.0.1/24", dev="weft0"),
     Address(address="fd00:1::1/64", dev="weft0"),
@@ -72,6 +81,8 @@ CHANGED: tuple[Object, ...] = (
     msgspec.structs.replace(FILTER, parent="INPUT", rules=("-i weft0 -j DROP",)),
     Link(name="weft0", type=Bridge(), mtu=1400, alias="weft:red"),
     Link(name="veth1", type=Veth("in0", C1), mtu=1400),
+    Qdisc(dev="veth1", rate=30_000_000, burst=40960, limit=98304),
+    Redirect(dev="veth1", to="weftq2"),
     Neighbour(address="10.2.0.0", lladdr="02:00:00:00:00:03", dev="weft.1"),
     FdbEntry(lladdr="02:00:00:00:00:02", dst="192.168.1.9", dev="weft.1"),
     route("10.2.0.0/24", via="192.168.1.2", dev="eth0"),
@@ -86,12 +97,15 @@ show() {
     ip -o -d link; ip -o address; ip neigh show nud permanent; bridge fdb show dev weft.1 2>&1; ip route show table all
     ip -6 route show table all; nft -s list ruleset; iptables-legacy -S; ip6tables-nft -S
     sysctl -e net.ipv4.ip_forward net.ipv4.conf.weft0.rp_filter
+    tc -d qdisc; tc filter show dev veth1 ingress; tc -n c1 qdisc
     ip -n c1 -o -d link; ip -n c1 -o address; ip -n c1 route; set -e
 }
 """
 MADE = """
 weft0: mtu 1450 alias weft:blue|weft.1: mtu 1400 link/ether 02:00:00:00:00:01|vxlan id 1 local 192.168.1.68 dev eth0
 veth1@ mtu 1450 master weft0 alias weft|in0@ link/ether 02:00:00:00:00:05|in1@ UP alias weft|veth2@ UP alias weft
+tbf 5746: dev veth1 root rate 20Mbit burst 32Kb|tbf 5746: dev weftq1 root rate 1500Kbit|tbf 5746: dev in1 root rate 8Kbit
+mirred (Egress Redirect to device weftq1) stolen|filter protocol all pref 22342 u32|weftq1: mtu 1450 UP ifb alias weft
 inet 10.1.0.1/24 scope global weft0|inet6 fd00:1::1/64 nodad|10.2.0.0 dev weft.1 lladdr 02:00:00:00:00:02 PERMANENT proto 87
 02:00:00:00:00:02 dst 192.168.1.2 self permanent|10.2.0.0/24 via 10.2.0.0 dev weft.1 proto 87 onlink
 10.3.0.0/24 via 192.168.1.3 dev eth0 proto 87 src 10.1.0.1|10.4.0.0/24 dev weft0 table 100 proto 87 scope link metric 7
@@ -102,6 +116,7 @@ elements = { 10.1.0.0/16 }|ip saddr @subnets accept|iifname "weft0" jump cluster
 """
 TURNED = """
 weft0: mtu 1400 alias weft:red|10.2.0.0 dev weft.1 lladdr 02:00:00:00:00:03|02:00:00:00:00:02 dst 192.168.1.9
+tbf 5746: dev veth1 root rate 30Mbit burst 40Kb|mirred (Egress Redirect to device weftq2) stolen
 10.2.0.0/24 via 192.168.1.2 dev eth0 proto 87|fd00:2::/64 via fd00:3::|ip saddr @subnets counter drop
 priority filter + 5|-A INPUT -j WEFT-FORWARD|-A WEFT-FORWARD -i weft0 -j DROP|net.ipv4.conf.weft0.rp_filter = 2
 """

@@ -34,7 +34,7 @@ from weft.model.network import OptionValue
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
 
-FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark"})
+FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark", "tbf", "ifb", "mirred"})
 _cookies = itertools.count(4096)
 
 

@@ -205,6 +205,50 @@ KERNEL = HostDump(
     ),
 )
 
+POOLS = (
+    t.PoolInfo(
+        subnet=ip_network("197.19.0.0/16"), nodes="", disabled=False, block_size=26, total=1024, blocks=1, addresses=3
+    ),
+    t.PoolInfo(
+        subnet=ip_network("fd80:24e2:f998:72d6::/64"),
+        nodes="rack=a,!spare",
+        disabled=True,
+        block_size=122,
+        total=1 << 58,
+        blocks=0,
+        addresses=0,
+    ),
+)
+IPAM = (
+    t.IpamInfo(
+        network="prod",
+        driver="routed",
+        subnets=(ip_network("197.19.0.0/16"),),
+        used=3,
+        cooling=1,
+        outside=1,
+        blocks=(
+            t.BlockInfo(block=ip_network("197.19.3.64/26"), node="node-1", used=2, borrowed=1, cooling=1, free=61),
+        ),
+    ),
+)
+IPAM_CHECK = t.IpamCheck(
+    faults=(
+        t.Fault(
+            network="prod",
+            kind="claim-without-endpoint",
+            subject="197.19.3.70",
+            node="",
+            text="claimed for web on node-1, which is no endpoint with this address",
+            fixed=True,
+        ),
+        t.Fault(network="prod", kind="duplicate", subject="197.19.3.71", node="", text="a on b, c on d have the same"),
+    ),
+    addresses=3,
+    blocks=1,
+    endpoints=2,
+)
+
 ANSWERS: dict[str, object] = {
     "status": WELL,
     "doctor": FINDINGS,
@@ -223,6 +267,13 @@ ANSWERS: dict[str, object] = {
     "detach": t.Done(what=("web",)),
     "publish": ENDPOINTS[0],
     "reserve": t.Reserved(address=ip_interface("40.15.43.9/24")),
+    "pools": POOLS,
+    "add_pool": POOLS,
+    "set_pool": POOLS,
+    "remove_pool": POOLS[:1],
+    "ipam": IPAM,
+    "check_ipam": IPAM_CHECK,
+    "move": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),
     "check": t.EndpointCheck(endpoint=ENDPOINTS[0], faults=("link eth0: missing",)),
 }

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
-import subprocess
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.places import cgroup, remove_cgroup
 from support.waiting import until
 from weft.api import types as t
 from weft.client import Client
@@ -26,8 +25,6 @@ DOCKERD = next((path for path in ("/usr/sbin/dockerd", "/usr/bin/dockerd") if Pa
 IMAGE = "busybox"
 READY = 60.0
 """Seconds for a dockerd to answer; where a plugin is missing it waits 15 s for it."""
-_CGROUPS = Path("/sys/fs/cgroup")
-_APPLETS = ("sh", "true", "ip", "ping", "nslookup", "cat", "sleep", "httpd", "wget", "nc", "route")
 
 
 def needed() -> None:
@@ -37,18 +34,6 @@ def needed() -> None:
             pytest.skip(f"needs {path}: Debian's packages docker.io and busybox-static")
     if os.geteuid() != 0:
         pytest.skip("needs root")
-
-
-def image(folder: Path) -> Path:
-    """A tar file of a root file system: busybox, and links to it."""
-    root = folder / "root"
-    for name in ("bin", "proc", "sys", "dev", "etc", "tmp"):
-        (root / name).mkdir(parents=True)
-    shutil.copy("/usr/bin/busybox", root / "bin/busybox")
-    for name in _APPLETS:
-        (root / "bin" / name).symlink_to("busybox")
-    subprocess.run(["tar", "-C", str(root), "-cf", str(folder / "busybox.tar"), "."], check=True)
-    return folder / "busybox.tar"
 
 
 @dataclass
@@ -119,16 +104,11 @@ class Engine:
 
     @property
     def cgroup(self) -> str:
-        return f"/weft-{self.folder.parent.name}-{self.host.name}"
+        return cgroup(self.folder, self.host)
 
     def clean(self) -> None:
         """What dockerd leaves outside of the lab; its processes have ended with that."""
-        for top in (_CGROUPS, *(p for p in _CGROUPS.iterdir() if p.is_dir())):
-            parent = top / self.cgroup.lstrip("/")
-            for path in sorted((p for p in parent.rglob("*") if p.is_dir()), reverse=True):
-                path.rmdir()
-            if parent.exists():
-                parent.rmdir()
+        remove_cgroup(self.cgroup)
 
     # Docker.
 

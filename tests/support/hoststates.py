@@ -10,6 +10,7 @@ from weft.hoststate import (
     Address,
     Bridge,
     FdbEntry,
+    Ifb,
     IptablesChain,
     Key,
     Link,
@@ -19,6 +20,8 @@ from weft.hoststate import (
     NftElement,
     NftSet,
     Object,
+    Qdisc,
+    Redirect,
     Route,
     Sysctl,
     Veth,
@@ -116,6 +119,8 @@ def namespaced(draw: st.DrawFn, number: int) -> list[Object]:
         Link(name=f"ov{number}", type=Veth(port, ns, False), mac=f"02:42:0a:14:00:0{number}", ns=inside),
         Address(address=f"10.2{number}.0.2/24", dev=f"ov{number}", ns=inside),
     ]
+    if draw(st.booleans()):
+        objects += limited(port, f"ifbo{number}", 8_000_000, ns)
     for peer in draw(st.sets(st.integers(3, 5))):
         mac, vtep = f"02:42:0a:14:00:0{peer}", f"192.168.1.{draw(st.integers(2, 4))}"
         objects += [
@@ -137,12 +142,24 @@ def containers(draw: st.DrawFn, number: int, bridges: list[str]) -> list[Object]
         Link(name=peer, type=Veth(name, "", inside_first), mac=f"02:00:00:00:09:0{number}", ns=ns),
         Address(address=f"10.1.{number}.{draw(st.integers(2, 3))}/24", dev=peer, ns=ns),
     ]
+    if draw(st.booleans()):
+        objects += limited(name, f"ifb{number}", draw(st.sampled_from([8_000_000, 80_000_000])))
     wishes = [
         route("0.0.0.0/0", via=f"10.1.{number}.1", dev=peer, metric=number, ns=ns),
         route("::/0", via="fd00:1::1", dev=peer, metric=number, ns=ns),
         route(f"10.1.{number}.0/24", dev=peer, ns=ns),
     ]
     return objects + draw(st.lists(st.sampled_from(wishes), unique=True))
+
+
+def limited(name: str, queue: str, rate: int, ns: str = "") -> list[Object]:
+    """Both ways."""
+    return [
+        Qdisc(dev=name, rate=rate, burst=32768, limit=65536, ns=ns),
+        Link(name=queue, type=Ifb(), ns=ns),
+        Qdisc(dev=queue, rate=rate, burst=32768, limit=65536, ns=ns),
+        Redirect(dev=name, to=queue, ns=ns),
+    ]
 
 
 @st.composite

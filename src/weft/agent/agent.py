@@ -5,6 +5,7 @@ loop      the view into the kernel
 presence  renewed while we live
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
 tidy      endpoints whose namespace is gone
+blocks    those without containers go back
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from weft.agent.compiler import Compiler, everything, touched
 from weft.agent.config import Config
 from weft.agent.engine import Outcome
 from weft.agent.engines import EngineAttachments
+from weft.agent.giveback import GiveBack
 from weft.agent.locations import Locations
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
@@ -88,7 +90,7 @@ class Agent:
         self.metrics = Metrics(self)
         self.locations = Locations(store, self.view)
         self.attachments = EngineAttachments(
-            self.view, self.membership, self.locations, self.loop.settle, find, config.gateway_subnets
+            self.view, self.membership, self.locations, store, self.loop.settle, find, config.gateway_subnets
         )
         self.features: frozenset[str] = frozenset()
         self.node: Node | None = None
@@ -116,6 +118,8 @@ class Agent:
                 tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
                 tasks.create_task(self._lease_all(), name="leases")
                 tasks.create_task(self._tidy_up(), name="tidy")
+                give_back = GiveBack(self.view, self.attachments.blocks, self.config.block_idle)
+                tasks.create_task(give_back.run(), name="blocks")
                 await self.locations.complete()
                 await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 tasks.create_task(self.loop.run(), name="loop")
@@ -275,7 +279,7 @@ class Agent:
 
     async def ensure_lease(self, name: str) -> Lease:
         """This node's lease in a network. Raises Unavailable, Conflict, NotFound."""
-        host = self.ready()
+        host, name = self.ready(), self.view.home(name)
         if self.view.shared(name):
             return self._share(name, host)
         lease = self.view.lease(name, self.view.me)

@@ -4,9 +4,8 @@ An attachment is an `Endpoint` in the store; its interface follows from that by 
 So a killed agent finds the record and completes or clears away what it stands for, and attaching twice finds the first.
 If the kernel refuses, the record is taken back: all or nothing.
 
-An address of a node's own subnet is the agent's to give. Of a subnet that all hosts share it is had by creating its claim
-in the same transaction (docs/adr/0002): each node begins elsewhere and walks on, so two rarely want the same one, and who
-comes second takes the next.
+How it gets its addresses is `weft.agent.addresses`: chosen here, and had once the store takes them with the endpoint. Who
+comes second chooses again.
 """
 
 from __future__ import annotations
@@ -14,11 +13,14 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections import ChainMap
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
+import msgspec
+
+from weft.agent.addresses import ATTEMPTS, Ask, Choice, OwnSubnet, Shared, Way, key_of
+from weft.agent.blocks import Blocks
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
 from weft.agent.ports import Ports
@@ -26,20 +28,18 @@ from weft.agent.promises import Promises
 from weft.agent.view import View
 from weft.alloc import addresses as alloc
 from weft.api import types as t
-from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Exhausted, Failed, NotFound, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
 from weft.datapaths import registry
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Location, Network, encode, keys
+from weft.model import Endpoint, Gateway, Network, PublishedPort, encode, keys
 from weft.model.endpoint import endpoint_id
-from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
+from weft.store.protocol import Absent, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
 
-ATTEMPTS = 50
-"""How often to try for an address while other nodes are quicker: each failure means that one of them got one."""
 GATEWAY = "/gateway"
 """Under this instead of a network's name are the promised addresses of second interfaces."""
 
@@ -56,16 +56,20 @@ class Attachments:
         view: View,
         membership: Membership,
         locations: Locations,
+        store: Store,
         converge: Converge,
         find: Callable[[str], Target],
         gateways: tuple[IPNetwork, ...],
     ) -> None:
         """`gateways`: this host's subnets for containers' second interface."""
-        self._view, self._membership, self._converge, self._find = view, membership, converge, find
-        self._locations, self._gateways, self._ports = locations, gateways, Ports(view)
+        self._view, self._membership, self._converge, self.find = view, membership, converge, find
+        self._gateways, self.ports = gateways, Ports(view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self.promises = Promises(time.monotonic)
+        common = view, membership, self._promised, self.promises
+        self._own, self._shared = OwnSubnet(*common), Shared(*common, locations)
+        self.blocks = Blocks(*common, store)
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -74,65 +78,68 @@ class Attachments:
     def _turn(self, owner: str) -> asyncio.Lock:
         return self._turns.setdefault(owner, asyncio.Lock()) if owner else asyncio.Lock()
 
-    async def attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
+    async def attach(self, request: t.Attach, network: Network) -> Endpoint:
         """The endpoint, as it was or newly made. Raises NotFound, Invalid, Conflict, Exhausted, Unavailable, Failed."""
         async with self._turn(request.owner):
-            return await self._attach(request, network, lease)
+            return await self._attach(request, network)
 
-    async def _attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
-        target = await asyncio.to_thread(self._find, request.target)
-        async with self._busy.setdefault(target.namespace.cookie, asyncio.Lock()):
+    async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
+        target = await asyncio.to_thread(self.find, request.target)
+        async with self.busy(target):
             present = self._present(request, target)
             if present is not None and request.exclusive:
                 raise Conflict(f"{request.target} is attached to {network.name} already, by {present.interface}")
             if present is not None:
-                return await self._standing(self._same(request, present))
+                return await self.standing(self._same(request, present))
             await self.remove(self._leftovers(target))
-            return await self._take(request, network, target, lease)
+            return await self._take(request, network, target)
 
-    async def _take(self, request: t.Attach, network: Network, target: Target, lease: Lease) -> Endpoint:
-        if not self._view.shared(network.name):
-            made = await self._try(request, network, target, lease, {})
-            if isinstance(made, Endpoint):
-                return made
-            raise Unavailable(f"network {network.name} was just changed by someone else: try again")
-        async with self._locations.held(network.name):
-            return await self._race(request, network, target, lease)
+    def busy(self, target: Target) -> asyncio.Lock:
+        """One request for a container at a time."""
+        return self._busy.setdefault(target.namespace.cookie, asyncio.Lock())
 
-    async def _race(self, request: t.Attach, network: Network, target: Target, lease: Lease) -> Endpoint:
-        """With other nodes, for addresses of one subnet."""
-        lost: dict[IPAddress, str] = {}
-        for _ in range(ATTEMPTS):
-            made = await self._try(request, network, target, lease, lost)
-            if isinstance(made, Endpoint):
-                return made
-            holders = await self._claimed(network, made)
-            if not holders:
-                raise Unavailable(f"network {network.name} was just changed by someone else: try again")
-            lost |= holders
+    def way(self, network: str) -> Way:
+        """How its addresses are given."""
+        if self._view.blocks(network):
+            return self.blocks
+        return self._shared if self._view.shared(network) else self._own
+
+    async def _take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
+        """Where others want the same addresses, whoever comes second tries again."""
+        # An engine that gives the addresses itself tells all that there are to be.
+        families = {a.version for a in request.addresses} if request.handover else set(network.families)
+        ask = Ask(
+            network=network,
+            wishes=request.addresses,
+            ranges=request.ranges,
+            families=tuple(sorted(families)),
+            owner=request.owner,
+        )
+        way = self.way(network.name)
+        async with way.held(network.name):
+            for _ in range(ATTEMPTS):
+                async with way.choosing(ask) as choice:
+                    made = await self._try(request, network, target, choice)
+                if made is not None:
+                    return await self._stand(made)
+                await way.refused(ask, choice)
         raise Exhausted(f"network {network.name}: other nodes took every address tried, {ATTEMPTS} times: try again")
 
-    async def _try(
-        self, request: t.Attach, network: Network, target: Target, lease: Lease, lost: Mapping[IPAddress, str]
-    ) -> Endpoint | tuple[IPInterface, ...]:
-        """The endpoint; or the addresses chosen for it, if others wrote in between. `lost`: addresses with holders."""
-        addresses = self._choose(request, network, lease, lost)
+    async def _try(self, request: t.Attach, network: Network, target: Target, choice: Choice) -> Endpoint | None:
+        """The endpoint, in the store; None if others wrote in between."""
         gateway: Gateway | None = None
         try:
-            interface = self._interface(request, target)
-            default_route = self._to_be_routed(network, target)
-            gateway = self._gateway(network, target, interface) if default_route else None
-            endpoint = self._new(request, target, addresses, interface, gateway, default_route=default_route)
-            async with self._ports.taking(endpoint, network):
-                return endpoint if await self._make(endpoint, network) else addresses
+            interface = self.interface(request.interface, request.target, target)
+            default_route = self.to_be_routed(network, target)
+            kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
+            gateway = self._gateway(network, target, interface, kind) if default_route else None
+            settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
+            request = msgspec.structs.replace(request, ports=settled)
+            endpoint = self._new(request, target, choice.addresses, interface, gateway, default_route=default_route)
+            async with self.ports.taking(endpoint, network):
+                return endpoint if await self._write(endpoint, network, choice) else None
         finally:
-            self._promised[network.name].difference_update(a.ip for a in addresses)
             self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
-
-    async def _claimed(self, network: Network, addresses: Iterable[IPInterface]) -> dict[IPAddress, str]:
-        """Those of the addresses that have a holder by now."""
-        items = [(a.ip, await self._membership.claim(keys.address_claim(network.name, a.ip))) for a in addresses]
-        return {address: holder for address, holder in items if holder is not None}
 
     def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
         for endpoint in self._view.endpoints_of(request.network):
@@ -156,14 +163,17 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
             )
-        if request.ports and set(request.ports) != set(present.ports):
+        if request.ports and not _granted(request.ports, present.ports):
             ports = _join(present.ports) or "none"
             raise Conflict(
                 f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
+        if request.bandwidth is not None and request.bandwidth != present.bandwidth:
+            limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
+            raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
         return present
 
-    async def _standing(self, endpoint: Endpoint) -> Endpoint:
+    async def standing(self, endpoint: Endpoint) -> Endpoint:
         if failures := await self._converge([_source(endpoint)]):
             raise Failed(f"{endpoint.container} is attached to {endpoint.network}, but {failures[0]}")
         return endpoint
@@ -197,35 +207,35 @@ class Attachments:
             addresses=addresses,
             labels=request.labels,
             ports=request.ports,
+            bandwidth=request.bandwidth,
             owner=request.owner,
             default_route=default_route,
             gateway=gateway,
         )
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
-        """The container's second interface, where it is to have one."""
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
+        """The container's second interface, where it is to have one. `kind`: how its name begins."""
         if not registry.driver(network.driver).gateway:
             return None
         promised = self._promised.setdefault(GATEWAY, set())
         held = [e.gateway for e in self._view.endpoints.values() if e.gateway]
         taken = {a.ip for gateway in held for a in gateway.addresses} | promised
         subnets = [subnet for subnet in self._gateways if subnet.version in network.families]
-        addresses = [_on(subnet, alloc.choose(subnet, taken)) for subnet in subnets]
+        addresses = [parse_interface(f"{alloc.choose(subnet, taken)}/{subnet.prefixlen}") for subnet in subnets]
         promised.update(a.ip for a in addresses)
-        return Gateway(interface=next(self._free(target, interface)), addresses=tuple(addresses))
+        return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
 
-    def _to_be_routed(self, network: Network, target: Target) -> bool:
+    def to_be_routed(self, network: Network, target: Target) -> bool:
         """Whether the container is to have its way out by this network."""
         return not network.internal and not target.routed and not any(e.default_route for e in self._in(target))
 
     def _in(self, target: Target) -> list[Endpoint]:
         return [e for e in self._view.endpoints.values() if e.namespace.cookie == target.namespace.cookie]
 
-    def _interface(self, request: t.Attach, target: Target) -> str:
-        """The device's name in the container: as asked, else the first free of eth0, eth1 …"""
-        wish = request.interface and check_ifname(request.interface)
-        if wish in self._taken(target):
-            raise Conflict(f"{request.target} has a device {wish} already: choose another with --interface")
+    def interface(self, wish: str, name: str, target: Target) -> str:
+        """The device's name in the container called `name`: as asked, else the first free of eth0, eth1 …"""
+        if wish and check_ifname(wish) in self._taken(target):
+            raise Conflict(f"{name} has a device {wish} already: choose another with --interface")
         return wish or next(self._free(target))
 
     def _taken(self, target: Target) -> set[str]:
@@ -233,86 +243,35 @@ class Attachments:
         taken = {e.interface for e in here} | {e.gateway.interface for e in here if e.gateway}
         return taken.union(target.links)  # as they were before others, who had their turn first, made theirs
 
-    def _free(self, target: Target, *but: str) -> Iterator[str]:
+    def _free(self, target: Target, *but: str, kind: str = "eth") -> Iterator[str]:
         taken = self._taken(target).union(but)
-        return (name for n in range(len(taken) + 1) if (name := f"eth{n}") not in taken)
+        return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
 
-    def _choose(
-        self, request: t.Attach, network: Network, lease: Lease, lost: Mapping[IPAddress, str]
-    ) -> tuple[IPInterface, ...]:
-        """One address of each family: the one wished for, or the next free one. Promised until `attach` ends. Where the
-        engine gives the addresses itself, those that it asks for."""
-        families = {a.version for a in request.addresses}
-        subnets = [s for s in lease.subnets if not request.handover or s.version in families]
-        chosen = self._pick(request, network, subnets, lost)
-        self._promised.setdefault(network.name, set()).update(a.ip for a in chosen)
-        return chosen
+    async def _write(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
+        """If the network is still as it was seen, and the addresses can be had."""
+        guards, ops = self.way(network.name).writes(choice, endpoint)
+        key, network_key = key_of(endpoint), keys.network(network.name)
+        guards = [Unchanged(network_key, self._view.revision(network_key)), Absent(key), *guards]
+        put = Put(key, encode(endpoint), self._membership.tenure_lease)
+        return await self._membership.write(guards, [put, *ops])
 
-    def _pick(
-        self, request: t.Attach, network: Network, subnets: Sequence[IPNetwork], lost: Mapping[IPAddress, str]
-    ) -> tuple[IPInterface, ...]:
-        shared = self._view.shared(network.name)
-        holders: Mapping[IPAddress, str] = ChainMap(
-            {a.ip: e.name for e in self._view.endpoints_of(network.name) for a in e.addresses},
-            dict.fromkeys(self._promised.get(network.name, ()), "another container just now"),
-            dict.fromkeys(self.promises.of_others(network.name, request.owner), "a container to come"),
-            {**lost},
-            self._view.located.get(network.name, {}),
-        )
-        node = "" if shared else self._view.me
-        reserved = registry.parse_options(network).reserved
-        wishes = {a.version: a for a in request.addresses}
-        for address in request.addresses:
-            if not any(address.version == s.version for s in subnets) or wishes[address.version] != address:
-                raise Invalid(
-                    f"{address}: network {network.name} takes one address of each of {_join(network.subnets)}"
-                )
-        cursors = self._view.cursors.setdefault(network.name, {})
-        chosen = []
-        for subnet in subnets:
-            family, wish = str(subnet.version), wishes.get(subnet.version)
-            if wish is not None:
-                address = alloc.wish(subnet, wish, holders, reserved, node=node)
-            else:
-                after = cursors.get(family) or (alloc.beginning(subnet, self._view.me) if shared else None)
-                address = alloc.choose(subnet, holders, reserved, after, node=node)
-                cursors[family] = address
-            chosen.append(_on(subnet, address))
-        return tuple(chosen)
-
-    async def _write(self, endpoint: Endpoint, network: Network) -> bool:
-        """If network and lease are still as they were seen, and the addresses nobody's."""
-        name, tenure = network.name, self._membership.tenure_lease
-        key, network_key, lease_key = _key(endpoint), keys.network(name), keys.lease(name, endpoint.node)
-        guards: list[Guard] = [Unchanged(network_key, self._view.revision(network_key)), Absent(key)]
-        ops: list[Op] = [
-            Put(key, encode(endpoint), tenure),
-            Put(keys.cursor(endpoint.node, name), encode(self._view.cursors[name]), tenure),
-        ]
-        if self._view.shared(name):
-            claims = [keys.address_claim(name, a.ip) for a in endpoint.addresses]
-            guards += [Absent(claim) for claim in claims]
-            ops += [Put(claim, f"{endpoint.name} on {endpoint.node}".encode(), tenure) for claim in claims]
-            found = Location(node=endpoint.node, mac=endpoint.mac, addresses=tuple(a.ip for a in endpoint.addresses))
-            ops.append(Put(keys.location(name, endpoint.id), encode(found), tenure))
-        else:
-            guards.append(Unchanged(lease_key, self._view.revision(lease_key)))
-        return await self._membership.write(guards, ops)
-
-    async def _make(self, endpoint: Endpoint, network: Network) -> bool:
-        """False if the store does not take it. Raises Failed if the kernel does not: then it is taken back."""
-        if not await self._write(endpoint, network):
-            return False
+    async def _stand(self, endpoint: Endpoint) -> Endpoint:
+        """Raises Failed if the kernel does not take it: then it is taken out of the store again."""
         try:
-            failures = await self._converge([_source(endpoint)])
-            if failures:
-                # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
-                failures = [*await self._converge([("network", network.name), ("segment", network.name)]), *failures]
-                raise Failed(f"{endpoint.container} cannot be attached to {network.name}: {failures[0]}")
+            await self.converged(endpoint)
         except BaseException:
             await asyncio.shield(self._take_back(endpoint))
             raise
-        return True
+        return endpoint
+
+    async def converged(self, endpoint: Endpoint) -> None:
+        """Raises Failed."""
+        failures = await self._converge([_source(endpoint)])
+        if failures:
+            # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
+            home = self._view.home(endpoint.network)
+            failures = [*await self._converge([("network", home), ("segment", home)]), *failures]
+            raise Failed(f"{endpoint.container} cannot be attached to {endpoint.network}: {failures[0]}")
 
     async def _take_back(self, endpoint: Endpoint) -> None:
         try:
@@ -329,7 +288,7 @@ class Attachments:
         ]
         if not found:
             try:
-                target = await asyncio.to_thread(self._find, reference)
+                target = await asyncio.to_thread(self.find, reference)
             except NotFound:
                 return []
             cookie = target.namespace.cookie
@@ -356,51 +315,27 @@ class Attachments:
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         """Take endpoints out of the store; the kernel follows."""
-        simple = [e for e in endpoints if not self._with_claims(e)]
-        for some in _chunks(simple, 100):
-            await self._membership.write([], [op for e in some for op in removal(e, shared=False)])
-        for some in _chunks([e for e in endpoints if self._with_claims(e)], 25):
-            if not await self._membership.write(
-                self._as_seen(some), [op for e in some for op in removal(e, shared=True)]
-            ):
-                for endpoint in some:
-                    await self._forget_one(endpoint)
-
-    async def _forget_one(self, endpoint: Endpoint) -> None:
-        """Where somebody else has removed it already, its addresses may be somebody else's by now."""
-        if not await self._membership.write(self._as_seen([endpoint]), removal(endpoint, shared=True)):
-            await self._membership.write([], removal(endpoint, shared=False))
-
-    def _with_claims(self, endpoint: Endpoint) -> bool:
-        return endpoint.network not in self._view.networks or self._view.shared(endpoint.network)
-
-    def _as_seen(self, endpoints: Iterable[Endpoint]) -> list[Guard]:
-        return [Unchanged(_key(e), self._view.revision(_key(e))) for e in endpoints]
+        of_way: dict[Way, list[Endpoint]] = {}
+        for endpoint in endpoints:
+            gone = endpoint.network not in self._view.networks
+            of_way.setdefault(self._shared if gone else self.way(endpoint.network), []).append(endpoint)
+        for way, some in of_way.items():
+            await way.forget(some)
 
 
-def removal(endpoint: Endpoint, *, shared: bool) -> list[Op]:
-    """What takes an endpoint out of the store. `shared`: its network has one subnet for all hosts."""
-    ops: list[Op] = [Delete(_key(endpoint))]
-    if shared:
-        ops.append(Delete(keys.location(endpoint.network, endpoint.id)))
-        ops += [Delete(keys.address_claim(endpoint.network, a.ip)) for a in endpoint.addresses]
-    return ops
-
-
-def _key(endpoint: Endpoint) -> str:
-    return keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
-
-
-def _chunks(endpoints: Sequence[Endpoint], size: int) -> Iterator[Sequence[Endpoint]]:
-    return (endpoints[start : start + size] for start in range(0, len(endpoints), size))
+def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
+    """Whether these ports are what was wished for, each the answer to a wish of its own."""
+    left = list(ports)
+    for wish in sorted(wishes, key=lambda wish: wish.open):
+        granted = next((port for port in left if port.grants(wish)), None)
+        if granted is None:
+            return False
+        left.remove(granted)
+    return not left
 
 
 def _source(endpoint: Endpoint) -> Source:
     return ("endpoint", endpoint.network, endpoint.id)
-
-
-def _on(subnet: IPNetwork, address: IPAddress) -> IPInterface:
-    return parse_interface(f"{address}/{subnet.prefixlen}")
 
 
 def _join(values: Iterable[object]) -> str:

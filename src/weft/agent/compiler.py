@@ -21,6 +21,9 @@ from weft.model import Endpoint, Network
 def touched(view: View, changed: Iterable[Key]) -> set[Source]:
     """The sources whose contribution may differ after `changed` keys of the model."""
     found: set[Source] = set()
+    nodes = {key[1] for key in changed if key[0] in ("nodes", "presence")} - {view.me}
+    if nodes:
+        found.update(_of_nodes(view, nodes))
     for key in changed:
         match key:
             case ("networks", network):
@@ -29,9 +32,6 @@ def touched(view: View, changed: Iterable[Key]) -> set[Source]:
                 found.update(of_network(view, network))
             case ("leases", network, node):
                 found.add(("peer", network, node))
-            case ("nodes" | "presence", node) if node != view.me:
-                found.update(("peer", network, node) for network, held in view.leases.items() if node in held)
-                found.update(_locations(view, node))
             case ("locations", network):
                 found.add(("segment", network))
             case ("locations", network, id):
@@ -50,12 +50,17 @@ def of_network(view: View, network: str) -> Iterator[Source]:
     yield ("segment", network)
     yield from (("location", network, id) for id in view.locations.get(network, ()))
     yield from (("peer", network, node) for node in view.leases.get(network, {}) if node != view.me)
-    yield from (("endpoint", network, e.id) for e in view.endpoints_of(network))
+    for e in view.endpoints.values():
+        if network in (e.network, view.home(e.network)):  # its own, and those of networks that share it
+            yield ("endpoint", e.network, e.id)
 
 
-def _locations(view: View, node: str) -> Iterator[Source]:
+def _of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
+    """In one pass, however many nodes come or go at once."""
+    for network, held in view.leases.items():
+        yield from (("peer", network, node) for node in nodes & held.keys())
     for network, found in view.locations.items():
-        yield from (("location", network, id) for id, location in found.items() if location.node == node)
+        yield from (("location", network, id) for id, location in found.items() if location.node in nodes)
 
 
 class Compiler:
@@ -70,7 +75,10 @@ class Compiler:
 
     def contribution(self, source: Source) -> Contribution | None:
         """What the source wants now; None where it no longer exists."""
-        site = self.site(source[1])
+        home = self.view.home(source[1])
+        if home != source[1] and source[0] != "endpoint":
+            return None  # all that is not a container's is there for the network that is shared
+        site = self.site(home)
         if site is None:
             return None
         if isinstance(site, Contribution):
@@ -99,7 +107,7 @@ class Compiler:
 
     def whole(self, endpoint: Endpoint) -> Contribution:
         """What an endpoint wants, with what its engine will do itself if it is handed over."""
-        site = self.site(endpoint.network)
+        site = self.site(self.view.home(endpoint.network))
         return self._whole(site, endpoint) if isinstance(site, Site) else Contribution()
 
     def _whole(self, site: Site, endpoint: Endpoint) -> Contribution:

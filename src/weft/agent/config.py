@@ -24,7 +24,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cluster's. `presence_ttl`: how long after an agent's death its node counts as alive;
     `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
-    of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `socket_mode`: octal, who may use
+    of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
+    block of addresses stays this node's without a container in it. `socket_mode`: octal, who may use
     the API.
     """
 
@@ -50,6 +51,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     withdraw: bool = True
     tenure: float = 86_400.0
     resync: float = 60.0
+    block_idle: float = 60.0
     log_format: str = "text"
     log_level: str = "info"
 
@@ -57,7 +59,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if self.node:
             check_name("node", self.node)
         _ = self.gateway_subnets
-        for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0)):
+        for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0), ("block_idle", 0.1)):
             if getattr(self, name) < least:
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")
         if self.log_format not in ("text", "json"):

@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-MODULES = {"nftables": "nf_tables"}
+MODULES = {"nftables": "nf_tables", "tbf": "sch_tbf", "mirred": "sch_ingress cls_u32 act_mirred"}
 """Feature → the module that brings it, where its name is another."""
 
 STA_UNSYNC = 0x0040
@@ -38,6 +38,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _uplink(agent)
     networks = list(_networks(agent))
     yield from _features(agent, networks)
+    yield from _bandwidth(agent)
     yield from _tools()
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(agent, networks)
@@ -93,6 +94,22 @@ def _features(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> It
             result="error",
             detail=f"the kernel has no {name}: no {lost} here",
             advice=f"modprobe {MODULES.get(name, name)}, or a kernel with it",
+        )
+
+
+def _bandwidth(agent: Agent) -> Iterator[t.Finding]:
+    """No error: who limits nothing misses nothing."""
+    for name in registry.FROM_CONTAINER:
+        if name in agent.features:
+            yield _ok(f"kernel: {name}", "works")
+            continue
+        what = "limits of bandwidth" if name in registry.TO_CONTAINER else "limits of what containers send"
+        modules = MODULES.get(name, name)
+        yield t.Finding(
+            check=f"kernel: {name}",
+            result="warning",
+            detail=f"the kernel has no {name}: no {what} here",
+            advice=f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it",
         )
 
 

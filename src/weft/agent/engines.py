@@ -3,16 +3,15 @@ to come, ports that change while a container runs."""
 
 from __future__ import annotations
 
-import contextlib
-
 import msgspec
 
+from weft.agent.addresses import Ask
 from weft.agent.attach import Attachments
 from weft.api import types as t
 from weft.base.errors import Failed, Invalid, NotFound, Unavailable
-from weft.base.net import IPInterface
+from weft.base.net import IPAddress, IPInterface
 from weft.kernel.containers import Target
-from weft.model import Endpoint, Gateway, Lease, Namespace, Network, PublishedPort, encode, keys
+from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, encode, keys
 from weft.model.endpoint import handover_id
 from weft.store.protocol import Guard, Put, Unchanged
 
@@ -22,28 +21,29 @@ class EngineAttachments(Attachments):
 
     # Interfaces that are handed over.
 
-    async def _attach(self, request: t.Attach, network: Network, lease: Lease) -> Endpoint:
+    async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
         if not request.handover:
-            return await super()._attach(request, network, lease)
+            return await super()._attach(request, network)
         if not request.owner:
             raise Invalid("an interface that is handed over needs an owner")
         id = handover_id(network.name, self._view.me, request.owner)
         present = self._view.endpoints.get(id)
         if present is not None:
             return await self._told(request, self._same(request, present))
+        if request.target and not request.addresses:  # only a place is told
+            raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")
         if not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
-        try:
-            return await self._take(request, network, _target(request.target, f"handover-{id}"), lease)
-        finally:
-            for address in request.addresses:
-                self.promises.drop(network.name, address, "")
+        made = await self._take(request, network, _target(request.target, f"handover-{id}"))
+        for address in request.addresses:
+            self.promises.drop(self._view.home(network.name), address, "")
+        return made
 
     async def _told(self, request: t.Attach, present: Endpoint) -> Endpoint:
         """The same, with the place of its namespace."""
         path = request.target
         if path in ("", present.namespace.path):
-            return await self._standing(present)
+            return await self.standing(present)
         target = _target(path, present.name)
         interface = next(self._free(target))
         return await self._rewrite(
@@ -72,29 +72,31 @@ class EngineAttachments(Attachments):
         path = target.namespace.path
         return [e for e in self._view.endpoints.values() if path and e.namespace.path == path]
 
-    def _to_be_routed(self, network: Network, target: Target) -> bool:
+    def to_be_routed(self, network: Network, target: Target) -> bool:
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
-        return super()._to_be_routed(network, target) if target.namespace.cookie else not network.internal
+        return super().to_be_routed(network, target) if target.namespace.cookie else not network.internal
 
-    def _gateway(self, network: Network, target: Target, interface: str) -> Gateway | None:
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """An engine takes one interface; a second one it makes itself."""
-        return super()._gateway(network, target, interface) if target.namespace.cookie else None
+        return super()._gateway(network, target, interface, kind) if target.namespace.cookie else None
 
     # Addresses to come.
 
-    async def reserve(self, request: t.Reserve, network: Network, lease: Lease) -> IPInterface:
+    async def reserve(self, request: t.Reserve, network: Network) -> IPInterface:
         """An address kept for an endpoint to come. Raises Invalid, Conflict, Exhausted, Unavailable."""
-        subnets = [s for s in lease.subnets if s.version == request.family]
-        if not subnets:
+        if request.family not in network.families:
             has = ", ".join(map(str, network.subnets))
             raise Invalid(f"network {network.name} has no IPv{request.family} addresses: it has {has}")
         wishes = () if request.address is None else (request.address,)
-        wanted = t.Attach(target="", network=network.name, addresses=wishes)
-        shared = self._view.shared(network.name)
-        async with self._locations.held(network.name) if shared else contextlib.nullcontext():
-            [chosen] = self._pick(wanted, network, subnets, {})
-            self.promises.keep(network.name, chosen.ip, request.owner, request.seconds)
-        return chosen
+        ask = Ask(network=network, wishes=wishes, families=(request.family,))
+        return await self.way(network.name).keep(ask, request.owner, request.seconds)
+
+    async def release(self, home: str, address: IPAddress, owner: str) -> bool:
+        """A reserved address that nobody has attached with. Whether there was one. Raises Unavailable."""
+        promise = self.promises.drop(home, address, owner)
+        if promise is not None and promise.revision:
+            await self._membership.give_back(keys.address_claim(home, address), promise.revision)
+        return promise is not None
 
     # Ports.
 
@@ -105,8 +107,8 @@ class EngineAttachments(Attachments):
             network = self._view.networks.get(present.network) if present else None
             if present is None or network is None:
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
-            endpoint = msgspec.structs.replace(present, ports=ports)
-            async with self._ports.taking(endpoint, network):
+            endpoint = msgspec.structs.replace(present, ports=self.ports.settled(ports, present.families))
+            async with self.ports.taking(endpoint, network):
                 try:
                     return await self._rewrite(endpoint)
                 except Failed:
@@ -119,7 +121,7 @@ class EngineAttachments(Attachments):
         guards: list[Guard] = [Unchanged(key, self._view.revision(key))]
         if not await self._membership.write(guards, [Put(key, encode(endpoint), self._membership.tenure_lease)]):
             raise Unavailable(f"endpoint {endpoint.name} was just changed by someone else: try again")
-        return await self._standing(endpoint)
+        return await self.standing(endpoint)
 
 
 def _target(path: str, name: str) -> Target:

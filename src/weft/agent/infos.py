@@ -45,12 +45,13 @@ def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
             alive=name in view.present,
             data=lease.data,
         )
-        for name, lease in sorted(view.leases.get(n.name, {}).items())
+        for name, lease in sorted(view.leases.get(n.home, {}).items())
     )
     return t.NetworkInfo(
         name=n.name,
         driver=n.driver,
         subnets=n.subnets,
+        pools=n.pools,
         options=_options(n),
         internal=n.internal,
         mtu=n.mtu,
@@ -89,8 +90,10 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
+        bandwidth=e.bandwidth,
         owner=e.owner,
         handover=e.handover,
+        second=_second(e, inside),
     )
 
 
@@ -103,6 +106,13 @@ def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
         return
     yield from (a.network.network_address + 1 for a in e.gateway.addresses) if e.gateway else ()
     yield from (s.network_address + 1 for s in lease.subnets) if lease else ()
+
+
+def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
+    if e.gateway is None:
+        return None
+    macs = (o.mac or "" for o in inside if isinstance(o, Link) and o.name == e.gateway.interface)
+    return t.SecondInterface(interface=e.gateway.interface, mac=next(macs, ""), addresses=e.gateway.addresses)
 
 
 def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:
@@ -178,11 +188,11 @@ def _peer(agent: Agent, n: Node) -> t.PeerStatus:
 
 
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
-    lease = view.lease(n.name, view.me)
+    lease = view.lease(n.home, view.me)
     if view.shared(n.name):
         subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
     else:
-        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.name, {}))
+        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.home, {}))
     return t.NetworkStatus(
         name=n.name,
         driver=n.driver,

@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import secrets
 import time
 from collections.abc import Awaitable, Callable
 
+import msgspec
+
 from weft.agent.config import Config
 from weft.agent.view import View
+from weft.alloc import blocks, subnets
 from weft.alloc import leases as alloc
-from weft.alloc import subnets
 from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
 from weft.base.names import stable_id
 from weft.base.net import IPNetwork
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, Options, subnet_rules
-from weft.model import Lease, Network, Node, encode, keys
-from weft.store.protocol import Absent, Change, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
+from weft.model import Lease, Network, Node, claims, encode, keys
+from weft.store.protocol import Absent, Change, Delete, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -40,6 +43,8 @@ class Membership:
         """Network → why this node has no subnet in it."""
         self._sent: dict[int, float] = {}
         """Revision → when it was committed, of our writes that the watch has not told yet."""
+        self._brief = (0, 0.0, 0.0)
+        """The store lease of passing claims: its number, of how many seconds, until when it is given to more of them."""
         self._acquiring: dict[str, asyncio.Lock] = {}
 
     async def register(self, node: Node) -> None:
@@ -93,7 +98,8 @@ class Membership:
     def missing(self) -> list[str]:
         """Networks in which this node has no subnet yet."""
         view = self._view
-        return [name for name in view.networks if not view.shared(name) and view.lease(name, view.me) is None]
+        leased = [name for name in view.networks if not view.shared(name) and view.home(name) == name]
+        return [name for name in leased if view.lease(name, view.me) is None]
 
     async def acquire(self, name: str, host: Host) -> Lease | None:
         """This node's lease in a network: the one it has, or a new one. None where it cannot have one (`refused`).
@@ -125,6 +131,8 @@ class Membership:
         held = self._view.lease(network.name, self._view.me)
         if held is not None and held.data == data:
             return held
+        if driver.blocks:
+            return await self._begin(network, data)
         assert isinstance(options, Options), f"{network.driver} has no subnets of nodes"
         plans = subnets.plans(network, subnet_rules(options))
         for _ in range(ATTEMPTS):
@@ -135,6 +143,40 @@ class Membership:
                 return wanted.lease
             await self._look_for(network)
         raise Exhausted(f"network {network.name}: other nodes took every subnet tried, {ATTEMPTS} times: try again")
+
+    async def _begin(self, network: Network, data: dict[str, str]) -> Lease:
+        """A lease that says what is here already: nothing, unless it was lost."""
+        me, name = self._view.me, network.name
+        key = keys.lease(name, me)
+        for _ in range(ATTEMPTS):
+            await self._look_again(name)
+            old = self._view.lease(name, me)
+            items = (await self._store.list(keys.subnet_claims(name))).items
+            revisions, guards, ops = {i.key: i.revision for i in items}, list[Guard](), list[Op]()
+            lease = (
+                msgspec.structs.replace(old, data=data) if old else Lease(network=name, node=me, subnets=(), data=data)
+            )
+            if old is None:
+                used = [a.ip for e in self._view.endpoints_at(name) for a in e.addresses]
+                claimed = {claims.subnet(i.key): i.value.decode() for i in items}
+                lease, filled, idle = blocks.take_up(lease, claimed, used)
+                kept, gone = ([keys.subnet_claim(name, block) for block in some] for some in (filled, idle))
+                guards = [Unchanged(claim, revisions[claim]) for claim in (*kept, *gone)]
+                ops = [Put(claim, me.encode(), self.tenure_lease) for claim in kept]
+                ops += [Delete(claim) for claim in gone]
+            guards.append(Unchanged(keys.network(name), self._view.revision(keys.network(name))))
+            guards.append(Unchanged(key, self._view.revision(key)) if old else Absent(key))
+            if await self.write(guards, [*ops, Put(key, encode(lease), self.tenure_lease)]):
+                return lease
+            await self._look_for(network)
+        raise Exhausted(f"network {name}: this node's blocks change too fast just now: try again")
+
+    def tenure_of(self, node: str) -> int:
+        """The store lease to which all is bound that a node writes. Raises NotFound."""
+        found = self._view.nodes.get(node)
+        if found is None:
+            raise NotFound(f"no node {node}: it was just removed")
+        return stable_id("tenure", found.instance, node)
 
     async def _look_for(self, network: Network) -> None:
         """Whether the network is still what it was. Raises NotFound, Unavailable."""
@@ -184,10 +226,29 @@ class Membership:
         )
         return True
 
-    async def claim(self, key: str) -> str | None:
+    async def claim(self, key: str) -> Item | None:
         """What its holder wrote there."""
-        item = await self._store.get(key)
-        return None if item is None else item.value.decode(errors="replace")
+        return await self._store.get(key)
+
+    async def claim_for(self, key: str, seconds: float, over: int = 0) -> int | None:
+        """Claim an address for a time: for so many seconds at least, twice that at most. Its revision; None if it is
+        somebody's. `over`: the revision of a claim that may be taken over."""
+        guard = Unchanged(key, over) if over else Absent(key)
+        return await self._store.commit([guard], [Put(key, claims.coming(self._view.me), await self._passing(seconds))])
+
+    async def _passing(self, seconds: float) -> int:
+        """A store lease that lasts that long from now on. One serves many, so that hardly any claim waits for a grant."""
+        lease, of, until = self._brief
+        now = time.monotonic()
+        if of != seconds or now > until:
+            lease = secrets.randbits(62) + 1
+            await self._store.grant(lease, 2 * seconds)
+            self._brief = lease, seconds, now + seconds
+        return lease
+
+    async def give_back(self, key: str, revision: int) -> None:
+        """A claim, unless somebody else has it by now."""
+        await self._store.commit([Unchanged(key, revision)], [Delete(key)])
 
     def echoed(self, revision: int) -> float | None:
         """The watch has come to `revision`: how long our commit took to come back, if it was ours."""

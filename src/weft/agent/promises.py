@@ -1,7 +1,8 @@
 """Addresses kept for endpoints to come, where an engine asks for the address first and for the endpoint afterwards.
 
 Kept in memory and for a time only, so none is ever lost; if the agent restarts in between, the address may have gone to
-somebody else, and the endpoint is refused.
+somebody else, and the endpoint is refused. Of a subnet that all hosts share it is claimed in the store as well, for about
+as long: `revision` is the claim's, and who attaches takes the claim over.
 """
 
 from __future__ import annotations
@@ -13,9 +14,12 @@ import msgspec
 from weft.base.net import IPAddress
 
 
-class _Promise(msgspec.Struct, frozen=True):
+class Promise(msgspec.Struct, frozen=True):
+    """`until`: on the clock. `revision`: of its claim; 0 where there is none."""
+
     owner: str
     until: float
+    revision: int = 0
 
 
 class Promises:
@@ -23,10 +27,10 @@ class Promises:
 
     def __init__(self, clock: Callable[[], float]) -> None:
         self._clock = clock
-        self._kept: dict[str, dict[IPAddress, _Promise]] = {}
+        self._kept: dict[str, dict[IPAddress, Promise]] = {}
 
-    def keep(self, network: str, address: IPAddress, owner: str, seconds: float) -> None:
-        self._kept.setdefault(network, {})[address] = _Promise(owner, self._clock() + seconds)
+    def keep(self, network: str, address: IPAddress, owner: str, seconds: float, revision: int = 0) -> None:
+        self._kept.setdefault(network, {})[address] = Promise(owner, self._clock() + seconds, revision)
 
     def of_others(self, network: str, owner: str) -> list[IPAddress]:
         """What `owner`, which begins with the owner of its own promises, may not have."""
@@ -35,10 +39,17 @@ class Promises:
             del kept[address]
         return [a for a, promise in kept.items() if not (owner and owner.startswith(promise.owner))]
 
-    def drop(self, network: str, address: IPAddress, owner: str) -> bool:
-        """Whether there was such a promise to an owner that begins so."""
+    def to(self, network: str, address: IPAddress, owner: str) -> Promise | None:
+        """The promise to `owner`, which begins with the promise's."""
+        promise = self._kept.get(network, {}).get(address)
+        meant = (
+            promise is not None and promise.until > self._clock() and bool(owner) and owner.startswith(promise.owner)
+        )
+        return promise if meant else None
+
+    def drop(self, network: str, address: IPAddress, owner: str) -> Promise | None:
+        """What was promised, if it was to an owner that begins so."""
         promise = self._kept.get(network, {}).get(address)
         if promise is None or not promise.owner.startswith(owner):
-            return False
-        del self._kept[network][address]
-        return True
+            return None
+        return self._kept[network].pop(address)

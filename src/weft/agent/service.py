@@ -4,23 +4,25 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import doctor, infos
-from weft.agent.attach import removal
+from weft.agent import doctor, infos, ipam, move, sharing
+from weft.agent.addresses import removal
 from weft.agent.compiler import of_network
-from weft.alloc.leases import check_new
+from weft.agent.pools import Pools
+from weft.alloc.leases import check_apart, check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
-from weft.base.net import parse_address
+from weft.base.net import IPNetwork, parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
-from weft.model import Endpoint, Network, decode, encode, keys
+from weft.model import Bandwidth, Endpoint, Lease, Network, decode, encode, keys
+from weft.model.bandwidth import labelled
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
 if TYPE_CHECKING:
@@ -79,14 +81,12 @@ class Service:
             raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
         freed = []
         for lease in [held[name] for held in view.leases.values() if name in held]:
-            key = keys.lease(lease.network, name)
-            ops: list[Op] = [Delete(key), *(Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets)]
-            if await self._agent.membership.write([Unchanged(key, view.revision(key))], ops):
-                freed += [str(s) for s in lease.subnets]
+            freed += [str(s) for s in await self._free_lease(lease)]
         for item in (await store.list(keys.endpoints(name))).items:
             endpoint = decode(Endpoint, item.value)
-            if view.shared(endpoint.network):
-                await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, shared=True))
+            if view.shared(endpoint.network) or view.blocks(endpoint.network):
+                home = view.home(endpoint.network)
+                await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, home))
         await store.commit(
             [],
             [
@@ -97,6 +97,17 @@ class Service:
             ],
         )
         return t.Done(what=(name, *freed))
+
+    async def _free_lease(self, lease: Lease) -> tuple[IPNetwork, ...]:
+        """The subnets that were freed with it."""
+        key = keys.lease(lease.network, lease.node)
+        ops: list[Op] = [Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets]
+        guards: list[Guard] = [Unchanged(key, self._agent.view.revision(key))]
+        if not await self._agent.membership.write(guards, [Delete(key), *ops[:100]]):
+            return ()
+        for start in range(100, len(ops), 100):
+            await self._agent.store.commit([], ops[start : start + 100])
+        return lease.subnets
 
     # Networks.
 
@@ -110,7 +121,7 @@ class Service:
         return infos.network(self._agent, network, (await self._endpoint_counts()).get(name, 0))
 
     async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
-        network = request.network
+        network = sharing.completed(request.network, await self._home(request.network))
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._agent.ready()
         missing = [f for f in driver.features if f not in self._agent.features]
@@ -121,11 +132,16 @@ class Service:
             )
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
+        check_apart(network, self._agent.config.gateway_subnets)
         for _ in range(RETRIES):
             if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
                 await self._set_up(network.name)
                 return await self.network(network.name)
         raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+
+    async def _home(self, network: Network) -> Network | None:
+        """The network that it shares, if it does. Raises NotFound."""
+        return await self._known(network.home) if network.home != network.name else None
 
     async def _set_up(self, name: str) -> None:
         """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
@@ -138,7 +154,11 @@ class Service:
     async def _numbered(self, network: Network) -> Network:
         """With a number for what the user leaves to us. Raises Exhausted."""
         numbered = registry.driver(network.driver).numbered
-        if numbered is None or getattr(registry.parse_options(network), numbered.option):
+        if (
+            numbered is None
+            or network.home != network.name
+            or getattr(registry.parse_options(network), numbered.option)
+        ):
             return network
         prefix = keys.claim(numbered.claim)
         taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
@@ -169,6 +189,8 @@ class Service:
             Absent(keys.network(network.name)),
             *(Absent(key) for key in claims),
         ]
+        if network.home != network.name:
+            guards.append(Unchanged(keys.network(network.home), view.revision(keys.network(network.home))))
         ops: list[Op] = [Put(keys.network(network.name), encode(network))]
         ops += [Put(key, network.name.encode()) for key in claims]
         return await self._agent.membership.write(guards, ops)
@@ -178,6 +200,8 @@ class Service:
         network = await self._known(name)
         store, view = self._agent.store, self._agent.view
         for _ in range(RETRIES):
+            networks = await store.list(keys.NETWORKS)
+            sharing.check_unshared(name, [decode(Network, item.value) for item in networks.items])
             listing = await store.list(keys.ENDPOINTS)
             inside = [e for e in _endpoints(listing.items) if e.network == name]
             if inside and not _yes(force):
@@ -185,10 +209,11 @@ class Service:
                 raise Conflict(
                     f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
                 )
-            await self._drop(name, {e.node for e in inside})
+            await self._drop(network, inside)
             guards: list[Guard] = [
                 Unchanged(keys.network(name), view.revision(keys.network(name))),
                 NothingNewer(keys.ENDPOINTS, listing.revision),
+                NothingNewer(keys.NETWORKS, networks.revision),
             ]
             ops: list[Op] = [
                 Delete(keys.network(name)),
@@ -204,20 +229,48 @@ class Service:
                 return t.Done(what=(name, *(e.name for e in inside)))
         raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
 
-    async def _drop(self, network: str, nodes: Iterable[str]) -> None:
-        ops = [DeletePrefix(f"{keys.endpoints(node)}{network}/") for node in sorted(nodes)]
+    async def _drop(self, network: Network, inside: Sequence[Endpoint]) -> None:
+        """What is in it. The claims of addresses go with their network; where they are another's, with each endpoint."""
+        if network.home != network.name:
+            for endpoint in inside:
+                await self._agent.attachments.blocks.forget_elsewhere(endpoint)
+            return
+        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in sorted({e.node for e in inside})]
         for start in range(0, len(ops), 100):
             await self._agent.store.commit([], ops[start : start + 100])
 
-    # Addresses.
+    # Pools and addresses.
+
+    async def pools(self, name: str) -> tuple[t.PoolInfo, ...]:
+        return await Pools(self._agent).listed(await self._known(name))
+
+    async def add_pool(self, name: str, request: t.AddPool) -> tuple[t.PoolInfo, ...]:
+        self._agent.ready()
+        return await Pools(self._agent).listed(await Pools(self._agent).add(name, request))
+
+    async def set_pool(self, name: str, request: t.SetPool) -> tuple[t.PoolInfo, ...]:
+        self._agent.ready()
+        return await Pools(self._agent).listed(await Pools(self._agent).set(name, request))
+
+    async def remove_pool(self, name: str, subnet: str = "") -> tuple[t.PoolInfo, ...]:
+        self._agent.ready()
+        return await Pools(self._agent).listed(await Pools(self._agent).remove(name, parse_network(subnet)))
+
+    async def ipam(self, network: str = "") -> tuple[t.IpamInfo, ...]:
+        return await ipam.show(self._agent, await self._known(network) if network else None)
+
+    async def check_ipam(self, request: t.CheckIpam) -> t.IpamCheck:
+        self._agent.ready()
+        network = await self._known(request.network) if request.network else None
+        return await ipam.check(self._agent, network, fix=request.fix)
 
     async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
         network = await self._known(name)
-        lease = await self._agent.ensure_lease(name)
-        return t.Reserved(address=await self._agent.attachments.reserve(request, network, lease))
+        await self._agent.ensure_lease(name)
+        return t.Reserved(address=await self._agent.attachments.reserve(request, network))
 
     async def release(self, name: str, address: str, owner: str = "") -> t.Done:
-        freed = self._agent.attachments.promises.drop(name, parse_address(address), owner)
+        freed = await self._agent.attachments.release(self._agent.view.home(name), parse_address(address), owner)
         return t.Done(what=(address,) if freed else ())
 
     # Endpoints.
@@ -248,10 +301,32 @@ class Service:
 
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._agent.metrics.attach.time():
+            request = msgspec.structs.replace(request, bandwidth=self._limits(request))
             network = await (self._ensure(request) if request.definition else self._known(request.network))
-            lease = await self._agent.ensure_lease(network.name)
-            endpoint = await self._agent.attachments.attach(request, network, lease)
+            await self._agent.ensure_lease(network.name)
+            endpoint = await self._agent.attachments.attach(request, network)
         return infos.endpoint(self._agent, endpoint)
+
+    async def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
+        self._agent.ready()
+        found = await self.endpoint(ref)
+        await self._agent.ensure_lease((await self._known(found.network)).name)
+        return infos.endpoint(self._agent, await move.move(self._agent, found, request))
+
+    def _limits(self, request: t.Attach) -> Bandwidth | None:
+        """As asked, or by labels. Raises Invalid, Unsupported."""
+        found = labelled(request.labels, request.bandwidth)
+        if found is None:
+            return None
+        self._agent.ready()
+        for wanted, features in ((found.ingress, registry.TO_CONTAINER), (found.egress, registry.FROM_CONTAINER)):
+            missing = [f for f in features if f not in self._agent.features] if wanted else []
+            if missing:
+                raise Unsupported(
+                    f"{request.target}: this host's kernel lacks {', '.join(missing)}, which a limit of bandwidth needs: "
+                    "`weft doctor` says what to do"
+                )
+        return found
 
     async def detach(self, target: str = "", network: str = "", owner: str = "") -> t.Done:
         if not target and not owner:
@@ -330,6 +405,8 @@ def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...
     numbered = registry.driver(n.driver).numbered
     if settled is not None and settled.driver == n.driver and numbered and numbered.option not in n.options:
         n = msgspec.structs.replace(n, options={**n.options, numbered.option: settled.options[numbered.option]})
+    if settled is not None and registry.driver(n.driver).blocks and set(n.subnets) <= set(settled.subnets):
+        n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu
 
 
@@ -342,6 +419,8 @@ def _references(e: t.EndpointInfo) -> set[str]:
 
 
 def _claims(network: Network) -> tuple[tuple[str, str], ...]:
+    if network.home != network.name:
+        return ()  # what it uses is the other's
     return registry.driver(network.driver).claims(registry.parse_options(network))
 
 

@@ -146,7 +146,7 @@ class View:
                 return _set(self.networks, name, read(Network))
             case ["leases", network, node]:
                 return _set(self.leases.setdefault(network, {}), node, read(Lease))
-            case ["endpoints", _, _, id]:
+            case ["endpoints", node, _, id] if node == self.me:
                 return self._place(id, read(Endpoint))
             case ["locations", network, id]:
                 return self._locate(network, id, read(Location))
@@ -183,6 +183,16 @@ class View:
         found = self.networks.get(network)
         return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).shared
 
+    def blocks(self, network: str) -> bool:
+        """Whether it is one of those whose addresses come from blocks."""
+        found = self.networks.get(network)
+        return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).blocks
+
+    def home(self, network: str) -> str:
+        """The network whose subnets, leases and data path a network uses."""
+        found = self.networks.get(network)
+        return network if found is None else found.home
+
     def lease(self, network: str, node: str) -> Lease | None:
         return self.leases.get(network, {}).get(node)
 
@@ -196,6 +206,10 @@ class View:
 
     def endpoints_of(self, network: str) -> Iterator[Endpoint]:
         return (e for e in self.endpoints.values() if e.network == network)
+
+    def endpoints_at(self, home: str) -> Iterator[Endpoint]:
+        """Those of a network and of all that share it."""
+        return (e for e in self.endpoints.values() if self.home(e.network) == home)
 
 
 def _set(table: dict[str, Any], name: str, value: Any) -> bool:

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Mapping
 import msgspec
 
 from weft.alloc import subnets
-from weft.alloc.subnets import Plan
+from weft.alloc.subnets import SUFFIX, Plan
 from weft.base.errors import Conflict
 from weft.base.net import IPNetwork, covers, family, parse_network
 from weft.model import Lease, Network, Node, keys
@@ -68,7 +68,7 @@ def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node]
     for other in others:
         if other.name == network.name:
             raise Conflict(f"network {network.name} exists: choose another name, or remove it with weft network rm")
-        clash = network.overlap(other)
+        clash = None if other.home == network.home else network.overlap(other)
         if clash:
             mine, theirs = clash
             raise Conflict(
@@ -78,10 +78,22 @@ def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node]
         _check_underlay(network, node)
 
 
+def check_apart(network: Network, gateways: Iterable[IPNetwork]) -> None:
+    """Raises Conflict where the network overlaps what this host gives to containers' second interface."""
+    for subnet in gateways:
+        mine = next((s for s in network.subnets if covers(s, subnet) or covers(subnet, s)), None)
+        if mine is not None:
+            raise Conflict(
+                f"network {network.name}: {mine} overlaps this host's gateway-subnet{SUFFIX[family(subnet)]} {subnet}: "
+                "choose another --subnet, or another gateway-subnet in weft.toml"
+            )
+
+
 def _check_underlay(network: Network, node: Node) -> None:
     for address in node.addresses:
-        mine, theirs = network.subnet(family(address)), address.network
-        if mine is not None and (covers(mine, theirs) or covers(theirs, mine)):
+        theirs = address.network
+        mine = next((s for s in network.subnets if covers(s, theirs) or covers(theirs, s)), None)
+        if mine is not None:
             raise Conflict(
                 f"network {network.name}: {mine} overlaps {node.name}'s own network {theirs} on {node.uplink}: "
                 "choose another --subnet"

@@ -112,6 +112,20 @@ def choose(plan: Plan, node: str, taken: Iterable[IPNetwork]) -> IPNetwork:
 
     `taken`: what other nodes hold, of whatever size. The same arguments give the same answer.
     """
+    found = find(plan, node, taken)
+    if found is not None:
+        return found
+    size = plan.size
+    reserved = _count(plan.withheld())
+    raise Exhausted(
+        f"network {plan.network}: no subnet is left for {node}: of {size} /{plan.node_prefix} in {plan.whole} "
+        f"{size - reserved} are leased and {reserved} reserved: remove nodes that are gone with weft node rm, "
+        "or make a larger network"
+    )
+
+
+def find(plan: Plan, node: str, taken: Iterable[IPNetwork]) -> IPNetwork | None:
+    """As `choose`; None where none is free."""
     size = plan.size
     spans = sorted(plan.withheld() + [span for prefix in taken if (span := plan.span(prefix))])
     start = int.from_bytes(digest("subnet", plan.network, node)[:8], "big") % size
@@ -119,12 +133,7 @@ def choose(plan: Plan, node: str, taken: Iterable[IPNetwork]) -> IPNetwork:
         number = _first_free(begin, spans)
         if number <= end:
             return plan.candidate(number)
-    reserved = _count(plan.withheld())
-    raise Exhausted(
-        f"network {plan.network}: no subnet is left for {node}: of {size} /{plan.node_prefix} in {plan.whole} "
-        f"{size - reserved} are leased and {reserved} reserved: remove nodes that are gone with weft node rm, "
-        "or make a larger network"
-    )
+    return None
 
 
 def _first_free(number: int, spans: list[Span]) -> int:

@@ -41,6 +41,19 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("network", "GET", "/v1/networks/{name}", "One network", t.NetworkInfo),
     Operation("create_network", "POST", "/v1/networks", "Make a network", t.NetworkInfo, t.CreateNetwork),
     Operation("remove_network", "DELETE", "/v1/networks/{name}", "Remove an unused network", t.Done, query=("force",)),
+    Operation("pools", "GET", "/v1/networks/{name}/pools", "A network's pools", tuple[t.PoolInfo, ...]),
+    Operation("add_pool", "POST", "/v1/networks/{name}/pools", "Add a pool", tuple[t.PoolInfo, ...], t.AddPool),
+    Operation("set_pool", "PUT", "/v1/networks/{name}/pools", "Change a pool", tuple[t.PoolInfo, ...], t.SetPool),
+    Operation(
+        "remove_pool",
+        "DELETE",
+        "/v1/networks/{name}/pools",
+        "Remove an unused pool",
+        tuple[t.PoolInfo, ...],
+        query=("subnet",),
+    ),
+    Operation("ipam", "GET", "/v1/ipam", "Who holds which addresses", tuple[t.IpamInfo, ...], query=("network",)),
+    Operation("check_ipam", "POST", "/v1/ipam/check", "Audit of all claims and leases", t.IpamCheck, t.CheckIpam),
     Operation(
         "reserve",
         "POST",
@@ -67,6 +80,9 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation("endpoint", "GET", "/v1/endpoints/{ref}", "One endpoint, by id, name or address", t.EndpointInfo),
     Operation("attach", "POST", "/v1/endpoints", "Connect a container on this node", t.EndpointInfo, t.Attach),
+    Operation(
+        "move", "POST", "/v1/endpoints/{ref}/move", "Bring an endpoint to a container here", t.EndpointInfo, t.Move
+    ),
     Operation(
         "detach",
         "DELETE",

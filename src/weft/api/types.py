@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import Network, PublishedPort
+from weft.model import AddressRange, Bandwidth, Network, Pool, PublishedPort
 from weft.model.network import OptionValue
 
 
@@ -48,11 +48,13 @@ class LeaseInfo(Reply, frozen=True, kw_only=True):
 
 
 class NetworkInfo(Reply, frozen=True, kw_only=True):
-    """`options`: all of the driver's, as they are in force. `problems`: what this node cannot do in the network."""
+    """`pools`: conditions on some subnets. `options`: all of the driver's, as they are in force. `problems`: what this node
+    cannot do in the network."""
 
     name: str
     driver: str
     subnets: tuple[IPNetwork, ...]
+    pools: tuple[Pool, ...] = ()
     options: dict[str, OptionValue]
     internal: bool
     mtu: int | None
@@ -62,6 +64,65 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
     problems: tuple[str, ...] = ()
 
 
+class PoolInfo(Reply, frozen=True, kw_only=True):
+    """One subnet of a network with blocks. `nodes`: a selector of those that may take blocks; "" for all. `blocks` of
+    `total` blocks of `block_size` (prefix length) are held; `addresses`: in use."""
+
+    subnet: IPNetwork
+    nodes: str
+    disabled: bool
+    block_size: int
+    total: int
+    blocks: int
+    addresses: int
+
+
+class BlockInfo(Reply, frozen=True, kw_only=True):
+    """`node`: the holder. `used`: addresses in use on any node, `borrowed` of these on others; `cooling`: freed just now;
+    `free`: may be given."""
+
+    block: IPNetwork
+    node: str
+    used: int
+    borrowed: int
+    cooling: int
+    free: int
+
+
+class IpamInfo(Reply, frozen=True, kw_only=True):
+    """A network whose addresses are claimed. `blocks`: none where all hosts share one subnet. `used`, `cooling`: addresses
+    of the whole network; `outside`: those in no block of the node that they live on."""
+
+    network: str
+    driver: str
+    subnets: tuple[IPNetwork, ...]
+    used: int
+    cooling: int
+    outside: int
+    blocks: tuple[BlockInfo, ...] = ()
+
+
+class Fault(Reply, frozen=True, kw_only=True):
+    """What the audit of the store found. `kind`: a stable word; `subject`: an address, a block or an endpoint; `node`: ""
+    where none has to do with it. `fixed`: it was put right."""
+
+    network: str
+    kind: str
+    subject: str
+    node: str
+    text: str
+    fixed: bool = False
+
+
+class IpamCheck(Reply, frozen=True, kw_only=True):
+    """`addresses`, `blocks`, `endpoints`: how many were looked at."""
+
+    faults: tuple[Fault, ...]
+    addresses: int
+    blocks: int
+    endpoints: int
+
+
 class RouteInfo(Reply, frozen=True, kw_only=True):
     """Within a container. `gateway`: None for what is on the link."""
 
@@ -69,9 +130,16 @@ class RouteInfo(Reply, frozen=True, kw_only=True):
     gateway: IPAddress | None = None
 
 
+class SecondInterface(Reply, frozen=True, kw_only=True):
+    interface: str
+    mac: str
+    addresses: tuple[IPInterface, ...]
+
+
 class EndpointInfo(Reply, frozen=True, kw_only=True):
     """`mtu` and `routes`: of endpoints on the node that answers. `handover`: the interface's name in the host's own
-    namespace, where the container's engine takes it from."""
+    namespace, where the container's engine takes it from. `second`: the container's other interface, for
+    the way out of a network that has none itself."""
 
     id: str
     name: str
@@ -88,8 +156,10 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     owner: str = ""
     handover: str = ""
+    second: SecondInterface | None = None
 
 
 class EndpointCheck(Reply, frozen=True, kw_only=True):
@@ -103,15 +173,46 @@ class CreateNetwork(Request, frozen=True, kw_only=True):
     network: Network
 
 
+class AddPool(Request, frozen=True, kw_only=True):
+    """`nodes`: a selector (`KEY=VALUE,!KEY`) of those that may take blocks from it; "" for all."""
+
+    subnet: IPNetwork
+    nodes: str = ""
+    disabled: bool = False
+
+
+class SetPool(Request, frozen=True, kw_only=True):
+    """None: as it is."""
+
+    subnet: IPNetwork
+    nodes: str | None = None
+    disabled: bool | None = None
+
+
+class CheckIpam(Request, frozen=True, kw_only=True):
+    """`network`: "" for all. `fix`: put right what can be."""
+
+    network: str = ""
+    fix: bool = False
+
+
+class Move(Request, frozen=True, kw_only=True):
+    """`target`: as in Attach, on the node that is asked."""
+
+    target: str
+    interface: str = ""
+
+
 class Attach(Request, frozen=True, kw_only=True):
     """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft.
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
-    of this node, to lead to it.
+    of this node, to lead to it. `ranges`: addresses of these families come from them only. `bandwidth`: of a direction that
+    it leaves open, the labels `weft.bandwidth/…` say.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
-    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell.
+    `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
     """
 
     target: str
@@ -119,9 +220,11 @@ class Attach(Request, frozen=True, kw_only=True):
     name: str = ""
     interface: str = ""
     addresses: tuple[IPAddress, ...] = ()
+    ranges: tuple[AddressRange, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    bandwidth: Bandwidth | None = None
     owner: str = ""
     exclusive: bool = False
     handover: bool = False

@@ -71,3 +71,8 @@ ERRORS: dict[str, type[WeftError]] = {
     cls.code: cls for cls in (Invalid, NotFound, Conflict, Exhausted, Unsupported, Denied, Unavailable, Failed)
 }
 """By `code`, so that a client raises the same class the agent raised."""
+
+
+def one_line(text: str) -> str:
+    """As it is, but for what no terminal shows, which may come from whoever asks: that is escaped as in Python."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in text)

@@ -15,6 +15,8 @@ from weft.cli.options import Labels, example, pairs, single
 from weft.cli.output import Format, Output, listed, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page
+from weft.model import Bandwidth
+from weft.model.bandwidth import parse_burst, parse_rate
 from weft.model.ports import parse as parse_port
 
 app = single()
@@ -25,6 +27,7 @@ app = single()
         "weft attach web --network blue",
         "weft attach 4711 --network blue --ip 10.1.3.20 --label tier=front",
         "weft attach web --network blue --publish 8080:80 --publish 192.168.1.5:53:53/udp",
+        "weft attach web --network blue --ingress 100mbit --egress 50mbit",
         "weft attach /run/netns/test --network blue --interface eth1 -o json",
     )
 )
@@ -49,11 +52,19 @@ def attach(
         typer.Option(
             "--publish",
             "-p",
-            metavar="[IP:]PORT[:PORT][/PROTO]",
+            metavar="[IP:][PORT][:PORT][/PROTO]",
             help="A port of this host (PORT-END: several), at one of its addresses or all, and the container's that it "
-            "leads to; tcp, udp or sctp. Repeatable.",
+            "leads to; tcp, udp or sctp. :PORT leaves the choice of the host's port to Weft. Repeatable.",
         ),
     ] = None,
+    ingress: Annotated[
+        str, typer.Option(metavar="RATE", help="The most that the container gets: 100mbit, 1.5gbit, or bit/s.")
+    ] = "",
+    egress: Annotated[str, typer.Option(metavar="RATE", help="The most that the container sends.")] = "",
+    ingress_burst: Annotated[
+        str, typer.Option(metavar="OCTETS", help="May come at once after a silence; else good for the rate.")
+    ] = "",
+    egress_burst: Annotated[str, typer.Option(metavar="OCTETS", help="May be sent at once after a silence.")] = "",
     label: Labels = None,
     output: Output = Format.TABLE,
 ) -> None:
@@ -67,10 +78,22 @@ def attach(
         mac=parse_mac(mac) if mac else "",
         labels=pairs("--label", label),
         ports=tuple(parse_port(text) for text in publish or ()),
+        bandwidth=bandwidth(ingress, ingress_burst, egress, egress_burst),
     )
     with Waiting(f"attaching {target}"):
         endpoint = client(ctx).attach(request)
     show(endpoint, output, _line)
+
+
+def bandwidth(ingress: str, ingress_burst: str, egress: str, egress_burst: str) -> Bandwidth | None:
+    """None where all are "". Raises Invalid."""
+    found = Bandwidth(
+        ingress=parse_rate(ingress) if ingress else None,
+        ingress_burst=parse_burst(ingress_burst) if ingress_burst else None,
+        egress=parse_rate(egress) if egress else None,
+        egress_burst=parse_burst(egress_burst) if egress_burst else None,
+    )
+    return None if found == Bandwidth() else found
 
 
 def from_here(target: str) -> str:
@@ -82,6 +105,8 @@ def from_here(target: str) -> str:
 
 
 def _line(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
-    yield f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}" + (
-        f", published {listed(e.ports)}" if e.ports else ""
+    yield (
+        f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}"
+        + (f", published {listed(e.ports)}" if e.ports else "")
+        + (f", {e.bandwidth}" if e.bandwidth else "")
     )

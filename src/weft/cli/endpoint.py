@@ -1,19 +1,26 @@
-"""`weft endpoint ls|show`."""
+"""`weft endpoint ls|show|move`."""
 
 from __future__ import annotations
 
 import re
 from collections.abc import Iterator
+from typing import Annotated
 
 import typer
 
 from weft.api import types as t
+from weft.cli.attach import from_here
 from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group
 from weft.cli.output import Format, Output, listed, mapped, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page
 
-app = group("What is attached, on all nodes.", "weft endpoint ls --network blue", "weft endpoint show web")
+app = group(
+    "What is attached, on all nodes.",
+    "weft endpoint ls --network blue",
+    "weft endpoint show web",
+    "weft endpoint move web web-2",
+)
 
 _CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
@@ -32,6 +39,26 @@ def one(ctx: typer.Context, endpoint: EndpointRef, output: Output = Format.TABLE
     with Waiting("asking for the endpoint"):
         found = client(ctx).endpoint(endpoint)
     show(found, output, _details)
+
+
+@app.command("move", epilog=example("weft endpoint move web web-2", "weft endpoint move 10.8.0.5 /run/netns/web"))
+def move(
+    ctx: typer.Context,
+    endpoint: EndpointRef,
+    target: Annotated[
+        str, typer.Argument(metavar="TARGET", help="A pid, a namespace's path or name, a container's id or name; here.")
+    ],
+    interface: Annotated[str, typer.Option(metavar="IF", help="Its name in the container; else the next free.")] = "",
+    output: Output = Format.TABLE,
+) -> None:
+    """Bring an endpoint of any node to a container on this one, with its addresses, MAC, labels and ports (driver routed)."""
+    with Waiting(f"moving {endpoint}"):
+        moved = client(ctx).move(endpoint, t.Move(target=from_here(target), interface=interface))
+    show(moved, output, _moved)
+
+
+def _moved(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
+    yield f"moved {e.name} of {e.network} to {e.container} on {e.node}: {listed(e.addresses)} on {e.interface}"
 
 
 def _table(page: Page, endpoints: tuple[t.EndpointInfo, ...]) -> Iterator[str]:
@@ -63,6 +90,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("gateways", listed(e.gateways) or "none"),
             ("MTU", str(e.mtu) if e.mtu else ""),
             ("published", listed(e.ports)),
+            ("bandwidth", str(e.bandwidth or "")),
             ("labels", mapped(e.labels)),
         ]
     )

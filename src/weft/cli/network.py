@@ -43,8 +43,9 @@ def create(
         ),
     ],
     subnet: Annotated[
-        list[str], typer.Option("--subnet", "-s", metavar="CIDR", help="Two, one of each family, make it dual stack.")
-    ],
+        list[str] | None,
+        typer.Option("--subnet", "-s", metavar="CIDR", help="Two, one of each family, make it dual stack."),
+    ] = None,
     option: Annotated[
         list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of the driver; several times.")
     ] = None,
@@ -55,11 +56,14 @@ def create(
     label: Labels = None,
 ) -> None:
     """Create a network on all nodes."""
+    options = pairs("--option", option)
+    if not subnet and "share" not in options:
+        raise typer.BadParameter("missing: give the network's addresses", param_hint="'--subnet'")
     network = Network(
         name=name,
         driver=driver,
-        subnets=tuple(parse_network(text) for text in subnet),
-        options=dict(pairs("--option", option)),
+        subnets=tuple(parse_network(text) for text in subnet or ()),
+        options=dict(options),
         internal=internal,
         mtu=mtu,
         labels=pairs("--label", label),

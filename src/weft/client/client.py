@@ -61,6 +61,24 @@ class Client:
     def remove_network(self, name: str, *, force: bool = False) -> t.Done:
         return self._call(t.Done, "remove_network", name=name, force=_flag(force))
 
+    def pools(self, network: str) -> tuple[t.PoolInfo, ...]:
+        return self._call(tuple[t.PoolInfo, ...], "pools", name=network)
+
+    def add_pool(self, network: str, request: t.AddPool) -> tuple[t.PoolInfo, ...]:
+        return self._call(tuple[t.PoolInfo, ...], "add_pool", request, name=network)
+
+    def set_pool(self, network: str, request: t.SetPool) -> tuple[t.PoolInfo, ...]:
+        return self._call(tuple[t.PoolInfo, ...], "set_pool", request, name=network)
+
+    def remove_pool(self, network: str, subnet: str) -> tuple[t.PoolInfo, ...]:
+        return self._call(tuple[t.PoolInfo, ...], "remove_pool", name=network, subnet=subnet)
+
+    def ipam(self, network: str = "") -> tuple[t.IpamInfo, ...]:
+        return self._call(tuple[t.IpamInfo, ...], "ipam", network=network)
+
+    def check_ipam(self, request: t.CheckIpam) -> t.IpamCheck:
+        return self._call(t.IpamCheck, "check_ipam", request)
+
     def reserve(self, network: str, request: t.Reserve) -> t.Reserved:
         return self._call(t.Reserved, "reserve", request, name=network)
 
@@ -77,6 +95,10 @@ class Client:
 
     def attach(self, request: t.Attach) -> t.EndpointInfo:
         return self._call(t.EndpointInfo, "attach", request)
+
+    def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
+        """`ref`: as for `endpoint`."""
+        return self._call(t.EndpointInfo, "move", request, ref=ref)
 
     def detach(self, target: str = "", network: str = "", *, owner: str = "") -> t.Done:
         """By what was attached, or by the owner alone."""

@@ -292,9 +292,16 @@ FIELDS: "dict[str, type]" = {
 OF_DEFINITION = ("driver", "subnet", "subnets", "options", "internal", "mtu")
 """Those that say what a network is; with them it is made where it is missing."""
 ATTACHMENTS = "cni.dev/valid-attachments"
-CAPABILITIES: "dict[str, type]" = {"ips": list, "mac": str, "dns": dict, "aliases": list}
-NOT_YET = ("portMappings", "bandwidth", "ipRanges")
-"""Capabilities that the agent does not have. One that it gets moves to CAPABILITIES, and from there into `attachment`."""
+CAPABILITIES: "dict[str, tuple[type, ...]]" = {
+    "ips": (list,),
+    "mac": (str,),
+    "dns": (dict,),
+    "aliases": (list, dict),
+    "portMappings": (list,),
+    "ipRanges": (list,),
+    "bandwidth": (dict,),
+}
+"""The types that each may have; `attachment` makes use of them."""
 
 
 class Config:
@@ -339,11 +346,9 @@ class Config:
         if self.part("ipam"):
             raise Failure(FIELD, f"unsupported field ipam: {dumps(self.part('ipam'))}", "Weft gives addresses itself")
         for key, value in self.part("runtimeConfig").items():
-            if key in NOT_YET and value:
-                raise Failure(FIELD, f"runtimeConfig.{key} is not supported yet: {dumps(value)}")
-            if key not in CAPABILITIES and key not in NOT_YET and value:
+            if key not in CAPABILITIES and value:
                 raise Failure(FIELD, f"unsupported field runtimeConfig.{key}: {dumps(value)}")
-            if value is not None and key in CAPABILITIES and type(value) is not CAPABILITIES[key]:
+            if value is not None and key in CAPABILITIES and type(value) not in CAPABILITIES[key]:
                 raise Failure(CONFIG, f"runtimeConfig.{key} is of the wrong type: {dumps(value)}")
         self.network, self.definition = self._network()
         self.previous = self.whole.get("prevResult")
@@ -397,8 +402,11 @@ def attachment(call: Call, config: Config) -> "Object":
         "name": fit(extra.get("K8S_POD_NAME", "")) or fit(call.container[:12]),
         "interface": call.ifname,
         "addresses": [text.partition("/")[0] for text in _texts("ips", addresses)],
+        "ranges": ranges(wishes.get("ipRanges") or []),
+        "ports": ports(wishes.get("portMappings") or []),
         "mac": wishes.get("mac") or extra.get("MAC", ""),
         "labels": labels(config, said, extra),
+        "bandwidth": bandwidth(wishes.get("bandwidth") or {}),
         "owner": owner(config, call.container, call.ifname),
         "exclusive": True,
         "definition": config.definition,
@@ -417,9 +425,76 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
     for key, value in extra.items():
         if key.startswith("K8S_") and value:
             found["io.kubernetes." + key[4:].lower().replace("_", ".")] = value
-    if aliases := _texts("aliases", config.part("runtimeConfig").get("aliases") or []):
+    aliases = config.part("runtimeConfig").get("aliases") or []
+    if isinstance(aliases, dict):  # Podman's way: those of each network, by its name
+        aliases = aliases.get(config.name) or []
+    if _texts("aliases", aliases):
         found["aliases"] = ",".join(aliases)
     return found
+
+
+RANGE = {"subnet": "subnet", "rangeStart": "first", "rangeEnd": "last", "gateway": "gateway"}
+"""From the conventions' keys to those of weft.model.AddressRange."""
+PORT = {"hostPort": "host_port", "containerPort": "container_port", "protocol": "protocol", "hostIP": "host_ip"}
+"""… to those of weft.model.PublishedPort."""
+
+
+def ranges(sets: "list[Any]") -> "list[Object]":
+    """Capability `ipRanges`: a list of sets of ranges, of each of which one address is to come."""
+    found: list[Object] = []
+    families: set[bool] = set()
+    for each in sets:
+        listed = _renamed("ipRanges", each, RANGE, ("subnet",))
+        here = {":" in str(entry["subnet"]) for entry in listed}
+        if len(here) > 1 or here & families:
+            told = "one address of each family is given, so one set of each, and not mixed"
+            raise Failure(CONFIG, f"ipRanges: there is no address for {dumps(each)}", told)
+        families |= here
+        found += listed
+    return found
+
+
+def ports(listed: "list[Any]") -> "list[Object]":
+    """Capability `portMappings`."""
+    found = _renamed("portMappings", listed, PORT, ("hostPort", "containerPort"))
+    return [{**port, "protocol": str(port.get("protocol", "tcp")).lower()} for port in found]
+
+
+def _renamed(what: str, listed: "Any", keys: "Mapping[str, str]", required: "Iterable[str]") -> "list[Object]":
+    """Without what is empty. Raises Failure."""
+    if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
+        raise Failure(CONFIG, f"runtimeConfig.{what} is of the wrong type: {dumps(listed)}")
+    found = [{key: value for key, value in entry.items() if value not in (None, "")} for entry in listed]
+    for entry in found:
+        if unknown := [key for key in entry if key not in keys]:
+            raise Failure(FIELD, f"unsupported field runtimeConfig.{what}.{unknown[0]}: {dumps(entry[unknown[0]])}")
+        if missing := [key for key in required if key not in entry]:
+            raise Failure(CONFIG, f"runtimeConfig.{what}: {missing[0]} is missing in {dumps(entry)}")
+    return [{keys[key]: value for key, value in entry.items()} for entry in found]
+
+
+BITS = {
+    "ingressRate": ("ingress", 1),
+    "ingressBurst": ("ingress_burst", 8),
+    "egressRate": ("egress", 1),
+    "egressBurst": ("egress_burst", 8),
+}
+"""From the conventions' keys (rates in bit/s, bursts in bits, 0 for none) to those of weft.model.Bandwidth, in octets where
+these are so many bits."""
+
+
+def bandwidth(wish: "Object") -> "dict[str, int] | None":
+    """Capability `bandwidth`."""
+    found = {}
+    for key, value in wish.items():
+        if key not in BITS and value:
+            raise Failure(FIELD, f"unsupported field runtimeConfig.bandwidth.{key}: {dumps(value)}")
+        if value is not None and (type(value) is not int or value < 0):
+            raise Failure(CONFIG, f"runtimeConfig.bandwidth.{key} is not a number of bits: {dumps(value)}")
+        if value:
+            name, unit = BITS[key]
+            found[name] = (value + unit - 1) // unit
+    return found or None
 
 
 def _texts(what: str, values: "Any") -> "list[str]":
@@ -486,10 +561,12 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
     """Section 5, "ADD Success": what was there before, and then ours."""
     number = len(before["interfaces"])
     mtu, hops = endpoint["mtu"], [route["gateway"] for route in endpoint["routes"] if route["gateway"]]
+    second = endpoint.get("second")
     ours: Object = {
         "interfaces": [
             {"name": endpoint["host_interface"], "mtu": mtu},
             {"name": endpoint["interface"], "mac": endpoint["mac"], "mtu": mtu, "sandbox": netns},
+            *([{"name": second["interface"], "mac": second["mac"], "sandbox": netns}] if second else []),
         ],
         "ips": [],
         "routes": [
@@ -498,7 +575,7 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
         ],
     }
     for address, gateway in zip(endpoint["addresses"], endpoint["gateways"], strict=False):
-        used = {"gateway": gateway} if gateway in hops else {}
+        used = {"gateway": gateway} if gateway in hops and not second else {}
         ours["ips"].append({"address": address, **used, "interface": number + 1})
     merged = {"cniVersion": config.version, **{k: v for k, v in before.items() if k != "cniVersion"}}
     for key, late in SINCE_1_1.items():

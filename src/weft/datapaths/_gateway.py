@@ -13,7 +13,7 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import family
-from weft.datapaths import _parts, _ports
+from weft.datapaths import _limits, _parts, _ports
 from weft.datapaths.driver import Site
 from weft.hoststate import Address, Bridge, Link, NftElement, Object
 from weft.hoststate.links import GATEWAY
@@ -52,6 +52,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
     mac, mtu = stable_mac("gateway", endpoint.id), site.host.node.mtu
     hairpin = bool(endpoint.ports)
     yield from _parts.veth(bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY, hairpin=hairpin, isolated=True)
+    yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY)
     for address in gateway.addresses:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, Family, IPNetwork, family, parse_address
-from weft.datapaths import _ports
+from weft.datapaths import _limits, _ports
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
     Address,
@@ -196,10 +196,11 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
 
 
 def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:
-    """The container's interface as a port of this bridge, with the addresses."""
+    """The container's interface as a port of this bridge, with its limits and the addresses."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
     names = endpoint.host_interface, endpoint.interface
     yield from veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin)
+    yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
     for address in endpoint.addresses:
         yield Address(address=str(address), dev=endpoint.interface, ns=ns)
 

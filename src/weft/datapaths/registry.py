@@ -13,6 +13,9 @@ from weft.datapaths.driver import BlockOptions, CommonOptions, Driver, Options, 
 from weft.model import Network
 from weft.model.codec import convert
 
+TO_CONTAINER, FROM_CONTAINER = ("tbf",), ("tbf", "ifb", "mirred")
+"""What a limit of bandwidth needs of the kernel (names of `weft doctor`), in either direction and whatever the driver."""
+
 DRIVERS: dict[str, Driver] = {
     d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER, routed.DRIVER)
 }

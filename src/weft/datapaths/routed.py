@@ -22,7 +22,7 @@ from typing import Any
 
 from weft.base.errors import Invalid
 from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, parse_network
-from weft.datapaths import _encap, _parts, _ports, _tunnel
+from weft.datapaths import _encap, _limits, _parts, _ports, _tunnel
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
 from weft.hoststate import Address, Link, Neighbour, Object, Sysctl, Veth, route
@@ -129,6 +129,7 @@ def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
     pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
     yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=WORKLOADS, alias=mark)
     yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, alias=mark, ns=ns)
+    yield from _limits.limits(ep.bandwidth, outer, mtu=mtu, mark=mark)
 
 
 _SYSCTLS: dict[Family, dict[str, str]] = {

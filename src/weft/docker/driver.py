@@ -74,12 +74,13 @@ class Driver:
         return {"Interface": {} if interface.mac else {"MacAddress": made.mac}}
 
     def join(self, request: m.Join) -> Reply:
-        network, held = self._known(request.network), self._endpoint(request)
-        addresses = tuple(a.ip for a in held.addresses)
-        place = t.Attach(
-            target=request.sandbox, network=network.name, addresses=addresses, owner=held.owner, handover=True
-        )
-        endpoint = self._client.attach(place)
+        network = self._known(request.network)
+        place = t.Attach(target=request.sandbox, network=network.name, owner=request.owner, handover=True)
+        try:
+            endpoint = self._client.attach(place)
+        except NotFound:
+            unknown = f"endpoint {request.endpoint[:12]} is not known to Weft: start its container again"
+            raise NotFound(unknown) from None
         gateways = {r.destination.version: str(r.gateway) for r in endpoint.routes if not r.destination.prefixlen}
         return {
             "InterfaceName": {"SrcName": endpoint.handover, "DstPrefix": "eth"},
@@ -100,7 +101,8 @@ class Driver:
         return {}
 
     def oper_info(self, request: m.OfEndpoint) -> Reply:
-        self._endpoint(request)
+        """Twice for each container that starts: no question to the agent."""
+        m.owner(request.network, request.endpoint)
         return {"Value": {}}
 
     def program_external(self, request: m.ProgramExternalConnectivity) -> Reply:
@@ -125,13 +127,6 @@ class Driver:
             m.owner(id)
             raise NotFound(f"network {id[:12]} of Docker's is not known to Weft: remove it and create it again")
         return network
-
-    def _endpoint(self, request: m.OfEndpoint) -> t.EndpointInfo:
-        owner = request.owner
-        found = next((e for e in self._client.endpoints(owner=owner) if e.owner == owner), None)
-        if found is None:
-            raise NotFound(f"endpoint {request.endpoint[:12]} is not known to Weft: start its container again")
-        return found
 
     def with_network(self, network: Network, call: Callable[[], T]) -> T:
         """`call`, once more with the network made again if it was removed elsewhere."""

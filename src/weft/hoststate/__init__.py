@@ -1,9 +1,10 @@
 """The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
 
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
-from weft.hoststate.links import Address, Bridge, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
+from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, KINDS, Key, Object, describe, is_ours
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
+from weft.hoststate.shaping import Qdisc, Redirect
 from weft.hoststate.union import Contribution, Union
 
 __all__ = [
@@ -14,6 +15,7 @@ __all__ = [
     "Bridge",
     "Contribution",
     "FdbEntry",
+    "Ifb",
     "Ipip",
     "IptablesChain",
     "Key",
@@ -25,6 +27,8 @@ __all__ = [
     "NftElement",
     "NftSet",
     "Object",
+    "Qdisc",
+    "Redirect",
     "Route",
     "Sysctl",
     "Union",

@@ -85,7 +85,12 @@ class Ipip(msgspec.Struct, frozen=True, gc=False, tag="ipip"):
     pmtudisc: bool = True
 
 
-LinkKind = Veth | Bridge | Vxlan | Ipip
+class Ifb(msgspec.Struct, frozen=True, gc=False, tag="ifb"):
+    """An intermediate functional block: frames redirected to it (`weft.hoststate.Redirect`) pass its queue and go back to
+    where they came from. All else that is sent there is dropped."""
+
+
+LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):

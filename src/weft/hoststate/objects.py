@@ -5,11 +5,13 @@ from __future__ import annotations
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl
+from weft.hoststate.shaping import Qdisc, Redirect
 
 HOST = ""
 """The host's own network namespace."""
 
-Object = Netns | Sysctl | NftSet | NftElement | NftChain | IptablesChain | Link | Address | Neighbour | FdbEntry | Route
+Rules = NftSet | NftElement | NftChain | IptablesChain
+Object = Netns | Sysctl | Rules | Link | Qdisc | Redirect | Address | Neighbour | FdbEntry | Route
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind."""
 
@@ -21,13 +23,16 @@ KINDS: tuple[str, ...] = (
     "nft-chain",
     "iptables-chain",
     "link",
+    "qdisc",
+    "redirect",
     "address",
     "neighbour",
     "fdb",
     "route",
 )
 """In the order of making; removal goes backwards. Namespaces before what is in them, sets before rules that use them,
-rules before packets can flow, links before their addresses, addresses before routes through them, and a route last, when
+rules before packets can flow, links before their queues and addresses, a queue before what is
+redirected to it, addresses before routes through them, and a route last, when
 its next hop can be resolved."""
 
 
@@ -45,6 +50,8 @@ def is_ours(obj: Object) -> bool:
 def describe(key: Key) -> str:
     """A key as a user reads it: "route 10.1.2.0/24", "link eth0 in /run/netns/c1"."""
     kind, ns, *rest = key
+    if kind in ("qdisc", "redirect"):
+        return f"{kind} of {rest[0]}" + (f" in {ns}" if ns else "")
     words = {"route": rest[1:2], "neighbour": rest[::-1], "address": rest[::-1], "fdb": rest[::-1]}.get(kind, rest)
     where = f" in {ns}" if ns else ""
     return f"{kind} {' on '.join(words) if kind in ('neighbour', 'address', 'fdb') else ' '.join(words)}{where}"

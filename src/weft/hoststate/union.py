@@ -29,6 +29,8 @@ class Union:
     def __init__(self) -> None:
         self._sources: dict[Source, Contribution] = {}
         self._wishes: dict[Key, dict[Source, Object]] = {}
+        self._shared: dict[Key, None] = {}
+        """The keys that several sources have wishes for, in order."""
         self.desired: dict[Key, Object] = {}
 
     @property
@@ -54,15 +56,18 @@ class Union:
     def conflicts(self) -> list[str]:
         """One line for each wish that another source's wish stands against."""
         return [
-            f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(min(wishes))}"
-            for key, wishes in self._wishes.items()
-            if len(wishes) > 1
-            for source, obj in wishes.items()
+            f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(min(self._wishes[key]))}"
+            for key in self._shared
+            for source, obj in self._wishes[key].items()
             if obj != self.desired[key]
         ]
 
     def _settle(self, key: Key) -> bool:
         wishes = self._wishes[key]
+        if len(wishes) > 1:
+            self._shared[key] = None
+        else:
+            self._shared.pop(key, None)
         if not wishes:
             del self._wishes[key], self.desired[key]
             return True

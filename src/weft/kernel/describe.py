@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weft.hoststate import Bridge, Key, Link, LinkKind, Object, Veth, Vxlan
+from weft.hoststate import Bridge, Ifb, Key, Link, LinkKind, Object, Veth, Vxlan
 from weft.kernel.links import KIND_NAMES, Device
 from weft.kernel.spaces import Space, Spaces
 
@@ -50,6 +50,8 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
     match device.kind:
         case "bridge":
             return Bridge()
+        case "ifb":
+            return Ifb()
         case "vxlan" if device.vxlan is not None:
             return _vxlan(
                 spaces, space, device, device.vxlan, want.type if want and isinstance(want.type, Vxlan) else None

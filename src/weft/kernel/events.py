@@ -14,7 +14,7 @@ from socket import inet_ntop
 
 from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl
 from weft.hoststate.paths import fdb_key
-from weft.kernel import links, netns, wire
+from weft.kernel import links, netns, tc, wire
 from weft.kernel import uapi as u
 from weft.kernel.describe import as_link
 from weft.kernel.links import Device
@@ -58,6 +58,10 @@ class Interpreter:
                 device = links.decode(data, start, end)
                 if device is not None:
                     yield from self._link(kind == u.RTM_NEWLINK, device, ns)
+            case u.RTM_NEWQDISC | u.RTM_DELQDISC:
+                yield from self._qdisc(kind == u.RTM_NEWQDISC, data, start, end, ns)
+            case u.RTM_NEWTFILTER | u.RTM_DELTFILTER:
+                yield from self._filter(kind == u.RTM_NEWTFILTER, data, start, end, ns)
             case u.RTM_NEWNETCONF:
                 yield from self._forwarding(data, start, end, ns)
             case u.RTM_DELNSID:
@@ -122,6 +126,29 @@ class Interpreter:
                 self._addresses[about] = flags
                 yield UplinkChanged(f"address {found.address} on {found.dev}")
                 yield from self._shaken(found.dev, ns, "has an address more")
+
+    def _qdisc(self, there: bool, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        """Others' at the root is in the way of ours; with an ingress qdisc go its filters."""
+        index, parent, handle = tc.place(data, start)
+        found = tc.decode_qdisc(data, start, end, _Names(self, ns, ours=True), ns, self._desired)
+        if found is not None:
+            yield Seen(found) if there else Gone(found.key)
+        elif parent == u.TC_H_ROOT and handle and (key := ("qdisc", ns, self.name(ns, index))) in self._desired:
+            yield Gone(key) if there else Disturbed(ns, f"somebody else's qdisc of {key[2]} is gone")
+        elif (
+            parent == u.TC_H_INGRESS and not there and (key := ("redirect", ns, self.name(ns, index))) in self._desired
+        ):
+            yield Gone(key)
+
+    def _filter(self, there: bool, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+        index, parent, _ = tc.place(data, start)
+        if not (tc.is_ingress(parent) and tc.is_ours(data, start) and self._marked(ns, index)):
+            return
+        found = tc.decode_filter(data, start, end, _Names(self, ns), ns) if there else None
+        if found is not None:
+            yield Seen(found)
+        elif not there:
+            yield Gone(("redirect", ns, self.name(ns, index)))
 
     def _forwarding(self, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         """The only sysctl of ours whose changes the kernel tells."""

@@ -11,15 +11,16 @@ import msgspec
 
 from weft.base.errors import Conflict, NotFound
 from weft.base.net import FAMILIES, Family, IPInterface, parse_interface
-from weft.hoststate import Address, Bridge, Ipip, Link, Veth, Vxlan
+from weft.hoststate import Address, Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.paths import PROTO
-from weft.kernel import iptables, links, netns, sysctl, wire
+from weft.kernel import iptables, links, netns, sysctl, tc, wire
 from weft.kernel import uapi as u
 from weft.kernel.iptables import Backend
 from weft.kernel.links import Surroundings
 from weft.kernel.netlink import Netlink, open_socket
 from weft.kernel.nfnl import Nftables
 from weft.kernel.spaces import Space
+from weft.reconcile.protocol import Create
 
 _UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED | u.IFA_F_TENTATIVE
 """Addresses that other hosts should not be told. In v4 the first of these flags means "secondary"."""
@@ -126,6 +127,25 @@ def _link(link: Link, netlink: Netlink) -> bool:
     return not netlink.batch([links.create(link, Surroundings(index))])
 
 
+def _qdisc(netlink: Netlink) -> bool:
+    bucket = Qdisc(dev="lo", rate=8_000_000, burst=32768, limit=65536)
+    return not netlink.batch(tc.messages(Create(bucket), 1))
+
+
+def _redirect(netlink: Netlink) -> bool:
+    batch = tc.messages(Create(Redirect(dev="lo", to="lo")), 1, 1)
+    return len(batch) - 1 not in dict(netlink.batch(batch))
+
+
+def _ifb(netlink: Netlink) -> bool:
+    """A module that is only there is not loaded: it comes with two devices for the host's own namespace, which nobody
+    needs before there is a limit."""
+    index = Path(f"/lib/modules/{os.uname().release}/modules.dep")
+    if index.exists() and not Path("/sys/module/ifb").exists() and "/ifb.ko" in index.read_text():
+        return True
+    return _link(Link(name="probe4", type=Ifb()), netlink)
+
+
 def _nftables(_netlink: Netlink) -> bool:
     with Nftables() as nftables:
         return nftables.generation() is not None
@@ -149,5 +169,8 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
     "nftables": _nftables,
     "ipip": _ipip,
+    "tbf": _qdisc,
+    "mirred": _redirect,
+    "ifb": _ifb,
 }
 """What is needed of the kernel, and how to find out."""

@@ -27,6 +27,8 @@ from weft.hoststate import (
     NftElement,
     NftSet,
     Object,
+    Qdisc,
+    Redirect,
     Route,
     Sysctl,
     Veth,
@@ -36,7 +38,7 @@ from weft.hoststate import (
 from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen
 from weft.reconcile.relations import device_of, fall, jumps, outside, same_type, sets
 
-TOLD = ("netns", "link", "address", "neighbour", "fdb", "route")
+TOLD = ("netns", "link", "qdisc", "redirect", "address", "neighbour", "fdb", "route")
 """The kinds whose changes are told one by one (rtnetlink); of rules only that something changed, of sysctls nothing."""
 
 
@@ -209,12 +211,18 @@ class FakeKernel:
                 return 0 if device is None or device in self.objects else ENOENT
         if making and there is not None:
             return EEXIST
+        return self._refuse_on_device(obj)
+
+    def _refuse_on_device(self, obj: Object) -> int:
         match obj:
             case Address() | Neighbour() | FdbEntry():
                 link = self.objects.get(("link", obj.ns, obj.dev))
                 if not isinstance(link, Link):
                     return ENODEV
                 return EOPNOTSUPP if isinstance(obj, FdbEntry) and not isinstance(link.type, Vxlan) else 0
+            case Qdisc() | Redirect():
+                wanted = (obj.dev, obj.to) if isinstance(obj, Redirect) else (obj.dev,)
+                return 0 if all(self._has("link", obj.ns, dev) for dev in wanted) else ENODEV
             case Route():
                 return self._refuse_route(obj)
         return 0

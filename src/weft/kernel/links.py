@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Ipip, Link, Veth, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Link, Veth, Vxlan
 from weft.hoststate.links import OWNER
 from weft.kernel import uapi as u
 from weft.kernel.netlink import Message, attr, attributes
@@ -24,7 +24,8 @@ _U32 = struct.Struct("=I")
 class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as it is, whosever. `hairpin`, `isolated`: as a bridge's port. `link`: the ifindex of a veth's other end, in
     the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
-    `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one."""
+    `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one at
+    its root."""
 
     index: int
     name: str
@@ -42,6 +43,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     isolated: bool = False
     ipip: Ipip | None = None
     group: int = 0
+    qdisc: str = ""
 
     @property
     def marked(self) -> bool:
@@ -98,6 +100,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
         lower=_number(own.get(u.IFLA_VXLAN_LINK)) if kind == "vxlan" else 0,
+        qdisc=_text(found.get(u.IFLA_QDISC, b"")),
         isolated=_true(attributes(port, 0, len(port)).get(u.IFLA_BRPORT_ISOLATED)),
         ipip=_decode_ipip(own) if kind == "ipip" else None,
         group=_number(found.get(u.IFLA_GROUP)),
@@ -262,13 +265,14 @@ def _encode_ipip(ipip: Ipip, _around: Surroundings) -> bytes:
     return data + attr(u.IFLA_IPTUN_PMTUDISC, b"\1" if ipip.pmtudisc else b"\0")
 
 
-def _encode_bridge(_bridge: Bridge, _around: Surroundings) -> bytes:
+def _encode_nothing(_kind: Bridge | Ifb, _around: Surroundings) -> bytes:
     return b""
 
 
 _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Veth: ("veth", _encode_veth),
-    Bridge: ("bridge", _encode_bridge),
+    Bridge: ("bridge", _encode_nothing),
+    Ifb: ("ifb", _encode_nothing),
     Vxlan: ("vxlan", _encode_vxlan),
     Ipip: ("ipip", _encode_ipip),
 }

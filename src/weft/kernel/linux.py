@@ -18,7 +18,7 @@ from pathlib import Path
 from weft.base.errors import Denied, NotFound, WeftError
 from weft.hoststate import HOST, PROTO, Address, Key, Link, Netns, Object, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import bulk, devices, netns, own_netns, wire
+from weft.kernel import bulk, devices, netns, own_netns, tc, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.describe import links_of
@@ -40,6 +40,8 @@ _PHASES = {
     "nft-chain": "nft",
     "iptables-chain": "iptables",
     "link": "link",
+    "qdisc": "tc",
+    "redirect": "tc",
     "address": "bulk",
     "neighbour": "bulk",
     "fdb": "bulk",
@@ -127,7 +129,7 @@ class LinuxKernel:
         objects, others, vteps = links_of(spaces, space, desired)
         foreign |= others
         names = {index: dev.name for index, dev in space.devices().items()}
-        for obj in chain(_addresses(space, names, desired), _bulk(space, names, vteps)):
+        for obj in chain(_addresses(space, names, desired), tc.read(space, desired), _bulk(space, names, vteps)):
             objects[obj.key] = obj
         return objects
 
@@ -163,6 +165,8 @@ class LinuxKernel:
         match phase:
             case "bulk":
                 yield from bulk.apply(spaces, ops, self._desired)
+            case "tc":
+                yield from tc.apply(spaces, ops)
             case "netns":
                 yield from own_netns.apply(spaces, ops)
             case "link":

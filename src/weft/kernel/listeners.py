@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import socket
 from collections.abc import Iterable
+from pathlib import Path
 
 from weft.base.errors import Conflict, Failed, Invalid
 from weft.base.net import Family
@@ -17,8 +18,15 @@ _KINDS = {
     "udp": (socket.SOCK_DGRAM, socket.IPPROTO_UDP),
     "sctp": (socket.SOCK_STREAM, socket.IPPROTO_SCTP),
 }
+_RANGE = Path("/proc/sys/net/ipv4/ip_local_port_range")
 _NOT_HERE = (errno.EAFNOSUPPORT, errno.EPROTONOSUPPORT, errno.ESOCKTNOSUPPORT)
 """The kernel lacks the family or the protocol: then no program has such a port."""
+
+
+def given_to_any() -> tuple[int, int]:
+    """The first and the last port of those that the kernel gives to who wants any (kernel ip-sysctl.rst)."""
+    first, last = _RANGE.read_text().split()
+    return int(first), int(last)
 
 
 def check_free(port: PublishedPort, families: Iterable[Family]) -> None:

@@ -50,6 +50,12 @@ RTM_GETROUTE: Final = 26
 RTM_NEWNEIGH: Final = 28
 RTM_DELNEIGH: Final = 29
 RTM_GETNEIGH: Final = 30
+RTM_NEWQDISC: Final = 36
+RTM_DELQDISC: Final = 37
+RTM_GETQDISC: Final = 38
+RTM_NEWTFILTER: Final = 44
+RTM_DELTFILTER: Final = 45
+RTM_GETTFILTER: Final = 46
 RTM_NEWNETCONF: Final = 80
 RTM_NEWNSID: Final = 88
 RTM_DELNSID: Final = 89
@@ -57,6 +63,7 @@ RTM_GETNSID: Final = 90
 
 RTNLGRP_LINK: Final = 1
 RTNLGRP_NEIGH: Final = 3
+RTNLGRP_TC: Final = 4
 RTNLGRP_IPV4_IFADDR: Final = 5
 RTNLGRP_IPV4_ROUTE: Final = 7
 RTNLGRP_IPV6_IFADDR: Final = 9
@@ -109,6 +116,7 @@ IFLA_ADDRESS: Final = 1
 IFLA_IFNAME: Final = 3
 IFLA_MTU: Final = 4
 IFLA_LINK: Final = 5
+IFLA_QDISC: Final = 6
 IFLA_MASTER: Final = 10
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
@@ -137,6 +145,26 @@ IFLA_IPTUN_LOCAL: Final = 2
 IFLA_IPTUN_REMOTE: Final = 3
 IFLA_IPTUN_TTL: Final = 4
 IFLA_IPTUN_PMTUDISC: Final = 10
+
+# linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h, linux/if_ether.h
+TC_H_ROOT: Final = 0xFFFFFFFF
+TC_H_INGRESS: Final = 0xFFFFFFF1
+TC_H_MIN_INGRESS: Final = 0xFFFFFFF2
+TC_LINKLAYER_ETHERNET: Final = 1
+TCA_KIND: Final = 1
+TCA_OPTIONS: Final = 2
+TCA_TBF_PARMS: Final = 1
+TCA_TBF_RATE64: Final = 4
+TCA_TBF_BURST: Final = 6
+TCA_U32_SEL: Final = 5
+TCA_U32_ACT: Final = 7
+TC_U32_TERMINAL: Final = 1
+TCA_ACT_KIND: Final = 1
+TCA_ACT_OPTIONS: Final = 2
+TCA_MIRRED_PARMS: Final = 2
+TCA_EGRESS_REDIR: Final = 1
+TC_ACT_STOLEN: Final = 4
+ETH_P_ALL: Final = 3
 
 # linux/net_namespace.h
 NETCONFA_IFINDEX: Final = 1

@@ -25,6 +25,7 @@ from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 _GROUPS: Final = (
     u.RTNLGRP_LINK,
     u.RTNLGRP_NEIGH,
+    u.RTNLGRP_TC,
     u.RTNLGRP_IPV4_IFADDR,
     u.RTNLGRP_IPV4_ROUTE,
     u.RTNLGRP_IPV6_IFADDR,

@@ -3,10 +3,11 @@
 Node       a host: its underlay addresses and uplink
 Network    a data path (driver) over one prefix of each family
 Lease      which node holds which subnet of which network
-Endpoint   one container's interface in one network, and the ports of the host that lead to it
+Endpoint   one container's interface in one network, the ports of the host that lead to it, its limits of bandwidth
 Location   where a container is, for the other hosts
 """
 
+from weft.model.bandwidth import Bandwidth
 from weft.model.codec import decode, encode, to_builtins
 from weft.model.endpoint import Endpoint, Gateway, Namespace
 from weft.model.lease import Lease
@@ -14,8 +15,11 @@ from weft.model.location import Location
 from weft.model.network import Network, Pool
 from weft.model.node import Node
 from weft.model.ports import PublishedPort
+from weft.model.ranges import AddressRange
 
 __all__ = [
+    "AddressRange",
+    "Bandwidth",
     "Endpoint",
     "Gateway",
     "Lease",

@@ -9,6 +9,7 @@ import msgspec
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name, device, digest
 from weft.base.net import Family, IPAddress, IPInterface, family, parse_mac
+from weft.model.bandwidth import Bandwidth
 from weft.model.ports import PublishedPort
 
 
@@ -34,7 +35,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     container's way out is by this interface: so it is by the first one only. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
     `ports`: of its node, that lead to it. `floating`: external addresses that lead to it wherever it lives, and that its
-    own connections to outside come from.
+    own connections to outside come from. `bandwidth`: None for no limit.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -52,6 +53,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
+    bandwidth: Bandwidth | None = None
     gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True
@@ -63,6 +65,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if parse_mac(self.mac) != self.mac:
             raise Invalid(f"endpoint {self.name}: MAC {self.mac} is not in lower case with colons")
         for port in self.ports:
+            if port.open:
+                raise Invalid(f"endpoint {self.name}: {port} leads from no port of the host yet")
             if not set(port.families) & set(self.families):
                 raise Invalid(
                     f"endpoint {self.name}: {port} cannot be reached: it has no IPv{port.families[0]} address"

@@ -43,7 +43,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("network", self.name)
-        if not self.subnets:
+        if not self.subnets and self.home == self.name:
             raise Invalid(f"network {self.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
         for subnet in self.subnets:
             _check_usable(self.name, subnet)
@@ -67,6 +67,12 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def pool(self, subnet: IPNetwork) -> Pool:
         """What holds for one of its subnets."""
         return next((p for p in self.pools if p.subnet == subnet), Pool(subnet=subnet))
+
+    @property
+    def home(self) -> str:
+        """The network whose subnets, blocks, leases and data path it uses: its own, unless it shares another's (option
+        `share`). Then `subnets` are a copy of those."""
+        return str(self.options.get("share") or self.name)
 
     @property
     def families(self) -> tuple[Family, ...]:

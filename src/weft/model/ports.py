@@ -15,13 +15,16 @@ Protocol = Literal["tcp", "udp", "sctp"]
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
 
 HIGHEST = 65535
-SYNTAX = "[HOSTIP:]HOSTPORT[-END][:PORT[-END]][/tcp|udp|sctp]"
-_SYNTAX = re.compile(r"(?:(\[[^]]*\]|[0-9.]+\.[0-9.]*):)?(\d+)(?:-(\d+))?(?::(\d+)(?:-(\d+))?)?(?:/([a-z]+))?")
+SYNTAX = "[HOSTIP:][HOSTPORT[-END]][:PORT[-END]][/tcp|udp|sctp]"
+_SYNTAX = re.compile(r"(?:(\[[^]]*\]|[0-9.]+\.[0-9.]*):)?(\d*)(?:-(\d+))?(?::(\d+)(?:-(\d+))?)?(?:/([a-z]+))?")
+ANY = 0
+"""As `host_port`: Weft is to choose."""
 
 
 class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     """`count` ports of the host, from `host_port` up, lead to as many of the container, from `container_port` up.
-    `host_ip`: only at this address of the host; 0.0.0.0 and ::, at all of that family; None, at all."""
+    `host_ip`: only at this address of the host; 0.0.0.0 and ::, at all of that family; None, at all. As a wish, `host_port`
+    may be `ANY`: no endpoint has such a port."""
 
     host_port: int
     container_port: int
@@ -30,7 +33,7 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     count: int = 1
 
     def __post_init__(self) -> None:
-        for first in (self.host_port, self.container_port):
+        for first in (self.host_port or 1, self.container_port):
             if not 1 <= first <= first + self.count - 1 <= HIGHEST:
                 raise Invalid(f"published port {self}: ports are 1 to {HIGHEST}")
         if self.count < 1:
@@ -39,6 +42,15 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid(
                 "::1 cannot lead to a container (the kernel keeps it on the loopback device): publish on 127.0.0.1"
             )
+
+    @property
+    def open(self) -> bool:
+        """Whether its port of the host is yet to be chosen."""
+        return self.host_port == ANY
+
+    def grants(self, wish: PublishedPort) -> bool:
+        """Whether it is what was wished for."""
+        return self == (msgspec.structs.replace(wish, host_port=self.host_port) if wish.open else wish)
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -76,24 +88,28 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
 
     def __str__(self) -> str:
         """As `parse` reads it."""
-        host, inner = _span(self.host_port, self.count), _span(self.container_port, self.count)
+        host = str(ANY) if self.open else _span(self.host_port, self.count)
+        inner = _span(self.container_port, self.count)
         return f"{self._at}{host}:{inner}/{self.protocol}"
 
 
 def parse(text: str) -> PublishedPort:
     """Raises Invalid."""
     found = _SYNTAX.fullmatch(text)
-    if not found:
+    if not found or not (found[2] or found[4]) or (found[3] and not int(found[2] or ANY)):
         raise Invalid(f"'{text}' is not a published port: write it like 8080:80 or 192.168.1.5:53:53/udp ({SYNTAX})")
     ip, host, host_end, inner, inner_end, protocol = found.groups()
     known = next((p for p in PROTOCOLS if p == (protocol or "tcp")), None)
     if known is None:
         raise Invalid(f"published port '{text}': '{protocol}' is none of {', '.join(PROTOCOLS)}")
-    count = _count(text, host, host_end)
+    chosen = not int(host or ANY)
+    if chosen and inner is None:
+        raise Invalid(f"published port '{text}': say which port of the container's: :80 leads to its port 80")
+    count = _count(text, inner, inner_end) if chosen else _count(text, host, host_end)
     if inner is not None and _count(text, inner, inner_end) != count:
         raise Invalid(f"published port '{text}': {count} ports of the host for another number of the container's")
     return PublishedPort(
-        host_port=int(host),
+        host_port=int(host or ANY),
         container_port=int(inner or host),
         protocol=known,
         host_ip=parse_address(ip.strip("[]")) if ip else None,

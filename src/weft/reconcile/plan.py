@@ -19,7 +19,18 @@ import msgspec
 
 from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Sysctl, Veth, Vxlan, describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
-from weft.reconcile.relations import HOSTS, fall, fits, hosts_of, in_order, needs, outside, peer_of, same_type
+from weft.reconcile.relations import (
+    HOSTS,
+    carriers_of,
+    fall,
+    fits,
+    hosts_of,
+    in_order,
+    needs,
+    outside,
+    peer_of,
+    same_type,
+)
 
 
 class Plan(msgspec.Struct, frozen=True):
@@ -202,7 +213,7 @@ class _Arrangement:
         rest = [
             obj
             for key, obj in objects.items()
-            if key[0] not in HOSTS and ((isinstance(obj, Sysctl) and obj.lasting) or going.isdisjoint(hosts_of(obj)))
+            if key[0] not in HOSTS and ((isinstance(obj, Sysctl) and obj.lasting) or going.isdisjoint(carriers_of(obj)))
         ]
         return in_order([*roots.values(), *rest])
 

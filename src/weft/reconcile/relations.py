@@ -16,6 +16,7 @@ from weft.hoststate import (
     HOST,
     KINDS,
     Bridge,
+    Ifb,
     Ipip,
     IptablesChain,
     Key,
@@ -24,6 +25,7 @@ from weft.hoststate import (
     NftChain,
     NftElement,
     Object,
+    Redirect,
     Route,
     Sysctl,
     Veth,
@@ -41,6 +43,13 @@ _SET = re.compile(r"@([^\s,;}]+)")
 def hosts_of(obj: Object) -> tuple[Key, ...]:
     """The objects that take `obj` along, each of them, when they are removed. That a namespace is one of ours is not said
     by its being among them: containers' are, too."""
+    found = carriers_of(obj)
+    return (*found, ("link", obj.ns, obj.to)) if isinstance(obj, Redirect) else found
+
+
+def carriers_of(obj: Object) -> tuple[Key, ...]:
+    """Those with which `obj` need not be removed. A redirection is worth nothing without the device that it leads to, but
+    its filter stays in the kernel, and then drops everything."""
     found = device_of(obj)
     if obj.ns == HOST:
         return () if found is None else (found,)
@@ -73,7 +82,7 @@ def device_of(obj: Object) -> Key | None:
         case Netns() | Link() | NftChain() | IptablesChain():
             return None
     kind, ns, *rest = obj.key
-    return ("link", ns, rest[0]) if kind in ("address", "neighbour", "fdb") else None
+    return ("link", ns, rest[0]) if kind in ("qdisc", "redirect", "address", "neighbour", "fdb") else None
 
 
 def outside(link: Link) -> str:
@@ -136,7 +145,7 @@ def same_type(found: Link, wanted: Link) -> bool:
     return found.type == wanted.type
 
 
-_LINKS: dict[type, int] = {Bridge: 0, Vxlan: 1, Ipip: 1, Veth: 2}
+_LINKS: dict[type, int] = {Bridge: 0, Ifb: 0, Vxlan: 1, Ipip: 1, Veth: 2}
 _PHASE = {kind: 10 * place for place, kind in enumerate(KINDS)}
 
 

@@ -17,6 +17,7 @@ from weft.hoststate import (
     Address,
     Bridge,
     FdbEntry,
+    Ifb,
     Ipip,
     IptablesChain,
     Key,
@@ -26,6 +27,8 @@ from weft.hoststate import (
     NftChain,
     NftElement,
     NftSet,
+    Qdisc,
+    Redirect,
     Route,
     Sysctl,
     Veth,
@@ -34,6 +37,7 @@ from weft.hoststate import (
 from weft.hoststate.firewall import TABLE, element_text, noun, set_text
 from weft.hoststate.links import NAMED, NETNS_ALIAS
 from weft.hoststate.paths import ALL, MAIN
+from weft.hoststate.shaping import HANDLE, PREF
 from weft.reconcile.protocol import Change, Create, Op, Remove
 from weft.reconcile.relations import outside
 
@@ -50,6 +54,10 @@ def commands(op: Op, before: Mapping[Key, str] | None = None) -> list[str]:
             return _netns(op, netns)
         case Link() as link:
             return _link(op, link)
+        case Qdisc() as qdisc:
+            return _qdisc(op, qdisc)
+        case Redirect() as redirect:
+            return _redirect(op, redirect)
         case Address() as address:
             return _address(op, address)
         case Neighbour() as neighbour:
@@ -60,14 +68,20 @@ def commands(op: Op, before: Mapping[Key, str] | None = None) -> list[str]:
             return _route(op, route)
         case Sysctl() as sysctl:
             return _sysctl(op, sysctl, (before or {}).get(sysctl.key))
-        case NftSet() as nft_set:
-            return _nft_set(op, nft_set)
-        case NftElement() as element:
-            return _nft_element(op, element)
-        case NftChain() as chain:
-            return _nft_chain(op, chain)
-        case IptablesChain() as chain:
-            return _iptables(op, chain)
+        case NftSet() | NftElement() | NftChain() | IptablesChain() as rules:
+            return _rules(op, rules)
+
+
+def _rules(op: Op, obj: NftSet | NftElement | NftChain | IptablesChain) -> list[str]:
+    match obj:
+        case NftSet():
+            return _nft_set(op, obj)
+        case NftElement():
+            return _nft_element(op, obj)
+        case NftChain():
+            return _nft_chain(op, obj)
+        case IptablesChain():
+            return _iptables(op, obj)
 
 
 def script(ops: Iterable[Op], before: Mapping[Key, str] | None = None) -> list[str]:
@@ -98,7 +112,7 @@ def _in(ns: str, command: str) -> str:
     tool, _, rest = command.partition(" ")
     if not (name := _name(ns)):
         return f"nsenter --net={shlex.quote(ns)} {command}"
-    return f"{tool} -n {name} {rest}" if tool in ("ip", "bridge") else f"ip netns exec {name} {command}"
+    return f"{tool} -n {name} {rest}" if tool in ("ip", "bridge", "tc") else f"ip netns exec {name} {command}"
 
 
 def _words(*words: str) -> str:
@@ -133,6 +147,8 @@ def _type(link: Link) -> str:
     match link.type:
         case Bridge():
             return "type bridge"
+        case Ifb():
+            return "type ifb"
         case Vxlan(vni, port, local, dev, learning):
             flags = [name for name in ("proxy", "l2miss", "l3miss") if getattr(link.type, name)]
             learns = "learning" if learning else "nolearning"
@@ -170,6 +186,20 @@ def _set_link(link: Link, old: Link | None) -> list[str]:
                 _in(link.ns, f"bridge link set dev {link.name} {name} {'on' if getattr(link, name) else 'off'}")
             )
     return lines
+
+
+def _qdisc(op: Op, obj: Qdisc) -> list[str]:
+    verb = {Create: "add", Change: "change", Remove: "del"}[type(op)]
+    bucket = f"tbf rate {obj.rate}bit burst {obj.burst} limit {obj.limit}" if not isinstance(op, Remove) else ""
+    return [_in(obj.ns, _words(f"tc qdisc {verb} dev {obj.dev} root handle {HANDLE:x}:", bucket))]
+
+
+def _redirect(op: Op, obj: Redirect) -> list[str]:
+    """An ingress qdisc that is there already is none the worse for `replace`."""
+    where = f"dev {obj.dev} ingress protocol all pref {PREF}"
+    first = f"tc qdisc replace dev {obj.dev} ingress" if isinstance(op, Create) else f"tc filter del {where}"
+    add = f"tc filter add {where} u32 match u32 0 0 action mirred egress redirect dev {obj.to}"
+    return [_in(obj.ns, line) for line in ([first] if isinstance(op, Remove) else [first, add])]
 
 
 def _address(op: Op, obj: Address) -> list[str]:

@@ -3,15 +3,20 @@ the section that says so."""
 
 from __future__ import annotations
 
+import json
 import signal
 from pathlib import Path
 from typing import Any, ClassVar
 
 import pytest
 
-from support.cni import HOST, SUBNETS, Engine, Object, config
+from support.cni import HOST, SUBNETS, Engine, Object, Ran, config
+from support.reach import client
 from support.waiting import until
+from weft.api import types as t
+from weft.model import Bandwidth
 
+PORT_RULE = "tcp . 8080 : "
 ATTACHMENTS = "cni.dev/valid-attachments"
 VERSIONS = ("0.3.0", "0.3.1", "0.4.0", "1.0.0", "1.1.0")
 BEFORE: Object = {
@@ -22,6 +27,27 @@ BEFORE: Object = {
     "dns": {"nameservers": ["10.9.0.2"]},
 }
 """The result of a plugin before ours."""
+WRONG_PORTS: tuple[object, ...] = (
+    {"hostPort": 80, "containerPort": 80},
+    ["80:80"],
+    [{"hostPort": 8080}],
+    [{"hostPort": "8080", "containerPort": 80}],
+    [{"hostPort": 0, "containerPort": 80}],
+    [{"hostPort": 8080, "containerPort": 65536}],
+    [{"hostPort": 8080, "containerPort": 80, "protocol": "icmp"}],
+    [{"hostPort": 8080, "containerPort": 80, "hostIP": "here"}],
+    [{"hostPort": 8080, "containerPort": 80, "hostIP": "203.0.113.99"}],
+)
+WRONG_RANGES: tuple[object, ...] = (
+    [{"subnet": "10.50.0.0/16"}],
+    [[{"rangeStart": "10.50.0.9"}]],
+    [[{"subnet": "here"}]],
+    [[{"subnet": "10.51.0.0/16"}]],
+    [[{"subnet": "10.50.0.0/16", "rangeStart": "10.50.9.9", "rangeEnd": "10.50.9.8"}]],
+    [[{"subnet": "10.50.0.0/16", "gateway": "10.50.0.77"}]],
+    [[{"subnet": "10.50.0.0/16"}], [{"subnet": "10.50.0.0/16"}]],
+    [[{"subnet": "10.50.0.0/16"}, {"subnet": "fd50::/48"}]],
+)
 
 
 @pytest.fixture
@@ -52,6 +78,24 @@ class TestAdd:
         path = "/run//netns/c1"
         assert engine("ADD", CNI_NETNS=path).well().out["interfaces"][1]["sandbox"] == path
         engine("DEL").well()
+
+    def test_a_second_interface(self, engine: Engine, c1: Path) -> None:
+        """5, ADD Success: "an array of all interfaces created by the attachment"; "gateway: The default gateway for this
+        subnet, if one exists": with `overlay` the way out is by another one. Its name leaves those of engines free."""
+        over = config(network="over", driver="overlay", subnet="10.76.0.0/16")
+        out = engine("ADD", over, ifname="eth1").well().out
+        assert [(i["name"], "sandbox" in i) for i in out["interfaces"]][1:] == [("eth1", True), ("gw0", True)]
+        assert engine.links("c1") == {"eth1", "gw0"}
+        assert out["interfaces"][2]["mac"] in engine.sh("ip -n c1 link show dev gw0")
+        (ip,) = out["ips"]
+        assert (ip["interface"], "gateway" in ip) == (1, False)
+        assert out["routes"] == [{"dst": "0.0.0.0/0", "gw": "172.30.0.1"}]
+        engine("CHECK", {**over, "prevResult": out}, ifname="eth1").well()
+        engine("ADD").well()
+        assert engine.links("c1") == {"eth0", "eth1", "gw0"}
+        engine("DEL").well()
+        engine("DEL", over, ifname="eth1").well()
+        assert engine.links("c1") == set()
 
     @pytest.mark.parametrize("version", VERSIONS)
     def test_version_of_the_result(self, engine: Engine, c1: Path, version: str) -> None:
@@ -161,9 +205,9 @@ class TestErrors:
         [
             {"subnetz": "10.7.0.0/16"},
             {"ipam": {"type": "host-local"}},
-            {"runtimeConfig": {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}},
-            {"runtimeConfig": {"bandwidth": {"ingressRate": 2048}}},
-            {"runtimeConfig": {"ipRanges": [[{"subnet": "10.50.0.0/24"}]]}},
+            {"runtimeConfig": {"portMappings": [{"hostPorts": 8080, "containerPort": 80}]}},
+            {"runtimeConfig": {"bandwidth": {"unshapedSubnets": ["10.0.0.0/8"]}}},
+            {"runtimeConfig": {"ipRanges": [[{"range": "10.50.0.0/24"}]]}},
             {"runtimeConfig": {"deviceID": "0000:04:00.5"}},
         ],
         ids=lambda field: "-".join(next(iter(v), k) if isinstance(v, dict) else k for k, v in field.items()),
@@ -180,6 +224,13 @@ class TestErrors:
             leaf = next(iter(leaf.values())) if isinstance(leaf, dict) else leaf[0]
         assert str(leaf) in ran.msg
         assert engine.links("c1") == set()
+
+    def test_5_io(self, engine: Engine, c1: Path) -> None:
+        """5, Error 5: "I/O failure. For example, failed to read network config bytes from stdin"."""
+        line = " ".join(engine.command("ADD"))
+        done = engine.host.run(["bash", "-c", f"{line} <&-"], timeout=30)
+        assert Ran(done.returncode, done.stdout, done.stderr).code == 5
+        assert engine("ADD", " " * 2**24 + " {}").code == 5
 
     @pytest.mark.parametrize("text", ["", "{", "[1", "nul", '{"a": NaN}', "{}{}", '{"a": 1e999}', "[" * 5000, "[]"])
     def test_6_decode(self, engine: Engine, text: str) -> None:
@@ -202,6 +253,10 @@ class TestErrors:
             {"prevResult": []},
             {"runtimeConfig": {"ips": ["here"]}},
             {"runtimeConfig": {"mac": "here"}},
+            {"runtimeConfig": {"aliases": "web"}},
+            {"runtimeConfig": {"aliases": {"net": [1]}}},
+            *({"runtimeConfig": {"portMappings": wrong}} for wrong in WRONG_PORTS),
+            *({"runtimeConfig": {"ipRanges": wrong}} for wrong in WRONG_RANGES),
             {"args": {"cni": []}},
             {"args": {"cni": {"labels": [{"key": "a"}]}}},
         ],
@@ -393,6 +448,20 @@ class TestGc:
         engine("GC", config(**{ATTACHMENTS: None})).well()
         assert {e.owner for e in engine.endpoints()} == {"cni/other/c3/eth0"}
 
+    def test_not_what_others_attached(self, engine: Engine, three: None) -> None:
+        """2, GC: "Clean up any stale resources" of "this network": what somebody else attached there is none of them."""
+        engine.container("c4")
+        own = client(engine.lab, HOST).attach(t.Attach(target="c4", network="blue"))
+        engine("GC", config(**{ATTACHMENTS: []})).well()
+        assert {e.owner or e.name for e in engine.endpoints()} == {"cni/other/c3/eth0", own.name}
+        client(engine.lab, HOST).detach("c4")
+
+    def test_twice(self, engine: Engine, three: None) -> None:
+        """2, GC: it "should generally complete without error", also when nothing is left to do."""
+        for _ in range(2):
+            engine("GC", config(**{ATTACHMENTS: []})).well()
+        assert {e.owner for e in engine.endpoints()} == {"cni/other/c3/eth0"}
+
     def test_without_a_list(self, engine: Engine, three: None) -> None:
         """2, GC, Input: "It contains an additional key". Without it nothing is removed."""
         assert engine("GC").code == 7
@@ -462,6 +531,50 @@ class TestCapabilities:
         }
         engine("DEL").well()
 
+    def test_port_mappings(self, engine: Engine, c1: Path) -> None:
+        """Conventions, "Dynamic Plugin specific fields": portMappings: "Pass mapping from ports on the host to ports in the
+        container network namespace"."""
+        mappings = [
+            {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+            {"hostPort": 8053, "containerPort": 53, "protocol": "udp", "hostIP": "192.168.1.11"},
+        ]
+        wish = config(runtimeConfig={"portMappings": mappings})
+        out = engine("ADD", wish).well().out
+        (endpoint,) = engine.endpoints()
+        assert list(map(str, endpoint.ports)) == ["8080:80/tcp", "192.168.1.11:8053:53/udp"]
+        assert PORT_RULE in engine.sh("nft list table inet weft")
+        engine("CHECK", {**wish, "prevResult": out}).well()
+        engine.container("c2")
+        ran = engine("ADD", config(runtimeConfig={"portMappings": mappings[:1]}), name="c2")
+        assert ran.code == 100 and "port 8080/tcp leads to c1" in ran.msg
+        assert (engine.links("c2"), len(engine.veths())) == (set(), 1)
+        engine("DEL").well()
+        assert PORT_RULE not in engine.sh("nft list table inet weft")
+        engine("ADD", config(runtimeConfig={"portMappings": mappings[:1]}), name="c2").well()
+        engine("DEL", name="c2").well()
+
+    def test_ip_ranges(self, engine: Engine, c1: Path) -> None:
+        """Conventions, the same: ipRanges: "Dynamically configure the IP range(s) for address allocation"."""
+        subnet = engine("ADD").well().out["ips"][0]["address"].rpartition(".")[0]
+        engine("DEL").well()
+        ours = {
+            "subnet": SUBNETS[0],
+            "rangeStart": f"{subnet}.91",
+            "rangeEnd": f"{subnet}.92",
+            "gateway": f"{subnet}.1",
+        }
+        wish = config(runtimeConfig={"ipRanges": [[{"subnet": "10.77.0.0/16"}, ours], [{"subnet": SUBNETS[1]}]]})
+        engine.container("c2")
+        engine.container("c3")
+        given = [engine("ADD", wish, name=name).well().out["ips"] for name in ("c1", "c2")]
+        assert [ips[0]["address"] for ips in given] == [f"{subnet}.91/24", f"{subnet}.92/24"]
+        assert all(ips[1]["address"].startswith("fd50:") for ips in given)
+        ran = engine("ADD", wish, name="c3")
+        assert ran.code == 101 and f"{subnet}.91-{subnet}.92" in ran.msg
+        assert engine.links("c3") == set()
+        for name in ("c1", "c2"):
+            engine("DEL", wish, name=name).well()
+
     def test_arguments(self, engine: Engine, c1: Path) -> None:
         subnet = engine("ADD").well().out["ips"][0]["address"].rpartition(".")[0]
         engine("DEL").well()
@@ -499,3 +612,25 @@ def test_a_network_needs_no_restart(engine: Engine, c1: Path) -> None:
         engine.sh(
             f"curl -s --fail -X DELETE --unix-socket /run/weft/weft.sock http://weft/v1/networks/{green['network']}"
         )
+
+    def test_bandwidth(self, engine: Engine, c1: Path) -> None:
+        """Conventions, "bandwidth": rates in bits per second, bursts in bits; as a kubelet says it, who names no burst of its
+        own, and with 0 for none."""
+        most = 2**31 - 1
+        wishes = {"ingressRate": 10_000_000, "ingressBurst": most, "egressRate": 2_000_000, "egressBurst": 0}
+        name = engine("ADD", config(runtimeConfig={"bandwidth": wishes})).well().out["interfaces"][0]["name"]
+        [endpoint] = engine.endpoints()
+        assert endpoint.bandwidth == Bandwidth(ingress=10_000_000, ingress_burst=2**28, egress=2_000_000)
+        shown = json.loads(engine.sh("tc -j qdisc show"))
+        rates = {q["dev"]: q["options"]["rate"] * 8 for q in shown if q["kind"] == "tbf"}
+        assert rates == {name: 10_000_000, f"weftq{name[4:14]}": 2_000_000}
+        engine("DEL").well()
+        assert not [q for q in json.loads(engine.sh("tc -j qdisc show")) if q["kind"] == "tbf"]
+        assert engine.sh("ip link show type ifb") == ""
+
+    @pytest.mark.parametrize(
+        "wishes", [{"ingressRate": "1M"}, {"egressRate": -1}, {"ingressBurst": 80}, {"egressRate": True}]
+    )
+    def test_bandwidth_that_is_none(self, engine: Engine, c1: Path, wishes: Object) -> None:
+        assert engine("ADD", config(runtimeConfig={"bandwidth": wishes})).code == 7
+        assert engine.links("c1") == set()

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from support.cni import HOST, Engine, Ran, config
+from support.cni import HOST, Engine, Object, Ran, config
 from support.waiting import until
 
 ATTACHMENTS = "cni.dev/valid-attachments"
@@ -38,7 +38,14 @@ def containers(engine: Engine, nothing_stays: None) -> None:
 
 def nothing_left(engine: Engine) -> str:
     left = [e.owner for e in engine.endpoints()], engine.veths(), [n for n in NAMES if engine.links(n)]
-    return "" if left == ([], set(), []) else str(left)
+    ports = [line for line in engine.sh("nft list table inet weft").splitlines() if "tcp . 808" in line]
+    return "" if (*left, ports) == ([], set(), [], []) else str((*left, ports))
+
+
+def wish(name: str) -> Object:
+    """With a published port."""
+    port = 8080 + NAMES.index(name)
+    return config(runtimeConfig={"portMappings": [{"hostPort": port, "containerPort": 80, "protocol": "tcp"}]})
 
 
 def wait(process: subprocess.Popen[str]) -> Ran:
@@ -50,7 +57,7 @@ def wait(process: subprocess.Popen[str]) -> Ran:
 def test_plugin_killed(engine: Engine, end: Callable[[Engine], None]) -> None:
     chance, pause = random.Random(7), threading.Event()
     for name in NAMES:
-        process = engine.start("ADD", config(), name)
+        process = engine.start("ADD", wish(name), name)
         pause.wait(chance.uniform(0.0, 0.06))
         process.send_signal(signal.SIGKILL)
         wait(process)
@@ -65,14 +72,50 @@ def test_plugin_killed(engine: Engine, end: Callable[[Engine], None]) -> None:
 @pytest.mark.parametrize("delay", [0.0, 0.05, 0.15])
 def test_agent_killed(engine: Engine, end: Callable[[Engine], None], delay: float) -> None:
     agent = engine.lab.agent(HOST)
-    processes = [engine.start("ADD", config(), name) for name in NAMES]
+    processes = [engine.start("ADD", wish(name), name) for name in NAMES]
     threading.Event().wait(delay)
     agent.end(signal.SIGKILL)
     for ran in map(wait, processes):
         assert ran.status == 0 or ran.code == 11
+    back(engine)
+    end(engine)
+    assert not nothing_left(engine)
+
+
+def back(engine: Engine) -> None:
+    agent = engine.lab.agent(HOST)
     agent.start()
     agent.wait_ready()
     until(lambda: engine("STATUS").status == 0, 20, "the agent")
+
+
+@ENDS
+def test_plugin_killed_in_del(engine: Engine, end: Callable[[Engine], None]) -> None:
+    for name in NAMES:
+        engine("ADD", wish(name), name=name).well()
+    chance, pause = random.Random(8), threading.Event()
+    for name in NAMES:
+        process = engine.start("DEL", wish(name), name)
+        pause.wait(chance.uniform(0.0, 0.06))
+        process.send_signal(signal.SIGKILL)
+        wait(process)
+    end(engine)
+    assert not nothing_left(engine)
+
+
+@ENDS
+@pytest.mark.parametrize("delay", [0.0, 0.05, 0.15])
+def test_agent_killed_in_del(engine: Engine, end: Callable[[Engine], None], delay: float) -> None:
+    """Who was told success has nothing left, also before anybody asks again."""
+    for name in NAMES:
+        engine("ADD", wish(name), name=name).well()
+    processes = {name: engine.start("DEL", wish(name), name) for name in NAMES}
+    threading.Event().wait(delay)
+    engine.lab.agent(HOST).end(signal.SIGKILL)
+    done = [name for name, process in processes.items() if (ran := wait(process)).status == 0 or ran.code != 11]
+    assert {e for e in done if engine.links(e)} == set()
+    back(engine)
+    assert not {e.owner for e in engine.endpoints()} & {f"cni/net/{name}/eth0" for name in done}
     end(engine)
     assert not nothing_left(engine)
 
@@ -120,8 +163,9 @@ def test_a_hundred_at_once(engine: Engine, tmp_path: Path) -> None:
     for position in (0, 1):
         addresses = {result["ips"][position]["address"] for result in results}
         assert len(addresses) == 100
-    for name, result in list(zip(names, results, strict=True))[::10]:
+    for name, result in zip(names, results, strict=True):
         assert engine.addresses(name) == {ip["address"] for ip in result["ips"]}
     engine.sh(run.replace("$0", "DEL"))
     assert [(tmp_path / f"DEL.{name}").read_text() for name in names] == [""] * 100
+    assert {link for name in names for link in engine.links(name)} == set()
     assert not nothing_left(engine)

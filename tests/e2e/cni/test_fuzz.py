@@ -23,7 +23,23 @@ values = st.recursive(
     max_leaves=6,
 )
 keys = st.sampled_from([*plugin.FIELDS, plugin.ATTACHMENTS]) | texts
-capabilities = st.dictionaries(st.sampled_from([*plugin.CAPABILITIES, *plugin.NOT_YET]) | texts, values, max_size=2)
+addresses = st.sampled_from(["10.50.0.9", "10.50.255.9", "fd50::9"]) | texts
+ports = st.fixed_dictionaries(
+    {"hostPort": st.integers(1, 70_000), "containerPort": st.integers(1, 70_000)},
+    optional={"protocol": st.sampled_from(["tcp", "UDP", "sctp"]) | texts, "hostIP": addresses, "more": values},
+)
+ranges = st.fixed_dictionaries(
+    {"subnet": st.sampled_from(["10.50.0.0/16", "fd50::/48"]) | texts},
+    optional={"rangeStart": addresses, "rangeEnd": addresses, "gateway": addresses},
+)
+capabilities = st.fixed_dictionaries(
+    {},
+    optional={
+        "portMappings": st.lists(ports, max_size=2),
+        "ipRanges": st.lists(st.lists(ranges, max_size=2), max_size=2),
+        "aliases": st.lists(texts, max_size=2) | st.dictionaries(st.just("net") | texts, st.lists(texts, max_size=2)),
+    },
+) | st.dictionaries(st.sampled_from([*plugin.CAPABILITIES]) | texts, values, max_size=2)
 results = st.fixed_dictionaries(
     {},
     optional={

@@ -5,8 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from support import docker
+from support import docker, images
 from support.docker import Engine
+from support.places import Place
 from support.waiting import until
 from weft.client import Client
 from weft.lab import Lab, flat
@@ -17,13 +18,25 @@ CREATE = ("network", "create", "-d", "weft", "--ipam-driver", "weft")
 
 @pytest.fixture(scope="session")
 def tar(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return docker.image(tmp_path_factory.mktemp("image"))
+    """A root file system."""
+    return images.layer(tmp_path_factory.mktemp("image"))
+
+
+@pytest.fixture(scope="session")
+def archive(tar: Path) -> Path:
+    """An image with it."""
+    return images.archive(tar, Place.IMAGE)
 
 
 @pytest.fixture(scope="module")
-def lab(request: pytest.FixtureRequest, lab_base: str) -> Iterator[Lab]:
-    """Two hosts with an agent each."""
+def needed() -> None:
+    """Skips where an engine is missing. For modules about another one than Docker to override, as `nothing_stays`."""
     docker.needed()
+
+
+@pytest.fixture(scope="module")
+def lab(request: pytest.FixtureRequest, lab_base: str, needed: None) -> Iterator[Lab]:
+    """Two hosts with an agent each."""
     with Lab.up(flat(len(HOSTS)), name=request.module.__name__.rpartition(".")[2][:24].strip("-_")) as lab:
         for host in HOSTS:
             client = Client(str(lab.host(host).socket))

@@ -3,19 +3,18 @@
 from __future__ import annotations
 
 import os
-import select
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.ear import Ear
 from support.namespaces import Namespace
 from weft.hoststate import Address, FdbEntry, Key, Link, Neighbour, NftChain, Object, route
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.watch import LinuxWatcher
-from weft.reconcile.protocol import Disturbed, Event, Gone, Remove, Seen, UplinkChanged, Watcher
+from weft.reconcile.protocol import Disturbed, Event, Gone, Remove, Seen, UplinkChanged
 
 MAC = "02:00:00:00:00:02"
 NEIGHBOUR = Neighbour(address="10.1.2.0", lladdr=MAC, dev="weft.1")
@@ -24,29 +23,6 @@ ROUTE = route("10.1.2.0/24", via="10.1.2.0", dev="weft.1", onlink=True)
 FIRST_PID_NAMESPACE = 0xEFFFFFFC
 """linux/proc_ns.h: PROC_PID_INIT_INO"""
 ADDRESS = Address(address="10.1.1.0/32", dev="weft.1")
-
-
-class Ear:
-    def __init__(self, watcher: Watcher) -> None:
-        self.watcher = watcher
-        self._poll = select.poll()
-        self._poll.register(watcher.fileno(), select.POLLIN)
-
-    def settle(self) -> list[Event]:
-        """All events until it has been quiet for a moment."""
-        heard: list[Event] = []
-        while self._poll.poll(200):
-            heard += self.watcher.drain()
-        return heard
-
-    def until(self, expected: Callable[[Event], bool]) -> list[Event]:
-        heard: list[Event] = []
-        deadline = time.monotonic() + 5
-        while not any(expected(event) for event in heard):
-            assert time.monotonic() < deadline, heard
-            if self._poll.poll(100):
-                heard += self.watcher.drain()
-        return heard
 
 
 def gone(key: Key) -> Callable[[Event], bool]:

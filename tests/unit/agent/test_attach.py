@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from errno import EBUSY, ENOSPC
 from functools import partial
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from weft.agent.agent import Agent
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable
 from weft.hoststate import Address, Bridge, Link
-from weft.model import keys
+from weft.model import AddressRange, keys
 from weft.reconcile.protocol import Create, Op
 from weft.reconcile.reconciler import key_of
 
@@ -201,6 +201,39 @@ async def test_wished_for_addresses(agent: Agent, host: FakeHost) -> None:
         with pytest.raises(kind) as caught:
             await attach(agent, "c2", addresses=(address,))
         assert says in str(caught.value)
+
+
+async def test_addresses_from_ranges(agent: Agent, service: Service, host: FakeHost) -> None:
+    await create(agent, "blue", "10.1.0.0/16", "fd00:1::/48")
+    lease = agent.view.lease("blue", "node-1")
+    assert lease
+    for name in ("c1", "c2", "c3"):
+        host.open(name)
+    whole, first = ip_network("10.1.0.0/16"), lease.subnets[0].network_address
+    some = AddressRange(subnet=whole, first=first + 50, last=first + 51, gateway=first + 1)
+    made = [await attach(agent, name, ranges=(some,)) for name in ("c1", "c2")]
+    assert [e.addresses[0].ip for e in made] == [first + 50, first + 51]
+    assert all(e.addresses[1].version == 6 for e in made)
+    elsewhere = AddressRange(subnet=ip_network("10.9.0.0/24"))
+    for wish, kind, says in (
+        ({"ranges": (some,)}, Exhausted, f"no address is left in {first + 50}-{first + 51} of node-1's subnet"),
+        ({"ranges": (elsewhere,)}, Invalid, "no address of 10.9.0.0/24 is for containers in node-1's subnet"),
+        ({"ranges": (some,), "addresses": (first + 60,)}, Invalid, f"{first + 60} is not within {first + 50}"),
+        ({"ranges": (AddressRange(subnet=whole, gateway=first + 9),)}, Invalid, f"it is {first + 1}, leave it to Weft"),
+    ):
+        with pytest.raises(kind) as caught:
+            await attach(agent, "c3", **wish)
+        assert says in str(caught.value)
+    await service.detach("c1")
+    again = await attach(agent, "c3", ranges=(some, elsewhere))
+    assert again.addresses[0].ip == first + 50
+
+
+async def test_a_range_of_a_family_that_the_network_has_not(agent: Agent, host: FakeHost) -> None:
+    await create(agent)
+    host.open("c1")
+    with pytest.raises(Invalid, match=r"range fd00::/64: network blue has only 10\.1\.0\.0/16"):
+        await attach(agent, "c1", ranges=(AddressRange(subnet=ip_network("fd00::/64")),))
 
 
 async def test_reserved_addresses_and_families_the_network_has_not(agent: Agent, host: FakeHost) -> None:

@@ -72,6 +72,9 @@ async def test_all_is_well(patient: Patient) -> None:
         "kernel: nftables": "works",
         "kernel: veth": "works",
         "kernel: vxlan": "works",
+        "kernel: tbf": "works",
+        "kernel: ifb": "works",
+        "kernel: mirred": "works",
         "tool: nft": "installed",
         "forwarding IPv4": "net.ipv4.ip_forward = 1",
         "forwarding IPv6": "net.ipv6.conf.all.forwarding = 1",
@@ -129,6 +132,21 @@ async def test_what_only_a_networks_options_need(patient: Patient) -> None:
     )
     patient.features = FEATURES | {"ipip"}
     assert (await patient.look())["kernel: ipip"].detail == "works"
+
+
+@pytest.mark.parametrize(
+    ("feature", "what", "modules"),
+    [
+        ("tbf", "limits of bandwidth", "sch_tbf"),
+        ("ifb", "limits of what containers send", "ifb"),
+        ("mirred", "limits of what containers send", "-a sch_ingress cls_u32 act_mirred"),
+    ],
+)
+async def test_no_limits_can_be_set(patient: Patient, feature: str, what: str, modules: str) -> None:
+    patient.features = FEATURES - {feature}
+    found = (await patient.look())[f"kernel: {feature}"]
+    assert (found.result, found.detail) == ("warning", f"the kernel has no {feature}: no {what} here")
+    assert found.advice == f"modprobe {modules}, or a kernel with it"
 
 
 async def test_no_nft(patient: Patient) -> None:

@@ -12,7 +12,7 @@ from weft.agent.agent import Agent
 from weft.agent.promises import Promises
 from weft.agent.service import Service
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid
+from weft.base.errors import Conflict, Invalid, NotFound
 from weft.hoststate import Address, Link, Route, Veth
 
 OWNER = "docker/n1/e1"
@@ -172,3 +172,17 @@ def test_a_promise_ends_by_itself() -> None:
     assert promises.of_others("blue", "docker/n/e") == [] and promises.of_others("red", "") == []
     now = 60.0
     assert promises.of_others("blue", "") == []
+
+
+async def test_the_place_of_what_is_not_there_is_refused(agent: Agent) -> None:
+    await create(agent)
+    with pytest.raises(NotFound, match="it was never attached, or is detached"):
+        await Service(agent).attach(t.Attach(target=SANDBOX, network="blue", owner=OWNER, handover=True))
+    assert not agent.view.endpoints
+
+
+async def test_the_place_alone_is_told_afterwards(agent: Agent) -> None:
+    await create(agent)
+    made = await hand_over(agent, await address_of(agent, 2))
+    told = await Service(agent).attach(t.Attach(target=SANDBOX, network="blue", owner=OWNER, handover=True))
+    assert (told.id, told.addresses, told.namespace) == (made.id, made.addresses, SANDBOX)

@@ -45,6 +45,9 @@ async def done(answer: ClientResponse) -> Any:
     return await answer.json()
 
 
+PROD = {"network": {"name": "prod", "driver": "routed", "subnets": ["10.9.0.0/16"]}}
+
+
 async def test_every_operation_answers_as_it_is_described(
     api: Client, agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -58,13 +61,30 @@ async def test_every_operation_answers_as_it_is_described(
         "address": {"networks": "10.1.1.9"},
     }
     tried = {"create_network", "attach", "remove_node", "remove_network", "detach"}
+    await done(await api.post("/v1/networks", json=PROD))
+    bodies = {
+        "reserve": {"family": 4, "owner": "someone"},
+        "publish": {"owner": "someone"},
+        "add_pool": {"subnet": "10.8.0.0/16"},
+        "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
+        "check_ipam": {"fix": True},
+        "move": {"target": "c3"},
+    }
     for op in OPERATIONS:
         if op.name in tried:
             continue
+        if "pool" in op.name:
+            path["name"]["networks"] = "prod"
+        if op.name == "move":
+            for name in ("c2", "c3"):
+                host.open(name)
+            await done(await api.post("/v1/endpoints", json={"target": "c2", "network": "prod", "name": "mover"}))
+            path["ref"]["endpoints"] = "mover"
         url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
-        owner = {"owner": "someone"} if op.name in ("check", "release") else {}
-        body = {"reserve": {"family": 4, "owner": "someone"}, "publish": {"owner": "someone"}}.get(op.name)
-        answer = await api.request(op.method, url, params=owner, json=body)
+        params = {"owner": "someone"} if op.name in ("check", "release") else {}
+        params |= {"subnet": "10.8.0.0/16"} if op.name == "remove_pool" else {}
+        answer = await api.request(op.method, url, params=params, json=bodies.get(op.name))
+        path["name"]["networks"] = "blue"
         assert answer.status == 200, op.name
         _decodes(op, await answer.read())
         tried.add(op.name)

@@ -181,6 +181,61 @@ async def test_two_hosts_that_take_addresses_at_once_never_clash(
     assert ips(*made) >= {f"10.20.0.{number}" for number in range(10, 50)}, "one after the other, none left out"
 
 
+async def hand_over(agent: Agent, kept: t.Reserved, owner: str) -> t.EndpointInfo:
+    wish = t.Attach(target="", network="blue", addresses=(kept.address.ip,), owner=owner, handover=True)
+    return await Service(agent).attach(wish)
+
+
+async def test_what_is_reserved_on_two_hosts_at_once_is_never_the_same(
+    agent: Agent, other: Agent, blue: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """An engine asks for the address first: what one was promised no other gets, and attaching takes it over."""
+    monkeypatch.setattr(alloc, "beginning", at_one_place)
+    wish = t.Reserve(family=4, owner="docker/")
+    agents = [agent, other] * 10
+    kept = await asyncio.gather(*(Service(a).reserve("blue", wish) for a in agents))
+    assert len({k.address for k in kept}) == len(agents)
+    made = await asyncio.gather(
+        *(hand_over(a, k, f"docker/n/e{i}") for i, (a, k) in enumerate(zip(agents, kept, strict=True)))
+    )
+    assert [m.addresses for m in made] == [(k.address,) for k in kept]
+    claims = (await agent.store.list(keys.address_claims("blue"))).items
+    assert len(claims) == len(agents) and not [c for c in claims if b"to come" in c.value]
+    for a, endpoint in zip(agents, made, strict=True):
+        await Service(a).detach(owner=endpoint.owner)
+    assert await left(agent) == []
+
+
+async def test_a_reserved_address_is_nobody_else_s_and_can_be_given_back(
+    agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost, blue: None
+) -> None:
+    address, service = ip_address("10.20.0.9"), Service(other)
+    kept = await Service(agent).reserve("blue", t.Reserve(family=4, owner="docker/", address=address))
+    other_host.open("c2")
+    with pytest.raises(Conflict, match="taken by a container to come on node-1"):
+        await service.attach(t.Attach(target="c2", network="blue", addresses=(address,)))
+    with pytest.raises(Conflict, match="taken by a container to come on node-1"):
+        await service.reserve("blue", t.Reserve(family=4, owner="docker/", address=address))
+    assert (await Service(agent).release("blue", str(address), "docker/")).what == (str(kept.address.ip),)
+    assert await left(agent) == []
+    made = await service.attach(t.Attach(target="c2", network="blue", addresses=(address,)))
+    assert kept.address in made.addresses
+    assert (await Service(agent).release("blue", str(address), "docker/")).what == ()
+
+
+async def test_a_reserved_address_that_cannot_be_attached_is_still_reserved(
+    agent: Agent, host: FakeHost, blue: None
+) -> None:
+    kept = await Service(agent).reserve("blue", t.Reserve(family=4, owner="docker/"))
+    assert isinstance(agent.store, Tap)
+    agent.store.lose()
+    with pytest.raises(Unavailable):
+        await hand_over(agent, kept, "docker/n/e")
+    agent.store.restore()
+    await Service(agent).release("blue", str(kept.address.ip), "docker/")
+    assert await left(agent) == []
+
+
 async def test_wishes(agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost, blue: None) -> None:
     for name in ("c1", "c3"):
         host.open(name)

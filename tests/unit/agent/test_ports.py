@@ -6,11 +6,16 @@ import asyncio
 from contextlib import AsyncExitStack
 from ipaddress import ip_interface, ip_network
 
+import msgspec
 import pytest
 
+from support.agents import FakeHost, create
+from weft.agent.agent import Agent
 from weft.agent.ports import Ports
+from weft.agent.service import Service
 from weft.agent.view import View
-from weft.base.errors import Conflict, Invalid
+from weft.api import types as t
+from weft.base.errors import Conflict, Exhausted, Invalid
 from weft.kernel import listeners
 from weft.model import Endpoint, Namespace, Network, PublishedPort, encode, keys
 from weft.model.ports import parse
@@ -103,3 +108,52 @@ async def test_an_internal_network_has_none(looked_at: list[object]) -> None:
     with pytest.raises(Invalid, match="network inner is internal: nothing outside of it reaches its containers"):
         async with known().taking(endpoint("loud", "80", addresses="10.2.0.2/24"), INNER):
             pass
+
+
+# Ports that are left to us.
+
+
+@pytest.fixture
+def few(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(listeners, "given_to_any", lambda: (664, 669))
+
+
+def test_a_port_is_chosen_that_nobody_has(looked_at: list[object], few: None) -> None:
+    """664 and 667 are others', 666 a program's, 668 is wished for beside it."""
+    ports = known(endpoint("web", "664:80"), endpoint("six", "667:80", addresses="fd00:1::3/64"))
+    for _ in range(20):
+        chosen = ports.settled((parse(":80"), parse("668:81"), parse(":82")), {4, 6})
+        assert chosen[1] == parse("668:81") and {p.container_port for p in chosen} == {80, 81, 82}
+        assert {chosen[0].host_port, chosen[2].host_port} == {665, 669}
+
+
+def test_a_range_is_chosen_whole(looked_at: list[object], few: None) -> None:
+    ports = known(endpoint("web", "664:80", "669:80/udp"))
+    for _ in range(20):
+        [chosen] = ports.settled((parse(":80-82/udp"),), {4, 6})
+        assert str(chosen) in ("664-666:80-82/udp", "665-667:80-82/udp")
+
+
+def test_no_port_is_left(looked_at: list[object], few: None) -> None:
+    ports = known(endpoint("web", "664-669:80-85"))
+    with pytest.raises(
+        Exhausted, match="no port of this host is free for 0:80/tcp: 664 to 669 are tried: say which one"
+    ):
+        ports.settled((parse(":80"),), {4})
+
+
+async def test_what_was_chosen_stays(agent: Agent, host: FakeHost, looked_at: list[object], few: None) -> None:
+    await create(agent, "blue")
+    host.open("c1")
+    wish = t.Attach(target="c1", network="blue", ports=(parse(":80"), parse("8080:81")))
+    made = await Service(agent).attach(wish)
+    assert [p.container_port for p in made.ports] == [80, 81] and 664 <= made.ports[0].host_port <= 669
+    assert await Service(agent).attach(wish) == made, "attaching again is harmless"
+    for other in ((":82", "8080:81"), (":80",), (":80", "8080:81", ":80")):
+        with pytest.raises(Conflict, match="with published ports"):
+            await Service(agent).attach(msgspec.structs.replace(wish, ports=tuple(map(parse, other))))
+
+
+def test_an_endpoint_has_no_open_port() -> None:
+    with pytest.raises(Invalid, match="leads from no port of the host yet"):
+        endpoint("web", ":80")

@@ -78,6 +78,10 @@ async def stored(agent: Agent) -> set[str]:
         ),
         ("Red", "10.2.0.0/16", {}, Invalid, "'Red' is not a network name: use 1 to 63 of a-z, 0-9, '.', '_', '-', "
          "beginning and ending with a letter or digit"),
+        ("red", "172.30.8.0/24", {}, Conflict, "network red: 172.30.8.0/24 overlaps this host's gateway-subnet 172.30.0.0/16: "
+         "choose another --subnet, or another gateway-subnet in weft.toml"),
+        ("red", "fd57:4546::/32", {}, Conflict, "network red: fd57:4546::/32 overlaps this host's gateway-subnet-v6 "
+         "fd57:4546:54::/64: choose another --subnet, or another gateway-subnet in weft.toml"),
         ("red", "224.0.0.0/8", {}, Invalid,
          "network red: 224.0.0.0/8 is multicast: choose a private prefix, such as 10.1.0.0/16 or fd00:1::/48"),
     ],

@@ -7,6 +7,7 @@ import pytest
 from weft.alloc import addresses
 from weft.base.errors import Conflict, Exhausted, Invalid, WeftError
 from weft.base.net import IPAddress
+from weft.model import AddressRange
 
 SUBNET = ip_network("10.1.3.0/24")
 SIX = ip_network("fd00:1:0:3::/64")
@@ -178,3 +179,66 @@ def test_mac_of_v6_is_stable_local_and_unicast() -> None:
     assert macs == [addresses.mac_for(ip_address(f"fd00::{n:x}")) for n in range(2, 300)]
     assert len(set(macs)) == len(macs)
     assert all(int(mac[:2], 16) & 3 == 2 for mac in macs)
+
+
+def within(*texts: str) -> list[AddressRange]:
+    """ "FIRST-LAST" within 10.1.0.0/16 or fd00::/16, or a prefix."""
+    found = []
+    for text in texts:
+        first, dash, last = text.partition("-")
+        whole = ip_network("fd00::/16" if ":" in text else "10.1.0.0/16")
+        ends = {"first": ip_address(first), "last": ip_address(last)} if dash else {}
+        found.append(AddressRange(subnet=whole if dash else ip_network(text), **ends))
+    return found
+
+
+@pytest.mark.parametrize(
+    ("ranges", "given"),
+    [
+        (("10.1.3.9-10.1.3.11",), [9, 10, 11]),
+        (("10.1.3.20-10.1.3.21", "10.1.3.9-10.1.3.9"), [9, 20, 21]),
+        (("10.1.3.9-10.1.3.12", "10.1.3.11-10.1.3.14"), [9, 10, 11, 12, 13, 14]),
+        (("10.1.2.200-10.1.3.3",), [2, 3]),
+        (("10.1.3.252-10.1.9.3",), [252, 253, 254]),
+        (("10.1.3.0/30",), [2, 3]),
+        (("10.1.9.0/24", "10.1.3.64/31"), [64, 65]),
+    ],
+)
+def test_only_within_ranges(ranges: tuple[str, ...], given: list[int]) -> None:
+    """As far as they are in the subnet; and then no more is left."""
+    taken: list[IPAddress] = []
+    for _ in given:
+        taken.append(addresses.choose(SUBNET, taken, after=taken[-1] if taken else None, within=within(*ranges)))
+    assert [int(a) & 0xFF for a in taken] == given
+    with pytest.raises(Exhausted, match=f"no address is left in .*of {len(given)} for containers {len(given)} are"):
+        addresses.choose(SUBNET, taken, within=within(*ranges), node="node-1")
+
+
+def test_a_whole_network_as_range_is_no_limit() -> None:
+    for after in (None, ip_address("10.1.3.17")):
+        limited = addresses.choose(SUBNET, set(), after=after, within=within("10.1.0.0/16"))
+        assert limited == addresses.choose(SUBNET, set(), after=after)
+
+
+def test_what_is_reserved_within_a_range_is_passed_over() -> None:
+    reserved = [ip_network("10.1.3.8/30")]
+    assert addresses.choose(SUBNET, set(), reserved, within=within("10.1.3.9-10.1.3.13")) == ip_address("10.1.3.12")
+
+
+def test_ranges_in_v6() -> None:
+    assert addresses.choose(SIX, set(), within=within("fd00:1:0:3::a-fd00:1:0:3::f")) == ip_address("fd00:1:0:3::a")
+
+
+@pytest.mark.parametrize("text", ["10.1.2.0/24", "10.1.3.0-10.1.3.1", "10.1.3.255-10.1.4.9", "fd00::/16"])
+def test_ranges_that_are_elsewhere(text: str) -> None:
+    with pytest.raises(
+        Invalid, match=r"for containers in node-1's subnet 10\.1\.3\.0/24: choose a range from 10\.1\.3\.2 to"
+    ):
+        addresses.choose(SUBNET, set(), within=within(text), node="node-1")
+
+
+def test_a_wish_outside_of_the_ranges() -> None:
+    with pytest.raises(Invalid, match=r"10\.1\.3\.7 is not within 10\.1\.3\.9-10\.1\.3\.11"):
+        addresses.wish(SUBNET, ip_address("10.1.3.7"), set(), within=within("10.1.3.9-10.1.3.11"))
+    wish = ip_address("10.1.3.10")
+    assert addresses.wish(SUBNET, wish, set(), within=within("10.1.3.9-10.1.3.11")) == wish

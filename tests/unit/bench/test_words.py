@@ -12,7 +12,7 @@ from bench import bulk, change, model
 
 def test_without_a_word_all_are_run() -> None:
     options = command.chosen([])
-    assert options.which == ["datapath", "agent", "convergence"]
+    assert options.which == ["datapath", "agent", "cni", "convergence", "spread", "overlay-remote", "docker"]
     assert (options.json, options.quick) == (None, False)
 
 
@@ -25,7 +25,7 @@ def test_an_unknown_word_is_named_with_those_there_are(capsys: pytest.CaptureFix
     with pytest.raises(SystemExit) as ended:
         command.chosen(["datapaths"])
     assert ended.value.code == 2
-    assert "no benchmark 'datapaths': there are datapath, agent, convergence" in capsys.readouterr().err
+    assert "no benchmark 'datapaths': there are datapath, agent, cni, convergence, spread" in capsys.readouterr().err
 
 
 def test_batch_input_has_a_line_for_each_object() -> None:

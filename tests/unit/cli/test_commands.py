@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from ipaddress import ip_network
 from pathlib import Path
 
 import msgspec
@@ -13,7 +14,7 @@ from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS
 from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
 from weft.cli.drivers import describe
-from weft.model import decode, encode
+from weft.model import Bandwidth, decode, encode
 from weft.model.ports import parse
 
 PUBLISHING = msgspec.structs.replace(ENDPOINTS[0], ports=(parse("8080:80"), parse("[fd00::5]:53-54/udp")))
@@ -35,6 +36,9 @@ SHOWN: dict[str, str] = {
     "endpoint ls": "endpoints",
     "endpoint show web": "endpoint",
     "attach web --network blue": "attach",
+    "pool ls prod": "pools",
+    "ipam show": "ipam",
+    "endpoint move web web-2": "move",
 }
 """Command line and operation: everything with `-o table|json|yaml`."""
 
@@ -58,7 +62,7 @@ class TestEveryShownThing:
         ran = weft(*line.split())
         assert (ran.status, ran.err) == (0, "")
         assert ran.out.strip()
-        if operation not in ("plan", "attach"):  # commands are there to be pasted; a sentence wraps by itself
+        if operation not in ("plan", "attach", "move"):  # commands are there to be pasted; a sentence wraps by itself
             assert max(map(len, ran.lines)) <= width
         assert "\x1b" not in ran.out
 
@@ -162,7 +166,7 @@ class TestNetwork:
             ("blue --subnet 10.1.0.0/16 --driver vxlan --mtu 99", 1, "MTU 99 is outside 576 to 65535"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni", 2, "'vni' is not KEY=VALUE"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni=1 -o vni=2", 2, "vni is given twice"),
-            ("blue --driver vxlan", 2, "Missing option '--subnet'"),
+            ("blue --driver vxlan", 2, "Invalid value for '--subnet': missing"),
             ("blue --subnet 10.1.0.0/16", 2, "Missing option '--driver'"),
         ],
     )
@@ -232,6 +236,57 @@ class TestEndpoint:
         assert "f" * 64 in weft("endpoint", "show", "web").out
 
 
+class TestPool:
+    def test_what_is_asked(self, weft, agent: CannedAgent) -> None:
+        assert weft("pool", "add", "prod", "10.8.0.0/16", "--nodes", "rack=b", "--disable").out == (
+            "added pool 10.8.0.0/16 to network prod\n"
+        )
+        assert weft("pool", "set", "prod", "10.8.0.0/16", "--enable").status == 0
+        assert weft("pool", "rm", "prod", "10.8.0.0/16").out == "removed pool 10.8.0.0/16 from network prod\n"
+        added, changed, removed = agent.asked
+        prefix = ip_network("10.8.0.0/16")
+        assert decode(t.AddPool, added.body) == t.AddPool(subnet=prefix, nodes="rack=b", disabled=True)
+        assert decode(t.SetPool, changed.body) == t.SetPool(subnet=prefix, nodes=None, disabled=False)
+        assert removed.params == {"name": "prod", "subnet": "10.8.0.0/16"}
+
+    @pytest.mark.parametrize(
+        ("line", "status", "text"),
+        [
+            ("add prod 10.8.0.1/16", 1, "did you mean 10.8.0.0/16?"),
+            ("add prod 10.8.0.0/16 --nodes rack==b", 1, "'rack==b' in selector 'rack==b' is none of KEY=VALUE"),
+            ("set prod 10.8.0.0/16", 2, "nothing to change: give --nodes, --disable or --enable"),
+            ("set prod 10.8.0.0/16 --nodes !", 1, "'!' in selector"),
+            ("rm prod everything", 1, "is not a prefix"),
+        ],
+    )
+    def test_refused_before_the_agent_is_asked(self, line: str, status: int, text: str, weft, agent) -> None:
+        ran = weft("pool", *line.split())
+        assert ran.status == status and text in " ".join(ran.err.split()) and not agent.asked
+
+
+class TestIpam:
+    def test_show(self, weft, agent: CannedAgent) -> None:
+        assert weft("ipam", "show", "prod").lines == [
+            "prod (routed, 197.19.0.0/16)",
+            "3 addresses in use, 1 outside their node's blocks, 1 cooling down",
+            "BLOCK           NODE    USED  BORROWED  COOLING  FREE",
+            "197.19.3.64/26  node-1  2     1         1        61",
+        ]
+
+    def test_check_fails_while_something_is_wrong(self, weft, agent: CannedAgent) -> None:
+        ran = weft("ipam", "check")
+        assert ran.status == 1 and "1 fixed, 1 wrong" in ran.out and "1 fault found: duplicate" in ran.err
+        assert "--fix" in ran.err and "--fix" not in weft("ipam", "check", "--fix").err
+        assert [decode(t.CheckIpam, a.body).fix for a in agent.asked] == [False, True]
+        agent.answers["check_ipam"] = t.IpamCheck(faults=(), addresses=3, blocks=1, endpoints=2)
+        ran = weft("ipam", "check", "--network", "prod")
+        assert (ran.status, ran.out) == (0, "looked at 3 claimed addresses, 1 block, 2 endpoints: nothing is wrong\n")
+
+    def test_check_as_json(self, weft, agent: CannedAgent) -> None:
+        ran = weft("ipam", "check", "-o", "json")
+        assert ran.status == 1 and json.loads(ran.out) == plain(ANSWERS["check_ipam"])
+
+
 class TestAttach:
     def test_attach(self, weft, agent: CannedAgent) -> None:
         line = (
@@ -249,7 +304,9 @@ class TestAttach:
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
             "ports": [],
+            "bandwidth": None,
             "owner": "",
+            "ranges": [],
             "exclusive": False,
             "handover": False,
             "definition": None,
@@ -266,6 +323,22 @@ class TestAttach:
         ]
         assert "PUBLISHED" in weft("endpoint", "ls").out
         assert "8080:80/tcp, [fd00::5]:53-54:53-54/udp" in weft("endpoint", "show", "web").out
+
+    def test_limits(self, weft, agent: CannedAgent) -> None:
+        limited = msgspec.structs.replace(
+            ENDPOINTS[0], bandwidth=Bandwidth(ingress=10**8, egress=10**6, egress_burst=9)
+        )
+        agent.answers["attach"] = agent.answers["endpoint"] = limited
+        words = "--ingress 100mbit --egress 1000000 --egress-burst 9"
+        ran = weft("attach", "web", "--network", "blue", *words.split())
+        assert ran.out.endswith(" on eth0, ingress 100mbit, egress 1mbit (burst 9)\n")
+        assert decode(t.Attach, agent.asked[0].body).bandwidth == limited.bandwidth
+        assert "ingress 100mbit, egress 1mbit (burst 9)" in weft("endpoint", "show", "web").out
+
+    def test_limits_that_are_none(self, weft, agent: CannedAgent) -> None:
+        ran = weft("attach", "web", "--network", "blue", "--ingress", "fast")
+        assert ran.status == 1 and ran.err.startswith("weft: 'fast' is not a rate: write it like 100mbit")
+        assert agent.asked == []
 
     def test_a_port_that_is_none(self, weft, agent: CannedAgent) -> None:
         ran = weft("attach", "web", "--network", "blue", "-p", "80:x")

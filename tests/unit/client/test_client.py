@@ -48,6 +48,12 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "check": ("cni/blue/c1/eth0",),
     "publish": (t.Publish(owner="docker/n/e"),),
     "reserve": ("blue", t.Reserve(family=4, owner="docker/")),
+    "pools": ("prod",),
+    "add_pool": ("prod", t.AddPool(subnet=ip_network("10.8.0.0/16"))),
+    "set_pool": ("prod", t.SetPool(subnet=ip_network("10.8.0.0/16"), disabled=True)),
+    "remove_pool": ("prod", "10.8.0.0/16"),
+    "check_ipam": (t.CheckIpam(fix=True),),
+    "move": ("web", t.Move(target="web-2")),
     "release": ("blue", "40.15.43.9", "docker/"),
 }
 

@@ -128,6 +128,26 @@ class TestAdd:
         assert asked.exclusive and asked.name == "web" and asked.addresses == (ip_address("10.1.0.7"),)
         assert asked.labels == {"aliases": "db", "io.kubernetes.pod.name": "Web"}
 
+    def test_ports_and_ranges(self, call: Call, agent: CannedAgent) -> None:
+        mappings = [
+            {"hostPort": 8080, "containerPort": 80, "protocol": "TCP", "hostIP": "10.9.0.1"},
+            {"hostPort": 53, "containerPort": 5353, "protocol": "udp", "hostIP": ""},
+            {"hostPort": 81, "containerPort": 81, "protocol": None},
+        ]
+        sets = [
+            [{"subnet": "10.1.0.0/16", "rangeStart": "10.1.0.9"}, {"subnet": "10.2.0.0/16"}],
+            [{"subnet": "fd00::/64"}],
+        ]
+        call("ADD", {"runtimeConfig": {"portMappings": mappings, "ipRanges": sets}}).well()
+        asked = decode(t.Attach, agent.asked[0].body)
+        assert list(map(str, asked.ports)) == ["10.9.0.1:8080:80/tcp", "53:5353/udp", "81:81/tcp"]
+        assert list(map(str, asked.ranges)) == ["10.1.0.9-10.1.255.255", "10.2.0.0/16", "fd00::/64"]
+
+    def test_aliases_as_podman_has_them(self, call: Call, agent: CannedAgent) -> None:
+        call("ADD", {"runtimeConfig": {"aliases": {"net": ["db", "x"], "other": ["y"]}}}).well()
+        call("ADD", {"runtimeConfig": {"aliases": {"other": ["y"]}}}).well()
+        assert [decode(t.Attach, a.body).labels for a in agent.asked] == [{"aliases": "db,x"}, {}]
+
     def test_gateway_is_what_a_default_route_uses(self, call: Call) -> None:
         out = call("ADD").well().out
         assert [ip.get("gateway") for ip in out["ips"]] == ["40.15.43.1", None]

@@ -197,7 +197,7 @@ async def test_a_network_of_somebody_else_s_is_joined_and_left(plugin: Plugin, a
         ("NetworkDriver.CreateEndpoint", {"NetworkID": "aa", "EndpointID": EP}, "is not known to Weft"),
         ("NetworkDriver.CreateEndpoint", {"NetworkID": NET, "EndpointID": "a/b"}, "is not an id of Docker's"),
         ("NetworkDriver.Join", {"NetworkID": NET, "EndpointID": EP, "SandboxKey": "/x"}, "is not known to Weft"),
-        ("NetworkDriver.EndpointOperInfo", {"NetworkID": NET, "EndpointID": EP}, "is not known to Weft"),
+        ("NetworkDriver.EndpointOperInfo", {"NetworkID": NET, "EndpointID": "a/b"}, "is not an id of Docker's"),
         (
             "NetworkDriver.ProgramExternalConnectivity",
             {"NetworkID": NET, "EndpointID": EP, "Options": port(HostPort=8080)},

@@ -21,6 +21,11 @@ from weft.model.ports import parse
         ("192.168.1.5:53", "192.168.1.5:53:53/tcp"),
         ("[fd00::5]:443:8443", "[fd00::5]:443:8443/tcp"),
         ("[::]:443", "[::]:443:443/tcp"),
+        (":80", "0:80/tcp"),
+        ("0:80", "0:80/tcp"),
+        (":80-82/udp", "0:80-82/udp"),
+        ("192.168.1.5::53/udp", "192.168.1.5:0:53/udp"),
+        ("[::]:0:443", "[::]:0:443/tcp"),
     ],
 )
 def test_as_it_is_written(text: str, whole: str) -> None:
@@ -39,7 +44,10 @@ def test_as_it_is_written(text: str, whole: str) -> None:
         ("80:80:80", "is not a published port"),
         ("80:", "is not a published port"),
         ("80/icmp", "'icmp' is none of tcp, udp, sctp"),
-        ("0", "ports are 1 to 65535"),
+        ("0", "say which port of the container's: :80 leads to its port 80"),
+        ("0-3:80-83", "is not a published port"),
+        ("-3:80", "is not a published port"),
+        ("/udp", "is not a published port"),
         ("65535-65536", "ports are 1 to 65535"),
         ("1:65536", "ports are 1 to 65535"),
         ("90-80", "90-80 runs backwards"),
