@@ -25,6 +25,7 @@ LEASES = "leases/"
 ENDPOINTS = "endpoints/"
 CURSORS = "cursors/"
 LOCATIONS = "locations/"
+FLOATING = "claims/floating/"
 BGP = "bgp/"
 BGP_SETTINGS = f"{BGP}settings"
 BGP_PEERS = f"{BGP}peers/"
@@ -92,6 +93,10 @@ def subnet_claims(network: str) -> str:
 
 def subnet_claim(network: str, subnet: IPNetwork) -> str:
     return f"{subnet_claims(network)}{str(subnet).replace('/', '-')}"
+
+
+def floating_claim(address: IPAddress) -> str:
+    return f"{FLOATING}{address}"
 
 
 def claim(what: str) -> str:
