@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 
 import msgspec
 
-from weft.agent import doctor, infos, ipam, move, sharing
+from weft.agent import doctor, floating, infos, ipam, move, sharing
 from weft.agent.addresses import removal
 from weft.agent.bgp_service import BgpService
 from weft.agent.compiler import of_network
@@ -180,6 +180,7 @@ class Service(BgpService):
         check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         guards: list[Guard] = [
             NothingNewer(keys.NETWORKS, listing.revision),
+            await floating.apart(store, network),
             Absent(keys.network(network.name)),
             *(Absent(key) for key in claims),
         ]
@@ -203,7 +204,7 @@ class Service(BgpService):
                 raise Conflict(
                     f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
                 )
-            await self._drop(network, inside)
+            await self._drop(network, inside, NothingNewer(keys.ENDPOINTS, listing.revision))
             guards: list[Guard] = [
                 Unchanged(keys.network(name), view.revision(keys.network(name))),
                 NothingNewer(keys.ENDPOINTS, listing.revision),
@@ -223,15 +224,17 @@ class Service(BgpService):
                 return t.Done(what=(name, *(e.name for e in inside)))
         raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
 
-    async def _drop(self, network: Network, inside: Sequence[Endpoint]) -> None:
-        """What is in it. The claims of addresses go with their network; where they are another's, with each endpoint."""
-        if network.home != network.name:
-            for endpoint in inside:
+    async def _drop(self, network: Network, inside: Sequence[Endpoint], none_came: Guard) -> None:
+        """What is in it. The claims of addresses go with their network; where they are another's, or nobody's network's,
+        with each endpoint."""
+        for endpoint in inside:
+            if endpoint.floating or network.home != network.name:
                 await self._agent.attachments.blocks.forget_elsewhere(endpoint)
+        if network.home != network.name:
             return
         ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in sorted({e.node for e in inside})]
         for start in range(0, len(ops), 100):
-            await self._agent.store.commit([], ops[start : start + 100])
+            await self._agent.store.commit([none_came], ops[start : start + 100])
 
     # Pools and addresses.
 
@@ -306,6 +309,19 @@ class Service(BgpService):
         found = await self.endpoint(ref)
         await self._agent.ensure_lease((await self._known(found.network)).name)
         return infos.endpoint(self._agent, await move.move(self._agent, found, request))
+
+    async def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
+        self._agent.ready()
+        found = await self.endpoint(ref)
+        await self._known(found.network)
+        return infos.endpoint(self._agent, await floating.add(self._agent, found, request.addresses))
+
+    async def remove_floating(self, ref: str, addresses: str = "") -> t.EndpointInfo:
+        self._agent.ready()
+        found = await self.endpoint(ref)
+        await self._known(found.network)
+        wanted = tuple(parse_address(text) for text in addresses.split(",") if text)
+        return infos.endpoint(self._agent, await floating.remove(self._agent, found, wanted))
 
     def _limits(self, request: t.Attach) -> Bandwidth | None:
         """As asked, or by labels. Raises Invalid, Unsupported."""
@@ -409,7 +425,7 @@ def _endpoints(items: Iterable[Item]) -> list[Endpoint]:
 
 
 def _references(e: t.EndpointInfo) -> set[str]:
-    return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses)}
+    return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses), *map(str, e.floating)}
 
 
 def _claims(network: Network) -> tuple[tuple[str, str], ...]:

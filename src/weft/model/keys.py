@@ -10,13 +10,14 @@
     bgp/settings                      BgpSettings
     bgp/peers/PEER                    BgpPeer
     claims/…                          the name of who holds it; creating the key is the allocation
+    claims/floating/ADDRESS           the endpoint that it leads to
 
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
 """
 
 from __future__ import annotations
 
-from weft.base.net import IPAddress, IPNetwork
+from weft.base.net import IPAddress, IPNetwork, parse_address
 
 NODES = "nodes/"
 PRESENCE = "presence/"
@@ -97,6 +98,11 @@ def subnet_claim(network: str, subnet: IPNetwork) -> str:
 
 def floating_claim(address: IPAddress) -> str:
     return f"{FLOATING}{address}"
+
+
+def floating_address(key: str) -> IPAddress:
+    """Of a claim."""
+    return parse_address(key.removeprefix(FLOATING))
 
 
 def claim(what: str) -> str:
