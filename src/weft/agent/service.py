@@ -17,7 +17,7 @@ from weft.alloc.leases import check_apart, check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
-from weft.base.net import IPNetwork, parse_address, parse_network
+from weft.base.net import parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
@@ -73,9 +73,7 @@ class Service(BgpService):
         await self.node(name)
         if name in view.present and not _yes(force):
             raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
-        freed = []
-        for lease in [held[name] for held in view.leases.values() if name in held]:
-            freed += [str(s) for s in await self._free_lease(lease)]
+        freed = await self._free_leases(name)
         for item in (await store.list(keys.endpoints(name))).items:
             endpoint = decode(Endpoint, item.value)
             if view.shared(endpoint.network) or view.blocks(endpoint.network):
@@ -92,16 +90,32 @@ class Service(BgpService):
         )
         return t.Done(what=(name, *freed))
 
-    async def _free_lease(self, lease: Lease) -> tuple[IPNetwork, ...]:
-        """The subnets that were freed with it."""
+    async def _free_leases(self, node: str) -> list[str]:
+        """The subnets that were freed. The leases are as the store has them now: the node may just have got a block."""
+        view, freed = self._agent.view, list[str]()
+        done: set[str] = set()
+        for _ in range(RETRIES):
+            listing = await self._agent.store.list(keys.LEASES)
+            view.listed((keys.LEASES,), listing.items, listing.revision)
+            left = [held[node] for name, held in view.leases.items() if node in held and name not in done]
+            for lease in left:
+                if await self._free_lease(lease):
+                    done.add(lease.network)
+                    freed += map(str, lease.subnets)
+            if not left:
+                break
+        return freed
+
+    async def _free_lease(self, lease: Lease) -> bool:
+        """False: it is not as it was seen."""
         key = keys.lease(lease.network, lease.node)
         ops: list[Op] = [Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets]
         guards: list[Guard] = [Unchanged(key, self._agent.view.revision(key))]
         if not await self._agent.membership.write(guards, [Delete(key), *ops[:100]]):
-            return ()
+            return False
         for start in range(100, len(ops), 100):
             await self._agent.store.commit([], ops[start : start + 100])
-        return lease.subnets
+        return True
 
     # Networks.
 
