@@ -11,9 +11,11 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 import weft
 from weft.base.errors import Failed, NotFound
-from weft.base.net import parse_network
+from weft.base.net import parse_interface, parse_network
 from weft.client import Client
 from weft.lab import Lab, Topology
 from weft.lab.inside import Inside, InsideProcess
@@ -36,6 +38,16 @@ def up(topology: Topology, *, agents: Sequence[str] = (), store: str = "sqlite")
         for host in agents:
             wait_started(lab, host)
         yield lab
+
+
+def apart(topology: Topology) -> Topology:
+    """Its hosts with even numbers on segment b, behind the router."""
+    places = []
+    for number, place in enumerate(topology.hosts, 1):
+        addresses = (f"{router.ip + number + 9}/{router.network.prefixlen}" for router in topology.router["b"])
+        there = msgspec.structs.replace(place, segment="b", addresses=tuple(map(parse_interface, addresses)))
+        places.append(place if number % 2 else there)
+    return msgspec.structs.replace(topology, hosts=tuple(places))
 
 
 def wait_started(lab: Lab, host: str) -> None:
