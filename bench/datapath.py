@@ -1,10 +1,11 @@
 """Throughput and round trips across hosts, for each data path, like for like.
 
-Labs of six hosts: containers on node-1 and node-2 by Weft, on node-3 and node-4 wired by hand, on node-5 and node-6 wired
-by hand with masquerading. All are on one segment, or (`across`) those with even numbers behind a router. Weft's networks
-are measured twice: without masquerading (`-o masquerade=false`), as what is wired with ip(8) alone has none, and with it,
-as they come. Every round measures each of the pairs, and node-3 to node-4 without containers, one after the other in
-changing order; ratios are taken within a round.
+Labs of their own: containers on node-1 and node-2 by Weft, on node-3 and node-4 wired by hand, on node-5 and node-6 wired
+by hand with masquerading; two more, node-7 and node-8, have Weft's `vxlan` where that is compared with, from a cluster of
+their own: its rules are none of node-1's. All are on one segment, or (`across`) those with even numbers behind a router.
+Weft's networks are measured twice: without masquerading (`-o masquerade=false`), as what is wired with ip(8) alone has
+none, and with it, as they come. Every round measures each of the pairs, and node-3 to node-4 without containers, one after
+the other in changing order; ratios are taken within a round.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ from weft.lab import Lab, flat
 from weft.model.network import OptionValue
 
 WEFT, WIRED, RULES, HOSTS, BESIDE = "weft", "by hand", "by hand + masquerade", "hosts", "weft's vxlan"
+WEFT_HOSTS, BESIDE_HOSTS = ("node-1", "node-2"), ("node-7", "node-8")
 VARIANTS: dict[str, dict[str, OptionValue]] = {WIRED: {"masquerade": False}, RULES: {}}
 """What is wired by hand, and the options that make Weft do the same."""
 AT_LEAST, AT_MOST = 0.98, 1 / 0.98
@@ -60,7 +62,7 @@ CASES = (
     ),
 )
 DRIVERS = tuple(dict.fromkeys(case.driver for case in CASES))
-_SUBNETS = {"vxlan": "10.61.0.0/16", "host-gw": "10.62.0.0/16", "routed": "10.63.0.0/16", BESIDE: "10.65.0.0/16"}
+_SUBNETS = {"vxlan": "10.61.0.0/16", "host-gw": "10.62.0.0/16", "routed": "10.63.0.0/16"}
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -86,7 +88,9 @@ def run(effort: Effort, progress: Progress, drivers: Sequence[str] = DRIVERS) ->
 
 
 def _in_one_lab(cases: Sequence[Case], across: bool, effort: Effort, progress: Progress) -> list[Figure]:
-    with labs.up(labs.apart(flat(6)) if across else flat(6), agents=("node-1", "node-2")) as lab:
+    beside = BESIDE_HOSTS if any(case.beside for case in cases) else ()
+    topology = flat(6 + len(beside))
+    with labs.up(labs.apart(topology) if across else topology, agents=WEFT_HOSTS, beside=beside) as lab:
         progress("datapath: wiring")
         for hosts, masquerade in ((("node-3", "node-4"), False), (("node-5", "node-6"), True)):
             if not across:
@@ -104,52 +108,56 @@ def _variant(
     lab: Lab, case: Case, against: str, options: dict[str, OptionValue], effort: Effort, progress: Progress
 ) -> list[Figure]:
     with ExitStack() as stack:
-        stack.enter_context(_network(lab, case.driver, case.driver, {**case.options, **options}))
+        stack.enter_context(_network(lab, WEFT_HOSTS, case.driver, {**case.options, **options}))
         if case.beside:
-            stack.enter_context(_network(lab, "beside", "vxlan", options))
+            stack.enter_context(_network(lab, BESIDE_HOSTS, "vxlan", options))
         return _measure(lab, case, against, effort, progress)
 
 
 @contextmanager
-def _network(lab: Lab, name: str, driver: str, options: dict[str, OptionValue]) -> Iterator[None]:
-    """With a container of the same name on both of Weft's hosts."""
-    labs.create(lab, "node-1", name, driver, _SUBNETS[BESIDE if name == "beside" else driver], options)
+def _network(lab: Lab, hosts: tuple[str, str], driver: str, options: dict[str, OptionValue]) -> Iterator[None]:
+    """Called as its driver is, and so are its containers, one on each of these hosts."""
+    labs.create(lab, hosts[0], driver, driver, _SUBNETS[driver], options)
     try:
-        for host in ("node-1", "node-2"):
-            lab.run(host, name, network=name)
-        _reached(lab, name)
+        for host in hosts:
+            lab.run(host, driver, network=driver)
+        _reached(lab, hosts, driver)
         yield
     finally:
-        for host in ("node-1", "node-2"):
-            if name in lab.host(host).containers():
-                lab.rm(host, name)
-        labs.client(lab, "node-1").remove_network(name)
+        for host in hosts:
+            if lab.network_of(host, driver):
+                lab.rm(host, driver)
+        labs.client(lab, hosts[0]).remove_network(driver)
 
 
-def _reached(lab: Lab, name: str) -> None:
+def _reached(lab: Lab, hosts: tuple[str, str], name: str) -> None:
     """A routed network's blocks are spread by BGP, which takes a moment. Raises Failed."""
-    target, deadline, never = labs.address(lab, "node-2", name), time.monotonic() + _REACHED_SECONDS, threading.Event()
-    while lab.host("node-1").container(name).run(["ping", "-c1", "-W1", target]).returncode:
+    target, deadline, never = labs.address(lab, hosts[1], name), time.monotonic() + _REACHED_SECONDS, threading.Event()
+    while lab.host(hosts[0]).container(name).run(["ping", "-c1", "-W1", target]).returncode:
         if time.monotonic() > deadline:
             raise Failed(
-                f"{name}: no answer from {target} after {_REACHED_SECONDS:.0f} s: {lab.agent('node-1').tail()}"
+                f"{name}: no answer from {target} after {_REACHED_SECONDS:.0f} s: {lab.agent(hosts[0]).tail()}"
             )
         never.wait(0.1)
 
 
 def _pairs(lab: Lab, case: Case, against: str) -> list[Pair]:
-    def containers(name: str, one: str, two: str, address: str, container: str = case.driver) -> Pair:
-        return Pair(name, lab.host(one).container(container), lab.host(two).container(container), address)
+    def containers(name: str, hosts: tuple[str, str], address: str, container: str = case.driver) -> Pair:
+        one, two = (lab.host(host).container(container) for host in hosts)
+        return Pair(name, one, two, address)
 
-    hosts = ("node-3", "node-4") if against == WIRED else ("node-5", "node-6")
+    def weft(name: str, hosts: tuple[str, str], driver: str) -> Pair:
+        return containers(name, hosts, labs.address(lab, hosts[1], driver), driver)
+
+    by_hand = ("node-3", "node-4") if against == WIRED else ("node-5", "node-6")
     plain = str(lab.topology.place("node-4").addresses[0].ip)
     pairs = [
-        containers(WEFT, "node-1", "node-2", labs.address(lab, "node-2", case.driver)),
-        containers(against, *hosts, case.by_hand),
+        weft(WEFT, WEFT_HOSTS, case.driver),
+        containers(against, by_hand, case.by_hand),
         Pair(HOSTS, lab.host("node-3"), lab.host("node-4"), plain),
     ]
     if case.beside:
-        pairs.append(containers(BESIDE, "node-1", "node-2", labs.address(lab, "node-2", "beside"), "beside"))
+        pairs.append(weft(BESIDE, BESIDE_HOSTS, "vxlan"))
     return pairs
 
 

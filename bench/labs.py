@@ -19,6 +19,7 @@ from weft.base.net import parse_interface, parse_network
 from weft.client import Client
 from weft.lab import Lab, Topology
 from weft.lab.inside import Inside, InsideProcess
+from weft.lab.lab import agent_command
 from weft.model import Network, decode
 from weft.model.network import OptionValue
 
@@ -29,13 +30,18 @@ _STARTED_SECONDS = 20.0
 
 
 @contextmanager
-def up(topology: Topology, *, agents: Sequence[str] = (), store: str = "sqlite") -> Iterator[Lab]:
+def up(
+    topology: Topology, *, agents: Sequence[str] = (), beside: Sequence[str] = (), store: str = "sqlite"
+) -> Iterator[Lab]:
+    """`beside`: agents that make a cluster of their own: they have none of the others' networks."""
     with Lab.up(topology, name=f"bench-{os.getpid()}", store=store, agents=False) as lab:
-        for agent in [lab.agent(host) for host in agents]:
+        other = f"sqlite://{lab.directory}/store/beside.db"
+        lab.agent_command = lambda host, url: agent_command(host, other if host in beside else url)
+        for agent in [lab.agent(host) for host in (*agents, *beside)]:
             agent.start()
-        for agent in [lab.agent(host) for host in agents]:
+        for agent in [lab.agent(host) for host in (*agents, *beside)]:
             agent.wait_ready()
-        for host in agents:
+        for host in (*agents, *beside):
             wait_started(lab, host)
         yield lab
 
