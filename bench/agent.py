@@ -97,14 +97,17 @@ def _crowded(effort: Effort) -> list[Figure]:
                 _output(lab, labs.module("attaching", "prod", str(crowd), "stay"))
             said = _output(lab, labs.module("attaching", "prod", str(effort.containers)))
             times.append(decode(attaching.Times, said.encode()))
+    none, many = times
     group, goal = f"routed, agent on sqlite, {effort.crowd:,} endpoints on the host", Goal("value", most=20.0)
-    return [
-        beside(Named(group, f"{what} p50", "ms", "with none"), (median(many), many), (median(none), none), goal)
-        for what, many, none in (
-            ("attach", times[1].attach, times[0].attach),
-            ("detach", times[1].detach, times[0].detach),
-        )
-    ]
+    figures = []
+    for what, crowded, alone, hand in (
+        ("attach p50", many.attach, none.attach, many.wire),
+        ("detach p50", many.detach, none.detach, many.unwire),
+    ):
+        value = (median(crowded), crowded)
+        figures.append(beside(Named(group, what, "ms", "with none"), value, (median(alone), alone), goal))
+        figures.append(beside(Named(group, "", "ms", "ip -batch"), value, (median(hand), hand)))
+    return figures
 
 
 def _large(effort: change.Effort) -> Figure:
