@@ -15,7 +15,7 @@ from bench import labs
 from bench.figures import Figure, Goal, Named, single
 from bench.routes import Times
 from weft.api import types as t
-from weft.base.errors import Failed
+from weft.base.errors import Failed, Unavailable
 from weft.lab import Lab, Topology, flat
 from weft.lab.inside import InsideProcess
 from weft.lab.process import seen_from_outside
@@ -74,11 +74,18 @@ def _until_up(lab: Lab) -> None:
     deadline = time.monotonic() + _UP_SECONDS
     counts = {node: len(NODES) - 1 if node in REFLECTORS else len(REFLECTORS) for node in NODES}
     while time.monotonic() < deadline:
-        up = {n: sum(s.state == "Established" for s in labs.client(lab, n).bgp_sessions()) for n in NODES}
+        up = {node: _sessions_up(lab, node) for node in NODES}
         if up == counts and not _ping(lab, 1):
             return
         select([], [], [], 0.1)
     raise Failed(f"not all sessions are up after {_UP_SECONDS:.0f} s: {up} of {counts}")
+
+
+def _sessions_up(lab: Lab, node: str) -> int:
+    try:
+        return sum(s.state == "Established" for s in labs.client(lab, node).bgp_sessions())
+    except Unavailable:  # its BIRD is being started
+        return 0
 
 
 def _ping(lab: Lab, count: int) -> int:
