@@ -14,7 +14,7 @@ Progress = Callable[[str], None]
 
 class Effort(msgspec.Struct, frozen=True):
     routes: int = 10_000
-    rounds: int = 9
+    rounds: int = 21
     nodes: int = 500
     blocks: int = 20
     starts: int = 3

@@ -55,7 +55,7 @@ def figures(rounds: int, progress: Progress) -> list[Figure]:
         single(
             Named(group, f"a reflector killed: lost of {_PINGS:,} pings", ""), max(lost), lost, Goal("value", most=0)
         ),
-        single(Named(group, "a host silent → its block withdrawn elsewhere, p50", "s"), median(withdrawn), withdrawn),
+        single(Named(group, "a host silent → its block withdrawn, p50", "s"), median(withdrawn), withdrawn),
         single(Named(group, "a host silent → its block withdrawn, longest", "s"), max(withdrawn), withdrawn, hold),
         single(Named(group, "its cable in again → its block is back, p50", "s"), median(back), back),
     ]

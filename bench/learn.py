@@ -12,7 +12,7 @@ from time import monotonic
 import msgspec
 
 from bench import birds, labs
-from bench.figures import Figure, Goal, Named, paired
+from bench.figures import Figure, Named, paired
 from bench.routes import Times
 from weft.base.errors import Failed
 from weft.lab import Host, Lab
@@ -44,13 +44,13 @@ def figures(routes: int, rounds: int, progress: Progress) -> list[Figure]:
                 took[which].append(_round(lab, peer, which, routes))
     group = f"{routes:,} routes learnt by BGP"
 
-    def both(name: str, unit: str, of: Callable[[Round], float], goal: Goal | None = None) -> Figure:
+    def both(name: str, unit: str, of: Callable[[Round], float]) -> Figure:
         named = Named(group, name, unit, "bare BIRD")
-        return paired(named, [of(r) for r in took[WEFT]], [of(r) for r in took[BARE]], goal)
+        return paired(named, [of(r) for r in took[WEFT]], [of(r) for r in took[BARE]])
 
     return [
-        both("announced → all in the kernel", "s", lambda r: r.learnt, Goal("ratio", most=1.1)),
-        both("withdrawn → all gone", "s", lambda r: r.withdrawn, Goal("ratio", most=1.1)),
+        both("announced → all in the kernel", "s", lambda r: r.learnt),
+        both("withdrawn → all gone", "s", lambda r: r.withdrawn),
         both("memory, BIRD", "MB", lambda r: r.full),
         both("of it, without the routes", "MB", lambda r: r.empty),
     ]

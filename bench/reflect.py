@@ -16,7 +16,7 @@ from time import monotonic, perf_counter
 import msgspec
 
 from bench import birds, labs, learn
-from bench.figures import Figure, Goal, Named, single
+from bench.figures import Figure, Named, single
 from bench.routes import Times
 from weft.base.errors import Failed
 from weft.bgp import config, replies
@@ -65,9 +65,9 @@ def figures(nodes: int, blocks: int, rounds: int, progress: Progress) -> list[Fi
 def _reflected(nodes: int, blocks: int, took: list[Round]) -> list[Figure]:
     group = f"a reflector and {nodes - 1} clients, {blocks} blocks each"
 
-    def one(name: str, unit: str, of: Callable[[Round], float], goal: Goal | None = None) -> Figure:
+    def one(name: str, unit: str, of: Callable[[Round], float]) -> Figure:
         samples = [of(r) for r in took]
-        return single(Named(group, name, unit), median(samples), samples, goal)
+        return single(Named(group, name, unit), median(samples), samples)
 
     return [
         one("started → all sessions up", "s", lambda r: r.up),
