@@ -15,10 +15,12 @@ import msgspec
 from support import lab
 from weft.api import dump as d
 from weft.base.names import stable_mac
-from weft.base.net import IPAddress, IPInterface
-from weft.datapaths.driver import gather
+from weft.base.net import IPAddress, IPInterface, family
+from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import driver
-from weft.hoststate import Address, Bridge, FdbEntry, Link, Neighbour, Object, Route, Sysctl, Vxlan
+from weft.datapaths.routed import GATEWAY, tunnelled
+from weft.hoststate import Address, Bridge, FdbEntry, Ipip, Link, Neighbour, Object, Route, Sysctl, Vxlan
+from weft.hoststate.links import WORKLOADS
 from weft.model import Endpoint, Network
 from weft.model.endpoint import Namespace
 from weft.trace import Start
@@ -113,9 +115,20 @@ class HostBuilder:
         objects += gather(used.endpoint(site, endpoint(self.network, self.name))).objects
         for obj in objects:
             self.add(obj)
+        if used.blocks:
+            self._bgp(site)
         for link in host.links.values():
             if link.master:
                 host.fdb.append(d.FdbDump(dev=link.name, lladdr=link.mac, master=link.master))
+
+    def _bgp(self, site: Site) -> None:
+        """The routes to blocks on the segment that need no tunnel, as BIRD brings them; routers know none of the others."""
+        for peer in (lab.node(name) for name in NODES if name != self.name):
+            for block in lab.lease(self.network, peer).subnets:
+                fam = family(block)
+                if peer.shares_segment(site.host.node, fam) and not tunnelled(site.host.node, peer, site.options, fam):
+                    via = str(peer.address(fam))
+                    self.spaces[""].routes.append(d.RouteDump(prefix=str(block), via=via, dev="eth0", proto=12))
 
     def add(self, obj: Object) -> None:
         match obj:
@@ -134,8 +147,12 @@ class HostBuilder:
                 self.spaces[obj.ns].neighbours.append(entry)
             case FdbEntry():
                 self.spaces[obj.ns].fdb.append(d.FdbDump(dev=obj.dev, lladdr=obj.lladdr, dst=obj.dst))
+            case Sysctl() if obj.name.endswith("/proxy_arp"):
+                links, name = self.spaces[obj.ns].links, obj.name.split("/")[-2]
+                links[name] = msgspec.structs.replace(links[name], proxying=(4,))
             case Sysctl():
-                assert any(word in obj.name for word in ("forward", "accept_ra", "accept_dad"))
+                known = ("forward", "accept_ra", "accept_dad", "addr_gen_mode", "proxy_delay")
+                assert any(word in obj.name for word in known)
 
     def _link(self, link: Link) -> None:
         mac = link.mac or stable_mac(self.name, link.name)
@@ -146,7 +163,12 @@ class HostBuilder:
             case Vxlan(vni, port, local, dev):
                 vxlan = d.VxlanDump(vni=vni, port=port, local=local, dev=dev)
                 self.spaces[link.ns].link(link.name, "vxlan", vxlan=vxlan, **more)
+            case Ipip(local, remote):
+                more |= {"ipip": d.IpipDump(local=local, remote=remote), "noarp": True, "mac": ""}
+                self.spaces[link.ns].link(link.name, "ipip", **more)
             case veth:
+                if link.group == WORKLOADS:  # what the kernel makes of its MAC
+                    self.spaces[link.ns].address(link.name, f"{GATEWAY[6]}/64")
                 peer = d.PeerDump(namespace=veth.peer_ns, name=veth.peer)
                 self.spaces[link.ns].link(link.name, "veth", peer=peer, **more)
 
@@ -177,15 +199,15 @@ def reference(driver_name: str, **changed: object) -> Dumps:
     return {name: HostBuilder(name, network).dump() for name in NODES}
 
 
-def address(node: str, family: int = 4) -> IPAddress:
+def address(node: str, fam: int = 4) -> IPAddress:
     """Of the container on that node."""
     found: list[IPInterface] = list(endpoint(lab.network("vxlan", (4, 6)), node).addresses)
-    return next(a.ip for a in found if a.version == family)
+    return next(a.ip for a in found if a.version == fam)
 
 
-def start(node: str, family: int = 4) -> Start:
+def start(node: str, fam: int = 4) -> Start:
     """The container on that node."""
-    return Start(host=node, ns=path(node), source=address(node, family))
+    return Start(host=node, ns=path(node), source=address(node, fam))
 
 
 # -- taking things apart -----------------------------------------------------------------------------------------------

@@ -48,5 +48,7 @@ def lease(net: Network, holder: Node) -> Lease:
     if driver(net.driver).shared:
         return whole(net, holder.name)
     subnets = tuple(s for s in map(ip_network, _SUBNETS[holder.name]) if s.version in net.families)
+    if driver(net.driver).blocks:
+        subnets = tuple(next(s.subnets(new_prefix=26 if s.version == 4 else 122)) for s in subnets)
     data = driver(net.driver).lease_data(Host(node=holder), net, parse_options(net))
     return Lease(network=net.name, node=holder.name, subnets=subnets, data=data)

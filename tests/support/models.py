@@ -8,8 +8,8 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from weft.datapaths._tunnel import VTEP_MAC
 from weft.datapaths.driver import Host
-from weft.datapaths.vxlan import VTEP_MAC
 from weft.model import Endpoint, Lease, Location, Namespace, Network, Node, encode, keys
 from weft.store.protocol import Change, Item
 

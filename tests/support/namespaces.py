@@ -11,6 +11,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
 
+import pytest
+
 CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
 
@@ -81,6 +83,19 @@ class Home(Namespace):
         for other in self._others:
             other.close()
         super().close()
+
+
+@contextmanager
+def home() -> Iterator[Home]:
+    """A fresh namespace that the caller is in. Skips where that is not permitted."""
+    if os.geteuid() != 0:
+        pytest.skip("needs root, also that of a user namespace: unshare -Urnm")
+    found = Home()
+    try:
+        with found.entered():
+            yield found
+    finally:
+        found.close()
 
 
 def _run(*command: str, stdin: str = "", check: bool = True) -> str:

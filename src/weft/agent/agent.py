@@ -40,7 +40,7 @@ from weft.hoststate import Object, Union
 from weft.kernel import containers, netns
 from weft.kernel.bird import Bird, signatures
 from weft.kernel.containers import Target
-from weft.kernel.facts import HostFacts
+from weft.kernel.facts import FEATURES, HostFacts
 from weft.kernel.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.model import Endpoint, Lease, Node
@@ -214,7 +214,12 @@ class Agent:
             return False
         self.waiting_for = ""
         self.features = found.features
-        host = Host(node=node, iptables=found.iptables, accept_ra=found.accept_ra)
+        host = Host(
+            node=node,
+            iptables=found.iptables,
+            accept_ra=found.accept_ra,
+            lacking=frozenset(FEATURES.keys() - found.features),
+        )
         if host == self.compiler.host:
             return False
         self.node, self.compiler.host = node, host

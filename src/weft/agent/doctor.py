@@ -41,11 +41,11 @@ async def findings(agent: Agent) -> tuple[t.Finding, ...]:
 def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _store(agent)
     yield from _uplink(agent)
-    yield from _features(agent)
+    networks = list(_networks(agent))
+    yield from _features(agent, networks)
     yield from _bandwidth(agent)
     yield from _tools()
     yield from _other_bird()
-    networks = list(_networks(agent))
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(agent, networks)
     yield from _ports(networks)
@@ -84,18 +84,22 @@ def _uplink(agent: Agent) -> Iterator[t.Finding]:
     yield _ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
 
 
-def _features(agent: Agent) -> Iterator[t.Finding]:
-    wanted = sorted({f for d in registry.DRIVERS.values() for f in d.features})
-    for name in wanted:
+def _features(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """What drivers need in any case; what they need for some options only where a network has these."""
+    wanted = {f: "" for d in registry.DRIVERS.values() for f in d.features}
+    for network, options in networks:
+        wanted |= {f: network.name for f in options.features if not wanted.get(f)}
+    for name, needed_by in sorted(wanted.items()):
         check = f"{'tool' if name in PACKAGES else 'kernel'}: {name}"
         if name in agent.features:
             yield _ok(check, "installed" if name in PACKAGES else "works")
             continue
         drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.features)
+        lost = f"networks of driver {drivers}" if drivers else f"network {needed_by}"
         yield t.Finding(
             check=check,
             result="error",
-            detail=f"the {'host' if name in PACKAGES else 'kernel'} has no {name}: no networks of driver {drivers} here",
+            detail=f"the {'host' if name in PACKAGES else 'kernel'} has no {name}: no {lost} here",
             advice=remedy(name),
         )
 

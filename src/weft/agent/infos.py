@@ -10,7 +10,7 @@ from weft import __version__
 from weft.agent.handover import with_inside
 from weft.api import types as t
 from weft.base.errors import WeftError
-from weft.base.net import IPAddress, IPNetwork, family, parse_address, parse_network
+from weft.base.net import IPAddress, family, parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import Link, Object, Route
 from weft.model import Endpoint, Network, Node, to_builtins
@@ -88,11 +88,12 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         host_interface=e.host_interface,
         mac=e.mac,
         addresses=e.addresses,
-        gateways=tuple(_gateways(agent, e, inside)),
+        gateways=tuple(_gateways(agent.view, e)),
         mtu=link.mtu or 0 if link else 0,
         routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
+        floating=e.floating,
         bandwidth=e.bandwidth,
         owner=e.owner,
         handover=e.handover,
@@ -100,14 +101,15 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
     )
 
 
-def _gateways(agent: Agent, e: Endpoint, inside: Iterable[Object]) -> Iterator[IPAddress]:
-    """Where all are routed one by one, what the container itself says; that is known on its own node."""
-    if agent.view.blocks(e.network):
-        ways = {r.destination.version: r.gateway for r in _routes(inside) if not r.destination.prefixlen and r.gateway}
-        yield from (ways[a.version] for a in e.addresses if a.version in ways)
+def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
+    """Next hops that it could have, in the order of its addresses."""
+    network, lease = view.networks.get(e.network), view.lease(e.network, e.node)
+    fixed = registry.DRIVERS[network.driver].next_hops if network and network.driver in registry.DRIVERS else None
+    if fixed is not None:
+        yield from (parse_address(fixed[fam]) for fam in e.families)
         return
-    lease = agent.view.lease(e.network, e.node)
-    yield from (s.network_address + 1 for s in (*_gateway_subnets(e), *(lease.subnets if lease else ())))
+    yield from (a.network.network_address + 1 for a in e.gateway.addresses) if e.gateway else ()
+    yield from (s.network_address + 1 for s in lease.subnets) if lease else ()
 
 
 def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
@@ -115,10 +117,6 @@ def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
         return None
     macs = (o.mac or "" for o in inside if isinstance(o, Link) and o.name == e.gateway.interface)
     return t.SecondInterface(interface=e.gateway.interface, mac=next(macs, ""), addresses=e.gateway.addresses)
-
-
-def _gateway_subnets(e: Endpoint) -> Iterator[IPNetwork]:
-    yield from (a.network for a in e.gateway.addresses) if e.gateway else ()
 
 
 def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:

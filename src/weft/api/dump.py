@@ -34,10 +34,19 @@ class VxlanDump(Entry, frozen=True):
     proxy: bool = False
 
 
+class IpipDump(Entry, frozen=True):
+    """`local`: the address tunnel packets are sent from, and taken at. `remote`: where they go, "" for where a route's next
+    hop says."""
+
+    local: str = ""
+    remote: str = ""
+
+
 class LinkDump(Entry, frozen=True):
     """`kind` as `ip -d link` names it ("veth", "bridge"), "loopback" for lo, "" for an ordinary device. `up`: IFF_UP, by
     the administrator. `carrier`: IFF_LOWER_UP. `noarp`: IFF_NOARP. `lower`: the device a VLAN or macvlan is on.
-    `forwarding`: families (4, 6) of which packets received here are routed on. `mtu` in octets."""
+    `forwarding`: families (4, 6) of which packets received here are routed on. `proxying`: families of which questions for
+    neighbours are answered here on behalf of others (proxy_arp). `mtu` in octets."""
 
     name: str
     ifindex: int
@@ -51,8 +60,10 @@ class LinkDump(Entry, frozen=True):
     lower: str = ""
     peer: PeerDump | None = None
     vxlan: VxlanDump | None = None
+    ipip: IpipDump | None = None
     alias: str = ""
     forwarding: tuple[int, ...] = ()
+    proxying: tuple[int, ...] = ()
 
 
 class AddressDump(Entry, frozen=True):
@@ -157,6 +168,7 @@ __all__ = [
     "AddressDump",
     "FdbDump",
     "HostDump",
+    "IpipDump",
     "LinkDump",
     "NamespaceDump",
     "NeighbourDump",

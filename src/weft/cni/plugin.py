@@ -526,6 +526,8 @@ def enter_check(netns: str) -> None:
 
 # ------------------------------------------------------------------------------------------------------------- results
 
+ON_LINK = 253
+"""RT_SCOPE_LINK of linux/rtnetlink.h."""
 SINCE_1_1 = {
     "interfaces": ("mtu", "socketPath", "pciID"),
     "routes": ("mtu", "advmss", "priority", "table", "scope"),
@@ -571,7 +573,7 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
         ],
         "ips": [],
         "routes": [
-            {"dst": route["destination"], **({"gw": route["gateway"]} if route["gateway"] else {})}
+            {"dst": route["destination"], **({"gw": route["gateway"]} if route["gateway"] else {"scope": ON_LINK})}
             for route in endpoint["routes"]
         ],
     }

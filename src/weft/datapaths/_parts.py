@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
-from weft.base.net import FAMILIES, Family, IPNetwork, family
+from weft.base.net import FAMILIES, Family, IPNetwork, family, parse_address
 from weft.datapaths import _limits, _ports
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
@@ -55,10 +55,7 @@ def gateway(site: Site, mtu: int) -> Answer:
     """Bridge, gateway addresses, forwarding, and the rules for north-south traffic."""
     network, lease, node = site.network, site.lease, site.host.node
     bridge = bridge_name(network.name)
-    if mtu < 1280 and 6 in network.families:
-        yield Problem(
-            f"MTU {mtu} is too small for IPv6 (RFC 8200: 1280): raise {node.uplink}'s, or leave the v6 subnet out"
-        )
+    yield from too_small(site, mtu)
     yield Link(
         name=bridge,
         type=Bridge(),
@@ -76,7 +73,13 @@ def gateway(site: Site, mtu: int) -> Answer:
         if whole not in lease.subnets:
             yield route(str(whole), type="unreachable", metric=LAST_RESORT)
     yield from forwarding(site)
-    yield from _rules(site)
+    yield from rules(site)
+
+
+def too_small(site: Site, mtu: int) -> Iterator[Problem]:
+    if mtu < 1280 and 6 in site.network.families:
+        uplink = site.host.node.uplink
+        yield Problem(f"MTU {mtu} is too small for IPv6 (RFC 8200: 1280): raise {uplink}'s, or leave the v6 subnet out")
 
 
 def forwarding(site: Site) -> Iterator[Object]:
@@ -90,7 +93,7 @@ def forwarding(site: Site) -> Iterator[Object]:
             yield Sysctl(name=f"net/ipv6/conf/{site.host.node.uplink}/accept_ra", value="2")
 
 
-def _rules(site: Site) -> Iterator[Object]:
+def rules(site: Site) -> Iterator[Object]:
     """One table for all networks: a network adds elements to its sets, and the chains of what it asks for, which are the
     same whoever asks. What nobody asks for costs no packet anything."""
     network = site.network
@@ -140,11 +143,16 @@ def _isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
 def untracked(port: int) -> Iterator[Object]:
     """Tunnel packets are not connection-tracked: it would cost every one of them a lookup and tell nothing. What comes
     from a container is not a tunnel packet, whatever its port: it may need masquerading."""
-    yield NftSet(name="tunnel-ports", type="inet_service")
-    yield NftElement(set="tunnel-ports", value=str(port))
+    yield from tunnel_ports(port)
     for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
         rule = f"{ours}udp dport @tunnel-ports notrack"
         yield base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
+
+
+def tunnel_ports(*ports: int) -> Iterator[Object]:
+    """UDP ports of VXLAN, on this host."""
+    yield NftSet(name="tunnel-ports", type="inet_service")
+    yield from (NftElement(set="tunnel-ports", value=str(port)) for port in ports)
 
 
 def base_chain(name: str, hook: str, *rules: str) -> NftChain:
@@ -181,7 +189,8 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
         endpoint, mtu, Link(name=bridge_name(site.network.name), type=Bridge()), hairpin=bool(endpoint.ports)
     )
     for subnet in site.lease.subnets:
-        yield from _container_routes(site, endpoint, subnet)
+        others = (whole for whole in site.network.subnets if whole != subnet)
+        yield from container_routes(site, endpoint, str(addresses.gateway(subnet)), others)
     targets = [address.ip for address in endpoint.addresses]
     yield from _ports.published(endpoint.ports, targets, bridge_name(site.network.name), site.lease.subnets)
 
@@ -230,12 +239,12 @@ def default_route(family: Family, via: str, dev: str, ns: str) -> Route:
     return route("0.0.0.0/0" if family == 4 else "::/0", via=via, dev=dev, ns=ns)
 
 
-def _container_routes(site: Site, endpoint: Endpoint, subnet: IPNetwork) -> Iterator[Object]:
-    """The way out, if it is by this interface; else the way to the network's other subnets."""
-    via, dev, ns = str(addresses.gateway(subnet)), endpoint.interface, endpoint.namespace.path
+def container_routes(site: Site, endpoint: Endpoint, via: str, others: Iterable[IPNetwork]) -> Iterator[Object]:
+    """By `via`: the way out, if it is by this interface; else the way to `others`, what there is of the network beyond."""
+    dev, ns, fam = endpoint.interface, endpoint.namespace.path, family(parse_address(via))
     if endpoint.default_route and not site.network.internal:
-        yield default_route(family(subnet), via, dev, ns)
+        yield default_route(fam, via, dev, ns)
         return
-    for whole in site.network.subnets:
-        if whole.version == subnet.version and whole != subnet:
+    for whole in others:
+        if whole.version == fam:
             yield route(str(whole), via=via, dev=dev, ns=ns)

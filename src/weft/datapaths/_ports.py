@@ -28,10 +28,10 @@ _RULES: dict[Family, tuple[str, str]] = {
 
 
 def published(
-    ports: Iterable[PublishedPort], targets: Iterable[IPAddress], bridge: str, subnets: Iterable[IPNetwork]
+    ports: Iterable[PublishedPort], targets: Iterable[IPAddress], dev: str, subnets: Iterable[IPNetwork]
 ) -> Iterator[Object]:
-    """`targets`: the container's addresses that the host reaches by `bridge`, at most one of each family; `subnets`: those
-    on that bridge, whose addresses answer each other without passing the host."""
+    """`targets`: the container's addresses that the host reaches by the device `dev`, at most one of each family;
+    `subnets`: those on it whose addresses answer each other, or themselves, without passing the host."""
     to = {family(address): address for address in targets}
     elements = [element for port in ports for element in _elements(port, to)]
     if not elements:
@@ -39,9 +39,12 @@ def published(
     yield from _tables()
     yield from elements
     for subnet in subnets:
-        yield NftElement(set=f"hairpin{subnet.version}", value=f"{subnet} . {subnet}")
+        text = (
+            str(subnet.network_address) if subnet.prefixlen == subnet.max_prefixlen else str(subnet)
+        )  # as nft prints it
+        yield NftElement(set=f"hairpin{subnet.version}", value=f"{text} . {text}")
     if 4 in to:
-        yield Sysctl(name=f"net/ipv4/conf/{bridge}/route_localnet", value="1")
+        yield Sysctl(name=f"net/ipv4/conf/{dev}/route_localnet", value="1")
 
 
 def _elements(port: PublishedPort, to: dict[Family, IPAddress]) -> Iterator[NftElement]:

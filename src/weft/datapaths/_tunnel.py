@@ -6,12 +6,18 @@ from collections.abc import Iterator
 from typing import Any, Literal
 
 from weft.base.errors import Invalid
+from weft.base.names import stable_mac
 from weft.base.net import Family
-from weft.datapaths.driver import Host, Problem, Site
-from weft.model import Network
+from weft.datapaths import _parts
+from weft.datapaths.driver import Answer, Host, Problem, Site
+from weft.hoststate import FdbEntry, Link, Vxlan
+from weft.model import Lease, Network, Node
 
 OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
 """Octets that VXLAN adds, by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40."""
+
+VTEP_MAC = "vtep-mac"
+"""Key in a lease's data: the MAC address of the holder's VXLAN device."""
 
 LARGEST_VNI = (1 << 24) - 1
 
@@ -40,11 +46,49 @@ def mtu(site: Site) -> int:
     return site.network.mtu or room(site)
 
 
-def unfit(site: Site) -> Iterator[Problem]:
+def unfit(site: Site, what: str = "VXLAN") -> Iterator[Problem]:
     node = site.host.node
     if mtu(site) > room(site):
-        share = f"{node.uplink} carries {node.mtu}, less VXLAN's share {room(site)}"
+        share = f"{node.uplink} carries {node.mtu}, less {what}'s share {room(site)}"
         yield Problem(f"MTU {mtu(site)} does not fit: {share}; make the network with --mtu {room(site)} or without")
+
+
+def device(options: Any) -> str:
+    return f"weft.{options.vni}"
+
+
+def vtep(site: Site) -> Answer:
+    """The host's VXLAN device, of which peers know the MAC address and nothing is learnt; what it is not, where the host
+    has lost its address."""
+    options, node = site.options, site.host.node
+    local = node.address(options.underlay_family)
+    if local is None:  # lost after the network was set up: local traffic goes on, and the tunnel when it is back
+        yield Problem(refusal(site.host, site.network, options))
+        return
+    yield from unfit(site)
+    yield Link(
+        name=device(options),
+        type=Vxlan(vni=options.vni, port=options.port, local=str(local), dev=node.uplink),
+        mtu=mtu(site),
+        mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
+        alias=f"weft:network/{site.network.name}",
+    )
+    yield from _parts.untracked(options.port)
+
+
+def remote(site: Site, node: Node, lease: Lease) -> FdbEntry | Problem:
+    """Where frames to another host's VXLAN device go."""
+    options = site.options
+    address, mac = node.address(options.underlay_family), lease.data.get(VTEP_MAC)
+    if address is None:
+        return unreachable(node.name, node.uplink, options.underlay_family)
+    if mac is None:
+        return Problem(f"{node.name} has not told its VTEP's MAC address: VXLAN cannot reach it; restart its agent")
+    return FdbEntry(lladdr=mac, dst=str(address), dev=device(options))
+
+
+def lease_data(host: Host, network: Network, _options: Any) -> dict[str, str]:
+    return {VTEP_MAC: stable_mac("vtep", host.node.name, network.name)}
 
 
 def claims(options: Any) -> tuple[tuple[str, str], ...]:

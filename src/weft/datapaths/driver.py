@@ -16,7 +16,7 @@ line with the way out) for what cannot be had. To add a data path, write one mod
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 import msgspec
@@ -33,11 +33,13 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}.
     `accept_ra`: the uplink's sysctl of that name: 1 would end with IPv6 forwarding on (kernel ip-sysctl.rst).
+    `lacking`: what its kernel cannot do, of the features that `weft doctor` names.
     """
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
     accept_ra: int = 0
+    lacking: frozenset[str] = frozenset()
 
 
 class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -56,6 +58,11 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def overhead(self) -> int:
         """Octets that the tunnel adds to each packet."""
         return 0
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        """What these options need of the kernel, beyond what the driver does in any case."""
+        return ()
 
     @property
     def udp_port(self) -> int | None:
@@ -167,7 +174,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     other network may have. `refusal`: why this host cannot take part, or "". `shared`: one subnet for all hosts,
     addresses are claimed in the cluster. `blocks`: a node's lease begins empty and gets blocks as its containers need
     them (options are `BlockOptions`), addresses are claimed in the cluster; several subnets of a family. `gateway`: its
-    containers have a second interface for the way out. `numbered`: see there."""
+    containers have a second interface for the way out. `next_hops`: all containers' by family, where they are not the
+    first addresses of their hosts' subnets. `numbered`: see there."""
 
     name: str
     summary: str
@@ -175,6 +183,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     shared: bool = False
     blocks: bool = False
     gateway: bool = False
+    next_hops: Mapping[Family, str] | None = None
     numbered: Numbered | None = None
     features: tuple[str, ...] = ()
     network: Callable[[Site], Answer]

@@ -1,92 +1,188 @@
-"""Data path `routed`: pure L3, as Calico has it. No bridge; every container is a /32 (/128) on its host end.
+"""Data path `routed`: pure L3, as Calico has it. No bridge; every container is a host route of its own.
 
-Not whole yet: peers' blocks, tunnels, rules.
+Packet's way, container on node-1 to one on node-2:
+
+1. The container has a /32, and `default via 169.254.1.1 dev eth0`. That address exists nowhere: the other end of its
+   veth, in the host's namespace, answers the ARP question with its own MAC (`proxy_arp`). IPv6 needs no such trick: the
+   next hop is that end's link-local address.
+2. Rules drop what does not come from this container's own addresses (strict reverse path), and what is a tunnel's packet.
+3. The host routes: to another container of its own by `197.19.38.139 dev weft0123… scope link`, to node-2's block as BGP
+   has it, or through a tunnel (`_encap`), to outside masqueraded.
+4. node-2 routes to the container by its host route; a permanent neighbour entry says its MAC, so that no ARP message of
+   anybody's can change who gets its packets.
+
+For each container a host has one route and one neighbour entry for each address, and no rule: rules ask for the group of
+its device. Its coming and going changes nothing on other hosts, which route whole blocks.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Literal
+from typing import Any
 
 from weft.base.errors import Invalid
-from weft.base.net import Family
-from weft.datapaths import _parts
-from weft.datapaths.driver import Answer, BlockOptions, Driver, Site
-from weft.hoststate import Address, Link, Object, Sysctl, Veth, route
-from weft.model import Endpoint, Node
+from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, parse_network
+from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel
+from weft.datapaths._encap import tunnelled
+from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
+from weft.hoststate import Address, Link, Neighbour, Object, Sysctl, Veth, route
+from weft.hoststate.links import WORKLOADS
+from weft.model import Endpoint, Lease, Network, Node
+
+__all__ = ["DRIVER", "GATEWAY", "HOST_END_MAC", "RoutedOptions", "tunnelled"]
 
 HOST_END_MAC = "ee:ee:ee:ee:ee:ee"
 """Of every host end: each is alone on its link with one container."""
-GATEWAY: dict[Family, str] = {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
+GATEWAY: dict[Family, str] = {4: "169.254.1.1", 6: _encap.link_local(HOST_END_MAC)}
 """Containers' next hop: v4's exists nowhere, the host end answers for it (proxy ARP); v6's is the host end's link-local
-address, made from its MAC (RFC 4291 appendix A)."""
-
-Encap = Literal["never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet"]
+address, made from its MAC."""
 
 
 class RoutedOptions(BlockOptions, frozen=True, kw_only=True, rename="kebab"):
     """`encap`: what carries packets between hosts: nothing; or a tunnel, to all hosts or to those of other segments only.
-    `vni`, `port`: VXLAN's. `share`: the name of another routed network whose subnets, blocks and data path this one uses;
-    "": its own."""
+    `vni`, `port`, `underlay`: VXLAN's, and the hosts' addresses that it sends between. `share`: the name of another routed
+    network whose subnets, blocks and data path this one uses; "": its own."""
 
-    encap: Encap = "never"
+    encap: _encap.Encap = "never"
     vni: int = 4096
     port: int = 4789
+    underlay: _tunnel.Underlay = "ipv4"
     share: str = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.vni < 1 << 24:
-            raise Invalid(f"vni={self.vni} is outside 1 to {(1 << 24) - 1} (RFC 7348: 24 bits)")
-        if not 1 <= self.port < 1 << 16:
-            raise Invalid(f"port={self.port} is outside 1 to 65535")
+        _tunnel.check(self.vni, self.port)
+        if self.tunnel == "ipip" and self.underlay == "ipv6":
+            instead = self.encap.replace("ipip", "vxlan")
+            raise Invalid(f"encap={self.encap} sends between IPv4 addresses only: underlay=ipv6 takes encap={instead}")
 
+    @property
+    def tunnel(self) -> _encap.Tunnel:
+        return _encap.tunnel(self.encap)
 
-def _mtu(site: Site) -> int:
-    return site.network.mtu or site.host.node.mtu
+    @property
+    def underlay_family(self) -> Family:
+        return _tunnel.family_of(self.underlay)
 
+    @property
+    def overhead(self) -> int:
+        if self.tunnel == "vxlan":
+            return _tunnel.OVERHEAD[self.underlay_family]
+        return _encap.IPIP_OVERHEAD if self.tunnel else 0
 
-def tunnelled(me: Node, node: Node, options: RoutedOptions, family: Family) -> bool:
-    """Whether what `me` sends to `node`'s containers goes through the network's tunnel. IPIP carries IPv4 only."""
-    if options.encap == "never" or (options.encap.startswith("ipip") and family == 6):
-        return False
-    return not options.encap.endswith("-cross-subnet") or not me.shares_segment(node, family)
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (self.tunnel,) if self.tunnel else ()
+
+    @property
+    def udp_port(self) -> int | None:
+        return self.port if self.tunnel == "vxlan" else None
 
 
 def network(site: Site) -> Answer:
+    yield from _parts.too_small(site, _tunnel.mtu(site))
     yield from _parts.forwarding(site)
-    yield from _parts.accept_forwarding(site.host)
+    yield from _parts.rules(site)
+    yield from _only_their_own(site)
+    if 4 in site.network.families:
+        # The kernel answers ARP only for what it has a route to; there need not be a default route.
+        yield route(f"{GATEWAY[4]}/32", dev="lo")
+    yield from _encap.network(site)
+
+
+def _only_their_own(site: Site) -> Iterator[Object]:
+    """What containers may send: packets that come from where the answer would go, none of a tunnel's, and none to the
+    next hop that exists nowhere."""
+    if site.options.udp_port is None:  # others' ports, if any
+        yield from _parts.tunnel_ports()
+    rules = (
+        f"iifgroup != {WORKLOADS} return",
+        "fib saddr . iif oif missing drop",
+        f"ip daddr {GATEWAY[4]} drop",
+        f"meta l4proto {_encap.IPIP} drop",
+        "udp dport @tunnel-ports drop",
+    )
+    yield _parts.base_chain("workloads", "type filter hook prerouting priority raw", *rules)
+
+
+def peer(site: Site, node: Node, lease: Lease) -> Answer:
+    yield from _encap.peer(site, node, lease)
 
 
 def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _pair(site, ep)
-    for address in ep.addresses:
-        inner = f"{address.ip}/{address.max_prefixlen}"
-        yield Address(address=inner, dev=ep.interface, ns=ep.namespace.path)
-        yield route(inner, dev=ep.host_interface)
-        gateway = GATEWAY[4 if address.version == 4 else 6]
-        if address.version == 4:
-            yield route(f"{gateway}/32", dev=ep.interface, ns=ep.namespace.path)
-        yield _parts.default_route(4 if address.version == 4 else 6, gateway, ep.interface, ep.namespace.path)
+    yield from _sysctls(ep)
+    targets = [address.ip for address in ep.addresses]
+    for address in targets:
+        yield from _host_route(ep, address)
+    for fam in sorted({family(address) for address in targets}):
+        if fam == 4:
+            yield route(f"{GATEWAY[4]}/32", dev=ep.interface, ns=ep.namespace.path)
+        yield from _parts.container_routes(site, ep, GATEWAY[fam], site.network.subnets)
+    own: list[IPNetwork] = [parse_network(host_prefix(address)) for address in targets]
+    yield from _ports.published(ep.ports, targets, ep.host_interface, own)
+    yield from _floating.floating(ep.floating, targets, ep.host_interface)
 
 
 def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
-    mark, ns = f"weft:endpoint/{ep.network}/{ep.name}", ep.namespace.path
+    mark, ns, mtu = f"weft:endpoint/{ep.network}/{ep.name}", ep.namespace.path, _tunnel.mtu(site)
     outer, inner = ep.host_interface, ep.interface
-    yield Link(name=outer, type=Veth(peer=inner, peer_ns=ns), mtu=_mtu(site), mac=HOST_END_MAC, alias=mark)
-    yield Link(
-        name=inner, type=Veth(peer=outer, peer_ns="", primary=False), mtu=_mtu(site), mac=ep.mac, alias=mark, ns=ns
-    )
-    if 4 in ep.families:
-        yield Sysctl(name=f"net/ipv4/conf/{outer}/proxy_arp", value="1")
+    pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
+    yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=WORKLOADS, alias=mark)
+    yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, alias=mark, ns=ns)
+    yield from _limits.limits(ep.bandwidth, outer, mtu=mtu, mark=mark)
+
+
+_SYSCTLS: dict[Family, dict[str, str]] = {
+    4: {
+        "net/ipv4/conf/{}/proxy_arp": "1",
+        "net/ipv4/conf/{}/forwarding": "1",  # without it nothing is answered for others
+        "net/ipv4/neigh/{}/proxy_delay": "0",  # by default such answers wait for up to 0.8 s
+    },
+    6: {
+        "net/ipv6/conf/{}/accept_dad": "0",  # nobody else can have the next hop's address: it is good at once
+        "net/ipv6/conf/{}/addr_gen_mode": "0",  # and is made of the MAC
+        "net/ipv6/conf/{}/accept_ra": "0",  # a container is no router to its host
+    },
+}
+
+
+def _sysctls(ep: Endpoint) -> Iterator[Sysctl]:
+    for fam in sorted(set(ep.families)):
+        for name, value in _SYSCTLS[fam].items():
+            yield Sysctl(name=name.format(ep.host_interface), value=value, lasting=False)
+
+
+def _host_route(ep: Endpoint, address: IPAddress) -> Iterator[Object]:
+    """And the address itself, which has no neighbours."""
+    yield Address(address=host_prefix(address), dev=ep.interface, ns=ep.namespace.path)
+    yield Neighbour(address=str(address), lladdr=ep.mac, dev=ep.host_interface)
+    yield route(host_prefix(address), dev=ep.host_interface)
+
+
+def refusal(host: Host, network: Network, options: Any) -> str:
+    return _encap.refusal(host, network, options)
+
+
+def lease_data(host: Host, network: Network, options: Any) -> dict[str, str]:
+    return _tunnel.lease_data(host, network, options) if options.tunnel == "vxlan" else {}
+
+
+def claims(options: Any) -> tuple[tuple[str, str], ...]:
+    return _tunnel.claims(options) if options.tunnel == "vxlan" and not options.share else ()
 
 
 DRIVER = Driver(
     name="routed",
-    summary="pure L3: containers routed one by one, hosts' blocks spread by BGP, tunnels only where needed",
+    summary="pure L3: a route per container, hosts' blocks spread by BGP, tunnels where needed",
     options=RoutedOptions,
     blocks=True,
+    next_hops=GATEWAY,
     features=("veth", "nftables", "bird"),
     network=network,
+    peer=peer,
     endpoint=endpoint,
+    lease_data=lease_data,
+    claims=claims,
+    refusal=refusal,
 )

@@ -11,17 +11,11 @@ plain host route instead.
 
 from __future__ import annotations
 
-from typing import Any
-
-from weft.base.names import stable_mac
 from weft.base.net import Family, host_prefix
 from weft.datapaths import _parts, _tunnel
-from weft.datapaths.driver import Answer, Driver, Host, Options, Problem, Site
-from weft.hoststate import Address, FdbEntry, Link, Neighbour, Vxlan, route
-from weft.model import Endpoint, Lease, Network, Node
-
-VTEP_MAC = "vtep-mac"
-"""Key in a lease's data: the MAC address of the holder's VXLAN device."""
+from weft.datapaths.driver import Answer, Driver, Options, Problem, Site
+from weft.hoststate import Address, Neighbour, route
+from weft.model import Endpoint, Lease, Node
 
 
 class VxlanOptions(Options, frozen=True, kw_only=True, rename="kebab"):
@@ -49,30 +43,13 @@ class VxlanOptions(Options, frozen=True, kw_only=True, rename="kebab"):
     def udp_port(self) -> int:
         return self.port
 
-    @property
-    def device(self) -> str:
-        return f"weft.{self.vni}"
-
 
 def network(site: Site) -> Answer:
-    options: VxlanOptions = site.options
-    node = site.host.node
     yield from _parts.gateway(site, _tunnel.mtu(site))
-    local = node.address(options.underlay_family)
-    if local is None:  # lost after the network was set up: local traffic goes on, and the tunnel when it is back
-        yield Problem(_tunnel.refusal(site.host, site.network, options))
-        return
-    yield from _tunnel.unfit(site)
-    yield Link(
-        name=options.device,
-        type=Vxlan(vni=options.vni, port=options.port, local=str(local), dev=node.uplink),
-        mtu=_tunnel.mtu(site),
-        mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
-        alias=f"weft:network/{site.network.name}",
-    )
-    for subnet in site.lease.subnets:
-        yield Address(address=host_prefix(subnet.network_address), dev=options.device)
-    yield from _parts.untracked(options.port)
+    yield from _tunnel.vtep(site)
+    if site.host.node.address(site.options.underlay_family) is not None:
+        for subnet in site.lease.subnets:
+            yield Address(address=host_prefix(subnet.network_address), dev=_tunnel.device(site.options))
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
@@ -86,26 +63,18 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
             tunnelled.append(subnet)
     if not tunnelled or site.host.node.address(options.underlay_family) is None:
         return
-    remote, mac = node.address(options.underlay_family), lease.data.get(VTEP_MAC)
-    if remote is None:
-        yield _tunnel.unreachable(node.name, node.uplink, options.underlay_family)
+    entry = _tunnel.remote(site, node, lease)
+    yield entry
+    if isinstance(entry, Problem):
         return
-    if mac is None:
-        yield Problem(f"{node.name} has not told its VTEP's MAC address: VXLAN cannot reach it; restart its agent")
-        return
-    yield FdbEntry(lladdr=mac, dst=str(remote), dev=options.device)
     for subnet in tunnelled:
         base = str(subnet.network_address)
-        yield Neighbour(address=base, lladdr=mac, dev=options.device)
-        yield route(str(subnet), via=base, dev=options.device, onlink=True)
+        yield Neighbour(address=base, lladdr=entry.lladdr, dev=entry.dev)
+        yield route(str(subnet), via=base, dev=entry.dev, onlink=True)
 
 
 def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _parts.attachment(site, ep, _tunnel.mtu(site))
-
-
-def lease_data(host: Host, network: Network, _options: Any) -> dict[str, str]:
-    return {VTEP_MAC: stable_mac("vtep", host.node.name, network.name)}
 
 
 DRIVER = Driver(
@@ -116,7 +85,7 @@ DRIVER = Driver(
     network=network,
     peer=peer,
     endpoint=endpoint,
-    lease_data=lease_data,
+    lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     refusal=_tunnel.refusal,
 )

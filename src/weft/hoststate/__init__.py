@@ -1,7 +1,7 @@
 """The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
 
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
-from weft.hoststate.links import Address, Bridge, Ifb, Link, LinkKind, Netns, Veth, Vxlan, netns
+from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, KINDS, Key, Object, describe, is_ours
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.shaping import Qdisc, Redirect
@@ -16,6 +16,7 @@ __all__ = [
     "Contribution",
     "FdbEntry",
     "Ifb",
+    "Ipip",
     "IptablesChain",
     "Key",
     "Link",

@@ -13,6 +13,9 @@ import msgspec
 OWNER = "weft"
 """Ownership mark of a device: its alias (IFLA_IFALIAS) is this word, or begins with it and a colon."""
 
+WORKLOADS = 87
+"""Group (IFLA_GROUP) of the host's ends of containers that are routed one by one: rules tell them apart by it."""
+
 GATEWAY = "weft:gateway"
 """Alias of containers' second interfaces, and of the bridge they are on: the same on every host."""
 
@@ -71,18 +74,29 @@ class Vxlan(msgspec.Struct, frozen=True, gc=False, tag="vxlan"):
     outside: str | None = None
 
 
+class Ipip(msgspec.Struct, frozen=True, gc=False, tag="ipip"):
+    """A tunnel of IPv4 in IPv4 (RFC 2003). `local`: the underlay address packets are sent from and taken at; `remote`: where
+    they go, "" for wherever a route's next hop says. `ttl`: of the outer header, 0: the inner one's. `pmtudisc`: the outer
+    header says not to fragment."""
+
+    local: str
+    remote: str = ""
+    ttl: int = 0
+    pmtudisc: bool = True
+
+
 class Ifb(msgspec.Struct, frozen=True, gc=False, tag="ifb"):
     """An intermediate functional block: frames redirected to it (`weft.hoststate.Redirect`) pass its queue and go back to
     where they came from. All else that is sent there is dropped."""
 
 
-LinkKind = Veth | Bridge | Vxlan | Ifb
+LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of,
     `hairpin`: a frame may leave that by the port it came in through, `isolated`: it exchanges frames only with the bridge
-    itself and with ports that are not."""
+    itself and with ports that are not. `group`: a number that rules may ask for."""
 
     kind: ClassVar[str] = "link"
 
@@ -93,6 +107,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     master: str = ""
     hairpin: bool = False
     isolated: bool = False
+    group: int = 0
     up: bool = True
     alias: str = OWNER
     ns: str = ""

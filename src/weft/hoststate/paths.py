@@ -114,12 +114,14 @@ def fdb_key(ns: str, dev: str, lladdr: str, dst: str) -> tuple[str, ...]:
 
 class Sysctl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`name` with slashes, as below /proc/sys: "net/ipv4/ip_forward". A sysctl carries no mark: what it was before is
-    kept in /run/weft/sysctl.json (both are gone after a reboot) and put back when nobody wants it any more."""
+    kept in /run/weft/sysctl.json (both are gone after a reboot) and put back when nobody wants it any more; unless it
+    is not `lasting`, because its device goes with whoever wants it."""
 
     kind: ClassVar[str] = "sysctl"
 
     name: str
     value: str
+    lasting: bool = True
     ns: str = ""
 
     @property

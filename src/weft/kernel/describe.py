@@ -26,6 +26,7 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         master=space.name(device.master) if device.master else "",
         hairpin=device.hairpin,
         isolated=device.isolated,
+        group=device.group,
         up=device.up,
         alias=device.alias,
         ns=space.ns,
@@ -55,6 +56,8 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
             return _vxlan(
                 spaces, space, device, device.vxlan, want.type if want and isinstance(want.type, Vxlan) else None
             )
+        case "ipip":
+            return device.ipip
         case "veth":
             return _veth(spaces, space, device, want.type if want and isinstance(want.type, Veth) else None)
         case _:

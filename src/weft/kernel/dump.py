@@ -10,7 +10,7 @@ from typing import TypeVar
 
 import msgspec
 
-from weft.api.dump import AddressDump, HostDump, LinkDump, NamespaceDump, PeerDump, VxlanDump
+from weft.api.dump import AddressDump, HostDump, IpipDump, LinkDump, NamespaceDump, PeerDump, VxlanDump
 from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST
 from weft.kernel import dump_wire, netns, wire
@@ -136,7 +136,7 @@ def _addresses(netlink: Netlink, names: Mapping[int, str]) -> tuple[AddressDump,
 
 
 def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
-    forwarding = _forwarding(space)
+    forwarding, proxying = _forwarding(space)
     return tuple(
         LinkDump(
             name=device.name,
@@ -151,8 +151,10 @@ def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
             lower=_lower(space, device),
             peer=_peer(space, numbers, device),
             vxlan=_vxlan(space, numbers, device),
+            ipip=None if device.ipip is None else IpipDump(local=device.ipip.local, remote=device.ipip.remote),
             alias=device.alias,
             forwarding=forwarding.get(index, ()),
+            proxying=proxying.get(index, ()),
         )
         for index, device in space.devices().items()
     )
@@ -187,16 +189,21 @@ def _vxlan(space: Space, numbers: _Numbers, device: Device) -> VxlanDump | None:
     )
 
 
-def _forwarding(space: Space) -> dict[int, tuple[int, ...]]:
-    """By ifindex. v4 asks the device that a packet came in by (IN_DEV_FORWARD), v6 only conf/all (ip6_forward())."""
+def _forwarding(space: Space) -> tuple[dict[int, tuple[int, ...]], dict[int, tuple[int, ...]]]:
+    """By ifindex; and the same of who answers for others. v4 asks the device that a packet came in by (IN_DEV_FORWARD), v6
+    only conf/all (ip6_forward()); either of the two will do for answering (IN_DEV_PROXY_ARP)."""
     found: dict[int, tuple[int, ...]] = {}
+    proxies: dict[int, tuple[int, ...]] = {}
     for family, af in _AF.items():
         answers = space.netlink.dump(
             dump_wire.RTM_GETNETCONF, dump_wire.forwarding_filter(af), dump_wire.decode_forwarding
         )
-        by_index = dict(answers)
+        by_index = {index: forwards for index, forwards, _ in answers}
+        proxying = {index for index, _, answers_for_others in answers if answers_for_others}
         everywhere = by_index.get(dump_wire.NETCONFA_IFINDEX_ALL, False)
         for index in space.devices():
             if by_index.get(index, False) if family == 4 else everywhere:
                 found[index] = (*found.get(index, ()), family)
-    return found
+            if not proxying.isdisjoint((index, dump_wire.NETCONFA_IFINDEX_ALL)):
+                proxies[index] = (*proxies.get(index, ()), family)
+    return found, proxies

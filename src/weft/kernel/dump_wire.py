@@ -22,6 +22,7 @@ RTM_GETRULE = 34
 RTM_GETNETCONF = 82
 NETCONFA_IFINDEX = 1
 NETCONFA_FORWARDING = 2
+NETCONFA_PROXY_NEIGH = 5
 NETCONFA_IFINDEX_ALL = -1
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
@@ -187,9 +188,11 @@ def forwarding_filter(family: int) -> bytes:
     return bytes((family, 0, 0, 0))
 
 
-def decode_forwarding(data: bytes, start: int, end: int) -> tuple[int, bool] | None:
-    """(ifindex, whether what it receives is routed on) out of RTM_NEWNETCONF; NETCONFA_IFINDEX_ALL for conf/all."""
+def decode_forwarding(data: bytes, start: int, end: int) -> tuple[int, bool, bool] | None:
+    """(ifindex, whether what it receives is routed on, whether it answers for others) out of RTM_NEWNETCONF;
+    NETCONFA_IFINDEX_ALL for conf/all."""
     found = attributes(data, start + 4, end)
     if NETCONFA_IFINDEX not in found or NETCONFA_FORWARDING not in found:
         return None
-    return _I32.unpack(found[NETCONFA_IFINDEX])[0], _I32.unpack(found[NETCONFA_FORWARDING])[0] != 0
+    index, forwards = (_I32.unpack(found[kind])[0] for kind in (NETCONFA_IFINDEX, NETCONFA_FORWARDING))
+    return index, forwards != 0, _number(found.get(NETCONFA_PROXY_NEIGH)) != 0

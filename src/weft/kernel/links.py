@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Link, Veth, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Link, Veth, Vxlan
 from weft.hoststate.links import OWNER
 from weft.kernel import uapi as u
 from weft.kernel.netlink import Message, attr, attributes
@@ -24,7 +24,8 @@ _U32 = struct.Struct("=I")
 class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as it is, whosever. `hairpin`, `isolated`: as a bridge's port. `link`: the ifindex of a veth's other end, in
     the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
-    `lower` its ifindex, in that namespace likewise. `qdisc`: the kind of the one at its root."""
+    `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one at
+    its root."""
 
     index: int
     name: str
@@ -40,6 +41,8 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     vxlan: Vxlan | None = None
     lower: int = 0
     isolated: bool = False
+    ipip: Ipip | None = None
+    group: int = 0
     qdisc: str = ""
 
     @property
@@ -79,7 +82,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
     details = attributes(info, 0, len(info))
     kind = _text(details.get(u.IFLA_INFO_KIND, b""))
     nsid = found.get(u.IFLA_LINK_NETNSID)
-    data = details.get(u.IFLA_INFO_DATA, b"") if kind == "vxlan" else b""
+    data = details.get(u.IFLA_INFO_DATA, b"") if kind in ("vxlan", "ipip") else b""
     own = attributes(data, 0, len(data))
     bridged = _text(details.get(u.IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
     port = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
@@ -96,9 +99,11 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         link=_number(found.get(u.IFLA_LINK)),
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
-        lower=_number(own.get(u.IFLA_VXLAN_LINK)),
+        lower=_number(own.get(u.IFLA_VXLAN_LINK)) if kind == "vxlan" else 0,
         qdisc=_text(found.get(u.IFLA_QDISC, b"")),
         isolated=_true(attributes(port, 0, len(port)).get(u.IFLA_BRPORT_ISOLATED)),
+        ipip=_decode_ipip(own) if kind == "ipip" else None,
+        group=_number(found.get(u.IFLA_GROUP)),
     )
 
 
@@ -114,6 +119,15 @@ def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:
         l2miss=_true(found.get(u.IFLA_VXLAN_L2MISS)),
         l3miss=_true(found.get(u.IFLA_VXLAN_L3MISS)),
     )
+
+
+def _decode_ipip(found: dict[int, bytes]) -> Ipip:
+    local, remote = (
+        "" if data == b"\0\0\0\0" else inet_ntop(u.AF_INET, data)
+        for data in (found.get(kind, b"\0\0\0\0") for kind in (u.IFLA_IPTUN_LOCAL, u.IFLA_IPTUN_REMOTE))
+    )
+    ttl, pmtudisc = found.get(u.IFLA_IPTUN_TTL), found.get(u.IFLA_IPTUN_PMTUDISC)
+    return Ipip(local, remote, ttl=_number(ttl), pmtudisc=_true(pmtudisc))
 
 
 def _text(data: bytes) -> str:
@@ -174,6 +188,8 @@ def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | 
         body += attr(u.IFLA_ADDRESS, bytes.fromhex(new.mac.replace(":", "")))
     if new.master != old.master:
         body += attr(u.IFLA_MASTER, _U32.pack(around.index(new.master) if new.master else 0))
+    if new.group != old.group:
+        body += attr(u.IFLA_GROUP, _U32.pack(new.group))
     if new.alias != old.alias:
         body += attr(u.IFLA_IFALIAS, new.alias.encode())
     if not body and new.up == old.up:
@@ -209,6 +225,8 @@ def _basics(link: Link) -> bytes:
         body += attr(u.IFLA_MTU, _U32.pack(link.mtu))
     if link.mac is not None:
         body += attr(u.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+    if link.group:
+        body += attr(u.IFLA_GROUP, _U32.pack(link.group))
     return body
 
 
@@ -239,6 +257,14 @@ def _encode_vxlan(vxlan: Vxlan, around: Surroundings) -> bytes:
     return data + attr(u.IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
 
 
+def _encode_ipip(ipip: Ipip, _around: Surroundings) -> bytes:
+    data = b""
+    for address, kind in ((ipip.local, u.IFLA_IPTUN_LOCAL), (ipip.remote, u.IFLA_IPTUN_REMOTE)):
+        data += attr(kind, inet_pton(u.AF_INET, address)) if address else b""
+    data += attr(u.IFLA_IPTUN_TTL, bytes((ipip.ttl,)))
+    return data + attr(u.IFLA_IPTUN_PMTUDISC, b"\1" if ipip.pmtudisc else b"\0")
+
+
 def _encode_nothing(_kind: Bridge | Ifb, _around: Surroundings) -> bytes:
     return b""
 
@@ -248,5 +274,6 @@ _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Bridge: ("bridge", _encode_nothing),
     Ifb: ("ifb", _encode_nothing),
     Vxlan: ("vxlan", _encode_vxlan),
+    Ipip: ("ipip", _encode_ipip),
 }
 KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

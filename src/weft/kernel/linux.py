@@ -228,7 +228,7 @@ def _target(op: Op) -> Object:
 
 def _runs(ops: Sequence[Op], made: Mapping[tuple[str, str], Link]) -> Iterator[tuple[str, list[Op]]]:
     """Consecutive operations of one phase, with two exceptions: all of nftables is one transaction, and a sysctl of a
-    device that is yet to be made waits for it."""
+    device that is yet to be made waits for it, and the other end of a veth for that."""
     phases = [(_PHASES[_target(op).key[0]], op) for op in ops]
     nft = [op for phase, op in phases if phase == "nft"]
     late = [op for phase, op in phases if phase == "sysctl" and _awaits(op, made)]
@@ -245,9 +245,21 @@ def _runs(ops: Sequence[Op], made: Mapping[tuple[str, str], Link]) -> Iterator[t
         else:
             runs.append((phase, [op]))
     if late:
-        after = 1 + max(i for i, (phase, _) in enumerate(runs) if phase == "link")
-        runs.insert(after, ("sysctl", late))
-    yield from runs
+        last = max(i for i, (phase, _) in enumerate(runs) if phase == "link")
+        ends = [op for op in runs[last][1] if _lets_through(op)]
+        rest = [op for op in runs[last][1] if not _lets_through(op)]
+        runs[last : last + 1] = [("link", rest), ("sysctl", late), ("link", ends)]
+    yield from ((phase, run) for phase, run in runs if run)
+
+
+def _lets_through(op: Op) -> bool:
+    """The other end of a veth, which has no carrier until that is up."""
+    return (
+        isinstance(op, Create)
+        and isinstance(op.obj, Link)
+        and isinstance(op.obj.type, Veth)
+        and not op.obj.type.primary
+    )
 
 
 def _awaits(op: Op, made: Mapping[tuple[str, str], Link]) -> bool:

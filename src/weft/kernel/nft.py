@@ -25,6 +25,8 @@ Content = dict[Key, NftObject]
 
 _OPEN = re.compile(r"\t(set|map|chain) (\S+) \{")
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
+_NAMED_IPIP = re.compile(r"\b(l4proto|protocol) ipencap\b")
+"""What /etc/protocols calls IPv4 in IPv4; where that is missing nft prints the number, and takes only that."""
 _LOCATION = re.compile(r"^\S*?:(\d+):\d+-\d+: (?:Error: )?(.*)$", re.M)
 
 
@@ -49,7 +51,8 @@ def parse(listing: str, ns: str = "") -> Content:
 
 def _parse_chain(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:
     hook = lines[0] if lines and lines[0].startswith("type ") else ""
-    yield NftChain(name=name, hook=hook, rules=tuple(line for line in lines[1 if hook else 0 :] if line), ns=ns)
+    rules = (_NAMED_IPIP.sub(r"\1 4", line) for line in lines[1 if hook else 0 :] if line)
+    yield NftChain(name=name, hook=hook, rules=tuple(rules), ns=ns)
 
 
 def _parse_set(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:

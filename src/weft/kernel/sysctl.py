@@ -1,7 +1,8 @@
 """Sysctls, and the record of what they were before.
 
 /proc/sys/net shows the network namespace of the thread that looks. The record (<run>/sysctl.json) is of the host's own,
-also of what is set under a device of ours, which may outlive the need; what is set in a container's ends with that.
+also of what is set under a device of ours, which may outlive the need; what is set in a container's
+ends with that, and what is not `lasting` with its device.
 """
 
 from __future__ import annotations
@@ -85,11 +86,10 @@ class Sysctls:
             return {}  # cut off by a crash of the host; /run is empty after that, so hardly ever
 
     def read(self, ns: str, wanted: Iterable[Sysctl]) -> dict[Key, Sysctl]:
-        names = [obj.name for obj in wanted]
-        if ns == HOST:
-            names += self.record()
-        values = netns.call(ns, lambda: {name: get(name) for name in names})
-        found = (Sysctl(name=name, value=value, ns=ns) for name, value in values.items() if value is not None)
+        asked = {name: Sysctl(name=name, value="", ns=ns) for name in (self.record() if ns == HOST else ())}
+        asked |= {obj.name: obj for obj in wanted}
+        values = netns.call(ns, lambda: {name: get(name) for name in asked})
+        found = (msgspec.structs.replace(asked[name], value=v) for name, v in values.items() if v is not None)
         return {obj.key: obj for obj in found}
 
     def apply(self, op: SysctlOp) -> Failure | None:
@@ -102,14 +102,14 @@ class Sysctls:
         return None
 
     def _set(self, obj: Sysctl) -> None:
-        if obj.ns == HOST:
+        if obj.ns == HOST and obj.lasting:
             before, record = get(obj.name), self.record()
             if before is not None and before != obj.value and obj.name not in record:
                 self._write(record | {obj.name: before})
         put(obj.name, obj.value)
 
     def _remove(self, obj: Sysctl) -> None:
-        record = self.record() if obj.ns == HOST else {}
+        record = self.record() if obj.ns == HOST and obj.lasting else {}
         before = record.pop(obj.name, None)
         if before is not None:
             if get(obj.name) is not None:

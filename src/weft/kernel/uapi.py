@@ -108,7 +108,7 @@ NTF_SELF: Final = 0x02
 NUD_NOARP: Final = 0x40
 NUD_PERMANENT: Final = 0x80
 
-# linux/if.h, linux/if_link.h, linux/veth.h
+# linux/if.h, linux/if_link.h, linux/veth.h, linux/if_tunnel.h
 IFF_UP: Final = 0x1
 IFF_RUNNING: Final = 0x40
 IFF_LOOPBACK: Final = 0x8
@@ -121,6 +121,7 @@ IFLA_MASTER: Final = 10
 IFLA_LINKINFO: Final = 18
 IFLA_IFALIAS: Final = 20
 IFLA_NET_NS_FD: Final = 28
+IFLA_GROUP: Final = 27
 IFLA_EXT_MASK: Final = 29
 IFLA_LINK_NETNSID: Final = 37
 IFLA_TARGET_NETNSID: Final = 46
@@ -140,6 +141,10 @@ IFLA_VXLAN_L2MISS: Final = 13
 IFLA_VXLAN_L3MISS: Final = 14
 IFLA_VXLAN_PORT: Final = 15
 IFLA_VXLAN_LOCAL6: Final = 17
+IFLA_IPTUN_LOCAL: Final = 2
+IFLA_IPTUN_REMOTE: Final = 3
+IFLA_IPTUN_TTL: Final = 4
+IFLA_IPTUN_PMTUDISC: Final = 10
 
 # linux/pkt_sched.h, linux/pkt_cls.h, linux/tc_act/tc_mirred.h, linux/if_ether.h
 TC_H_ROOT: Final = 0xFFFFFFFF

@@ -17,7 +17,7 @@ from errno import EEXIST, ENODEV, ENOENT
 
 import msgspec
 
-from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Veth, Vxlan, describe
+from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Sysctl, Veth, Vxlan, describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
 from weft.reconcile.relations import (
     HOSTS,
@@ -213,7 +213,7 @@ class _Arrangement:
         rest = [
             obj
             for key, obj in objects.items()
-            if key[0] not in HOSTS and (key[0] == "sysctl" or going.isdisjoint(carriers_of(obj)))
+            if key[0] not in HOSTS and ((isinstance(obj, Sysctl) and obj.lasting) or going.isdisjoint(carriers_of(obj)))
         ]
         return in_order([*roots.values(), *rest])
 

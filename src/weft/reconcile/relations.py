@@ -17,6 +17,7 @@ from weft.hoststate import (
     KINDS,
     Bridge,
     Ifb,
+    Ipip,
     IptablesChain,
     Key,
     Link,
@@ -144,13 +145,14 @@ def same_type(found: Link, wanted: Link) -> bool:
     return found.type == wanted.type
 
 
-_LINKS: dict[type, int] = {Bridge: 0, Ifb: 0, Vxlan: 1, Veth: 2}
+_LINKS: dict[type, int] = {Bridge: 0, Ifb: 0, Vxlan: 1, Ipip: 1, Veth: 2}
 _PHASE = {kind: 10 * place for place, kind in enumerate(KINDS)}
 
 
 def in_order(objects: Iterable[Object]) -> list[Object]:
     """In the order of making. By kind; then bridges before VXLAN before veth (the end that makes both first), a
-    device's sysctls after the devices, a chain after those it jumps to, routes over a next hop after those to it."""
+    device's sysctls after the device, yet before the other end of a veth, which lets packets through; a chain after those
+    it jumps to, routes over a next hop after those to it."""
     whole = list(objects)
     depth = _depths({obj.key: obj for obj in whole if isinstance(obj, NftChain | IptablesChain)})
 
@@ -159,7 +161,7 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
         phase, within = _PHASE[key[0]], 0
         match obj:
             case Link(type=Veth(primary=False)):
-                within = 3
+                within = 4
             case Link():
                 within = _LINKS[type(obj.type)]
             case Route():
@@ -167,7 +169,7 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
             case NftChain() | IptablesChain():
                 within = depth[key]
             case Sysctl() if device_of(obj):
-                phase = _PHASE["link"] + 1
+                phase, within = _PHASE["link"], 3
         return phase, within, key
 
     return sorted(whole, key=place)

@@ -18,6 +18,7 @@ from weft.hoststate import (
     Bridge,
     FdbEntry,
     Ifb,
+    Ipip,
     IptablesChain,
     Key,
     Link,
@@ -136,7 +137,7 @@ def _link(op: Op, link: Link) -> list[str]:
     if isinstance(link.type, Veth) and not link.type.primary:
         return _set_link(link, None)
     mtu, mac = f"mtu {link.mtu}" if link.mtu else "", f"address {link.mac}" if link.mac else ""
-    made = msgspec.structs.replace(link, master="", up=False, alias="", hairpin=False, isolated=False)
+    made = msgspec.structs.replace(link, master="", up=False, alias="", hairpin=False, isolated=False, group=0)
     there = f"netns {_there(link.ns)}" if outside(link) != link.ns else ""
     add = _words(f"ip link add name {link.name}", there, mtu, mac, _type(link))
     return [_in(outside(link), add), *_set_link(link, made)]
@@ -153,6 +154,9 @@ def _type(link: Link) -> str:
             learns = "learning" if learning else "nolearning"
             underlay = _words(f"local {local}" if local else "", f"dev {dev}" if dev else "")
             return _words(f"type vxlan id {vni}", underlay, f"dstport {port} {learns}", *flags)
+        case Ipip(local, remote, ttl, pmtudisc):
+            ends = _words(f"local {local}" if local else "", f"remote {remote or 'any'}")
+            return f"type ipip {ends} ttl {ttl or 'inherit'} {'pmtudisc' if pmtudisc else 'nopmtudisc'}"
         case Veth(peer, peer_ns):
             mtu = f"mtu {link.mtu}" if link.type.given and link.mtu else ""
             return _words(f"type veth peer name {peer}", mtu, f"netns {_there(peer_ns)}" if peer_ns != link.ns else "")
@@ -168,6 +172,7 @@ def _set_link(link: Link, old: Link | None) -> list[str]:
     words = [
         f"mtu {link.mtu}" if link.mtu and (old is None or link.mtu != old.mtu) else "",
         f"address {link.mac}" if link.mac and (old is None or link.mac != old.mac) else "",
+        f"group {link.group}" if link.group != (old.group if old else 0) else "",
         f"alias {shlex.quote(link.alias)}" if old is None or link.alias != old.alias else "",
         "nomaster" if old is not None and old.master and not link.master else "",
         f"master {link.master}" if link.master and (old is None or link.master != old.master) else "",

@@ -14,6 +14,8 @@ from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunne
 from weft.trace.world import Namespace, address
 
 FIRST_TTL = 64
+_IPIP_OVERHEAD = 20
+"""Octets of a second IPv4 header."""
 _OVERHEAD = {4: 50, 6: 70}
 """Octets of VXLAN's headers by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40."""
 
@@ -101,7 +103,7 @@ def _veth(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
     return Arrive(other.place, other.link.name, frame)
 
 
-# -- vxlan -------------------------------------------------------------------------------------------------------------
+# -- tunnels -----------------------------------------------------------------------------------------------------------
 
 
 def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
@@ -123,6 +125,24 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
     result = f"VNI {tunnel.vni} to {dst} UDP {tunnel.port}, from {src}"
     record.hop(place, "encapsulate", entries.fdb(entry), result)
     return Send(outer, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead))
+
+
+def _ipip(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    """To the other end, or where the route's next hop says (ip_tunnel_xmit())."""
+    tunnel = link.ipip
+    assert tunnel is not None  # of every device of kind ipip
+    name = record.world.name(place)
+    dst = address(tunnel.remote) if tunnel.remote else frame.next_hop
+    if frame.packet.dst.version != 4 or dst.version != 4:
+        return record.end(
+            "no-route", place, f"{frame.packet.dst} is routed to {link.name} on {name}, which carries IPv4 only"
+        )
+    if not tunnel.local:
+        return record.end("no-address", place, f"{link.name} on {name} has no address to send from")
+    inner = Tunnel(vni=None, port=None, frame=frame, device=link.name, overhead=_IPIP_OVERHEAD)
+    record.hop(place, "encapsulate", f"{link.name}: IPIP", f"to {dst}, from {tunnel.local}")
+    outer = Packet(address(tunnel.local), dst, FIRST_TTL, inner, frame.packet.overhead + _IPIP_OVERHEAD)
+    return Send(place, outer)
 
 
 # -- the wire ----------------------------------------------------------------------------------------------------------
@@ -203,5 +223,6 @@ _KINDS: dict[str, Callable[[Record, Place, LinkDump, Frame], State | Outcome]] =
     "bridge": _bridge,
     "veth": _veth,
     "vxlan": _vxlan,
+    "ipip": _ipip,
 }
 """All others are wire ends."""

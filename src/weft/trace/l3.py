@@ -95,12 +95,14 @@ def _not_forwarding(record: Record, place: Place, packet: Packet, iif: str) -> O
 
 def _deliver(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
     if packet.tunnel is not None:
-        return _decapsulate(record, place, packet.tunnel)
+        return _decapsulate(record, place, packet, packet.tunnel)
     record.hop(place, "deliver", entries.route(found.route))
     return record.end("delivered", place, f"delivered to {packet.dst} on {record.world.name(place)}", "")
 
 
-def _decapsulate(record: Record, place: Place, tunnel: Tunnel) -> State | Outcome:
+def _decapsulate(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+    if tunnel.vni is None:
+        return _out_of_ipip(record, place, packet, tunnel)
     what = f"VNI {tunnel.vni} on UDP port {tunnel.port}"
     for there, link in record.world.vteps(place):
         if link.vxlan and (link.vxlan.vni, link.vxlan.port) == (tunnel.vni, tunnel.port):
@@ -111,6 +113,22 @@ def _decapsulate(record: Record, place: Place, tunnel: Tunnel) -> State | Outcom
             return Arrive(there, link.name, tunnel.frame)
     name = record.world.name(place)
     return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no VXLAN device of {what}")
+
+
+def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+    """The device made for both ends, or for this one alone (ip_tunnel_lookup())."""
+    namespace = record.namespace(place)
+    assert namespace is not None  # the packet was delivered there
+    ends = (str(packet.dst), str(packet.src)), (str(packet.dst), "")
+    found = {(link.ipip.local, link.ipip.remote): link for link in namespace.links.values() if link.ipip}
+    link = next((found[pair] for pair in ends if pair in found), None)
+    name = record.world.name(place)
+    if link is None:
+        return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no IPIP device at {packet.dst}")
+    if bad := record.unusable(place, namespace, link.name):
+        return bad
+    record.hop(place, "decapsulate", f"{link.name}: IPIP", f"packet for {tunnel.frame.packet.dst}")
+    return Arrive(place, link.name, tunnel.frame)
 
 
 # -- resolving ---------------------------------------------------------------------------------------------------------
@@ -142,8 +160,12 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
     asked = f"{next_hop} would be asked for by {_ASKED_BY[next_hop.version]} on {link.name}"
     for other in heard:
         namespace = record.namespace(other.place)
-        if namespace is not None and other.place != place and namespace.owner(next_hop) == other.link.name:
+        if namespace is not None and other.place != place and namespace.has(other.link.name, next_hop):
             record.hop(place, "neighbour", asked, f"{world.name(other.place)} answers: {other.link.mac}")
+            return Transmit(place, link.name, Frame(other.link.mac, next_hop, frame.packet, asked))
+        if namespace is not None and other.place != place and _answers_for(namespace, other.link, frame):
+            on_behalf = f"{other.link.name} of {world.name(other.place)} answers for it (proxy_arp): {other.link.mac}"
+            record.hop(place, "neighbour", asked, on_behalf)
             return Transmit(place, link.name, Frame(other.link.mac, next_hop, frame.packet, asked))
         proxied = namespace.neighbours.get((other.link.name, str(next_hop))) if namespace and other.link.vxlan else None
         if proxied is not None and proxied.state in RESOLVED:
@@ -162,6 +184,14 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
         why = "nobody is asked there" if link.kind == "vxlan" else "nobody behind it has that address"
         return record.end("no-neighbour", place, f"{where} has no neighbour entry for {next_hop}, and {why}")
     return _ask_wire(record, place, link, frame, asked, failed)
+
+
+def _answers_for(namespace: Namespace, link: LinkDump, frame: Frame) -> bool:
+    """Proxy ARP: for what is routed, but not back to who asks (arp_process())."""
+    if 4 not in link.proxying or 4 not in link.forwarding or frame.next_hop.version != 4:
+        return False
+    found = namespace.route(frame.packet.src, frame.next_hop, link.name)
+    return isinstance(found, Choice) and found.route.type == "unicast" and found.dev != link.name
 
 
 def _ask_wire(record: Record, place: Place, link: LinkDump, frame: Frame, asked: str, failed: bool) -> State | Outcome:

@@ -10,10 +10,11 @@ from weft.trace.path import Place
 
 @dataclass(frozen=True)
 class Tunnel:
-    """What is inside a tunnel's packet: a frame for the VXLAN device with this VNI, listening on this UDP port."""
+    """What is inside a tunnel's packet: a frame for the VXLAN device with this VNI, listening on this UDP port; or a packet in
+    IPIP, where both are None."""
 
-    vni: int
-    port: int
+    vni: int | None
+    port: int | None
     frame: Frame
     device: str
     overhead: int

@@ -18,7 +18,7 @@ RESOLVED = ("permanent", "noarp", "reachable", "stale", "delay", "probe")
 """States of a neighbour entry (NUD_VALID) with which packets are sent at once."""
 
 _LOCAL, _MAIN = 255, 254
-_OWN_KINDS = ("loopback", "bridge", "vxlan", "veth")
+_OWN_KINDS = ("loopback", "bridge", "vxlan", "ipip", "veth")
 ZERO_MAC = "00:00:00:00:00:00"
 
 
@@ -56,6 +56,10 @@ class Namespace:
     def owner(self, address: IPAddress) -> str | None:
         """The device that has this address."""
         return next((dev for interface, dev in self.addresses if interface.ip == address), None)
+
+    def has(self, dev: str, address: IPAddress) -> bool:
+        """Whether it is this device's. A link-local address may be several devices'."""
+        return any(interface.ip == address and name == dev for interface, name in self.addresses)
 
     def bridge_entry(self, bridge: str, mac: str) -> FdbDump | None:
         return next((f for f in self.dump.fdb if f.master == bridge and f.lladdr == mac and not f.vlan), None)

@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from weft.hoststate import Bridge, IptablesChain, Link, NftChain, NftElement, NftSet, Object, Sysctl
+from weft.kernel.linux import LinuxKernel
 from weft.reconcile.protocol import Create, Remove
 
 CLUSTER = NftSet(name="cluster4", type="ipv4_addr", flags=("interval",))
@@ -283,6 +284,26 @@ def test_a_sysctl_of_a_device_waits_for_it_and_is_put_back(bench: Any) -> None:
     bench.netns.run("ip", "link", "del", "weft-n")
     assert bench.remove(sysctl) == []
     assert record(bench) == {}
+
+
+def test_of_a_device_that_goes_with_the_need_nothing_is_kept(bench: Any) -> None:
+    bridge = Link(name="weft-n", type=Bridge())
+    sysctl = Sysctl(name="net/ipv4/conf/weft-n/proxy_arp", value="1", lasting=False)
+    bench.made(bridge, sysctl)
+    assert value(bench, sysctl.name) == "1" and record(bench) == {}
+    assert bench.converged(), bench.difference()
+
+
+def test_ipip_by_number_whatever_it_is_called(bench: Any) -> None:
+    """Where /etc/protocols is there, nft prints its name."""
+    chain = NftChain(name="c", rules=("meta l4proto 4 drop", "ip protocol 4 drop"))
+    bench.made(chain)
+    assert bench.converged(), bench.difference()
+    fresh = LinuxKernel({}, bench.run)
+    try:
+        assert fresh.read({chain.key: chain}, frozenset({""})).objects[chain.key] == chain
+    finally:
+        fresh.close()
 
 
 def test_a_sysctl_in_a_container(bench: Any, container: Any) -> None:

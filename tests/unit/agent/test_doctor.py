@@ -123,6 +123,18 @@ async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: st
     )
 
 
+async def test_what_only_a_networks_options_need(patient: Patient) -> None:
+    """Nobody is told to load a module that no network asks for."""
+    assert "kernel: ipip" not in await patient.look()
+    patient.network(network("prod", "10.7.0.0/16", driver="routed", encap="ipip-cross-subnet"))
+    assert await ill(patient, "kernel: ipip") == (
+        "the kernel has no ipip: no network prod here",
+        "modprobe ipip, or a kernel with it",
+    )
+    patient.features = FEATURES | {"ipip"}
+    assert (await patient.look())["kernel: ipip"].detail == "works"
+
+
 @pytest.mark.parametrize(
     ("feature", "what", "modules"),
     [

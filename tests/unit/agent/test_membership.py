@@ -17,8 +17,8 @@ from weft.agent.membership import Membership
 from weft.agent.view import View
 from weft.base.errors import Conflict, NotFound, Unavailable
 from weft.base.net import IPNetwork
+from weft.datapaths._tunnel import VTEP_MAC
 from weft.datapaths.driver import Host
-from weft.datapaths.vxlan import VTEP_MAC
 from weft.model import Lease, Network, Node, decode, encode, keys
 from weft.store.protocol import Delete, Put
 from weft.store.sqlite import SqliteStore

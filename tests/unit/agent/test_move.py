@@ -51,7 +51,8 @@ async def test_there_and_back(agent: Agent, host: FakeHost, other: Agent, other_
     await check(agent)
     home = await Service(agent).move("10.9.0." + str(before.addresses[0].ip).split(".")[3], t.Move(target="web"))
     assert home.addresses == before.addresses and lease(agent).hosts == ()
-    assert lease(other).hosts == () and host.inside(path)
+    await until(lambda: lease(other).hosts == ())
+    assert host.inside(path)
     await until(lambda: not other_host.inside(there) and not other.view.endpoints)
     await check(agent)
 

@@ -67,6 +67,15 @@ async def stored(agent: Agent) -> set[str]:
             "network red: node-1 has no IPv6 address on eth0: give it one, "
             "or make network red with -o underlay=ipv4",
         ),
+        (
+            "red", "10.2.0.0/16", {"driver": "routed", "encap": "ipip-cross-subnet"}, Conflict,
+            "network red: the kernel of node-1 has no ipip, which encap=ipip-cross-subnet needs: load the module there "
+            "(modprobe ipip), or make network red with -o encap=vxlan-cross-subnet",
+        ),
+        (
+            "red", "fd00:2::/48", {"driver": "routed", "encap": "ipip"}, Conflict,
+            "network red: encap=ipip carries IPv4 only, and there is no IPv4 subnet: use -o encap=vxlan",
+        ),
         ("Red", "10.2.0.0/16", {}, Invalid, "'Red' is not a network name: use 1 to 63 of a-z, 0-9, '.', '_', '-', "
          "beginning and ending with a letter or digit"),
         ("red", "172.30.8.0/24", {}, Conflict, "network red: 172.30.8.0/24 overlaps this host's gateway-subnet 172.30.0.0/16: "

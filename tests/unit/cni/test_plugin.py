@@ -151,7 +151,7 @@ class TestAdd:
     def test_gateway_is_what_a_default_route_uses(self, call: Call) -> None:
         out = call("ADD").well().out
         assert [ip.get("gateway") for ip in out["ips"]] == ["40.15.43.1", None]
-        assert out["routes"] == [{"dst": "0.0.0.0/0", "gw": "40.15.43.1"}, {"dst": "fd01::/64"}]
+        assert out["routes"] == [{"dst": "0.0.0.0/0", "gw": "40.15.43.1"}, {"dst": "fd01::/64", "scope": 253}]
 
     @pytest.mark.parametrize("version", plugin.VERSIONS)
     def test_previous_result_in_the_version_asked_for(self, call: Call, version: str) -> None:

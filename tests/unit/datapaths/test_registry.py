@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import pytest
 
 from support import lab
@@ -51,6 +53,27 @@ BAD: list[tuple[str, dict[str, OptionValue], str]] = [
 ]
 
 
+BAD += [
+    (
+        "routed",
+        {"encap": "gre"},
+        "driver routed: option encap=gre is not never or ipip or ipip-cross-subnet or vxlan or vxlan-cross-subnet",
+    ),
+    (
+        "routed",
+        {"encap": "ipip", "underlay": "ipv6"},
+        "encap=ipip sends between IPv4 addresses only: underlay=ipv6 takes encap=vxlan",
+    ),
+    ("routed", {"vni": 0}, "vni=0 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
+    ("routed", {"block-size": 33}, "block-size=33 is outside 20 to 32 (a prefix length)"),
+    (
+        "routed",
+        {"block-size-v6": 64},
+        "block-size-v6=64 is outside 116 to 128 (a prefix length)",
+    ),
+]
+
+
 @pytest.mark.parametrize(("name", "options", "message"), BAD)
 def test_bad_options(name: str, options: dict[str, OptionValue], message: str) -> None:
     with pytest.raises(Invalid) as caught:
@@ -59,11 +82,18 @@ def test_bad_options(name: str, options: dict[str, OptionValue], message: str) -
     assert message.endswith(", ") or str(caught.value) == message
 
 
+def test_only_blocks_come_from_several_subnets_of_a_family() -> None:
+    several = (ip_network("10.1.0.0/16"), ip_network("10.2.0.0/16"))
+    with pytest.raises(Invalid, match="at most one subnet of each family, got 10"):
+        parse_options(lab.network("vxlan", subnets=several))
+    assert parse_options(lab.network("routed", subnets=several))
+
+
 def test_options_as_the_command_line_gives_them() -> None:
     given = {"vni": "42", "direct-routing": "true", "underlay": "ipv6", "reserve": "40.15.9.0/24, 40.15.10.0/24"}
     options = parse_options(lab.network("vxlan", options=given))
     assert isinstance(options, VxlanOptions)
-    assert (options.vni, options.direct_routing, options.underlay_family, options.device) == (42, True, 6, "weft.42")
+    assert (options.vni, options.direct_routing, options.underlay_family) == (42, True, 6)
     assert [str(p) for p in options.reserved] == ["40.15.9.0/24", "40.15.10.0/24"]
 
 

@@ -4,7 +4,7 @@ import msgspec
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.hoststate import Bridge, Link, Veth, Vxlan
+from weft.hoststate import Bridge, Ipip, Link, Veth, Vxlan
 from weft.kernel import links
 from weft.kernel import uapi as u
 from weft.kernel.links import Device, Surroundings
@@ -27,6 +27,13 @@ def test_vxlan(vni: int, port: int, local: str, learning: bool) -> None:
     found = device(Link(name="weft.1", type=vxlan, mtu=1450, mac="02:00:00:00:00:01", master="weft-n"))
     assert found.vxlan == msgspec.structs.replace(vxlan, dev="")
     assert (found.lower, found.master, found.mtu, found.mac) == (2, 3, 1450, "02:00:00:00:00:01")
+
+
+@given(st.sampled_from(["", "192.168.0.33"]), st.integers(0, 255), st.booleans(), st.integers(0, 2**32 - 1))
+def test_ipip(remote: str, ttl: int, pmtudisc: bool, group: int) -> None:
+    ipip = Ipip("192.168.1.68", remote, ttl, pmtudisc)
+    found = device(Link(name="weft.ipip", type=ipip, mtu=1480, group=group))
+    assert (found.ipip, found.vxlan, found.lower, found.group) == (ipip, None, 0, group)
 
 
 def test_a_veth_tells_its_other_end_at_birth() -> None:

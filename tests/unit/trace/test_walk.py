@@ -86,6 +86,49 @@ def test_host_gw(host_gw: d.Dumps, family: int) -> None:
     assert {step for _, step in steps(path)}.isdisjoint({"encapsulate", "decapsulate"})
 
 
+ENCAPS = ("never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet")
+
+
+@pytest.mark.parametrize("encap", ENCAPS)
+@FAMILIES
+def test_routed_on_the_segment(encap: str, family: int) -> None:
+    """A container's question for its next hop is answered by its host end."""
+    path = go(d.reference("routed", options={"encap": encap}), family=family)
+    assert path.outcome.ending == "delivered", path
+    through = encap == "vxlan" or (encap == "ipip" and family == 4)
+    assert ("encapsulate" in {step for _, step in steps(path)}) == through
+    lost = {"never": 0, "ipip": 20, "vxlan": 50}[encap.removesuffix("-cross-subnet")]
+    assert (path.ttl, path.mtu) == (62, 1500 - lost)
+
+
+@pytest.mark.parametrize("encap", ENCAPS[1:])
+def test_routed_across_segments(encap: str) -> None:
+    path = go(d.reference("routed", options={"encap": encap}), "node-4")
+    assert path.outcome.ending == "delivered", path
+    assert path.ttl == 62
+    assert {("node-1", "encapsulate"), ("node-4", "decapsulate")} <= set(steps(path))
+    if "ipip" in encap:
+        assert entry(path, "node-1", "forward") == (
+            "40.15.9.0/26 via 192.168.0.33 dev weft.ipip onlink proto 87 src 192.168.1.68"
+        )
+        assert entry(path, "node-1", "encapsulate") == "weft.ipip: IPIP"
+
+
+def test_routed_without_the_tunnel_at_the_other_end() -> None:
+    whole = d.reference("routed", options={"encap": "ipip"})
+    path = go(d.with_link(whole, "node-2", "", "weft.ipip", ipip=None, kind="sit"))
+    assert path.outcome.text == "node-2 gets the tunnel packet, but has no IPIP device at 192.168.1.254"
+    path = go(d.with_link(whole, "node-2", "", "weft.ipip", up=False))
+    assert (path.outcome.ending, path.outcome.place) == ("link-down", "node-2")
+
+
+def test_routed_without_proxy_arp() -> None:
+    whole = d.reference("routed")
+    outer = next(x.name for n in whole["node-1"].namespaces for x in n.links if x.proxying)
+    path = go(d.with_link(whole, "node-1", "", outer, proxying=()))
+    assert (path.outcome.ending, path.outcome.place) == ("no-neighbour", "node-1/c1")
+
+
 @pytest.mark.parametrize("driver", ["vxlan", "host-gw"])
 @FAMILIES
 def test_everybody_reaches_everybody_on_the_segment(driver: str, family: int) -> None:

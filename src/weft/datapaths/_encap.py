@@ -1,0 +1,159 @@
+"""What carries routed networks' packets between hosts where the network in between does not know their blocks: IPIP or
+VXLAN, to all hosts or only to those of other segments. The routes are ours; those that need no tunnel are BGP's.
+
+A route through a tunnel names the other host itself: `BLOCK via NODE-ADDRESS dev weft.ipip onlink`. IPIP sends to that
+address; for VXLAN a neighbour entry makes the VTEP's MAC of it, and the FDB the address again. IPv6 in VXLAN goes by the
+VTEP's link-local address.
+
+A host takes tunnel packets only from hosts that it knows; what is IPIP is asked of all, VXLAN packets of this network's
+VNI alone: others on that port are not ours to judge.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from ipaddress import IPv6Address
+from typing import Any, Literal
+
+from weft.base.net import Family, IPNetwork, family
+from weft.datapaths import _parts, _tunnel
+from weft.datapaths.driver import Answer, Host, Problem, Site
+from weft.hoststate import Ipip, Link, Neighbour, NftChain, NftElement, NftSet, Object, route
+from weft.model import Lease, Network, Node
+
+Encap = Literal["never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet"]
+Tunnel = Literal["", "ipip", "vxlan"]
+
+IPIP_DEVICE = "weft.ipip"
+"""One for all networks: IPIP has nothing that would tell them apart."""
+IPIP_OVERHEAD = 20
+IPIP = 4
+"""Protocol number of IPv4 in IPv4."""
+
+_TUNNELS: dict[Encap, Tunnel] = {
+    "never": "",
+    "ipip": "ipip",
+    "ipip-cross-subnet": "ipip",
+    "vxlan": "vxlan",
+    "vxlan-cross-subnet": "vxlan",
+}
+
+
+def tunnel(encap: Encap) -> Tunnel:
+    return _TUNNELS[encap]
+
+
+def tunnelled(me: Node, node: Node, options: Any, fam: Family) -> bool:
+    """Whether packets of this family to a block of `node` go through the tunnel."""
+    if not tunnel(options.encap) or (tunnel(options.encap) == "ipip" and fam == 6):
+        return False
+    return not options.encap.endswith("-cross-subnet") or not me.shares_segment(node, fam)
+
+
+def refusal(host: Host, network: Network, options: Any) -> str:
+    node = host.node
+    kind = tunnel(options.encap)
+    if kind == "ipip" and 4 not in network.families:
+        instead = options.encap.replace(kind, "vxlan")
+        return f"encap={options.encap} carries IPv4 only, and there is no IPv4 subnet: use -o encap={instead}"
+    if lacking := [name for name in options.features if name in host.lacking]:
+        other = "vxlan" if kind == "ipip" else "never"
+        instead = options.encap.replace(kind, other) if kind == "ipip" else other
+        return (
+            f"the kernel of {node.name} has no {lacking[0]}, which encap={options.encap} needs: load the module there "
+            f"(modprobe {lacking[0]}), or make network {network.name} with -o encap={instead}"
+        )
+    if kind == "ipip" and node.address(4) is None:
+        return (
+            f"{node.name} has no IPv4 address on {node.uplink}, which encap={options.encap} needs: give it one, or make "
+            f"network {network.name} with -o encap={options.encap.replace('ipip', 'vxlan')} -o underlay=ipv6"
+        )
+    return _tunnel.refusal(host, network, options) if kind == "vxlan" else ""
+
+
+def network(site: Site) -> Answer:
+    """The tunnel's device on this host, and whose packets it takes."""
+    kind = tunnel(site.options.encap)
+    if kind == "vxlan":
+        yield from _tunnel.vtep(site)
+    elif kind == "ipip":
+        yield from _ipip(site)
+    if kind:
+        yield from _known_only(site, kind)
+
+
+def _ipip(site: Site) -> Answer:
+    node = site.host.node
+    local = node.address(4)
+    if local is None:
+        yield Problem(refusal(site.host, site.network, site.options))
+        return
+    yield from _tunnel.unfit(site, "IPIP")
+    yield Link(name=IPIP_DEVICE, type=Ipip(local=str(local)), mtu=node.mtu - IPIP_OVERHEAD, alias="weft:ipip")
+    # As with VXLAN, only the packets inside are connection-tracked. Others' IPIP is left as it is.
+    for hook, end in (("prerouting", "saddr"), ("output", "daddr")):
+        rule = f"meta l4proto {IPIP} ip {end} @known-hosts4 notrack"
+        yield _parts.base_chain(f"ipip-{hook}", f"type filter hook {hook} priority raw", rule)
+
+
+def _known_only(site: Site, kind: Tunnel) -> Iterator[Object]:
+    options, fam = site.options, site.options.underlay_family
+    yield NftSet(name=f"known-hosts{fam}", type=f"ipv{fam}_addr")
+    unknown = f"{_parts.IP[fam]} saddr != @known-hosts{fam} drop"
+    if kind == "ipip":
+        name, rule = "ipip-input", f"meta l4proto {IPIP} {unknown}"
+    else:  # @th,96,24: the VNI, behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5)
+        name, rule = f"vxlan-{options.vni}-input", f"udp dport {options.port} @th,96,24 {options.vni:#x} {unknown}"
+    yield NftChain(name=name, hook="type filter hook input priority filter; policy accept;", rules=(rule,))
+
+
+def peer(site: Site, node: Node, lease: Lease) -> Answer:
+    kind, me, fam = tunnel(site.options.encap), site.host.node, site.options.underlay_family
+    if not kind or me.address(fam) is None:
+        return
+    remote = node.address(fam)
+    if remote is not None:
+        yield NftElement(set=f"known-hosts{fam}", value=str(remote))
+    prefixes = (*lease.subnets, *lease.hosts)
+    through = [prefix for prefix in prefixes if tunnelled(me, node, site.options, family(prefix))]
+    if through and kind == "vxlan":
+        yield from _by_vxlan(site, node, lease, through)
+    elif through and remote is None:
+        yield Problem(f"{node.name} has no IPv4 address on {node.uplink}: IPIP cannot reach it; give it one")
+    elif through:
+        yield from (_onlink(site, prefix, str(remote), IPIP_DEVICE) for prefix in through)
+    if kind == "ipip" and any(p.version == 6 for p in prefixes) and not me.shares_segment(node, 6):
+        text = f"{node.name} is on another segment, and IPIP carries IPv4 only: its IPv6 blocks are reached only if routers"
+        encap = site.options.encap.replace("ipip", "vxlan")
+        yield Problem(
+            f"{text} know them; make network {site.network.name} with -o encap={encap}, or without the v6 subnet"
+        )
+
+
+def _by_vxlan(site: Site, node: Node, lease: Lease, prefixes: list[IPNetwork]) -> Answer:
+    entry = _tunnel.remote(site, node, lease)
+    yield entry
+    if isinstance(entry, Problem):
+        return
+    hops = {family(prefix): _next_hop(node, entry.lladdr, family(prefix)) for prefix in prefixes}
+    yield from (Neighbour(address=hop, lladdr=entry.lladdr, dev=entry.dev) for hop in sorted(set(hops.values())))
+    yield from (_onlink(site, prefix, hops[family(prefix)], entry.dev) for prefix in prefixes)
+
+
+def _next_hop(node: Node, mac: str, fam: Family) -> str:
+    """A name for the peer's VTEP on the VXLAN device. v4: the host's own address, where it has one."""
+    address = node.address(4)
+    return str(address) if fam == 4 and address is not None else link_local(mac)
+
+
+def link_local(mac: str) -> str:
+    """The IPv6 address that a device makes of its MAC (RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    inner = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return str(IPv6Address(b"\xfe\x80" + bytes(6) + inner))
+
+
+def _onlink(site: Site, prefix: IPNetwork, via: str, dev: str) -> Object:
+    """What the host itself sends there comes from its own address on the uplink: the tunnel's device has none."""
+    source = site.host.node.address(family(prefix))
+    return route(str(prefix), via=via, dev=dev, onlink=True, src=str(source or ""))

@@ -1,0 +1,199 @@
+"""Hosts of the reference lab in namespaces of the test's own, with what driver `routed` wants of each put there by the real
+reconciler. What BGP would do is done by hand: `spread`.
+
+node-1, node-2 and node-3 are on one segment, node-4 is behind a router, as in `support.lab`.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from ipaddress import ip_address, ip_interface
+from pathlib import Path
+
+from msgspec.structs import replace
+
+from support import lab
+from support.namespaces import Home, Namespace
+from weft.datapaths.driver import Site, gather
+from weft.datapaths.registry import DRIVERS
+from weft.datapaths.routed import tunnelled
+from weft.hoststate import Contribution, Union
+from weft.hoststate.union import Source
+from weft.kernel.linux import LinuxKernel
+from weft.model import Endpoint, Network
+from weft.model import Namespace as Inside
+from weft.model.endpoint import endpoint_id
+from weft.reconcile.reconciler import Reconciler, Report
+
+DRIVER = DRIVERS["routed"]
+_GATEWAYS = {"a": ("192.168.1.1/24", "fd01:a::1/64"), "b": ("192.168.0.1/24", "fd01:b::1/64")}
+_BIRD = "12"
+"""rtm_protocol of BIRD's routes."""
+
+
+class Router:
+    """The two segments' switch and the router between them, which knows nothing of containers."""
+
+    def __init__(self, home: Home) -> None:
+        self.ns = home.new()
+        self.ns.sh("sysctl -qw net.ipv4.ip_forward=1 net.ipv6.conf.all.forwarding=1 net.ipv6.conf.default.accept_dad=0")
+        for segment, addresses in _GATEWAYS.items():
+            self.ns.sh(f"ip link add seg-{segment} type bridge")
+            self.ns.sh(f"ip link set seg-{segment} up")
+            for address in addresses:
+                self.ns.run("ip", "addr", "add", address, "dev", f"seg-{segment}", *["nodad"] * (":" in address))
+
+
+class Host:
+    """`sources`: what is wanted, as the agent keeps it."""
+
+    def __init__(self, home: Home, router: Router, name: str, net: Network, run: Path) -> None:
+        self.home, self.name, self.ns, self.run = home, name, home.new(), run
+        self.node = lab.node(name)
+        self.site: Site = lab.site(net, self.node)
+        self.union = Union()
+        self.containers: dict[str, Namespace] = {}
+        self.endpoints: dict[str, Endpoint] = {}
+        self._plug(router, "b" if name == "node-4" else "a")
+        self.want(("network", net.name), gather(DRIVER.network(self.site)))
+        self._start()
+
+    def _plug(self, router: Router, segment: str) -> None:
+        port = f"p-{self.name}"
+        self.ns.run("ip", "link", "add", "eth0", "type", "veth", "peer", "name", port, "netns", router.ns.path)
+        router.ns.sh(f"ip link set {port} master seg-{segment} up")
+        self.ns.sh("sysctl -qw net.ipv6.conf.eth0.accept_dad=0")  # else nothing is asked for by ND in the first second
+        self.ns.sh("ip link set eth0 up")
+        for address in self.node.addresses:
+            self.ns.run("ip", "addr", "add", str(address), "dev", "eth0", *["nodad"] * (address.version == 6))
+        for text in _GATEWAYS[segment]:
+            self.ns.run("ip", *["-6"] * (":" in text), "route", "add", "default", "via", text.partition("/")[0])
+
+    def _start(self) -> None:
+        with self.ns.entered():
+            self.kernel = LinuxKernel(self.union.desired, self.run)
+        self.reconciler = Reconciler(self.kernel, self.union.desired, time.monotonic)
+        self.reconciler.complete = True
+
+    def restart(self) -> None:
+        """As an agent's: nothing is remembered."""
+        self.kernel.close()
+        self._start()
+
+    def close(self) -> None:
+        self.kernel.close()
+
+    def want(self, source: Source, contribution: Contribution | None) -> None:
+        self.union.set(source, contribution)
+
+    def converge(self) -> Report:
+        """Raises AssertionError where something cannot be had."""
+        with self.ns.entered():
+            report = self.reconciler.resync()
+        assert report.failures == (), report.failures
+        return report
+
+    def knows(self, other: Host) -> None:
+        self.want(("peer", other.name), gather(DRIVER.peer(self.site, other.node, other.site.lease)))
+
+    def spread(self, other: Host) -> None:
+        """The routes that BGP would bring: to blocks that need no tunnel."""
+        for block in other.site.lease.subnets:
+            fam = 4 if block.version == 4 else 6
+            if not tunnelled(self.node, other.node, self.site.options, fam):
+                via = str(other.node.address(fam))
+                self.ns.run("ip", "route", "add", str(block), "via", via, "dev", "eth0", "proto", _BIRD)
+
+    def addresses(self, number: int = 2) -> list[str]:
+        """Of this number in the host's blocks, v4's first."""
+        return [str(block[number]) for block in self.site.lease.subnets]
+
+    def attach(self, name: str, number: int, *floating: str) -> Endpoint:
+        """A container with the addresses of this number."""
+        self.containers[name] = inside = self.home.new()
+        endpoint = Endpoint(
+            id=endpoint_id(self.site.network.name, self.name, number, "eth0"),
+            name=name,
+            network=self.site.network.name,
+            node=self.name,
+            container=name,
+            namespace=Inside(path=inside.path, cookie=number),
+            interface="eth0",
+            mac=f"02:42:00:00:{int(self.name[-1]):02x}:{number:02x}",
+            addresses=tuple(ip_interface(address) for address in self.addresses(number)),
+        )
+        return self.float(endpoint, *floating)
+
+    def float(self, endpoint: Endpoint, *floating: str) -> Endpoint:
+        """It has these floating addresses, and no others."""
+        changed = replace(endpoint, floating=tuple(map(ip_address, floating)))
+        self.endpoints[endpoint.name] = changed
+        self.want(("endpoint", endpoint.name), gather(DRIVER.endpoint(self.site, changed)))
+        return changed
+
+
+@contextmanager
+def hosts(home: Home, net: Network, names: list[str], run: Path) -> Iterator[dict[str, Host]]:
+    """They know each other, and have one container each, `c1` on node-1 and so on."""
+    router = Router(home)
+    found = {name: Host(home, router, name, net, run / name) for name in names}
+    try:
+        for one in found.values():
+            one.attach(f"c{one.name[-1]}", 2)
+            for other in found.values():
+                if other is not one:
+                    one.knows(other)
+            one.converge()
+        for one in found.values():
+            for other in found.values():
+                if other is not one:
+                    one.spread(other)
+        yield found
+    finally:
+        for one in found.values():
+            one.close()
+
+
+def ping(source: Namespace, address: object, *options: str) -> str:
+    """What ping(8) said; empty if there was no answer."""
+    said = source.run("ping", "-c1", "-W2", *options, str(address), check=False)
+    return said if "1 received" in said else ""
+
+
+class Listener:
+    """Frames on a device, as octets with their Ethernet header (or the packet, where the device has none)."""
+
+    def __init__(self, ns: Namespace, device: str) -> None:
+        with ns.entered():
+            self._socket = socket.socket(socket.AF_PACKET, socket.SOCK_RAW, socket.htons(3))
+        self._socket.bind((device, 3))
+        self._socket.setblocking(False)
+
+    def frames(self) -> list[bytes]:
+        """All since the last call."""
+        found = []
+        while True:
+            try:
+                found.append(self._socket.recv(65535))
+            except BlockingIOError:
+                return found
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+@contextmanager
+def listening(ns: Namespace, device: str) -> Iterator[Listener]:
+    listener = Listener(ns, device)
+    try:
+        yield listener
+    finally:
+        listener.close()
+
+
+def protocols(frames: list[bytes]) -> list[tuple[int, str]]:
+    """(protocol number, destination) of the IPv4 packets among Ethernet frames."""
+    return [(f[23], str(ip_address(f[30:34]))) for f in frames if f[12:14] == b"\x08\x00"]

@@ -1,0 +1,107 @@
+"""Driver `routed`: who is tunnelled, who can take part, what cannot be had. What it yields is in tests/golden."""
+
+from __future__ import annotations
+
+import msgspec
+import pytest
+
+from support import lab
+from weft.base.net import parse_network
+from weft.datapaths.driver import gather
+from weft.datapaths.registry import driver, parse_options
+from weft.datapaths.routed import GATEWAY, tunnelled
+from weft.hoststate import Link, NftElement, Route
+from weft.model.network import OptionValue
+
+ROUTED = driver("routed")
+ONE, NEAR, FAR = (lab.node(name) for name in ("node-1", "node-2", "node-4"))
+
+
+@pytest.mark.parametrize(
+    ("encap", "through"),
+    [
+        ("never", set()),
+        ("ipip", {("near", 4), ("far", 4)}),
+        ("ipip-cross-subnet", {("far", 4)}),
+        ("vxlan", {("near", 4), ("far", 4), ("near", 6), ("far", 6)}),
+        ("vxlan-cross-subnet", {("far", 4), ("far", 6)}),
+    ],
+)
+def test_who_is_tunnelled(encap: str, through: set[tuple[str, int]]) -> None:
+    options = parse_options(lab.network("routed", options={"encap": encap}))
+    peers = {"near": NEAR, "far": FAR}
+    found = {(name, fam) for name, node in peers.items() for fam in (4, 6) if tunnelled(ONE, node, options, fam)}
+    assert found == through
+
+
+def test_a_segment_by_name_counts_as_one() -> None:
+    options = parse_options(lab.network("routed", options={"encap": "vxlan-cross-subnet"}))
+    one, far = lab.node("node-1", segment="rack"), lab.node("node-4", segment="rack")
+    assert not tunnelled(one, far, options, 4)
+
+
+def test_the_next_hop_of_v6_is_what_the_kernel_makes_of_the_mac() -> None:
+    assert GATEWAY == {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
+
+
+def refusal(options: dict[str, OptionValue], families: tuple[int, ...] = (4,), **facts: object) -> str:
+    own = facts.pop("own", (4, 6))
+    net = lab.network("routed", families, options=options)
+    site = lab.site(net, lab.node("node-1", own), **facts)  # type: ignore[arg-type]
+    return ROUTED.refusal(site.host, net, site.options)
+
+
+def test_a_kernel_without_the_module_is_told_what_does_the_same() -> None:
+    lacking = frozenset({"ipip"})
+    assert refusal({"encap": "ipip-cross-subnet"}, lacking=lacking) == (
+        "the kernel of node-1 has no ipip, which encap=ipip-cross-subnet needs: load the module there (modprobe ipip), "
+        "or make network blue with -o encap=vxlan-cross-subnet"
+    )
+    assert refusal({"encap": "vxlan-cross-subnet"}, lacking=lacking) == ""
+    assert refusal({}, lacking=frozenset({"ipip", "vxlan"})) == ""
+    assert refusal({"encap": "vxlan"}, lacking=frozenset({"vxlan"})).endswith("make network blue with -o encap=never")
+
+
+def test_ipip_carries_ipv4_only() -> None:
+    assert refusal({"encap": "ipip"}, (6,)) == (
+        "encap=ipip carries IPv4 only, and there is no IPv4 subnet: use -o encap=vxlan"
+    )
+    assert refusal({"encap": "vxlan"}, (6,)) == refusal({"encap": "ipip"}, (4, 6)) == ""
+
+
+def test_a_host_without_the_tunnels_family() -> None:
+    assert refusal({"encap": "ipip"}, own=(6,)) == (
+        "node-1 has no IPv4 address on eth0, which encap=ipip needs: give it one, "
+        "or make network blue with -o encap=vxlan -o underlay=ipv6"
+    )
+    assert "has no IPv6 address" in refusal({"encap": "vxlan", "underlay": "ipv6"}, own=(4,))
+    assert refusal({}, own=(6,)) == ""
+
+
+def test_addresses_outside_a_peers_blocks_go_the_same_way() -> None:
+    net = lab.network("routed", (4, 6), options={"encap": "vxlan"})
+    lease = lab.lease(net, FAR)
+    moved = tuple(map(parse_network, ("40.15.43.5/32", "fd40:15:0:43::5/128")))
+    found = gather(ROUTED.peer(lab.site(net, ONE), FAR, msgspec.structs.replace(lease, hosts=moved))).objects
+    routes = {o.prefix: o.via for o in found if isinstance(o, Route)}
+    assert routes["40.15.43.5/32"] == routes[str(lease.subnets[0])] == "192.168.0.33"
+    assert routes["fd40:15:0:43::5/128"] == routes[str(lease.subnets[1])]
+
+
+def test_only_a_tunnel_asks_for_known_hosts() -> None:
+    for encap, wanted in (("never", []), ("ipip-cross-subnet", ["192.168.1.254"])):
+        net = lab.network("routed", options={"encap": encap})
+        found = gather(ROUTED.peer(lab.site(net, ONE), NEAR, lab.lease(net, NEAR))).objects
+        assert [o.value for o in found if isinstance(o, NftElement)] == wanted
+        assert not [o for o in found if isinstance(o, Route)]
+
+
+def test_two_networks_share_the_ipip_device_and_not_a_vni() -> None:
+    def devices(name: str, encap: str) -> set[Link]:
+        net = lab.network("routed", name=name, options={"encap": encap})
+        return {o for o in gather(ROUTED.network(lab.site(net, ONE))).objects if isinstance(o, Link)}
+
+    assert devices("blue", "ipip") == devices("green", "ipip-cross-subnet") != set()
+    options = parse_options(lab.network("routed", options={"encap": "vxlan"}))
+    assert ROUTED.claims(options) == (("vni/4096", "VNI 4096"),)
+    assert ROUTED.claims(parse_options(lab.network("routed", options={"encap": "ipip"}))) == ()

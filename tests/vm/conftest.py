@@ -1,0 +1,67 @@
+"""Tests in here run in a virtual machine with Debian's own kernel: it has modules that a development machine may lack."""
+
+from __future__ import annotations
+
+import subprocess
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support import guest
+from support.namespaces import Home, home
+
+_HERE = Path(__file__).parent
+_results: pytest.StashKey[tuple[dict[str, list[dict[str, Any]]], str]] = pytest.StashKey()
+
+
+@pytest.fixture
+def netns() -> Iterator[Home]:
+    with home() as found:
+        yield found
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    if not guest.inside():
+        for item in _ours(items):
+            item.add_marker(pytest.mark.timeout(0))  # the first waits for all; the machine has a limit of its own
+
+
+def _ours(items: list[pytest.Item]) -> list[pytest.Item]:
+    return [item for item in items if item.path.is_relative_to(_HERE)]
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_protocol(item: pytest.Item) -> bool | None:
+    """Outside, tell what became of it inside."""
+    if guest.inside():
+        return None
+    item.ihook.pytest_runtest_logstart(nodeid=item.nodeid, location=item.location)
+    for report in _told(item):
+        item.ihook.pytest_runtest_logreport(report=report)
+    item.ihook.pytest_runtest_logfinish(nodeid=item.nodeid, location=item.location)
+    return True
+
+
+def _told(item: pytest.Item) -> list[pytest.TestReport]:
+    if why := guest.missing():
+        return [_report(item, "skipped", (str(item.path), 0, f"Skipped: {why}"))]
+    stash = item.session.stash
+    if _results not in stash:
+        stash[_results] = _booted([ours.nodeid for ours in _ours(item.session.items)])
+    reports, printed = stash[_results]
+    read = item.config.hook.pytest_report_from_serializable
+    found = [read(config=item.config, data=data) for data in reports.get(item.nodeid, ())]
+    return found or [_report(item, "failed", f"it did not run in the virtual machine, which printed:\n{printed}")]
+
+
+def _booted(nodes: list[str]) -> tuple[dict[str, list[dict[str, Any]]], str]:
+    try:
+        return guest.run(nodes)
+    except subprocess.TimeoutExpired as late:
+        return {}, f"{late}\n{late.stdout or ''}"
+
+
+def _report(item: pytest.Item, outcome: Any, why: Any) -> pytest.TestReport:
+    return pytest.TestReport(item.nodeid, item.location, {}, outcome, why, "setup")
