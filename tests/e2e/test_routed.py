@@ -260,6 +260,15 @@ def test_nothing_is_left_to_do(lab: Lab, prod: list[Container]) -> None:
     assert status.bgp is not None and (status.bgp.established, status.bgp.reason) == (6, "")
 
 
+def test_bgp_routes_say_what_is_left_to_the_tunnel(lab: Lab, prod: list[Container]) -> None:
+    found = {(r.source, r.prefix.version): r for r in client(lab, "node-1").bgp_routes() if r.source in NODES}
+    assert {key: r.tunnelled for key, r in found.items()} == {
+        (node, family): node == "node-4" for node in NODES[1:] for family in (4, 6)
+    }
+    shown_to_us = weft(lab, "node-1", "bgp", "routes", found["node-4", 4].prefix.with_prefixlen).stdout
+    assert "192.168.0.33 by tunnel" in shown_to_us, shown_to_us
+
+
 # ------------------------------------------------------------------------------------------------ other networks
 
 
