@@ -346,7 +346,8 @@ class BgpSession(Reply, frozen=True, kw_only=True):
 
 class BgpRoute(Reply, frozen=True, kw_only=True):
     """What this node's BIRD knows. `type`: "unicast", "blackhole", "unreachable". `source`: the neighbour's name, or what of
-    this node's own it is. `next_hops`: each with its device; empty where a tunnel carries it."""
+    this node's own it is. `next_hops`: each with its device; empty where BIRD finds none on its links. `tunnelled`: the
+    kernel's route is not BIRD's but Weft's own, through a tunnel."""
 
     prefix: IPNetwork
     type: str
@@ -355,6 +356,7 @@ class BgpRoute(Reply, frozen=True, kw_only=True):
     since: float
     next_hops: tuple[str, ...] = ()
     bgp_next_hop: str = ""
+    tunnelled: bool = False
     as_path: str = ""
     communities: tuple[str, ...] = ()
     med: int = 0

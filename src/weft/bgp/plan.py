@@ -16,7 +16,7 @@ import msgspec
 
 from weft.base.errors import WeftError
 from weft.base.names import digest
-from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, host_prefix, parse_network
+from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, covers, family, host_prefix, parse_network
 from weft.datapaths import registry
 from weft.datapaths.routed import RoutedOptions, tunnelled
 from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Network, Node
@@ -77,6 +77,10 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True):
     tunnels: tuple[Tunnel, ...] = ()
     sessions: tuple[Session, ...] = ()
     problems: tuple[str, ...] = ()
+
+    def tunnelled(self, prefix: IPNetwork, next_hop: IPAddress) -> bool:
+        """Whether Weft routes to this prefix there through a tunnel, and BIRD leaves it alone."""
+        return any(next_hop in t.next_hops and any(covers(s, prefix) for s in t.subnets) for t in self.tunnels)
 
     def families(self) -> tuple[Family, ...]:
         return tuple(
