@@ -13,6 +13,7 @@ from support.namespaces import Namespace
 from weft.base.errors import Conflict, NotFound
 from weft.hoststate import Address
 from weft.kernel import netns as namespaces
+from weft.kernel.spaces import Space
 
 
 def test_the_uplink_by_the_default_route(bench: Any, uplink: str) -> None:
@@ -51,6 +52,19 @@ def test_v6_alone(bench: Any) -> None:
         bench.netns.run("ip", *command.split())
     bench.netns.sh("ip -6 route add default via fd00::2 dev six")
     assert bench.kernel.facts().uplink == "six"
+
+
+def test_the_uplink_is_looked_at_without_listing_all_devices(
+    bench: Any, uplink: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """There is one for each container."""
+
+    def listed(_space: Space) -> None:
+        pytest.fail("all devices were listed")
+
+    bench.kernel.facts()  # what the kernel can do is tried out once
+    monkeypatch.setattr(Space, "devices", listed)
+    assert bench.kernel.facts().uplink == bench.kernel.facts("eth0").uplink == "eth0"
 
 
 def test_probing_leaves_nothing(bench: Any) -> None:

@@ -21,6 +21,10 @@ def test_words_and_options() -> None:
     assert (options.which, options.json, options.quick) == (["agent"], Path("f.json"), True)
 
 
+def test_a_driver_of_datapath_can_be_had_by_itself() -> None:
+    assert command.chosen(["datapath-routed"]).which == ["datapath-routed"]
+
+
 def test_an_unknown_word_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.chosen(["datapaths"])
