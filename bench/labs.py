@@ -116,3 +116,9 @@ def result(process: InsideProcess, kind: type[T]) -> T:
     if not line:
         raise Failed(f"it ended: {' | '.join(process.stderr.read().strip().splitlines()[-3:])}")
     return decode(kind, line.encode())
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU time (proc_pid_stat(5): utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -10,7 +10,8 @@ from contextlib import contextmanager
 import msgspec
 import pytest
 
-from support.reach import Container, make_network, namespaces, run_everywhere, shown, weft
+from support.bgp import established, sessions
+from support.reach import NODES, Container, client, make_network, namespaces, run_everywhere, shown, weft
 from support.snapshot import difference, snapshot
 from support.waiting import until
 from weft.datapaths.registry import DRIVERS
@@ -130,6 +131,38 @@ NETWORKS = {
         "x --driver host-gw --subnet 10.2.0.0/16 -o reserve=10.3.0.0/24",
         "network x: reserve=10.3.0.0/24 is not inside 10.2.0.0/16: reserve only what is part of the network",
     ),
+    "pools that overlap": (
+        "x --driver routed --subnet 10.2.0.0/16 --subnet 10.2.4.0/24",
+        "network x: subnets 10.2.0.0/16 and 10.2.4.0/24 overlap: leave one of them out",
+    ),
+    "pool of another network": (
+        "x --driver routed --subnet 10.2.0.0/16 --subnet 10.1.3.0/24",
+        "network x: 10.1.3.0/24 overlaps 10.1.0.0/16 of network blue: choose another --subnet",
+    ),
+    "block larger than its pool": (
+        "x --driver routed --subnet 10.2.0.0/28",
+        "network x: a block of /26 is larger than 10.2.0.0/28: choose a larger subnet, or block-size of 28 or more",
+    ),
+    "block size": (
+        "x --driver routed --subnet 10.2.0.0/16 -o block-size=12",
+        "block-size=12 is outside 20 to 32 (a prefix length)",
+    ),
+    "IPIP and IPv6 only": (
+        "x --driver routed --subnet fd00:2::/48 -o encap=ipip-cross-subnet",
+        "network x: encap=ipip-cross-subnet carries IPv4 only, and there is no IPv4 subnet: use -o encap=vxlan-cross-subnet",
+    ),
+    "IPIP and an IPv6 underlay": (
+        "x --driver routed --subnet 10.2.0.0/16 -o encap=ipip -o underlay=ipv6",
+        "encap=ipip sends between IPv4 addresses only: underlay=ipv6 takes encap=vxlan",
+    ),
+    "unknown encapsulation": (
+        "x --driver routed --subnet 10.2.0.0/16 -o encap=gre",
+        "driver routed: option encap=gre is not never or ipip or ipip-cross-subnet or vxlan or vxlan-cross-subnet",
+    ),
+    "a share of what shares nothing": (
+        "x --driver routed -o share=blue",
+        "network x: share=blue is of driver vxlan, not routed: share another one, or give --subnet instead",
+    ),
     "MTU": (
         "x --driver host-gw --subnet 10.2.0.0/16 --mtu 100",
         "network x: MTU 100 is outside 576 to 65535",
@@ -168,6 +201,116 @@ def test_a_node_that_lives_is_not_removed(lab: Lab) -> None:
     assert refused(lab, "node rm node-2") == (
         "node-2's agent is running: stop it first, or use --force if the host is gone for good"
     )
+
+
+# ------------------------------------------------------------------------------------------------------------ BGP
+
+AS_RULE = "choose 1 to 4294967294, but not 23456 or 65535 (RFC 6793, RFC 7300)"
+COMMUNITY_RULE = "write 64512:100 (two numbers to 65535, RFC 1997) or 64512:1:100 (three to 4294967295, RFC 8092)"
+PEERS = {
+    "a node's own address": (
+        "--address 192.168.1.68 --asn 65001",
+        "bgp peer x: 192.168.1.68 is node-1's own address: nodes peer by themselves; give a router's",
+    ),
+    "another node's": (
+        "--address fd00:192:168::33 --asn 65001",
+        "bgp peer x: fd00:192:168::33 is node-4's own address: nodes peer by themselves; give a router's",
+    ),
+    "no AS": ("--address 192.168.1.9 --asn 0", f"bgp peer x: AS 0 is none: {AS_RULE}"),
+    "a reserved AS": ("--address 192.168.1.9 --asn 23456", f"bgp peer x: AS 23456 is none: {AS_RULE}"),
+    "no community": (
+        "--address 192.168.1.9 --asn 65001 --community 70000:1",
+        f"bgp peer x: '70000:1' is no community: {COMMUNITY_RULE}",
+    ),
+    "no address": (
+        "--address banana --asn 65001",
+        "'banana' is not an IP address: write it like 10.1.0.5 or fd00::5",
+    ),
+    "hold time": (
+        "--address 192.168.1.9 --asn 65001 --hold-time 2",
+        "bgp peer x: hold-time 2 is outside 3 to 65535 seconds (RFC 4271)",
+    ),
+    "selector": (
+        "--address 192.168.1.9 --asn 65001 --nodes rack==a",
+        "'rack==a' in selector 'rack==a' is none of KEY=VALUE, KEY!=VALUE, KEY, !KEY",
+    ),
+    "no such file": (
+        "--address 192.168.1.9 --asn 65001 --password-file /nowhere",
+        "password file /nowhere: No such file or directory",
+    ),
+}
+
+
+@pytest.mark.parametrize("case", PEERS)
+def test_routers_that_cannot_be_peered_with(lab: Lab, case: str) -> None:
+    words, message = PEERS[case]
+    assert refused(lab, f"bgp peer add x {words}") == message
+    assert client(lab, "node-1").bgp_peers() == ()
+
+
+def test_bgp_settings_that_cannot_be(lab: Lab) -> None:
+    before = client(lab, "node-1").bgp_settings()
+    assert refused(lab, "bgp set --asn 65535") == f"bgp: AS 65535 is none: {AS_RULE}"
+    assert refused(lab, "bgp set --hold-time 2") == "bgp: hold-time 2 is outside 3 to 65535 seconds (RFC 4271)"
+    assert client(lab, "node-1").bgp_settings() == before
+
+
+STUBBORN = """#!/bin/sh
+# BIRD, given one line more than it can do with when it is to check a configuration.
+if [ "$1" = -p ]; then echo "protocol nonsense { }" >>"$3"; fi
+exec /run/true-bird "$@"
+"""
+
+
+def test_what_bird_refuses_is_told_in_a_line_and_the_old_stays(lab: Lab, blue: list[Container]) -> None:
+    """BIRD's own refusal, brought about in node-3's mount namespace."""
+    make_network(lab, "prod", "routed", "10.6.0.0/16")
+    established(lab, NODES, 3)
+    since = {key: session.since for key, session in sessions(lab, "node-3").items()}
+    place = lab.host("node-3")
+    place.must("BIRD", ["cp", "/usr/sbin/bird", "/run/true-bird"])
+    place.must("script", ["sh", "-c", "cat >/run/bird.sh && chmod 755 /run/bird.sh"], input=STUBBORN)
+    place.must("mount", ["mount", "--bind", "/run/bird.sh", "/usr/sbin/bird"])
+
+    def reason() -> str:
+        found = client(lab, "node-3").status().bgp
+        return found.reason if found else ""
+
+    make_network(lab, "more", "routed", "10.7.0.0/16")
+    until(reason, 10, "node-3 to say so")
+    try:
+        assert reason().startswith("BIRD refuses its configuration: ") and "\n" not in reason(), reason()
+        assert "syntax error" in reason()
+        assert {k: s.since for k, s in sessions(lab, "node-3").items()} == since
+    finally:
+        place.must("mount", ["umount", "/usr/sbin/bird"])
+    until(lambda: not reason(), 40, lambda: f"node-3 without trouble: {reason()}")
+    for name in ("more", "prod"):
+        client(lab, "node-1").remove_network(name)
+
+
+# ---------------------------------------------------------------------------------------------------------- pools
+
+
+def test_pools_that_cannot_be(lab: Lab, blue: list[Container]) -> None:
+    make_network(lab, "prod", "routed", "10.6.0.0/16")
+    before = client(lab, "node-1").pools("prod")
+    for words, message in (
+        ("add prod 10.6.3.0/24", "network prod: subnets 10.6.0.0/16 and 10.6.3.0/24 overlap: leave one of them out"),
+        (
+            "add prod 10.1.3.0/24",
+            "network prod: 10.1.3.0/24 overlaps 10.1.0.0/16 of network blue: choose another --subnet",
+        ),
+        ("add prod 10.7.0.0/16 --nodes a==b", "'a==b' in selector 'a==b' is none of KEY=VALUE, KEY!=VALUE, KEY, !KEY"),
+        ("add prod 10.7.0.0/28", "network prod: a block of /26 is larger than 10.7.0.0/28: "),
+    ):
+        assert refused(lab, f"pool {words}").startswith(message)
+    assert (
+        refused(lab, "pool set prod 10.7.0.0/16 --disable", 4)
+        == "network prod has no pool 10.7.0.0/16: it has 10.6.0.0/16"
+    )
+    assert client(lab, "node-1").pools("prod") == before
+    client(lab, "node-1").remove_network("prod")
 
 
 # ------------------------------------------------------------------------------------------------------ addresses

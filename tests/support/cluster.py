@@ -17,6 +17,7 @@ from weft.api import types as t
 from weft.base.errors import Failed, NotFound, Unavailable
 from weft.client import Client
 from weft.client.connection import ask
+from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
 from weft.lab.inside import Inside
 from weft.lab.lab import WEFT
@@ -73,7 +74,7 @@ class Cluster:
             return str(error)
         if status.state != "converged":
             return f"{host} is {status.state}: {status.store.reason} {[x.object + ': ' + x.reason for x in status.troubles]}"
-        waiting = [n.name for n in status.networks if not n.subnets]
+        waiting = [n.name for n in status.networks if not n.subnets and not DRIVERS[n.driver].blocks]
         return f"{host} has no subnet in {waiting}" if waiting else ""
 
     def settled(self, hosts: Iterable[str] = NODES, seconds: float = PATIENCE) -> float:

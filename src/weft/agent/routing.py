@@ -23,6 +23,7 @@ import msgspec
 
 from weft.agent.view import Key, View
 from weft.base.errors import Failed, NotFound, Unavailable, WeftError
+from weft.base.net import parse_address, parse_network
 from weft.bgp import config, diagnose, replies
 from weft.bgp.diagnose import Signatures, Verdict
 from weft.bgp.plan import Model, Session, Speaker, speaker
@@ -240,6 +241,11 @@ class Routing:
             raise NotFound("BGP is not spoken here: there is no routed network, and no peer that selects this node")
         answer = await asyncio.to_thread(self._bird.ask, f"show route {f'for {prefix} ' if prefix else ''}all")
         return tuple(r for r in replies.routes(answer) if r.protocol != "uplinks")
+
+    def tunnelled(self, route: Route) -> bool:
+        """Whether it is Weft's own, through a tunnel."""
+        hop = route.next_hop
+        return bool(hop and self._wanted and self._wanted.tunnelled(parse_network(route.prefix), parse_address(hop)))
 
     def session(self, protocol: str) -> Session | None:
         """Whose protocol it is."""

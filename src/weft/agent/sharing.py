@@ -17,7 +17,10 @@ def completed(network: Network, home: Network | None) -> Network:
     if home.home != home.name:
         raise Invalid(f"network {network.name}: {home.name} shares {home.home} itself: give share={home.home}")
     if home.driver != network.driver:
-        raise Invalid(f"network {network.name}: share={home.name} is of driver {home.driver}, not {network.driver}")
+        raise Invalid(
+            f"network {network.name}: share={home.name} is of driver {home.driver}, not {network.driver}: share another one, "
+            "or give --subnet instead"
+        )
     if network.subnets and set(network.subnets) != set(home.subnets):
         raise Invalid(f"network {network.name}: its subnets are those of {home.name}: leave --subnet out")
     return msgspec.structs.replace(network, subnets=home.subnets)

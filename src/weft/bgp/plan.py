@@ -16,7 +16,7 @@ import msgspec
 
 from weft.base.errors import WeftError
 from weft.base.names import digest
-from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, host_prefix, parse_network
+from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, covers, family, host_prefix, parse_network
 from weft.datapaths import registry
 from weft.datapaths.routed import RoutedOptions, tunnelled
 from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Network, Node
@@ -77,6 +77,10 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True):
     tunnels: tuple[Tunnel, ...] = ()
     sessions: tuple[Session, ...] = ()
     problems: tuple[str, ...] = ()
+
+    def tunnelled(self, prefix: IPNetwork, next_hop: IPAddress) -> bool:
+        """Whether Weft routes to this prefix there through a tunnel, and BIRD leaves it alone."""
+        return any(next_hop in t.next_hops and any(covers(s, prefix) for s in t.subnets) for t in self.tunnels)
 
     def families(self) -> tuple[Family, ...]:
         return tuple(
@@ -180,8 +184,18 @@ def _node_sessions(
                     local=local,
                     remote=remote,
                     asn=asn(node, model.settings),
-                    passive=int(local) < int(remote),  # both connecting at once would be a collision each time
+                    passive=_passive(me, node, reflectors, fam),
                 )
+
+
+def _passive(me: Node, node: Node, reflectors: Mapping[str, str], fam: Family) -> bool:
+    """Both connecting at once would be a collision each time. A reflector connects to its clients, and not they to it: when
+    it starts, hundreds would want to at once, of which BIRD lets 8 wait (its backlog, listen(2)); for the rest TCP took
+    up to two minutes."""
+    if (me.name in reflectors) != (node.name in reflectors):
+        return me.name not in reflectors
+    local, remote = me.address(fam), node.address(fam)
+    return local is not None and remote is not None and int(local) < int(remote)
 
 
 def _router_session(me: Node, peer: BgpPeer, others: Iterable[Session]) -> Session | str:

@@ -103,6 +103,11 @@ class Route(msgspec.Struct, frozen=True, kw_only=True):
     via: tuple[str, ...] = ()
     attributes: dict[str, str] = {}
 
+    @property
+    def next_hop(self) -> str:
+        """BGP's; "" for what is this host's own. (With IPv6 a link-local one may follow it.)"""
+        return self.attributes.get("next_hop", "").split(" ")[0]
+
 
 _ROUTE = re.compile(
     r"(?P<prefix>\S+)?\s+(?P<type>\w+) \[(?P<protocol>\S+) (?P<since>\S+)(?: from \S+)?\] (?P<best>\*)?.*"

@@ -213,7 +213,7 @@ def _routes(page: Page, found: tuple[t.BgpRoute, ...]) -> Iterator[str]:
                 str(r.prefix),
                 "*" if r.best else "",
                 r.source,
-                listed(r.next_hops) or (f"{r.bgp_next_hop} ({r.type})" if r.bgp_next_hop else r.type),
+                _next_hop(r),
                 r.as_path or "-",
                 ago(r.since),
             )
@@ -221,6 +221,12 @@ def _routes(page: Page, found: tuple[t.BgpRoute, ...]) -> Iterator[str]:
         ],
         whole=["PREFIX"],
     )
+
+
+def _next_hop(r: t.BgpRoute) -> str:
+    if r.tunnelled:
+        return f"{r.bgp_next_hop} by tunnel"
+    return listed(r.next_hops) or (f"{r.bgp_next_hop}, on no link" if r.bgp_next_hop else r.type)
 
 
 def _settings(page: Page, found: BgpSettings) -> Iterator[str]:

@@ -21,8 +21,9 @@ from collections.abc import Iterator
 from typing import Any
 
 from weft.base.errors import Invalid
+from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, parse_network
-from weft.datapaths import _encap, _limits, _parts, _ports, _tunnel
+from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
 from weft.hoststate import Address, Link, Neighbour, Object, Sysctl, Veth, route
@@ -117,10 +118,17 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield from _host_route(ep, address)
     for fam in sorted({family(address) for address in targets}):
         if fam == 4:
-            yield route(f"{GATEWAY[4]}/32", dev=ep.interface, ns=ep.namespace.path)
+            yield route(f"{GATEWAY[4]}/32", dev=ep.interface, ns=ep.namespace.path, metric=_metric(ep))
         yield from _parts.container_routes(site, ep, GATEWAY[fam], site.network.subnets)
     own: list[IPNetwork] = [parse_network(host_prefix(address)) for address in targets]
     yield from _ports.published(ep.ports, targets, ep.host_interface, own)
+    yield from _floating.floating(ep.floating, targets, ep.host_interface)
+
+
+def _metric(ep: Endpoint) -> int:
+    """Of the route to the next hop: all routed networks have the same one, so those of a container's several interfaces
+    differ in this."""
+    return 0 if ep.default_route else 1 + int.from_bytes(digest(ep.id)[:3], "big")
 
 
 def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:

@@ -81,6 +81,7 @@ class Driver:
         except NotFound:
             unknown = f"endpoint {request.endpoint[:12]} is not known to Weft: start its container again"
             raise NotFound(unknown) from None
+        self._check_alone(endpoint)
         gateways = {r.destination.version: str(r.gateway) for r in endpoint.routes if not r.destination.prefixlen}
         return {
             "InterfaceName": {"SrcName": endpoint.handover, "DstPrefix": "eth"},
@@ -90,6 +91,19 @@ class Driver:
             # Where Weft gives no way out and the network is meant to have one, Docker adds its own.
             "DisableGatewayService": bool(gateways) or network.internal,
         }
+
+    def _check_alone(self, endpoint: t.EndpointInfo) -> None:
+        """Docker sets no metric: what is on the link of one interface cannot be on another's too. Raises Conflict."""
+        linked = {r.destination for r in endpoint.routes if r.gateway is None}
+        if not linked:
+            return
+        for other in self._client.endpoints(node=endpoint.node):
+            both = linked & {r.destination for r in other.routes if r.gateway is None}
+            if both and other.namespace == endpoint.namespace and other.id != endpoint.id:
+                raise Conflict(
+                    f"networks {other.network} and {endpoint.network} have the same next hop {min(map(str, both))}, and Docker "
+                    "gives a container only one such: disconnect it from the other first"
+                )
 
     def leave(self, request: m.OfEndpoint) -> Reply:
         """Docker takes the interface out by itself; the endpoint stays until it is deleted."""

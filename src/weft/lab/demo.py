@@ -6,17 +6,24 @@ shows who reaches whom and one packet's way, and takes the lab down again.
 
 from __future__ import annotations
 
+import json
 import os
 import shlex
 import subprocess
 import sys
+import threading
 import time
 
 from weft.datapaths.registry import DRIVERS
 
 NAME = "demo"
 HOSTS = ("node-1", "node-2", "node-3", "node-4")
+OPTIONS = {"routed": " -o encap=vxlan-cross-subnet"}
+"""That a driver is shown with."""
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
+
+
+BGP_SECONDS = 30
 
 
 class Failure(Exception):
@@ -51,8 +58,8 @@ def main() -> int:
 def _network(number: int, driver: str, environment: dict[str, str]) -> None:
     name = f"net-{driver}"
     _say(f"{DRIVERS[driver].name}: {DRIVERS[driver].summary}")
-    prefixes = f"--subnet 10.{number}.0.0/16 --subnet fd00:{number}::/48"
-    _run(f"lab exec node-1 -- weft network create {name} --driver {driver} {prefixes}", environment)
+    words = f"--subnet 10.{number}.0.0/16 --subnet fd00:{number}::/48{OPTIONS.get(driver, '')}"
+    _run(f"lab exec node-1 -- weft network create {name} --driver {driver} {words}", environment)
     for host in HOSTS:
         _run(f"lab run {host} {driver}-{host[-1]} --network {name}", environment)
     if driver == "bridge":
@@ -69,12 +76,32 @@ def _network(number: int, driver: str, environment: dict[str, str]) -> None:
         )
         _run(f"lab rm node-4 {driver}-4", environment)
         _run(f"lab exec node-4 -- weft network show {name}", environment)
+    if driver == "routed":
+        print(f"{DIM}(to node-2 and node-3 by BGP's routes; node-4 is behind a router: through a tunnel){PLAIN}")
+        _wait_for_bgp(environment)
+        _run("lab exec node-1 -- weft bgp peers", environment)
+        _run(f"lab exec node-1 -- ip route show root 10.{number}.0.0/16", environment)
     _run(f"lab matrix --network {name}", environment)
 
 
 def _address(host: str, container: str, environment: dict[str, str]) -> str:
     words = [sys.executable, "-m", "weft", "lab", "exec", f"{host}/{container}", "--", "hostname", "-I"]
     return subprocess.run(words, env=environment, capture_output=True, text=True, check=True).stdout.split()[0]
+
+
+def _wait_for_bgp(environment: dict[str, str]) -> None:
+    """Until all sessions of all hosts are up. Raises Failure."""
+    began = time.monotonic()
+    for host in HOSTS:
+        words = [sys.executable, "-m", "weft", "lab", "exec", host, "--", "weft", "bgp", "peers", "-o", "json"]
+        while True:
+            done = subprocess.run(words, env=environment, capture_output=True, text=True)
+            sessions = json.loads(done.stdout) if done.returncode == 0 else []
+            if sessions and all(session["state"] == "Established" for session in sessions):
+                break
+            if time.monotonic() - began > BGP_SECONDS:
+                raise Failure(f"BGP sessions of {host} are not up after {BGP_SECONDS} s: `weft bgp peers` says why")
+            threading.Event().wait(0.2)
 
 
 def _say(text: str) -> None:
