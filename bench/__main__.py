@@ -6,12 +6,13 @@ import argparse
 import os
 import sys
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, cni, convergence, datapath, docker, labs, remote, report, spread
+from bench import agent, bgp, cni, convergence, datapath, docker, labs, remote, report, spread
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -26,12 +27,24 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
     "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
+    "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }
+
+
+def _datapath(driver: str, quick: bool, progress: Progress) -> list[Figure]:
+    return datapath.run(datapath.QUICK if quick else datapath.Effort(), progress, [driver])
+
+
+PARTS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
+    f"datapath-{driver}": partial(_datapath, driver) for driver in datapath.DRIVERS
+}
+"""Of a benchmark, to be had by themselves."""
+_KNOWN = f"{', '.join(BENCHMARKS)}; a part: {', '.join(PARTS)}"
 
 
 def parser() -> argparse.ArgumentParser:
     words = argparse.ArgumentParser(prog="bench", description="Weft's benchmarks; docs/performance.md explains them.")
-    words.add_argument("which", nargs="*", metavar="WORD", help=f"of {', '.join(BENCHMARKS)}; without one, all")
+    words.add_argument("which", nargs="*", metavar="WORD", help=f"of {_KNOWN}; without one, all")
     words.add_argument("--json", type=Path, metavar="FILE", help="also write every sample there")
     words.add_argument(
         "--quick", action="store_true", help="fewer rounds, about five minutes; for a look, not for the record"
@@ -41,9 +54,9 @@ def parser() -> argparse.ArgumentParser:
 
 def chosen(words: Sequence[str]) -> argparse.Namespace:
     options = parser().parse_args(words)
-    unknown = [word for word in options.which if word not in BENCHMARKS]
+    unknown = [word for word in options.which if word not in {**BENCHMARKS, **PARTS}]
     if unknown:
-        parser().error(f"no benchmark '{unknown[0]}': there are {', '.join(BENCHMARKS)}")
+        parser().error(f"no benchmark '{unknown[0]}': there are {_KNOWN}")
     options.which = options.which or list(BENCHMARKS)
     return options
 
@@ -70,7 +83,7 @@ def _one(name: str, quick: bool) -> list[Figure]:
     """Measured and shown; progress on stderr, on a terminal only."""
     terminal = Console(stderr=True)
     with Status(name, console=terminal) as status:
-        figures = BENCHMARKS[name](quick, status.update)
+        figures = {**BENCHMARKS, **PARTS}[name](quick, status.update)
     out = Console() if sys.stdout.isatty() else Console(width=report.WIDTH)
     report.show(figures, out)
     return figures

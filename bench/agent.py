@@ -27,16 +27,17 @@ _LEASE, _LEASE_SECONDS = 4_711, 3_600.0
 
 
 class Effort(msgspec.Struct, frozen=True):
-    """`objects` of each kind, in `rounds`; `containers` to attach; `change`: of that part, also the model that an agent
-    is filled with."""
+    """`objects` of each kind, in `rounds`; `containers` to attach, also on a host that has a `crowd`; `change`: of that
+    part, also the model that an agent is filled with."""
 
     objects: int = 10_000
     rounds: int = 7
     containers: int = 200
+    crowd: int = 1_000
     change: change.Effort = change.Effort()
 
 
-QUICK = Effort(objects=2_000, rounds=3, containers=30, change=change.QUICK)
+QUICK = Effort(objects=2_000, rounds=3, containers=30, crowd=200, change=change.QUICK)
 
 
 def run(effort: Effort, progress: Progress) -> list[Figure]:
@@ -47,6 +48,8 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
     for store in ("sqlite", "etcd"):
         progress(f"agent: attach and detach, {store}")
         figures += _attach(store, effort)
+    progress("agent: attach in a routed network on a full host")
+    figures += _crowded(effort)
     progress("agent: memory in a large model")
     return [*figures, _large(effort.change)]
 
@@ -81,6 +84,29 @@ def _attach(store: str, effort: Effort) -> list[Figure]:
             beside(Named(group, f"{what} p50", "ms", "ip -batch"), (median(took), took), (median(hand), hand), goal)
         )
         figures.append(beside(Named(group, f"{what} p99", "ms", "ip -batch"), *p99))
+    return figures
+
+
+def _crowded(effort: Effort) -> list[Figure]:
+    """A routed network's containers, when its host has none and when it has many."""
+    times = []
+    with labs.up(flat(1), agents=(HOST,)) as lab:
+        labs.create(lab, HOST, "prod", "routed", "10.64.0.0/16")
+        for crowd in (0, effort.crowd):
+            if crowd:
+                _output(lab, labs.module("attaching", "prod", str(crowd), "stay"))
+            said = _output(lab, labs.module("attaching", "prod", str(effort.containers)))
+            times.append(decode(attaching.Times, said.encode()))
+    none, many = times
+    group, goal = f"routed, agent on sqlite, {effort.crowd:,} endpoints on the host", Goal("value", most=20.0)
+    figures = []
+    for what, crowded, alone, hand in (
+        ("attach p50", many.attach, none.attach, many.wire),
+        ("detach p50", many.detach, none.detach, many.unwire),
+    ):
+        value = (median(crowded), crowded)
+        figures.append(beside(Named(group, what, "ms", "with none"), value, (median(alone), alone), goal))
+        figures.append(beside(Named(group, "", "ms", "ip -batch"), value, (median(hand), hand)))
     return figures
 
 

@@ -68,7 +68,7 @@ def measure(network: str, count: int) -> Times:
 
 def fill(network: str, count: int) -> None:
     client = Client()
-    names = [f"c{number}" for number in range(count)]
+    names = [f"stay{number}" for number in range(count)]
     batch([f"netns add {name}" for name in names])
     for name in names:
         client.attach(Attach(target=name, network=network))

@@ -1,5 +1,5 @@
 """How soon the others know: from a container's attachment on node-1 to the first answer from node-4, and from the removal
-of node-3 to its routes gone on all others. In the reference lab, over VXLAN.
+of node-3 to its routes gone on all others; in the reference lab, over VXLAN. For routed networks see `bench.settling`.
 """
 
 from __future__ import annotations
@@ -14,13 +14,10 @@ from statistics import median
 
 import msgspec
 
-from bench import labs, reach
-from bench.figures import Figure, Named, beside, single
-from bench.stats import percentile
-from bench.traffic import PINGPONG_PORT, echoing
+from bench import labs, settling
+from bench.figures import Figure, Named, single
 from weft.base.errors import Failed
 from weft.lab import Host, Lab, reference
-from weft.model import decode
 
 NETWORK, SUBNET = "blue", "10.61.0.0/16"
 NODES = ("node-1", "node-2", "node-3", "node-4")
@@ -31,13 +28,15 @@ _LONGEST = 40.0
 
 
 class Effort(msgspec.Struct, frozen=True):
-    """`attaches` on node-1; how often a node is removed and comes back: `removals`."""
+    """`attaches` on node-1; how often a node is removed and comes back: `removals`; how often a container moves, away and
+    home in turns: `moves`."""
 
     attaches: int = 40
     removals: int = 10
+    moves: int = 20
 
 
-QUICK = Effort(attaches=10, removals=2)
+QUICK = Effort(attaches=10, removals=2, moves=4)
 
 
 def run(effort: Effort, progress: Progress) -> list[Figure]:
@@ -45,30 +44,14 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
     for store in ("sqlite", "etcd"):
         with labs.up(reference(), agents=NODES, store=store) as lab:
             labs.create(lab, "node-1", NETWORK, "vxlan", SUBNET)
-            lab.run("node-4", "c4", network=NETWORK)
+            lab.run("node-4", f"{NETWORK}-listener", network=NETWORK)
             progress(f"convergence: attach, {store}")
-            figures += _first_answers(lab, f"convergence on {store}", effort.attaches)
+            name = "attach on node-1 → answer from node-4"
+            figures += settling.first_answers(lab, f"convergence on {store}", name, NETWORK, "node-4", effort.attaches)
             progress(f"convergence: node rm, {store}")
             figures += _removals(lab, f"convergence on {store}", effort.removals)
+        figures += settling.run(store, effort.attaches, effort.moves, progress)
     return figures
-
-
-def _first_answers(lab: Lab, group: str, count: int) -> list[Figure]:
-    target = labs.address(lab, "node-4", NETWORK)
-    with echoing(lab.host("node-4").container("c4")):
-        words = labs.module("reach", NETWORK, target, str(PINGPONG_PORT), str(count))
-        done = lab.host("node-1").run(words, timeout=120)
-    if done.returncode:
-        raise Failed(f"reach: {' | '.join(done.stderr.strip().splitlines()[-3:])}")
-    times = decode(reach.Times, done.stdout.encode())
-    usual = (median(times.usual), times.usual)
-    name = "attach on node-1 → answer from node-4"
-    return [
-        beside(Named(group, f"{name}, p50", "ms", "later answers"), (median(times.first), times.first), usual),
-        beside(
-            Named(group, f"{name}, p99", "ms", "later answers"), (percentile(times.first, 0.99), times.first), usual
-        ),
-    ]
 
 
 def _removals(lab: Lab, group: str, count: int) -> list[Figure]:

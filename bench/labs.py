@@ -11,12 +11,15 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TypeVar
 
+import msgspec
+
 import weft
 from weft.base.errors import Failed, NotFound
-from weft.base.net import parse_network
+from weft.base.net import parse_interface, parse_network
 from weft.client import Client
 from weft.lab import Lab, Topology
 from weft.lab.inside import Inside, InsideProcess
+from weft.lab.lab import agent_command
 from weft.model import Network, decode
 from weft.model.network import OptionValue
 
@@ -27,15 +30,30 @@ _STARTED_SECONDS = 20.0
 
 
 @contextmanager
-def up(topology: Topology, *, agents: Sequence[str] = (), store: str = "sqlite") -> Iterator[Lab]:
+def up(
+    topology: Topology, *, agents: Sequence[str] = (), beside: Sequence[str] = (), store: str = "sqlite"
+) -> Iterator[Lab]:
+    """`beside`: agents that make a cluster of their own: they have none of the others' networks."""
     with Lab.up(topology, name=f"bench-{os.getpid()}", store=store, agents=False) as lab:
-        for agent in [lab.agent(host) for host in agents]:
+        other = f"sqlite://{lab.directory}/store/beside.db"
+        lab.agent_command = lambda host, url: agent_command(host, other if host in beside else url)
+        for agent in [lab.agent(host) for host in (*agents, *beside)]:
             agent.start()
-        for agent in [lab.agent(host) for host in agents]:
+        for agent in [lab.agent(host) for host in (*agents, *beside)]:
             agent.wait_ready()
-        for host in agents:
+        for host in (*agents, *beside):
             wait_started(lab, host)
         yield lab
+
+
+def apart(topology: Topology) -> Topology:
+    """Its hosts with even numbers on segment b, behind the router."""
+    places = []
+    for number, place in enumerate(topology.hosts, 1):
+        addresses = (f"{router.ip + number + 9}/{router.network.prefixlen}" for router in topology.router["b"])
+        there = msgspec.structs.replace(place, segment="b", addresses=tuple(map(parse_interface, addresses)))
+        places.append(place if number % 2 else there)
+    return msgspec.structs.replace(topology, hosts=tuple(places))
 
 
 def wait_started(lab: Lab, host: str) -> None:
@@ -98,3 +116,9 @@ def result(process: InsideProcess, kind: type[T]) -> T:
     if not line:
         raise Failed(f"it ended: {' | '.join(process.stderr.read().strip().splitlines()[-3:])}")
     return decode(kind, line.encode())
+
+
+def cpu(pid: int) -> float:
+    """Seconds of CPU time (proc_pid_stat(5): utime and stime)."""
+    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")

@@ -32,7 +32,7 @@ class Times(msgspec.Struct):
     usual: list[float] = []
 
 
-def _until_answered(address: str, port: int) -> float:
+def until_answered(address: str, port: int) -> float:
     """Seconds. Raises Failed."""
     start = time.perf_counter()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as udp:
@@ -55,10 +55,10 @@ def measure(network: str, address: str, port: int, count: int) -> Times:
         client.attach(Attach(target=name, network=network))
         # Entering the namespace is part of what is measured: some tens of microseconds.
         path, start = f"/run/netns/{name}", time.perf_counter()
-        netns.call(path, lambda: _until_answered(address, port))
+        netns.call(path, lambda: until_answered(address, port))
         times.first.append((time.perf_counter() - start) * 1000)
         for _ in range(_USUAL):
-            times.usual.append(netns.call(path, lambda: _until_answered(address, port)) * 1000)
+            times.usual.append(netns.call(path, lambda: until_answered(address, port)) * 1000)
         client.detach(name, network)
     batch([f"netns delete {name}" for name in names])
     return times

@@ -8,11 +8,9 @@ how far hosts of their own would go.
 
 from __future__ import annotations
 
-import os
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
-from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -113,13 +111,13 @@ def _simulated(load: Load) -> list[Figure]:
                 stack.enter_context(labs.started(place, labs.module("simulated", encode(plan).decode())))
                 for place, plan in zip(places, plans, strict=True)
             ]
-            before, start = _cpu(process.pid), time.monotonic() + _SOON
+            before, start = labs.cpu(process.pid), time.monotonic() + _SOON
             for one in running:
                 assert one.stdin
                 one.stdin.write(f"{start}\n")
                 one.stdin.flush()
             seen = [labs.result(one, Seen) for one in running]
-            used = _cpu(process.pid) - before
+            used = labs.cpu(process.pid) - before
     return _load_figures(load, attaches, seen, used)
 
 
@@ -153,12 +151,6 @@ def _load_figures(load: Load, attaches: int, seen: list[Seen], etcd_cpu: float) 
         single(Named(group, "an agent's CPU for an attach elsewhere", "µs"), agents_cpu / told * 1e6, [agents_cpu]),
         single(Named(group, "etcd's CPU for an attach and a follower", "µs"), etcd_cpu / told * 1e6, [etcd_cpu]),
     ]
-
-
-def _cpu(pid: int) -> float:
-    """Seconds of CPU time (proc_pid_stat(5): utime and stime)."""
-    fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
-    return (int(fields[11]) + int(fields[12])) / os.sysconf("SC_CLK_TCK")
 
 
 # Common to both.

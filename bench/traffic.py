@@ -64,8 +64,8 @@ def serving(place: Inside) -> Iterator[None]:
 
 
 @contextmanager
-def echoing(place: Inside) -> Iterator[None]:
-    with running(place, [*_pinned(1), *PYTHON, SCRIPT, "serve", str(PINGPONG_PORT)], "ready"):
+def echoing(place: Inside, port: int = PINGPONG_PORT) -> Iterator[None]:
+    with running(place, [*_pinned(1), *PYTHON, SCRIPT, "serve", str(port)], "ready"):
         yield
 
 

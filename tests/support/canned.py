@@ -324,6 +324,8 @@ ANSWERS: dict[str, object] = {
     "ipam": IPAM,
     "check_ipam": IPAM_CHECK,
     "move": ENDPOINTS[0],
+    "add_floating": ENDPOINTS[0],
+    "remove_floating": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),
     "bgp_sessions": SESSIONS,
     "bgp_routes": ROUTES,

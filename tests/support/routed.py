@@ -13,6 +13,8 @@ from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
+from msgspec.structs import replace
+
 from support import lab
 from support.namespaces import Home, Namespace
 from weft.datapaths.driver import Site, gather
@@ -109,7 +111,7 @@ class Host:
         """Of this number in the host's blocks, v4's first."""
         return [str(block[number]) for block in self.site.lease.subnets]
 
-    def attach(self, name: str, number: int) -> Endpoint:
+    def attach(self, name: str, number: int, *floating: str) -> Endpoint:
         """A container with the addresses of this number."""
         self.containers[name] = inside = self.home.new()
         endpoint = Endpoint(
@@ -123,9 +125,14 @@ class Host:
             mac=f"02:42:00:00:{int(self.name[-1]):02x}:{number:02x}",
             addresses=tuple(ip_interface(address) for address in self.addresses(number)),
         )
-        self.endpoints[name] = endpoint
-        self.want(("endpoint", name), gather(DRIVER.endpoint(self.site, endpoint)))
-        return endpoint
+        return self.float(endpoint, *floating)
+
+    def float(self, endpoint: Endpoint, *floating: str) -> Endpoint:
+        """It has these floating addresses, and no others."""
+        changed = replace(endpoint, floating=tuple(map(ip_address, floating)))
+        self.endpoints[endpoint.name] = changed
+        self.want(("endpoint", endpoint.name), gather(DRIVER.endpoint(self.site, changed)))
+        return changed
 
 
 @contextmanager

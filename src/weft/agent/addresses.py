@@ -285,6 +285,7 @@ def removal(endpoint: Endpoint, home: str = "") -> list[Op]:
     network's than its own."""
     network = home or endpoint.network
     ops: list[Op] = [Delete(key_of(endpoint)), Delete(keys.location(endpoint.network, endpoint.id))]
+    ops += [Delete(keys.floating_claim(a)) for a in endpoint.floating]
     return ops + [Delete(keys.address_claim(network, a.ip)) for a in endpoint.addresses]
 
 

@@ -19,6 +19,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
+from weft.agent import floating
 from weft.agent.addresses import ATTEMPTS, Ask, Choice, OwnSubnet, Shared, Way, key_of
 from weft.agent.blocks import Blocks
 from weft.agent.locations import Locations
@@ -63,7 +64,7 @@ class Attachments:
     ) -> None:
         """`gateways`: this host's subnets for containers' second interface."""
         self._view, self._membership, self._converge, self.find = view, membership, converge, find
-        self._gateways, self.ports = gateways, Ports(view)
+        self._gateways, self.ports, self._store = gateways, Ports(view), store
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self.promises = Promises(time.monotonic)
@@ -168,6 +169,12 @@ class Attachments:
             raise Conflict(
                 f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
             )
+        if request.floating and set(request.floating) != set(present.floating):
+            has = _join(present.floating) or "none"
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with floating addresses {has}: change them with "
+                "`weft endpoint float` and `unfloat`"
+            )
         if request.bandwidth is not None and request.bandwidth != present.bandwidth:
             limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
             raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
@@ -207,6 +214,7 @@ class Attachments:
             addresses=addresses,
             labels=request.labels,
             ports=request.ports,
+            floating=request.floating,
             bandwidth=request.bandwidth,
             owner=request.owner,
             default_route=default_route,
@@ -250,6 +258,8 @@ class Attachments:
     async def _write(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
         """If the network is still as it was seen, and the addresses can be had."""
         guards, ops = self.way(network.name).writes(choice, endpoint)
+        guards += await floating.taking(self._store, self._view, endpoint, network, endpoint.floating)
+        ops += floating.claims(endpoint, self._membership.tenure_lease)
         key, network_key = key_of(endpoint), keys.network(network.name)
         guards = [Unchanged(network_key, self._view.revision(network_key)), Absent(key), *guards]
         put = Put(key, encode(endpoint), self._membership.tenure_lease)

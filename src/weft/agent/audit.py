@@ -60,6 +60,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
     locations: tuple[Item, ...]
     subnets: tuple[Item, ...]
     addresses: tuple[Item, ...]
+    floating: tuple[Item, ...]
     endpoints_at: int
 
 
@@ -75,6 +76,7 @@ class Audit:
         self.leases = {(lease.network, lease.node): (lease, i) for lease, i in self._read(Lease, snapshot.leases)}
         self.subnets = {(_middle(i.key), claims.subnet(i.key)): i for i in snapshot.subnets}
         self.addresses = {(_middle(i.key), claims.address(i.key)): i for i in snapshot.addresses}
+        self.floating = {keys.floating_address(i.key): i for i in snapshot.floating}
         self.living: dict[tuple[str, IPAddress], list[tuple[Endpoint, Item]]] = defaultdict(list)
         """(Home, address) → endpoints that have it."""
         for endpoint, item in self.endpoints:
@@ -115,7 +117,7 @@ class Audit:
         """Of networks whose addresses are claimed, and of those that are no more."""
         for item, error in self._unreadable:
             text = f"cannot be read: {error}"
-            yield Fault(network="", kind="unreadable", subject=item.key, node="", text=text, witness=(_seen(item),))
+            yield Fault(network="", kind="unreadable", subject=item.key, node="", text=text, witness=(seen(item),))
         yield from self._of_claims()
         yield from self._of_endpoints()
         yield from self._of_block_claims()
@@ -128,7 +130,7 @@ class Audit:
 
     def _of_claims(self) -> Iterator[Fault]:
         for (network, address), item in self.addresses.items():
-            guards: list[Guard] = [_as_seen(item)]
+            guards: list[Guard] = [as_seen(item)]
             if self._gone(keys.network(network)):
                 guards.append(Absent(keys.network(network)))
             elif not self.claimed(network) or claims.is_passing(item.value) or (network, address) in self.living:
@@ -139,7 +141,7 @@ class Audit:
                 subject=str(address),
                 node="",
                 text=f"claimed for {item.value.decode(errors='replace')}, which is no endpoint with this address",
-                witness=(_seen(item),),
+                witness=(seen(item),),
                 fix=Fix(tuple(guards), (Delete(item.key),)),
             )
 
@@ -149,20 +151,20 @@ class Audit:
             if len(found) > 1:
                 names = ", ".join(f"{e.name} on {e.node}" for e, _ in found)
                 text = f"{names} have the same address: detach all but one of them"
-                witness = tuple(_seen(i) for _, i in found)
+                witness = tuple(seen(i) for _, i in found)
                 yield Fault(network=home, kind="duplicate", subject=str(address), node="", text=text, witness=witness)
             elif item is None or claims.is_passing(item.value):
                 endpoint, own = found[0]
                 claim = keys.address_claim(home, address)
-                guard: Guard = Absent(claim) if item is None else _as_seen(item)
+                guard: Guard = Absent(claim) if item is None else as_seen(item)
                 yield Fault(
                     network=endpoint.network,
                     kind="endpoint-without-claim",
                     subject=str(address),
                     node=endpoint.node,
                     text=f"{endpoint.name} has an address that others may be given",
-                    witness=(_seen(own), *([_seen(item)] if item else [])),
-                    fix=self._bound(endpoint.node, (guard, _as_seen(own)), Put(claim, holder(endpoint))),
+                    witness=(seen(own), *([seen(item)] if item else [])),
+                    fix=self.bound(endpoint.node, (guard, as_seen(own)), Put(claim, holder(endpoint))),
                 )
         for endpoint, item in self.endpoints:
             if self._gone(keys.node(endpoint.node)) or self._gone(keys.network(endpoint.network)):
@@ -174,12 +176,12 @@ class Audit:
         what = f"node {endpoint.node}" if node else f"network {endpoint.network}"
         gone = keys.node(endpoint.node) if node else keys.network(endpoint.network)
         ops: list[Op] = [Delete(item.key)]
-        guards: list[Guard] = [_as_seen(item), Absent(gone)]
+        guards: list[Guard] = [as_seen(item), Absent(gone)]
         home = self.home(endpoint.network)
         held = [self.addresses.get((home, a.ip)) for a in endpoint.addresses] if self.claimed(endpoint.network) else []
         for claim, address in zip(held, endpoint.addresses, strict=False):
             if claim is not None and len(self.living[home, address.ip]) == 1:
-                guards.append(_as_seen(claim))
+                guards.append(as_seen(claim))
                 ops.append(Delete(claim.key))
         return Fault(
             network=endpoint.network,
@@ -187,7 +189,7 @@ class Audit:
             subject=endpoint.name,
             node=endpoint.node,
             text=f"there is no {what} any more",
-            witness=(_seen(item),),
+            witness=(seen(item),),
             fix=Fix(tuple(guards), (*ops, Delete(keys.location(endpoint.network, endpoint.id)))),
         )
 
@@ -202,15 +204,15 @@ class Audit:
             lease, held = self.leases.get((network, node), (None, None))
             if lease is not None and block in lease.subnets:
                 continue
-            guard = _as_seen(held) if held else Absent(keys.lease(network, node))
+            guard = as_seen(held) if held else Absent(keys.lease(network, node))
             yield Fault(
                 network=network,
                 kind="block-without-lease",
                 subject=str(block),
                 node=node,
                 text=f"claimed by {node}, to which it is not routed",
-                witness=(_seen(item),),
-                fix=Fix((_as_seen(item), guard), (Delete(item.key),)),
+                witness=(seen(item),),
+                fix=Fix((as_seen(item), guard), (Delete(item.key),)),
             )
 
     def _of_lease(self, lease: Lease, item: Item) -> Iterator[Fault]:
@@ -246,11 +248,11 @@ class Audit:
         left = alloc.without(left, gone=[h.network_address for h in idle])
         if left != lease:
             ops.append(Put(item.key, encode(left), self._tenure(node)))
-        guards += [_as_seen(item), NothingNewer(keys.endpoints(node), self._s.endpoints_at)]
+        guards += [as_seen(item), NothingNewer(keys.endpoints(node), self._s.endpoints_at)]
         fix = Fix(tuple(guards), tuple(ops))
         for kind, subject, text in faults:
             yield Fault(
-                network=network, kind=kind, subject=subject, node=node, text=text, witness=(_seen(item),), fix=fix
+                network=network, kind=kind, subject=subject, node=node, text=text, witness=(seen(item),), fix=fix
             )
 
     def _orphaned(self, lease: Lease, item: Item) -> Fault:
@@ -263,8 +265,8 @@ class Audit:
             subject=", ".join(map(str, lease.subnets)) or "-",
             node=lease.node,
             text=f"there is no {what} any more",
-            witness=(_seen(item),),
-            fix=Fix((_as_seen(item), Absent(gone)), (Delete(item.key),)),
+            witness=(seen(item),),
+            fix=Fix((as_seen(item), Absent(gone)), (Delete(item.key),)),
         )
 
     def _of_locations(self) -> Iterator[Fault]:
@@ -278,8 +280,8 @@ class Audit:
                     subject=", ".join(map(str, found.addresses)),
                     node=found.node,
                     text=f"said to be on {found.node}, where no such endpoint is",
-                    witness=(_seen(item),),
-                    fix=Fix((_as_seen(item),), (Delete(item.key),)),
+                    witness=(seen(item),),
+                    fix=Fix((as_seen(item),), (Delete(item.key),)),
                 )
 
     # Pieces.
@@ -287,7 +289,7 @@ class Audit:
     def _tenure(self, node: str) -> int:
         return stable_id("tenure", self.nodes[node].instance, node)
 
-    def _bound(self, node: str, guards: tuple[Guard, ...], op: Put) -> Fix | None:
+    def bound(self, node: str, guards: tuple[Guard, ...], op: Put) -> Fix | None:
         """Written as the node itself would; a node that is no more writes nothing."""
         if node not in self.nodes:
             return None
@@ -312,11 +314,11 @@ def _alone(address: IPAddress) -> IPNetwork:
     return parse_network(host_prefix(address))
 
 
-def _seen(item: Item) -> tuple[str, int]:
+def seen(item: Item) -> tuple[str, int]:
     return item.key, item.revision
 
 
-def _as_seen(item: Item) -> Guard:
+def as_seen(item: Item) -> Guard:
     return Unchanged(item.key, item.revision)
 
 

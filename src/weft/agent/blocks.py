@@ -263,7 +263,7 @@ class Blocks(Way):
         """What somebody else has removed already is left alone: its addresses may be somebody else's by now."""
         left = list(endpoints)
         for _ in range(ATTEMPTS):
-            left = [e for e in left if e.id in self._view.endpoints]
+            left = [self._view.endpoints[e.id] for e in left if e.id in self._view.endpoints]
             if not left or await self._try_forget(home, left):
                 return
             await self.refresh(home)
@@ -287,6 +287,7 @@ class Blocks(Way):
                 await stack.enter_async_context(self.lock(home))
             guards = [self._seen(e) for e in endpoints]
             ops: list[Op] = [Delete(key_of(e)) for e in endpoints]
+            ops += [Delete(keys.floating_claim(a)) for e in endpoints for a in e.floating]
             ops += await self._freed(home, endpoints)
             lease = self._view.lease(home, self._view.me)
             if lease is not None and (left := alloc.without(lease, gone=addresses)) != lease:

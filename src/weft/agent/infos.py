@@ -93,6 +93,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         routes=tuple(_routes(inside)),
         labels=e.labels,
         ports=e.ports,
+        floating=e.floating,
         bandwidth=e.bandwidth,
         owner=e.owner,
         handover=e.handover,

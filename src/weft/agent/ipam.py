@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
+from weft.agent import audit_floating
 from weft.agent.audit import Audit, Fault, Snapshot, lasting, of_networks
 from weft.alloc import blocks as alloc
 from weft.alloc.subnets import merge
@@ -46,9 +47,13 @@ async def check(agent: Agent, network: Network | None, *, fix: bool) -> t.IpamCh
 
 async def faults(store: Store, network: str) -> tuple[Audit, list[Fault]]:
     """What two looks say."""
-    before = list(Audit(await snapshot(store)).faults())
+    before = _all(Audit(await snapshot(store)))
     audit = Audit(await snapshot(store))
-    return audit, of_networks(lasting(before, audit.faults()), audit.networks, network)
+    return audit, of_networks(lasting(before, _all(audit)), audit.networks, network)
+
+
+def _all(audit: Audit) -> list[Fault]:
+    return [*audit.faults(), *audit_floating.faults(audit)]
 
 
 async def _fix(agent: Agent, faults: Iterable[Fault]) -> list[Fault]:
@@ -79,6 +84,7 @@ async def snapshot(store: Store) -> Snapshot:
         locations=(await store.list(keys.LOCATIONS)).items,
         subnets=(await store.list(SUBNETS)).items,
         addresses=(await store.list(ADDRESSES)).items,
+        floating=(await store.list(keys.FLOATING)).items,
         endpoints_at=endpoints.revision,
     )
 

@@ -1,4 +1,5 @@
-"""An endpoint moves to a container here: name, addresses, MAC, labels, ports stay what they were.
+"""An endpoint moves to a container here: name, addresses, MAC, labels, ports, floating addresses stay what
+they were.
 
 One transaction takes it from its node and gives it to this one, so there is no moment at which its addresses are nobody's,
 or two nodes'. Where the kernel here does not take it, another one brings it back.
@@ -12,6 +13,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from weft.agent import floating
 from weft.agent.addresses import holder, key_of, lease_guard
 from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given
@@ -108,6 +110,7 @@ async def _transfer(agent: Agent, old: Endpoint, revision: int, new: Endpoint) -
         tenure = agent.membership.tenure_of(new.node)
         ops: list[Op] = [Delete(key_of(old)), Put(key_of(new), encode(new), tenure)]
         ops += [Put(keys.address_claim(home, a.ip), holder(new), tenure) for a in new.addresses]
+        ops += floating.claims(new, tenure)
         if old.node != new.node:
             agent.attachments.blocks.unroute(old, home, guards, ops)
             _route(agent, new, home, guards, ops)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import sharing
+from weft.agent import floating, sharing
 from weft.agent.blocks import rules
 from weft.alloc.leases import check_new
 from weft.api import types as t
@@ -101,6 +101,7 @@ class Pools:
             guards: list[Guard] = [
                 Unchanged(keys.network(name), revision),
                 NothingNewer(keys.NETWORKS, listing.revision),
+                await floating.apart(store, new),
             ]
             if leaving is not None:
                 guards += await self._unused(name, leaving)

@@ -4,26 +4,29 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
+from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import doctor, infos, ipam, move, sharing
+from weft.agent import doctor, floating, infos, ipam, move
 from weft.agent.addresses import removal
 from weft.agent.bgp_service import BgpService
-from weft.agent.compiler import of_network
+from weft.agent.networks import Networks
 from weft.agent.pools import Pools
-from weft.alloc.leases import check_apart, check_new
 from weft.api import types as t
 from weft.api.dump import HostDump
-from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
-from weft.base.net import IPNetwork, parse_address, parse_network
+from weft.base.errors import Conflict, Invalid, NotFound, Unsupported
+from weft.base.net import parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
-from weft.model import Bandwidth, Endpoint, Lease, Network, decode, encode, keys
+from weft.model import Bandwidth, Endpoint, Lease, decode, keys
 from weft.model.bandwidth import labelled
-from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
+from weft.store.protocol import Delete, DeletePrefix, Guard, Item, Op, Unchanged
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
 
 SETTLING = 2.0
 """Seconds in which drift is repaired, with some to spare."""
@@ -32,6 +35,10 @@ RETRIES = 10
 
 
 class Service(BgpService):
+    def __init__(self, agent: Agent) -> None:
+        super().__init__(agent)
+        self._networks = Networks(agent)
+
     # This node.
 
     async def status(self) -> t.Status:
@@ -42,7 +49,7 @@ class Service(BgpService):
 
     async def plan(self, network: str = "") -> t.PlanReply:
         if network:
-            await self._known(network)
+            await self._networks.known(network)
         return t.PlanReply(commands=tuple(await self._agent.loop.dry_run(network)))
 
     async def kernel(self, namespaces: str = "") -> HostDump:
@@ -73,9 +80,7 @@ class Service(BgpService):
         await self.node(name)
         if name in view.present and not _yes(force):
             raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
-        freed = []
-        for lease in [held[name] for held in view.leases.values() if name in held]:
-            freed += [str(s) for s in await self._free_lease(lease)]
+        freed = await self._free_leases(name)
         for item in (await store.list(keys.endpoints(name))).items:
             endpoint = decode(Endpoint, item.value)
             if view.shared(endpoint.network) or view.blocks(endpoint.network):
@@ -92,16 +97,32 @@ class Service(BgpService):
         )
         return t.Done(what=(name, *freed))
 
-    async def _free_lease(self, lease: Lease) -> tuple[IPNetwork, ...]:
-        """The subnets that were freed with it."""
+    async def _free_leases(self, node: str) -> list[str]:
+        """The subnets that were freed. The leases are as the store has them now: the node may just have got a block."""
+        view, freed = self._agent.view, list[str]()
+        done: set[str] = set()
+        for _ in range(RETRIES):
+            listing = await self._agent.store.list(keys.LEASES)
+            view.listed((keys.LEASES,), listing.items, listing.revision)
+            left = [held[node] for name, held in view.leases.items() if node in held and name not in done]
+            for lease in left:
+                if await self._free_lease(lease):
+                    done.add(lease.network)
+                    freed += map(str, lease.subnets)
+            if not left:
+                break
+        return freed
+
+    async def _free_lease(self, lease: Lease) -> bool:
+        """False: it is not as it was seen."""
         key = keys.lease(lease.network, lease.node)
         ops: list[Op] = [Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets]
         guards: list[Guard] = [Unchanged(key, self._agent.view.revision(key))]
         if not await self._agent.membership.write(guards, [Delete(key), *ops[:100]]):
-            return ()
+            return False
         for start in range(100, len(ops), 100):
             await self._agent.store.commit([], ops[start : start + 100])
-        return lease.subnets
+        return True
 
     # Networks.
 
@@ -111,132 +132,21 @@ class Service(BgpService):
         return tuple(infos.network(self._agent, n, counts.get(n.name, 0)) for _, n in sorted(view.networks.items()))
 
     async def network(self, name: str) -> t.NetworkInfo:
-        network = await self._known(name)
+        network = await self._networks.known(name)
         return infos.network(self._agent, network, (await self._endpoint_counts()).get(name, 0))
 
     async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
-        network = sharing.completed(request.network, await self._home(request.network))
-        options, driver = registry.parse_options(network), registry.driver(network.driver)
-        host = self._agent.ready()
-        missing = [f for f in driver.features if f not in self._agent.features]
-        if missing:
-            raise Unsupported(
-                f"network {network.name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
-                f"{'; '.join(doctor.remedy(name) for name in missing)}"
-            )
-        if refusal := driver.refusal(host, network, options):
-            raise Conflict(f"network {network.name}: {refusal}")
-        check_apart(network, self._agent.config.gateway_subnets)
-        for _ in range(RETRIES):
-            if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
-                await self._set_up(network.name)
-                return await self.network(network.name)
-        raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
-
-    async def _home(self, network: Network) -> Network | None:
-        """The network that it shares, if it does. Raises NotFound."""
-        return await self._known(network.home) if network.home != network.name else None
-
-    async def _set_up(self, name: str) -> None:
-        """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
-        await self._agent.ensure_lease(name)
-        failures = await self._agent.loop.settle(of_network(self._agent.view, name))
-        if failures:
-            await self.remove_network(name)
-            raise Failed(f"network {name} cannot be set up here: {failures[0]}")
-
-    async def _numbered(self, network: Network) -> Network:
-        """With a number for what the user leaves to us. Raises Exhausted."""
-        numbered = registry.driver(network.driver).numbered
-        if (
-            numbered is None
-            or network.home != network.name
-            or getattr(registry.parse_options(network), numbered.option)
-        ):
-            return network
-        prefix = keys.claim(numbered.claim)
-        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
-        number = next((n for n in range(numbered.first, numbered.last + 1) if str(n) not in taken), None)
-        if number is None:
-            raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -o {numbered.option}")
-        return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
-
-    async def _try_create(self, network: Network, *, chosen: bool) -> bool:
-        """`chosen`: what it claims was chosen by us, and may be chosen again."""
-        claims = {keys.claim(key): what for key, what in _claims(network)}
-        store, view = self._agent.store, self._agent.view
-        listing = await store.list(keys.NETWORKS)
-        others = [decode(Network, item.value) for item in listing.items]
-        if any(o.name == network.name for o in others):
-            raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
-        for key, what in claims.items():
-            holder = await store.get(key)
-            if holder is not None and chosen:
-                return False
-            if holder is not None:
-                raise Conflict(
-                    f"network {network.name}: {what} is taken by network {holder.value.decode()}: choose another"
-                )
-        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
-        guards: list[Guard] = [
-            NothingNewer(keys.NETWORKS, listing.revision),
-            Absent(keys.network(network.name)),
-            *(Absent(key) for key in claims),
-        ]
-        if network.home != network.name:
-            guards.append(Unchanged(keys.network(network.home), view.revision(keys.network(network.home))))
-        ops: list[Op] = [Put(keys.network(network.name), encode(network))]
-        ops += [Put(key, network.name.encode()) for key in claims]
-        return await self._agent.membership.write(guards, ops)
+        await self._networks.create(request.network)
+        return await self.network(request.network.name)
 
     async def remove_network(self, name: str, force: str = "") -> t.Done:
-        self._agent.ready()
-        network = await self._known(name)
-        store, view = self._agent.store, self._agent.view
-        for _ in range(RETRIES):
-            networks = await store.list(keys.NETWORKS)
-            sharing.check_unshared(name, [decode(Network, item.value) for item in networks.items])
-            listing = await store.list(keys.ENDPOINTS)
-            inside = [e for e in _endpoints(listing.items) if e.network == name]
-            if inside and not _yes(force):
-                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3])
-                raise Conflict(
-                    f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
-                )
-            await self._drop(network, inside)
-            guards: list[Guard] = [
-                Unchanged(keys.network(name), view.revision(keys.network(name))),
-                NothingNewer(keys.ENDPOINTS, listing.revision),
-                NothingNewer(keys.NETWORKS, networks.revision),
-            ]
-            ops: list[Op] = [
-                Delete(keys.network(name)),
-                DeletePrefix(keys.leases(name)),
-                DeletePrefix(keys.subnet_claims(name)),
-                DeletePrefix(keys.locations(name)),
-                DeletePrefix(keys.address_claims(name)),
-                *(Delete(keys.claim(key)) for key, _ in _claims(network)),
-            ]
-            sources = set(of_network(view, name))
-            if await self._agent.membership.write(guards, ops):
-                await self._agent.loop.settle(sources)
-                return t.Done(what=(name, *(e.name for e in inside)))
-        raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
-
-    async def _drop(self, network: Network, inside: Sequence[Endpoint]) -> None:
-        """What is in it. The claims of addresses go with their network; where they are another's, with each endpoint."""
-        if network.home != network.name:
-            for endpoint in inside:
-                await self._agent.attachments.blocks.forget_elsewhere(endpoint)
-            return
-        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in sorted({e.node for e in inside})]
-        for start in range(0, len(ops), 100):
-            await self._agent.store.commit([], ops[start : start + 100])
+        inside = await self._networks.remove(name, force=_yes(force))
+        return t.Done(what=(name, *(e.name for e in inside)))
 
     # Pools and addresses.
 
     async def pools(self, name: str) -> tuple[t.PoolInfo, ...]:
-        return await Pools(self._agent).listed(await self._known(name))
+        return await Pools(self._agent).listed(await self._networks.known(name))
 
     async def add_pool(self, name: str, request: t.AddPool) -> tuple[t.PoolInfo, ...]:
         self._agent.ready()
@@ -251,15 +161,15 @@ class Service(BgpService):
         return await Pools(self._agent).listed(await Pools(self._agent).remove(name, parse_network(subnet)))
 
     async def ipam(self, network: str = "") -> tuple[t.IpamInfo, ...]:
-        return await ipam.show(self._agent, await self._known(network) if network else None)
+        return await ipam.show(self._agent, await self._networks.known(network) if network else None)
 
     async def check_ipam(self, request: t.CheckIpam) -> t.IpamCheck:
         self._agent.ready()
-        network = await self._known(request.network) if request.network else None
+        network = await self._networks.known(request.network) if request.network else None
         return await ipam.check(self._agent, network, fix=request.fix)
 
     async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
-        network = await self._known(name)
+        network = await self._networks.known(name)
         await self._agent.ensure_lease(name)
         return t.Reserved(address=await self._agent.attachments.reserve(request, network))
 
@@ -272,7 +182,7 @@ class Service(BgpService):
     async def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
         """`owner`: this node's own whose owner begins so; an owner is a matter of its host."""
         if network:
-            await self._known(network)
+            await self._networks.known(network)
         if node:
             await self.node(node)
         if owner:
@@ -296,7 +206,8 @@ class Service(BgpService):
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._agent.metrics.attach.time():
             request = msgspec.structs.replace(request, bandwidth=self._limits(request))
-            network = await (self._ensure(request) if request.definition else self._known(request.network))
+            wanted, networks = request.definition, self._networks
+            network = await (networks.ensure(wanted, request.network) if wanted else networks.known(request.network))
             await self._agent.ensure_lease(network.name)
             endpoint = await self._agent.attachments.attach(request, network)
         return infos.endpoint(self._agent, endpoint)
@@ -304,8 +215,21 @@ class Service(BgpService):
     async def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
         self._agent.ready()
         found = await self.endpoint(ref)
-        await self._agent.ensure_lease((await self._known(found.network)).name)
+        await self._agent.ensure_lease((await self._networks.known(found.network)).name)
         return infos.endpoint(self._agent, await move.move(self._agent, found, request))
+
+    async def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
+        self._agent.ready()
+        found = await self.endpoint(ref)
+        await self._networks.known(found.network)
+        return infos.endpoint(self._agent, await floating.add(self._agent, found, request.addresses))
+
+    async def remove_floating(self, ref: str, addresses: str = "") -> t.EndpointInfo:
+        self._agent.ready()
+        found = await self.endpoint(ref)
+        await self._networks.known(found.network)
+        wanted = tuple(parse_address(text) for text in addresses.split(",") if text)
+        return infos.endpoint(self._agent, await floating.remove(self._agent, found, wanted))
 
     def _limits(self, request: t.Attach) -> Bandwidth | None:
         """As asked, or by labels. Raises Invalid, Unsupported."""
@@ -329,7 +253,7 @@ class Service(BgpService):
             raise Invalid("detach: an owner says all: leave out target and network")
         self._agent.ready()
         if network:
-            await self._known(network)
+            await self._networks.known(network)
         attachments = self._agent.attachments
         removed = await (attachments.detach_owned(owner) if owner else attachments.detach(target, network))
         return t.Done(what=tuple(f"{e.name} from {e.network}" for e in removed))
@@ -355,37 +279,6 @@ class Service(BgpService):
 
     # Common to several.
 
-    async def _ensure(self, request: t.Attach) -> Network:
-        """The network that the request defines, made where it is missing. Raises Invalid where it is another one."""
-        wanted = request.definition
-        if wanted is None or wanted.name != request.network:
-            raise Invalid(f"network {request.network} is defined under another name")
-        try:
-            found = await self._known(wanted.name)
-        except NotFound:
-            try:
-                await self.create_network(t.CreateNetwork(network=wanted))
-            except Conflict:
-                if wanted.name not in self._agent.view.networks:  # else: someone made it this very moment
-                    raise
-            found = await self._known(wanted.name)
-        if _definition(found) != _definition(wanted, found):
-            raise Invalid(f"network {wanted.name} exists and is defined otherwise: `weft network show {wanted.name}`")
-        return found
-
-    async def _known(self, name: str) -> Network:
-        """The network, also one that was made elsewhere this very moment."""
-        network = self._agent.view.networks.get(name)
-        if network is not None:
-            return network
-        item = await self._agent.store.get(keys.network(name))
-        if item is not None:
-            self._agent.view.present_now(item)
-            network = self._agent.view.networks.get(name)
-        if network is None:
-            raise NotFound(f"no network {name}: `weft network ls` shows those there are")
-        return network
-
     async def _endpoint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for item in (await self._agent.store.list(keys.ENDPOINTS)).items:
@@ -394,28 +287,12 @@ class Service(BgpService):
         return counts
 
 
-def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
-    """All that makes it another network, defaults included; what was left to Weft as Weft has `settled` it."""
-    numbered = registry.driver(n.driver).numbered
-    if settled is not None and settled.driver == n.driver and numbered and numbered.option not in n.options:
-        n = msgspec.structs.replace(n, options={**n.options, numbered.option: settled.options[numbered.option]})
-    if settled is not None and registry.driver(n.driver).blocks and set(n.subnets) <= set(settled.subnets):
-        n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
-    return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu
-
-
 def _endpoints(items: Iterable[Item]) -> list[Endpoint]:
     return [decode(Endpoint, item.value) for item in items]
 
 
 def _references(e: t.EndpointInfo) -> set[str]:
-    return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses)}
-
-
-def _claims(network: Network) -> tuple[tuple[str, str], ...]:
-    if network.home != network.name:
-        return ()  # what it uses is the other's
-    return registry.driver(network.driver).claims(registry.parse_options(network))
+    return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses), *map(str, e.floating)}
 
 
 def _yes(text: str) -> bool:

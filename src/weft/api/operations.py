@@ -85,6 +85,22 @@ OPERATIONS: tuple[Operation, ...] = (
         "move", "POST", "/v1/endpoints/{ref}/move", "Bring an endpoint to a container here", t.EndpointInfo, t.Move
     ),
     Operation(
+        "add_floating",
+        "POST",
+        "/v1/endpoints/{ref}/floating",
+        "Let external addresses lead to an endpoint",
+        t.EndpointInfo,
+        t.Float,
+    ),
+    Operation(
+        "remove_floating",
+        "DELETE",
+        "/v1/endpoints/{ref}/floating",
+        "Take external addresses (with commas between) from an endpoint",
+        t.EndpointInfo,
+        query=("addresses",),
+    ),
+    Operation(
         "detach",
         "DELETE",
         "/v1/endpoints",

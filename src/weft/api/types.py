@@ -156,6 +156,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
     owner: str = ""
     handover: str = ""
@@ -208,8 +209,8 @@ class Attach(Request, frozen=True, kw_only=True):
 
     `owner`: a key of the caller's own, to detach by. `exclusive`: what is attached already is a Conflict. `definition`: what
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
-    of this node, to lead to it. `ranges`: addresses of these families come from them only. `bandwidth`: of a direction that
-    it leaves open, the labels `weft.bandwidth/…` say.
+    of this node, to lead to it; `floating`: external addresses that are to. `ranges`: addresses of these families come
+    from them only. `bandwidth`: of a direction that it leaves open, the labels `weft.bandwidth/…` say.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
@@ -224,11 +225,18 @@ class Attach(Request, frozen=True, kw_only=True):
     mac: str = ""
     labels: dict[str, str] = {}
     ports: tuple[PublishedPort, ...] = ()
+    floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
     owner: str = ""
     exclusive: bool = False
     handover: bool = False
     definition: Network | None = None
+
+
+class Float(Request, frozen=True, kw_only=True):
+    """`addresses`: external ones, to lead to the endpoint as well."""
+
+    addresses: tuple[IPAddress, ...]
 
 
 class Publish(Request, frozen=True, kw_only=True):

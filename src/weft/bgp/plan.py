@@ -184,8 +184,18 @@ def _node_sessions(
                     local=local,
                     remote=remote,
                     asn=asn(node, model.settings),
-                    passive=int(local) < int(remote),  # both connecting at once would be a collision each time
+                    passive=_passive(me, node, reflectors, fam),
                 )
+
+
+def _passive(me: Node, node: Node, reflectors: Mapping[str, str], fam: Family) -> bool:
+    """Both connecting at once would be a collision each time. A reflector connects to its clients, and not they to it: when
+    it starts, hundreds would want to at once, of which BIRD lets 8 wait (its backlog, listen(2)); for the rest TCP took
+    up to two minutes."""
+    if (me.name in reflectors) != (node.name in reflectors):
+        return me.name not in reflectors
+    local, remote = me.address(fam), node.address(fam)
+    return local is not None and remote is not None and int(local) < int(remote)
 
 
 def _router_session(me: Node, peer: BgpPeer, others: Iterable[Session]) -> Session | str:

@@ -27,6 +27,7 @@ app = single()
         "weft attach web --network blue",
         "weft attach 4711 --network blue --ip 10.1.3.20 --label tier=front",
         "weft attach web --network blue --publish 8080:80 --publish 192.168.1.5:53:53/udp",
+        "weft attach web --network prod --floating 203.0.113.7",
         "weft attach web --network blue --ingress 100mbit --egress 50mbit",
         "weft attach /run/netns/test --network blue --interface eth1 -o json",
     )
@@ -57,6 +58,14 @@ def attach(
             "leads to; tcp, udp or sctp. :PORT leaves the choice of the host's port to Weft. Repeatable.",
         ),
     ] = None,
+    float_: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--floating",
+            metavar="ADDRESS",
+            help="An external address that leads to it, announced by BGP (driver routed). Repeatable.",
+        ),
+    ] = None,
     ingress: Annotated[
         str, typer.Option(metavar="RATE", help="The most that the container gets: 100mbit, 1.5gbit, or bit/s.")
     ] = "",
@@ -78,6 +87,7 @@ def attach(
         mac=parse_mac(mac) if mac else "",
         labels=pairs("--label", label),
         ports=tuple(parse_port(text) for text in publish or ()),
+        floating=tuple(parse_address(text) for text in float_ or ()),
         bandwidth=bandwidth(ingress, ingress_burst, egress, egress_burst),
     )
     with Waiting(f"attaching {target}"):
@@ -108,5 +118,6 @@ def _line(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
     yield (
         f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}"
         + (f", published {listed(e.ports)}" if e.ports else "")
+        + (f", floating {listed(e.floating)}" if e.floating else "")
         + (f", {e.bandwidth}" if e.bandwidth else "")
     )

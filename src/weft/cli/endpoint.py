@@ -1,4 +1,4 @@
-"""`weft endpoint ls|show|move`."""
+"""`weft endpoint ls|show|move|float|unfloat`."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Annotated
 import typer
 
 from weft.api import types as t
+from weft.base.net import parse_address
 from weft.cli.attach import from_here
 from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group
 from weft.cli.output import Format, Output, listed, mapped, show
@@ -20,6 +21,7 @@ app = group(
     "weft endpoint ls --network blue",
     "weft endpoint show web",
     "weft endpoint move web web-2",
+    "weft endpoint float web 203.0.113.7",
 )
 
 _CONTAINER_ID = re.compile("[0-9a-f]{64}")
@@ -51,10 +53,39 @@ def move(
     interface: Annotated[str, typer.Option(metavar="IF", help="Its name in the container; else the next free.")] = "",
     output: Output = Format.TABLE,
 ) -> None:
-    """Bring an endpoint of any node to a container on this one, with its addresses, MAC, labels and ports (driver routed)."""
+    """Bring an endpoint of any node to a container on this one, with its addresses, MAC, labels, ports and floating
+    addresses (driver routed)."""
     with Waiting(f"moving {endpoint}"):
         moved = client(ctx).move(endpoint, t.Move(target=from_here(target), interface=interface))
     show(moved, output, _moved)
+
+
+Floating = Annotated[list[str], typer.Argument(metavar="ADDRESS...", help="External ones, outside of Weft's networks.")]
+
+
+@app.command("float", epilog=example("weft endpoint float web 203.0.113.7", "weft endpoint float web 2001:db8:f::7"))
+def add_floating(ctx: typer.Context, endpoint: EndpointRef, addresses: Floating, output: Output = Format.TABLE) -> None:
+    """Let external addresses lead to an endpoint of any node, announced by BGP from its host (driver routed). Its own
+    connections to outside come from the first of a family."""
+    request = t.Float(addresses=tuple(parse_address(text) for text in addresses))
+    with Waiting(f"floating {endpoint}"):
+        found = client(ctx).add_floating(endpoint, request)
+    show(found, output, _floats)
+
+
+@app.command("unfloat", epilog=example("weft endpoint unfloat web 203.0.113.7"))
+def remove_floating(
+    ctx: typer.Context, endpoint: EndpointRef, addresses: Floating, output: Output = Format.TABLE
+) -> None:
+    """Take external addresses from an endpoint."""
+    wanted = ",".join(str(parse_address(text)) for text in addresses)
+    with Waiting(f"changing {endpoint}"):
+        found = client(ctx).remove_floating(endpoint, wanted)
+    show(found, output, _floats)
+
+
+def _floats(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
+    yield f"{e.name} of {e.network} on {e.node}: floating {listed(e.floating) or 'none'}"
 
 
 def _moved(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
@@ -67,6 +98,9 @@ def _table(page: Page, endpoints: tuple[t.EndpointInfo, ...]) -> Iterator[str]:
     if any(e.ports for e in endpoints):
         heads.append("PUBLISHED")
         rows = [[*row, listed(e.ports)] for row, e in zip(rows, endpoints, strict=True)]
+    if any(e.floating for e in endpoints):
+        heads.append("FLOATING")
+        rows = [[*row, listed(e.floating)] for row, e in zip(rows, endpoints, strict=True)]
     return page.table(heads, rows, whole=["ID", "ADDRESSES"])
 
 
@@ -90,6 +124,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("gateways", listed(e.gateways) or "none"),
             ("MTU", str(e.mtu) if e.mtu else ""),
             ("published", listed(e.ports)),
+            ("floating", listed(e.floating)),
             ("bandwidth", str(e.bandwidth or "")),
             ("labels", mapped(e.labels)),
         ]

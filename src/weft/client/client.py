@@ -100,6 +100,14 @@ class Client:
         """`ref`: as for `endpoint`."""
         return self._call(t.EndpointInfo, "move", request, ref=ref)
 
+    def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
+        """`ref`: as for `endpoint`."""
+        return self._call(t.EndpointInfo, "add_floating", request, ref=ref)
+
+    def remove_floating(self, ref: str, addresses: str) -> t.EndpointInfo:
+        """`addresses`: with commas between."""
+        return self._call(t.EndpointInfo, "remove_floating", ref=ref, addresses=addresses)
+
     def detach(self, target: str = "", network: str = "", *, owner: str = "") -> t.Done:
         """By what was attached, or by the owner alone."""
         return self._call(t.Done, "detach", target=target, network=network, owner=owner)

@@ -23,7 +23,7 @@ from typing import Any
 from weft.base.errors import Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, parse_network
-from weft.datapaths import _encap, _limits, _parts, _ports, _tunnel
+from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
 from weft.hoststate import Address, Link, Neighbour, Object, Sysctl, Veth, route
@@ -122,6 +122,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield from _parts.container_routes(site, ep, GATEWAY[fam], site.network.subnets)
     own: list[IPNetwork] = [parse_network(host_prefix(address)) for address in targets]
     yield from _ports.published(ep.ports, targets, ep.host_interface, own)
+    yield from _floating.floating(ep.floating, targets, ep.host_interface)
 
 
 def _metric(ep: Endpoint) -> int:

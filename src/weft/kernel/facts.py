@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import struct
 from collections.abc import Callable
 from functools import partial
 from pathlib import Path
@@ -11,19 +12,21 @@ import msgspec
 
 from weft.base.errors import Conflict, NotFound
 from weft.base.net import FAMILIES, Family, IPInterface, parse_interface
-from weft.hoststate import Address, Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.paths import PROTO
 from weft.kernel import bird, iptables, links, netns, sysctl, tc, wire
 from weft.kernel import uapi as u
 from weft.kernel.iptables import Backend
 from weft.kernel.links import Surroundings
-from weft.kernel.netlink import Netlink, open_socket
+from weft.kernel.netlink import Netlink, attributes, open_socket
 from weft.kernel.nfnl import Nftables
 from weft.kernel.spaces import Space
 from weft.reconcile.protocol import Create
 
 _UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED | u.IFA_F_TENTATIVE
 """Addresses that other hosts should not be told. In v4 the first of these flags means "secondary"."""
+_INDEX = struct.Struct("=I")
+_RTMSG_SIZE = 12
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 
 
@@ -60,38 +63,41 @@ def facts(space: Space, uplink: str | None, features: frozenset[str]) -> HostFac
 
 
 def _addresses(space: Space) -> dict[tuple[str, Family], list[str]]:
-    """Global, lasting addresses that are not ours, by device and family, in the kernel's order (primary first)."""
-    names = {index: dev.name for index, dev in space.devices().items() if not dev.flags & u.IFF_LOOPBACK}
+    """Global, lasting addresses that are not ours, by device and family, in the kernel's order (primary first). Only their
+    devices are looked at: a host has one for each of its containers."""
+
+    def fit(data: bytes, start: int, end: int) -> tuple[int, str] | None:
+        scope, index = data[start + 3], _INDEX.unpack_from(data, start + 4)[0]
+        if scope:
+            return None
+        address, flags = wire.decode_any_address(data, start, end, {}, "")
+        return None if address.proto == PROTO or flags & _UNFIT else (index, address.address)
+
     found: dict[tuple[str, Family], list[str]] = {}
-
-    def collect(data: bytes, start: int, end: int) -> None:
-        address, flags = wire.decode_any_address(data, start, end, names, "")
-        if _fit(address, flags, scope=data[start + 3]):
-            found.setdefault((address.dev, 6 if ":" in address.address else 4), []).append(address.address)
-
-    space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), collect)
+    for index, address in space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), fit):
+        device = space.at(index)
+        if device is not None and not device.flags & u.IFF_LOOPBACK:
+            found.setdefault((device.name, 6 if ":" in address else 4), []).append(address)
     return found
 
 
-def _fit(address: Address, flags: int, scope: int) -> bool:
-    return bool(address.dev) and scope == 0 and address.proto != PROTO and not flags & _UNFIT
-
-
 def _default_device(space: Space) -> str:
-    names = {index: dev.name for index, dev in space.devices().items()}
-
-    def default(data: bytes, start: int, end: int) -> tuple[int, str] | None:
+    def default(data: bytes, start: int, end: int) -> tuple[int, int] | None:
         if data[start + 1]:  # the prefix has a length
             return None
-        route = wire.decode_route(data, start, end, names, "", proto=None)
-        if route is None or route.proto == PROTO or route.type != "unicast" or not route.dev:
+        oif = attributes(data, start + _RTMSG_SIZE, end).get(u.RTA_OIF)
+        if oif is None:
             return None
-        return route.metric, route.dev
+        (index,) = _INDEX.unpack(oif)
+        route = wire.decode_route(data, start, end, {index: str(index)}, "", proto=None)
+        if route is None or route.proto == PROTO or route.type != "unicast":
+            return None
+        return route.metric, index
 
     for family in _AF.values():
         body = wire.route_filter(family, proto=0, table=u.RT_TABLE_MAIN)
         if routes := space.netlink.dump(u.RTM_GETROUTE, body, default):
-            return min(routes)[1]
+            return space.name(min(routes)[1])
     return ""
 
 

@@ -5,11 +5,16 @@ as packets come. So a change of the map is complete when it also holds for those
 container are ended; so are UDP flows to this host itself that began before there was an element for their port, since a
 client that keeps sending would never get through. (TCP and SCTP clients begin anew by themselves.)
 
-What is looked at is a map whose key ends in protocol and port and whose elements lead to address and port.
+Addresses that stand for others (floating ones) are nobody's before they are given, and a client's every new attempt from
+one port would find what the kernel remembers of its first: there, flows of any protocol that were not translated are ended.
+
+What is looked at is a map whose key ends in protocol and port and whose elements lead to address and port, and one from
+address to address, be it where packets go or where they come from.
 """
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import logging
 import socket
@@ -30,6 +35,8 @@ _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 _NFGENMSG = struct.Struct("=BBH")
 _SRC = {u.AF_INET: u.CTA_IP_V4_SRC, u.AF_INET6: u.CTA_IP_V6_SRC}
+_ORIG = u.CTA_TUPLE_ORIG, u.CTA_FILTER_ORIG_FLAGS
+_REPLY = u.CTA_TUPLE_REPLY, u.CTA_FILTER_REPLY_FLAGS
 _DST = {u.AF_INET: u.CTA_IP_V4_DST, u.AF_INET6: u.CTA_IP_V6_DST}
 
 
@@ -45,19 +52,30 @@ class Translation(msgspec.Struct, frozen=True):
     to_port: int
 
 
+class Substitute(msgspec.Struct, frozen=True):
+    """One element of a map from address to address: packets to `address` go to `to`, or those from there come from it.
+    Addresses are packed."""
+
+    family: int
+    address: bytes
+    to: bytes
+
+
 class Flow(msgspec.Struct, frozen=True):
-    """`tuple`, `id`, `zone`: as the kernel gave them, to name it by. `dst`, `dport`: where its first packet was sent;
-    `src`, `sport`: where answers come from."""
+    """`tuple`, `id`, `zone`: as the kernel gave them, to name it by. `origin`, `dst`, `dport`: of its first packet, as it
+    was sent; `src`, `sport`, `back`: of answers, as they come."""
 
     tuple: bytes
     id: bytes
     zone: bytes
     translated: bool
     protocol: int
+    origin: bytes
     dst: bytes
     dport: int
     src: bytes
     sport: int
+    back: bytes
 
 
 def translation(element: NftElement) -> Translation | None:
@@ -71,34 +89,44 @@ def translation(element: NftElement) -> Translation | None:
     return Translation(family, _NUMBERS[protocol], at, int(port), socket.inet_pton(family, to), int(to_port))
 
 
+def substitute(element: NftElement) -> Substitute | None:
+    """None for an element that is no address for another."""
+    with contextlib.suppress(OSError):
+        family = _AF[6 if ":" in element.to else 4]
+        return Substitute(family, *(socket.inet_pton(family, text) for text in (element.value, element.to)))
+    return None
+
+
 def settle(before: Mapping[Key, Object], after: Mapping[Key, Object]) -> None:
     """End the flows of the calling thread's namespace that belong to how it was `before` and not to how it is `after`."""
-    old, new = set(_translations(before, after)), set(_translations(after, before))
-    if not (old or new):
+    gone, come = list(_changed(before, after)), list(_changed(after, before))
+    if not (gone or come):
         return
+    old, new = ({t for e in some if (t := translation(e))} for some in (gone, come))
+    left, given = ({s for e in some if (s := substitute(e))} for some in (gone, come))
     try:
         netlink = Netlink(open_socket(u.NETLINK_NETFILTER))
     except OSError as error:
-        log.warning("connections of published ports stay as they were: no nfnetlink: %s", error)
+        log.warning("translated connections stay as they were: no nfnetlink: %s", error)
         return
     try:
         found = [(t.family, flow) for t, flow in _led_astray(netlink, old, new)]
+        found += [(t.family, flow) for t, flow in _mistaken(netlink, left, given)]
         refused = netlink.batch([_delete(family, flow) for family, flow in found])
         for _, refusal in refused:
             if refusal.errno != errno.ENOENT:
                 raise refusal
     except Refused as refused_all:
-        log.warning("connections of published ports stay as they were: conntrack: %s", refused_all.text)
+        log.warning("translated connections stay as they were: conntrack: %s", refused_all.text)
     finally:
         netlink.close()
 
 
-def _translations(these: Mapping[Key, Object], but_for: Mapping[Key, Object]) -> Iterator[Translation]:
+def _changed(these: Mapping[Key, Object], but_for: Mapping[Key, Object]) -> Iterator[NftElement]:
+    """Elements of maps."""
     for key, obj in these.items():
         if key[0] == "nft-element" and isinstance(obj, NftElement) and obj.to and but_for.get(key) != obj:
-            found = translation(obj)
-            if found:
-                yield found
+            yield obj
 
 
 def _led_astray(
@@ -123,6 +151,23 @@ def _led_astray(
                 yield hit, flow
 
 
+def _mistaken(
+    netlink: Netlink, old: Iterable[Substitute], new: Iterable[Substitute]
+) -> Iterator[tuple[Substitute, Flow]]:
+    """Flows that one that is gone translated, either way; flows to one that is new which were not."""
+    for s in old:
+        for flow in _flows(netlink, s.family, reply_src=s.to):
+            if flow.translated and (flow.dst, flow.src) == (s.address, s.to):
+                yield s, flow
+        for flow in _flows(netlink, s.family, origin=s.address):
+            if (flow.origin, flow.back) == (s.address, s.to):
+                yield s, flow
+    for s in new:
+        for flow in _flows(netlink, s.family, reply_src=s.address):
+            if not flow.translated and (flow.dst, flow.src) == (s.address, s.address):
+                yield s, flow
+
+
 def _is_local(family: int, address: bytes) -> bool:
     with socket.socket(family, socket.SOCK_DGRAM) as sock:
         try:
@@ -135,7 +180,9 @@ def _is_local(family: int, address: bytes) -> bool:
 # -- the messages ------------------------------------------------------------------------------------------------------
 
 
-def _flows(netlink: Netlink, family: int, *, reply_src: bytes = b"", protocol: int = 0) -> list[Flow]:
+def _flows(
+    netlink: Netlink, family: int, *, reply_src: bytes = b"", origin: bytes = b"", protocol: int = 0
+) -> list[Flow]:
     """Filtered by the kernel (Linux 5.8), as far as it knows how: the rest is up to the caller. By IPv6 addresses it does
     not: ctnetlink_filter_match_tuple() takes those that are *not* equal."""
     get = u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_GET
@@ -144,8 +191,9 @@ def _flows(netlink: Netlink, family: int, *, reply_src: bytes = b"", protocol: i
         ports = _nest(u.CTA_TUPLE_PROTO, attr(u.CTA_PROTO_NUM, bytes([protocol])))
         wanted = _nest(u.CTA_TUPLE_ORIG, ports) + _filter(u.CTA_FILTER_ORIG_FLAGS, u.CTA_FILTER_F_PROTO_NUM)
     elif family == u.AF_INET:
-        addresses = _nest(u.CTA_TUPLE_IP, attr(u.CTA_IP_V4_SRC, reply_src))
-        wanted = _nest(u.CTA_TUPLE_REPLY, addresses) + _filter(u.CTA_FILTER_REPLY_FLAGS, u.CTA_FILTER_F_IP_SRC)
+        addresses = _nest(u.CTA_TUPLE_IP, attr(u.CTA_IP_V4_SRC, reply_src or origin))
+        which, flags = _REPLY if reply_src else _ORIG
+        wanted = _nest(which, addresses) + _filter(flags, u.CTA_FILTER_F_IP_SRC)
     try:
         return netlink.dump(get, head + wanted, partial(_decode, family))
     except Refused:
@@ -169,10 +217,12 @@ def _decode(family: int, data: bytes, start: int, end: int) -> Flow | None:
         zone=found.get(u.CTA_ZONE, b""),
         translated=int.from_bytes(found.get(u.CTA_STATUS, b""), "big") & u.IPS_DST_NAT != 0,
         protocol=orig[1].get(u.CTA_PROTO_NUM, b"\0")[0],
+        origin=orig[0].get(_SRC[family], b""),
         dst=orig[0].get(_DST[family], b""),
         dport=int.from_bytes(orig[1].get(u.CTA_PROTO_DST_PORT, b""), "big"),
         src=reply[0].get(_SRC[family], b""),
         sport=int.from_bytes(reply[1].get(u.CTA_PROTO_SRC_PORT, b""), "big"),
+        back=reply[0].get(_DST[family], b""),
     )
 
 

@@ -9,6 +9,7 @@ import msgspec
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name, device, digest
 from weft.base.net import Family, IPAddress, IPInterface, family, parse_mac
+from weft.model import floating
 from weft.model.bandwidth import Bandwidth
 from weft.model.ports import PublishedPort
 
@@ -74,6 +75,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         for one, other in combinations(self.ports, 2):
             if one.overlaps(other, self.families):
                 raise Invalid(f"endpoint {self.name}: {one.outer} and {other.outer} are the same port: publish it once")
+        floating.check(self.floating, self.families)
 
     @property
     def families(self) -> tuple[Family, ...]:

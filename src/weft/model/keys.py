@@ -10,13 +10,14 @@
     bgp/settings                      BgpSettings
     bgp/peers/PEER                    BgpPeer
     claims/…                          the name of who holds it; creating the key is the allocation
+    claims/floating/ADDRESS           the endpoint that it leads to
 
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
 """
 
 from __future__ import annotations
 
-from weft.base.net import IPAddress, IPNetwork
+from weft.base.net import IPAddress, IPNetwork, parse_address
 
 NODES = "nodes/"
 PRESENCE = "presence/"
@@ -25,6 +26,7 @@ LEASES = "leases/"
 ENDPOINTS = "endpoints/"
 CURSORS = "cursors/"
 LOCATIONS = "locations/"
+FLOATING = "claims/floating/"
 BGP = "bgp/"
 BGP_SETTINGS = f"{BGP}settings"
 BGP_PEERS = f"{BGP}peers/"
@@ -92,6 +94,15 @@ def subnet_claims(network: str) -> str:
 
 def subnet_claim(network: str, subnet: IPNetwork) -> str:
     return f"{subnet_claims(network)}{str(subnet).replace('/', '-')}"
+
+
+def floating_claim(address: IPAddress) -> str:
+    return f"{FLOATING}{address}"
+
+
+def floating_address(key: str) -> IPAddress:
+    """Of a claim."""
+    return parse_address(key.removeprefix(FLOATING))
 
 
 def claim(what: str) -> str:

@@ -115,6 +115,8 @@ def sets(chain: NftChain) -> set[Key]:
 
 def fall(hosts: Set[Key], objects: Mapping[Key, Object]) -> set[Key]:
     """`hosts` and those of `objects` that vanish with them."""
+    if not hosts:
+        return set()
     fallen = set(hosts)
     links = [(key, hosts_of(obj)) for key, obj in objects.items() if key[0] == "link"]
     while more := {key for key, on in links if key not in fallen and not fallen.isdisjoint(on)}:

@@ -69,6 +69,7 @@ async def test_every_operation_answers_as_it_is_described(
         "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
         "check_ipam": {"fix": True},
         "move": {"target": "c3"},
+        "add_floating": {"addresses": ["203.0.113.7"]},
         "set_bgp": {"hold_time": 9},
         "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
     }
@@ -85,6 +86,7 @@ async def test_every_operation_answers_as_it_is_described(
         url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
         params = {"owner": "someone"} if op.name in ("check", "release") else {}
         params |= {"subnet": "10.8.0.0/16"} if op.name == "remove_pool" else {}
+        params |= {"addresses": "203.0.113.7"} if op.name == "remove_floating" else {}
         answer = await api.request(op.method, url, params=params, json=bodies.get(op.name))
         path["name"]["networks"] = "blue"
         assert answer.status == 200, op.name

@@ -12,7 +12,7 @@ from bench import bulk, change, model
 
 def test_without_a_word_all_are_run() -> None:
     options = command.chosen([])
-    assert options.which == ["datapath", "agent", "cni", "convergence", "spread", "overlay-remote", "docker"]
+    assert options.which == ["datapath", "agent", "cni", "convergence", "spread", "overlay-remote", "docker", "bgp"]
     assert (options.json, options.quick) == (None, False)
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from ipaddress import ip_network
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 
 import msgspec
@@ -39,6 +39,8 @@ SHOWN: dict[str, str] = {
     "pool ls prod": "pools",
     "ipam show": "ipam",
     "endpoint move web web-2": "move",
+    "endpoint float web 203.0.113.7": "add_floating",
+    "endpoint unfloat web 203.0.113.7": "remove_floating",
 }
 """Command line and operation: everything with `-o table|json|yaml`."""
 
@@ -304,6 +306,7 @@ class TestAttach:
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
             "ports": [],
+            "floating": [],
             "bandwidth": None,
             "owner": "",
             "ranges": [],
@@ -323,6 +326,31 @@ class TestAttach:
         ]
         assert "PUBLISHED" in weft("endpoint", "ls").out
         assert "8080:80/tcp, [fd00::5]:53-54:53-54/udp" in weft("endpoint", "show", "web").out
+
+    def test_floating_addresses(self, weft, agent: CannedAgent) -> None:
+        floats = msgspec.structs.replace(
+            ENDPOINTS[0], floating=(ip_address("203.0.113.7"), ip_address("2001:db8:f::7"))
+        )
+        agent.answers |= {"attach": floats, "endpoint": floats, "endpoints": (floats, ENDPOINTS[1])}
+        agent.answers |= {"add_floating": floats}
+        ran = weft("attach", "web", "--network", "blue", "--floating", "203.0.113.7", "--floating", "2001:DB8:F::7")
+        assert ran.out.endswith(" on eth0, floating 203.0.113.7, 2001:db8:f::7\n")
+        assert decode(t.Attach, agent.asked[0].body).floating == floats.floating
+        assert "FLOATING" in weft("endpoint", "ls").out
+        assert json.loads(weft("endpoint", "show", "web", "-o", "json").out)["floating"] == [
+            "203.0.113.7",
+            "2001:db8:f::7",
+        ]
+        assert "203.0.113.7, 2001:db8:f::7" in weft("endpoint", "show", "web").out
+        ran = weft("endpoint", "float", "web", "203.0.113.7", "2001:DB8:F::7")
+        assert ran.out == "web of blue on node-1: floating 203.0.113.7, 2001:db8:f::7\n"
+        assert decode(t.Float, agent.asked[-1].body).addresses == floats.floating
+        ran = weft("endpoint", "unfloat", "web", "203.0.113.7", "2001:DB8:F::7")
+        assert ran.out == "web of blue on node-1: floating none\n"
+        assert agent.asked[-1].params == {"ref": "web", "addresses": "203.0.113.7,2001:db8:f::7"}
+        for word in ("float", "unfloat"):
+            ran = weft("endpoint", word, "web", "nonsense")
+            assert ran.status == 1 and "nonsense" in ran.err and ran.err.count("\n") == 1
 
     def test_limits(self, weft, agent: CannedAgent) -> None:
         limited = msgspec.structs.replace(

@@ -61,6 +61,8 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "remove_pool": ("prod", "10.8.0.0/16"),
     "check_ipam": (t.CheckIpam(fix=True),),
     "move": ("web", t.Move(target="web-2")),
+    "add_floating": ("web", t.Float(addresses=(ip_address("203.0.113.7"),))),
+    "remove_floating": ("web", "203.0.113.7,2001:db8:f::7"),
     "release": ("blue", "40.15.43.9", "docker/"),
 }
 

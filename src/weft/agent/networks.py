@@ -1,0 +1,201 @@
+"""Networks come and go: what a new one needs to hold against all others is checked and written in one transaction, and then
+it is set up on this host, or it is nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from weft.agent import doctor, floating, sharing
+from weft.agent.compiler import of_network
+from weft.alloc.leases import check_apart, check_new
+from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.datapaths import registry
+from weft.model import Endpoint, Network, decode, encode, keys
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, NothingNewer, Op, Put, Unchanged
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+RETRIES = 10
+"""How often a decision is taken again when others wrote meanwhile."""
+
+
+class Networks:
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def known(self, name: str) -> Network:
+        """The network, also one that was made elsewhere this very moment. Raises NotFound."""
+        network = self._agent.view.networks.get(name)
+        if network is not None:
+            return network
+        item = await self._agent.store.get(keys.network(name))
+        if item is not None:
+            self._agent.view.present_now(item)
+            network = self._agent.view.networks.get(name)
+        if network is None:
+            raise NotFound(f"no network {name}: `weft network ls` shows those there are")
+        return network
+
+    async def ensure(self, wanted: Network, name: str) -> Network:
+        """The network that an attachment to `name` defines, made where it is missing. Raises Invalid where it is another
+        one."""
+        if wanted.name != name:
+            raise Invalid(f"network {name} is defined under another name")
+        try:
+            found = await self.known(wanted.name)
+        except NotFound:
+            try:
+                await self.create(wanted)
+            except Conflict:
+                if wanted.name not in self._agent.view.networks:  # else: someone made it this very moment
+                    raise
+            found = await self.known(wanted.name)
+        if _definition(found) != _definition(wanted, found):
+            raise Invalid(f"network {wanted.name} exists and is defined otherwise: `weft network show {wanted.name}`")
+        return found
+
+    async def create(self, network: Network) -> None:
+        """Raises Invalid, Conflict, Unsupported, Exhausted, Unavailable; Failed where it cannot be set up on this host: then
+        it is nowhere."""
+        network = sharing.completed(network, await self._home(network))
+        options, driver = registry.parse_options(network), registry.driver(network.driver)
+        host = self._agent.ready()
+        missing = [f for f in driver.features if f not in self._agent.features]
+        if missing:
+            raise Unsupported(
+                f"network {network.name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
+                f"{'; '.join(doctor.remedy(name) for name in missing)}"
+            )
+        if refusal := driver.refusal(host, network, options):
+            raise Conflict(f"network {network.name}: {refusal}")
+        check_apart(network, self._agent.config.gateway_subnets)
+        for _ in range(RETRIES):
+            if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
+                await self._set_up(network.name)
+                return
+        raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+
+    async def _home(self, network: Network) -> Network | None:
+        """The network that it shares, if it does. Raises NotFound."""
+        return await self.known(network.home) if network.home != network.name else None
+
+    async def _set_up(self, name: str) -> None:
+        """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
+        await self._agent.ensure_lease(name)
+        failures = await self._agent.loop.settle(of_network(self._agent.view, name))
+        if failures:
+            await self.remove(name)
+            raise Failed(f"network {name} cannot be set up here: {failures[0]}")
+
+    async def _numbered(self, network: Network) -> Network:
+        """With a number for what the user leaves to us. Raises Exhausted."""
+        numbered = registry.driver(network.driver).numbered
+        if (
+            numbered is None
+            or network.home != network.name
+            or getattr(registry.parse_options(network), numbered.option)
+        ):
+            return network
+        prefix = keys.claim(numbered.claim)
+        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
+        number = next((n for n in range(numbered.first, numbered.last + 1) if str(n) not in taken), None)
+        if number is None:
+            raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -o {numbered.option}")
+        return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
+
+    async def _try_create(self, network: Network, *, chosen: bool) -> bool:
+        """`chosen`: what it claims was chosen by us, and may be chosen again."""
+        claims = {keys.claim(key): what for key, what in _claims(network)}
+        store, view = self._agent.store, self._agent.view
+        listing = await store.list(keys.NETWORKS)
+        others = [decode(Network, item.value) for item in listing.items]
+        if any(o.name == network.name for o in others):
+            raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
+        for key, what in claims.items():
+            holder = await store.get(key)
+            if holder is not None and chosen:
+                return False
+            if holder is not None:
+                raise Conflict(
+                    f"network {network.name}: {what} is taken by network {holder.value.decode()}: choose another"
+                )
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
+        guards: list[Guard] = [
+            NothingNewer(keys.NETWORKS, listing.revision),
+            await floating.apart(store, network),
+            Absent(keys.network(network.name)),
+            *(Absent(key) for key in claims),
+        ]
+        if network.home != network.name:
+            guards.append(Unchanged(keys.network(network.home), view.revision(keys.network(network.home))))
+        ops: list[Op] = [Put(keys.network(network.name), encode(network))]
+        ops += [Put(key, network.name.encode()) for key in claims]
+        return await self._agent.membership.write(guards, ops)
+
+    async def remove(self, name: str, *, force: bool = False) -> list[Endpoint]:
+        """The endpoints that went with it. Raises NotFound, Conflict, Unavailable."""
+        self._agent.ready()
+        network = await self.known(name)
+        store, view = self._agent.store, self._agent.view
+        for _ in range(RETRIES):
+            networks = await store.list(keys.NETWORKS)
+            sharing.check_unshared(name, [decode(Network, item.value) for item in networks.items])
+            listing = await store.list(keys.ENDPOINTS)
+            inside = [e for item in listing.items if (e := decode(Endpoint, item.value)).network == name]
+            if inside and not force:
+                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3])
+                raise Conflict(
+                    f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
+                )
+            await self._drop(network, inside, NothingNewer(keys.ENDPOINTS, listing.revision))
+            guards: list[Guard] = [
+                Unchanged(keys.network(name), view.revision(keys.network(name))),
+                NothingNewer(keys.ENDPOINTS, listing.revision),
+                NothingNewer(keys.NETWORKS, networks.revision),
+            ]
+            ops: list[Op] = [
+                Delete(keys.network(name)),
+                DeletePrefix(keys.leases(name)),
+                DeletePrefix(keys.subnet_claims(name)),
+                DeletePrefix(keys.locations(name)),
+                DeletePrefix(keys.address_claims(name)),
+                *(Delete(keys.claim(key)) for key, _ in _claims(network)),
+            ]
+            sources = set(of_network(view, name))
+            if await self._agent.membership.write(guards, ops):
+                await self._agent.loop.settle(sources)
+                return inside
+        raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
+
+    async def _drop(self, network: Network, inside: Sequence[Endpoint], none_came: Guard) -> None:
+        """What is in it. The claims of addresses go with their network; where they are another's, or nobody's network's,
+        with each endpoint."""
+        for endpoint in inside:
+            if endpoint.floating or network.home != network.name:
+                await self._agent.attachments.blocks.forget_elsewhere(endpoint)
+        if network.home != network.name:
+            return
+        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in sorted({e.node for e in inside})]
+        for start in range(0, len(ops), 100):
+            await self._agent.store.commit([none_came], ops[start : start + 100])
+
+
+def _claims(network: Network) -> tuple[tuple[str, str], ...]:
+    if network.home != network.name:
+        return ()  # what it uses is the other's
+    return registry.driver(network.driver).claims(registry.parse_options(network))
+
+
+def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
+    """All that makes it another network, defaults included; what was left to Weft as Weft has `settled` it."""
+    numbered = registry.driver(n.driver).numbered
+    if settled is not None and settled.driver == n.driver and numbered and numbered.option not in n.options:
+        n = msgspec.structs.replace(n, options={**n.options, numbered.option: settled.options[numbered.option]})
+    if settled is not None and registry.driver(n.driver).blocks and set(n.subnets) <= set(settled.subnets):
+        n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
+    return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu
