@@ -1,4 +1,6 @@
-"""What IPIP carries, by Weft and wired by hand: the ratio only, for the machine is emulated. `./dev test vm -- -m figures -rP` shows it.
+"""What IPIP carries, by Weft and wired by hand: the ratio only, for the machine is emulated.
+
+`./dev test vm -- -m figures -rP` shows it.
 
 Three pairs on one segment: containers behind Weft's tunnel, containers behind one that is wired with ip(8), hosts without.
 """

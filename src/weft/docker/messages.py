@@ -154,7 +154,7 @@ def owner(network: str, endpoint: str = "") -> str:
     """Of an endpoint; without one, how those of the network's endpoints begin. Raises Invalid."""
     for id in (network, endpoint):
         if not (id.isascii() and id.replace("-", "").isalnum()) and (id or id is network):
-            raise Invalid(f"'{id}' is not an id of Docker's")
+            raise Invalid(f"{id!a} is not an id of Docker's")
     return f"{OWNER}{network}/{endpoint}"
 
 
