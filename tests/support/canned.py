@@ -257,12 +257,20 @@ BGP_PEERS = (
 )
 POOLS = (
     t.PoolInfo(
-        subnet=ip_network("197.19.0.0/16"), nodes="", disabled=False, block_size=26, total=1024, blocks=1, addresses=3
+        subnet=ip_network("197.19.0.0/16"),
+        nodes="",
+        disabled=False,
+        masquerade=True,
+        block_size=26,
+        total=1024,
+        blocks=1,
+        addresses=3,
     ),
     t.PoolInfo(
         subnet=ip_network("fd80:24e2:f998:72d6::/64"),
         nodes="rack=a,!spare",
         disabled=True,
+        masquerade=False,
         block_size=122,
         total=1 << 58,
         blocks=0,

@@ -31,6 +31,7 @@ class Pools:
     async def listed(self, network: Network) -> tuple[t.PoolInfo, ...]:
         """Raises Invalid where the network has none."""
         options = _options(network)
+        masqueraded = network.masqueraded(options.masquerade)
         store = self._agent.store
         blocks = [claims.subnet(i.key) for i in (await store.list(keys.subnet_claims(network.home))).items]
         items = (await store.list(keys.address_claims(network.home))).items
@@ -43,6 +44,7 @@ class Pools:
                     subnet=pool.subnet,
                     nodes=pool.nodes,
                     disabled=pool.disabled,
+                    masquerade=pool.subnet in masqueraded,
                     block_size=size,
                     total=1 << size - pool.subnet.prefixlen,
                     blocks=sum(covers(pool.subnet, block) for block in blocks),
@@ -53,7 +55,9 @@ class Pools:
 
     async def add(self, name: str, request: t.AddPool) -> Network:
         def added(network: Network) -> Network:
-            pool = Pool(subnet=request.subnet, nodes=request.nodes, disabled=request.disabled)
+            pool = Pool(
+                subnet=request.subnet, nodes=request.nodes, disabled=request.disabled, masquerade=request.masquerade
+            )
             if request.subnet in network.subnets:
                 raise Conflict(f"network {name} has a pool {request.subnet} already: `weft pool set` changes it")
             return _with_pool(msgspec.structs.replace(network, subnets=(*network.subnets, request.subnet)), pool)
@@ -62,10 +66,8 @@ class Pools:
 
     async def set(self, name: str, request: t.SetPool) -> Network:
         def changed(network: Network) -> Network:
-            old = _pool(network, request.subnet)
-            nodes = old.nodes if request.nodes is None else request.nodes
-            disabled = old.disabled if request.disabled is None else request.disabled
-            return _with_pool(network, Pool(subnet=old.subnet, nodes=nodes, disabled=disabled))
+            asked = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+            return _with_pool(network, msgspec.structs.replace(_pool(network, request.subnet), **asked))
 
         return await self._change(name, changed)
 

@@ -65,12 +65,14 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
 
 
 class PoolInfo(Reply, frozen=True, kw_only=True):
-    """One subnet of a network with blocks. `nodes`: a selector of those that may take blocks; "" for all. `blocks` of
-    `total` blocks of `block_size` (prefix length) are held; `addresses`: in use."""
+    """One subnet of a network with blocks. `nodes`: a selector of those that may take blocks; "" for all. `masquerade`: its
+    packets to outside get the host's address. `blocks` of `total` blocks of `block_size` (prefix length) are held;
+    `addresses`: in use."""
 
     subnet: IPNetwork
     nodes: str
     disabled: bool
+    masquerade: bool
     block_size: int
     total: int
     blocks: int
@@ -175,11 +177,13 @@ class CreateNetwork(Request, frozen=True, kw_only=True):
 
 
 class AddPool(Request, frozen=True, kw_only=True):
-    """`nodes`: a selector (`KEY=VALUE,!KEY`) of those that may take blocks from it; "" for all."""
+    """`nodes`: a selector (`KEY=VALUE,!KEY`) of those that may take blocks from it; "" for all. `masquerade`: None is as the
+    network's option says."""
 
     subnet: IPNetwork
     nodes: str = ""
     disabled: bool = False
+    masquerade: bool | None = None
 
 
 class SetPool(Request, frozen=True, kw_only=True):
@@ -188,6 +192,7 @@ class SetPool(Request, frozen=True, kw_only=True):
     subnet: IPNetwork
     nodes: str | None = None
     disabled: bool | None = None
+    masquerade: bool | None = None
 
 
 class CheckIpam(Request, frozen=True, kw_only=True):

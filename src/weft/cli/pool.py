@@ -27,6 +27,12 @@ Nodes = Annotated[
     str | None,
     typer.Option("--nodes", metavar="SELECTOR", help='Only for nodes with these labels: rack=a,!spare; "" for all.'),
 ]
+Masquerade = Annotated[
+    bool | None,
+    typer.Option(
+        "--masquerade/--no-masquerade", help="To outside with the host's address, whatever the network's option says."
+    ),
+]
 Disabled = Annotated[bool | None, typer.Option("--disable/--enable", help="Give nothing new from it, or do again.")]
 
 
@@ -40,10 +46,20 @@ def ls(ctx: typer.Context, network: NetworkName, output: Output = Format.TABLE) 
 
 @app.command("add", epilog=example("weft pool add prod 10.8.0.0/16", "weft pool add prod fd08::/64 --nodes rack=b"))
 def add(
-    ctx: typer.Context, network: NetworkName, prefix: Prefix, nodes: Nodes = None, disabled: Disabled = None
+    ctx: typer.Context,
+    network: NetworkName,
+    prefix: Prefix,
+    nodes: Nodes = None,
+    disabled: Disabled = None,
+    masquerade: Masquerade = None,
 ) -> None:
     """Add a pool, which becomes one more subnet of the network."""
-    request = t.AddPool(subnet=parse_network(prefix), nodes=selector.check(nodes or ""), disabled=bool(disabled))
+    request = t.AddPool(
+        subnet=parse_network(prefix),
+        nodes=selector.check(nodes or ""),
+        disabled=bool(disabled),
+        masquerade=masquerade,
+    )
     with Waiting(f"adding {prefix}"):
         client(ctx).add_pool(network, request)
     say(f"added pool {prefix} to network {network}")
@@ -53,14 +69,21 @@ def add(
     "set", epilog=example("weft pool set prod 10.8.0.0/16 --disable", "weft pool set prod 10.8.0.0/16 --nodes rack=b")
 )
 def change(
-    ctx: typer.Context, network: NetworkName, prefix: Prefix, nodes: Nodes = None, disabled: Disabled = None
+    ctx: typer.Context,
+    network: NetworkName,
+    prefix: Prefix,
+    nodes: Nodes = None,
+    disabled: Disabled = None,
+    masquerade: Masquerade = None,
 ) -> None:
-    """Change whom a pool is for, or close it. What is in use stays."""
-    if nodes is None and disabled is None:
-        raise typer.BadParameter("nothing to change: give --nodes, --disable or --enable")
+    """Change whom a pool is for, how it goes outside, or close it. What is in use stays."""
+    if nodes is None and disabled is None and masquerade is None:
+        raise typer.BadParameter(
+            "nothing to change: give --nodes, --disable, --enable, --masquerade or --no-masquerade"
+        )
     if nodes is not None:
         selector.check(nodes)
-    request = t.SetPool(subnet=parse_network(prefix), nodes=nodes, disabled=disabled)
+    request = t.SetPool(subnet=parse_network(prefix), nodes=nodes, disabled=disabled, masquerade=masquerade)
     with Waiting(f"changing {prefix}"):
         client(ctx).set_pool(network, request)
     say(f"changed pool {prefix} of network {network}")
@@ -76,12 +99,13 @@ def rm(ctx: typer.Context, network: NetworkName, prefix: Prefix) -> None:
 
 def _table(page: Page, pools: tuple[t.PoolInfo, ...]) -> Iterator[str]:
     return page.table(
-        ("POOL", "NODES", "STATE", "BLOCK SIZE", "BLOCKS HELD", "ADDRESSES"),
+        ("POOL", "NODES", "STATE", "TO OUTSIDE", "BLOCK SIZE", "BLOCKS HELD", "ADDRESSES"),
         [
             (
                 str(p.subnet),
                 p.nodes or "all",
                 "disabled" if p.disabled else "enabled",
+                "masqueraded" if p.masquerade else "as it is",
                 f"/{p.block_size}",
                 f"{p.blocks} of {p.total}",
                 str(p.addresses),

@@ -103,8 +103,8 @@ def rules(site: Site) -> Iterator[Object]:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
     if network.internal:
         yield from _isolation(network.subnets)
-    elif site.options.masquerade:
-        yield from _masquerading(network.subnets)
+    elif outward := network.masqueraded(site.options.masquerade):
+        yield from _masquerading(outward)
 
 
 def sets(name: str, type: str = "{addr}") -> Iterator[Object]:

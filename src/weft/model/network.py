@@ -16,11 +16,13 @@ OptionValue = str | int | bool
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
     """Conditions on one of a network's subnets. `nodes`: a selector (`weft.model.selector`) of those that may take blocks
-    from it. `disabled`: nothing new is given from it; what is in use stays."""
+    from it. `disabled`: nothing new is given from it; what is in use stays. `masquerade`: whether packets from it to outside
+    get the host's address; None: as the network's option says."""
 
     subnet: IPNetwork
     nodes: str = ""
     disabled: bool = False
+    masquerade: bool | None = None
 
     def __post_init__(self) -> None:
         selector.check(self.nodes)
@@ -63,6 +65,11 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def subnet(self, fam: Family) -> IPNetwork | None:
         """The first of a family; the only one, unless the driver takes several."""
         return next((s for s in self.subnets if s.version == fam), None)
+
+    def masqueraded(self, usual: bool) -> tuple[IPNetwork, ...]:
+        """The subnets of which packets to outside get the host's address. `usual`: the network's option."""
+        asked = {p.subnet: p.masquerade for p in self.pools if p.masquerade is not None}
+        return tuple(s for s in self.subnets if asked.get(s, usual))
 
     def pool(self, subnet: IPNetwork) -> Pool:
         """What holds for one of its subnets."""

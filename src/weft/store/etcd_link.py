@@ -125,9 +125,9 @@ class Connection:
             method.path, type(request).SerializeToString, method.response.FromString
         )
         with self._explained():
-            call = open_stream(None, metadata=metadata, timeout=deadline)
+            # Not by call.write(): that waits for ever if the channel is closed before the call's metadata are sent.
+            call = open_stream(_once(request), metadata=metadata, timeout=deadline)
             try:
-                await call.write(request)
                 async for answer in call:
                     yield answer
             finally:
@@ -148,6 +148,12 @@ class Connection:
 
     def gone(self) -> ConnectionLost:
         return ConnectionLost(f"the connection to etcd at {self.endpoint} was lost: try again")
+
+
+async def _once(request: Q) -> AsyncGenerator[Q, None]:
+    """The request; the stream stays open for answers until the call ends."""
+    yield request
+    await asyncio.get_running_loop().create_future()
 
 
 class Link:

@@ -13,6 +13,7 @@ from weft.agent.agent import Agent
 from weft.agent.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
+from weft.hoststate import NftElement
 from weft.model import keys
 
 MORE = ip_network("10.8.0.0/24")
@@ -50,6 +51,22 @@ async def test_a_pool_that_is_added_is_used_and_one_that_is_closed_is_not(agent:
     await agent.attachments.blocks.give_back("prod", agent.attachments.blocks.idle("prod"))
     assert [p.subnet for p in await service.remove_pool("prod", str(MORE))] == [ip_network("10.9.0.0/30")]
     assert agent.view.networks["prod"].pools == ()
+
+
+async def test_a_pool_goes_outside_in_its_own_way(agent: Agent, host: FakeHost) -> None:
+    service = Service(agent)
+    await prod(agent, "10.9.0.0/24")
+
+    def masqueraded() -> set[str]:
+        elements = (o for o in agent.loop.contribution(("network", "prod")).objects if isinstance(o, NftElement))
+        return {e.value for e in elements if e.set == "masquerade4"}
+
+    await service.add_pool("prod", t.AddPool(subnet=MORE, masquerade=False))
+    await until(lambda: masqueraded() == {"10.9.0.0/24"})
+    (*_, added) = await service.set_pool("prod", t.SetPool(subnet=MORE, nodes="rack=a"))
+    assert (added.masquerade, added.nodes) == (False, "rack=a"), "what is not asked for stays"
+    await service.set_pool("prod", t.SetPool(subnet=MORE, masquerade=True))
+    await until(lambda: masqueraded() == {"10.9.0.0/24", str(MORE)})
 
 
 async def test_a_pool_for_some_nodes(agent: Agent, host: FakeHost, store_file: Path) -> None:

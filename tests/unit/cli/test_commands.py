@@ -256,7 +256,8 @@ class TestPool:
         [
             ("add prod 10.8.0.1/16", 1, "did you mean 10.8.0.0/16?"),
             ("add prod 10.8.0.0/16 --nodes rack==b", 1, "'rack==b' in selector 'rack==b' is none of KEY=VALUE"),
-            ("set prod 10.8.0.0/16", 2, "nothing to change: give --nodes, --disable or --enable"),
+            ("set prod 10.8.0.0/16", 2, "nothing to change: give --nodes, --disable, --enable"),
+            ("set prod 10.8.0.0/16 --masquerade --nodes !", 1, "'!' in selector"),
             ("set prod 10.8.0.0/16 --nodes !", 1, "'!' in selector"),
             ("rm prod everything", 1, "is not a prefix"),
         ],

@@ -278,6 +278,17 @@ class TestWatch:
         with pytest.raises(Unavailable):
             await store.get("a")
 
+    @pytest.mark.parametrize("turns", range(12))
+    async def test_closing_the_store_ends_watches_that_are_about_to_begin(self, store: Store, turns: int) -> None:
+        """`turns`: of the event loop, that the watch has had."""
+        start = await write(store, Put("a", b""))
+        watcher = asyncio.create_task(collect(store, "", start, start + 1))
+        for _ in range(turns):
+            await asyncio.sleep(0)
+        await store.close()
+        with pytest.raises(Unavailable):
+            await soon(watcher)
+
     async def test_delay_between_processes(
         self, backend: Backend, store: Store, record_property: Any, capsys: pytest.CaptureFixture[str]
     ) -> None:
