@@ -182,6 +182,7 @@ def test_all_containers_gone_at_once(weft: Cluster) -> None:
         list(pool.map(lambda name: weft.client("node-1").attach(t.Attach(target=name, network="vx")), names))
     weft.sh("node-1", f"for n in {' '.join(names)}; do ip netns del $n; done")
     took = until(lambda: weft.client("node-1").endpoints(node="node-1") == (), 10, "their endpoints to be cleaned up")
+    until(lambda: not veths(weft), 10, "their devices, which follow the store")
     assert check(weft) == []
     note(f"{len(names)} containers gone: cleaned up after {took:.2f} s")
 
