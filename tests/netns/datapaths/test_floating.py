@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import socket
+import time
 from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
 import pytest
@@ -88,17 +90,21 @@ def talk(client: Namespace, server: Namespace, address: str) -> Iterator[tuple[s
         yield here, there
 
 
-def exchange(here: socket.socket, there: socket.socket, seconds: float = 3) -> str:
-    """ "" where it does not arrive."""
-    there.settimeout(seconds)
-    here.send(b"question")
-    try:
-        _, source = there.recvfrom(100)
-    except TimeoutError:
-        return ""
-    there.sendto(b"answer", source)
-    assert here.recv(100) == b"answer"
-    return str(source[0])
+def exchange(here: socket.socket, there: socket.socket, seconds: float = 10) -> str:
+    """ "" where it does not arrive. Asked again and again, since a first packet may be lost: devices that have just come up
+    know no neighbours."""
+    question = os.urandom(4)
+    end = time.monotonic() + seconds
+    there.settimeout(min(seconds, 0.5))
+    while time.monotonic() < end:
+        here.send(question)
+        with suppress(TimeoutError):
+            source = next(source for said, source in iter(lambda: there.recvfrom(100), None) if said == question)
+            there.sendto(question, source)
+            while here.recv(100) != question:
+                pass
+            return str(source[0])
+    return ""
 
 
 @FAMILIES
