@@ -22,6 +22,7 @@ from weft.agent.agent import Agent
 from weft.agent.config import Config
 from weft.agent.http import application
 from weft.agent.logs import set_up
+from weft.agent.process import allow_files, alone_here, tell_ready
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
@@ -41,6 +42,7 @@ def run(config: Config) -> None:
     """In the foreground until SIGTERM or SIGINT, which leave the data plane as it is. Raises WeftError."""
     set_up(config.log_format, config.log_level)
     _need_root()
+    allow_files()
     name = check_name("node", config.node or platform.node().split(".")[0].lower())
     _make_dirs(config)
     with only_one(config):
@@ -75,14 +77,19 @@ def purge(config: Config) -> list[str]:
 
 @contextlib.contextmanager
 def only_one(config: Config) -> Iterator[None]:
-    """One agent per run directory: a lock that ends with the process. Raises Conflict."""
+    """One agent per run directory (a lock that ends with the process), and one per network namespace. Raises Conflict, Denied."""
     path = Path(config.run_dir) / "agent.lock"
-    with path.open("w") as lock:
+    try:
+        lock = path.open("w")
+    except OSError as error:
+        raise Denied(f"cannot write {path}: {error.strerror}: the agent needs its run directory") from None
+    with lock:
         try:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise Conflict(f"an agent is running on this host ({path} is locked): stop it first") from None
-        yield
+        with alone_here():
+            yield
 
 
 async def _run(config: Config, name: str, instance: str) -> None:
@@ -95,6 +102,7 @@ async def _run(config: Config, name: str, instance: str) -> None:
     try:
         async with _serving(config, agent):
             log.info("node %s, store %s, API at %s", name, agent.store_status.url, config.socket_path)
+            tell_ready()
             with contextlib.suppress(asyncio.CancelledError):
                 await main
     finally:
@@ -159,13 +167,16 @@ def _make_dirs(config: Config) -> None:
 
 
 def _instance(state: Path) -> str:
-    """This installation's own id, made once."""
+    """This installation's own id, made once. Raises Denied."""
     path = state / "instance"
-    if not path.exists():
-        made = path.with_suffix(".new")
-        made.write_text(uuid.uuid4().hex)
-        made.rename(path)
-    return path.read_text().strip()
+    try:
+        if not path.exists():
+            made = path.with_suffix(".new")
+            made.write_text(uuid.uuid4().hex)
+            made.rename(path)
+        return path.read_text().strip()
+    except OSError as error:
+        raise Denied(f"cannot write {path}: {error.strerror}: the agent needs its state directory") from None
 
 
 def _store_options(config: Config) -> StoreOptions:

@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import os
+import socket
 import stat
+import subprocess
+import sys
 from collections.abc import Callable
 from errno import EBUSY
 from pathlib import Path
@@ -13,10 +16,16 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, UnixConnector
 
 from support.agents import FakeHost, agent_on, create, make_agent, until
-from weft.agent import main
+from weft.agent import main, process
 from weft.agent.config import Config
 from weft.base.errors import Conflict, Denied, Failed, Invalid, Unavailable, WeftError
 from weft.reconcile.reconciler import key_of
+
+
+@pytest.fixture(autouse=True)
+def _own_name(monkeypatch: pytest.MonkeyPatch) -> None:
+    """These tests run beside each other in one network namespace, and maybe beside an agent of the machine."""
+    monkeypatch.setattr(process, "NAME", f"\0weft-agent-{os.getpid()}")
 
 
 @pytest.fixture
@@ -37,6 +46,58 @@ def test_only_one_runs(config: Config) -> None:
         )
     with main.only_one(config):
         pass
+
+
+def test_another_agent_in_this_network_namespace_is_refused_whatever_its_directories(config: Config) -> None:
+    with process.alone_here(), pytest.raises(Conflict) as caught, main.only_one(config):
+        pass
+    said = f"another Weft agent (pid {os.getpid()}) runs in this network namespace: stop it first"
+    assert str(caught.value) == said
+    with main.only_one(config):
+        pass
+
+
+def test_a_process_that_cannot_be_an_agent_does_not_keep_the_agent_away(caplog: pytest.LogCaptureFixture) -> None:
+    script = (
+        f"import socket; s = socket.socket(socket.AF_UNIX); s.bind({process.NAME!r}); s.listen(); print(1); input()"
+    )
+    words = ["setpriv", "--bounding-set=-net_admin", "--inh-caps=-all", sys.executable, "-c", script]
+    with subprocess.Popen(words, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as holder:
+        assert holder.stdout and holder.stdout.readline()
+        with process.alone_here():
+            assert f"process {holder.pid} of user 0 holds the agent's name and is no agent" in caplog.text
+        holder.communicate(b"")
+
+
+def test_systemd_is_told_once_the_api_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    process.tell_ready()  # started by somebody else than systemd
+    for address in (str(tmp_path / "notify"), f"@weft-notify-{os.getpid()}"):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as systemd:
+            systemd.bind(address.replace("@", "\0"))
+            monkeypatch.setenv("NOTIFY_SOCKET", address)
+            process.tell_ready()
+            assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
+
+
+def test_as_many_files_as_the_host_allows() -> None:
+    script = """if True:
+        import resource
+        from weft.agent.process import allow_files
+        resource.setrlimit(resource.RLIMIT_NOFILE, (100, 4000))
+        allow_files()
+        print(*resource.getrlimit(resource.RLIMIT_NOFILE))"""
+    said = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, check=True).stdout
+    assert said == "4000 4000\n"
+
+
+def test_a_run_directory_that_cannot_be_written_is_one_line(config: Config) -> None:
+    with (
+        pytest.raises(Denied, match=r"cannot write /proc/self/agent\.lock: "),
+        main.only_one(Config(run_dir="/proc/self")),
+    ):
+        pass
+    with pytest.raises(Denied, match=r"cannot write /proc/self/instance: "):
+        main._instance(Path("/proc/self"))
 
 
 def test_the_instance_is_made_once(config: Config) -> None:
@@ -160,10 +221,10 @@ async def test_told_to_stop_it_answers_nobody_any_more(
 ) -> None:
     handlers: list[Callable[[], None]] = []
     monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda _, handler: handlers.append(handler))
-    process = asyncio.create_task(main._run(config, "node-1", "instance"))
+    running = asyncio.create_task(main._run(config, "node-1", "instance"))
     await until(lambda: handlers and Path(config.socket_path).is_socket())
     handlers[0]()
-    await asyncio.wait_for(process, 5)
+    await asyncio.wait_for(running, 5)
     assert not Path(config.socket_path).exists()
 
 
