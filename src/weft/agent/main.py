@@ -77,7 +77,7 @@ def purge(config: Config) -> list[str]:
 
 @contextlib.contextmanager
 def only_one(config: Config) -> Iterator[None]:
-    """One agent per run directory (a lock that ends with the process), and one per network namespace. Raises Conflict, Denied."""
+    """One agent per run directory and per network namespace. Raises Conflict, Denied."""
     path = Path(config.run_dir) / "agent.lock"
     try:
         lock = path.open("w")
