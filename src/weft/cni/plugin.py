@@ -111,6 +111,18 @@ def dumps(value: "Any") -> str:
     return repr(value)
 
 
+def matched(names: "Iterable[str]", found: "Object") -> "Object":
+    """As `weft.base.golang.matched`, which tells why: container engines are written in Go."""
+    exact = {*names}
+    spelt = {name.casefold(): name for name in exact}
+    kept: Object = {}
+    for key, value in found.items():
+        name = key if key in exact else spelt.get(key.casefold(), key)
+        if value is not None or name not in kept:
+            kept[name] = value
+    return kept
+
+
 # ----------------------------------------------------------------------------------------------------------- the agent
 
 
@@ -302,6 +314,9 @@ CAPABILITIES: "dict[str, tuple[type, ...]]" = {
     "bandwidth": (dict,),
 }
 """The types that each may have; `attachment` makes use of them."""
+DNS = ("nameservers", "domain", "search", "options")
+PARTS: "dict[str, Iterable[str]]" = {"runtimeConfig": CAPABILITIES, "args": ("cni",), "dns": DNS}
+"""The keys of what is an object itself, for `matched`."""
 
 
 class Config:
@@ -311,8 +326,11 @@ class Config:
     def __init__(self, whole: "Any") -> None:
         if not isinstance(whole, dict):
             raise Failure(DECODE, "the network configuration is not a JSON object")
-        self.raw: Object = whole
-        self.whole: Object = {key: value for key, value in whole.items() if value is not None}
+        self.raw: Object = matched((*FIELDS, ATTACHMENTS), whole)
+        self.whole: Object = {key: value for key, value in self.raw.items() if value is not None}
+        for key, names in PARTS.items():
+            if isinstance(self.whole.get(key), dict):
+                self.whole[key] = matched(names, self.whole[key])
         self.version = self.text("cniVersion", "0.1.0")
         if self.version not in VERSIONS:
             raise Failure(
@@ -372,7 +390,7 @@ class Config:
 
     def _dns(self) -> "Object":
         """For the result; what the engine says comes before the file."""
-        wishes: Object = self.part("runtimeConfig").get("dns") or {}
+        wishes = matched(("servers", "searches", "options"), self.part("runtimeConfig").get("dns") or {})
         found: Object = dict(self.part("dns"))
         for key, wish in (("nameservers", "servers"), ("search", "searches"), ("options", "options")):
             if wishes.get(wish):
@@ -394,6 +412,7 @@ def attachment(call: Call, config: Config) -> "Object":
     said = config.part("args").get("cni", {})
     if not isinstance(said, dict):
         raise Failure(CONFIG, f"args.cni is of the wrong type: {dumps(said)}")
+    said = matched(("ips", "labels"), said)
     extra = arguments(call.args)
     addresses = wishes.get("ips") or said.get("ips") or [a for a in extra.get("IP", "").split(",") if a]
     return {
@@ -418,6 +437,7 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
     found: dict[str, str] = {}
     listed = said.get("labels") or []
     pairs = listed if isinstance(listed, list) else [listed]
+    pairs = [matched(("key", "value"), pair) if isinstance(pair, dict) else pair for pair in pairs]
     for pair in [*({"key": k, "value": v} for k, v in config.part("labels").items()), *pairs]:
         if not isinstance(pair, dict) or not isinstance(pair.get("key"), str) or not isinstance(pair.get("value"), str):
             raise Failure(CONFIG, f"a label is not text: {dumps(pair)}")
@@ -467,7 +487,7 @@ def _renamed(what: str, listed: "Any", keys: "Mapping[str, str]", required: "Ite
     """Without what is empty. Raises Failure."""
     if not isinstance(listed, list) or not all(isinstance(entry, dict) for entry in listed):
         raise Failure(CONFIG, f"runtimeConfig.{what} is of the wrong type: {dumps(listed)}")
-    found = [{key: value for key, value in entry.items() if value not in (None, "")} for entry in listed]
+    found = [{k: v for k, v in matched(keys, entry).items() if v not in (None, "")} for entry in listed]
     for entry in found:
         if unknown := [key for key in entry if key not in keys]:
             raise Failure(FIELD, f"unsupported field runtimeConfig.{what}.{unknown[0]}: {dumps(entry[unknown[0]])}")
@@ -489,7 +509,7 @@ these are so many bits."""
 def bandwidth(wish: "Object") -> "dict[str, int] | None":
     """Capability `bandwidth`."""
     found = {}
-    for key, value in wish.items():
+    for key, value in matched(BITS, wish).items():
         if key not in BITS and value:
             raise Failure(FIELD, f"unsupported field runtimeConfig.bandwidth.{key}: {dumps(value)}")
         if value is not None and (type(value) is not int or value < 0):
@@ -528,6 +548,12 @@ def enter_check(netns: str) -> None:
 
 ON_LINK = 253
 """RT_SCOPE_LINK of linux/rtnetlink.h."""
+RESULT: "dict[str, Iterable[str]]" = {
+    "interfaces": ("name", "mac", "sandbox", "mtu", "socketPath", "pciID"),
+    "routes": ("dst", "gw", "mtu", "advmss", "priority", "table", "scope"),
+    "ips": ("address", "gateway", "interface", "version"),
+}
+"""The lists of a result, and the keys of what is in them (section 5)."""
 SINCE_1_1 = {
     "interfaces": ("mtu", "socketPath", "pciID"),
     "routes": ("mtu", "advmss", "priority", "table", "scope"),
@@ -538,14 +564,16 @@ SINCE_1_1 = {
 
 def previous(config: Config) -> "Object":
     """The result of the plugins before us, in the version asked for. Raises Failure."""
-    found: Object = dict(config.previous or {})
+    found = matched((*RESULT, "dns"), config.previous or {})
     for key, late in SINCE_1_1.items():
         items = [] if found.get(key) is None else found[key]
         if not isinstance(items, list) or not all(isinstance(item, dict) for item in items):
             raise Failure(CONFIG, f"prevResult.{key} is not a list of objects: {dumps(items)}")
-        found[key] = [_of_version(config.version, key, late, item) for item in items]
+        found[key] = [_of_version(config.version, key, late, matched(RESULT[key], item)) for item in items]
     if not isinstance(found.get("dns"), (dict, type(None))):
         raise Failure(CONFIG, f"prevResult.dns is not an object: {dumps(found['dns'])}")
+    if found.get("dns"):
+        found["dns"] = matched(DNS, found["dns"])
     dumps(found)  # what cannot be said again is found before anything is made
     return found
 
@@ -688,6 +716,7 @@ def _valid(config: Config) -> "set[str]":
     listed: Any = config.raw[ATTACHMENTS]
     found = set()
     for item in [] if listed is None else listed if isinstance(listed, list) else [listed]:
+        item = matched(("containerID", "ifname"), item) if isinstance(item, dict) else item
         if not isinstance(item, dict) or not all(isinstance(item.get(key), str) for key in ("containerID", "ifname")):
             raise Failure(CONFIG, f"{ATTACHMENTS}: {dumps(item)} is not an attachment")
         found.add(owner(config, item["containerID"], item["ifname"]))

@@ -5,15 +5,16 @@ What is not there may be left out or null. Keys that Weft has no use for are pas
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, TypeVar, get_args
 
 import msgspec
 from msgspec import field
 
 from weft.base.errors import Invalid
+from weft.base.golang import matched
 from weft.base.net import IPAddress, IPInterface, parse_address, parse_interface
 from weft.model import PublishedPort
-from weft.model.codec import convert
+from weft.model.codec import convert, decode
 from weft.model.ports import Protocol
 
 GENERIC = "com.docker.network.generic"
@@ -27,6 +28,24 @@ Options = dict[str, Any]
 
 class Message(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what dockerd asks."""
+
+
+M = TypeVar("M", bound=Message)
+
+
+def read(kind: type[M], body: bytes) -> M:
+    """Keys in any case: dockerd is written in Go. Raises Invalid."""
+    return convert(kind, _spelt(kind, decode(Any, body)))
+
+
+def _spelt(kind: Any, value: Any) -> Any:
+    """`value` with the keys that messages within `kind` have. What is of another form stays as it is."""
+    if isinstance(value, dict) and isinstance(kind, type) and issubclass(kind, Message):
+        fields = {f.encode_name: f.type for f in msgspec.structs.fields(kind)}
+        return {key: _spelt(fields.get(key), v) for key, v in matched(fields, value).items()}
+    for inner in get_args(kind):  # list[Pool] | None
+        value = [_spelt(inner, v) for v in value] if isinstance(value, list) else _spelt(inner, value)
+    return value
 
 
 class Nothing(Message, frozen=True):
@@ -116,7 +135,8 @@ class ProgramExternalConnectivity(OfEndpoint, frozen=True):
     @property
     def ports(self) -> tuple[PublishedPort, ...]:
         """Raises Invalid."""
-        bindings = convert(list[Binding], (self.options or {}).get(PORT_MAP) or [])
+        listed = (self.options or {}).get(PORT_MAP) or []
+        bindings = convert(list[Binding], _spelt(list[Binding], listed))
         return tuple(binding.published() for binding in bindings)
 
 

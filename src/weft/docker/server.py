@@ -21,10 +21,10 @@ from weft.docker import engine
 from weft.docker import sweep as sweeping
 from weft.docker.driver import Driver
 from weft.docker.ipam import Ipam
+from weft.docker.messages import read
 from weft.docker.operations import Operation, error_key, operations
 from weft.docker.state import State
 from weft.docker.sweep import Sweep
-from weft.model.codec import decode
 
 log = logging.getLogger(__name__)
 
@@ -144,7 +144,7 @@ def application(table: tuple[Operation, ...]) -> web.Application:
 
 def _handler(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        asked = decode(operation.request, await request.read() or b"{}")
+        asked = read(operation.request, await request.read() or b"{}")
         # What is begun is finished, also when dockerd gives up waiting.
         return _json(200, await asyncio.shield(asyncio.to_thread(operation.method, asked)))
 

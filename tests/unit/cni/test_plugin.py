@@ -239,6 +239,41 @@ class TestStatus:
         assert ran.code == plugin.UNAVAILABLE and "all are taken" in ran.msg
 
 
+class TestCapitals:
+    """Engines are written in Go, which reads keys in any case and so writes them in whichever its authors liked."""
+
+    def test_as_containerd_s_cri_writes_them(self, call: Call, agent: CannedAgent) -> None:
+        runtime = {
+            "portMappings": [{"HostPort": 8080, "ContainerPort": 80, "Protocol": "tcp", "HostIP": ""}],
+            "bandwidth": {"IngressRate": 10_000_000, "IngressBurst": 2**32 - 1, "EgressRate": 0, "EgressBurst": 0},
+            "dns": {"Servers": ["10.96.0.10"], "Searches": ["svc.cluster.local"], "Options": ["ndots:5"]},
+            "ipRanges": [[{"Subnet": "40.15.0.0/16", "RangeStart": "40.15.43.9", "RangeEnd": "", "Gateway": ""}]],
+        }
+        out = call("ADD", {"runtimeConfig": runtime, "dns": {"Domain": "example"}}).well().out
+        asked = decode(t.Attach, agent.asked[-1].body)
+        assert [str(p) for p in asked.ports] == ["8080:80/tcp"]
+        assert asked.bandwidth is not None and asked.bandwidth.ingress == 10_000_000
+        assert [str(r.first) for r in asked.ranges] == ["40.15.43.9"]
+        dns = {"nameservers": ["10.96.0.10"], "search": ["svc.cluster.local"], "options": ["ndots:5"]}
+        assert out["dns"] == {**dns, "domain": "example"}
+
+    def test_of_the_configuration_itself(self, call: Call, agent: CannedAgent) -> None:
+        before = {"Interfaces": [{"Name": "lo", "Sandbox": "/run/netns/c1"}], "IPs": [{"Address": "127.0.0.1/8"}]}
+        said = {"CNI": {"Labels": [{"Key": "tier", "Value": "back"}], "IPS": ["40.15.43.7"]}}
+        out = (
+            call("ADD", {"Args": said, "PrevResult": before, "RuntimeConfig": {"Mac": "02:00:00:00:00:01"}}).well().out
+        )
+        asked = decode(t.Attach, agent.asked[-1].body)
+        assert (asked.labels, asked.mac) == ({"tier": "back"}, "02:00:00:00:00:01")
+        assert [str(a) for a in asked.addresses] == ["40.15.43.7"]
+        assert out["interfaces"][0] == {"name": "lo", "sandbox": "/run/netns/c1"}
+        assert out["ips"][0] == {"address": "127.0.0.1/8"}
+
+    def test_of_attachments_that_are_to_stay(self, call: Call, agent: CannedAgent) -> None:
+        call("GC", {"cni.dev/valid-attachments": [{"ContainerID": "c1", "IfName": "eth0"}]}).well()
+        assert [asked.operation for asked in agent.asked] == ["endpoints"]
+
+
 class TestCheck:
     BEFORE: ClassVar[Object] = {
         "interfaces": [{"name": "eth0", "sandbox": "/run/netns/c1"}],

@@ -232,6 +232,20 @@ async def test_refused(plugin: Plugin, agent: Agent, operation: str, body: dict[
     assert set(agent.view.networks) == {"blue"} and await Service(agent).endpoints() == ()
 
 
+async def test_keys_are_found_in_any_case(plugin: Plugin, agent: Agent) -> None:
+    """As a program in Go finds them."""
+    made = create_network()
+    [data] = made["IPv4Data"]  # type: ignore[misc] # a list
+    lower = {"networkid": NET, "OPTIONS": made["Options"], "ipv4data": [{k.lower(): v for k, v in data.items()}]}
+    assert await ask(plugin, "NetworkDriver.CreateNetwork", **lower) == {}
+    assert set(agent.view.networks) == {"blue"}
+    await endpoint(plugin)
+    ports = {"com.docker.network.portmap": [{"proto": 6, "PORT": 80, "hostport": 8080, "hostPortEnd": 8080}]}
+    told = {"NetworkID": NET, "endpointid": EP, "options": ports}
+    await ask(plugin, "NetworkDriver.ProgramExternalConnectivity", **told)
+    assert [str(p) for e in await Service(agent).endpoints() for p in e.ports] == ["8080:80/tcp"]
+
+
 @pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 10_000])
 @pytest.mark.parametrize("operation", ["NetworkDriver.Join", "IpamDriver.RequestAddress"])
 async def test_what_is_not_a_request(plugin: Plugin, operation: str, body: bytes) -> None:
