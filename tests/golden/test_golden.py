@@ -48,6 +48,7 @@ def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list
     nodes = [lab.node(name, **changed.get(name, {})) for name in given["nodes"]]
     facts = dict(given.get("host", {}))
     facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
+    facts["advertised"] = frozenset(facts.get("advertised", ()))
     endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
     locations = [convert(Location, values) for values in given.get("locations", ())]
     return lab.site(network, nodes[0], **facts), nodes[1:], endpoints, locations

@@ -54,7 +54,8 @@ class FakeHost(FakeKernel):
             addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
             mtu=mtu,
             iptables=frozenset(),
-            accept_ra=0,
+            advertised=frozenset(),
+            ipv6=True,
             kernel="6.1.0",
             features=FEATURES,
         )

@@ -30,7 +30,7 @@ def nodes(draw: st.DrawFn, name: str) -> Node:
 
 @st.composite
 def hosts(draw: st.DrawFn) -> Host:
-    return Host(node=draw(nodes(ME)), accept_ra=draw(st.sampled_from([0, 1])))
+    return Host(node=draw(nodes(ME)), advertised=draw(st.sampled_from([frozenset(), frozenset({"eth0"})])))
 
 
 @st.composite

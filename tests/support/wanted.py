@@ -36,7 +36,9 @@ def main(node: str, url: str) -> None:
     kernel = LinuxKernel(union.desired)
     try:
         found = kernel.facts(view.nodes[node].uplink)
-        compiler.host = Host(node=view.nodes[node], iptables=found.iptables, accept_ra=found.accept_ra)
+        compiler.host = Host(
+            node=view.nodes[node], iptables=found.iptables, advertised=found.advertised, ipv6=found.ipv6
+        )
         for source in everything(view):
             union.set(source, compiler.contribution(source))
         sys.stdout.writelines(

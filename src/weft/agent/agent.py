@@ -217,7 +217,8 @@ class Agent:
         host = Host(
             node=node,
             iptables=found.iptables,
-            accept_ra=found.accept_ra,
+            advertised=found.advertised,
+            ipv6=found.ipv6,
             lacking=frozenset(FEATURES.keys() - found.features),
         )
         if host == self.compiler.host:

@@ -12,7 +12,7 @@ from weft.agent import handover
 from weft.agent.view import Key, View
 from weft.base.errors import WeftError
 from weft.datapaths import registry
-from weft.datapaths.driver import CommonOptions, Host, Site, gather, whole
+from weft.datapaths.driver import Answer, CommonOptions, Host, Site, gather, whole
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.model import Endpoint, Network
@@ -86,20 +86,20 @@ class Compiler:
         driver = registry.driver(site.network.driver)
         match source:
             case ("network", _):
-                return gather(driver.network(site))
+                return self._gather(driver.network(site))
             case ("peer", network, name):
                 lease, node = self.view.lease(network, name), self.view.nodes.get(name)
                 if lease is None or node is None or not self.reachable(name):
                     return None
-                return gather(driver.peer(site, node, lease))
+                return self._gather(driver.peer(site, node, lease))
             case ("segment", network):
-                return gather(driver.segment(site)) if network in self.view.followed else None
+                return self._gather(driver.segment(site)) if network in self.view.followed else None
             case ("location", network, id):
                 location = self.view.locations.get(network, {}).get(id)
                 node = self.view.nodes.get(location.node) if location else None
                 if location is None or node is None or node.name == self.view.me or not self.reachable(node.name):
                     return None
-                return gather(driver.location(site, node, location))
+                return self._gather(driver.location(site, node, location))
             case ("endpoint", _, id):
                 endpoint = self.view.endpoints.get(id)
                 return None if endpoint is None else handover.host_part(endpoint, self._whole(site, endpoint))
@@ -111,7 +111,10 @@ class Compiler:
         return self._whole(site, endpoint) if isinstance(site, Site) else Contribution()
 
     def _whole(self, site: Site, endpoint: Endpoint) -> Contribution:
-        return gather(registry.driver(site.network.driver).endpoint(site, handover.with_inside(endpoint)))
+        return self._gather(registry.driver(site.network.driver).endpoint(site, handover.with_inside(endpoint)))
+
+    def _gather(self, answer: Answer) -> Contribution:
+        return gather(answer, ipv6=self.host is None or self.host.ipv6)
 
     def site(self, name: str) -> Site | Contribution | None:
         """The network on this host; a Contribution of problems only where it cannot be here; None where it is not. One

@@ -88,9 +88,10 @@ def forwarding(site: Site) -> Iterator[Object]:
         yield Sysctl(name="net/ipv4/ip_forward", value="1")
     if 6 in families:
         yield Sysctl(name="net/ipv6/conf/all/forwarding", value="1")
-        if site.host.accept_ra:
-            # With forwarding on, 1 means "no more router advertisements": the host would lose its own default route.
-            yield Sysctl(name=f"net/ipv6/conf/{site.host.node.uplink}/accept_ra", value="2")
+        # With forwarding on, accept_ra=1 means "no more router advertisements", and the kernel removes the default routes
+        # that it has from them. With 2 it keeps them; the reconciler sets this before forwarding.
+        for dev in sorted(site.host.advertised):
+            yield Sysctl(name=f"net/ipv6/conf/{dev}/accept_ra", value="2")
 
 
 def rules(site: Site) -> Iterator[Object]:

@@ -24,21 +24,26 @@ import msgspec
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
 from weft.base.net import Family, IPNetwork, parse_network
-from weft.hoststate import Contribution, Object
+from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Veth, Vxlan
 from weft.model import Endpoint, Lease, Location, Network, Node
+
+LEAST_V6_MTU = 1280
+"""RFC 8200 section 5."""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """This host: its node, and what the agent has learnt about it.
 
     `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}.
-    `accept_ra`: the uplink's sysctl of that name: 1 would end with IPv6 forwarding on (kernel ip-sysctl.rst).
+    `advertised`: the devices that take router advertisements (sysctl accept_ra; RFC 4861 section 6.3), for example the uplink.
+    `ipv6`: whether its kernel speaks IPv6 at all.
     `lacking`: what its kernel cannot do, of the features that `weft doctor` names.
     """
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
-    accept_ra: int = 0
+    advertised: frozenset[str] = frozenset()
+    ipv6: bool = True
     lacking: frozenset[str] = frozenset()
 
 
@@ -201,12 +206,28 @@ def whole(network: Network, node: str) -> Lease:
     return Lease(network=network.name, node=node, subnets=network.subnets)
 
 
-def gather(answer: Answer) -> Contribution:
+def gather(answer: Answer, *, ipv6: bool = True) -> Contribution:
+    """What a data path answered, with what goes for every data path. `ipv6`: as in `Host`."""
     items = tuple(answer)
+    objects = tuple(i for i in items if not isinstance(i, Problem))
+    deaf = tuple(_deaf(o) for o in objects if isinstance(o, Link) and _hears_routers(o)) if ipv6 else ()
     return Contribution(
-        objects=tuple(i for i in items if not isinstance(i, Problem)),
+        objects=(*objects, *deaf),
         problems=tuple(i.text for i in items if isinstance(i, Problem)),
     )
+
+
+def _hears_routers(link: Link) -> bool:
+    """Whether the host would take router advertisements that come in by this device of ours. Without IPv6 forwarding it
+    does so by default. The kernel has no IPv6, and no such sysctl, on a device with a smaller MTU."""
+    return (
+        link.ns == HOST and isinstance(link.type, Bridge | Vxlan | Veth) and (link.mtu or LEAST_V6_MTU) >= LEAST_V6_MTU
+    )
+
+
+def _deaf(link: Link) -> Sysctl:
+    """A container is no router to its host: whatever it advertises, the host's default route stays as it is."""
+    return Sysctl(name=f"net/ipv6/conf/{link.name}/accept_ra", value="0", lasting=False)
 
 
 def subnet_rules(options: Options) -> SubnetRules:

@@ -149,7 +149,6 @@ _SYSCTLS: dict[Family, dict[str, str]] = {
     6: {
         "net/ipv6/conf/{}/accept_dad": "0",  # nobody else can have the next hop's address: it is good at once
         "net/ipv6/conf/{}/addr_gen_mode": "0",  # and is made of the MAC
-        "net/ipv6/conf/{}/accept_ra": "0",  # a container is no router to its host
     },
 }
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import struct
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
 
@@ -27,25 +28,29 @@ _UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED | u.IFA_F_TENTATIVE
 """Addresses that other hosts should not be told. In v4 the first of these flags means "secondary"."""
 _INDEX = struct.Struct("=I")
 _RTMSG_SIZE = 12
+_ACCEPT_RA = re.compile(r"net/ipv6/conf/([^/]+)/accept_ra")
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """`addresses`: the uplink's main global address of each family it has. `mtu` in octets. `iptables`: the back ends
-    whose filter table has a FORWARD chain. `accept_ra`: the uplink's sysctl of that name. `features`: of `FEATURES`."""
+    whose filter table has a FORWARD chain. `advertised`: the devices, none of them ours, that take router advertisements:
+    the uplink, if its accept_ra says so, and those that have a route or an address out of one. `ipv6`: whether the kernel
+    speaks it. `features`: of `FEATURES`."""
 
     uplink: str
     addresses: tuple[IPInterface, ...]
     mtu: int
     iptables: frozenset[tuple[Family, Backend]]
-    accept_ra: int
+    advertised: frozenset[str]
+    ipv6: bool
     kernel: str
     features: frozenset[str]
 
 
-def facts(space: Space, uplink: str | None, features: frozenset[str]) -> HostFacts:
+def facts(space: Space, uplink: str | None, features: frozenset[str], kept: Iterable[str]) -> HostFacts:
     """`uplink`: its name; None: the device of the default route, v4's first, else the only one with a global address.
-    Raises NotFound, Conflict."""
+    `kept`: the names of the sysctls that Weft has changed. Raises NotFound, Conflict."""
     found = _addresses(space)
     name = uplink or _default_device(space) or _only(found)
     device = space.find(name)
@@ -56,7 +61,8 @@ def facts(space: Space, uplink: str | None, features: frozenset[str]) -> HostFac
         addresses=tuple(parse_interface(text) for fam in FAMILIES for text in found.get((name, fam), ())[:1]),
         mtu=device.mtu,
         iptables=iptables.in_use(),
-        accept_ra=int(sysctl.get(f"net/ipv6/conf/{name}/accept_ra") or 0),
+        advertised=_advertised(space, name, kept),
+        ipv6=sysctl.get("net/ipv6/conf/all/forwarding") is not None,
         kernel=os.uname().release,
         features=features,
     )
@@ -99,6 +105,34 @@ def _default_device(space: Space) -> str:
         if routes := space.netlink.dump(u.RTM_GETROUTE, body, default):
             return space.name(min(routes)[1])
     return ""
+
+
+def _advertised(space: Space, uplink: str, kept: Iterable[str]) -> frozenset[str]:
+    """A device whose accept_ra Weft has changed stays one, also while its router is silent."""
+    heard = {uplink, *_with_advertised_routes(space), *_with_advertised_addresses(space)}
+    changed = {found[1] for name in kept if (found := _ACCEPT_RA.fullmatch(name))}
+    return frozenset(name for name in heard | changed if sysctl.get(f"net/ipv6/conf/{name}/accept_ra") in ("1", "2"))
+
+
+def _with_advertised_routes(space: Space) -> set[str]:
+    def index(data: bytes, start: int, end: int) -> int | None:
+        oif = attributes(data, start + _RTMSG_SIZE, end).get(u.RTA_OIF)
+        return _INDEX.unpack(oif)[0] if oif else None
+
+    body = wire.route_filter(u.AF_INET6, proto=u.RTPROT_RA)
+    return _foreign(space, space.netlink.dump(u.RTM_GETROUTE, body, index))
+
+
+def _with_advertised_addresses(space: Space) -> set[str]:
+    def index(data: bytes, start: int, end: int) -> int | None:
+        address, _flags = wire.decode_any_address(data, start, end, {}, "")
+        return _INDEX.unpack_from(data, start + 4)[0] if address.proto == u.IFAPROT_KERNEL_RA else None
+
+    return _foreign(space, space.netlink.dump(u.RTM_GETADDR, wire.address_filter(u.AF_INET6), index))
+
+
+def _foreign(space: Space, indexes: list[int]) -> set[str]:
+    return {device.name for index in set(indexes) if (device := space.at(index)) is not None and not device.marked}
 
 
 def _only(found: dict[tuple[str, Family], list[str]]) -> str:

@@ -15,6 +15,8 @@ from functools import partial
 from itertools import chain, groupby
 from pathlib import Path
 
+import msgspec
+
 from weft.base.errors import Denied, NotFound, WeftError
 from weft.hoststate import HOST, PROTO, Address, Key, Link, Netns, Object, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
@@ -157,7 +159,7 @@ class LinuxKernel:
                 except WeftError as error:
                     failures += (Failure(_target(op).key, f"{describe(_target(op).key)}: {error}") for op in run)
             spaces.remember_numbers()
-        return failures
+        return list({failure.key: failure for failure in reversed(failures)}.values())[::-1]  # each object's first
 
     def _apply_run(
         self, spaces: Spaces, phase: str, ops: Sequence[Op], made: Mapping[tuple[str, str], Link]
@@ -190,7 +192,7 @@ class LinuxKernel:
         if self._features is None:
             self._features = host_facts.features()
         self._host.forget()
-        return host_facts.facts(self._host, uplink, self._features)
+        return host_facts.facts(self._host, uplink, self._features, self._sysctls.record())
 
     def _spaces(self) -> Spaces:
         return Spaces(self._host, self._host_fd, self._nsids, self._expected)
@@ -246,10 +248,28 @@ def _runs(ops: Sequence[Op], made: Mapping[tuple[str, str], Link]) -> Iterator[t
             runs.append((phase, [op]))
     if late:
         last = max(i for i, (phase, _) in enumerate(runs) if phase == "link")
-        ends = [op for op in runs[last][1] if _lets_through(op)]
-        rest = [op for op in runs[last][1] if not _lets_through(op)]
-        runs[last : last + 1] = [("link", rest), ("sysctl", late), ("link", ends)]
+        runs[last : last + 1] = _set_before_up(runs[last][1], late)
     yield from ((phase, run) for phase, run in runs if run)
+
+
+def _set_before_up(links: Sequence[Op], sysctls: list[Op]) -> list[tuple[str, list[Op]]]:
+    """New devices, their sysctls, and only then that they are up, with the other ends of veths: so that nothing comes in
+    while the kernel's defaults are still in force."""
+    awaited = {(obj.ns, device(obj.name)) for op in sysctls if isinstance(obj := _target(op), Sysctl)}
+    made: list[Op] = []
+    up: list[Op] = []
+    ends: list[Op] = []
+    for op in links:
+        link = _target(op)
+        if _lets_through(op):
+            ends.append(op)
+        elif isinstance(op, Create) and isinstance(link, Link) and link.up and (link.ns, link.name) in awaited:
+            down = msgspec.structs.replace(link, up=False)
+            made.append(Create(down))
+            up.append(Change(down, link))
+        else:
+            made.append(op)
+    return [("link", made), ("sysctl", sysctls), ("link", up + ends)]
 
 
 def _lets_through(op: Op) -> bool:

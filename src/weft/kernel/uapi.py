@@ -80,10 +80,14 @@ RTA_PREFSRC: Final = 7
 RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTN_UNICAST: Final = 1
+RTN_LOCAL: Final = 2
 RTN_BLACKHOLE: Final = 6
 RTN_UNREACHABLE: Final = 7
 RTN_THROW: Final = 9
 RT_TABLE_MAIN: Final = 254
+RT_TABLE_LOCAL: Final = 255
+RTPROT_KERNEL: Final = 2
+RTPROT_RA: Final = 9
 RT_SCOPE_HOST: Final = 254
 RT_SCOPE_LINK: Final = 253
 RTNH_F_ONLINK: Final = 4
@@ -99,6 +103,8 @@ IFA_F_TEMPORARY: Final = 0x01
 IFA_F_NODAD: Final = 0x02
 IFA_F_DEPRECATED: Final = 0x20
 IFA_F_TENTATIVE: Final = 0x40
+IFA_F_NOPREFIXROUTE: Final = 0x200
+IFAPROT_KERNEL_RA: Final = 2
 
 # linux/neighbour.h
 NDA_DST: Final = 1

@@ -24,7 +24,7 @@ for scope in all default; do
     echo "$forwarding" >"ipv4/conf/$scope/forwarding"
     echo 0 >"ipv4/conf/$scope/rp_filter"
     echo 0 >"ipv6/conf/$scope/disable_ipv6"
-    echo 0 >"ipv6/conf/$scope/accept_ra"
+    echo 1 >"ipv6/conf/$scope/accept_ra"
     echo "$forwarding" >"ipv6/conf/$scope/forwarding"
 done
 ip link set lo up

@@ -154,8 +154,10 @@ _PHASE = {kind: 10 * place for place, kind in enumerate(KINDS)}
 def in_order(objects: Iterable[Object]) -> list[Object]:
     """In the order of making. By kind; then bridges before VXLAN before veth (the end that makes both first), a
     device's sysctls after the device, yet before the other end of a veth, which lets packets through; a chain after those
-    it jumps to, routes over a next hop after those to it."""
+    it jumps to, routes over a next hop after those to it. Sysctls of devices that are there already come before those of
+    the whole host: IPv6 forwarding takes away the routes of devices whose accept_ra is not 2."""
     whole = list(objects)
+    made = {obj.key for obj in whole if isinstance(obj, Link)}
     depth = _depths({obj.key: obj for obj in whole if isinstance(obj, NftChain | IptablesChain)})
 
     def place(obj: Object) -> tuple[int, int, Key]:
@@ -170,8 +172,10 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
                 within = 1 if obj.via else 0
             case NftChain() | IptablesChain():
                 within = depth[key]
-            case Sysctl() if device_of(obj):
+            case Sysctl() if device_of(obj) in made:
                 phase, within = _PHASE["link"], 3
+            case Sysctl():
+                within = 0 if device_of(obj) else 1
         return phase, within, key
 
     return sorted(whole, key=place)

@@ -22,7 +22,7 @@ def test_the_uplink_by_the_default_route(bench: Any, uplink: str) -> None:
     facts = bench.kernel.facts()
     assert (facts.uplink, facts.mtu, facts.kernel) == ("eth0", 1500, os.uname().release)
     assert facts.addresses == (ip_interface("192.168.1.68/24"), ip_interface("fd00:a::68/64"))
-    assert facts.accept_ra == 1
+    assert facts.advertised == {"eth0"}
     assert {"veth", "bridge", "vxlan", "nftables"} <= facts.features
 
 

@@ -49,7 +49,7 @@ def test_the_model_is_one_that_weft_takes() -> None:
     key, value = model.endpoint_item(1, 3)
     came = core.change(key, value)
     core.carried_out(came)
-    assert {op.obj.key[0] for op in came} == {"link", "address", "route"}
+    assert {op.obj.key[0] for op in came} == {"link", "sysctl", "address", "route"}
     assert core.known == core.union.desired != before
     core.carried_out(core.change(key, None))
     assert core.known == core.union.desired == before

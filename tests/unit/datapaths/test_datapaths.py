@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from ipaddress import ip_interface
 
+import msgspec
 import pytest
 
 from support import lab
 from weft.datapaths.driver import gather, subnet_rules
 from weft.datapaths.registry import DRIVERS, driver, parse_options
-from weft.hoststate import Contribution, IptablesChain, Link, NftElement, Route, Sysctl, Union, is_ours
+from weft.hoststate import Bridge, Contribution, IptablesChain, Link, NftElement, Route, Sysctl, Union, is_ours
 from weft.model import Endpoint, Location, Namespace, Network
 from weft.model.endpoint import endpoint_id
 
@@ -100,12 +101,32 @@ def test_an_endpoint_changes_nothing_for_peers(name: str) -> None:
     assert ours == {"", "/run/netns/c2"}
 
 
-def test_forwarding_keeps_the_hosts_own_default_route() -> None:
+def test_forwarding_keeps_the_hosts_own_default_routes() -> None:
     """With forwarding on, accept_ra=1 would mean that router advertisements are no longer heeded."""
-    objects = compiled(lab.network("vxlan", (6,)), accept_ra=1)["network", "blue"].objects
-    assert Sysctl(name="net/ipv6/conf/eth0/accept_ra", value="2") in objects
+    objects = compiled(lab.network("vxlan", (6,)), advertised=frozenset({"eth0", "eth1"}))["network", "blue"].objects
+    for dev in ("eth0", "eth1"):
+        assert Sysctl(name=f"net/ipv6/conf/{dev}/accept_ra", value="2") in objects
     without = compiled(lab.network("vxlan", (6,)))["network", "blue"].objects
-    assert not any(isinstance(o, Sysctl) and "accept_ra" in o.name for o in without)
+    assert not any(isinstance(o, Sysctl) and "accept_ra" in o.name and o.value == "2" for o in without)
+
+
+@pytest.mark.parametrize("name", DRIVERS)
+def test_no_device_of_ours_brings_the_host_a_router_advertisement(name: str) -> None:
+    """Also in a network of IPv4 only: the host then forwards no IPv6, and would take them by default."""
+    objects = [o for found in compiled(lab.network(name)).values() for o in found.objects]
+    deaf = {o.name for o in objects if isinstance(o, Sysctl) and o.value == "0"}
+    links = {o.name for o in objects if isinstance(o, Link) and not o.ns}
+    assert links
+    assert {f"net/ipv6/conf/{dev}/accept_ra" for dev in links} <= deaf
+
+
+def test_where_there_is_no_ipv6_there_is_no_such_sysctl() -> None:
+    """A kernel without it, and a device whose MTU is too small for it."""
+    small = Link(name="weft-blue", type=Bridge(), mtu=1279)
+    assert gather(iter([small])).objects == (small,)
+    link = msgspec.structs.replace(small, mtu=1280)
+    assert gather(iter([link]), ipv6=False).objects == (link,)
+    assert len(gather(iter([link])).objects) == 2
 
 
 def test_forward_is_accepted_where_iptables_is_in_use() -> None:
