@@ -14,6 +14,7 @@ from weft.alloc.subnets import Bounds, Plan, SubnetRules
 from weft.base.errors import Exhausted, Invalid, WeftError
 from weft.base.net import IPAddress, IPNetwork
 from weft.model import Lease, Network
+from weft.model import claims as claim_keys
 
 NODES = [f"node-{n}" for n in range(12)]
 
@@ -47,11 +48,15 @@ class Store:
         )
 
 
+def claimed_in(claims: dict[str, str]) -> dict[IPNetwork, str]:
+    return {claim_keys.subnet(key): holder for key, holder in claims.items()}
+
+
 def try_once(store: Store, shares: tuple[Plan, ...], node: str, age: int) -> bool:
     """One attempt on a listing that is `age` transactions old. Whether it went through."""
     held, claims = store.past[max(0, len(store.past) - 1 - age)]
     try:
-        wanted = leases.acquire(shares, node, held, leases.claims("blue", claims), {"for": node})
+        wanted = leases.acquire(shares, node, held, claimed_in(claims), {"for": node})
     except Exhausted:
         return False
     return store.commit(held.get(node), wanted)
@@ -61,7 +66,7 @@ def settle(store: Store, shares: tuple[Plan, ...], node: str) -> Lease:
     """As the agent does it: list, try, until it goes through."""
     while not try_once(store, shares, node, 0):
         held, claims = store.past[-1]
-        leases.acquire(shares, node, held, leases.claims("blue", claims), {})  # raises Exhausted
+        leases.acquire(shares, node, held, claimed_in(claims), {})  # raises Exhausted
     return store.past[-1][0][node]
 
 
@@ -86,7 +91,7 @@ def test_no_two_nodes_ever_overlap(prefixes: tuple[str, ...], course: list[tuple
         held, claims = store.past[-1]
         for one, other in combinations(held.values(), 2):
             assert not any(a.version == b.version and a.overlaps(b) for a in one.subnets for b in other.subnets)
-        claimed = leases.claims("blue", claims)
+        claimed = claimed_in(claims)
         assert all(claimed[subnet] == lease.node for lease in held.values() for subnet in lease.subnets)
 
 

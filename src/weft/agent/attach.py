@@ -13,6 +13,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -37,6 +38,7 @@ from weft.hoststate.union import Source
 from weft.kernel.containers import Target
 from weft.model import Endpoint, Gateway, Network, PublishedPort, encode, keys
 from weft.model.endpoint import endpoint_id
+from weft.model.ports import ANY
 from weft.store.protocol import Absent, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
@@ -335,13 +337,17 @@ class Attachments:
 
 def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
     """Whether these ports are what was wished for, each the answer to a wish of its own."""
-    left = list(ports)
-    for wish in sorted(wishes, key=lambda wish: wish.open):
-        granted = next((port for port in left if port.grants(wish)), None)
-        if granted is None:
-            return False
-        left.remove(granted)
-    return not left
+    left = Counter(ports)
+    left.subtract(wish for wish in wishes if not wish.open)
+    if min(left.values(), default=0) < 0:
+        return False
+    openly = Counter(_open(port) for port in left.elements())
+    return openly == Counter(wish for wish in wishes if wish.open)
+
+
+def _open(port: PublishedPort) -> PublishedPort:
+    """The wish for any port of the host's that it grants."""
+    return msgspec.structs.replace(port, host_port=ANY)
 
 
 def _source(endpoint: Endpoint) -> Source:

@@ -12,7 +12,7 @@ since nobody writes one side alone, what was so at one moment stays so until the
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TypeVar
 
 import msgspec
@@ -74,9 +74,9 @@ class Audit:
         self.endpoints = self._read(Endpoint, snapshot.endpoints)
         self.locations = self._read(Location, snapshot.locations)
         self.leases = {(lease.network, lease.node): (lease, i) for lease, i in self._read(Lease, snapshot.leases)}
-        self.subnets = {(_middle(i.key), claims.subnet(i.key)): i for i in snapshot.subnets}
-        self.addresses = {(_middle(i.key), claims.address(i.key)): i for i in snapshot.addresses}
-        self.floating = {keys.floating_address(i.key): i for i in snapshot.floating}
+        self.subnets = {(_middle(i.key), b): i for b, i in self._read_keys(claims.subnet, snapshot.subnets)}
+        self.addresses = {(_middle(i.key), a): i for a, i in self._read_keys(claims.address, snapshot.addresses)}
+        self.floating = dict(self._read_keys(keys.floating_address, snapshot.floating))
         self.living: dict[tuple[str, IPAddress], list[tuple[Endpoint, Item]]] = defaultdict(list)
         """(Home, address) → endpoints that have it."""
         for endpoint, item in self.endpoints:
@@ -89,6 +89,16 @@ class Audit:
         for item in items:
             try:
                 found.append((decode(cls, item.value), item))
+            except WeftError as error:
+                self._unreadable.append((item, str(error)))
+        return found
+
+    def _read_keys(self, of: Callable[[str], T], items: Iterable[Item]) -> list[tuple[T, Item]]:
+        """Claims say what they are about by their keys."""
+        found = []
+        for item in items:
+            try:
+                found.append((of(item.key), item))
             except WeftError as error:
                 self._unreadable.append((item, str(error)))
         return found

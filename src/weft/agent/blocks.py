@@ -17,6 +17,7 @@ import time
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
+from weft.agent import records
 from weft.agent.addresses import ATTEMPTS, CHUNK, Ask, Choice, Way, key_of, lease_guard, removal
 from weft.agent.membership import Membership
 from weft.agent.promises import Promises
@@ -27,7 +28,7 @@ from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
 from weft.base.net import FAMILIES, IPAddress, IPInterface, IPNetwork, host_prefix, parse_interface
 from weft.datapaths import registry
 from weft.datapaths.driver import BlockOptions
-from weft.model import Endpoint, Lease, Network, claims, decode, encode, keys
+from weft.model import Endpoint, Lease, Network, claims, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, NothingNewer, Op, Put, Store, Unchanged
 
 HEARSAY = 30.0
@@ -137,7 +138,8 @@ class Blocks(Way):
         prefix, me = keys.subnet_claims(home), self._view.me
         items = (await self._store.list(prefix)).items
         mine = set(self.lease(home).subnets)
-        others = {block: i.value.decode() for i in items if (block := claims.subnet(i.key)) not in mine}
+        claimed = records.claimed(claims.subnet, items)
+        others = {block: records.holder(item) for block, item in claimed if block not in mine}
         others |= {b: n for n, held in self._view.leases.get(home, {}).items() if n != me for b in held.subnets}
         try:
             given = self._given(ask, self._situation(ask, home, cooling, others))
@@ -240,7 +242,7 @@ class Blocks(Way):
         """Who has which of the network's addresses."""
         prefix = keys.address_claims(home)
         items = (await self._store.list(prefix)).items
-        found = {claims.address(item.key): item.value.decode(errors="replace") for item in items}
+        found = {address: records.holder(item) for address, item in records.claimed(claims.address, items)}
         self._heard[home] = time.monotonic() + HEARSAY, found
 
     def _cold(self, home: str) -> dict[IPAddress, str]:
@@ -352,7 +354,9 @@ class Blocks(Way):
         me = self._view.me
         async with self.lock(home):
             listing = await self._store.list(keys.endpoints(me))
-            held = [decode(Endpoint, item.value) for item in listing.items]
+            held = records.readable(Endpoint, listing.items)
+            if len(held) < len(listing.items):
+                return False  # one that cannot be read may have an address in any of them
             used = [a.ip for e in held if self._view.home(e.network) == home for a in e.addresses]
             lease, idle = self.lease(home), set(self.idle(home))
             leaving = [b for b in alloc.empty(self.lease(home), used) if b in idle and b in blocks][:CHUNK]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tomllib
 from pathlib import Path
 
@@ -9,9 +10,13 @@ import msgspec
 
 from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
-from weft.base.names import check_name
+from weft.base.names import check_ifname, check_name
 from weft.base.net import FAMILIES, IPNetwork, parse_network
 from weft.model.codec import convert
+
+_MODE = re.compile(r"[0-7]{3,4}")
+LONGEST = 1e9
+"""Seconds of a duration: 30 years."""
 
 DEFAULT_FILE = Path("/etc/weft/weft.toml")
 
@@ -58,18 +63,22 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def __post_init__(self) -> None:
         if self.node:
             check_name("node", self.node)
+        if self.iface:
+            check_ifname(self.iface)
+        if len(self.segment) > 63 or not self.segment.isprintable():
+            raise Invalid(f"segment '{self.segment[:80]}': use at most 63 printable characters")
         _ = self.gateway_subnets
         for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0), ("block_idle", 0.1)):
             if getattr(self, name) < least:
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")
+            if not getattr(self, name) <= LONGEST:
+                raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too long: at most {LONGEST:g} s")
         if self.log_format not in ("text", "json"):
             raise Invalid(f"log-format '{self.log_format}': choose text or json")
         if self.log_level not in ("debug", "info", "warning", "error"):
             raise Invalid(f"log-level '{self.log_level}': choose debug, info, warning or error")
-        try:
-            int(self.socket_mode, 8)
-        except ValueError:
-            raise Invalid(f"socket-mode '{self.socket_mode}' is not an octal file mode, such as 0660") from None
+        if not _MODE.fullmatch(self.socket_mode):
+            raise Invalid(f"socket-mode '{self.socket_mode}' is not an octal file mode, such as 0660")
 
     @property
     def gateway_subnets(self) -> tuple[IPNetwork, ...]:

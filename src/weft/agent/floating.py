@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from weft.agent import records
 from weft.agent.addresses import holder, key_of
 from weft.agent.membership import Membership
 from weft.agent.view import View
@@ -43,14 +44,14 @@ async def taking(
             "attach the container to another network as well, and float there"
         )
     listing = await store.list(keys.NETWORKS)
-    networks = [decode(Network, item.value) for item in listing.items]
-    nodes = [decode(Node, item.value) for item in (await store.list(keys.NODES)).items]
+    networks = records.readable(Network, listing.items)
+    nodes = records.readable(Node, (await store.list(keys.NODES)).items)
     for address in new:
         _check_nobodys(address, networks, nodes, view)
         item = await store.get(keys.floating_claim(address))
         if item is not None:
             raise Conflict(
-                f"floating address {address} belongs to {item.value.decode(errors='replace')}: `weft endpoint unfloat` "
+                f"floating address {address} belongs to {records.holder(item)}: `weft endpoint unfloat` "
                 "takes it from there, or choose another"
             )
     return [NothingNewer(keys.NETWORKS, listing.revision), *(Absent(keys.floating_claim(a)) for a in new)]
@@ -80,13 +81,12 @@ def claims(endpoint: Endpoint, tenure: int, addresses: Iterable[IPAddress] | Non
 async def apart(store: Store, network: Network) -> Guard:
     """What keeps floating addresses out of a network to come. Raises Conflict."""
     listing = await store.list(keys.FLOATING)
-    for item in listing.items:
-        address = keys.floating_address(item.key)
+    for address, item in records.claimed(keys.floating_address, listing.items):
         inside = next((s for s in network.subnets if contains(s, address)), None)
         if inside is not None:
             raise Conflict(
                 f"network {network.name}: {inside} contains {address}, the floating address of "
-                f"{item.value.decode(errors='replace')}: choose another --subnet"
+                f"{records.holder(item)}: choose another --subnet"
             )
     return NothingNewer(keys.FLOATING, listing.revision)
 

@@ -143,11 +143,17 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
         if name in agent.view.networks:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():
-        yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}")
+        yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
     for peer, text in agent.routing.problems():
         yield t.Problem(network="", peer=peer, text=text)
     for text in agent.loop.conflicts:
         yield t.Problem(network="", peer="", text=text)
+
+
+def _way_out(key: str) -> str:
+    """Of a record that cannot be read."""
+    kind, _, name = key.partition("/")
+    return f"; `weft network rm {name} --force` removes it" if kind == "networks" else ""
 
 
 def status(agent: Agent) -> t.Status:

@@ -6,7 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
-from weft.agent import audit_floating
+from weft.agent import audit_floating, records
 from weft.agent.audit import Audit, Fault, Snapshot, lasting, of_networks
 from weft.alloc import blocks as alloc
 from weft.alloc.subnets import merge
@@ -14,7 +14,7 @@ from weft.api import types as t
 from weft.base.errors import Invalid, NotFound
 from weft.base.net import IPAddress, IPNetwork, contains, covers, host_prefix, parse_network
 from weft.datapaths import registry
-from weft.model import Endpoint, Lease, Network, claims, decode, keys
+from weft.model import Endpoint, Lease, Network, claims, keys
 from weft.store.protocol import Item, Store
 
 if TYPE_CHECKING:
@@ -111,8 +111,7 @@ async def show(agent: Agent, network: Network | None) -> tuple[t.IpamInfo, ...]:
         sorted(shown) if network else [n.name for _, n in sorted(networks.items()) if n.home == n.name and _claimed(n)]
     )
     places = defaultdict[str, dict[IPAddress, str]](dict)
-    for item in (await agent.store.list(keys.ENDPOINTS)).items:
-        endpoint = decode(Endpoint, item.value)
+    for endpoint in records.readable(Endpoint, (await agent.store.list(keys.ENDPOINTS)).items):
         places[agent.view.home(endpoint.network)].update({a.ip: endpoint.node for a in endpoint.addresses})
     return tuple([await _info(agent, networks[home], places[home]) for home in homes if home in networks])
 
@@ -125,12 +124,9 @@ def _claimed(network: Network) -> bool:
 async def _info(agent: Agent, network: Network, places: dict[IPAddress, str]) -> t.IpamInfo:
     items = (await agent.store.list(keys.address_claims(network.name))).items
     held = (await agent.store.list(keys.subnet_claims(network.name))).items
-    leases = {
-        le.node: le
-        for i in (await agent.store.list(keys.leases(network.name))).items
-        for le in [decode(Lease, i.value)]
-    }
-    used = [claims.address(i.key) for i in items if not claims.is_cooling(i.value)]
+    found = records.readable(Lease, (await agent.store.list(keys.leases(network.name))).items)
+    leases = {lease.node: lease for lease in found}
+    used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
     blocks = registry.driver(network.driver).blocks
     away = [a for a in used if a in places and places[a] in leases and alloc.outside(leases[places[a]], a)]
     return t.IpamInfo(
@@ -147,11 +143,10 @@ async def _info(agent: Agent, network: Network, places: dict[IPAddress, str]) ->
 def _blocks(
     network: Network, held: tuple[Item, ...], items: tuple[Item, ...], places: dict[IPAddress, str]
 ) -> list[t.BlockInfo]:
-    nodes = {claims.subnet(i.key): i.value.decode(errors="replace") for i in held}
+    nodes = {block: records.holder(i) for block, i in records.claimed(claims.subnet, held)}
     counts: dict[str, Counter[IPNetwork]] = {"used": Counter(), "borrowed": Counter(), "cooling": Counter()}
     lengths = {(block.version, block.prefixlen) for block in nodes}
-    for item in items:
-        address = claims.address(item.key)
+    for address, item in records.claimed(claims.address, items):
         block = next((b for v, n in lengths if v == address.version and (b := _block(address, n)) in nodes), None)
         if block is not None:
             cold = claims.is_cooling(item.value)

@@ -15,6 +15,7 @@ from collections.abc import Awaitable, Callable
 
 import msgspec
 
+from weft.agent import records
 from weft.agent.config import Config
 from weft.agent.view import View
 from weft.alloc import blocks, subnets
@@ -158,7 +159,7 @@ class Membership:
             )
             if old is None:
                 used = [a.ip for e in self._view.endpoints_at(name) for a in e.addresses]
-                claimed = {claims.subnet(i.key): i.value.decode() for i in items}
+                claimed = {block: records.holder(item) for block, item in records.claimed(claims.subnet, items)}
                 lease, filled, idle = blocks.take_up(lease, claimed, used)
                 kept, gone = ([keys.subnet_claim(name, block) for block in some] for some in (filled, idle))
                 guards = [Unchanged(claim, revisions[claim]) for claim in (*kept, *gone)]
@@ -190,11 +191,11 @@ class Membership:
 
     async def _look_again(self, network: str) -> dict[IPNetwork, str]:
         """Take the network's leases over as they are now; its claims."""
-        leases, claims = keys.leases(network), keys.subnet_claims(network)
+        leases = keys.leases(network)
         listing = await self._store.list(leases)
         self._view.listed((leases,), listing.items, listing.revision)
-        items = (await self._store.list(claims)).items
-        return alloc.claims(network, {item.key: item.value.decode() for item in items})
+        items = (await self._store.list(keys.subnet_claims(network))).items
+        return {subnet: records.holder(item) for subnet, item in records.claimed(claims.subnet, items)}
 
     async def _take(self, network: Network, wanted: alloc.Acquired) -> bool:
         """Write lease and claims, if network and lease are still as they were seen and no claim was made meanwhile."""

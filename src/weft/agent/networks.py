@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import doctor, floating, sharing
+from weft.agent import doctor, floating, records, sharing
 from weft.agent.compiler import of_network
 from weft.alloc.leases import check_apart, check_new
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.datapaths import registry
-from weft.model import Endpoint, Network, decode, encode, keys
-from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, NothingNewer, Op, Put, Unchanged
+from weft.model import Endpoint, Network, encode, keys
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -37,6 +37,11 @@ class Networks:
         if item is not None:
             self._agent.view.present_now(item)
             network = self._agent.view.networks.get(name)
+        if network is None and (reason := self._agent.view.broken.get(keys.network(name))):
+            raise Invalid(
+                f"network {name}: its record in the store cannot be read: {reason}; "
+                f"`weft network rm {name} --force` removes it"
+            )
         if network is None:
             raise NotFound(f"no network {name}: `weft network ls` shows those there are")
         return network
@@ -113,8 +118,8 @@ class Networks:
         claims = {keys.claim(key): what for key, what in _claims(network)}
         store, view = self._agent.store, self._agent.view
         listing = await store.list(keys.NETWORKS)
-        others = [decode(Network, item.value) for item in listing.items]
-        if any(o.name == network.name for o in others):
+        others = records.readable(Network, listing.items)
+        if any(item.key == keys.network(network.name) for item in listing.items):
             raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
         for key, what in claims.items():
             holder = await store.get(key)
@@ -122,7 +127,7 @@ class Networks:
                 return False
             if holder is not None:
                 raise Conflict(
-                    f"network {network.name}: {what} is taken by network {holder.value.decode()}: choose another"
+                    f"network {network.name}: {what} is taken by network {records.holder(holder)}: choose another"
                 )
         check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         guards: list[Guard] = [
@@ -140,19 +145,22 @@ class Networks:
     async def remove(self, name: str, *, force: bool = False) -> list[Endpoint]:
         """The endpoints that went with it. Raises NotFound, Conflict, Unavailable."""
         self._agent.ready()
+        if keys.network(name) in self._agent.view.broken and force:
+            return await self._remove_broken(name)
         network = await self.known(name)
         store, view = self._agent.store, self._agent.view
         for _ in range(RETRIES):
             networks = await store.list(keys.NETWORKS)
-            sharing.check_unshared(name, [decode(Network, item.value) for item in networks.items])
+            sharing.check_unshared(name, records.readable(Network, networks.items))
             listing = await store.list(keys.ENDPOINTS)
-            inside = [e for item in listing.items if (e := decode(Endpoint, item.value)).network == name]
-            if inside and not force:
-                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3])
+            there = [item for item in listing.items if item.key.split("/")[2:3] == [name]]
+            inside = records.readable(Endpoint, there)
+            if there and not force:
+                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3]) or "with records that cannot be read"
                 raise Conflict(
-                    f"network {name} has {len(inside)} endpoints ({names}): detach them first, or use --force"
+                    f"network {name} has {len(there)} endpoints ({names}): detach them first, or use --force"
                 )
-            await self._drop(network, inside, NothingNewer(keys.ENDPOINTS, listing.revision))
+            await self._drop(network, inside, there, NothingNewer(keys.ENDPOINTS, listing.revision))
             guards: list[Guard] = [
                 Unchanged(keys.network(name), view.revision(keys.network(name))),
                 NothingNewer(keys.ENDPOINTS, listing.revision),
@@ -160,10 +168,7 @@ class Networks:
             ]
             ops: list[Op] = [
                 Delete(keys.network(name)),
-                DeletePrefix(keys.leases(name)),
-                DeletePrefix(keys.subnet_claims(name)),
-                DeletePrefix(keys.locations(name)),
-                DeletePrefix(keys.address_claims(name)),
+                *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
                 *(Delete(keys.claim(key)) for key, _ in _claims(network)),
             ]
             sources = set(of_network(view, name))
@@ -172,15 +177,34 @@ class Networks:
                 return inside
         raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
 
-    async def _drop(self, network: Network, inside: Sequence[Endpoint], none_came: Guard) -> None:
-        """What is in it. The claims of addresses go with their network; where they are another's, or nobody's network's,
-        with each endpoint."""
+    async def _remove_broken(self, name: str) -> list[Endpoint]:
+        """Of a network whose record cannot be read nothing is known but its name: what lies under that goes, and what is
+        claimed in it."""
+        store = self._agent.store
+        there = [i for i in (await store.list(keys.ENDPOINTS)).items if i.key.split("/")[2:3] == [name]]
+        numbers = {d.numbered.claim for d in registry.DRIVERS.values() if d.numbered}
+        found = [i for prefix in sorted(numbers) for i in (await store.list(keys.claim(prefix))).items]
+        ops: list[Op] = [Delete(keys.network(name)), *(DeletePrefix(prefix) for prefix in keys.of_network(name))]
+        ops += [DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in sorted({i.key.split("/")[1] for i in there})]
+        ops += [Delete(item.key) for item in found if records.holder(item) == name]
+        for start in range(0, len(ops), 100):
+            await self._agent.membership.write([], ops[start : start + 100])
+        return records.readable(Endpoint, there)
+
+    async def _drop(
+        self, network: Network, inside: Sequence[Endpoint], there: Sequence[Item], none_came: Guard
+    ) -> None:
+        """What is `inside` it; `there`: the records of that. The claims of addresses go with their network; where they are
+        another's, or nobody's network's, with each endpoint."""
         for endpoint in inside:
             if endpoint.floating or network.home != network.name:
                 await self._agent.attachments.blocks.forget_elsewhere(endpoint)
         if network.home != network.name:
             return
-        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in sorted({e.node for e in inside})]
+        ops = [
+            DeletePrefix(f"{keys.endpoints(node)}{network.name}/")
+            for node in sorted({i.key.split("/")[1] for i in there})
+        ]
         for start in range(0, len(ops), 100):
             await self._agent.store.commit([none_came], ops[start : start + 100])
 

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import floating, sharing
+from weft.agent import floating, records, sharing
 from weft.agent.blocks import rules
 from weft.alloc.leases import check_new
 from weft.api import types as t
@@ -15,7 +15,7 @@ from weft.base.errors import Conflict, Invalid, NotFound, Unavailable
 from weft.base.net import IPNetwork, contains, covers
 from weft.datapaths import registry
 from weft.datapaths.driver import BlockOptions
-from weft.model import Network, Pool, claims, decode, encode, keys
+from weft.model import Network, Pool, claims, encode, keys
 from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
 
 if TYPE_CHECKING:
@@ -33,9 +33,11 @@ class Pools:
         options = _options(network)
         masqueraded = network.masqueraded(options.masquerade)
         store = self._agent.store
-        blocks = [claims.subnet(i.key) for i in (await store.list(keys.subnet_claims(network.home))).items]
+        blocks = [
+            b for b, _ in records.claimed(claims.subnet, (await store.list(keys.subnet_claims(network.home))).items)
+        ]
         items = (await store.list(keys.address_claims(network.home))).items
-        used = [claims.address(i.key) for i in items if not claims.is_cooling(i.value)]
+        used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
         found = []
         for pool in map(network.pool, network.subnets):
             size = rules(options).size[4 if pool.subnet.version == 4 else 6]
@@ -89,7 +91,7 @@ class Pools:
         store = self._agent.store
         for _ in range(RETRIES):
             listing = await store.list(keys.NETWORKS)
-            found = {item.key: (decode(Network, item.value), item.revision) for item in listing.items}
+            found = {item.key: (network, item.revision) for network, item in records.pairs(Network, listing.items)}
             old, revision = found.get(keys.network(name), (None, 0))
             if old is None:
                 raise NotFound(f"no network {name}: `weft network ls` shows those there are")
@@ -116,14 +118,15 @@ class Pools:
     async def _unused(self, name: str, subnet: IPNetwork) -> list[Guard]:
         """What keeps it so. Raises Conflict."""
         blocks = await self._agent.store.list(keys.subnet_claims(name))
-        held = {claims.subnet(i.key): i.value.decode() for i in blocks.items if covers(subnet, claims.subnet(i.key))}
+        claimed = records.claimed(claims.subnet, blocks.items)
+        held = {block: records.holder(item) for block, item in claimed if covers(subnet, block)}
         addresses = await self._agent.store.list(keys.address_claims(name))
-        inside = [i for i in addresses.items if contains(subnet, claims.address(i.key))]
-        used = [i for i in inside if not claims.is_cooling(i.value)]
+        found = records.claimed(claims.address, addresses.items)
+        used = [(a, i) for a, i in found if contains(subnet, a) and not claims.is_cooling(i.value)]
         if used:
             raise Conflict(
-                f"pool {subnet} of network {name} has {len(used)} addresses in use ({claims.address(used[0].key)} by "
-                f"{used[0].value.decode()}): `weft pool set {name} {subnet} --disable`, and detach what is left"
+                f"pool {subnet} of network {name} has {len(used)} addresses in use ({used[0][0]} by "
+                f"{records.holder(used[0][1])}): `weft pool set {name} {subnet} --disable`, and detach what is left"
             )
         if held:
             block, node = next(iter(held.items()))

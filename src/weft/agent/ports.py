@@ -15,6 +15,7 @@ from weft.base.net import Family
 from weft.datapaths import registry
 from weft.kernel import listeners
 from weft.model import Endpoint, Network, PublishedPort
+from weft.model.ports import PortIndex
 
 ATTEMPTS = 100
 """How many ports to look at, from a place chosen by chance, before giving up."""
@@ -42,9 +43,8 @@ class Ports:
         self._refuse_taken(endpoint)
         self._coming[endpoint.id] = endpoint
         try:
-            for port in endpoint.ports:
-                families = set(endpoint.families) & set(port.families)
-                await asyncio.to_thread(listeners.check_free, port, families)
+            if endpoint.ports:
+                await asyncio.to_thread(_check_programs, endpoint)
             yield
         finally:
             del self._coming[endpoint.id]
@@ -52,23 +52,25 @@ class Ports:
     def settled(self, ports: tuple[PublishedPort, ...], families: Collection[Family]) -> tuple[PublishedPort, ...]:
         """With ports of the host for those that are left to us: free ones, of those that the kernel gives to programs that
         want any. Raises Exhausted. What is chosen is had by `taking` it before anything else is waited for."""
-        held = [port for endpoint in self._others("") for port in endpoint.ports]
-        held += [port for port in ports if not port.open]
+        if not any(port.open for port in ports):
+            return ports
+        held = self._held_by_others("")
+        for port in ports:
+            if not port.open:
+                held.add(port, port.families, "")
         chosen = []
         for port in ports:
             chosen.append(self._choose(port, families, held) if port.open else port)
-            held.append(chosen[-1])
+            held.add(chosen[-1], chosen[-1].families, "")
         return tuple(chosen)
 
-    def _choose(
-        self, wish: PublishedPort, families: Collection[Family], held: Collection[PublishedPort]
-    ) -> PublishedPort:
+    def _choose(self, wish: PublishedPort, families: Collection[Family], held: PortIndex[str]) -> PublishedPort:
         first, last = listeners.given_to_any()
         room = max(last - first + 2 - wish.count, 1)
         start = random.randrange(room)
         for step in range(min(room, ATTEMPTS)):
             port = msgspec.structs.replace(wish, host_port=first + (start + step) % room)
-            if any(port.overlaps(other, families) for other in held):
+            if held.holder(port, families) is not None:
                 continue
             try:
                 listeners.check_free(port, set(families) & set(port.families))
@@ -77,17 +79,25 @@ class Ports:
             return port
         raise Exhausted(f"no port of this host is free for {wish}: {first} to {last} are tried: say which one")
 
-    def _others(self, id: str) -> list[Endpoint]:
-        """All that have ports here, or are about to, but one."""
-        return [e for e in (*self._view.endpoints.values(), *self._coming.values()) if e.id != id]
+    def _held_by_others(self, id: str) -> PortIndex[str]:
+        """The ports of all that have some here, or are about to, but of one endpoint; by whom they are held, in words."""
+        held = PortIndex[str]()
+        for endpoint in (*self._view.endpoints.values(), *self._coming.values()):
+            for port in endpoint.ports if endpoint.id != id else ():
+                held.add(port, endpoint.families, f"{endpoint.name} in network {endpoint.network} already ({port})")
+        return held
 
     def _refuse_taken(self, endpoint: Endpoint) -> None:
-        for other in self._others(endpoint.id):
-            families = set(endpoint.families) & set(other.families)
-            for port in endpoint.ports:
-                held = next((p for p in other.ports if p.overlaps(port, families)), None)
-                if held is not None:
-                    raise Conflict(
-                        f"port {port.outer} leads to {other.name} in network {other.network} already ({held}): "
-                        "publish another, or detach that first"
-                    )
+        if not endpoint.ports:
+            return
+        held = self._held_by_others(endpoint.id)
+        for port in endpoint.ports:
+            whose = held.holder(port, endpoint.families)
+            if whose is not None:
+                raise Conflict(f"port {port.outer} leads to {whose}: publish another, or detach that first")
+
+
+def _check_programs(endpoint: Endpoint) -> None:
+    """Raises Conflict where a program on this host holds one of its ports. Blocks."""
+    for port in endpoint.ports:
+        listeners.check_free(port, set(endpoint.families) & set(port.families))

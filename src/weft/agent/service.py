@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import doctor, floating, infos, ipam, move
+from weft.agent import doctor, floating, infos, ipam, move, records
 from weft.agent.addresses import removal
 from weft.agent.bgp_service import BgpService
 from weft.agent.networks import Networks
@@ -21,9 +20,9 @@ from weft.base.net import parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
-from weft.model import Bandwidth, Endpoint, Lease, decode, keys
+from weft.model import Bandwidth, Endpoint, Lease, keys
 from weft.model.bandwidth import labelled
-from weft.store.protocol import Delete, DeletePrefix, Guard, Item, Op, Unchanged
+from weft.store.protocol import Delete, DeletePrefix, Guard, Op, Unchanged
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -81,8 +80,7 @@ class Service(BgpService):
         if name in view.present and not _yes(force):
             raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
         freed = await self._free_leases(name)
-        for item in (await store.list(keys.endpoints(name))).items:
-            endpoint = decode(Endpoint, item.value)
+        for endpoint, item in records.pairs(Endpoint, (await store.list(keys.endpoints(name))).items):
             if view.shared(endpoint.network) or view.blocks(endpoint.network):
                 home = view.home(endpoint.network)
                 await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, home))
@@ -189,7 +187,8 @@ class Service(BgpService):
             self._agent.ready()
             held = [e for e in self._agent.view.endpoints.values() if e.owner.startswith(owner)]
         else:
-            held = _endpoints((await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)).items)
+            listing = await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)
+            held = records.readable(Endpoint, listing.items)
         found = [e for e in held if network in ("", e.network) and node in ("", e.node)]
         return tuple(infos.endpoint(self._agent, e) for e in sorted(found, key=lambda e: (e.network, e.node, e.name)))
 
@@ -285,10 +284,6 @@ class Service(BgpService):
             network = item.key.split("/")[2]
             counts[network] = counts.get(network, 0) + 1
         return counts
-
-
-def _endpoints(items: Iterable[Item]) -> list[Endpoint]:
-    return [decode(Endpoint, item.value) for item in items]
 
 
 def _references(e: t.EndpointInfo) -> set[str]:

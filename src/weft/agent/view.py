@@ -8,11 +8,11 @@ keys that really changed.
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from itertools import islice
 from typing import Any, TypeVar
 
-from weft.base.errors import WeftError
+from weft.base.errors import Invalid, WeftError
 from weft.base.net import IPAddress
 from weft.datapaths import registry
 from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Location, Network, Node, decode, keys
@@ -137,26 +137,26 @@ class View:
         self._deleted[change.key] = change.revision
 
     def _put(self, parts: list[str], value: bytes | None) -> bool:
-        def read(cls: type[T]) -> T | None:
-            return None if value is None else decode(cls, value)
+        def read(cls: type[T], **named: str) -> T | None:
+            return None if value is None else _read(cls, value, named)
 
         match parts:
             case ["nodes", name]:
-                return _set(self.nodes, name, read(Node))
+                return _set(self.nodes, name, read(Node, name=name))
             case ["presence", name]:
                 return _set(self.present, name, None if value is None else value.decode(errors="replace"))
             case ["networks", name]:
-                return _set(self.networks, name, read(Network))
+                return _set(self.networks, name, read(Network, name=name))
             case ["leases", network, node]:
-                return _set(self.leases.setdefault(network, {}), node, read(Lease))
-            case ["endpoints", node, _, id] if node == self.me:
-                return self._place(id, read(Endpoint))
+                return _set(self.leases.setdefault(network, {}), node, read(Lease, network=network, node=node))
+            case ["endpoints", node, network, id] if node == self.me:
+                return self._place(id, read(Endpoint, node=node, network=network, id=id))
             case ["locations", network, id]:
                 return self._locate(network, id, read(Location))
             case ["bgp", "settings"]:
                 return _set(self._bgp, "settings", read(BgpSettings))
             case ["bgp", "peers", name]:
-                return _set(self.bgp_peers, name, read(BgpPeer))
+                return _set(self.bgp_peers, name, read(BgpPeer, name=name))
             case ["cursors", _, network]:
                 return _set(self.cursors, network, read(dict[str, IPAddress]))
         return False
@@ -221,6 +221,15 @@ class View:
     def endpoints_at(self, home: str) -> Iterator[Endpoint]:
         """Those of a network and of all that share it."""
         return (e for e in self.endpoints.values() if self.home(e.network) == home)
+
+
+def _read(cls: type[T], value: bytes, named: Mapping[str, str]) -> T:
+    """`named`: what the key says, which the record has to say as well. Raises Invalid."""
+    found = decode(cls, value)
+    for field, name in named.items():
+        if getattr(found, field) != name:
+            raise Invalid(f"its {field} is '{getattr(found, field)}', but its key says '{name}'")
+    return found
 
 
 def _set(table: dict[str, Any], name: str, value: Any) -> bool:

@@ -14,7 +14,7 @@ import msgspec
 from weft.alloc import subnets
 from weft.alloc.subnets import SUFFIX, Plan
 from weft.base.errors import Conflict
-from weft.base.net import IPNetwork, covers, family, parse_network
+from weft.base.net import IPNetwork, covers, family
 from weft.model import Lease, Network, Node, keys
 
 
@@ -37,7 +37,7 @@ def acquire(
     """The lease of `node`: what it holds already stays, with `data` brought up to date. Raises Exhausted.
 
     `plans`: of one network, all its families. `leases`: the network's, by node. `claimed`: the network's claimed
-    subnets and their holders (`claims()`): the claim decides. One of the node's own is taken up again where the lease
+    subnets and their holders: the claim decides. One of the node's own is taken up again where the lease
     was lost, and made again where the claim was lost.
     """
     shares = tuple(plans)
@@ -51,16 +51,6 @@ def acquire(
     lease = Lease(network=network, node=node, subnets=tuple(held), data=data)
     wanted = tuple(keys.subnet_claim(network, subnet) for subnet in held if claimed.get(subnet) != node)
     return Acquired(lease=lease, claims=wanted, changed=lease != old or bool(wanted))
-
-
-def claims(network: str, holders: Mapping[str, str]) -> dict[IPNetwork, str]:
-    """Claimed subnets and their holders, from the keys and values below `keys.subnet_claims(network)`."""
-    prefix = keys.subnet_claims(network)
-    return {
-        parse_network("/".join(key.removeprefix(prefix).rsplit("-", 1))): holder
-        for key, holder in holders.items()
-        if key.startswith(prefix)
-    }
 
 
 def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node] = ()) -> None:

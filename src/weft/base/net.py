@@ -1,12 +1,16 @@
 """Addresses and prefixes: the standard library's types, and parsing that explains itself.
 
 v4 and v6 are data here and everywhere: a function that takes an `IPNetwork` takes either.
+
+The parsers are stricter than the standard library, because what they let through goes to the kernel, to nft and to BIRD.
+`ipaddress` also takes an IPv6 scope of any text (`fd00::%x`), whole numbers (5 is 0.0.0.5) and netmasks; these do not.
 """
 
 from __future__ import annotations
 
 import re
 from abc import ABC
+from collections.abc import Iterable
 from ipaddress import (
     IPv4Address,
     IPv4Interface,
@@ -18,6 +22,7 @@ from ipaddress import (
     ip_interface,
     ip_network,
 )
+from itertools import pairwise
 from typing import TYPE_CHECKING, Literal
 
 from weft.base.errors import Invalid
@@ -42,43 +47,58 @@ Family = Literal[4, 6]
 FAMILIES: tuple[Family, ...] = (4, 6)
 
 _MAC = re.compile(r"(?:[0-9a-f]{2}:){5}[0-9a-f]{2}")
+_ADDRESS = re.compile(r"[0-9A-Fa-f.:]{2,45}")
+_PREFIX = re.compile(_ADDRESS.pattern + r"(?:/(?:0|[1-9][0-9]{0,2}))?")
+
+
+def _strict(form: re.Pattern[str], text: object) -> str:
+    """The text, if it has this form. Raises ValueError."""
+    if not isinstance(text, str) or not form.fullmatch(text):
+        raise ValueError
+    return text
+
+
+def _said(text: object) -> str:
+    """As it is quoted in an error: not the whole of something long."""
+    return f"'{str(text)[:80]}'"
 
 
 def parse_address(text: str) -> IPAddress:
+    """Raises Invalid."""
     try:
-        return ip_address(text)
+        return ip_address(_strict(_ADDRESS, text))
     except ValueError:
-        raise Invalid(f"'{text}' is not an IP address: write it like 10.1.0.5 or fd00::5") from None
+        raise Invalid(f"{_said(text)} is not an IP address: write it like 10.1.0.5 or fd00::5") from None
 
 
 def parse_network(text: str) -> IPNetwork:
-    """A prefix whose host bits are zero (RFC 4632 §3.1)."""
+    """A prefix whose host bits are zero (RFC 4632 §3.1). Raises Invalid."""
     try:
-        return ip_network(text)
+        meant = ip_network(_strict(_PREFIX, text), strict=False)
     except ValueError:
-        pass
-    try:
-        meant = ip_network(text, strict=False)
-    except ValueError:
-        raise Invalid(f"'{text}' is not a prefix: write it like 10.1.0.0/16 or fd00:1::/48") from None
-    raise Invalid(f"'{text}' has host bits set: did you mean {meant}?")
+        raise Invalid(f"{_said(text)} is not a prefix: write it like 10.1.0.0/16 or fd00:1::/48") from None
+    if meant.network_address != parse_address(text.partition("/")[0]):
+        raise Invalid(f"'{text}' has host bits set: did you mean {meant}?")
+    return meant
 
 
 def parse_interface(text: str) -> IPInterface:
-    """An address with the length of its on-link prefix, such as 192.168.1.68/24."""
+    """An address with the length of its on-link prefix, such as 192.168.1.68/24. Raises Invalid."""
     try:
-        return ip_interface(text)
+        return ip_interface(_strict(_PREFIX, text))
     except ValueError:
-        raise Invalid(f"'{text}' is not an address with a prefix length: write it like 10.1.0.5/24") from None
+        raise Invalid(f"{_said(text)} is not an address with a prefix length: write it like 10.1.0.5/24") from None
 
 
 def parse_mac(text: str) -> str:
-    """A unicast EUI-48 address in lower case with colons (IEEE 802, RFC 7042)."""
+    """A unicast EUI-48 address in lower case with colons (IEEE 802, RFC 7042). Raises Invalid."""
     mac = text.lower().replace("-", ":")
     if not _MAC.fullmatch(mac):
-        raise Invalid(f"'{text}' is not a MAC address: write it like 02:42:0a:01:00:05")
+        raise Invalid(f"{_said(text)} is not a MAC address: write it like 02:42:0a:01:00:05")
     if int(mac[:2], 16) & 1:
         raise Invalid(f"'{text}' is a multicast MAC address: the first octet must be even")
+    if mac == "00:00:00:00:00:00":  # is_valid_ether_addr in linux/etherdevice.h
+        raise Invalid(f"'{text}' is no device's MAC address: write it like 02:42:0a:01:00:05")
     return mac
 
 
@@ -93,6 +113,20 @@ def host_prefix(address: IPAddress) -> str:
 
 def contains(network: IPNetwork, address: IPAddress) -> bool:
     return network.version == address.version and address in network
+
+
+def first_overlap(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, IPNetwork] | None:
+    """Two of the prefixes that share addresses, in the order in which they are given; None where all are apart.
+
+    Prefixes are nested or apart. So in the order of their addresses one overlaps its successor, or nothing does."""
+    listed = list(prefixes)
+    order = sorted(
+        range(len(listed)), key=lambda i: (listed[i].version, int(listed[i].network_address), listed[i].prefixlen)
+    )
+    for first, second in pairwise(order):
+        if covers(listed[first], listed[second]):
+            return listed[min(first, second)], listed[max(first, second)]
+    return None
 
 
 def covers(outer: IPNetwork, inner: IPNetwork) -> bool:

@@ -220,8 +220,8 @@ def is_name(text: str) -> bool:
 
 def is_ifname(text: str) -> bool:
     """dev_valid_name in net/core/dev.c. Of a name with % the kernel makes another one."""
-    fits = text not in ("", ".", "..") and len(text.encode()) < 16
-    return fits and text.isprintable() and not any(c in "/:%" or c.isspace() for c in text)
+    fits = text not in ("", ".", "..", "all", "default") and len(text.encode()) < 16
+    return fits and text.isascii() and text.isprintable() and not any(c in "/:% " for c in text)
 
 
 def is_path(text: str) -> bool:

@@ -14,6 +14,7 @@ import msgspec
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
 from weft.base.net import parse_network
+from weft.base.numbers import is_number
 from weft.client import Client
 from weft.docker.messages import DRIVER_MTU, GENERIC, INTERNAL, Options, Pool
 from weft.model import Network
@@ -46,7 +47,7 @@ def wanted(options: Options | None, pools: Iterable[Pool]) -> Wanted:
     subnets = tuple(parse_network(pool.pool) for pool in pools)
     name, driver = words.pop("weft.network", ""), words.pop("weft.driver", "")
     mtu = words.pop(DRIVER_MTU, "") or words.pop("weft.mtu", "")
-    if mtu and not mtu.isdecimal():
+    if mtu and not is_number(mtu):
         raise Invalid(f"weft.mtu={mtu} is not a number of octets")
     network = Network(
         name=name or _named_after(map(str, subnets)),
@@ -72,7 +73,7 @@ def _words(generic: object) -> dict[str, str]:
 def _value(text: str) -> OptionValue:
     if text in ("true", "false"):
         return text == "true"
-    return int(text) if text.isdecimal() else text
+    return int(text) if is_number(text) else text
 
 
 def _named_after(subnets: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from weft.base.errors import NotFound
+from weft.base.numbers import is_number
 from weft.kernel import netns
 from weft.model import Namespace
 
@@ -59,7 +60,7 @@ def _lines(path: Path) -> list[str]:
 
 
 def _path_of(reference: str) -> tuple[str, str]:
-    if reference.isdecimal():
+    if is_number(reference):
         return f"/proc/{reference}/ns/net", f"pid-{reference}"
     if reference.startswith("/"):
         return reference, reference.rstrip("/").rsplit("/", 1)[-1]

@@ -8,6 +8,7 @@ from collections.abc import Mapping
 import msgspec
 
 from weft.base.errors import Invalid
+from weft.base.numbers import is_number
 
 LEAST, MOST = 1_000, 10**12
 """Rates, bit/s: from where on a packet takes seconds, to what no device has."""
@@ -17,7 +18,7 @@ LARGEST_BURST = 2**32 - 1
 LABEL = "weft.bandwidth/"
 """A container's labels of this prefix and a field's name (with "-" for "_") stand for the field."""
 
-_RATE = re.compile(r"(\d+(?:\.\d+)?)([kmgt]?)bit|(\d+)", re.IGNORECASE)
+_RATE = re.compile(r"([0-9]{1,15}(?:\.[0-9]{1,9})?)([kmgt]?)bit|([0-9]{1,15})", re.IGNORECASE | re.ASCII)
 _UNITS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "t": 10**12}
 
 
@@ -65,7 +66,7 @@ def parse_rate(text: str) -> int:
 
 def parse_burst(text: str) -> int:
     """Octets. Raises Invalid."""
-    if not (text.isascii() and text.isdecimal()):
+    if not is_number(text):
         raise Invalid(f"'{text}' is not a burst: write it in octets, like 65536")
     return int(text)
 

@@ -60,7 +60,9 @@ def decode(cls: type[T], data: bytes) -> T:
     except msgspec.ValidationError as error:
         raise _explained(cls, error) from None
     except (msgspec.DecodeError, UnicodeDecodeError) as error:
-        raise Invalid(f"not a {cls.__name__}: {error}") from None
+        raise Invalid(f"not a {_name(cls)}: {error}") from None
+    except RecursionError:
+        raise Invalid(f"not a {_name(cls)}: it is nested too deeply") from None
 
 
 def to_builtins(value: object) -> Any:
@@ -79,7 +81,11 @@ def convert(cls: type[T], value: object, *, strict: bool = True) -> T:
 
 def _explained(cls: type, error: Exception) -> WeftError:
     cause = error.__cause__
-    return cause if isinstance(cause, WeftError) else Invalid(f"{cls.__name__.lower()}: {error}")
+    return cause if isinstance(cause, WeftError) else Invalid(f"{_name(cls).lower()}: {error}")
+
+
+def _name(cls: Any) -> str:
+    return getattr(cls, "__name__", str(cls))
 
 
 def schemas(types: Iterable[Any]) -> tuple[tuple[dict[str, Any], ...], dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from itertools import combinations
+import re
 
 import msgspec
 
@@ -11,7 +11,9 @@ from weft.base.names import check_ifname, check_name, device, digest
 from weft.base.net import Family, IPAddress, IPInterface, family, parse_mac
 from weft.model import floating
 from weft.model.bandwidth import Bandwidth
-from weft.model.ports import PublishedPort
+from weft.model.ports import PublishedPort, first_clash
+
+_ID = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
 class Namespace(msgspec.Struct, frozen=True, kw_only=True):
@@ -21,6 +23,10 @@ class Namespace(msgspec.Struct, frozen=True, kw_only=True):
     path: str
     cookie: int
 
+    def __post_init__(self) -> None:
+        if not self.path.isprintable():
+            raise Invalid(f"'{self.path[:80]}' is not the path of a namespace: it has characters that cannot be shown")
+
 
 class Gateway(msgspec.Struct, frozen=True, kw_only=True):
     """A container's second interface, for the way out of a network that has none of its own. `addresses`: with the prefix
@@ -28,6 +34,9 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 
     interface: str
     addresses: tuple[IPInterface, ...]
+
+    def __post_init__(self) -> None:
+        check_ifname(self.interface)
 
 
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
@@ -62,7 +71,13 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)
+        check_name("network", self.network)
+        check_name("node", self.node)
         check_ifname(self.interface)
+        if not _ID.fullmatch(self.id):
+            raise Invalid(f"endpoint {self.name}: '{self.id[:80]}' is not an id: it has letters and digits only")
+        if self.handover:
+            check_ifname(self.handover)
         if parse_mac(self.mac) != self.mac:
             raise Invalid(f"endpoint {self.name}: MAC {self.mac} is not in lower case with colons")
         for port in self.ports:
@@ -72,9 +87,9 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
                 raise Invalid(
                     f"endpoint {self.name}: {port} cannot be reached: it has no IPv{port.families[0]} address"
                 )
-        for one, other in combinations(self.ports, 2):
-            if one.overlaps(other, self.families):
-                raise Invalid(f"endpoint {self.name}: {one.outer} and {other.outer} are the same port: publish it once")
+        if twice := first_clash(self.ports, self.families):
+            one, other = twice
+            raise Invalid(f"endpoint {self.name}: {one.outer} and {other.outer} are the same port: publish it once")
         floating.check(self.floating, self.families)
 
     @property

@@ -105,6 +105,11 @@ def floating_address(key: str) -> IPAddress:
     return parse_address(key.removeprefix(FLOATING))
 
 
+def of_network(name: str) -> tuple[str, ...]:
+    """Under which all lies that the nodes have written of a network of this name, but its endpoints."""
+    return leases(name), subnet_claims(name), locations(name), address_claims(name)
+
+
 def claim(what: str) -> str:
     """`what`: as a driver names it, "vni/1"."""
     return f"claims/{what}"

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
+from weft.base.names import check_name
 from weft.base.net import Family, IPNetwork
 
 
@@ -18,6 +19,11 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[IPNetwork, ...]
     hosts: tuple[IPNetwork, ...] = ()
     data: dict[str, str] = {}
+
+    def __post_init__(self) -> None:
+        check_name("network", self.network)
+        if self.node:  # none where a subnet stands for all nodes
+            check_name("node", self.node)
 
     def subnet(self, fam: Family) -> IPNetwork | None:
         return next((s for s in self.subnets if s.version == fam), None)

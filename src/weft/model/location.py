@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from weft.base.net import IPAddress
+from weft.base.names import check_name
+from weft.base.net import IPAddress, parse_mac
 
 
 class Location(msgspec.Struct, frozen=True, kw_only=True):
@@ -14,3 +15,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     node: str
     mac: str
     addresses: tuple[IPAddress, ...]
+
+    def __post_init__(self) -> None:
+        check_name("node", self.node)
+        parse_mac(self.mac)

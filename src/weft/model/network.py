@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from itertools import combinations
-
 import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.names import check_name
-from weft.base.net import FAMILIES, Family, IPNetwork, covers
+from weft.base.net import FAMILIES, Family, IPNetwork, covers, first_overlap
 from weft.model import selector
 
 OptionValue = str | int | bool
@@ -49,11 +47,12 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid(f"network {self.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
         for subnet in self.subnets:
             _check_usable(self.name, subnet)
-        for one, other in combinations(self.subnets, 2):
-            if covers(one, other) or covers(other, one):
-                raise Invalid(f"network {self.name}: subnets {one} and {other} overlap: leave one of them out")
+        if overlapping := first_overlap(self.subnets):
+            one, other = overlapping
+            raise Invalid(f"network {self.name}: subnets {one} and {other} overlap: leave one of them out")
+        known = frozenset(self.subnets)
         for pool in self.pools:
-            if pool.subnet not in self.subnets:
+            if pool.subnet not in known:
                 raise Invalid(
                     f"network {self.name}: pool {pool.subnet} is none of its subnets {', '.join(map(str, self.subnets))}"
                 )

@@ -3,20 +3,25 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Iterator
-from typing import Literal
+from collections.abc import Collection, Iterable, Iterator
+from typing import Generic, Literal, TypeVar
 
 import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.net import FAMILIES, Family, IPAddress, family, parse_address
+from weft.base.numbers import HIGHEST_PORT
 
 Protocol = Literal["tcp", "udp", "sctp"]
+T = TypeVar("T")
+
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
 
-HIGHEST = 65535
 SYNTAX = "[HOSTIP:][HOSTPORT[-END]][:PORT[-END]][/tcp|udp|sctp]"
-_SYNTAX = re.compile(r"(?:(\[[^]]*\]|[0-9.]+\.[0-9.]*):)?(\d*)(?:-(\d+))?(?::(\d+)(?:-(\d+))?)?(?:/([a-z]+))?")
+_SYNTAX = re.compile(
+    r"(?:(\[[^]]*\]|[0-9.]+\.[0-9.]*):)?([0-9]{0,5})(?:-([0-9]{1,5}))?"
+    r"(?::([0-9]{1,5})(?:-([0-9]{1,5}))?)?(?:/([a-z]+))?"
+)
 ANY = 0
 """As `host_port`: Weft is to choose."""
 
@@ -34,8 +39,8 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         for first in (self.host_port or 1, self.container_port):
-            if not 1 <= first <= first + self.count - 1 <= HIGHEST:
-                raise Invalid(f"published port {self}: ports are 1 to {HIGHEST}")
+            if not 1 <= first <= first + self.count - 1 <= HIGHEST_PORT:
+                raise Invalid(f"published port {self}: ports are 1 to {HIGHEST_PORT}")
         if self.count < 1:
             raise Invalid(f"published port {self}: at least one")
         if self.host_ip is not None and self.host_ip.version == 6 and self.host_ip.is_loopback:
@@ -67,14 +72,6 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
         """(the host's port, the container's)."""
         return ((self.host_port + n, self.container_port + n) for n in range(self.count))
 
-    def overlaps(self, other: PublishedPort, families: Collection[Family] = FAMILIES) -> bool:
-        """Whether a packet in one of `families` could be meant for either."""
-        if self.protocol != other.protocol or not set(self.families) & set(other.families) & set(families):
-            return False
-        if self.only_at is not None and other.only_at is not None and self.only_at != other.only_at:
-            return False
-        return self.host_port < other.host_port + other.count and other.host_port < self.host_port + self.count
-
     @property
     def outer(self) -> str:
         """What a client sees: "192.168.1.68:8080/tcp"."""
@@ -91,6 +88,48 @@ class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
         host = str(ANY) if self.open else _span(self.host_port, self.count)
         inner = _span(self.container_port, self.count)
         return f"{self._at}{host}:{inner}/{self.protocol}"
+
+
+class PortIndex(Generic[T]):
+    """Ports of a host that are spoken for, and by whom. Asking and adding costs the number of ports that are asked or added,
+    however many there are already."""
+
+    def __init__(self) -> None:
+        self._held: dict[tuple[Protocol, Family, int], dict[IPAddress | None, T]] = {}
+        """By address of the host; None: at every one."""
+
+    def holder(self, port: PublishedPort, families: Collection[Family] = FAMILIES) -> T | None:
+        """Who has a port that a packet in one of `families`, meant for `port`, could be meant for as well."""
+        for key in self._keys(port, families):
+            held = self._held.get(key)
+            if held:
+                if port.only_at is None:
+                    return next(iter(held.values()))
+                found = held.get(port.only_at, held.get(None))
+                if found is not None:
+                    return found
+        return None
+
+    def add(self, port: PublishedPort, families: Collection[Family], who: T) -> None:
+        for key in self._keys(port, families):
+            self._held.setdefault(key, {}).setdefault(port.only_at, who)
+
+    @staticmethod
+    def _keys(port: PublishedPort, families: Collection[Family]) -> Iterator[tuple[Protocol, Family, int]]:
+        return ((port.protocol, fam, number) for fam in port.families if fam in families for number, _ in port.pairs)
+
+
+def first_clash(
+    ports: Iterable[PublishedPort], families: Collection[Family] = FAMILIES
+) -> tuple[PublishedPort, PublishedPort] | None:
+    """Two of the ports that a packet in one of `families` could be meant for."""
+    index = PortIndex[PublishedPort]()
+    for port in ports:
+        other = index.holder(port, families)
+        if other is not None:
+            return other, port
+        index.add(port, families, port)
+    return None
 
 
 def parse(text: str) -> PublishedPort:

@@ -13,6 +13,7 @@ import pytest
 from support.agents import FEATURES, FakeHost, Tap, agent_on, attach, create, network, settled, until
 from weft.agent.agent import Agent
 from weft.agent.service import Service
+from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, Unsupported, WeftError
 from weft.base.net import parse_network
 from weft.hoststate import Bridge, Link
@@ -213,10 +214,46 @@ async def test_a_network_made_elsewhere_this_very_moment_is_known(agent: Agent, 
     assert (await service.network("red")).name == "red"
 
 
-async def test_an_unreadable_network_is_not_found(agent: Agent, service: Service) -> None:
-    await agent.store.commit([], [Put("networks/red", b"{}")])
+async def test_an_unreadable_network_says_why_and_can_be_removed(agent: Agent, service: Service) -> None:
+    kept = [Put("claims/vni/7", b"red"), Put("claims/subnets/red/x", b"n"), Put("endpoints/node-2/red/e1", b"{}")]
+    await agent.store.commit([], [Put("networks/red", b"{}"), *kept, Put("claims/vni/8", b"blue")])
+    with pytest.raises(Invalid, match=r"network red: its record .* `weft network rm red --force` removes it"):
+        await service.network("red")
+    with pytest.raises(Invalid, match="cannot be read"):
+        await service.remove_network("red")
+    await service.remove_network("red", force="1")
+    left = [i.key for p in ("networks/", "claims/", "endpoints/") for i in (await agent.store.list(p)).items]
+    assert left == ["claims/vni/8"]
     with pytest.raises(NotFound, match="no network red"):
         await service.network("red")
+
+
+async def test_a_record_that_cannot_be_read_costs_that_record_only(agent: Agent, service: Service) -> None:
+    """A subnet with a scope, a record under another's key, a claim of nothing: all lists go on without them."""
+    await create(agent)
+    await agent.store.commit(
+        [],
+        [
+            Put("networks/zq", b'{"name":"zq","driver":"bridge","subnets":["fd00:77::%x/48"]}'),
+            Put("networks/other", b'{"name":"blue","driver":"bridge","subnets":["10.9.0.0/16"]}'),
+            Put("leases/blue/node-9", b'{"network":"blue","node":"node-9","subnets":["fd00::%eth0/64"]}'),
+            Put("endpoints/node-1/blue/e1", b'{"mac":"\xff"}'),
+            Put("endpoints/node-9/blue/e2", b"[" * 10_000),
+            Put("bgp/peers/tor", b'{"name":"tor","address":"fe80::1%eth0","asn":5}'),
+            Put("claims/addresses/blue/fd00::%x", b"x"),
+            Put("claims/subnets/blue/10.1.0.0-x", b"x"),
+            Put("claims/floating/none", b"x"),
+        ],
+    )
+    await until(lambda: len(agent.view.broken) == 5)
+    assert agent.view.networks.keys() == {"blue"}
+    assert await service.endpoints() == ()
+    assert [n.name for n in await service.networks()] == ["blue"]
+    told = [p.text for p in (await service.status()).problems]
+    assert [text for text in told if text.startswith("networks/zq in the store cannot be read: 'fd00:77::%x/48'")]
+    assert [text for text in told if text.startswith("networks/other") and "its name is 'blue'" in text]
+    found = await service.check_ipam(t.CheckIpam())
+    assert sum(fault.kind == "unreadable" for fault in found.faults) == 7
 
 
 async def test_how_endpoints_are_referred_to(agent: Agent, service: Service, host: FakeHost, store_file: Path) -> None:

@@ -88,11 +88,6 @@ def test_exhausted() -> None:
         leases.acquire(small, "node-1", {}, taken, DATA)
 
 
-def test_claims_are_read_from_their_keys() -> None:
-    stored = {keys.subnet_claim("blue", s): "node-1" for s in MINE.subnets}
-    assert leases.claims("blue", {**stored, "claims/vni/1": "blue"}) == MY_CLAIMS
-
-
 NODE = Node(name="node-1", addresses=(ip_interface("192.168.1.68/24"), ip_interface("fd01:a::68/64")), uplink="eth0")
 
 

@@ -18,7 +18,9 @@ def test_good_name(name: str) -> None:
     assert check_name("network", name) == name
 
 
-@pytest.mark.parametrize("name", ["", ".", "..", "a b", "a/b", "a:b", "x" * 16])
+@pytest.mark.parametrize(
+    "name", ["", ".", "..", "a b", "a/b", "a:b", "x" * 16, "eth%d", "all", "default", "a\x1b[2J", "é", "eth١", "a\xa0"]
+)
 def test_bad_interface_name(name: str) -> None:
     with pytest.raises(Invalid, match="is not an interface name: use 1 to 15 characters"):
         check_ifname(name)

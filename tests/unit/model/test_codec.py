@@ -5,6 +5,11 @@ from __future__ import annotations
 import subprocess
 import sys
 
+import pytest
+
+from weft.base.errors import Invalid
+from weft.model import Network, decode
+
 _ALL_AT_ONCE = """
 import random, sys, threading
 from weft.api.dump import HostDump
@@ -34,3 +39,9 @@ def test_the_first_values_of_a_class_decoded_by_many_threads_at_once() -> None:
     """In processes of their own: a class is learnt once in each, and what goes wrong is a segmentation fault."""
     ended = [subprocess.run([sys.executable, "-c", _ALL_AT_ONCE], capture_output=True, text=True) for _ in range(5)]
     assert [(done.returncode, done.stderr) for done in ended] == [(0, "")] * len(ended)
+
+
+@pytest.mark.parametrize("data", [b'{"a":' * 100_000, b'{"zz":' + b"[" * 100_000])
+def test_nesting_without_end_is_refused_in_one_line(data: bytes) -> None:
+    with pytest.raises(Invalid, match="not a Network"):
+        decode(Network, data)
