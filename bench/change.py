@@ -46,7 +46,7 @@ class Core:
         self._revision = 0
         self._changed: set[Key] = set()
         self.view = View("node-1", self._changed.update)
-        self.compiler = Compiler(self.view, withdraw=True)
+        self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=model.node(1))
         self.union = Union()
         self.known: dict[ObjectKey, Object] = {}

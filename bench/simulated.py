@@ -124,7 +124,7 @@ class SimulatedAgent:
         self._compiled = compiled
         self.store = open_store(url, StoreOptions())
         self.view = View(name_of(number), self._changed)
-        self.compiler = Compiler(self.view, withdraw=True)
+        self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=node(number))
         config = Config()
         membership = Membership(self.store, self.view, config, _INSTANCE)

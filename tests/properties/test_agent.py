@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from support.hoststates import FOREIGN
 from support.models import ME, NETWORKS, PATHS, histories, hosts, state
-from weft.agent.compiler import Compiler, everything, touched
+from weft.agent.compiler import Compiler, everything, of_nodes, touched
 from weft.agent.engine import Engine, Work
 from weft.agent.view import View
 from weft.datapaths.driver import Host
@@ -70,10 +70,15 @@ def test_the_view_ends_as_the_highest_revisions_say(history: History, seed: int)
     }
 
 
+def absent(view: View) -> set[str]:
+    """Nodes that are taken to be dead."""
+    return view.nodes.keys() - view.present.keys() - {ME}
+
+
 def compiled(history: History, host: Host | None, *, withdraw: bool) -> Union:
     """From scratch."""
     view, union = fresh(history), Union()
-    compiler = Compiler(view, withdraw=withdraw)
+    compiler = Compiler(view, absent(view) if withdraw else ())
     compiler.host = host
     for source in everything(view):
         union.set(source, compiler.contribution(source))
@@ -91,7 +96,8 @@ class Follower:
         self.kernel = FakeKernel(PATHS)
         self.kernel.plant(*FOREIGN)
         self.view = View(ME, self.changed)
-        self.compiler = Compiler(self.view, withdraw=withdraw)
+        self.dead, self.withdraw = set[str](), withdraw
+        self.compiler = Compiler(self.view, self.dead)
         self.compiler.host = host
         self.union = Union()
         self.engine = Engine(self.kernel, self.kernel.watch(), self.union)
@@ -103,6 +109,10 @@ class Follower:
 
     def changed(self, changed: set[tuple[str, ...]]) -> None:
         self.pending |= touched(self.view, changed)
+        if self.withdraw:
+            self.pending |= set(of_nodes(self.view, self.dead ^ absent(self.view)))
+            self.dead.clear()
+            self.dead.update(absent(self.view))
         if self.random.random() < 0.4:
             self.step()
 

@@ -226,6 +226,9 @@ class Client:
 
     async def revoke(self, lease: int) -> None: ...
 
+    async def wrote(self, key: str, revision: int) -> bool | None:
+        raise NotImplementedError
+
     async def close(self) -> None: ...
 
     def watch(self, prefix: str, revision: int) -> Any:

@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -26,6 +26,7 @@ from weft.agent.config import Config
 from weft.agent.service import Service
 from weft.api import types as t
 from weft.base.errors import NotFound, Unavailable
+from weft.base.net import IPAddress
 from weft.hoststate import Link, Object
 from weft.kernel.containers import Target
 from weft.kernel.facts import HostFacts
@@ -49,6 +50,8 @@ class FakeHost(FakeKernel):
         self.reads = 0
         self.no_uplink = ""
         self.bird = FakeBird()
+        self.answering: set[IPAddress] = set()
+        """Hosts that answer this one's probes."""
         self.found = HostFacts(
             uplink="eth0",
             addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
@@ -68,6 +71,10 @@ class FakeHost(FakeKernel):
         if self.no_uplink:
             raise NotFound(self.no_uplink)
         return self.found
+
+    def ask(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+        """As `weft.kernel.probe.answering`, without waiting for those that do not."""
+        return self.answering.intersection(addresses)
 
     def change(self, **facts: object) -> None:
         self.found = msgspec.structs.replace(self.found, **facts)
@@ -131,6 +138,10 @@ class Tap:
         self._check()
         return await self.store.list(prefix)
 
+    async def wrote(self, key: str, revision: int) -> bool | None:
+        self._check()
+        return await self.store.wrote(key, revision)
+
     async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
         self.before_commit()
         self._check()
@@ -179,6 +190,7 @@ def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str =
         find=host.find,
         cookie=host.cookie,
         bird=host.bird,
+        answering=host.ask,
     )
 
 

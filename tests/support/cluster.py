@@ -117,6 +117,15 @@ class Cluster:
         )
         self.lab.host(host).run(["nft", f"add table inet blocked; {chains}"], check=True)
 
+    def off(self, host: str) -> None:
+        """As if its power were cut: its agent is dead, and nothing comes from it any more. `unblock` switches it on."""
+        self.end(host)
+        chains = "; ".join(
+            f"add chain inet blocked {hook} {{ type filter hook {hook} priority 0; policy drop; }}"
+            for hook in ("input", "output", "forward")
+        )
+        self.lab.host(host).run(["nft", f"add table inet blocked; {chains}"], check=True)
+
     def unblock(self, host: str) -> None:
         self.sh(host, "nft delete table inet blocked 2>/dev/null; true")
 

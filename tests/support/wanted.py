@@ -32,7 +32,7 @@ async def model(node: str, url: str) -> View:
 
 def main(node: str, url: str) -> None:
     view = asyncio.run(model(node, url))
-    union, compiler = Union(), Compiler(view, withdraw=False)
+    union, compiler = Union(), Compiler(view)
     kernel = LinuxKernel(union.desired)
     try:
         found = kernel.facts(view.nodes[node].uplink)

@@ -4,6 +4,7 @@ follow    the store's changes into the view; when it is lost, the kernel stays a
 loop      the view into the kernel
 routing   the view into BIRD
 presence  renewed while we live
+liveness  which other nodes are dead, and why that is believed
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
 tidy      endpoints whose namespace is gone
 blocks    those without containers go back
@@ -20,11 +21,12 @@ from pathlib import Path
 from typing import Protocol
 
 from weft import __version__
-from weft.agent.compiler import Compiler, everything, touched
+from weft.agent.compiler import Compiler, everything, of_nodes, touched
 from weft.agent.config import Config
 from weft.agent.engine import Outcome
 from weft.agent.engines import EngineAttachments
 from weft.agent.giveback import GiveBack
+from weft.agent.liveness import Liveness, Probe
 from weft.agent.locations import Locations
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
@@ -37,7 +39,7 @@ from weft.datapaths import registry
 from weft.datapaths.driver import Host, whole
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
-from weft.kernel import containers, netns
+from weft.kernel import containers, netns, probe
 from weft.kernel.bird import Bird, signatures
 from weft.kernel.containers import Target
 from weft.kernel.facts import FEATURES, HostFacts
@@ -79,13 +81,17 @@ class Agent:
         find: Callable[[str], Target] = containers.find,
         cookie: Callable[[str], int] = netns.cookie,
         bird: Daemon | None = None,
+        answering: Probe = probe.answering,
     ) -> None:
-        """`kernel`, `find`, `cookie`, `bird`: this host, its containers and their namespaces, its BGP speaker, unless others
-        are to be used."""
+        """`kernel`, `find`, `cookie`, `bird`, `answering`: this host, its containers and their namespaces, its BGP speaker, the
+        hosts around it, unless others are to be used."""
         self.config, self.store, self.started = config, store, time.time()
         self.view = View(name, self._changed)
-        self.compiler = Compiler(self.view, withdraw=config.withdraw)
         self.membership = Membership(store, self.view, config, instance)
+        self.liveness = Liveness(
+            self.view, self.membership.attention, answering, self._died_or_came_back, withdraw=config.withdraw
+        )
+        self.compiler = Compiler(self.view, self.liveness.dead)
         union = Union()
         make = kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
         self.kernel = make(union.desired, self.view.cookie)
@@ -122,6 +128,7 @@ class Agent:
                 await self._register()
                 self.locations.start(tasks)
                 tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
+                tasks.create_task(self.liveness.run(), name="liveness")
                 tasks.create_task(self._lease_all(), name="leases")
                 tasks.create_task(self._tidy_up(), name="tidy")
                 give_back = GiveBack(self.view, self.attachments.blocks, self.config.block_idle)
@@ -158,6 +165,8 @@ class Agent:
                             self.view.rewound()
                         self.view.listed(prefixes, items, revision)
                         self._store_is("connected", revision)
+                        self.membership.attention.interrupted()
+                        self.membership.hurry.set()
                         self._complete.set()
                         self._leasing.set()
                     case Changes(_, batch):
@@ -166,6 +175,7 @@ class Agent:
                         self._store_is("connected", max(batch.revision, self.store_status.revision))
                     case Lost(reason):
                         log.warning("store lost, the data plane stays as it is: %s", reason)
+                        self.membership.attention.interrupted()
                         self._store_is("lost", self.store_status.revision, reason)
 
     def _echoed(self, revision: int) -> None:
@@ -183,12 +193,19 @@ class Agent:
     def _changed(self, changed: set[Key]) -> None:
         """The view's listener."""
         self.loop.touch(touched(self.view, changed))
+        if any(key[0] in ("presence", "nodes") for key in changed):
+            self.liveness.review()
+            if self.node is not None and not self.membership.registered(self.node):
+                self.membership.hurry.set()
         if any(key[0] in ("networks", "leases") for key in changed):
             self._leasing.set()
         if any(key[0] in ("networks", "endpoints") for key in changed):
             self.locations.review()
         if any(self.routing.concerns(key) for key in changed):
             self.routing.touch()
+
+    def _died_or_came_back(self, nodes: set[str]) -> None:
+        self.loop.touch(of_nodes(self.view, nodes))
 
     # This host.
 

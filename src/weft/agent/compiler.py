@@ -6,7 +6,7 @@ networks with one subnet for all hosts ("segment", N), and ("location", N, ID) f
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Container, Iterable, Iterator
 
 from weft.agent import handover
 from weft.agent.view import Key, View
@@ -21,9 +21,9 @@ from weft.model import Endpoint, Network
 def touched(view: View, changed: Iterable[Key]) -> set[Source]:
     """The sources whose contribution may differ after `changed` keys of the model."""
     found: set[Source] = set()
-    nodes = {key[1] for key in changed if key[0] in ("nodes", "presence")} - {view.me}
+    nodes = {key[1] for key in changed if key[0] == "nodes"} - {view.me}
     if nodes:
-        found.update(_of_nodes(view, nodes))
+        found.update(of_nodes(view, nodes))
     for key in changed:
         match key:
             case ("networks", network):
@@ -55,8 +55,8 @@ def of_network(view: View, network: str) -> Iterator[Source]:
             yield ("endpoint", e.network, e.id)
 
 
-def _of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
-    """In one pass, however many nodes come or go at once."""
+def of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
+    """What other nodes contribute. In one pass, however many nodes come or go at once."""
     for network, held in view.leases.items():
         yield from (("peer", network, node) for node in nodes & held.keys())
     for network, found in view.locations.items():
@@ -64,12 +64,12 @@ def _of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
 
 
 class Compiler:
-    """`host` may be None while nothing is known of the uplink: then nothing is wanted of it."""
+    """`host` may be None while nothing is known of the uplink: then nothing is wanted of it. `dead`: nodes to which no routes
+    are wanted."""
 
-    def __init__(self, view: View, *, withdraw: bool) -> None:
-        self.view = view
+    def __init__(self, view: View, dead: Container[str] = ()) -> None:
+        self.view, self.dead = view, dead
         self.host: Host | None = None
-        self.withdraw = withdraw
         self._options: dict[str, tuple[Network, CommonOptions]] = {}
         """What was parsed last, of the networks as they were then: each of a thousand peers asks."""
 
@@ -89,7 +89,7 @@ class Compiler:
                 return self._gather(driver.network(site))
             case ("peer", network, name):
                 lease, node = self.view.lease(network, name), self.view.nodes.get(name)
-                if lease is None or node is None or not self.reachable(name):
+                if lease is None or node is None or name in self.dead:
                     return None
                 return self._gather(driver.peer(site, node, lease))
             case ("segment", network):
@@ -97,7 +97,7 @@ class Compiler:
             case ("location", network, id):
                 location = self.view.locations.get(network, {}).get(id)
                 node = self.view.nodes.get(location.node) if location else None
-                if location is None or node is None or node.name == self.view.me or not self.reachable(node.name):
+                if location is None or node is None or node.name == self.view.me or node.name in self.dead:
                     return None
                 return self._gather(driver.location(site, node, location))
             case ("endpoint", _, id):
@@ -139,7 +139,3 @@ class Compiler:
         if known is None or known[0] is not network:
             known = self._options[network.name] = network, registry.parse_options(network)
         return known[1]
-
-    def reachable(self, node: str) -> bool:
-        """Whether routes to a node are wanted: while its agent's presence lasts, unless they are never withdrawn."""
-        return not self.withdraw or node in self.view.present

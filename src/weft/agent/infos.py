@@ -23,7 +23,8 @@ if TYPE_CHECKING:
     from weft.bgp.replies import Route as BirdRoute
 
 
-def node(view: View, n: Node) -> t.NodeInfo:
+def node(agent: Agent, n: Node) -> t.NodeInfo:
+    view = agent.view
     held = {name: leases[n.name].subnets for name, leases in sorted(view.leases.items()) if n.name in leases}
     return t.NodeInfo(
         name=n.name,
@@ -33,6 +34,8 @@ def node(view: View, n: Node) -> t.NodeInfo:
         segment=n.segment or ", ".join(str(a.network) for a in n.addresses),
         version=n.version,
         alive=n.name in view.present,
+        evidence=agent.liveness.evidence(n.name),
+        withdrawn=n.name in agent.liveness.dead,
         this=n.name == view.me,
         subnets=held,
     )
@@ -250,6 +253,8 @@ def _peer(agent: Agent, n: Node) -> t.PeerStatus:
         name=n.name,
         addresses=_underlay(agent.view, n.name),
         alive=n.name in agent.view.present,
+        evidence=agent.liveness.evidence(n.name),
+        withdrawn=n.name in agent.liveness.dead,
         same_segment=me is not None
         and all(me.shares_segment(n, family(a)) for a in n.addresses if me.address(family(a))),
     )

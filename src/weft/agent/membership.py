@@ -8,6 +8,7 @@ addresses, and what a node that never returns left behind frees itself.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import secrets
 import time
@@ -17,6 +18,7 @@ import msgspec
 
 from weft.agent import records
 from weft.agent.config import Config
+from weft.agent.liveness import Attention
 from weft.agent.view import View
 from weft.alloc import blocks, subnets
 from weft.alloc import leases as alloc
@@ -32,6 +34,8 @@ log = logging.getLogger(__name__)
 
 ATTEMPTS = 50
 """How often to try for a subnet while other nodes are quicker: each failure means that one of them got one."""
+SOON = 1.0
+"""Seconds until a renewal that failed is tried again."""
 
 
 class Membership:
@@ -47,13 +51,16 @@ class Membership:
         self._brief = (0, 0.0, 0.0)
         """The store lease of passing claims: its number, of how many seconds, until when it is given to more of them."""
         self._acquiring: dict[str, asyncio.Lock] = {}
+        self.attention = Attention(config.presence_ttl)
+        self.hurry = asyncio.Event()
+        """What this node wrote may be lost: look now, not with the next renewal."""
 
     async def register(self, node: Node) -> None:
         """Write this node and its presence. Raises Conflict where another installation has the name, Unavailable."""
         presence, ops = keys.presence(node.name), list[Op]()
         holder = await self._store.get(presence)
         self._check_name(node, holder)
-        await self._store.grant(self.presence_lease, self._config.presence_ttl)
+        await self._renew()
         await self._store.grant(self.tenure_lease, self._config.tenure)
         if self._view.nodes.get(node.name) != node:
             ops.append(Put(keys.node(node.name), encode(node), self.tenure_lease))
@@ -76,22 +83,32 @@ class Membership:
             )
 
     async def keep_alive(self, node: Callable[[], Node | None], register: Callable[[], Awaitable[None]]) -> None:
-        """Renew both leases for ever; `register` again what was lost meanwhile."""
-        pause = self._config.presence_ttl / 3
-        renewed = 0.0
+        """Renew both leases for ever; `register` again what was lost meanwhile. After a failure it is tried again soon:
+        presences that end with an outage are not to be missed for long after it."""
+        interval = self._config.presence_ttl / 3
+        pause, renewed, failed = interval, 0.0, False
         clock = asyncio.get_running_loop().time
         while True:
-            await asyncio.sleep(pause)
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(pause):
+                    await self.hurry.wait()
+            self.hurry.clear()
             try:
-                await self._store.grant(self.presence_lease, self._config.presence_ttl)
+                await self._renew()
                 if clock() - renewed > self._config.tenure / 24:
                     await self._store.grant(self.tenure_lease, self._config.tenure)
                     renewed = clock()
                 me = node()
                 if me is not None and not self.registered(me):
                     await register()
+                pause, failed = interval, False
             except WeftError as error:
-                log.warning("presence not renewed: %s", error)
+                log.log(logging.DEBUG if failed else logging.WARNING, "presence not renewed: %s", error)
+                pause, failed = min(interval, SOON), True
+
+    async def _renew(self) -> None:
+        await self._store.grant(self.presence_lease, self._config.presence_ttl)
+        self.attention.renewed()
 
     def registered(self, node: Node) -> bool:
         return self._view.nodes.get(node.name) == node and self._view.present.get(node.name) == self.instance

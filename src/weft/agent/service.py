@@ -64,15 +64,14 @@ class Service(BgpService):
     # Nodes.
 
     async def nodes(self) -> tuple[t.NodeInfo, ...]:
-        view = self._agent.view
-        return tuple(infos.node(view, n) for _, n in sorted(view.nodes.items()))
+        return tuple(infos.node(self._agent, n) for _, n in sorted(self._agent.view.nodes.items()))
 
     async def node(self, name: str) -> t.NodeInfo:
         view = self._agent.view
         if name not in view.nodes:
             self._agent.ready()
             raise NotFound(f"no node {name}: `weft node ls` shows those there are")
-        return infos.node(view, view.nodes[name])
+        return infos.node(self._agent, view.nodes[name])
 
     async def remove_node(self, name: str, force: str = "") -> t.Done:
         view, store = self._agent.view, self._agent.store

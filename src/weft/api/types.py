@@ -26,7 +26,8 @@ class Error(Reply, frozen=True, kw_only=True):
 
 
 class NodeInfo(Reply, frozen=True, kw_only=True):
-    """`subnets`: by network, what the node holds. `alive`: its agent's presence has not run out."""
+    """`subnets`: by network, what the node holds. `alive`: its agent's presence has not run out. Where it has, `evidence`
+    says in a sentence what is known of the node, and `withdrawn` whether the node asked has no routes to it any more."""
 
     name: str
     addresses: tuple[IPInterface, ...]
@@ -35,6 +36,8 @@ class NodeInfo(Reply, frozen=True, kw_only=True):
     segment: str = ""
     version: str = ""
     alive: bool
+    evidence: str = ""
+    withdrawn: bool = False
     this: bool = False
     subnets: dict[str, tuple[IPNetwork, ...]] = {}
 
@@ -302,9 +305,13 @@ class Problem(Reply, frozen=True, kw_only=True):
 
 
 class PeerStatus(Reply, frozen=True, kw_only=True):
+    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`."""
+
     name: str
     addresses: tuple[IPAddress, ...]
     alive: bool
+    evidence: str = ""
+    withdrawn: bool = False
     same_segment: bool
 
 

@@ -11,7 +11,7 @@ from weft.api import types as t
 from weft.cli.options import NodeName, example, group
 from weft.cli.output import Format, Output, blocks, listed, say, show
 from weft.cli.session import Waiting, client
-from weft.cli.status import alive
+from weft.cli.status import liveness
 from weft.cli.table import Page
 
 app = group("The hosts of the cluster.", "weft node ls", "weft node show node-2", "weft node rm node-3")
@@ -64,7 +64,7 @@ def _table(page: Page, nodes: tuple[t.NodeInfo, ...]) -> Iterator[str]:
                 n.uplink,
                 str(n.mtu),
                 n.segment or "-",
-                alive(n.alive),
+                liveness(n),
                 n.version or "-",
             )
             for n in nodes
@@ -78,7 +78,8 @@ def _details(page: Page, node: t.NodeInfo) -> Iterator[str]:
         page.pairs(
             [
                 ("node", f"{node.name} (this one)" if node.this else node.name),
-                ("agent", alive(node.alive)),
+                ("agent", liveness(node)),
+                ("evidence", node.evidence),
                 ("version", node.version),
                 ("addresses", listed(node.addresses)),
                 ("uplink", f"{node.uplink}, MTU {node.mtu}"),

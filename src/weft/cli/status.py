@@ -119,11 +119,20 @@ def _peers(page: Page, found: t.Status) -> Iterator[str]:
     yield from page.table(
         ("PEER", "ADDRESSES", "AGENT", "SEGMENT"),
         [
-            (p.name, listed(p.addresses), alive(p.alive), "same" if p.same_segment else "behind a router")
+            (p.name, listed(p.addresses), liveness(p), "same" if p.same_segment else "behind a router")
             for p in found.peers
         ],
         whole=["ADDRESSES"],
     )
+    for p in found.peers:
+        if p.evidence:
+            yield from page.paragraph(p.evidence, style="warn")
+
+
+def liveness(n: t.PeerStatus | t.NodeInfo) -> Cell:
+    if n.alive:
+        return Styled("alive", "good")
+    return Styled("dead", "bad") if n.withdrawn else Styled("silent", "warn")
 
 
 def alive(is_alive: bool) -> Cell:

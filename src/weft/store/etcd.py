@@ -21,7 +21,7 @@ from weft.base.errors import Denied, NotFound, WeftError
 from weft.store import etcd_link as link
 from weft.store.checks import check_commit, check_lease
 from weft.store.etcd_api import etcd_pb2 as pb
-from weft.store.etcd_errors import explain_text, is_granted
+from weft.store.etcd_errors import ToCome, explain_text, is_granted
 from weft.store.etcd_link import Login
 from weft.store.protocol import (
     Absent,
@@ -85,6 +85,17 @@ class EtcdStore:
             if not answer.more:
                 return Listing(revision, tuple(items))
             key = answer.kvs[-1].key + b"\0"
+
+    async def wrote(self, key: str, revision: int) -> bool | None:
+        """By reading the key as it was at that revision; etcd refuses one that is yet to come, or was compacted."""
+        try:
+            answer = await self._link.call(link.RANGE, pb.RangeRequest(key=self._key(key), revision=revision))
+        except ToCome:
+            return False
+        except Compacted:
+            now = await self.get(key)
+            return True if now is not None and now.revision == revision else None
+        return bool(answer.kvs) and answer.kvs[0].mod_revision == revision
 
     async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
         check_commit(guards, ops)

@@ -10,6 +10,11 @@ import grpc.aio
 from weft.base.errors import Denied, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.store.protocol import Compacted
 
+
+class ToCome(Compacted):
+    """The store has not come to that revision: it was put back to an earlier state, or is another one."""
+
+
 _CODES: dict[grpc.StatusCode, type[WeftError]] = {
     grpc.StatusCode.UNAUTHENTICATED: Denied,
     grpc.StatusCode.PERMISSION_DENIED: Denied,
@@ -35,6 +40,7 @@ _TEXTS: dict[str, tuple[type[WeftError], str]] = {
     "Unwrap failed": (Unavailable, "it wants a client certificate: give the store's cert and key options"),
     "Socket closed": (Unavailable, "check that it runs, and whether it wants TLS (then write etcds://)"),
     "required revision has been compacted": (Compacted, "list again"),
+    "required revision is a future revision": (ToCome, "list again"),
 }
 """Part of etcd's or gRPC's text: class, way out. They come before the codes."""
 

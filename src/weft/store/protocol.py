@@ -99,6 +99,10 @@ class Store(Protocol):
 
     async def list(self, prefix: str) -> Listing: ...
 
+    async def wrote(self, key: str, revision: int) -> bool | None:
+        """Whether the transaction of this revision wrote (not deleted) the key. It did once, as far as the caller knows: so
+        False says that the store was put back to an earlier state since. None: it has forgotten so old a revision."""
+
     async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
         """All `ops` in one transaction if all `guards` hold: its revision. None if a guard does not hold: nothing was
         done. At most 128 guards and 128 ops; no two ops on one key."""

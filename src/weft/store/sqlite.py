@@ -54,6 +54,9 @@ class SqliteStore:
     async def list(self, prefix: str) -> Listing:
         return await self._run(lambda database: database.list(prefix))
 
+    async def wrote(self, key: str, revision: int) -> bool | None:
+        return await self._run(lambda database: database.wrote(key, revision))
+
     async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
         check_commit(guards, ops)
         return await self._run(lambda database: database.commit(guards, ops))

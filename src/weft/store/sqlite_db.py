@@ -80,6 +80,17 @@ class Database:
             ).fetchall()
         return Listing(revision, tuple(Item(*row) for row in rows))
 
+    def wrote(self, key: str, revision: int) -> bool | None:
+        with self._transaction("DEFERRED"):
+            _, compacted = self._revisions()
+            now = self._sql.execute("SELECT revision FROM items WHERE key = ?", (key,)).fetchone()
+            logged = self._sql.execute(
+                "SELECT 1 FROM log WHERE revision = ? AND key = ? AND value IS NOT NULL", (revision, key)
+            ).fetchone()
+        if logged or now == (revision,):
+            return True
+        return None if revision <= compacted else False
+
     def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
         with self._transaction("IMMEDIATE"):
             if not all(self._holds(guard) for guard in guards):

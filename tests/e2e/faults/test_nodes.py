@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import signal
+import time
 from collections.abc import Callable, Iterator
 
 import pytest
@@ -41,7 +42,7 @@ def test_a_dead_nodes_routes_are_withdrawn_and_return(weft: Cluster, traffic: Ca
     macs = weft.sh("node-3", "cat /sys/class/net/weft.1/address /sys/class/net/weft-vx/address")
     before = {host: snapshot(weft.lab.host(host)) for host in NODES}
     with traffic(weft) as running:
-        weft.end("node-3", signal.SIGKILL)
+        weft.off("node-3")
         others = ("node-1", "node-2", "node-4")
         assert all(entries(weft, host, "node-3", held) for host in others)
         gone = until(
@@ -50,8 +51,12 @@ def test_a_dead_nodes_routes_are_withdrawn_and_return(weft: Cluster, traffic: Ca
             lambda: f"routes to be withdrawn: {entries(weft, 'node-1', 'node-3', held)}",
         )
         assert gone > 0.5 * TTL
-        assert not weft.client("node-1").node("node-3").alive
+        node = weft.client("node-1").node("node-3")
+        assert not node.alive and node.withdrawn
+        assert "left 3 probes of 192.168.1.245 and fd00:192:168:1::245 in a row unanswered" in node.evidence
+        assert "its routes are withdrawn" in " ".join(weft.weft("node-1", "node", "show", "node-3")[1].split())
         assert dict(weft.subnets("node-3")) == held, "its subnets stay its own"
+        weft.unblock("node-3")
         weft.start("node-3")
         weft.settled()
         back = until(lambda: all(snapshot(weft.lab.host(h)) == before[h] for h in NODES), 10, "all of before")
@@ -62,23 +67,52 @@ def test_a_dead_nodes_routes_are_withdrawn_and_return(weft: Cluster, traffic: Ca
     note(f"dead node (TTL {TTL:g} s): withdrawn after {gone:.1f} s; back {back:.2f} s after its agent was ready")
 
 
-def test_blocked_for_longer_than_its_presence_lasts(weft: Cluster, traffic: Callable[..., Traffic]) -> None:
-    held = dict(weft.subnets("node-3"))
+@pytest.mark.parametrize("how", ["without the store", "without its agent"])
+def test_a_silent_node_that_its_peers_reach_keeps_its_traffic(
+    weft: Cluster, traffic: Callable[..., Traffic], how: str
+) -> None:
+    """Its presence ends; its packets go on, and its peers say why they believe in it."""
     before = {host: snapshot(weft.lab.host(host)) for host in NODES}
-    with traffic(weft) as running:
-        weft.block("node-3")
-        until(lambda: not entries(weft, "node-1", "node-3", held), 3 * TTL + 5, "routes to be withdrawn")
-        assert entries(weft, "node-3", "node-1", dict(weft.subnets("node-1"))), "it keeps what it has"
-        weft.unblock("node-3")
-        back = until(
-            lambda: all(snapshot(weft.lab.host(h)) == before[h] for h in NODES),
-            20,
-            lambda: f"all of before:\n{difference(before['node-1'], snapshot(weft.lab.host('node-1')))}",
-        )
+    with traffic(weft, ("node-1/vx1", "node-4/vx4", 4), ("node-4/vx4", "node-1/vx1", 6)) as running:
+        if how == "without the store":
+            weft.block("node-4")
+        else:
+            weft.end("node-4")
+
+        def evidence() -> str:
+            return weft.client("node-1").node("node-4").evidence
+
+        until(lambda: "but 192.168.0.33 answers: its routes are kept" in evidence(), 3 * TTL + 10, evidence)
+        assert [p.withdrawn for p in weft.status("node-2").peers] == [False] * 3
+        for host in ("node-1", "node-2", "node-3"):
+            assert difference(before[host], snapshot(weft.lab.host(host))) == "", host
+        running.flows()
+        weft.unblock("node-4")
+        weft.lab.agent("node-4").start()
+        until(lambda: evidence() == "", 20, "it to be heard of again")
         weft.settled()
         running.flows()
         assert running.lost() == 0, running.losses()
-    note(f"blocked for longer than the TTL: all as before {back:.1f} s after the block's end")
+
+
+def test_nobody_dies_of_a_store_that_stood_still(weft: Cluster, traffic: Callable[..., Traffic]) -> None:
+    """etcd is stopped for longer than a presence lasts, and continued: all presences end at once."""
+    etcd = weft.lab.need_etcd().process()
+    assert etcd is not None
+    writes = {host: weft.metric(host, "weft_kernel_writes_total") for host in NODES}
+    with traffic(weft) as running:
+        etcd.signal(signal.SIGSTOP)
+        try:
+            running.flows()
+            stopped = time.monotonic()
+            until(lambda: time.monotonic() > stopped + 2 * TTL, 3 * TTL, "the end of this time")
+        finally:
+            etcd.signal(signal.SIGCONT)
+        until(lambda: all(p.alive for host in NODES for p in weft.status(host).peers), 20, "all to be heard of again")
+        weft.settled()
+        running.flows()
+        assert running.lost() == 0, running.losses()
+    assert {host: weft.metric(host, "weft_kernel_writes_total") for host in NODES} == writes
 
 
 def test_removing_a_node(weft: Cluster, traffic: Callable[..., Traffic]) -> None:
@@ -130,8 +164,9 @@ def test_routes_stay_if_they_are_not_to_be_withdrawn(tmp_path_factory: pytest.Te
         weft.network("vx")
         held = dict(weft.subnets("node-3"))
         before = snapshot(weft.lab.host("node-1"))
-        weft.end("node-3", signal.SIGKILL)
-        until(lambda: not weft.client("node-1").node("node-3").alive, 15, "node-3 to count as dead")
+        weft.off("node-3")
+        until(lambda: not weft.client("node-1").node("node-3").alive, 15, "node-3 to fall silent")
+        until(lambda: "withdraw is off" in weft.client("node-1").node("node-3").evidence, 5, "that to be said")
         weft.settled(["node-1"])
         assert difference(before, snapshot(weft.lab.host("node-1"))) == ""
         assert entries(weft, "node-1", "node-3", held)

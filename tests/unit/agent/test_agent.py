@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
@@ -301,28 +301,91 @@ async def test_a_store_that_was_put_back_is_believed(
 # Peers.
 
 
-async def test_peers_come_and_their_presence_ends(agent: Agent, host: FakeHost, store_file: Path) -> None:
-    await create(agent)
+@contextlib.asynccontextmanager
+async def two(host: FakeHost, store_file: Path, **settings: object) -> AsyncIterator[tuple[Agent, Agent]]:
+    """node-1 on `host`, and node-2, which has a subnet of network blue."""
     far = FakeHost("192.168.1.2/24")
-    async with agent_on(far, store_file, "node-2", presence_ttl=2.0) as other:
-        await until(lambda: leased(agent, "node-2") in routes(host) and leased(agent, "node-1") in routes(far))
+    async with agent_on(host, store_file, presence_ttl=2.0, **settings) as agent:
+        await create(agent)
+        async with agent_on(far, store_file, "node-2", presence_ttl=2.0) as other:
+            await until(lambda: leased(agent, "node-2") in routes(host) and leased(agent, "node-1") in routes(far))
+            yield agent, other
+
+
+async def dies(agent: Agent, other: Agent) -> None:
+    """`other` is there no more, and does not come back."""
+    assert isinstance(other.store, Tap)
+    other.store.lose()
+    await agent.store.revoke(other.membership.presence_lease)
+    await until(lambda: "node-2" not in agent.view.present)
+
+
+async def test_peers_come_and_their_presence_ends(host: FakeHost, store_file: Path) -> None:
+    async with two(host, store_file) as (agent, other):
         prefix = leased(agent, "node-2")
         assert [(p.name, p.alive, p.same_segment) for p in infos.status(agent).peers] == [("node-2", True, True)]
-        await agent.store.revoke(other.membership.presence_lease)
+        await until(lambda: agent.membership.attention.enough)
+        await dies(agent, other)
         await until(lambda: prefix not in routes(host))
         assert leased(agent, "node-2") == prefix  # it stays its own
+        [peer] = infos.status(agent).peers
+        assert peer.withdrawn and "left 3 probes of 192.168.1.2 in a row unanswered" in peer.evidence
+        assert isinstance(other.store, Tap)
+        other.store.restore()
         await until(lambda: prefix in routes(host), seconds=5)  # renewed
+        assert infos.status(agent).peers[0].evidence == ""
 
 
-async def test_routes_to_a_dead_node_may_be_kept(store_file: Path) -> None:
-    host, far = FakeHost(), FakeHost("192.168.1.2/24")
-    async with agent_on(host, store_file, withdraw=False) as agent:
-        await create(agent)
-        async with agent_on(far, store_file, "node-2") as other:
-            await until(lambda: leased(agent, "node-2") in routes(host))
-            lease = other.membership.presence_lease
-        await agent.store.revoke(lease)
+async def test_a_silent_node_that_answers_keeps_its_routes(host: FakeHost, store_file: Path) -> None:
+    """It cannot reach the store, but we can reach it: packets go on. When it answers no more, they end."""
+    host.answering = {ip_address("192.168.1.2")}
+    async with two(host, store_file) as (agent, other):
+        prefix = leased(agent, "node-2")
+        await until(lambda: agent.membership.attention.enough)
+        await dies(agent, other)
+        await until(lambda: "but 192.168.1.2 answers" in infos.status(agent).peers[0].evidence)
+        await settled(agent)
+        assert prefix in routes(host)
+        host.answering.clear()
+        await until(lambda: prefix not in routes(host))
+        host.answering = {ip_address("192.168.1.2")}
+        await until(lambda: prefix in routes(host))
+
+
+async def test_nobody_is_dead_because_the_store_was_away(host: FakeHost, store_file: Path) -> None:
+    """All presences ended meanwhile; nobody is asked, and nothing is withdrawn, before the store was listened to again
+    for the time that a presence lasts."""
+    async with two(host, store_file) as (agent, other):
+        prefix = leased(agent, "node-2")
+        await until(lambda: agent.membership.attention.enough)
+        assert isinstance(agent.store, Tap) and isinstance(other.store, Tap)
+        agent.store.lose()
+        other.store.lose()
+        await agent.store.store.revoke(other.membership.presence_lease)
+        await until(lambda: infos.status(agent).store.state == "lost")
+        agent.store.restore()
         await until(lambda: "node-2" not in agent.view.present)
+        since = asyncio.get_running_loop().time()
+        await until(lambda: prefix not in routes(host))
+        assert asyncio.get_running_loop().time() - since > 1.5  # of 2 s, as the watch may have come a little later
+
+
+async def test_a_newly_started_agent_has_seen_nobody_die(host: FakeHost, store_file: Path) -> None:
+    async with two(host, store_file) as (agent, other):
+        prefix = leased(agent, "node-2")
+        await dies(agent, other)
+        again = FakeHost("192.168.1.3/24")
+        async with agent_on(again, store_file, "node-3", presence_ttl=3600.0) as third:
+            await until(lambda: prefix in routes(again))
+            assert "not been listened to for a whole presence-ttl" in third.liveness.evidence("node-2")
+
+
+async def test_routes_to_a_dead_node_may_be_kept(host: FakeHost, store_file: Path) -> None:
+    async with two(host, store_file, withdraw=False) as (agent, other):
+        await until(lambda: agent.membership.attention.enough)
+        await dies(agent, other)
+        assert agent.liveness.due() == {}
+        assert "withdraw is off: its routes are kept" in infos.status(agent).peers[0].evidence
         await settled(agent)
         assert leased(agent, "node-2") in routes(host)
 

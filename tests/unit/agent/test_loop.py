@@ -32,7 +32,7 @@ class Wishes(Compiler):
     """What each source contributes is told by the test."""
 
     def __init__(self) -> None:
-        super().__init__(View("node-1"), withdraw=True)
+        super().__init__(View("node-1"))
         self.wishes: dict[Source, Contribution] = {}
         self.asked = 0
 

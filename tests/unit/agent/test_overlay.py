@@ -11,6 +11,7 @@ import pytest
 
 from support.agents import FakeHost, Tap, agent_on, attach, create, settled, until
 from weft.agent.agent import Agent
+from weft.agent.liveness import PROBES
 from weft.agent.service import Service
 from weft.alloc import addresses as alloc
 from weft.api import types as t
@@ -122,7 +123,7 @@ async def test_a_restart_writes_nothing(
     assert third.log[before:] == []
 
 
-async def test_a_node_whose_presence_ends_is_withdrawn(
+async def test_a_node_that_died_is_withdrawn(
     agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost, blue: None
 ) -> None:
     host.open("c1")
@@ -130,9 +131,15 @@ async def test_a_node_whose_presence_ends_is_withdrawn(
     await attach(agent, "c1")
     two = await attach(other, "c2")
     await until(lambda: far(host) == ips(two))
+    assert isinstance(other.store, Tap)
+    other.store.lose()
     await agent.store.commit([], [Delete(keys.presence("node-2"))])
+    await until(lambda: "node-2" not in agent.view.present)
+    assert far(host) == ips(two)
+    for _ in range(PROBES):
+        agent.liveness.judge({"node-2": agent.view.nodes["node-2"]}, set())
     await until(lambda: far(host) == set())
-    await agent.store.commit([], [Put(keys.presence("node-2"), other.membership.instance.encode())])
+    other.store.restore()
     await until(lambda: far(host) == ips(two))
 
 

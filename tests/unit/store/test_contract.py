@@ -441,3 +441,26 @@ class TestFollow:
         event = await soon(anext(events))
         assert isinstance(event, Synced)
         return [item.key for item in event.items]
+
+
+# History does not change.
+
+
+async def test_what_was_written_once_is_known_for_ever(store: Store) -> None:
+    first = await store.commit([], [Put("a", b"1"), Put("b", b"1")])
+    second = await store.commit([], [Put("a", b"2"), Delete("b")])
+    assert first and second
+    assert [await store.wrote("a", r) for r in (first, second)] == [True, True]
+    assert [await store.wrote("b", r) for r in (first, second)] == [True, False]
+    assert await store.wrote("c", first) is False
+    assert await store.wrote("a", second + 1000) is False, "it has not come so far"
+
+
+async def test_what_it_has_forgotten_it_does_not_deny(store: Store, backend: Backend) -> None:
+    kept = await store.commit([], [Put("kept", b"1")])
+    first = await store.commit([], [Put("a", b"1")])
+    assert kept and first
+    await store.commit([], [Put("a", b"2")])
+    await backend.forget(store)
+    assert await store.wrote("a", first) is None
+    assert await store.wrote("kept", kept) is True, "it is there as it was written"
