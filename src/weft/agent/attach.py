@@ -133,12 +133,11 @@ class Attachments:
         gateway: Gateway | None = None
         try:
             interface = self.interface(request.interface, request.target, target)
-            default_route = self.to_be_routed(network, target)
             kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
-            gateway = self._gateway(network, target, interface, kind) if default_route else None
+            gateway = None if network.internal else self._gateway(network, target, interface, kind)
             settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
             request = msgspec.structs.replace(request, ports=settled)
-            endpoint = self._new(request, target, choice.addresses, interface, gateway, default_route=default_route)
+            endpoint = self._new(request, network, target, choice.addresses, interface, gateway)
             async with self.ports.taking(endpoint, network):
                 return endpoint if await self._write(endpoint, network, choice) else None
         finally:
@@ -196,12 +195,11 @@ class Attachments:
     def _new(
         self,
         request: t.Attach,
+        network: Network,
         target: Target,
         addresses: tuple[IPInterface, ...],
         interface: str,
         gateway: Gateway | None,
-        *,
-        default_route: bool,
     ) -> Endpoint:
         node = self._view.me
         return Endpoint(
@@ -219,7 +217,8 @@ class Attachments:
             floating=request.floating,
             bandwidth=request.bandwidth,
             owner=request.owner,
-            default_route=default_route,
+            default_route=not network.internal,
+            rank=self.rank(target),
             gateway=gateway,
         )
 
@@ -235,9 +234,10 @@ class Attachments:
         promised.update(a.ip for a in addresses)
         return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
 
-    def to_be_routed(self, network: Network, target: Target) -> bool:
-        """Whether the container is to have its way out by this network."""
-        return not network.internal and not target.routed and not any(e.default_route for e in self._in(target))
+    def rank(self, target: Target) -> int:
+        """Of one more interface of the container: behind those that it has."""
+        behind = max((e.rank + 1 for e in self._in(target)), default=0)
+        return max(behind, 1) if target.routed else behind
 
     def _in(self, target: Target) -> list[Endpoint]:
         return [e for e in self._view.endpoints.values() if e.namespace.cookie == target.namespace.cookie]

@@ -8,6 +8,8 @@ from __future__ import annotations
 
 from collections.abc import Container, Iterable, Iterator
 
+import msgspec
+
 from weft.agent import handover
 from weft.agent.view import Key, View
 from weft.base.errors import WeftError
@@ -111,7 +113,8 @@ class Compiler:
         return self._whole(site, endpoint) if isinstance(site, Site) else Contribution()
 
     def _whole(self, site: Site, endpoint: Endpoint) -> Contribution:
-        return self._gather(registry.driver(site.network.driver).endpoint(site, handover.with_inside(endpoint)))
+        found = self._gather(registry.driver(site.network.driver).endpoint(site, handover.with_inside(endpoint)))
+        return msgspec.structs.replace(found, rank=endpoint.rank) if endpoint.rank else found
 
     def _gather(self, answer: Answer) -> Contribution:
         return gather(answer, ipv6=self.host is None or self.host.ipv6)

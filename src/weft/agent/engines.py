@@ -53,14 +53,13 @@ class EngineAttachments(Attachments):
     def _new(
         self,
         request: t.Attach,
+        network: Network,
         target: Target,
         addresses: tuple[IPInterface, ...],
         interface: str,
         gateway: Gateway | None,
-        *,
-        default_route: bool,
     ) -> Endpoint:
-        endpoint = super()._new(request, target, addresses, interface, gateway, default_route=default_route)
+        endpoint = super()._new(request, network, target, addresses, interface, gateway)
         if not request.handover:
             return endpoint
         id = handover_id(request.network, self._view.me, request.owner)
@@ -72,9 +71,9 @@ class EngineAttachments(Attachments):
         path = target.namespace.path
         return [e for e in self._view.endpoints.values() if path and e.namespace.path == path]
 
-    def to_be_routed(self, network: Network, target: Target) -> bool:
+    def rank(self, target: Target) -> int:
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
-        return super().to_be_routed(network, target) if target.namespace.cookie else not network.internal
+        return super().rank(target) if target.namespace.cookie else 0
 
     def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """An engine takes one interface; a second one it makes itself."""

@@ -88,7 +88,6 @@ def _moved(agent: Agent, old: Endpoint, target: Target, request: t.Move) -> Endp
             f"{request.target} is attached to {old.network} already, by {present[0].interface}: detach it first"
         )
     interface = agent.attachments.interface(request.interface, request.target, target)
-    network = agent.view.networks[old.network]
     return msgspec.structs.replace(
         old,
         id=endpoint_id(old.network, agent.view.me, target.namespace.cookie, interface),
@@ -97,7 +96,7 @@ def _moved(agent: Agent, old: Endpoint, target: Target, request: t.Move) -> Endp
         namespace=target.namespace,
         interface=interface,
         owner="",
-        default_route=agent.attachments.to_be_routed(network, target),
+        rank=agent.attachments.rank(target),
     )
 
 

@@ -29,7 +29,8 @@ class Ports:
 
     @asynccontextmanager
     async def taking(self, endpoint: Endpoint, network: Network) -> AsyncIterator[None]:
-        """Within, nobody else gets the endpoint's ports; at the end it is in the store, or has none.
+        """Within, nobody else gets the endpoint's ports; at the end it is in the store, or has none. Its own container may
+        have the same ones in another network, and an engine that keeps them for it may hold them.
         Raises Invalid, Conflict."""
         if endpoint.ports and network.internal:
             raise Invalid(
@@ -54,7 +55,7 @@ class Ports:
         want any. Raises Exhausted. What is chosen is had by `taking` it before anything else is waited for."""
         if not any(port.open for port in ports):
             return ports
-        held = self._held_by_others("")
+        held = self._held_by_others()
         for port in ports:
             if not port.open:
                 held.add(port, port.families, "")
@@ -79,18 +80,22 @@ class Ports:
             return port
         raise Exhausted(f"no port of this host is free for {wish}: {first} to {last} are tried: say which one")
 
-    def _held_by_others(self, id: str) -> PortIndex[str]:
-        """The ports of all that have some here, or are about to, but of one endpoint; by whom they are held, in words."""
+    def _held_by_others(self, one: Endpoint | None = None) -> PortIndex[str]:
+        """The ports of all that have some here, or are about to, but of one endpoint, and of its container those that are
+        just the same; by whom they are held, in words."""
         held = PortIndex[str]()
         for endpoint in (*self._view.endpoints.values(), *self._coming.values()):
-            for port in endpoint.ports if endpoint.id != id else ():
+            if one is not None and endpoint.id == one.id:
+                continue
+            own = one.ports if one is not None and endpoint.shares_namespace(one) else ()
+            for port in (p for p in endpoint.ports if p not in own):
                 held.add(port, endpoint.families, f"{endpoint.name} in network {endpoint.network} already ({port})")
         return held
 
     def _refuse_taken(self, endpoint: Endpoint) -> None:
         if not endpoint.ports:
             return
-        held = self._held_by_others(endpoint.id)
+        held = self._held_by_others(endpoint)
         for port in endpoint.ports:
             whose = held.holder(port, endpoint.families)
             if whose is not None:
@@ -100,4 +105,4 @@ class Ports:
 def _check_programs(endpoint: Endpoint) -> None:
     """Raises Conflict where a program on this host holds one of its ports. Blocks."""
     for port in endpoint.ports:
-        listeners.check_free(port, set(endpoint.families) & set(port.families))
+        listeners.check_free(port, set(endpoint.families) & set(port.families), endpoint.engine_id)

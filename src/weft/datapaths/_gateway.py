@@ -58,6 +58,6 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))
         yield Address(address=_parts.gateway_address(subnet), dev=BRIDGE)
         yield Address(address=str(address), dev=eth, ns=ns)
-        yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, ns)
+        yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)
     targets, subnets = [a.ip for a in gateway.addresses], [a.network for a in gateway.addresses]
     yield from _ports.published(endpoint.ports, targets, BRIDGE, subnets)

@@ -34,6 +34,9 @@ from weft.model import Endpoint, Node
 FEATURES = ("bridge", "veth", "nftables")
 """What the parts in this file need of the kernel."""
 
+FALLBACK = 1_000_000
+"""Metric of a container's default routes behind its first one, so that any other comes before them: with that one they wait
+for their turn, which the kernel gives them in each family by itself."""
 LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
 
@@ -236,16 +239,21 @@ def veth(
     yield Link(name=inside, type=Veth(peer=name, peer_ns=bridge.ns, primary=False), mtu=mtu, mac=mac, alias=mark, ns=ns)
 
 
-def default_route(family: Family, via: str, dev: str, ns: str) -> Route:
-    return route("0.0.0.0/0" if family == 4 else "::/0", via=via, dev=dev, ns=ns)
+def default_route(family: Family, via: str, dev: str, endpoint: Endpoint) -> Route:
+    """By `dev`, one of the endpoint's interfaces."""
+    metric = FALLBACK + endpoint.rank if endpoint.rank else 0
+    prefix = "0.0.0.0/0" if family == 4 else "::/0"
+    return route(prefix, via=via, dev=dev, metric=metric, ns=endpoint.namespace.path)
 
 
 def container_routes(site: Site, endpoint: Endpoint, via: str, others: Iterable[IPNetwork]) -> Iterator[Object]:
-    """By `via`: the way out, if it is by this interface; else the way to `others`, what there is of the network beyond."""
+    """By `via`: the way out, if there is one by this interface, and the way to `others`, what there is of the network beyond,
+    unless the way out is sure to be the same."""
     dev, ns, fam = endpoint.interface, endpoint.namespace.path, family(parse_address(via))
     if endpoint.default_route and not site.network.internal:
-        yield default_route(fam, via, dev, ns)
-        return
+        yield default_route(fam, via, dev, endpoint)
+        if not endpoint.rank:
+            return
     for whole in others:
         if whole.version == fam:
             yield route(str(whole), via=via, dev=dev, ns=ns)

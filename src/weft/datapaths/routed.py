@@ -128,7 +128,8 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
 def _metric(ep: Endpoint) -> int:
     """Of the route to the next hop: all routed networks have the same one, so those of a container's several interfaces
     differ in this."""
-    return 0 if ep.default_route else 1 + int.from_bytes(digest(ep.id)[:3], "big")
+    first = ep.default_route and not ep.rank
+    return 0 if first else 1 + int.from_bytes(digest(ep.id)[:3], "big")
 
 
 def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:

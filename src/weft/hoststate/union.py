@@ -2,7 +2,8 @@
 
 A source is whatever in the model asks for objects: a network, a peer's lease, an endpoint. Two sources may ask for the
 same object (it stays until the last one lets go); if they ask for *different* objects under one key, the source that
-sorts first has it, whatever came first in time, and the other's wish is a conflict, told and not applied.
+sorts first has it, whatever came first in time, and the other's wish is a conflict, told and not applied. A source may say
+that it stands behind others (`Contribution.rank`): then what it does not get is no conflict, it waits.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ Source = tuple[str, ...]
 
 
 class Contribution(msgspec.Struct, frozen=True):
-    """What one source asks for. `problems`: what cannot be had, each a line with the way out."""
+    """What one source asks for. `problems`: what cannot be had, each a line with the way out. `rank`: where sources want
+    different things in one place, the lowest rank's is made."""
 
     objects: tuple[Object, ...] = ()
     problems: tuple[str, ...] = ()
+    rank: int = 0
 
 
 class Union:
@@ -38,7 +41,7 @@ class Union:
         return self._sources
 
     def set(self, source: Source, contribution: Contribution | None) -> set[Key]:
-        """Replace a source's contribution (None removes it). The keys whose desired object changed."""
+        """Replace a source's contribution (None removes it), whose rank is for life. The keys whose desired object changed."""
         old = self._sources.pop(source, None)
         if contribution is not None:
             self._sources[source] = contribution
@@ -56,11 +59,15 @@ class Union:
     def conflicts(self) -> list[str]:
         """One line for each wish that another source's wish stands against."""
         return [
-            f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(min(self._wishes[key]))}"
+            f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(self._first(key))}"
             for key in self._shared
             for source, obj in self._wishes[key].items()
-            if obj != self.desired[key]
+            if obj != self.desired[key] and not self._sources[source].rank
         ]
+
+    def _first(self, key: Key) -> Source:
+        """Of the sources that have a wish for the key, the one whose wish counts."""
+        return min(self._wishes[key], key=lambda source: (self._sources[source].rank, source))
 
     def _settle(self, key: Key) -> bool:
         wishes = self._wishes[key]
@@ -71,7 +78,7 @@ class Union:
         if not wishes:
             del self._wishes[key], self.desired[key]
             return True
-        chosen = wishes[min(wishes)] if len(wishes) > 1 else next(iter(wishes.values()))
+        chosen = wishes[self._first(key)] if len(wishes) > 1 else next(iter(wishes.values()))
         if self.desired.get(key) == chosen:
             return False
         self.desired[key] = chosen

@@ -8,18 +8,31 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from weft.hoststate.firewall import TABLE
 
 _LISTEN = "0A"
 """TCP_LISTEN (net/tcp_states.h), as /proc/net/tcp shows it."""
 
 
+class Holder(msgspec.Struct, frozen=True, order=True):
+    """A program that has a socket. `arguments`: of its command line, the program's name first."""
+
+    name: str
+    pid: int
+    arguments: tuple[str, ...] = ()
+
+    def __str__(self) -> str:
+        return f"{self.name}, pid {self.pid}"
+
+
 def udp_holders(port: int) -> list[str]:
     """Programs with a socket on a UDP port, as "NAME, pid N". The kernel's own sockets (a VXLAN device's) are nobody's."""
-    return port_holders("udp", port)
+    return list(map(str, port_holders("udp", port)))
 
 
-def port_holders(protocol: str, port: int) -> list[str]:
+def port_holders(protocol: str, port: int) -> list[Holder]:
     """The same for "udp" or "tcp" (those that listen). Of SCTP the kernel does not tell."""
     inodes: set[str] = set()
     for name in (protocol, f"{protocol}6"):
@@ -33,12 +46,13 @@ def port_holders(protocol: str, port: int) -> list[str]:
     return sorted(_owners({f"socket:[{inode}]" for inode in inodes})) if inodes else []
 
 
-def _owners(sockets: set[str]) -> set[str]:
+def _owners(sockets: set[str]) -> set[Holder]:
     found = set()
     for process in Path("/proc").glob("[0-9]*"):
         try:
             if any(str(fd.readlink()) in sockets for fd in (process / "fd").iterdir()):
-                found.add(f"{(process / 'comm').read_text().strip()}, pid {process.name}")
+                arguments = tuple((process / "cmdline").read_text(errors="replace").split("\0"))
+                found.add(Holder((process / "comm").read_text().strip(), int(process.name), arguments))
         except OSError:  # it ended, or is not ours to look at
             continue
     return found

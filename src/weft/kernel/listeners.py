@@ -9,7 +9,7 @@ from pathlib import Path
 
 from weft.base.errors import Conflict, Failed, Invalid
 from weft.base.net import Family
-from weft.kernel.diagnose import port_holders
+from weft.kernel.diagnose import Holder, port_holders
 from weft.model import PublishedPort
 
 _AF: dict[Family, socket.AddressFamily] = {4: socket.AF_INET, 6: socket.AF_INET6}
@@ -29,14 +29,22 @@ def given_to_any() -> tuple[int, int]:
     return int(first), int(last)
 
 
-def check_free(port: PublishedPort, families: Iterable[Family]) -> None:
-    """In the calling thread's namespace. Raises Conflict (a program holds it), Invalid (no such address here)."""
+def check_free(port: PublishedPort, families: Iterable[Family], container: str = "") -> None:
+    """In the calling thread's namespace. `container`: its id in an engine that may keep the port for it. Raises Conflict (a
+    program holds it), Invalid (no such address here)."""
     for family in families:
         for number, _ in port.pairs:
-            _try(port, family, number)
+            _try(port, family, number, container)
 
 
-def _try(port: PublishedPort, family: Family, number: int) -> None:
+def _kept(holders: Iterable[Holder], container: str) -> bool:
+    """Whether nobody but conmon holds it, which Podman starts for each container and gives the container's published ports to
+    listen on, so that no program takes them. It never answers there, and what is for the port does not reach it: that is
+    translated before the kernel looks for a listener."""
+    return container != "" and all(h.name == "conmon" and container in h.arguments for h in holders)
+
+
+def _try(port: PublishedPort, family: Family, number: int, container: str) -> None:
     kind, protocol = _KINDS[port.protocol]
     address = "" if port.only_at is None else str(port.only_at)
     try:
@@ -48,9 +56,12 @@ def _try(port: PublishedPort, family: Family, number: int) -> None:
             sock.bind((address, number))
     except OSError as error:
         if error.errno == errno.EADDRINUSE:
-            holders = "; ".join(port_holders(port.protocol, number)) or "a program"
+            holders = port_holders(port.protocol, number)
+            if holders and _kept(holders, container):
+                return
+            who = "; ".join(map(str, holders)) or "a program"
             raise Conflict(
-                f"port {number}/{port.protocol} of this host is held by {holders}: publish another, or stop that"
+                f"port {number}/{port.protocol} of this host is held by {who}: publish another, or stop that"
             ) from None
         if error.errno == errno.EADDRNOTAVAIL and address:
             raise Invalid(f"{address} is not an address of this host: publish at one that is, or at all") from None

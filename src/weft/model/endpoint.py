@@ -42,7 +42,9 @@ class Gateway(msgspec.Struct, frozen=True, kw_only=True):
 class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     """`id`: hex, unique in the cluster. `addresses`: with the prefix length of the node's subnet. `container`: what the
     user named as target. `interface`: the device inside the container; `host_interface` is its other end. `default_route`: the
-    container's way out is by this interface: so it is by the first one only. `owner`: the
+    container has a way out by this interface. `rank`: its place among the container's interfaces. Where several of them offer
+    the same thing, the way out or a published port, the lowest one's counts, and the next one's as soon as that is gone; 0 is
+    only for one that nobody else's default route comes before. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
     `ports`: of its node, that lead to it. `floating`: external addresses that lead to it wherever it lives, and that its
     own connections to outside come from. `bandwidth`: None for no limit.
@@ -67,6 +69,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True
+    rank: int = 0
     handover: str = ""
 
     def __post_init__(self) -> None:
@@ -95,6 +98,16 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def families(self) -> tuple[Family, ...]:
         return tuple(family(a) for a in self.addresses)
+
+    def shares_namespace(self, other: Endpoint) -> bool:
+        """Whether both are interfaces of one container, as far as its namespace is known."""
+        return self.node == other.node and self.namespace.cookie == other.namespace.cookie != 0
+
+    @property
+    def engine_id(self) -> str:
+        """The id that a container has in the engine that attached it by CNI; "" where that is not known."""
+        kind, _, rest = self.owner.partition("/")
+        return rest.split("/")[1] if kind == "cni" and rest.count("/") == 2 else ""
 
     @property
     def host_interface(self) -> str:

@@ -143,6 +143,27 @@ def test_several_networks_for_one_container(one: Podman, two: Podman) -> None:
     until(lambda: one.fetched("web", two.address("db", "over")) == "db", 5, "db's web server once more")
 
 
+def test_published_ports_outlast_every_change_of_networks(lab: Lab, one: Podman, two: Podman) -> None:
+    """Podman listens on them itself, by conmon, and passes them to each network, whenever it attaches to one."""
+
+    def answers() -> bool:
+        return all(said(place, "192.168.1.11:8080") == "web" for place in (lab.host("outside"), two.host))
+
+    one.run("web", *serving("web"), network="blue,over", options=("-p", "8080:80"))
+    until(answers, 5, "with both networks")
+    one.podman("network", "reload", "web")
+    until(answers, 5, "after a reload")
+    for network in ("blue", "over"):
+        one.podman("network", "disconnect", network, "web")
+        until(answers, 5, f"without {network}")
+        assert one.pings("web", OUTSIDE), f"no way out without {network}"
+        one.podman("network", "connect", network, "web")
+        until(answers, 5, f"with {network} again")
+    assert one.client.status().state == "converged" and not one.client.status().problems
+    clash = one.refused(*one.started("more", "blue", "-p", "8080:80"), one.IMAGE, "true")
+    assert "port 8080/tcp leads to web" in clash or "address already in use" in clash
+
+
 @EACH
 def test_nothing_is_left_when_a_container_goes(one: Podman, network: str) -> None:
     """By itself, by `stop`, by `rm`; and it may come back in between."""

@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -219,6 +222,22 @@ def test_a_port_that_a_program_listens_on(netns: Any, family: Any, any_address: 
         sock.bind((any_address, 53))
         with pytest.raises(Conflict, match="port 53/udp of this host is held by"):
             check_free(parse("53/udp"), [family])
+
+
+def test_a_port_that_podman_keeps_for_the_container_itself(netns: Any, tmp_path: Path) -> None:
+    """conmon listens on a container's published ports, and its command line has the container's id."""
+    port = parse("8080")
+    conmon = tmp_path / "conmon"
+    listens = "import socket, sys\nwith socket.create_server(('', 8080)):\n print(flush=True)\n sys.stdin.read()\n"
+    conmon.write_text(f"#!{sys.executable}\n{listens}")
+    conmon.chmod(0o755)
+    with subprocess.Popen([conmon, "-c", "abc"], stdin=subprocess.PIPE, stdout=subprocess.PIPE) as process:
+        assert process.stdin and process.stdout and process.stdout.readline()
+        check_free(port, [4], "abc")
+        for other in ("", "ab", "xyz"):
+            with pytest.raises(Conflict, match=r"is held by conmon, pid \d+"):
+                check_free(port, [4], other)
+        process.stdin.close()
 
 
 def test_connections_that_have_ended_do_not_hold_a_port(netns: Any) -> None:

@@ -15,8 +15,10 @@ from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, 
 from weft.agent.agent import Agent
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable
-from weft.hoststate import Address, Bridge, Link
+from weft.datapaths._parts import FALLBACK
+from weft.hoststate import Address, Bridge, Link, NftElement, Route
 from weft.model import AddressRange, keys
+from weft.model.ports import parse
 from weft.reconcile.protocol import Create, Op
 from weft.reconcile.reconciler import key_of
 
@@ -453,3 +455,48 @@ async def test_a_new_container_of_the_same_name_replaces_the_old_ones_endpoint(a
     assert await endpoints_in(agent) == [keys.endpoint("node-1", "blue", new.id)]
     assert ("link", "", new.host_interface) in host.objects and ("link", "", old.host_interface) not in host.objects
     assert host.inside(path)
+
+
+def ways_out(host: FakeHost, path: str) -> list[tuple[str, int, str]]:
+    routes = [o for o in host.inside(path) if isinstance(o, Route) and o.prefix.endswith("/0")]
+    return sorted((r.prefix, r.metric, r.dev) for r in routes)
+
+
+async def test_each_family_has_its_way_out(agent: Agent, host: FakeHost) -> None:
+    """A first network without IPv6 costs a container nothing of the second one's."""
+    await create(agent, "four", "10.4.0.0/16", driver="bridge")
+    await create(agent, "both", "10.6.0.0/16", "fd06::/48", driver="routed")
+    path = host.open("c1")
+    await attach(agent, "c1", "four")
+    await attach(agent, "c1", "both")
+    last = FALLBACK + 1
+    assert ways_out(host, path) == [("0.0.0.0/0", 0, "eth0"), ("0.0.0.0/0", last, "eth1"), ("::/0", last, "eth1")]
+    await Service(agent).detach("c1", "four")
+    await settled(agent)
+    assert ways_out(host, path) == [("0.0.0.0/0", last, "eth1"), ("::/0", last, "eth1")]
+    await attach(agent, "c1", "four")
+    assert [dev for _, _, dev in ways_out(host, path)] == ["eth1", "eth0", "eth1"], "what has its turn keeps it"
+
+
+async def test_a_port_follows_to_the_container_s_other_network(
+    agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Podman passes a container's ports to each of its networks, and takes it out of one of them at any time."""
+    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families, _container="": None)
+    await create(agent, "green", "10.4.0.0/16", driver="bridge")
+    await create(agent, "blue", "10.6.0.0/16", driver="bridge")
+    host.open("c1")
+    ports = (parse("8080:80"),)
+    first = await attach(agent, "c1", "green", ports=ports)
+    second = await attach(agent, "c1", "blue", ports=ports)
+
+    def led_to() -> str:
+        element = host.objects["nft-element", "", "published4", "tcp . 8080"]
+        assert isinstance(element, NftElement)
+        return element.to.partition(" ")[0]
+
+    await settled(agent)
+    assert led_to() == str(first.addresses[0].ip) and not agent.loop.conflicts
+    await Service(agent).detach("c1", "green")
+    await settled(agent)
+    assert led_to() == str(second.addresses[0].ip)

@@ -95,7 +95,7 @@ def calls(draw: st.DrawFn) -> tuple[Operation, str, bytes]:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The host is in memory, whatever this machine has."""
-    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families: None)
+    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families, _container="": None)
     monkeypatch.setattr("weft.agent.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
     monkeypatch.setattr("weft.agent.service.SETTLING", 0.05)
     yield

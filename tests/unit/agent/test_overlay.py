@@ -17,7 +17,8 @@ from weft.alloc import addresses as alloc
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, Unavailable
 from weft.base.net import IPAddress, IPNetwork
-from weft.hoststate import FdbEntry, Link, Neighbour, Object, Vxlan
+from weft.datapaths._parts import FALLBACK
+from weft.hoststate import FdbEntry, Link, Neighbour, Object, Route, Vxlan
 from weft.model import keys
 from weft.store.protocol import Delete, Put
 
@@ -327,12 +328,21 @@ async def test_vnis_are_chosen_where_none_is_wished_for(agent: Agent, other: Age
         await create(agent, "green", "10.50.0.0/16", driver="overlay", vni=257)
 
 
-async def test_a_container_has_one_way_out(agent: Agent, host: FakeHost, blue: None) -> None:
+async def test_a_way_out_for_when_the_first_is_gone(agent: Agent, host: FakeHost, blue: None) -> None:
+    """Decided once, it left a container without any when it was taken out of its first network."""
     await create(agent, "red", "10.22.0.0/16", driver="overlay")
     path = host.open("c1")
     await attach(agent, "c1")
     second = await attach(agent, "c1", "red")
     assert second.interface == "eth2"
-    assert sorted(o.name for o in host.inside(path) if isinstance(o, Link)) == ["eth0", "eth1", "eth2"]
+    assert sorted(o.name for o in host.inside(path) if isinstance(o, Link)) == ["eth0", "eth1", "eth2", "eth3"]
+
+    def ways_out() -> list[tuple[int, str]]:
+        return sorted((o.metric, o.dev) for o in host.inside(path) if isinstance(o, Route) and o.prefix == "0.0.0.0/0")
+
+    assert ways_out() == [(0, "eth1"), (FALLBACK + 1, "eth3")]
     await settled(agent)
     assert not agent.loop.conflicts
+    await Service(agent).detach("c1", "blue")
+    await settled(agent)
+    assert ways_out() == [(FALLBACK + 1, "eth3")]

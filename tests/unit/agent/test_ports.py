@@ -32,7 +32,7 @@ def endpoint(name: str, *ports: str, addresses: str = "10.1.0.2/24 fd00:1::2/64"
         network="blue",
         node="node-1",
         container=name,
-        namespace=Namespace(path=f"/run/netns/{name}", cookie=1),
+        namespace=Namespace(path=f"/run/netns/{name}", cookie=sum(name.encode())),
         interface="eth0",
         mac="02:42:0a:01:00:02",
         addresses=tuple(map(ip_interface, addresses.split())),
@@ -45,7 +45,7 @@ def looked_at(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, tuple[int, ...
     """What programs were asked for; none of them has it, but whoever is asked for port 666."""
     asked = []
 
-    def check(port: PublishedPort, families: set[int]) -> None:
+    def check(port: PublishedPort, families: set[int], container: str = "") -> None:
         asked.append((str(port), tuple(sorted(families))))
         if port.host_port == 666:
             raise Conflict("held by a program")
@@ -65,6 +65,18 @@ async def test_what_is_free_is_had(looked_at: list[object]) -> None:
     ports = known(endpoint("web", "80"), endpoint("six", "81", addresses="fd00:1::3/64"))
     async with ports.taking(endpoint("new", "80/udp", "81:80", addresses="10.1.0.4/24"), BLUE):
         assert looked_at == [("80:80/udp", (4,)), ("81:80/tcp", (4,))]
+
+
+async def test_one_container_may_have_a_port_in_several_networks(looked_at: list[object]) -> None:
+    """Podman passes a container's ports to each of its networks. What differs in anything is another port."""
+    ports = known(endpoint("web", "80:8080"))
+    again = msgspec.structs.replace(endpoint("web", "80:8080"), id="other", network="green")
+    async with ports.taking(again, BLUE):
+        pass
+    for changes in ({"ports": (parse("80:8081"),)}, {"namespace": Namespace(path="/run/netns/web", cookie=2)}):
+        with pytest.raises(Conflict, match="leads to web"):
+            async with ports.taking(msgspec.structs.replace(again, **changes), BLUE):
+                pass
 
 
 @pytest.mark.parametrize("wish", ["80", "10.9.9.9:80:81", "79-81", "[::]:80"])

@@ -23,7 +23,7 @@ from weft.docker.state import State
 @pytest.fixture(autouse=True)
 def _no_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens on the host in memory, whatever this machine's programs do."""
-    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families: None)
+    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families, _container="": None)
 
 
 @pytest.fixture

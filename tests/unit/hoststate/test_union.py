@@ -62,3 +62,13 @@ def test_who_loses_changes_nothing_by_giving_up() -> None:
 
 def test_removing_an_unknown_source_is_harmless() -> None:
     assert Union().set(A, None) == set()
+
+
+@pytest.mark.parametrize("order", [*permutations([(A, 2, WEST), (B, 0, EAST), (C, 1, WEST)])])
+def test_who_stands_behind_others_waits_and_that_is_no_conflict(
+    order: tuple[tuple[tuple[str, ...], int, Object], ...],
+) -> None:
+    whole = union((source, Contribution((obj,), rank=rank)) for source, rank, obj in order)
+    assert whole.desired == {EAST.key: EAST} and whole.conflicts() == []
+    assert whole.set(B, None) == {EAST.key}
+    assert whole.desired == {WEST.key: WEST} and whole.conflicts() == []
