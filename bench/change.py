@@ -88,7 +88,8 @@ class Core:
 
     def _tell(self, key: str, value: bytes | None) -> None:
         self._revision += 1
-        self.view.apply([Change(key, value, self._revision)])
+        with self.view.removing([key]):
+            self.view.apply([Change(key, value, self._revision)])
 
 
 def run(effort: Effort) -> list[Figure]:

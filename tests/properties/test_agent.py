@@ -42,6 +42,7 @@ def deliver(view: View, history: History, random: Random) -> None:
             view.listed(PREFIXES, state(history, item), item)
         else:
             view.apply(item)
+    view.obey(list(view.lost))  # what became of own records is settled: there is nothing of them to keep
 
 
 def fresh(history: History) -> View:
@@ -170,6 +171,7 @@ def test_when_all_is_removed_nothing_is_left(history: History, host: Host, seed:
     news = [Change(item.key, None, end) for item in state(history)]
     for change in random.sample(news, len(news)):
         follower.view.apply([change])
+    follower.view.obey(list(follower.view.lost))
     follower.settle()
     assert not wanted(follower.union) and not follower.union.desired
     assert not follower.engine.reconciler.failures

@@ -180,7 +180,8 @@ async def _next(batches: AsyncGenerator[Batch, None]) -> Batch:
 
 def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str = "", **settings: Any) -> Agent:
     """Not running yet. Its store is a `Tap`."""
-    config = Config(store=f"sqlite://{file}", run_dir=str(file.parent), **settings)
+    state = str(file.parent / name)
+    config = Config(store=f"sqlite://{file}", run_dir=str(file.parent), **{"state_dir": state, **settings})
     return Agent(
         config,
         name,

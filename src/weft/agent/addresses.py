@@ -90,6 +90,10 @@ class Way(ABC):
         after = encode(self._view.cursors.get(endpoint.network, {}))
         return list(choice.guards), [*choice.ops, Put(cursor, after, self._membership.tenure_lease)]
 
+    def told(self, endpoint: Endpoint) -> list[Op]:
+        """What tells other hosts where it is, beside their node's lease."""
+        return []
+
     async def refused(self, ask: Ask, choice: Choice) -> None:
         """The store did not take it: learn why, for the next try. Raises Unavailable where that cannot be known."""
         raise Unavailable(f"network {ask.network.name} was just changed by someone else: try again")
@@ -239,9 +243,11 @@ class Shared(Way):
     def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
         guards, ops = super().writes(choice, endpoint)
         absent, claims = self.claims(choice, endpoint)
+        return guards + absent, [*ops, *claims, *self.told(endpoint)]
+
+    def told(self, endpoint: Endpoint) -> list[Op]:
         found = Location(node=endpoint.node, mac=endpoint.mac, addresses=tuple(a.ip for a in endpoint.addresses))
-        place = Put(keys.location(endpoint.network, endpoint.id), encode(found), self._membership.tenure_lease)
-        return guards + absent, [*ops, *claims, place]
+        return [Put(keys.location(endpoint.network, endpoint.id), encode(found), self._membership.tenure_lease)]
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
         name, found = ask.network.name, dict[IPAddress, str]()

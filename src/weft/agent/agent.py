@@ -8,6 +8,7 @@ liveness  which other nodes are dead, and why that is believed
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
 tidy      endpoints whose namespace is gone
 blocks    those without containers go back
+evidence  what the store has lost of what runs here is written back
 """
 
 from __future__ import annotations
@@ -25,7 +26,9 @@ from weft.agent.compiler import Compiler, everything, of_nodes, touched
 from weft.agent.config import Config
 from weft.agent.engine import Outcome
 from weft.agent.engines import EngineAttachments
+from weft.agent.evidence import Evidence
 from weft.agent.giveback import GiveBack
+from weft.agent.journal import Journal, boot_id
 from weft.agent.liveness import Liveness, Probe
 from weft.agent.locations import Locations
 from weft.agent.loop import Loop
@@ -53,7 +56,6 @@ from weft.store.url import without_secret
 
 log = logging.getLogger(__name__)
 
-BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 IMPATIENCE = 2.0
 """Seconds between looks for an uplink while there is none."""
 LEGACY_INTERVAL = 1.0
@@ -95,7 +97,7 @@ class Agent:
         union = Union()
         make = kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
         self.kernel = make(union.desired, self.view.cookie)
-        self._cookie = cookie
+        self._cookie, self._find = cookie, find
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
         self.routing = Routing(self.view, lambda: self.node, bird or Bird(Path(config.run_dir)), signatures)
@@ -104,6 +106,8 @@ class Agent:
         self.attachments = EngineAttachments(
             self.view, self.membership, self.locations, store, self.loop.settle, find, config.gateway_subnets
         )
+        self.journal = Journal(Path(config.state_dir), self.view)
+        self.evidence = Evidence(store, self.view, self.membership, self.attachments.way, self._inside)
         self.features: frozenset[str] = frozenset()
         self.node: Node | None = None
         self.waiting_for = ""
@@ -120,6 +124,7 @@ class Agent:
     async def run(self) -> None:
         """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name."""
         try:
+            self.view.recall(self.journal.load())
             await self._learn()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(), name="follow")
@@ -127,6 +132,7 @@ class Agent:
                 await self._complete.wait()
                 await self._register()
                 self.locations.start(tasks)
+                tasks.create_task(self.evidence.run(), name="evidence")
                 tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
                 tasks.create_task(self.liveness.run(), name="liveness")
                 tasks.create_task(self._lease_all(), name="leases")
@@ -192,6 +198,7 @@ class Agent:
 
     def _changed(self, changed: set[Key]) -> None:
         """The view's listener."""
+        self.journal.note(changed)
         self.loop.touch(touched(self.view, changed))
         if any(key[0] in ("presence", "nodes") for key in changed):
             self.liveness.review()
@@ -222,7 +229,7 @@ class Agent:
                 labels=self.config.labels,
                 asn=self.config.asn,
                 instance=self.membership.instance,
-                boot=BOOT_ID.read_text().strip(),
+                boot=boot_id(),
                 version=__version__,
             )
         except WeftError as error:
@@ -339,13 +346,23 @@ class Agent:
                 async with asyncio.timeout(self.config.resync):
                     await self._tidy.wait()
             self._tidy.clear()
+            self.journal.note(())
             try:
+                await asyncio.to_thread(self.evidence.review)
                 vanished = await asyncio.to_thread(self._vanished, tuple(self.view.endpoints.values()))
                 if vanished:
                     log.info("cleaning up after %s", ", ".join(e.name for e in vanished))
                     await self.attachments.remove(vanished)
             except WeftError as error:
                 log.warning("not cleaned up yet: %s", error)
+
+    def _inside(self, endpoint: Endpoint) -> tuple[str, ...] | None:
+        """The devices in an endpoint's namespace; None where that is gone."""
+        try:
+            found = self._find(endpoint.namespace.path)
+        except NotFound:
+            return None
+        return found.links if found.namespace.cookie == endpoint.namespace.cookie else None
 
     def _vanished(self, endpoints: Iterable[Endpoint]) -> list[Endpoint]:
         def cookie(path: str) -> int:

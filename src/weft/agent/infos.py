@@ -147,6 +147,10 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
+    for name, text in agent.evidence.problems():
+        yield t.Problem(network=name, peer="", text=text)
+    if agent.journal.trouble:
+        yield t.Problem(network="", peer="", text=agent.journal.trouble)
     for peer, text in agent.routing.problems():
         yield t.Problem(network="", peer=peer, text=text)
     for text in agent.loop.conflicts:

@@ -21,6 +21,7 @@ from aiohttp import web
 from weft.agent.agent import Agent
 from weft.agent.config import Config
 from weft.agent.http import application
+from weft.agent.journal import forget, former_name
 from weft.agent.logs import set_up
 from weft.agent.process import allow_files, alone_here, tell_ready
 from weft.agent.service import Service
@@ -43,9 +44,9 @@ def run(config: Config) -> None:
     set_up(config.log_format, config.log_level)
     _need_root()
     allow_files()
-    name = check_name("node", config.node or platform.node().split(".")[0].lower())
     _make_dirs(config)
     with only_one(config):
+        name = _name(config)
         instance = _instance(Path(config.state_dir))
         gc.freeze()  # what is imported stays: no need to look through it again and again
         try:
@@ -72,6 +73,7 @@ def purge(config: Config) -> list[str]:
             kernel.close()
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
+    forget(Path(config.state_dir))
     return bird + [describe(key_of(op)) for op in report.ops]
 
 
@@ -164,6 +166,18 @@ def _make_dirs(config: Config) -> None:
             Path(path).mkdir(mode=mode, parents=True, exist_ok=True)
         except OSError as error:
             raise Denied(f"cannot make {path}: {error.strerror}") from None
+
+
+def _name(config: Config) -> str:
+    """The node's: as it was told to be, else as it was already in this boot, else the host's. Raises Invalid."""
+    host = platform.node().split(".")[0].lower()
+    former = former_name(Path(config.state_dir))
+    name = check_name("node", config.node or former or host)
+    if name != host and not config.node:
+        log.warning(
+            "this host is called %s now and stays node %s until it restarts, or --node says otherwise", host, name
+        )
+    return name
 
 
 def _instance(state: Path) -> str:

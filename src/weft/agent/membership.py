@@ -229,19 +229,22 @@ class Membership:
 
     async def write(self, guards: list[Guard], ops: list[Op]) -> bool:
         """Commit, and take the result over into the view at once. False: a guard did not hold."""
-        try:
-            revision = await self._store.commit(guards, ops)
-        except NotFound:  # the tenure has not begun, or has ended while the store was away
-            await self._store.grant(self.tenure_lease, self._config.tenure)
-            revision = await self._store.commit(guards, ops)
-        if revision is None:
-            return False
-        self._sent[revision] = time.monotonic()
-        self._view.apply(
-            Change(op.key, op.value if isinstance(op, Put) else None, revision)
-            for op in ops
-            if not isinstance(op, DeletePrefix)
-        )
+        removed = [op.key for op in ops if isinstance(op, Delete)]
+        with self._view.removing(removed):
+            try:
+                revision = await self._store.commit(guards, ops)
+            except NotFound:  # the tenure has not begun, or has ended while the store was away
+                await self._store.grant(self.tenure_lease, self._config.tenure)
+                revision = await self._store.commit(guards, ops)
+            if revision is None:
+                return False
+            self._sent[revision] = time.monotonic()
+            self._view.apply(
+                Change(op.key, op.value if isinstance(op, Put) else None, revision)
+                for op in ops
+                if not isinstance(op, DeletePrefix)
+            )
+        self._view.obey(removed)  # what the store had lost before, too
         return True
 
     async def claim(self, key: str) -> Item | None:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from weft.agent import doctor, floating, infos, ipam, move, records
-from weft.agent.addresses import removal
+from weft.agent import doctor, floating, infos, ipam, move, records, removal
 from weft.agent.bgp_service import BgpService
 from weft.agent.networks import Networks
 from weft.agent.pools import Pools
@@ -20,17 +19,14 @@ from weft.base.net import parse_address, parse_network
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.kernel.dump import dump
-from weft.model import Bandwidth, Endpoint, Lease, keys
+from weft.model import Bandwidth, Endpoint, keys
 from weft.model.bandwidth import labelled
-from weft.store.protocol import Delete, DeletePrefix, Guard, Op, Unchanged
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
 SETTLING = 2.0
 """Seconds in which drift is repaired, with some to spare."""
-RETRIES = 10
-"""How often a decision is taken again when others wrote meanwhile."""
 
 
 class Service(BgpService):
@@ -78,48 +74,8 @@ class Service(BgpService):
         await self.node(name)
         if name in view.present and not _yes(force):
             raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
-        freed = await self._free_leases(name)
-        for endpoint, item in records.pairs(Endpoint, (await store.list(keys.endpoints(name))).items):
-            if view.shared(endpoint.network) or view.blocks(endpoint.network):
-                home = view.home(endpoint.network)
-                await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, home))
-        await store.commit(
-            [],
-            [
-                DeletePrefix(keys.endpoints(name)),
-                DeletePrefix(keys.cursors(name)),
-                Delete(keys.presence(name)),
-                Delete(keys.node(name)),
-            ],
-        )
+        freed = await removal.remove_node(store, view, self._agent.membership, name)
         return t.Done(what=(name, *freed))
-
-    async def _free_leases(self, node: str) -> list[str]:
-        """The subnets that were freed. The leases are as the store has them now: the node may just have got a block."""
-        view, freed = self._agent.view, list[str]()
-        done: set[str] = set()
-        for _ in range(RETRIES):
-            listing = await self._agent.store.list(keys.LEASES)
-            view.listed((keys.LEASES,), listing.items, listing.revision)
-            left = [held[node] for name, held in view.leases.items() if node in held and name not in done]
-            for lease in left:
-                if await self._free_lease(lease):
-                    done.add(lease.network)
-                    freed += map(str, lease.subnets)
-            if not left:
-                break
-        return freed
-
-    async def _free_lease(self, lease: Lease) -> bool:
-        """False: it is not as it was seen."""
-        key = keys.lease(lease.network, lease.node)
-        ops: list[Op] = [Delete(keys.subnet_claim(lease.network, s)) for s in lease.subnets]
-        guards: list[Guard] = [Unchanged(key, self._agent.view.revision(key))]
-        if not await self._agent.membership.write(guards, [Delete(key), *ops[:100]]):
-            return False
-        for start in range(100, len(ops), 100):
-            await self._agent.store.commit([], ops[start : start + 100])
-        return True
 
     # Networks.
 

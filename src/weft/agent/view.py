@@ -3,12 +3,18 @@
 Changes come from the store's watch, from listings, and from writes of our own, which are taken over at once, before or
 after the watch tells them. Whatever the order of arrival, a key ends as its highest revision says. `listener` is told the
 keys that really changed.
+
+This node's own endpoints and leases are its own to remove. Where the store has one no more and this node did not remove it,
+it is `lost`: what it said still counts here, so that what runs goes on, until `weft.agent.evidence` has found out what
+happened and either writes it back or obeys.
 """
 
 from __future__ import annotations
 
 import logging
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
@@ -60,6 +66,10 @@ class View:
         """Key → revision of its deletion, in order of arrival."""
         self.broken: dict[str, str] = {}
         """Store keys whose value cannot be read, with the reason."""
+        self.lost: dict[str, int] = {}
+        """Key → the revision of its deletion; 0 where the store was found without it."""
+        self.on_loss: Callable[[], None] = lambda: None
+        self._removing: Counter[str] = Counter()
 
     def prefixes(self) -> tuple[str, ...]:
         """What to follow in the store."""
@@ -80,6 +90,7 @@ class View:
         known = [key for key in self.revisions if key.startswith(tuple(prefixes)) and key not in present]
         missing = [Change(key, None, revision) for key in known]
         self.apply(missing + [Change(item.key, item.value, item.revision) for item in items])
+        self.lost.update((key, 0) for key in known if key in self.lost)
 
     def present_now(self, item: Item) -> None:
         """One key as it was just read."""
@@ -88,8 +99,58 @@ class View:
     def apply(self, changes: Iterable[Change]) -> None:
         """What was committed, in any order; from the watch, or by ourselves."""
         changed = {tuple(c.key.split("/")) for c in changes if self._is_news(c) and self._take(c)}
+        if self.lost:
+            changed |= self._drop([key for key in self.lost if _network_of(key) not in self.networks])
         if changed:
             self.listener(changed)
+        if self.lost:
+            self.on_loss()
+
+    # Own records that the store has no more.
+
+    def recall(self, items: Iterable[Item]) -> None:
+        """What this node held before its agent's restart: lost, unless the store says otherwise."""
+        for item in items:
+            parts = item.key.split("/")
+            if self._is_own(parts):
+                try:
+                    self._put(parts, item.value)
+                    self.lost[item.key] = 0
+                except WeftError as error:
+                    log.warning("%s, which this node held, cannot be read: %s", item.key, error)
+
+    @contextmanager
+    def removing(self, removed: Iterable[str]) -> Iterator[None]:
+        """Within, this node itself takes these keys out of the store."""
+        some = list(removed)
+        self._removing.update(some)
+        try:
+            yield
+        finally:
+            self._removing.subtract(some)
+            self._removing += Counter()
+
+    def obey(self, lost: Iterable[str]) -> None:
+        """They are gone for good."""
+        if changed := self._drop([key for key in lost if key in self.lost]):
+            self.listener(changed)
+
+    def _drop(self, lost: Iterable[str]) -> set[Key]:
+        changed = set()
+        for key in lost:
+            del self.lost[key]
+            self._put(key.split("/"), None)
+            changed.add(tuple(key.split("/")))
+        return changed
+
+    def _is_own(self, parts: list[str]) -> bool:
+        match parts:
+            case ["endpoints", node, _, _] | ["leases", _, node]:
+                return node == self.me
+        return False
+
+    def _has(self, parts: list[str]) -> bool:
+        return parts[-1] in self.endpoints if parts[0] == "endpoints" else self.lease(parts[1], self.me) is not None
 
     def rewound(self, prefix: str = "") -> None:
         """The store was put back to an earlier state: what the next listing says counts, whatever its revisions."""
@@ -118,14 +179,19 @@ class View:
     def _take(self, change: Change) -> bool:
         """Store one value; whether it differs from the one before."""
         self._deleted.pop(change.key, None)
+        parts = change.key.split("/")
         if change.value is None:
             self.revisions.pop(change.key, None)
             self._remember_deleted(change)
+            if self._is_own(parts) and not self._removing[change.key] and self._has(parts):
+                self.lost.setdefault(change.key, change.revision)
+                return False
         else:
             self.revisions[change.key] = change.revision
+        self.lost.pop(change.key, None)
         self.broken.pop(change.key, None)
         try:
-            return self._put(change.key.split("/"), change.value)
+            return self._put(parts, change.value)
         except WeftError as error:
             self.broken[change.key] = str(error)
             log.warning("%s in the store cannot be read: %s", change.key, error)
@@ -230,6 +296,12 @@ def _read(cls: type[T], value: bytes, named: Mapping[str, str]) -> T:
         if getattr(found, field) != name:
             raise Invalid(f"its {field} is '{getattr(found, field)}', but its key says '{name}'")
     return found
+
+
+def _network_of(key: str) -> str:
+    """Of an endpoint's key, or a lease's."""
+    parts = key.split("/")
+    return parts[2] if parts[0] == "endpoints" else parts[1]
 
 
 def _set(table: dict[str, Any], name: str, value: Any) -> bool:

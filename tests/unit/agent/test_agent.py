@@ -12,7 +12,7 @@ import pytest
 
 from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, network, running, settled, until
 from weft.agent import agent as agent_module
-from weft.agent import infos
+from weft.agent import infos, journal
 from weft.agent.agent import Agent
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Unavailable
@@ -202,7 +202,7 @@ async def test_after_a_reboot_earlier_containers_are_forgotten(
 ) -> None:
     boot = tmp_path / "boot_id"
     boot.write_text("first\n")
-    monkeypatch.setattr(agent_module, "BOOT_ID", boot)
+    monkeypatch.setattr(journal, "BOOT_ID", boot)
     host = FakeHost()
     async with agent_on(host, store_file) as agent:
         await create(agent)

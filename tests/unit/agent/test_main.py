@@ -12,12 +12,15 @@ from collections.abc import Callable
 from errno import EBUSY
 from pathlib import Path
 
+import msgspec
 import pytest
 from aiohttp import ClientSession, TCPConnector, UnixConnector
 
 from support.agents import FakeHost, agent_on, create, make_agent, until
-from weft.agent import main, process
+from weft.agent import journal, main, process
 from weft.agent.config import Config
+from weft.agent.journal import Journal
+from weft.agent.view import View
 from weft.base.errors import Conflict, Denied, Failed, Invalid, Unavailable, WeftError
 from weft.reconcile.reconciler import key_of
 
@@ -105,6 +108,21 @@ def test_the_instance_is_made_once(config: Config) -> None:
     first = main._instance(state)
     assert len(first) == 32 and main._instance(state) == first
     assert [p.name for p in state.iterdir()] == ["instance"]
+
+
+def test_a_host_whose_name_changes_stays_the_node_that_it_is(
+    config: Config, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    unnamed = msgspec.structs.replace(config, node="")
+    monkeypatch.setattr("platform.node", lambda: "First.example.org")
+    assert main._name(unnamed) == "first"
+    Journal(Path(config.state_dir), View("first")).load()
+    monkeypatch.setattr("platform.node", lambda: "second")
+    assert main._name(unnamed) == "first" and main._name(config) == "node-1"
+    boot = tmp_path / "boot_id"
+    boot.write_text("another")
+    monkeypatch.setattr(journal, "BOOT_ID", boot)  # after a restart of the host nothing hangs on the name
+    assert main._name(unnamed) == "second"
 
 
 def test_directories_are_made_and_the_state_is_private(config: Config) -> None:
