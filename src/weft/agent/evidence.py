@@ -21,6 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
+from weft.agent import records
 from weft.agent.addresses import CHUNK, Way, holder, key_of
 from weft.agent.journal import boot_id
 from weft.agent.membership import Membership
@@ -150,7 +151,8 @@ class Evidence:
     async def _put_lease(self, key: str, lost: Lease) -> bool:
         view, me, name = self._view, self._view.me, lost.network
         network = view.networks[name]
-        claimed = {claims.subnet(i.key): i for i in (await self._store.list(keys.subnet_claims(name))).items}
+        items = (await self._store.list(keys.subnet_claims(name))).items
+        claimed = dict(records.claimed(claims.subnet, items))
         theirs = {block for block, item in claimed.items() if item.value != me.encode()}
         taken = [s for s in lost.subnets if s in theirs or not any(covers(whole, s) for whole in network.subnets)]
         lease = await self._without(lost, taken)
@@ -263,7 +265,8 @@ class Evidence:
         return tuple(kept)
 
     async def _claims(self, home: str) -> dict[IPAddress, Item]:
-        return {claims.address(i.key): i for i in (await self._store.list(keys.address_claims(home))).items}
+        items = (await self._store.list(keys.address_claims(home))).items
+        return dict(records.claimed(claims.address, items))
 
     def _ours(self, item: Item) -> bool:
         return claims.is_passing(item.value) or item.value.endswith(f" on {self._view.me}".encode())
