@@ -102,6 +102,13 @@ def parse_mac(text: str) -> str:
     return mac
 
 
+def link_local(mac: str) -> IPv6Address:
+    """The IPv6 address that a device makes of its MAC (RFC 4291 appendix A)."""
+    octets = bytes.fromhex(mac.replace(":", ""))
+    inner = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
+    return IPv6Address(b"\xfe\x80" + bytes(6) + inner)
+
+
 def family(value: IPAddress | IPNetwork | IPInterface) -> Family:
     return 4 if value.version == 4 else 6
 

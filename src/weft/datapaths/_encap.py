@@ -12,10 +12,9 @@ VNI alone: others on that port are not ours to judge.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from ipaddress import IPv6Address
 from typing import Any, Literal
 
-from weft.base.net import Family, IPNetwork, family
+from weft.base.net import Family, IPNetwork, family, link_local
 from weft.datapaths import _parts, _tunnel
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import Ipip, Link, Neighbour, NftChain, NftElement, NftSet, Object, route
@@ -143,14 +142,7 @@ def _by_vxlan(site: Site, node: Node, lease: Lease, prefixes: list[IPNetwork]) -
 def _next_hop(node: Node, mac: str, fam: Family) -> str:
     """A name for the peer's VTEP on the VXLAN device. v4: the host's own address, where it has one."""
     address = node.address(4)
-    return str(address) if fam == 4 and address is not None else link_local(mac)
-
-
-def link_local(mac: str) -> str:
-    """The IPv6 address that a device makes of its MAC (RFC 4291 appendix A)."""
-    octets = bytes.fromhex(mac.replace(":", ""))
-    inner = bytes((octets[0] ^ 2, *octets[1:3], 0xFF, 0xFE, *octets[3:]))
-    return str(IPv6Address(b"\xfe\x80" + bytes(6) + inner))
+    return str(address) if fam == 4 and address is not None else str(link_local(mac))
 
 
 def _onlink(site: Site, prefix: IPNetwork, via: str, dev: str) -> Object:

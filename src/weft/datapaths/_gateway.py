@@ -58,6 +58,9 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))
         yield Address(address=_parts.gateway_address(subnet), dev=BRIDGE)
         yield Address(address=str(address), dev=eth, ns=ns)
+        if address.version == 6:
+            yield _parts.link_local_of(BRIDGE, stable_mac("gateway", site.host.node.name))
+            yield _parts.link_local_of(eth, mac, ns)
         yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)
     targets, subnets = [a.ip for a in gateway.addresses], [a.network for a in gateway.addresses]
     yield from _ports.published(endpoint.ports, targets, BRIDGE, subnets)

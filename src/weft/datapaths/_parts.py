@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
-from weft.base.net import FAMILIES, Family, IPNetwork, family, parse_address
+from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
 from weft.datapaths import _limits, _ports
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
@@ -57,19 +57,20 @@ def gateway_address(subnet: IPNetwork) -> str:
 def gateway(site: Site, mtu: int) -> Answer:
     """Bridge, gateway addresses, forwarding, and the rules for north-south traffic."""
     network, lease, node = site.network, site.lease, site.host.node
-    bridge = bridge_name(network.name)
+    bridge, mac = bridge_name(network.name), stable_mac("bridge", node.name, network.name)
     yield from too_small(site, mtu)
     yield Link(
         name=bridge,
         type=Bridge(),
         mtu=mtu,
-        mac=stable_mac("bridge", node.name, network.name),
+        mac=mac,
         alias=f"weft:network/{network.name}",
     )
     if 6 in network.families:
         # Nobody else has the bridge's MAC, so its link-local address is good at once: until it is, the bridge cannot ask
         # for neighbours, and a new network's first packets would be lost.
         yield Sysctl(name=f"net/ipv6/conf/{bridge}/accept_dad", value="0")
+        yield link_local_of(bridge, mac)
     for subnet in lease.subnets:
         yield Address(address=gateway_address(subnet), dev=bridge)
     for whole in network.subnets:
@@ -207,6 +208,14 @@ def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -
     yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
     for address in endpoint.addresses:
         yield Address(address=str(address), dev=endpoint.interface, ns=ns)
+    if 6 in endpoint.families:
+        yield link_local_of(endpoint.interface, endpoint.mac, ns)
+
+
+def link_local_of(dev: str, mac: str, ns: str = "") -> Address:
+    """The kernel makes this address by itself, but does not put it back: without it a device cannot ask for neighbours, and
+    whatever is routed over it is lost (RFC 4861 section 7.2.2)."""
+    return Address(address=f"{link_local(mac)}/64", dev=dev, ns=ns)
 
 
 def veth(

@@ -22,7 +22,7 @@ from typing import Any
 
 from weft.base.errors import Invalid
 from weft.base.names import digest
-from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, parse_network
+from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, link_local, parse_network
 from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
@@ -34,7 +34,7 @@ __all__ = ["DRIVER", "GATEWAY", "HOST_END_MAC", "RoutedOptions", "tunnelled"]
 
 HOST_END_MAC = "ee:ee:ee:ee:ee:ee"
 """Of every host end: each is alone on its link with one container."""
-GATEWAY: dict[Family, str] = {4: "169.254.1.1", 6: _encap.link_local(HOST_END_MAC)}
+GATEWAY: dict[Family, str] = {4: "169.254.1.1", 6: str(link_local(HOST_END_MAC))}
 """Containers' next hop: v4's exists nowhere, the host end answers for it (proxy ARP); v6's is the host end's link-local
 address, made from its MAC."""
 
@@ -138,6 +138,9 @@ def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
     pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
     yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=WORKLOADS, alias=mark)
     yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, alias=mark, ns=ns)
+    if 6 in ep.families:
+        yield _parts.link_local_of(outer, HOST_END_MAC)
+        yield _parts.link_local_of(inner, ep.mac, ns)
     yield from _limits.limits(ep.bandwidth, outer, mtu=mtu, mark=mark)
 
 

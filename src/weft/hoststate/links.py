@@ -124,7 +124,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class Address(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`address` with its prefix length, as "10.1.0.1/24". v6 addresses are usable at once (IFA_F_NODAD): they come from
     an allocator, which has made sure that they are unique. Ownership mark: IFA_PROTO is `PROTO` (Linux 5.18); a wanted
-    address on a device of ours is ours without it."""
+    address on a device of ours is ours without it. `routed`: False for one that was read, and of whose routes
+    (`weft.hoststate.connected`) one is missing."""
 
     kind: ClassVar[str] = "address"
 
@@ -132,6 +133,7 @@ class Address(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     dev: str
     proto: int = 87
     ns: str = ""
+    routed: bool = True
 
     @property
     def key(self) -> tuple[str, ...]:

@@ -6,7 +6,8 @@ import errno
 from collections.abc import Container, Iterator, Sequence
 
 from weft.base.errors import WeftError
-from weft.hoststate import FdbEntry, Key, Neighbour, describe
+from weft.hoststate import Address, FdbEntry, Key, Neighbour, describe
+from weft.hoststate.connected import connected
 from weft.kernel import uapi as u
 from weft.kernel import wire
 from weft.kernel.netlink import Message, Refused, gone
@@ -44,7 +45,7 @@ def apply(spaces: Spaces, ops: Sequence[Op], desired: Container[Key]) -> Iterato
 
 
 def _apply_in(space: Space, ops: Sequence[Op], desired: Container[Key]) -> Iterator[Failure]:
-    sent: list[Op] = []
+    sent: list[Op | None] = []
     messages: list[Message] = []
     foreign = _foreign(space, ops, desired)
     for op in ops:
@@ -52,18 +53,21 @@ def _apply_in(space: Space, ops: Sequence[Op], desired: Container[Key]) -> Itera
             yield Failure(target(op).key, f"waits for {describe(('link', space.ns, dev))}", errno.ENODEV)
             continue
         try:
-            messages.append(_message(space, op))
-            sent.append(op)
+            found = _messages(space, op)
         except Refused as refused:  # there is no such device
             if not isinstance(op, Remove):
                 yield _failure(op, refused)
-    for position, no in space.netlink.batch(messages):
-        op = sent[position]
-        if isinstance(op, Remove) and gone(no.errno):
             continue
-        if isinstance(op, Create) and no.errno == errno.EEXIST and _learnt(space, op):
-            for _, again in space.netlink.batch([_message(space, Change(op.obj, op.obj))]):
-                yield _failure(op, again)
+        messages += found
+        sent += [None] * (len(found) - 1) + [op]
+    for position, no in space.netlink.batch(messages):
+        refused_op = sent[position]
+        if refused_op is None or (isinstance(refused_op, Remove) and gone(no.errno)):
+            continue
+        op = refused_op
+        if isinstance(op, Create) and no.errno == errno.EEXIST and _replaceable(space, op):
+            again = space.netlink.batch(_messages(space, Change(op.obj, op.obj)))
+            yield from (_failure(op, refused) for _, refused in again[-1:])
             continue
         yield _failure(op, no)
 
@@ -77,6 +81,19 @@ def _foreign(space: Space, ops: Sequence[Op], desired: Container[Key]) -> set[st
 _FLAGS = {Create: wire.NEW, Change: wire.REPLACE, Remove: wire.PLAIN}
 
 
+def _messages(space: Space, op: Op) -> list[Message]:
+    """The last one tells whether it succeeded; those before it may fail because there is nothing to do. The kernel makes an
+    address's routes with the address: of v6 it is made anew, on which nothing else depends. With a v4 address would go all
+    routes that have it as source, so there the routes are put back one by one."""
+    obj = target(op)
+    if not (isinstance(op, Change) and isinstance(obj, Address)):
+        return [_message(space, op)]
+    if ":" in obj.address:
+        return [_message(space, Remove(obj)), _message(space, Create(obj))]
+    index = space.index(obj.dev)
+    return [*(wire.encode_connected(obj, route, index) for route in connected(obj)), _message(space, op)]
+
+
 def _message(space: Space, op: Op) -> Message:
     obj = target(op)
     encode, make, unmake = wire.ENCODERS[obj.kind]
@@ -84,9 +101,13 @@ def _message(space: Space, op: Op) -> Message:
     return encode(obj, index, unmake if isinstance(op, Remove) else make, _FLAGS[type(op)])
 
 
-def _learnt(space: Space, op: Create) -> bool:
-    """Whether what lies there is the kernel's own doing (an ARP entry, a learnt MAC): a permanent one replaces it."""
+def _replaceable(space: Space, op: Create) -> bool:
+    """Whether what lies there is the kernel's own doing: an ARP entry or a learnt MAC is replaced by a permanent one, and
+    the link-local address of a device of ours by the same address of ours."""
     obj = op.obj
+    if isinstance(obj, Address):
+        device = space.find(obj.dev)
+        return device is not None and device.marked and obj.address.startswith("fe80:")
     if not isinstance(obj, Neighbour | FdbEntry):
         return False
     message = _message(space, op)

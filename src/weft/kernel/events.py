@@ -80,9 +80,14 @@ class Interpreter:
     def _route(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         found = wire.decode_route(data, start, end, _Names(self, ns), ns, proto=None)
         if found is None:
+            lost = wire.decode_connected(data, start, end, _Names(self, ns)) if kind == u.RTM_DELROUTE else None
+            if lost is not None and ("link", ns, lost[0]) in self._desired:
+                yield Disturbed(ns, f"the kernel's own route to {lost[1].prefix} by {lost[0]} is gone")
             return
         if found.proto == PROTO:
             yield Seen(found) if kind == u.RTM_NEWROUTE else Gone(found.key)
+        elif kind == u.RTM_DELROUTE and found.proto == u.RTPROT_KERNEL and ("link", ns, found.dev) in self._desired:
+            yield Disturbed(ns, f"the kernel's own route to {found.prefix} by {found.dev} is gone")
         elif found.key in self._desired:  # made, it may have replaced ours; gone, it makes room for ours
             yield Disturbed(ns, f"somebody else's route to {found.prefix}")
         elif ns == HOST and found.table == u.RT_TABLE_MAIN and found.prefix.endswith("/0"):

@@ -18,9 +18,9 @@ from pathlib import Path
 import msgspec
 
 from weft.base.errors import Denied, NotFound, WeftError
-from weft.hoststate import HOST, PROTO, Address, Key, Link, Netns, Object, Sysctl, Veth, describe
+from weft.hoststate import HOST, Key, Link, Netns, Object, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import bulk, devices, netns, own_netns, tc, wire
+from weft.kernel import addresses, bulk, devices, netns, own_netns, tc, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.describe import links_of
@@ -131,7 +131,7 @@ class LinuxKernel:
         objects, others, vteps = links_of(spaces, space, desired)
         foreign |= others
         names = {index: dev.name for index, dev in space.devices().items()}
-        for obj in chain(_addresses(space, names, desired), tc.read(space, desired), _bulk(space, names, vteps)):
+        for obj in chain(addresses.read(space, names, desired), tc.read(space, desired), _bulk(space, names, vteps)):
             objects[obj.key] = obj
         return objects
 
@@ -196,21 +196,6 @@ class LinuxKernel:
 
     def _spaces(self) -> Spaces:
         return Spaces(self._host, self._host_fd, self._nsids, self._expected)
-
-
-def _addresses(space: Space, names: Mapping[int, str], desired: Mapping[Key, Object]) -> list[Address]:
-    """Ours by their mark; without one (`ip address add` of Debian 12 cannot set it, nor kernels before 5.18) those that
-    are wanted, if they are on a device of ours."""
-    own = {device.name for device in space.devices().values() if device.marked}
-
-    def decode(data: bytes, start: int, end: int) -> Address | None:
-        found, _flags = wire.decode_any_address(data, start, end, names, space.ns)
-        if found.proto == PROTO:
-            return found
-        wanted = desired.get(found.key) if found.dev in own else None
-        return wanted if isinstance(wanted, Address) else None
-
-    return space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode)
 
 
 def _bulk(space: Space, names: Mapping[int, str], vteps: Mapping[int, str]) -> Iterator[Object]:

@@ -81,6 +81,8 @@ RTA_TABLE: Final = 15
 RTA_VIA: Final = 18
 RTN_UNICAST: Final = 1
 RTN_LOCAL: Final = 2
+RTN_BROADCAST: Final = 3
+RTN_MULTICAST: Final = 5
 RTN_BLACKHOLE: Final = 6
 RTN_UNREACHABLE: Final = 7
 RTN_THROW: Final = 9
@@ -97,6 +99,7 @@ RTEXT_FILTER_SKIP_STATS: Final = 8
 # linux/if_addr.h
 IFA_ADDRESS: Final = 1
 IFA_LOCAL: Final = 2
+IFA_CACHEINFO: Final = 6
 IFA_FLAGS: Final = 8
 IFA_PROTO: Final = 11
 IFA_F_TEMPORARY: Final = 0x01

@@ -12,9 +12,10 @@ from socket import inet_ntop, inet_pton
 from typing import cast
 
 from weft.hoststate import PROTO, Address, FdbEntry, Neighbour, Object, Route
+from weft.hoststate.connected import Connected, ConnectedType
 from weft.hoststate.paths import ALL, RouteType
 from weft.kernel import uapi as u
-from weft.kernel.netlink import Message
+from weft.kernel.netlink import Message, attributes
 
 _RTMSG = struct.Struct("=BBBBBBBBI")
 _NDMSG = struct.Struct("=BxxxiHBB")
@@ -255,8 +256,47 @@ def decode_any_address(data: bytes, start: int, end: int, names: Names, ns: str)
     return Address(address=text, dev=names.get(index, ""), proto=protocol, ns=ns), flags
 
 
+def made_at(data: bytes, start: int, end: int) -> float:
+    """When an address was made, in seconds of CLOCK_MONOTONIC (ifa_cacheinfo.cstamp, in hundredths)."""
+    found = attributes(data, start + 8, end).get(u.IFA_CACHEINFO)
+    return _U32.unpack_from(found, 8)[0] / 100 if found else 0.0
+
+
 def address_filter(family: int = u.AF_UNSPEC) -> bytes:
     return _IFADDRMSG.pack(family, 0, 0, 0, 0)
+
+
+def encode_connected(address: Address, route: Connected, index: int) -> Message:
+    """A route that the kernel itself had made of a v4 address, exactly as it makes it: so it also goes with the address."""
+    prefix, _, length = route.prefix.partition("/")
+    scope = u.RT_SCOPE_HOST if route.type == "local" else u.RT_SCOPE_LINK
+    kind = _CONNECTED[route.type]
+    body = _RTMSG.pack(u.AF_INET, int(length), 0, 0, route.table, u.RTPROT_KERNEL, scope, kind, 0)
+    body += _rta(u.RTA_DST, inet_pton(u.AF_INET, prefix)) + _RTA32.pack(8, u.RTA_OIF, index)
+    body += _rta(u.RTA_PREFSRC, inet_pton(u.AF_INET, address.address.partition("/")[0]))
+    return Message(u.RTM_NEWROUTE, APPEND, body)
+
+
+def decode_connected(data: bytes, start: int, end: int, names: Names) -> tuple[str, Connected] | None:
+    """The device and the route, of the kernel's own routes to addresses, subnets and multicast."""
+    family, length, _src, _tos, table, protocol, _scope, kind, _flags = _RTMSG.unpack_from(data, start)
+    if protocol != u.RTPROT_KERNEL or kind not in _CONNECTED_NAMES:
+        return None
+    found = attributes(data, start + 12, end)
+    dev = names.get(_U32.unpack(found[u.RTA_OIF])[0]) if u.RTA_OIF in found else None
+    if dev is None:
+        return None
+    dst = inet_ntop(family, found[u.RTA_DST]) if u.RTA_DST in found else _ANY[family]
+    return dev, Connected(table, f"{dst}/{length}", _CONNECTED_NAMES[kind])
+
+
+_CONNECTED: dict[ConnectedType, int] = {
+    "unicast": u.RTN_UNICAST,
+    "local": u.RTN_LOCAL,
+    "broadcast": u.RTN_BROADCAST,
+    "multicast": u.RTN_MULTICAST,
+}
+_CONNECTED_NAMES: dict[int, ConnectedType] = {number: name for name, number in _CONNECTED.items()}
 
 
 # -- all four ----------------------------------------------------------------------------------------------------------

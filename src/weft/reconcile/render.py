@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Iterable, Mapping
+from functools import partial
 from pathlib import PurePosixPath
 
 import msgspec
@@ -34,6 +35,7 @@ from weft.hoststate import (
     Veth,
     Vxlan,
 )
+from weft.hoststate.connected import Connected, connected
 from weft.hoststate.firewall import TABLE, element_text, noun, set_text
 from weft.hoststate.links import NAMED, NETNS_ALIAS
 from weft.hoststate.paths import ALL, MAIN
@@ -203,9 +205,31 @@ def _redirect(op: Op, obj: Redirect) -> list[str]:
 
 
 def _address(op: Op, obj: Address) -> list[str]:
-    verb = {Create: "add", Change: "replace", Remove: "del"}[type(op)]
-    nodad = "nodad" if ":" in obj.address and not isinstance(op, Remove) else ""
+    v6 = ":" in obj.address
+    if isinstance(op, Change):
+        made = msgspec.structs.replace(obj, routed=True)
+        if v6:
+            return [*_address(Remove(made), made), *_address(Create(made), made)]
+        return [
+            *map(partial(_connected, obj), connected(obj)),
+            _in(obj.ns, f"ip address replace {obj.address} dev {obj.dev}"),
+        ]
+    made_already = obj.address.startswith("fe80:")  # by the kernel, as soon as the device has a carrier
+    verb = "del" if isinstance(op, Remove) else "replace" if made_already else "add"
+    nodad = "nodad" if v6 and isinstance(op, Create) else ""
     return [_in(obj.ns, _words(f"ip address {verb} {obj.address} dev {obj.dev}", nodad))]
+
+
+def _connected(address: Address, route: Connected) -> str:
+    """As the kernel makes it of a v4 address."""
+    words = (
+        "ip route append",
+        route.type if route.type != "unicast" else "",
+        f"{route.prefix} dev {address.dev} proto kernel scope {'host' if route.type == 'local' else 'link'}",
+        f"src {address.address.partition('/')[0]}",
+        f"table {route.table}" if route.table != MAIN else "",
+    )
+    return _in(address.ns, _words(*words))
 
 
 # ------------------------------------------------------------------------------------------------------------- paths
