@@ -12,17 +12,14 @@ from __future__ import annotations
 
 import contextlib
 import math
-from collections.abc import AsyncGenerator, Sequence
-
-import grpc
-import msgspec
+from collections.abc import AsyncGenerator, Callable, Sequence
 
 from weft.base.errors import Denied, NotFound, WeftError
 from weft.store import etcd_link as link
 from weft.store.checks import check_commit, check_lease
 from weft.store.etcd_api import etcd_pb2 as pb
 from weft.store.etcd_errors import ToCome, explain_text, is_granted
-from weft.store.etcd_link import Login
+from weft.store.etcd_link import Secrets
 from weft.store.protocol import (
     Absent,
     Batch,
@@ -43,22 +40,9 @@ PAGE = 5_000
 """Items asked for at once."""
 
 
-class Tls(msgspec.Struct, frozen=True):
-    """PEM; empty `ca`: the authorities gRPC ships with; empty `cert` and `key`: no client certificate."""
-
-    ca: bytes = b""
-    cert: bytes = b""
-    key: bytes = b""
-
-
-def connect(
-    endpoints: Sequence[str], *, prefix: str = "weft", tls: Tls | None = None, login: Login | None = None
-) -> EtcdStore:
-    """`endpoints`: "host:port", tried in this order."""
-    credentials = None
-    if tls is not None:
-        credentials = grpc.ssl_channel_credentials(tls.ca or None, tls.key or None, tls.cert or None)
-    return EtcdStore(endpoints, prefix, link.Link(endpoints, credentials, login))
+def connect(endpoints: Sequence[str], *, prefix: str = "weft", secrets: Callable[[], Secrets] = Secrets) -> EtcdStore:
+    """`endpoints`: "host:port", tried in this order. `secrets` is asked with each new connection, as they may be renewed."""
+    return EtcdStore(endpoints, prefix, link.Link(endpoints, secrets))
 
 
 class EtcdStore:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Iterator, Sequence
+from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -82,6 +82,27 @@ class Login:
     password: str
 
 
+@dataclass(frozen=True)
+class Tls:
+    """PEM; empty `ca`: the authorities gRPC ships with; empty `cert` and `key`: no client certificate."""
+
+    ca: bytes = b""
+    cert: bytes = b""
+    key: bytes = b""
+
+
+@dataclass(frozen=True)
+class Secrets:
+    """What a connection is made with. `tls`: None for none."""
+
+    tls: Tls | None = None
+    login: Login | None = None
+
+    def credentials(self) -> grpc.ChannelCredentials | None:
+        tls = self.tls
+        return grpc.ssl_channel_credentials(tls.ca or None, tls.key or None, tls.cert or None) if tls else None
+
+
 class ConnectionLost(Unavailable):
     """The connection was given up, because of another call's failure, while this one was on its way."""
 
@@ -124,13 +145,15 @@ class Connection:
         open_stream = self.channel.stream_stream(
             method.path, type(request).SerializeToString, method.response.FromString
         )
+        ended = asyncio.Event()
         with self._explained():
             # Not by call.write(): that waits for ever if the channel is closed before the call's metadata are sent.
-            call = open_stream(_once(request), metadata=metadata, timeout=deadline)
+            call = open_stream(_once(request, ended), metadata=metadata, timeout=deadline)
             try:
                 async for answer in call:
                     yield answer
             finally:
+                ended.set()
                 call.cancel()
 
     @contextlib.contextmanager
@@ -150,22 +173,23 @@ class Connection:
         return ConnectionLost(f"the connection to etcd at {self.endpoint} was lost: try again")
 
 
-async def _once(request: Q) -> AsyncGenerator[Q, None]:
-    """The request; the stream stays open for answers until the call ends."""
+async def _once(request: Q, ended: asyncio.Event) -> AsyncGenerator[Q, None]:
+    """The request; the stream stays open for answers until the call has ended. Then this has to end as well: gRPC forgets
+    about a generator that waits, and asyncio complains about the task in which it does so."""
     yield request
-    await asyncio.get_running_loop().create_future()
+    await ended.wait()
 
 
 class Link:
     """Calls to any one of `endpoints` ("host:port", tried in this order). Nothing is dialled before the first call."""
 
-    def __init__(
-        self, endpoints: Sequence[str], credentials: grpc.ChannelCredentials | None, login: Login | None
-    ) -> None:
+    def __init__(self, endpoints: Sequence[str], secrets: Callable[[], Secrets]) -> None:
+        """`secrets`: as they are now. What it raises is raised by the call that needed a connection."""
         self._endpoints = endpoints
-        self._credentials = credentials
-        self._login = login
+        self._secrets = secrets
         self._token: str | None = None
+        self._signs_in = False
+        """There was a login when it was last looked for."""
         self._signing = asyncio.Lock()
         self._turn = 0
         """Index, modulo their number, of the endpoint to dial next."""
@@ -184,7 +208,7 @@ class Link:
                 sent = True
                 return await connection.call(method, request, metadata, CALL_TIMEOUT)
             except grpc.aio.AioRpcError as error:
-                if is_stale(error) and self._login and not renewed:
+                if is_stale(error) and self._signs_in and not renewed:
                     if self._token == token:  # else another call has signed in meanwhile
                         self.forget_token()
                     renewed = True
@@ -259,7 +283,7 @@ class Link:
         raise Unavailable("; ".join(reasons))
 
     async def _open(self, endpoint: str) -> Connection:
-        connection = Connection(endpoint, self._credentials)
+        connection = Connection(endpoint, self._secrets().credentials())
         try:
             status = await connection.call(STATUS, pb.StatusRequest(), (), DIAL_TIMEOUT)
             if not status.leader:
@@ -279,11 +303,11 @@ class Link:
         await connection.close()
 
     async def _sign(self, connection: Connection) -> Metadata:
-        if self._login is None:
-            return ()
         async with self._signing:
             if self._token is None:
-                self._token = await self._authenticate(connection, self._login)
+                login = self._secrets().login
+                self._signs_in = login is not None
+                self._token = await self._authenticate(connection, login) if login else ""
             return (("token", self._token),) if self._token else ()
 
     async def _authenticate(self, connection: Connection, login: Login) -> str:

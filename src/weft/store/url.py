@@ -11,13 +11,15 @@ import os
 import re
 from collections.abc import Callable
 from pathlib import Path
-from typing import NamedTuple
+from typing import NamedTuple, TypeVar
 from urllib.parse import unquote
 
 import msgspec
 
-from weft.base.errors import Denied, Invalid
+from weft.base.errors import Denied, Invalid, Unavailable, WeftError
 from weft.store.protocol import Store
+
+T = TypeVar("T")
 
 DEFAULT_URL = "sqlite:///var/lib/weft/weft.db"
 ETCD_PORT = 2379
@@ -101,19 +103,29 @@ def _etcd_store(url: str, parts: _Parts, options: StoreOptions, *, tls: bool) ->
     prefix = parts.path.strip("/")
     if prefix and not _PREFIX.fullmatch(prefix):
         raise _bad(url, f"'{prefix}' is not a prefix (letters, digits, '.', '_', '-', and single '/')")
-    user, password = _login(url, parts.login, options)
+
+    def secrets() -> etcd_link.Secrets:
+        user, password = _login(url, parts.login, options)
+        ca, key, cert = (_read(path) for path in (options.ca, options.key, options.cert))
+        return etcd_link.Secrets(
+            etcd_link.Tls(ca=ca, key=key, cert=cert) if tls else None, etcd_link.Login(user, password) if user else None
+        )
+
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC writes of every failed connection to stderr
     try:
         from weft.store import etcd, etcd_link
     except ImportError as error:
         raise Invalid(f"{without_secret(url)} needs the Python package {error.name}: install weft[etcd]") from error
-    ca, key, cert = (_read(path) for path in (options.ca, options.key, options.cert))
-    return etcd.connect(
-        endpoints,
-        prefix=prefix or "weft",
-        tls=etcd.Tls(ca=ca, key=key, cert=cert) if tls else None,
-        login=etcd_link.Login(user, password) if user else None,
-    )
+    secrets()  # what cannot be read now is told now
+    return etcd.connect(endpoints, prefix=prefix or "weft", secrets=lambda: _renewed(secrets))
+
+
+def _renewed(read: Callable[[], T]) -> T:
+    """What the files say now. They may be written just now, so whatever is wrong with them is tried again."""
+    try:
+        return read()
+    except WeftError as error:
+        raise Unavailable(str(error)) from error
 
 
 _SCHEMES: dict[str, Callable[[str, _Parts, StoreOptions], Store]] = {"sqlite": _sqlite, "etcd": _etcd, "etcds": _etcds}
@@ -133,10 +145,17 @@ def _login(url: str, text: str, options: StoreOptions) -> tuple[str, str]:
     """Of the URL and the options, the options' part wins: a URL may be kept by many."""
     name, _, word = text.partition(":")
     user = options.user or unquote(name)
-    password = _read(options.password_file).decode().rstrip("\r\n") if options.password_file else unquote(word)
+    password = _password(options.password_file) if options.password_file else unquote(word)
     if bool(user) != bool(password):
         raise Invalid(f"store {without_secret(url)}: user and password go together: give both or neither")
     return user, password
+
+
+def _password(path: str) -> str:
+    text = _read(path).decode(errors="replace").rstrip("\r\n")
+    if not text:
+        raise Invalid(f"'{path}', named in the store's options, is empty: write the password into it, on one line")
+    return text
 
 
 def _read(path: str) -> bytes:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import gc
+import signal
 import socket
 import subprocess
 import time
@@ -13,6 +15,7 @@ from typing import cast
 
 import pytest
 
+from support.agents import until
 from support.etcd import EtcdServer, free_ports
 from weft.base.errors import Denied, Unavailable
 from weft.store import etcd as etcd_module
@@ -188,6 +191,20 @@ class TestUsers:
             await store.commit([], [Put("n/a", b"")])
             assert isinstance(await anext(events), Changes)
 
+    async def test_a_changed_password_is_read_again(self, guarded: EtcdServer, opened: Opened, tmp_path: Path) -> None:
+        file = tmp_path / "password"
+        file.write_text("pass:word\n")
+        store = opened(at(f"etcd://weft@{guarded.endpoint}", password_file=str(file)))
+        assert await store.commit([], [Put("a", b"")])
+        for words in ("user delete weft", "user add weft --new-user-password=new", "user grant-role weft weft"):
+            guarded.ctl(*words.split(), user="root:master")
+        guarded.restart()
+        file.write_text("")
+        with pytest.raises(Unavailable, match="is empty"):
+            await store.get("a")
+        file.write_text("new\n")
+        assert await store.get("a")
+
     async def test_a_login_is_no_harm_where_there_are_no_users(self, etcd: EtcdServer, opened: Opened) -> None:
         assert await opened(at(f"etcd://weft:word@{etcd.endpoint}/open")).get("a") is None
 
@@ -234,6 +251,27 @@ class TestTls:
         revision = await store.commit([], [Put("a", b"1")])
         assert (await store.list("")).revision == revision
 
+    async def test_renewed_certificates_are_read_again(
+        self, secured: EtcdServer, pki: Path, opened: Opened, tmp_path: Path
+    ) -> None:
+        """With the next connection, without a restart."""
+        files = {name: tmp_path / f"{name}.pem" for name in ("ca", "cert", "key")}
+        old = {"ca": "wrong.pem", "cert": "wrong.pem", "key": "wrong.key"}
+        new = {"ca": "ca.pem", "cert": "client.pem", "key": "client.key"}
+        for name, file in files.items():
+            file.write_bytes((pki / old[name]).read_bytes())
+        store = opened(at(f"etcds://{secured.endpoint}", **{name: str(file) for name, file in files.items()}))
+        with pytest.raises(Unavailable):
+            await store.get("a")
+        files["key"].unlink()
+        with pytest.raises(Unavailable, match="cannot be read: No such file"):
+            await store.get("a")
+        for name, file in files.items():
+            file.write_bytes((pki / new[name]).read_bytes())
+        assert await store.commit([], [Put("renewed", b"")])
+        secured.restart()
+        assert await store.get("renewed")
+
     @pytest.mark.parametrize(
         ("scheme", "files", "way_out"),
         [
@@ -252,3 +290,26 @@ class TestTls:
             await store.get("a")
         assert f"etcd at {secured.endpoint}: " in str(caught.value)
         assert way_out in str(caught.value)
+
+
+async def test_a_lost_etcd_leaves_no_task_behind(server: EtcdServer, opened: Opened) -> None:
+    """gRPC forgets the tasks that wait to send more; asyncio then complains of each aloud, once it is collected as garbage."""
+    store = opened(at(f"etcd://{server.endpoint}"))
+
+    def senders() -> int:
+        return sum("_consume_request_iterator" in repr(task) for task in asyncio.all_tasks())
+
+    gc.disable()
+    try:
+        async with asyncio.timeout(40), aclosing(follow(store, "a/", "b/")) as events:
+            for _ in range(2):
+                assert isinstance(await anext(events), Synced)
+                await store.commit([], [Put("a/x", b"")])
+                assert isinstance(await anext(events), Changes), "it watches"
+                server.stop(signal.SIGKILL)
+                assert isinstance(await anext(events), Lost)
+                server.start()
+            await store.get("a/x")
+            await until(lambda: senders() <= 2, 5)
+    finally:
+        gc.enable()

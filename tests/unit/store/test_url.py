@@ -69,6 +69,7 @@ def test_bad_urls_say_what_is_wrong_and_what_is_right(url: str, reason: str) -> 
         ("etcds://h1", {"cert": "/c.pem"}, "both cert and key"),
         ("etcd://user@h1", {}, "user and password go together"),
         ("etcd://h1", {"user": "u"}, "user and password go together"),
+        ("etcd://u@h1", {"password_file": "/dev/null"}, "'/dev/null', named in the store's options, is empty"),
     ],
 )
 def test_bad_options(url: str, options: dict[str, str], reason: str) -> None:
