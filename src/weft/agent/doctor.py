@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from weft.api import types as t
-from weft.base.errors import Unavailable, WeftError
+from weft.base.errors import Failed, Unavailable, WeftError
 from weft.base.net import FAMILIES, Family
 from weft.bgp.config import METRIC
 from weft.bgp.replies import PROTOCOL
@@ -196,7 +196,13 @@ def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]
 
 
 def _policies() -> Iterator[t.Finding]:
-    chains = blocking_chains()
+    try:
+        chains = blocking_chains()
+    except Failed as error:
+        yield t.Finding(
+            check="firewall", result="warning", detail=str(error), advice="run as root, and look at nft list ruleset"
+        )
+        return
     for chain in chains:
         yield t.Finding(
             check="firewall",

@@ -115,8 +115,8 @@ def _replaceable(space: Space, op: Create) -> bool:
     head[8:10] = b"\0\0"  # a request names no state
     try:
         answer = space.netlink.request(u.RTM_GETNEIGH, 0, bytes(head) + attrs)
-    except Refused:
-        return True  # it has gone in between
+    except Refused as refused:
+        return gone(refused.errno)  # in between
     return not int.from_bytes(answer[8:10], "little") & u.NUD_PERMANENT
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.base.errors import Failed
 from weft.hoststate.firewall import TABLE
 
 _LISTEN = "0A"
@@ -59,12 +60,13 @@ def _owners(sockets: set[str]) -> set[Holder]:
 
 
 def blocking_chains() -> list[str]:
-    """nftables base chains on the forward hook with policy drop, but for iptables' own, in which we have our chain."""
+    """nftables base chains on the forward hook with policy drop, but for iptables' own, in which we have our chain. Raises
+    Failed."""
     if shutil.which("nft") is None:
         return []
     answer = subprocess.run(["nft", "-j", "list", "chains"], capture_output=True, text=True)
     if answer.returncode != 0:
-        return []
+        raise Failed(f"the rules cannot be read: nft: {(answer.stderr.strip().splitlines() or ['no reason given'])[0]}")
     return [
         f"{chain['family']} {chain['table']} {chain['name']}"
         for chain in _chains(json.loads(answer.stdout))

@@ -13,7 +13,7 @@ from typing import Literal
 
 import msgspec
 
-from weft.base.errors import WeftError
+from weft.base.errors import Failed, WeftError
 from weft.base.net import FAMILIES, Family
 from weft.hoststate import IptablesChain, Key, Object, describe
 from weft.hoststate.firewall import CHAIN_PREFIX
@@ -102,6 +102,8 @@ def parse(text: str) -> Table:
 def save(where: Where) -> Table:
     """Raises WeftError."""
     output = tools.run([f"{where.program}-save", "-t", where.table], PACKAGE)
+    if output.status:
+        raise Failed(f"table {where.table} cannot be read: {where.program}-save: {tools.complaint(output)}")
     return parse(output.out)
 
 

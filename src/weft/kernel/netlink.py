@@ -115,34 +115,45 @@ class Netlink:
 
     def dump(self, kind: int, body: bytes, decode: Callable[[bytes, int, int], T | None]) -> list[T]:
         """What `decode(data, offset of the body, end)` makes of each answer. Repeated while the kernel's tables changed
-        under the dump (NLM_F_DUMP_INTR), since it may then have missed something."""
+        under the dump (NLM_F_DUMP_INTR), since it may then have missed something. Raises Refused, and Failed where they
+        change all the time: a part is never taken for the whole."""
         for _ in range(_ATTEMPTS):
             found: list[T] = []
             if not self._dump(kind, body, decode, found):
-                break
-        return found
+                return found
+        raise Failed(f"netlink: what was read changed meanwhile, {_ATTEMPTS} times in a row: it is tried again")
 
     def _dump(self, kind: int, body: bytes, decode: Callable[[bytes, int, int], T | None], found: list[T]) -> bool:
-        self._send(kind, u.NLM_F_REQUEST | u.NLM_F_DUMP, body)
+        """Whether it was interrupted."""
+        seq = self._send(kind, u.NLM_F_REQUEST | u.NLM_F_DUMP, body)
         interrupted, append = False, found.append
         while True:
-            data = self._sock.recv(_RECEIVE)
+            data = self._receive()
+            if HEADER.unpack_from(data)[3] != seq:
+                continue  # of an earlier dump that was given up halfway
             for answer, flags, start, end in messages(data):
                 if flags & u.NLM_F_DUMP_INTR:
                     interrupted = True
                 if answer == u.NLMSG_DONE:
+                    _check_end(data, start, end)
                     return interrupted
                 if answer == u.NLMSG_ERROR:
                     raise _refusal(data, start, end)
                 if (obj := decode(data, start + 16, end)) is not None:
                     append(obj)
 
+    def _receive(self) -> bytes:
+        try:
+            return self._sock.recv(_RECEIVE)
+        except OSError as error:
+            raise Failed(f"netlink: {error.strerror}") from None
+
     def request(self, kind: int, flags: int, body: bytes) -> bytes:
         """One message. The body of its answer, b"" for those that only acknowledge; raises `Refused`."""
         seq = self._send(kind, flags | u.NLM_F_REQUEST | u.NLM_F_ACK, body)
         answer = b""
         while True:
-            data = self._sock.recv(_RECEIVE)
+            data = self._receive()
             for got, _flags, start, end in messages(data):
                 if HEADER.unpack_from(data, start)[3] != seq:
                     continue
@@ -200,6 +211,14 @@ class Netlink:
         self._seq += 1
         self._sock.send(HEADER.pack(16 + len(body), kind, flags, self._seq, 0) + body)
         return self._seq
+
+
+def _check_end(data: bytes, start: int, end: int) -> None:
+    """A dump that failed on its way says so in its last message (netlink_dump_done() in net/netlink/af_netlink.c). ENOENT:
+    the table that was asked for does not exist, so there is nothing in it. Raises Refused."""
+    number = _ERROR.unpack_from(data, start + HEADER.size)[0] if end - start >= HEADER.size + _ERROR.size else 0
+    if number < 0 and -number != errno.ENOENT:
+        raise Refused(-number, os.strerror(-number))
 
 
 def _refusal(data: bytes, start: int, end: int) -> Refused:

@@ -6,6 +6,7 @@ from __future__ import annotations
 import errno
 import struct
 
+from weft.base.errors import Failed
 from weft.kernel import uapi as u
 from weft.kernel.netlink import Netlink, Refused, attr, attributes, open_socket
 
@@ -19,13 +20,15 @@ def message(kind: int) -> int:
 
 
 class Nftables:
-    """Of the calling thread's namespace. None and False where the kernel has no nf_tables."""
+    """Of the calling thread's namespace. None and False where the kernel has no nf_tables. Raises Failed, Refused."""
 
     def __init__(self) -> None:
         self._netlink: Netlink | None
         try:
             self._netlink = Netlink(open_socket(u.NETLINK_NETFILTER))
-        except OSError:  # EPROTONOSUPPORT: no nfnetlink
+        except OSError as error:
+            if error.errno != errno.EPROTONOSUPPORT:  # that would be: the kernel has no nfnetlink
+                raise Failed(f"nftables cannot be asked: {error.strerror}") from None
             self._netlink = None
 
     def close(self) -> None:

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
-from weft.base.errors import WeftError
+from weft.base.errors import Failed, WeftError
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object, describe
 from weft.hoststate.firewall import TABLE, element_text, noun, set_text
 from weft.kernel import flows, netns, tools
@@ -178,9 +178,11 @@ class Nft:
                 return known[1]
             if generation is None or not kernel.has_table(u.NFPROTO_INET, TABLE):
                 return {}
-        output = tools.run(["nft", "-s", "list", "table", "inet", TABLE], PACKAGE)
+            output = tools.run(["nft", "-s", "list", "table", "inet", TABLE], PACKAGE)
+            if output.status and kernel.has_table(u.NFPROTO_INET, TABLE):  # else it was removed in between
+                raise Failed(f"the table inet {TABLE} cannot be read: nft: {tools.complaint(output)}")
         if output.status:
-            return {}  # removed in between
+            return {}
         content = parse(output.out, ns)
         self._listed[ns] = (generation, content)
         return content

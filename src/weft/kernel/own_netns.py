@@ -17,13 +17,16 @@ from weft.reconcile.protocol import Create, Failure, Op, Remove
 
 
 def read(spaces: Spaces, folder: Path) -> tuple[list[Netns], set[Key]]:
-    """Ours; and the keys of what has such a name and is not."""
+    """Ours; and the keys of what has such a name and is not. Raises WeftError."""
     found: list[Netns] = []
     others: set[Key] = set()
     paths = [str(path) for path in folder.glob(f"{NETNS_PREFIX}*")]
     failed = spaces.open(paths)
     for path in paths:
-        if path not in failed:
+        if path in failed:
+            if not isinstance(failed[path], NotFound):  # it is there, and cannot be looked at
+                raise failed[path]
+        else:
             own = Netns(path=path)
             if spaces.get(path).owned:
                 found.append(own)

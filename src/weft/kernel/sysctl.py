@@ -15,7 +15,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.base.errors import Failed, Invalid, Unsupported, WeftError
+from weft.base.errors import Failed, Invalid, NotFound, Unsupported, WeftError
 from weft.hoststate import HOST, Key, Sysctl
 from weft.kernel import netns
 from weft.reconcile.protocol import Change, Create, Failure, Remove
@@ -77,11 +77,13 @@ class Sysctls:
         self._file = run / "sysctl.json"
 
     def record(self) -> dict[str, str]:
-        """The host's own sysctls that we have changed, and what they were before."""
+        """The host's own sysctls that we have changed, and what they were before. Raises Failed."""
         try:
             return msgspec.json.decode(self._file.read_bytes(), type=dict[str, str])
         except FileNotFoundError:
             return {}
+        except OSError as error:
+            raise Failed(f"cannot read {self._file}: {error.strerror}") from None
         except msgspec.DecodeError:
             return {}  # cut off by a crash of the host; /run is empty after that, so hardly ever
 
@@ -98,7 +100,8 @@ class Sysctls:
         try:
             netns.call(obj.ns, lambda: self._remove(obj) if isinstance(op, Remove) else self._set(obj))
         except WeftError as error:
-            return None if isinstance(op, Remove) else Failure(obj.key, str(error))
+            gone = isinstance(op, Remove) and isinstance(error, NotFound | Unsupported)
+            return None if gone else Failure(obj.key, str(error))
         return None
 
     def _set(self, obj: Sysctl) -> None:

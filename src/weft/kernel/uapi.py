@@ -24,6 +24,7 @@ SO_NETNS_COOKIE: Final = 71
 
 NLM_F_REQUEST: Final = 0x1
 NLM_F_ACK: Final = 0x4
+NLM_F_MULTI: Final = 0x2
 NLM_F_DUMP_INTR: Final = 0x10
 NLM_F_REPLACE: Final = 0x100
 NLM_F_EXCL: Final = 0x200
