@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from support import lab
+from weft.base.net import parse_address
 from weft.bgp.config import render, render_end
 from weft.bgp.plan import Model, speaker
 from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Network
@@ -21,12 +22,14 @@ from weft.model.codec import convert
 HERE = Path(__file__).parent / "bgp"
 CASES = sorted(path.stem for path in HERE.glob("*.toml"))
 LOG = "/run/weft/bird.log"
+SECRET = "5e" * 32
 
 
 def configuration(given: dict[str, Any]) -> str:
     """`nodes`: of those in `support.lab`, the first being this host; `node.NAME`: what is different about one."""
     changed = given.get("node", {})
-    nodes = {name: lab.node(name, **changed.get(name, {})) for name in given["nodes"]}
+    guards = {"bgp_guards": ("ttl", "password")}
+    nodes = {name: lab.node(name, **{**guards, **changed.get(name, {})}) for name in given["nodes"]}
     networks = [convert(Network, n) for n in given.get("networks", ())]
     leases: dict[str, dict[str, Lease]] = {}
     for values in given.get("leases", ()):
@@ -39,6 +42,8 @@ def configuration(given: dict[str, Any]) -> str:
         endpoints=[convert(Endpoint, e) for e in given.get("endpoints", ())],
         settings=convert(BgpSettings, given.get("settings", {})),
         peers={p.name: p for p in (convert(BgpPeer, v) for v in given.get("peers", ()))},
+        floating=[(parse_address(address), node) for address, node in given.get("floating", {}).items()],
+        secret=SECRET,
     )
     found = speaker(nodes[given["nodes"][0]], model)
     assert found is not None

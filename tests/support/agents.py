@@ -36,7 +36,7 @@ from weft.model.network import OptionValue
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
 
-FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark", "tbf", "ifb", "mirred", "bird"})
+FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark", "tbf", "ifb", "mirred", "bird", "tcp-md5"})
 _cookies = itertools.count(4096)
 
 

@@ -5,18 +5,46 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from weft.base.errors import Failed, Unavailable
-from weft.bgp.replies import Line, lines
+from weft.base.errors import Unavailable
+from weft.base.net import Family
+from weft.bgp.replies import Line, Refused, Unheard, lines
+
+
+class FakeRemovals:
+    """`remove`: somebody removes BIRD's routes of a family."""
+
+    def __init__(self) -> None:
+        self._read, self._write = os.pipe()
+        self._lost: set[Family] = set()
+
+    def remove(self, family: Family) -> None:
+        self._lost.add(family)
+        os.write(self._write, b"x")
+
+    def fileno(self) -> int:
+        return self._read
+
+    def drain(self) -> frozenset[Family]:
+        os.read(self._read, 4096)
+        lost, self._lost = frozenset(self._lost), set()
+        return lost
+
+    def close(self) -> None:
+        os.close(self._read)
+        os.close(self._write)
 
 
 class FakeBird:
-    """`refuse`: its complaint about the next configurations. `answers`: by command. `done`: what was asked of it."""
+    """`refuse`: its complaint about the next configurations, or about those with `refuse_if` in them. `silent`: it answers
+    nothing; `deaf`: its control socket is gone. `answers`: by command. `done`: what was asked of it."""
 
     def __init__(self) -> None:
         self.log = Path("/run/weft/bird.log")
         self.running = self.once = False
         self.text = self.installed = ""
-        self.refuse = ""
+        self.refuse = self.refuse_if = ""
+        self.silent = self.deaf = False
+        self.removals = FakeRemovals()
         self.answers: dict[str, str] = {}
         self.done: list[str] = []
         self._pipe: tuple[int, int] | None = None
@@ -43,20 +71,27 @@ class FakeBird:
     def configured(self) -> str:
         return self.installed
 
-    def install(self, text: str) -> None:
-        if self.refuse:
-            raise Failed(f"BIRD refuses its configuration: {self.refuse}")
+    def check(self, text: str) -> None:
+        if self.refuse or (self.refuse_if and self.refuse_if in text):
+            raise Refused(f"BIRD refuses its configuration: {self.refuse or self.refuse_if}")
+
+    def configure(self, text: str) -> None:
+        self.check(text)
+        if self.running:
+            self.ask("configure")
+            self.text = text
+        self.done.append("configure" if self.running else "install")
         self.installed = text
-        self.done.append("install")
 
     def start(self) -> None:
         self.running = self.once = True
+        self.silent = self.deaf = False
         self.text = self.installed
         self.done.append("start")
 
-    def reload(self) -> None:
-        self.text = self.installed
-        self.done.append("reload")
+    def kill(self) -> None:
+        self.done.append("kill")
+        self.crash()
 
     def end(self) -> bool:
         was, self.once, self.installed = self.once, False, ""
@@ -66,9 +101,17 @@ class FakeBird:
         return was
 
     def ask(self, command: str) -> tuple[Line, ...]:
-        if not self.running:
-            raise Unavailable("BIRD does not answer")
+        if not self.running or self.deaf:
+            raise Unheard("BIRD does not answer: No such file or directory")
+        if self.silent:
+            raise Unavailable("BIRD does not answer: timed out")
+        if command.startswith("reload"):
+            self.done.append(command)
         return tuple(lines(self.answers.get(command, "0000 \n")))
+
+    def lost_routes(self) -> FakeRemovals:
+        self.removals = FakeRemovals()
+        return self.removals
 
     def tail(self) -> list[str]:
         return []

@@ -38,6 +38,7 @@ from weft.agent.routing import Daemon, Routing
 from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
+from weft.bgp.plan import PASSWORD, TTL
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, whole
 from weft.hoststate import Key as ObjectKey
@@ -45,7 +46,7 @@ from weft.hoststate import Object, Union
 from weft.kernel import containers, netns, probe
 from weft.kernel.bird import Bird, signatures
 from weft.kernel.containers import Target
-from weft.kernel.facts import FEATURES, HostFacts
+from weft.kernel.facts import FEATURES, MD5, HostFacts
 from weft.kernel.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.model import Endpoint, Lease, Node
@@ -100,7 +101,13 @@ class Agent:
         self._cookie, self._find = cookie, find
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
-        self.routing = Routing(self.view, lambda: self.node, bird or Bird(Path(config.run_dir)), signatures)
+        self.routing = Routing(
+            self.view,
+            lambda: self.node,
+            bird or Bird(Path(config.run_dir)),
+            signatures,
+            self.membership.ensure_bgp_secret,
+        )
         self.metrics = Metrics(self)
         self.locations = Locations(store, self.view)
         self.attachments = EngineAttachments(
@@ -228,6 +235,7 @@ class Agent:
                 segment=self.config.segment,
                 labels=self.config.labels,
                 asn=self.config.asn,
+                bgp_guards=(TTL, PASSWORD) if MD5 in found.features else (TTL,),
                 instance=self.membership.instance,
                 boot=boot_id(),
                 version=__version__,

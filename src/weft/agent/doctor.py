@@ -19,6 +19,7 @@ from weft.datapaths.driver import CommonOptions
 from weft.kernel import sysctl
 from weft.kernel.bird import OTHERS, PACKAGE, ask
 from weft.kernel.diagnose import blocking_chains, udp_holders
+from weft.kernel.facts import MD5
 from weft.model import Network
 
 if TYPE_CHECKING:
@@ -45,6 +46,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _features(agent, networks)
     yield from _bandwidth(agent)
     yield from _tools()
+    yield _signatures(agent)
     yield from _other_bird()
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(agent, networks)
@@ -109,6 +111,18 @@ def remedy(feature: str) -> str:
     if feature in PACKAGES:
         return f"apt install {PACKAGES[feature]}, and restart the agent"
     return f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
+
+
+def _signatures(agent: Agent) -> t.Finding:
+    """No error: sessions between nodes do without, but then only addresses tell who speaks."""
+    if MD5 in agent.features:
+        return _ok(f"kernel: {MD5}", "works")
+    return t.Finding(
+        check=f"kernel: {MD5}",
+        result="warning",
+        detail="the kernel has no TCP MD5 signatures: BGP sessions of this node have no password",
+        advice="take a kernel with CONFIG_TCP_MD5SIG, and not in FIPS mode",
+    )
 
 
 def _other_bird() -> Iterator[t.Finding]:

@@ -193,8 +193,13 @@ def bgp_status(agent: Agent) -> t.BgpStatus | None:
     routing = agent.routing
     if not routing.states and not routing.trouble:
         return None
-    up = sum(state.protocol.up for state in routing.states)
-    return t.BgpStatus(sessions=len(routing.states), established=up, restarts=routing.restarts, reason=routing.trouble)
+    up, unknown = routing.count("Established"), routing.count("Unknown")
+    reason = (
+        f"{routing.trouble}; the state of its sessions is unknown" if unknown and routing.trouble else routing.trouble
+    )
+    return t.BgpStatus(
+        sessions=len(routing.states), established=up, unknown=unknown, restarts=routing.restarts, reason=reason
+    )
 
 
 def bgp_session(state: State) -> t.BgpSession:

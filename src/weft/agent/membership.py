@@ -27,7 +27,7 @@ from weft.base.names import stable_id
 from weft.base.net import IPNetwork
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, Options, subnet_rules
-from weft.model import Lease, Network, Node, claims, encode, keys
+from weft.model import BgpSecret, Lease, Network, Node, claims, encode, keys
 from weft.store.protocol import Absent, Change, Delete, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
@@ -270,6 +270,20 @@ class Membership:
     async def give_back(self, key: str, revision: int) -> None:
         """A claim, unless somebody else has it by now."""
         await self._store.commit([Unchanged(key, revision)], [Delete(key)])
+
+    async def ensure_bgp_secret(self) -> None:
+        """In the store and in the view: the one that is there, else the one that is known, else a new one. What is there and
+        cannot be read helps nobody, and is replaced. Raises Unavailable."""
+        key = keys.BGP_SECRET
+        item = await self._store.get(key)
+        if item is not None:
+            self._view.present_now(item)
+            if key not in self._view.broken:
+                return
+        secret = BgpSecret(value=self._view.bgp_secret or secrets.token_hex(32))
+        guard: Guard = Unchanged(key, item.revision) if item else Absent(key)
+        if not await self.write([guard], [Put(key, encode(secret))]):
+            await self.ensure_bgp_secret()  # another node was quicker
 
     def echoed(self, revision: int) -> float | None:
         """The watch has come to `revision`: how long our commit took to come back, if it was ours."""

@@ -72,9 +72,11 @@ class _State(Collector):
         yield GaugeMetricFamily("weft_nodes_alive", "Nodes whose agent lives", value=len(self._agent.view.present))
         yield GaugeMetricFamily("weft_endpoints", "Containers on this node", value=len(self._agent.view.endpoints))
         sessions = GaugeMetricFamily("weft_bgp_sessions", "BGP sessions", labels=("state",))
-        up = sum(state.protocol.up for state in self._agent.routing.states)
+        routing = self._agent.routing
+        up, unknown = routing.count("Established"), routing.count("Unknown")
         sessions.add_metric(("established",), up)
-        sessions.add_metric(("down",), len(self._agent.routing.states) - up)
+        sessions.add_metric(("down",), len(routing.states) - up - unknown)
+        sessions.add_metric(("unknown",), unknown)
         yield sessions
         yield GaugeMetricFamily("weft_bgp_restarts", "BIRD started again", value=self._agent.routing.restarts)
         if self._agent.loop.last_resync:

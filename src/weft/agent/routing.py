@@ -1,8 +1,9 @@
 """BGP of this host: what the view says is BIRD's configuration, and BIRD has it.
 
 BIRD runs while there is a routed network, or a router that this node is to peer with. It outlives the agent, which finds
-it again, and changes nothing where the configuration is what it should be. Its death is told by its pidfd: it is
-started again and takes its routes over, as do its neighbours (graceful restart).
+it again, and changes nothing where the configuration is what it should be. What BIRD has not confirmed is asked again. Its
+death is told by its pidfd: it is started again and takes its routes over, as do its neighbours (graceful restart). The
+same is done with one that can no longer be spoken to. Routes that somebody else removes it writes again at once.
 
 How the sessions are doing is looked at in intervals, for `weft status` and the metrics.
 """
@@ -15,7 +16,7 @@ import logging
 import os
 import time
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Protocol as Interface
 
@@ -23,12 +24,12 @@ import msgspec
 
 from weft.agent.view import Key, View
 from weft.base.errors import Failed, NotFound, Unavailable, WeftError
-from weft.base.net import parse_address, parse_network
+from weft.base.net import Family, parse_address, parse_network
 from weft.bgp import config, diagnose, replies
 from weft.bgp.diagnose import Signatures, Verdict
 from weft.bgp.plan import Model, Session, Speaker, speaker
-from weft.bgp.replies import Line, Protocol, Route
-from weft.model import Node
+from weft.bgp.replies import Line, Protocol, Refused, Route, Unheard
+from weft.model import BgpPeer, Node, keys
 
 log = logging.getLogger(__name__)
 
@@ -44,6 +45,18 @@ SOON = 5.0
 """Seconds: a BIRD that ends sooner than this after its start is started again after a pause."""
 LONGEST_PAUSE = 30.0
 """Seconds between two attempts to start BIRD, after many that failed."""
+SILENT = 60.0
+"""Seconds: a BIRD that answers nothing for so long is started anew. By then its neighbours have nearly given it up."""
+REWRITE = 1.0
+"""Seconds between two times that BIRD is asked to write its routes again: who removes them may do so one by one."""
+
+
+class Removals(Interface):
+    """`weft.kernel.bird_routes.LostRoutes`."""
+
+    def fileno(self) -> int: ...
+    def drain(self) -> frozenset[Family]: ...
+    def close(self) -> None: ...
 
 
 class Daemon(Interface):
@@ -55,12 +68,14 @@ class Daemon(Interface):
     def pidfd(self) -> int | None: ...
     def left(self) -> bool: ...
     def configured(self) -> str: ...
-    def install(self, text: str) -> None: ...
+    def check(self, text: str) -> None: ...
+    def configure(self, text: str) -> None: ...
     def start(self) -> None: ...
-    def reload(self) -> None: ...
+    def kill(self) -> None: ...
     def end(self) -> bool: ...
     def ask(self, command: str) -> tuple[Line, ...]: ...
     def tail(self) -> list[str]: ...
+    def lost_routes(self) -> Removals: ...
 
 
 class State(msgspec.Struct, frozen=True, kw_only=True):
@@ -74,11 +89,22 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
 
 class Routing:
     def __init__(
-        self, view: View, node: Callable[[], Node | None], bird: Daemon, signatures: Callable[[], Signatures]
+        self,
+        view: View,
+        node: Callable[[], Node | None],
+        bird: Daemon,
+        signatures: Callable[[], Signatures],
+        make_secret: Callable[[], Awaitable[None]],
     ) -> None:
-        """`node`: this host, once it is known. `signatures`: the kernel's counters."""
+        """`node`: this host, once it is known. `signatures`: the kernel's counters. `make_secret`: has the cluster's secret
+        in the store and the view."""
         self._view, self._node, self._bird, self._signatures = view, node, bird, signatures
+        self._make_secret = make_secret
         self._wake = asyncio.Event()
+        self._relook = asyncio.Event()
+        self._silent_since = 0.0
+        self._refused: dict[BgpPeer, str] = {}
+        """Routers that BIRD cannot do with, and why."""
         self._wanted: Speaker | None = None
         self._fd: int | None = None
         self._counted: deque[tuple[float, Signatures]] = deque()
@@ -94,7 +120,7 @@ class Routing:
     @staticmethod
     def concerns(key: Key) -> bool:
         """Whether a key of the model may have to do with it."""
-        return key[0] in ("networks", "leases", "nodes", "bgp", "endpoints")
+        return key[0] in ("networks", "leases", "nodes", "presence", "bgp", "endpoints", "claims")
 
     def touch(self) -> None:
         self._wake.set()
@@ -104,6 +130,7 @@ class Routing:
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._keep(), name="bird")
             tasks.create_task(self._look_again(), name="bgp sessions")
+            tasks.create_task(self._rewrite(), name="bgp routes")
 
     # BIRD as it should be.
 
@@ -114,6 +141,8 @@ class Routing:
                 try:
                     async with self._lock:
                         await self._bring()
+                    if self.trouble:
+                        self._relook.set()
                     self.trouble, pause = "", 1.0
                 except WeftError as error:
                     self._say(str(error))
@@ -134,23 +163,77 @@ class Routing:
         me = self._node()
         if me is None:
             return
-        self._wanted = wanted = speaker(me, self._model())
+        wanted = speaker(me, self._model())
+        if wanted is not None and any(s.signed for s in wanted.sessions) and not self._view.has_bgp_secret():
+            await self._have_secret(wanted)
+            wanted = speaker(me, self._model())
+        self._wanted = wanted
         if wanted is None:
             self._forget()
             self.states, self._started = (), 0.0
             if await asyncio.to_thread(self._bird.end):
                 log.info("BIRD ended: there is nothing to announce")
             return
-        text = config.render(wanted, str(self._bird.log))
-        await asyncio.to_thread(self._apply, text)
+        await asyncio.to_thread(self._apply_what_it_takes)
         self._watch()
+
+    async def _have_secret(self, wanted: Speaker) -> None:
+        """Where it is only the store that no longer has it, sessions do not have to wait. Raises Unavailable."""
+        try:
+            await self._make_secret()
+        except WeftError as error:
+            if wanted.unsigned:
+                raise Unavailable(f"no secret for the BGP sessions between nodes yet: {error}") from None
+
+    def _apply_what_it_takes(self) -> None:
+        """All of what is wanted but for routers that BIRD cannot do with: these cost themselves only."""
+        assert self._wanted is not None
+        whole = self._wanted
+        self._refused = {s.router: self._refused[s.router] for s in whole.sessions if s.router in self._refused}
+        self._wanted = self._without_refused(whole)
+        try:
+            self._apply(self._text(self._wanted))
+        except Refused:
+            self._refused = self._seek(whole)
+            if not self._refused:
+                raise
+            self._wanted = self._without_refused(whole)
+            self._apply(self._text(self._wanted))
+
+    def _text(self, wanted: Speaker) -> str:
+        return config.render(wanted, str(self._bird.log))
+
+    def _without_refused(self, whole: Speaker) -> Speaker:
+        sessions = tuple(s for s in whole.sessions if s.router not in self._refused)
+        told = (
+            f"bgp peer {peer.name}: {why}: correct it with `weft bgp peer add {peer.name} --replace`, or remove it"
+            for peer, why in self._refused.items()
+        )
+        return msgspec.structs.replace(whole, sessions=sessions, problems=(*whole.problems, *told))
+
+    def _seek(self, whole: Speaker) -> dict[BgpPeer, str]:
+        """The routers that BIRD refuses, tried one by one; none where it refuses what is left without them as well."""
+        if self._complaint(whole, None):
+            return {}
+        routers = [s for s in whole.sessions if s.router is not None]
+        return {s.router: why for s in routers if s.router and (why := self._complaint(whole, s))}
+
+    def _complaint(self, whole: Speaker, router: Session | None) -> str:
+        """BIRD's about what is wanted, of all routers with this one only; "" where there is none."""
+        sessions = tuple(s for s in whole.sessions if s.router is None or s is router)
+        try:
+            self._bird.check(self._text(msgspec.structs.replace(whole, sessions=sessions)))
+        except Refused as error:
+            return str(error)
+        return ""
 
     def _apply(self, text: str) -> None:
         bird = self._bird
+        if bird.pid() is not None:
+            self._hear()
         if bird.configured() != text:
-            bird.install(text)
+            bird.configure(text)
             if bird.pid() is not None:
-                bird.reload()
                 log.info("BIRD has a new configuration")
         if bird.pid() is None:
             if time.monotonic() < self._started + SOON:
@@ -163,6 +246,24 @@ class Routing:
             self._started = time.monotonic()
             log.info("BIRD runs, process %d", bird.pid() or 0)
 
+    def _hear(self) -> None:
+        """Whether it can be spoken to. One whose control socket was removed, or that has been silent for long, is ended so that
+        another one takes over. Raises Unavailable while it is only silent."""
+        now = time.monotonic()
+        try:
+            self._bird.ask("show status")
+            self._silent_since = 0.0
+            return
+        except Unheard as error:
+            log.warning("%s: starting it anew", error)
+        except Unavailable as error:
+            self._silent_since = self._silent_since or now
+            if now - self._silent_since < SILENT:
+                raise
+            log.warning("%s for %.0f s: starting it anew", error, now - self._silent_since)
+        self._silent_since = self._started = 0.0
+        self._bird.kill()
+
     def _model(self) -> Model:
         view = self._view
         return Model(
@@ -172,6 +273,10 @@ class Routing:
             endpoints=view.endpoints.values(),
             settings=view.bgp,
             peers=view.bgp_peers,
+            floating=view.floating.values(),
+            present=view.present,
+            registered={name: view.revision(keys.node(name)) for name in view.nodes},
+            secret=view.bgp_secret,
         )
 
     def _watch(self) -> None:
@@ -194,26 +299,67 @@ class Routing:
             os.close(self._fd)
             self._fd = None
 
+    # Its routes in the kernel.
+
+    async def _rewrite(self) -> None:
+        """What somebody else removes of them is written again."""
+        removals = self._bird.lost_routes()
+        loop, lost = asyncio.get_running_loop(), asyncio.Event()
+        try:
+            while True:
+                loop.add_reader(removals.fileno(), lost.set)
+                await lost.wait()
+                loop.remove_reader(removals.fileno())
+                lost.clear()
+                await asyncio.sleep(GATHER)
+                families = await asyncio.to_thread(removals.drain)
+                if families and self._wanted is not None:
+                    await self._write_again(families)
+                    await asyncio.sleep(REWRITE)
+        finally:
+            loop.remove_reader(removals.fileno())
+            removals.close()
+
+    async def _write_again(self, families: frozenset[Family]) -> None:
+        log.warning("someone removed routes of BIRD's: it writes them again")
+        try:
+            async with self._lock:
+                for family in sorted(families):
+                    await asyncio.to_thread(self._bird.ask, f"reload out kernel{family}")
+        except WeftError:
+            self._wake.set()  # it is brought back as it should be
+
     # What it says.
 
     async def _look_again(self) -> None:
         while True:
             with contextlib.suppress(WeftError):  # told by `_keep`, or by who asks
                 await self.look()
-            await asyncio.sleep(LOOK)
+            self._relook.clear()
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(LOOK):
+                    await self._relook.wait()
 
     async def look(self) -> tuple[State, ...]:
-        """How the sessions are now. Raises Unavailable where BIRD should answer and does not."""
+        """How the sessions are now. Raises Unavailable where BIRD should answer and does not: then nothing is known of them."""
         wanted = self._wanted
         if wanted is None:
             return ()
-        if self.trouble and self._bird.pid() is None:
-            raise Unavailable(self.trouble)
-        found, counted, tail = await asyncio.to_thread(self._read)
+        try:
+            if self.trouble and self._bird.pid() is None:
+                raise Unavailable(self.trouble)
+            found, counted, tail = await asyncio.to_thread(self._read)
+        except WeftError:
+            self.states = tuple(_unknown(session) for session in wanted.sessions)
+            if not self.trouble:
+                self._wake.set()
+            raise
         dropped = self._dropped(counted)
         asns = diagnose.bad_as(tail)
         self.states = tuple(self._state(s, found.get(s.name), dropped, asns, wanted.asn) for s in wanted.sessions)
         self._down = {s.session.name: s.down_since for s in self.states if s.down_since}
+        if self.trouble:
+            self._wake.set()  # it answers: what it was asked in vain can be asked again
         return self.states
 
     def _read(self) -> tuple[dict[str, Protocol], Signatures, list[str]]:
@@ -234,6 +380,10 @@ class Routing:
         verdict = diagnose.verdict(session, protocol, dropped, asns, own)
         down = 0.0 if protocol.up else self._down.get(session.name, time.time())
         return State(session=session, protocol=protocol, verdict=verdict, down_since=down)
+
+    def count(self, state: str) -> int:
+        """Of the sessions, how many were last seen in this state."""
+        return sum(s.protocol.state == state for s in self.states)
 
     async def routes(self, prefix: str = "") -> tuple[Route, ...]:
         """All that BIRD knows but for the links' own. Raises Unavailable, NotFound."""
@@ -263,3 +413,9 @@ class Routing:
             if state.down_since and now - state.down_since > LONG:
                 reason, advice = state.verdict
                 yield state.session.with_, f"no BGP session with {state.session.remote}: {reason}: {advice}"
+
+
+def _unknown(session: Session) -> State:
+    return State(
+        session=session, protocol=Protocol(name=session.name, state="Unknown", since=0.0), verdict=diagnose.WELL
+    )

@@ -19,9 +19,9 @@ from itertools import islice
 from typing import Any, TypeVar
 
 from weft.base.errors import Invalid, WeftError
-from weft.base.net import IPAddress
+from weft.base.net import IPAddress, parse_address
 from weft.datapaths import registry
-from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Location, Network, Node, decode, keys
+from weft.model import BgpPeer, BgpSecret, BgpSettings, Endpoint, Lease, Location, Network, Node, decode, keys
 from weft.store.protocol import Change, Item
 
 log = logging.getLogger(__name__)
@@ -57,6 +57,10 @@ class View:
         """Networks with one subnet for all hosts that this node has to do with now."""
         self.bgp_peers: dict[str, BgpPeer] = {}
         self._bgp: dict[str, BgpSettings] = {}
+        self.bgp_secret = ""
+        """Once known it stays in force, whatever becomes of its key: sessions are not to end because of that."""
+        self.floating: dict[str, tuple[IPAddress, str]] = {}
+        """Every floating address, by its text, with the node that may announce it."""
         self.cursors: dict[str, dict[str, IPAddress]] = {}
         """Network → family → the address given last, on this node."""
         self._places: dict[str, dict[str, int]] = {}
@@ -79,6 +83,7 @@ class View:
             keys.NETWORKS,
             keys.LEASES,
             keys.BGP,
+            keys.FLOATING,
             keys.endpoints(self.me),
             keys.cursors(self.me),
         )
@@ -219,12 +224,27 @@ class View:
                 return self._place(id, read(Endpoint, node=node, network=network, id=id))
             case ["locations", network, id]:
                 return self._locate(network, id, read(Location))
-            case ["bgp", "settings"]:
-                return _set(self._bgp, "settings", read(BgpSettings))
-            case ["bgp", "peers", name]:
-                return _set(self.bgp_peers, name, read(BgpPeer, name=name))
+            case ["bgp", *what]:
+                return self._put_bgp(what, value)
+            case ["claims", "floating", address]:
+                return _set(self.floating, address, _floated(address, value))
             case ["cursors", _, network]:
                 return _set(self.cursors, network, read(dict[str, IPAddress]))
+        return False
+
+    def _put_bgp(self, what: list[str], value: bytes | None) -> bool:
+        def read(cls: type[T], **named: str) -> T | None:
+            return None if value is None else _read(cls, value, named)
+
+        match what:
+            case ["settings"]:
+                return _set(self._bgp, "settings", read(BgpSettings))
+            case ["peers", name]:
+                return _set(self.bgp_peers, name, read(BgpPeer, name=name))
+            case ["secret"]:
+                secret = read(BgpSecret)
+                self.bgp_secret = secret.value if secret else self.bgp_secret
+                return True
         return False
 
     def _place(self, id: str, endpoint: Endpoint | None) -> bool:
@@ -259,6 +279,10 @@ class View:
     @property
     def bgp(self) -> BgpSettings:
         return self._bgp.get("settings") or BgpSettings()
+
+    def has_bgp_secret(self) -> bool:
+        """Whether the store has it, and it can be read."""
+        return self.revision(keys.BGP_SECRET) > 0 and keys.BGP_SECRET not in self.broken
 
     def blocks(self, network: str) -> bool:
         """Whether it is one of those whose addresses come from blocks."""
@@ -302,6 +326,13 @@ def _network_of(key: str) -> str:
     """Of an endpoint's key, or a lease's."""
     parts = key.split("/")
     return parts[2] if parts[0] == "endpoints" else parts[1]
+
+
+def _floated(address: str, value: bytes | None) -> tuple[IPAddress, str] | None:
+    """A claim says "ENDPOINT on NODE", and neither name has a space. Raises Invalid."""
+    if value is None:
+        return None
+    return parse_address(address), value.decode(errors="replace").rpartition(" on ")[2]
 
 
 def _set(table: dict[str, Any], name: str, value: Any) -> bool:

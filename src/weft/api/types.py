@@ -327,11 +327,12 @@ class NetworkStatus(Reply, frozen=True, kw_only=True):
 
 
 class BgpStatus(Reply, frozen=True, kw_only=True):
-    """Of this node's sessions, how many there should be and are. `restarts`: of its BIRD, after it had ended by itself.
-    `reason`: why it does not run as it should."""
+    """Of this node's sessions, how many there should be and are. `unknown`: of how many BIRD does not say. `restarts`: of its
+    BIRD, after it had ended by itself. `reason`: why it does not run as it should."""
 
     sessions: int
     established: int
+    unknown: int = 0
     restarts: int = 0
     reason: str = ""
 

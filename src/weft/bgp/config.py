@@ -3,7 +3,7 @@
     own4, hosts4, floating4   static: what this host announces; own4 is also a blackhole in the kernel
     kernel4                   to the kernel, with a metric of our own: another BIRD's routes are not touched
     uplinks                   the prefixes on the links, to find out by which device a next hop is reached
-    node4:NAME, router:NAME   one BGP session each
+    node4:NAME, router:NAME   one BGP session each; what a node may announce is listed in its session
 
 and the same for IPv6. Sections are named after their family, so that each stands alone.
 """
@@ -12,9 +12,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from weft.base.net import Family
+from weft.base.net import Family, IPNetwork
 from weft.bgp.plan import Session, Speaker
-from weft.model.bgp import ALL, NONE
+from weft.model.bgp import ALL, NONE, canonical
 
 METRIC = 2048
 """Of all routes in the kernel: more than the host's own (v6: 1024), which BIRD therefore never overrules. BIRD sees no
@@ -24,9 +24,9 @@ PATHS = 16
 RECOVERY = 30
 """Seconds that a restarted BIRD waits for its neighbours before it removes what none of them told again."""
 LOG_SIZE = 1 << 20
-_ANY: dict[Family, str] = {4: "0.0.0.0/0{32,32}", 6: "::/0{128,128}"}
 _FLOATING = 87
-"""Large community (the cluster's AS, 87, 1) tells other nodes that an address outside of all networks is a floating one."""
+"""Large community (the cluster's AS, 87, 1) marks an address outside of all networks as a floating one. Nodes know these
+from the model; older versions of Weft go by this mark."""
 
 
 def render(speaker: Speaker, log: str) -> str:
@@ -67,8 +67,6 @@ def _statics(speaker: Speaker, fam: Family) -> Iterator[str]:
 
 
 def _functions(speaker: Speaker, fam: Family) -> Iterator[str]:
-    inside = ", ".join(f"{s}+" for s in speaker.subnets if s.version == fam)
-    yield f"function weft{fam}() {{ return {f'net ~ [ {inside} ]' if inside else 'false'}; }}"
     yield f"function tunnelled{fam}() {{"
     for tunnel in speaker.tunnels:
         if tunnel.subnets[0].version == fam:
@@ -103,12 +101,17 @@ def _kernel(speaker: Speaker, fam: Family) -> Iterator[str]:
 
 
 def _nodes(speaker: Speaker, fam: Family) -> Iterator[str]:
-    """What the sessions with other nodes have in common. The next hop is the node that has the containers, whoever tells."""
-    yield f"filter from_nodes{fam} {{"
-    yield f"  if weft{fam}() then accept;"
-    yield f"  if bgp_large_community ~ [ ({speaker.settings.asn}, {_FLOATING}, 1) ] && net ~ [ {_ANY[fam]} ] then accept;"
-    yield "  reject;"
-    yield "}"
+    """What the sessions with other nodes have in common. `told_of_all`: what a reflector may tell: of each node what is that
+    node's, with its address as the next hop."""
+    if any(s.reflects and s.family == fam for s in speaker.sessions):
+        yield f"function told_of_all{fam}() {{"
+        yield "  case bgp_next_hop {"
+        yield from (
+            f"    {o.next_hop} : return {_among(o.prefixes)};" for o in speaker.origins if o.next_hop.version == fam
+        )
+        yield "    else: return false;"
+        yield "  }"
+        yield "}"
     yield f"filter to_nodes{fam} {{"
     if speaker.cluster_id:
         yield f"  if theirs{fam}() then accept;"
@@ -119,19 +122,36 @@ def _nodes(speaker: Speaker, fam: Family) -> Iterator[str]:
 
 
 def _node(speaker: Speaker, session: Session) -> Iterator[str]:
+    """The next hop is the node that has the containers, whoever tells. The import table keeps what was told as it was told:
+    when the model allows something else, nobody has to be asked to tell everything again."""
     fam = session.family
     yield f"protocol bgp '{session.name}' {{"
-    yield "  multihop;"
+    yield "  multihop 1;" if session.ttl_security else "  multihop;"
     yield from _session(speaker, session, speaker.settings.hold_time)
     if session.kind == "client" and session.asn == speaker.asn:
         yield "  rr client;"
     if speaker.cluster_id and session.asn == speaker.asn:
         yield f"  rr cluster id {speaker.cluster_id};"
-    yield (
-        f"  ipv{fam} {{ import filter from_nodes{fam}; export filter to_nodes{fam}; "
-        "gateway recursive; next hop keep on; };"
-    )
+    yield f"  ipv{fam} {{"
+    yield "    import table on;"
+    yield f"    import {_from_node(session)};"
+    yield f"    export filter to_nodes{fam};"
+    yield "    gateway recursive;"
+    yield "    next hop keep on;"
+    yield "  };"
     yield "}"
+
+
+def _from_node(session: Session) -> str:
+    if session.reflects:
+        return f"where told_of_all{session.family}()"
+    if not session.announces:
+        return "none"
+    return f"where bgp_next_hop = {session.remote} && {_among(session.announces)}"
+
+
+def _among(prefixes: Iterable[IPNetwork]) -> str:
+    return f"net ~ [ {', '.join(map(str, prefixes))} ]"
 
 
 def _router(speaker: Speaker, session: Session) -> Iterator[str]:
@@ -140,10 +160,6 @@ def _router(speaker: Speaker, session: Session) -> Iterator[str]:
     yield f"protocol bgp '{session.name}' {{"
     yield "  direct;" if session.on_link else "  multihop;"
     yield from _session(speaker, session, peer.hold_time or speaker.settings.hold_time)
-    if peer.password:
-        yield f'  password "{peer.password}";'
-    if peer.ttl_security:
-        yield "  ttl security on;"
     yield f"  ipv{fam} {{"
     yield f"    import {_patterns(peer.accept)};"
     if peer.announce == NONE:
@@ -166,13 +182,13 @@ def _to_router(session: Session, speaker: Speaker) -> Iterator[str]:
     if peer.scope == "cluster":
         yield f"if dest = RTD_UNREACHABLE && !tunnelled{fam}() then reject;"
     if peer.announce != ALL:
-        yield f"if !(net ~ [ {', '.join(peer.announce)} ]) then reject;"
+        yield f"if !(net ~ [ {', '.join(map(canonical, peer.announce))} ]) then reject;"
     yield f"bgp_large_community.delete([({speaker.settings.asn}, {_FLOATING}, 1)]);"
     yield f"bgp_med = {peer.med};"
     if peer.scope == "cluster":
         yield f"if theirs{fam}() then bgp_med = {peer.med + 100};"
     for community in peer.communities:
-        numbers = community.split(":")
+        numbers = [str(int(number)) for number in community.split(":")]
         kind = "bgp_community" if len(numbers) == 2 else "bgp_large_community"
         yield f"{kind}.add(({', '.join(numbers)}));"
     yield "accept;"
@@ -184,6 +200,10 @@ def _session(speaker: Speaker, session: Session, hold_time: int) -> Iterator[str
     yield f"  local {session.local} as {speaker.asn};"
     yield f"  neighbor {session.remote} as {session.asn};"
     yield "  strict bind yes;"
+    if session.password:
+        yield f'  password "{session.password}";'
+    if session.ttl_security:
+        yield "  ttl security on;"
     if session.passive:
         yield "  passive;"
     yield f"  hold time {hold_time};"
@@ -202,4 +222,4 @@ def _patterns(patterns: Iterable[str]) -> str:
     chosen = tuple(patterns)
     if chosen in (ALL, NONE):
         return chosen[0]
-    return f"where net ~ [ {', '.join(chosen)} ]"
+    return f"where net ~ [ {', '.join(map(canonical, chosen))} ]"

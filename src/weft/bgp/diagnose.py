@@ -18,17 +18,20 @@ from weft.bgp.replies import Protocol
 
 class Signatures(msgspec.Struct, frozen=True, kw_only=True):
     """TCP segments that this host's kernel dropped in some time (TcpExt in /proc/net/netstat): `failure`: signed with
-    another password; `missing`: not signed, though we have a password; `unexpected`: signed, though we have none."""
+    another password; `missing`: not signed, though we have a password; `unexpected`: signed, though we have none;
+    `distant`: of a smaller TTL than TTL security takes (RFC 5082): a router has passed them on."""
 
     failure: int = 0
     missing: int = 0
     unexpected: int = 0
+    distant: int = 0
 
     def since(self, before: Signatures) -> Signatures:
         return Signatures(
             failure=self.failure - before.failure,
             missing=self.missing - before.missing,
             unexpected=self.unexpected - before.unexpected,
+            distant=self.distant - before.distant,
         )
 
 
@@ -120,20 +123,36 @@ def _wrong_as(session: Session, error: str, told: int | None, own: int) -> Verdi
 
 
 def _password(session: Session, dropped: Signatures) -> Verdict:
-    have = session.router is not None and bool(session.router.password)
+    have, router = bool(session.password), session.router is not None
     if have and dropped.failure:
         return Verdict(
             f"password mismatch: TCP segments with another password than ours were dropped ({dropped.failure} lately)",
-            f"give {session.remote} and `weft bgp peer add {session.with_} --replace` the same password",
+            f"give {session.remote} and `weft bgp peer add {session.with_} --replace` the same password"
+            if router
+            else _AGENTS.format(other=session.with_),
         )
     if have and dropped.missing:
         return Verdict(
             f"password mismatch: {session.remote} uses none, we do ({dropped.missing} TCP segments dropped lately)",
-            f"give {session.remote} the password, or take it away here",
+            f"give {session.remote} the password, or take it away here"
+            if router
+            else _AGENTS.format(other=session.with_),
         )
     if not have and dropped.unexpected:
         return Verdict(
             f"password mismatch: {session.remote} uses one, we do not ({dropped.unexpected} TCP segments dropped lately)",
-            "add the password here, or take it away there",
+            "add the password here, or take it away there" if router else _AGENTS.format(other=session.with_),
+        )
+    if session.ttl_security and dropped.distant:
+        return Verdict(
+            f"TTL security: TCP segments that a router has passed on were dropped ({dropped.distant} lately)",
+            f"switch it off for {session.with_}, or look why a router is on the way"
+            if router
+            else f"if a router or a proxy is between the two, give {session.with_} and this node different `segment` settings",
         )
     return WELL
+
+
+_AGENTS = (
+    "look whether the agent of {other} runs and reaches the store: all nodes make their passwords of the secret there"
+)

@@ -4,11 +4,17 @@ Without a route reflector every node peers with every other (RFC 4271: what iBGP
 label `route-reflector=CLUSTER-ID` pass on (RFC 4456): then these peer with each other and with everyone, and nobody else does.
 Routers that are no nodes are peered with by the nodes that their selector names. One session for each family, between
 addresses of that family.
+
+What a node may announce follows from the same model, so a session between nodes takes that and nothing else: whoever got
+hold of a session (a container is seen with its host's address elsewhere) cannot draw others' packets to itself. Sessions
+between nodes are signed with a password made of the cluster's secret (RFC 2385), and where no router is in between,
+nothing that a router has passed on is taken (RFC 5082); each as far as both ends can.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+import hmac
+from collections.abc import Container, Iterable, Iterator, Mapping
 from ipaddress import IPv4Address
 from typing import Literal
 
@@ -25,10 +31,14 @@ from weft.model.selector import matches
 
 LONGEST_NAME = 60
 """Of a protocol: BIRD's own limit is 64."""
+TTL, PASSWORD = "ttl", "password"
+"""A node's `bgp_guards`."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
-    """What all follows from. `leases`: network → node → lease. `endpoints`: this host's."""
+    """What all follows from. `leases`: network → node → lease. `endpoints`: this host's. `floating`: every floating address,
+    with its node. `present`: nodes whose agent lives. `registered`: node → the revision of its record, where it matters which
+    of two is the later one. `secret`: the cluster's, "" where it is not known."""
 
     nodes: Mapping[str, Node]
     networks: Mapping[str, Network]
@@ -36,11 +46,16 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     endpoints: Iterable[Endpoint]
     settings: BgpSettings
     peers: Mapping[str, BgpPeer]
+    floating: Iterable[tuple[IPAddress, str]] = ()
+    present: Container[str] = ()
+    registered: Mapping[str, int] = {}
+    secret: str = ""
 
 
 class Session(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: of BIRD's protocol. `kind`: what the other end is; to "client" we reflect. `with_`: its name. `passive`: the
-    other end connects. `on_link`: no router in between."""
+    other end connects. `on_link`: no router in between. `password`: TCP MD5 (RFC 2385). `signed`: both ends can have one.
+    `ttl_security`: RFC 5082. `announces`: all that a node may tell of itself; `reflects`: it may also tell what others may."""
 
     name: str
     kind: Literal["node", "client", "router"]
@@ -51,6 +66,11 @@ class Session(msgspec.Struct, frozen=True, kw_only=True):
     asn: int
     passive: bool = False
     on_link: bool = True
+    password: str = ""
+    signed: bool = False
+    ttl_security: bool = False
+    announces: tuple[IPNetwork, ...] = ()
+    reflects: bool = False
     router: BgpPeer | None = None
 
 
@@ -61,10 +81,18 @@ class Tunnel(msgspec.Struct, frozen=True):
     next_hops: tuple[IPAddress, ...]
 
 
+class Origin(msgspec.Struct, frozen=True):
+    """All that may be told of one other node, whoever tells it. `next_hop`: its address."""
+
+    next_hop: IPAddress
+    prefixes: tuple[IPNetwork, ...]
+
+
 class Speaker(msgspec.Struct, frozen=True, kw_only=True):
     """One host's BIRD. `cluster_id`: "" where it reflects nothing. `blocks`: own, announced, and a blackhole for what is
     not in use. `hosts`: own addresses outside them. `floating`: external addresses of own containers. `subnets`: of all of
-    Weft's networks: nothing else is taken from other nodes."""
+    Weft's networks. `origins`: what a reflector may tell, by the node that it is of. `unsigned`: there is no secret yet for
+    the sessions that need one."""
 
     router_id: str
     asn: int
@@ -75,12 +103,17 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True):
     floating: tuple[IPNetwork, ...] = ()
     subnets: tuple[IPNetwork, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
+    origins: tuple[Origin, ...] = ()
     sessions: tuple[Session, ...] = ()
     problems: tuple[str, ...] = ()
 
     def tunnelled(self, prefix: IPNetwork, next_hop: IPAddress) -> bool:
         """Whether Weft routes to this prefix there through a tunnel, and BIRD leaves it alone."""
         return any(next_hop in t.next_hops and any(covers(s, prefix) for s in t.subnets) for t in self.tunnels)
+
+    @property
+    def unsigned(self) -> bool:
+        return any(s.signed and not s.password for s in self.sessions)
 
     def families(self) -> tuple[Family, ...]:
         return tuple(
@@ -97,7 +130,11 @@ def speaker(me: Node, model: Model) -> Speaker | None:
     own = [lease for name in routed if (lease := model.leases.get(name, {}).get(me.name))]
     subnets = tuple(s for name in routed for s in model.networks[name].subnets)
     reflectors, problems = _reflectors(model.nodes)
-    sessions = list(_node_sessions(me, model, set(routed), reflectors, {family(s) for s in subnets}))
+    others, twins = _others(me, model)
+    problems += twins
+    told = _told(model, routed)
+    sessions = list(_node_sessions(me, model, set(routed), reflectors, {family(s) for s in subnets}, others, told))
+    problems += unprotected(me, others, sessions)
     for peer in selected:
         found = _router_session(me, peer, sessions)
         if isinstance(found, str):
@@ -114,9 +151,55 @@ def speaker(me: Node, model: Model) -> Speaker | None:
         floating=_sorted(parse_network(host_prefix(a)) for e in model.endpoints for a in e.floating),
         subnets=_sorted(subnets),
         tunnels=tuple(_tunnels(me, model, routed)),
+        origins=tuple(_origins(others, told)) if any(s.reflects for s in sessions) else (),
         sessions=tuple(sessions),
         problems=tuple(problems),
     )
+
+
+def _others(me: Node, model: Model) -> tuple[dict[str, Node], list[str]]:
+    """The nodes that there are to speak to, and what is wrong with the rest. A host that was installed anew under another
+    name has its former self's address, whose record stays for as long as its tenure: it is the one whose agent lives, or
+    that came later, that speaks BGP there."""
+    ranked = sorted(
+        (n for n in model.nodes.values() if n.name != me.name),
+        key=lambda n: (n.name not in model.present, -model.registered.get(n.name, 0), n.name),
+    )
+    taken = {a.ip: me for a in me.addresses}
+    found, problems = [], []
+    for node in ranked:
+        twin = next((taken[a.ip] for a in node.addresses if a.ip in taken), None)
+        if twin is None:
+            found.append(node)
+            taken.update((a.ip, node) for a in node.addresses)
+        elif node.name in model.present:
+            problems.append(
+                f"{node.name} and {twin.name} have one address: BGP is spoken with {twin.name} only; see to it"
+            )
+    return {n.name: n for n in sorted(found, key=lambda n: n.name)}, problems
+
+
+def _told(model: Model, routed: Iterable[str]) -> dict[str, tuple[IPNetwork, ...]]:
+    """What each node may announce: its blocks, addresses that live there without, and floating ones."""
+    found: dict[str, list[IPNetwork]] = {}
+    for network in routed:
+        for name, lease in model.leases.get(network, {}).items():
+            found.setdefault(name, []).extend((*lease.subnets, *lease.hosts))
+    for address, name in model.floating:
+        found.setdefault(name, []).append(parse_network(host_prefix(address)))
+    return {name: _sorted(prefixes) for name, prefixes in found.items()}
+
+
+def _of_family(prefixes: Iterable[IPNetwork], fam: Family) -> tuple[IPNetwork, ...]:
+    return tuple(p for p in prefixes if p.version == fam)
+
+
+def _origins(others: Mapping[str, Node], told: Mapping[str, tuple[IPNetwork, ...]]) -> Iterator[Origin]:
+    for name, node in others.items():
+        for fam in FAMILIES:
+            prefixes, hop = _of_family(told.get(name, ()), fam), node.address(fam)
+            if prefixes and hop is not None:
+                yield Origin(hop, prefixes)
 
 
 def asn(node: Node, settings: BgpSettings) -> int:
@@ -163,19 +246,26 @@ def _reflectors(nodes: Mapping[str, Node]) -> tuple[dict[str, str], list[str]]:
 
 
 def _node_sessions(
-    me: Node, model: Model, routed: set[str], reflectors: Mapping[str, str], families: set[Family]
+    me: Node,
+    model: Model,
+    routed: set[str],
+    reflectors: Mapping[str, str],
+    families: set[Family],
+    others: Mapping[str, Node],
+    told: Mapping[str, tuple[IPNetwork, ...]],
 ) -> Iterator[Session]:
     if not reflectors and not model.settings.mesh:
         return
     members = {name for network in routed for name in model.leases.get(network, {})} | reflectors.keys()
-    for name in sorted(members - {me.name}):
-        node = model.nodes.get(name)
-        if node is None or (reflectors and me.name not in reflectors and name not in reflectors):
+    for name in sorted(members & others.keys()):
+        node = others[name]
+        if reflectors and me.name not in reflectors and name not in reflectors:
             continue
         client = me.name in reflectors and name not in reflectors
         for fam in FAMILIES:
             local, remote = me.address(fam), node.address(fam)
-            if fam in families and local is not None and remote is not None and local != remote:
+            if fam in families and local is not None and remote is not None:
+                signed = PASSWORD in me.bgp_guards and PASSWORD in node.bgp_guards
                 yield Session(
                     name=_protocol(f"node{fam}:{name}"),
                     kind="client" if client else "node",
@@ -185,7 +275,41 @@ def _node_sessions(
                     remote=remote,
                     asn=asn(node, model.settings),
                     passive=_passive(me, node, reflectors, fam),
+                    on_link=_adjacent(me, node, fam),
+                    password=_password(model.secret, local, remote) if signed and model.secret else "",
+                    signed=signed,
+                    ttl_security=TTL in me.bgp_guards and TTL in node.bgp_guards and _adjacent(me, node, fam),
+                    announces=_of_family(told.get(name, ()), fam),
+                    reflects=name in reflectors,
                 )
+
+
+def _adjacent(one: Node, other: Node, fam: Family) -> bool:
+    """Whether no router is between them, as each of them sees it: both ends are to answer this alike."""
+    return all(a.shares_segment(b, fam) and a.on_link(b, fam) for a, b in ((one, other), (other, one)))
+
+
+def _password(secret: str, one: IPAddress, other: IPAddress) -> str:
+    """Of the session between two addresses: who learns one password has that of no other session."""
+    ends = " ".join(sorted((str(one), str(other))))
+    return hmac.digest(bytes.fromhex(secret), f"weft bgp {ends}".encode(), "sha256").hex()
+
+
+def unprotected(me: Node, others: Mapping[str, Node], sessions: Iterable[Session]) -> list[str]:
+    """What keeps sessions between nodes from having a password, a line."""
+    open_ones = sorted({s.with_ for s in sessions if not s.signed})
+    if not open_ones:
+        return []
+    if PASSWORD not in me.bgp_guards:
+        return [
+            f"the kernel of {me.name} has no TCP MD5 signatures, so its BGP sessions with other nodes have no password: "
+            "take a kernel with CONFIG_TCP_MD5SIG"
+        ]
+    named = ", ".join(open_ones[:3]) + (f" and {len(open_ones) - 3} more" if len(open_ones) > 3 else "")
+    return [
+        f"BGP sessions have no password with {named}: an agent of an older version runs there, which is to be upgraded, or "
+        "the kernel there has no TCP MD5 signatures"
+    ]
 
 
 def _passive(me: Node, node: Node, reflectors: Mapping[str, str], fam: Family) -> bool:
@@ -220,6 +344,8 @@ def _router_session(me: Node, peer: BgpPeer, others: Iterable[Session]) -> Sessi
         remote=peer.address,
         asn=peer.asn,
         on_link=peer.address in mine.network,
+        password=peer.password,
+        ttl_security=peer.ttl_security,
         router=peer,
     )
 

@@ -12,7 +12,17 @@ from typing import NamedTuple
 
 import msgspec
 
+from weft.base.errors import Failed, Unavailable
+
 PROTOCOL, DETAILS, ROUTE, NEXT_HOP, ATTRIBUTES = 1002, 1006, 1007, 1008, 1012
+
+
+class Refused(Failed):
+    """BIRD cannot do with a configuration, in its own words."""
+
+
+class Unheard(Unavailable):
+    """Nobody listens on BIRD's control socket."""
 
 
 class Line(NamedTuple):
@@ -39,7 +49,8 @@ def complete(answer: str) -> bool:
 
 
 class Protocol(msgspec.Struct, frozen=True, kw_only=True):
-    """A BGP protocol in BIRD. `state`: BGP's own ("Established"; RFC 4271 §8.2.2), or "Down". `since`: of that; 0.0 where it is
+    """A BGP protocol in BIRD. `state`: BGP's own ("Established"; RFC 4271 §8.2.2), "Down", or "Unknown" where BIRD does not
+    say. `since`: of that; 0.0 where it is
     not told. `error`: the last one; it stays while the session is up again. `received`, `filtered`, `announced`: prefixes,
     `received` being those that were let in."""
 

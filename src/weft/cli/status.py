@@ -81,6 +81,8 @@ def _store(store: t.StoreStatus) -> Cell:
 def _bgp(bgp: t.BgpStatus) -> Cell:
     if bgp.reason:
         return Styled(bgp.reason, "bad")
+    if bgp.unknown:
+        return Styled(f"{counted(bgp.unknown, 'session')}, of which nothing is known: BIRD does not answer", "bad")
     text = f"{bgp.established} of {counted(bgp.sessions, 'session')} up"
     return Styled(f"{text}: see `weft bgp peers`", "warn") if bgp.established < bgp.sessions else text
 

@@ -1,24 +1,30 @@
 """BIRD: one per host, in the agent's care but a session of its own, so that it outlives the agent.
 
-Its files are in the agent's run directory, readable by root only, as the configuration holds passwords. It is known by
-its pid file and its command line, and spoken to by its control socket; another BIRD on the host is never touched.
+Its files are in the agent's run directory, readable by root only, as the configuration holds passwords. A process is our
+BIRD by its command line and its network namespace; the files only help to find it, so it is found as well when somebody
+has removed them. Another BIRD on the host is never touched.
+
+`bird.conf` is what BIRD has confirmed, or what it is to start with: nothing is put there before.
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import select
 import signal
 import socket
 import subprocess
 import time
+from collections.abc import Iterator
 from pathlib import Path
 
 from weft.base.errors import Failed, Unavailable, Unsupported
 from weft.bgp import config
 from weft.bgp.diagnose import Signatures
-from weft.bgp.replies import Line, complete, lines, refusal
+from weft.bgp.replies import Line, Refused, Unheard, complete, lines, refusal
 from weft.kernel import tools
+from weft.kernel.bird_routes import LostRoutes
 
 PACKAGE = "bird2"
 OTHERS = Path("/run/bird/bird.ctl")
@@ -27,7 +33,12 @@ START_SECONDS = 10.0
 END_SECONDS = 10.0
 ANSWER_SECONDS = 10.0
 _PAUSE = 0.02
-_COUNTERS = {"failure": "TCPMD5Failure", "missing": "TCPMD5NotFound", "unexpected": "TCPMD5Unexpected"}
+_COUNTERS = {
+    "failure": "TCPMD5Failure",
+    "missing": "TCPMD5NotFound",
+    "unexpected": "TCPMD5Unexpected",
+    "distant": "TCPMinTTLDrop",
+}
 
 
 def installed() -> bool:
@@ -35,13 +46,18 @@ def installed() -> bool:
 
 
 class Bird:
-    """Blocking; every call takes milliseconds, but for starting and ending it."""
+    """Blocking; every call takes milliseconds, but for starting and ending it, and for asking one that is silent. Each may
+    raise Failed where its files cannot be read or written."""
 
     def __init__(self, run: Path) -> None:
         self._conf, self._new = run / "bird.conf", run / "bird.conf.new"
         self._socket, self._pidfile = run / "bird.ctl", run / "bird.pid"
         self.log = run / "bird.log"
         self._child: subprocess.Popen[bytes] | None = None
+        self._ran = False
+        """One was seen running: its routes are there, whatever became of its files."""
+        self._none_left = False
+        """All processes were looked through, and none was ours."""
 
     # The process.
 
@@ -49,16 +65,42 @@ class Bird:
         """Of the running one."""
         if self._child is not None and self._child.poll() is not None:
             self._child = None
+        noted = self._noted()
+        if noted is not None and self._is_ours(noted):
+            self._ran = True
+            return noted
+        found = next((pid for pid in _processes() if self._is_ours(pid)), None)
+        if found is not None:
+            self._ran = True
+            with contextlib.suppress(OSError):  # for whoever else goes by this file
+                self._pidfile.write_text(f"{found}\n")
+        return found
+
+    def _noted(self) -> int | None:
         try:
-            pid = int(self._pidfile.read_text())
-            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+            return int(self._pidfile.read_text())
         except (OSError, ValueError):
             return None
-        return pid if str(self._socket).encode() in words else None
+
+    def _is_ours(self, pid: int) -> bool:
+        """By its command line, which names our files, and the network namespace: hosts of a lab have files of the same
+        names. A namespace that may not be looked at (proc(5): ptrace access) is taken for ours."""
+        try:
+            words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        except OSError:
+            return False
+        if words[0].rpartition(b"/")[2] != b"bird" or not {bytes(self._socket), bytes(self._pidfile)} <= set(words):
+            return False
+        try:
+            return Path(f"/proc/{pid}/ns/net").samefile("/proc/self/ns/net")
+        except PermissionError:
+            return True
+        except OSError:
+            return False
 
     def left(self) -> bool:
         """Whether one ran since the host started, alive or not: its routes may be in the kernel."""
-        return self._pidfile.exists()
+        return self._ran or self._pidfile.exists() or self._socket.exists()
 
     def pidfd(self) -> int | None:
         """Readable when the running one ends (pidfd_open(2)); the caller closes it."""
@@ -69,17 +111,10 @@ class Bird:
             fd = os.pidfd_open(pid)
         except ProcessLookupError:
             return None
-        if self.pid() == pid:
+        if self._is_ours(pid):
             return fd
         os.close(fd)
         return None
-
-    def configured(self) -> str:
-        """What it runs on; "" where nothing is known of it."""
-        try:
-            return self._conf.read_text()
-        except FileNotFoundError:
-            return ""
 
     def start(self) -> None:
         """With the configuration that is in place. Where one ran before, it takes over its routes, and waits for the
@@ -89,13 +124,15 @@ class Bird:
             raise Unsupported(f"BIRD is not installed: apt install {PACKAGE}")
         recover = ["-R"] if self.left() else []
         words = [program, "-f", "-c", str(self._conf), "-s", str(self._socket), "-P", str(self._pidfile), *recover]
-        self._socket.unlink(missing_ok=True)
+        self._none_left = False
         before = os.umask(0o177)
         try:
-            with self.log.open("ab") as log:
-                self._child = subprocess.Popen(
-                    words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-                )
+            with self._files("start BIRD"):
+                self._socket.unlink(missing_ok=True)
+                with self.log.open("ab") as log:
+                    self._child = subprocess.Popen(
+                        words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
+                    )
         finally:
             os.umask(before)
         self._wait_started(self._child)
@@ -126,18 +163,40 @@ class Bird:
             with self.log.open("rb") as log:
                 log.seek(max(0, log.seek(0, os.SEEK_END) - size))
                 return log.read().decode(errors="replace").splitlines()
-        except FileNotFoundError:
+        except OSError:
             return []
 
+    def kill(self) -> None:
+        """At once, so that it tells its neighbours nothing and leaves its routes where they are: they wait for another to be
+        started (RFC 4724). Raises Failed."""
+        fd = self.pidfd()
+        if fd is None:
+            return
+        try:
+            signal.pidfd_send_signal(fd, signal.SIGKILL)
+            if not _ended(fd, END_SECONDS):
+                raise Failed(f"BIRD has not ended in {END_SECONDS:.0f} s, though it was killed")
+        finally:
+            os.close(fd)
+        self._reap()
+
+    def _reap(self) -> None:
+        if self._child is not None:
+            self._child.wait()
+            self._child = None
+
     def end(self) -> bool:
-        """Withdraws its routes, and ends it; whether there was anything to end. Raises Failed, Unsupported."""
-        if not self.left():
+        """Withdraws its routes, and ends it; whether there was anything to end. Raises Failed, Unsupported, Unavailable."""
+        if not self.left() and (self._none_left or self.pid() is None):
+            self._none_left = True
             return False
-        self.install(config.render_end(str(self.log)))
-        if self.pid() is None:  # it crashed: whoever starts in its place takes its routes over
+        try:
+            self.ask("show status")
+        except Unheard:  # it crashed, or nothing can be told to it: whoever starts in its place takes its routes over
+            self.kill()
+        self.configure(config.render_end(str(self.log)))
+        if self.pid() is None:
             self.start()
-        else:
-            self.reload()
         fd = self.pidfd()
         self.ask("down")
         if fd is not None:
@@ -145,47 +204,87 @@ class Bird:
                 self._wait_ended(fd)
             finally:
                 os.close(fd)
-        for path in (self._socket, self._pidfile, self._conf, self._new):
-            path.unlink(missing_ok=True)
+        with self._files("remove BIRD's files"):
+            for path in (self._socket, self._pidfile, self._conf, self._new):
+                path.unlink(missing_ok=True)
+        self._ran = False
         return True
 
     def _wait_ended(self, fd: int) -> None:
-        poll = select.poll()
-        poll.register(fd, select.POLLIN)
-        if not poll.poll(END_SECONDS * 1000):
+        if not _ended(fd, END_SECONDS):
             signal.pidfd_send_signal(fd, signal.SIGKILL)
             raise Failed(f"BIRD has not ended in {END_SECONDS:.0f} s and was killed: its routes may still be there")
-        if self._child is not None:
-            self._child.wait()
-            self._child = None
+        self._reap()
 
     # Its configuration.
 
-    def install(self, text: str) -> None:
-        """In place, but not read yet, if BIRD can do with it. Raises Failed (BIRD's own words), Unsupported."""
-        self._new.unlink(missing_ok=True)
-        self._new.touch(mode=0o600, exist_ok=False)
-        self._new.write_text(text)
+    def configured(self) -> str:
+        """What it runs on, or is to start with; "" where nothing is known of it."""
+        try:
+            return self._conf.read_text()
+        except (OSError, UnicodeDecodeError):
+            return ""
+
+    def check(self, text: str) -> None:
+        """Raises Refused (BIRD's own words) where BIRD cannot do with it; Unsupported, Failed."""
+        with self._files("write BIRD's configuration"):
+            self._new.unlink(missing_ok=True)
+            self._new.touch(mode=0o600, exist_ok=False)
+            self._new.write_text(text)
         output = tools.run(["bird", "-p", "-c", str(self._new)], PACKAGE)
         if output.status:
             said = tools.complaint(output).removeprefix("bird: ").removeprefix(str(self._new))
-            raise Failed(f"BIRD refuses its configuration: {said.lstrip(':')}")
-        self._new.rename(self._conf)
+            raise Refused(f"BIRD refuses its configuration: {said.lstrip(':')}")
 
-    def reload(self) -> None:
-        """What is in place counts from now on; sessions that it leaves as they were go on. Raises Failed, Unavailable."""
-        if said := refusal(self.ask("configure")):
-            raise Failed(f"BIRD refuses its configuration: {said}")
+    def configure(self, text: str) -> None:
+        """It counts from now on, or from BIRD's start; sessions that it leaves as they were go on. Until BIRD has confirmed
+        it, it is not what `configured` says, and so is asked for again. Raises Refused, Failed, Unavailable, Unsupported."""
+        self.check(text)
+        if self.pid() is not None:
+            answer = self.ask(f'configure "{self._new}"')
+            if said := refusal(answer):
+                raise Refused(f"BIRD refuses its configuration: {said}")
+            if not any(code in _TAKEN for code, _ in answer):
+                raise Unavailable("BIRD has not taken its configuration: it is about to end")
+        with self._files("write BIRD's configuration"):
+            self._new.rename(self._conf)
+
+    @contextlib.contextmanager
+    def _files(self, what: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise Failed(
+                f"cannot {what} in {self._conf.parent}: {error.strerror or error}: it stays as it was until that is mended"
+            ) from None
 
     # What it knows.
 
     def ask(self, command: str) -> tuple[Line, ...]:
-        """Raises Unavailable where none answers."""
+        """Raises Unavailable where none answers: Unheard where nobody listens."""
         return ask(self._socket, command)
+
+    def lost_routes(self) -> LostRoutes:
+        """To be told when somebody else removes its routes from the kernel. Raises Denied; the caller closes it."""
+        return LostRoutes(self.pid)
+
+
+_TAKEN = (3, 4, 5)
+"""BIRD's replies "Reconfigured", "Reconfiguration in progress" and "… queueing new config"."""
+
+
+def _ended(pidfd: int, seconds: float) -> bool:
+    poll = select.poll()
+    poll.register(pidfd, select.POLLIN)
+    return bool(poll.poll(seconds * 1000))
+
+
+def _processes() -> Iterator[int]:
+    return (int(path.name) for path in Path("/proc").iterdir() if path.name.isdecimal())
 
 
 def ask(path: Path, command: str) -> tuple[Line, ...]:
-    """One command to the BIRD that listens there. Raises Unavailable."""
+    """One command to the BIRD that listens there. Raises Unavailable: Unheard where nobody listens."""
     try:
         with socket.socket(socket.AF_UNIX) as connection:
             connection.settimeout(ANSWER_SECONDS)
@@ -193,6 +292,8 @@ def ask(path: Path, command: str) -> tuple[Line, ...]:
             _read(connection)  # its greeting
             connection.sendall(f"{command}\n".encode())
             return tuple(lines(_read(connection)))
+    except (FileNotFoundError, ConnectionRefusedError) as error:
+        raise Unheard(f"BIRD does not answer at {path}: {error.strerror}") from None
     except OSError as error:
         raise Unavailable(f"BIRD does not answer at {path}: {error.strerror or error}") from None
 
@@ -210,8 +311,12 @@ def _read(connection: socket.socket) -> str:
 
 
 def signatures() -> Signatures:
-    """What the kernel has counted since it started, in this namespace."""
-    rows = [line.split() for line in Path("/proc/thread-self/net/netstat").read_text().splitlines()]
+    """What the kernel has counted since it started, in this namespace. Raises Failed."""
+    try:
+        text = Path("/proc/thread-self/net/netstat").read_text()
+    except OSError as error:
+        raise Failed(f"cannot read the kernel's TCP counters: {error.strerror}") from None
+    rows = [line.split() for line in text.splitlines()]
     heads, values = next(pair for pair in zip(rows[::2], rows[1::2], strict=True) if pair[0][0] == "TcpExt:")
     counters = dict(zip(heads, values, strict=True))
     return Signatures(**{name: int(counters.get(counter, 0)) for name, counter in _COUNTERS.items()})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import socket
 import struct
 from collections.abc import Callable, Iterable
 from functools import partial
@@ -29,6 +30,8 @@ _UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED | u.IFA_F_TENTATIVE
 _INDEX = struct.Struct("=I")
 _RTMSG_SIZE = 12
 _ACCEPT_RA = re.compile(r"net/ipv6/conf/([^/]+)/accept_ra")
+MD5 = "tcp-md5"
+_TCP_MD5SIG = 14
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 
 
@@ -203,6 +206,20 @@ def _ipip(netlink: Netlink) -> bool:
         return False
 
 
+def _md5(_netlink: Netlink) -> bool:
+    """TCP MD5 signatures (RFC 2385), by struct tcp_md5sig of linux/tcp.h: a peer's address, and a key for it. A kernel may lack
+    them (CONFIG_TCP_MD5SIG), or refuse MD5 (FIPS mode)."""
+    peer = struct.pack("=HH4s", socket.AF_INET, 0, b"\xc0\x00\x02\x01").ljust(128, b"\0")
+    with socket.socket() as sock:
+        try:
+            sock.setsockopt(
+                socket.IPPROTO_TCP, _TCP_MD5SIG, peer + struct.pack("=BBHi", 0, 0, 3, 0) + b"key".ljust(80, b"\0")
+            )
+        except OSError:
+            return False
+    return True
+
+
 FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "veth": partial(_link, Link(name="probe0", type=Veth("probe1", ""))),
     "bridge": partial(_link, Link(name="probe2", type=Bridge())),
@@ -212,6 +229,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,
+    MD5: _md5,
     "bird": lambda _netlink: bird.installed(),
 }
 """What is needed of the host, and how to find out."""

@@ -4,12 +4,12 @@ Node       a host: its underlay addresses and uplink
 Network    a data path (driver) over one prefix of each family
 Lease      which node holds which subnet of which network
 Endpoint   one container's interface in one network, the ports of the host that lead to it, its limits of bandwidth
-BgpSettings, BgpPeer   how BGP is spoken, and with whom besides the nodes
+BgpSettings, BgpPeer   how BGP is spoken, and with whom besides the nodes; BgpSecret: what nodes know each other by
 Location   where a container is, for the other hosts
 """
 
 from weft.model.bandwidth import Bandwidth
-from weft.model.bgp import BgpPeer, BgpSettings
+from weft.model.bgp import BgpPeer, BgpSecret, BgpSettings
 from weft.model.codec import decode, encode, to_builtins
 from weft.model.endpoint import Endpoint, Gateway, Namespace
 from weft.model.lease import Lease
@@ -23,6 +23,7 @@ __all__ = [
     "AddressRange",
     "Bandwidth",
     "BgpPeer",
+    "BgpSecret",
     "BgpSettings",
     "Endpoint",
     "Gateway",

@@ -19,9 +19,27 @@ REFLECTOR = "route-reflector"
 ALL = ("all",)
 NONE = ("none",)
 
-_PATTERN = re.compile(r"(?P<prefix>[^+{}]+)(?:(?P<longer>\+)|\{(?P<low>\d{1,3}),(?P<high>\d{1,3})\})?")
+# BIRD reads ASCII only: `[0-9]` and not `\d`, which takes the digits of every script.
+_PATTERN = re.compile(
+    r"(?P<prefix>[0-9A-Fa-f:.]+/[0-9]{1,3})(?:(?P<longer>\+)|\{(?P<low>[0-9]{1,3}),(?P<high>[0-9]{1,3})\})?"
+)
 _PASSWORD = re.compile(r"[ !#-~]{1,80}")
-_COMMUNITY = re.compile(r"\d{1,10}(:\d{1,10}){1,2}")
+_COMMUNITY = re.compile(r"[0-9]{1,10}(:[0-9]{1,10}){1,2}")
+_SECRET = re.compile(r"[0-9a-f]{64}")
+
+
+class BgpSecret(msgspec.Struct, frozen=True, kw_only=True):
+    """The cluster's secret, of which the passwords of the sessions between its nodes are made. It is made once, by the node
+    that needs it first. `value`: 32 octets in hex. It is in the store and in no answer, log or status."""
+
+    value: str
+
+    def __post_init__(self) -> None:
+        if not _SECRET.fullmatch(self.value):
+            raise Invalid("the cluster's secret for BGP is not 64 hexadecimal digits")
+
+    def __repr__(self) -> str:
+        return "BgpSecret(…)"
 
 
 class BgpSettings(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,10 +126,18 @@ def _check_address(what: str, address: IPAddress) -> None:
             raise Invalid(f"{what}: {address} is {kind}: give the router's address on its segment")
 
 
+def canonical(pattern: str) -> str:
+    """A pattern of `accept` or `announce` as BIRD reads it, its numbers and its prefix in their usual form."""
+    found = _PATTERN.fullmatch(pattern)
+    assert found is not None, "it was checked when the peer was built"
+    lengths = f"{{{int(found['low'])},{int(found['high'])}}}" if found["low"] else found["longer"] or ""
+    return f"{parse_network(found['prefix'])}{lengths}"
+
+
 def _check_pattern(what: str, pattern: str, version: int) -> IPNetwork:
     found = _PATTERN.fullmatch(pattern)
     if found is None:
-        raise Invalid(f"{what}: '{pattern}' is none of PREFIX, PREFIX+, PREFIX{{LOW,HIGH}}, or all, or none alone")
+        raise Invalid(f"{what}: {pattern!r} is none of PREFIX, PREFIX+, PREFIX{{LOW,HIGH}}, or all, or none alone")
     prefix = parse_network(found["prefix"])
     if prefix.version != version:
         raise Invalid(
@@ -127,6 +153,6 @@ def _check_community(what: str, community: str) -> None:
     most = (1 << 16) - 1 if len(parts) == 2 else (1 << 32) - 1
     if not _COMMUNITY.fullmatch(community) or any(int(part) > most for part in parts):
         raise Invalid(
-            f"{what}: '{community}' is no community: write 64512:100 (two numbers to 65535, RFC 1997) or 64512:1:100 "
+            f"{what}: {community!r} is no community: write 64512:100 (two numbers to 65535, RFC 1997) or 64512:1:100 "
             "(three to 4294967295, RFC 8092)"
         )

@@ -8,6 +8,7 @@
     cursors/NODE/NETWORK              last address given, by family: addresses are not reused at once
     locations/NETWORK/ID              Location, of networks with one subnet for all: followed by hosts with containers in it
     bgp/settings                      BgpSettings
+    bgp/secret                        BgpSecret
     bgp/peers/PEER                    BgpPeer
     claims/…                          the name of who holds it; creating the key is the allocation
     claims/floating/ADDRESS           the endpoint that it leads to
@@ -29,6 +30,7 @@ LOCATIONS = "locations/"
 FLOATING = "claims/floating/"
 BGP = "bgp/"
 BGP_SETTINGS = f"{BGP}settings"
+BGP_SECRET = f"{BGP}secret"
 BGP_PEERS = f"{BGP}peers/"
 
 

@@ -18,6 +18,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     `instance`: made once per installation, tells two hosts that were given the same name apart.
     `labels`: the operator's, for selectors. `asn`: its autonomous system, where BGP is spoken (RFC 4271; four octets, RFC
     6793); 0: the cluster's.
+    `bgp_guards`: what this node can do to protect a BGP session with another node; a session has what both ends can do:
+    "ttl" (RFC 5082) and "password" (RFC 2385). Older versions of Weft tell of none.
     `boot`: the kernel's boot id: local namespaces of an earlier boot no longer exist.
     """
 
@@ -28,6 +30,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     segment: str = ""
     labels: dict[str, str] = {}
     asn: int = 0
+    bgp_guards: tuple[str, ...] = ()
     instance: str = ""
     boot: str = ""
     version: str = ""
@@ -56,6 +59,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         """Whether `other` is reached in this family without a router in between."""
         if self.segment or other.segment:
             return self.segment == other.segment
+        return self.on_link(other, fam)
+
+    def on_link(self, other: Node, fam: Family) -> bool:
+        """Whether `other` is in the on-link prefix of this one's address."""
         mine = next((a for a in self.addresses if a.version == fam), None)
         theirs = other.address(fam)
         return mine is not None and theirs is not None and theirs in mine.network

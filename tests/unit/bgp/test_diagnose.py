@@ -25,7 +25,8 @@ TOR = BgpPeer(name="tor", address=ip_address("192.168.1.1"), asn=65001)
 ROUTER = msgspec.structs.replace(
     NODE, name="router:tor", kind="router", with_="tor", remote=TOR.address, asn=TOR.asn, router=TOR
 )
-SECRET = msgspec.structs.replace(ROUTER, router=msgspec.structs.replace(TOR, password="secret"))
+SECRET = msgspec.structs.replace(ROUTER, password="secret", router=msgspec.structs.replace(TOR, password="secret"))
+SIGNED = msgspec.structs.replace(NODE, password="5e" * 32, ttl_security=True)
 
 
 def words(session: Session, error: str = "", dropped: Signatures | None = None, asn: int = 0) -> str:
@@ -52,6 +53,9 @@ def test_what_is_up_needs_no_words() -> None:
         (words(SECRET, "Socket: Connection closed", Signatures(missing=4)), "192.168.1.1 uses none, we do"),
         (words(ROUTER, "", Signatures(unexpected=4)), "192.168.1.1 uses one, we do not"),
         (words(ROUTER, "", Signatures(failure=4)), "no answer from 192.168.1.1"),
+        (words(SIGNED, "", Signatures(missing=4)), "look whether the agent of node-2 runs and reaches the store"),
+        (words(SIGNED, "", Signatures(distant=4)), "give node-2 and this node different `segment` settings"),
+        (words(NODE, "", Signatures(unexpected=4)), "192.168.1.254 uses one, we do not"),
         (words(SECRET), "whether it has the same password"),
         (words(NODE, "Socket: Connection refused"), "nothing listens on TCP port 179 of 192.168.1.254"),
         (words(NODE, "Error: Hold timer expired"), "nothing was heard from it for the hold time"),

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from weft.base.errors import Invalid
-from weft.model import BgpPeer, BgpSettings, decode, encode
+from weft.model import BgpPeer, BgpSecret, BgpSettings, decode, encode
+from weft.model.bgp import canonical
 from weft.model.codec import convert
 
 TOR = {"name": "tor", "address": "192.168.1.1", "asn": 65001}
@@ -31,10 +32,14 @@ TOR = {"name": "tor", "address": "192.168.1.1", "asn": 65001}
         ({"password": "a\nb"}, "bgp peer tor: a password is 1 to 80"),
         ({"password": "x" * 81}, "bgp peer tor: a password is 1 to 80"),
         ({"password": "ключ"}, "bgp peer tor: a password is 1 to 80"),
-        ({"accept": ("10.0.0.0/8-",)}, "'10.0.0.0/8-' is not a prefix"),
+        ({"accept": ("10.0.0.0/8-",)}, "'10.0.0.0/8-' is none of PREFIX, PREFIX+"),
         ({"accept": ("10.0.0.1/8",)}, "did you mean 10.0.0.0/8?"),
-        ({"accept": ("all", "10.0.0.0/8")}, "'all' is not a prefix"),
-        ({"accept": ("10.0.0.0/8 ]; evil; [",)}, "is not a prefix"),
+        ({"accept": ("all", "10.0.0.0/8")}, "'all' is none of PREFIX"),
+        ({"accept": ("10.0.0.0/8 ]; evil; [",)}, "is none of PREFIX"),
+        ({"accept": ("10.0.0.0/255.0.0.0",)}, "is none of PREFIX"),
+        ({"accept": ("10.0.0.0/8{1٦,24}",)}, "is none of PREFIX"),
+        ({"accept": ("10.0.0.0/٨",)}, "is none of PREFIX"),
+        ({"announce": ("fd00::%x/64",)}, "is none of PREFIX"),
         ({"accept": ("10.0.0.0/8{7,9}",)}, "10.0.0.0/8{7,9}: lengths go up from 8 to at most 32"),
         ({"announce": ("10.0.0.0/8{24,16}",)}, "lengths go up"),
         ({"announce": ("fd00::/8",)}, "fd00::/8 is not IPv4 as the session is: add another peer, by its IPv6"),
@@ -42,6 +47,9 @@ TOR = {"name": "tor", "address": "192.168.1.1", "asn": 65001}
         ({"communities": ("64512:65536",)}, "'64512:65536' is no community"),
         ({"communities": ("1:2:4294967296",)}, "is no community"),
         ({"communities": ("1:2:3:4",)}, "is no community"),
+        ({"communities": ("١٢:٣",)}, "'١٢:٣' is no community"),
+        ({"communities": ("64512:１",)}, "'64512:１' is no community"),
+        ({"communities": ("64512:1\n",)}, "is no community"),
         ({"med": -1}, "bgp peer tor: med -1 is outside 0 to"),
     ],
 )
@@ -65,6 +73,23 @@ def test_a_peer_with_everything_comes_back_as_it_was() -> None:
         },
     )
     assert decode(BgpPeer, encode(peer)) == peer
+
+
+def test_patterns_are_told_to_bird_in_one_way() -> None:
+    given = ("010.0.0.0/8", "10.0.0.0/08{009,024}", "FD00:0::/8+", "10.0.0.0/8")
+    with pytest.raises(Invalid):
+        convert(BgpPeer, {**TOR, "accept": given[:1]})
+    assert [canonical(p) for p in given[1:]] == ["10.0.0.0/8{9,24}", "fd00::/8+", "10.0.0.0/8"]
+
+
+def test_the_clusters_secret_shows_nowhere() -> None:
+    secret = BgpSecret(value="5e" * 32)
+    assert decode(BgpSecret, encode(secret)) == secret
+    assert "5e5e" not in f"{secret} {secret!r}"
+    for wrong in ("", "5E" * 32, "5e" * 31, "٥" * 64):
+        with pytest.raises(Invalid) as refused:
+            BgpSecret(value=wrong)
+        assert not wrong or wrong not in str(refused.value)
 
 
 @pytest.mark.parametrize(
