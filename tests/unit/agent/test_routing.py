@@ -326,7 +326,12 @@ async def test_nodes_sign_their_sessions_with_what_one_of_them_made(
         await shared(agent, other)
         await until(lambda: password(host) and password(host) == password(far))
         made = await secret(agent)
-        shown = [await service.status(), await service.bgp_sessions(), await service.bgp_settings(), await service.doctor()]
+        shown = [
+            await service.status(),
+            await service.bgp_sessions(),
+            await service.bgp_settings(),
+            await service.doctor(),
+        ]
         said = f"{shown} {agent.metrics.exposition()} {caplog.text}"
         for hidden in (made, password(host).split('"')[1]):
             assert hidden and hidden not in said
