@@ -165,7 +165,7 @@ def directory(host: Host, label: str) -> Path:
 def running(host: Host, label: str, text: str) -> Iterator[Daemon]:
     """A BIRD that answers, with this configuration; `label` tells those of one host apart."""
     bird, run = Bird(directory(host, label)), directory(host, label)
-    bird.install(text)
+    bird.configure(text)
     with host.popen(flock.words(run, "bird"), stdout=None, stderr=None) as process:
         daemon = Daemon(host, process, bird)
         try:

@@ -134,9 +134,9 @@ def _one_more(
     words = labs.module("routes", "new", str(blocks))
     with labs.started(lab.host(birds.name(CLIENT)), words) as watching:
         began = monotonic()
-        reflector.bird.install(birds.rendered(reflector.host, "bird", REFLECTOR, model))
+        reflector.bird.check(birds.rendered(reflector.host, "bird", REFLECTOR, model))
         checked = monotonic()
-        reflector.bird.reload()
+        reflector.ask(f'configure "{birds.directory(reflector.host, "bird") / "bird.conf.new"}"')
         reloaded = monotonic()
         ask(many / f"{number}.ctl", "enable reflector")
         known = labs.result(watching, Times).last
