@@ -75,6 +75,7 @@ async def test_all_is_well(patient: Patient) -> None:
         "kernel: tbf": "works",
         "kernel: ifb": "works",
         "kernel: mirred": "works",
+        "kernel: tcp-md5": "works",
         "tool: bird": "installed",
         "tool: nft": "installed",
         "forwarding IPv4": "net.ipv4.ip_forward = 1",

@@ -245,7 +245,7 @@ async def test_a_record_that_cannot_be_read_costs_that_record_only(agent: Agent,
             Put("claims/floating/none", b"x"),
         ],
     )
-    await until(lambda: len(agent.view.broken) == 5)
+    await until(lambda: len(agent.view.broken) == 6)
     assert agent.view.networks.keys() == {"blue"}
     assert await service.endpoints() == ()
     assert [n.name for n in await service.networks()] == ["blue"]
