@@ -76,7 +76,7 @@ def test_a_peer_with_everything_comes_back_as_it_was() -> None:
 
 
 def test_patterns_are_told_to_bird_in_one_way() -> None:
-    given = ("010.0.0.0/8", "10.0.0.0/08{009,024}", "FD00:0::/8+", "10.0.0.0/8")
+    given = ("010.0.0.0/8", "10.0.0.0/8{009,024}", "FD00:0::/8+", "10.0.0.0/8")
     with pytest.raises(Invalid):
         convert(BgpPeer, {**TOR, "accept": given[:1]})
     assert [canonical(p) for p in given[1:]] == ["10.0.0.0/8{9,24}", "fd00::/8+", "10.0.0.0/8"]
