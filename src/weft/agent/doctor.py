@@ -50,6 +50,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _other_bird()
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(agent, networks)
+    yield from _reach(agent)
     yield from _ports(networks)
     yield from _policies()
     yield _clock()
@@ -196,6 +197,12 @@ def _mtu(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterato
         )
         advice = "give all uplinks one MTU, or make networks with --mtu for the smallest"
         yield t.Finding(check="MTU of the underlay", result="warning", detail=detail, advice=advice)
+
+
+def _reach(agent: Agent) -> Iterator[t.Finding]:
+    for found in agent.routing.unreached():
+        detail, _, advice = found.text.partition("; ")
+        yield t.Finding(check=f"ways to {found.network}", result="error", detail=detail, advice=advice)
 
 
 def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:

@@ -151,6 +151,8 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
         yield t.Problem(network=name, peer="", text=text)
     if agent.journal.trouble:
         yield t.Problem(network="", peer="", text=agent.journal.trouble)
+    for found in agent.routing.unreached():
+        yield t.Problem(network=found.network, peer=found.peer, text=found.text)
     for peer, text in agent.routing.problems():
         yield t.Problem(network="", peer=peer, text=text)
     for text in agent.loop.conflicts:

@@ -25,9 +25,10 @@ import msgspec
 from weft.agent.view import Key, View
 from weft.base.errors import Failed, NotFound, Unavailable, WeftError
 from weft.base.net import Family, parse_address, parse_network
-from weft.bgp import config, diagnose, replies
+from weft.bgp import config, diagnose, reach, replies
 from weft.bgp.diagnose import Signatures, Verdict
 from weft.bgp.plan import Model, Session, Speaker, speaker
+from weft.bgp.reach import Unreached
 from weft.bgp.replies import Line, Protocol, Refused, Route, Unheard
 from weft.model import BgpPeer, Node, keys
 
@@ -103,6 +104,7 @@ class Routing:
         self._wake = asyncio.Event()
         self._relook = asyncio.Event()
         self._silent_since = 0.0
+        self._unreached: tuple[Unreached, ...] | None = None
         self._refused: dict[BgpPeer, str] = {}
         """Routers that BIRD cannot do with, and why."""
         self._wanted: Speaker | None = None
@@ -123,6 +125,7 @@ class Routing:
         return key[0] in ("networks", "leases", "nodes", "presence", "bgp", "endpoints", "claims")
 
     def touch(self) -> None:
+        self._unreached = None
         self._wake.set()
 
     async def run(self) -> None:
@@ -401,6 +404,13 @@ class Routing:
         """Whose protocol it is."""
         sessions = self._wanted.sessions if self._wanted else ()
         return next((s for s in sessions if s.name == protocol), None)
+
+    def unreached(self) -> tuple[Unreached, ...]:
+        """Containers that no packet will reach, by the model as it is now."""
+        if self._unreached is None:
+            me = self._node()
+            self._unreached = tuple(reach.unreached(me, self._model())) if me else ()
+        return self._unreached
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """What is amiss, a line each, with the neighbour that it concerns or ""."""

@@ -123,18 +123,18 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True):
 
 def speaker(me: Node, model: Model) -> Speaker | None:
     """None where this host has nothing to say: no routed network, and no router that wants to hear of it."""
-    routed = dict(_routed(model.networks))
-    selected = sorted((p for p in model.peers.values() if matches(p.nodes, me.labels)), key=lambda p: p.name)
-    if not routed and not selected:
+    networks = dict(routed(model.networks))
+    selected = spoken_to(me, model)
+    if not networks and not selected:
         return None
-    own = [lease for name in routed if (lease := model.leases.get(name, {}).get(me.name))]
-    subnets = tuple(s for name in routed for s in model.networks[name].subnets)
+    own = [lease for name in networks if (lease := model.leases.get(name, {}).get(me.name))]
+    subnets = tuple(s for name in networks for s in model.networks[name].subnets)
     reflectors, problems = _reflectors(model.nodes)
-    others, twins = _others(me, model)
+    speaking, twins = others(me, model)
     problems += twins
-    told = _told(model, routed)
-    sessions = list(_node_sessions(me, model, set(routed), reflectors, {family(s) for s in subnets}, others, told))
-    problems += unprotected(me, others, sessions)
+    told = _told(model, networks)
+    sessions = list(_node_sessions(me, model, set(networks), reflectors, {family(s) for s in subnets}, speaking, told))
+    problems += _unprotected(me, sessions)
     for peer in selected:
         found = _router_session(me, peer, sessions)
         if isinstance(found, str):
@@ -150,14 +150,14 @@ def speaker(me: Node, model: Model) -> Speaker | None:
         hosts=_sorted(s for lease in own for s in lease.hosts),
         floating=_sorted(parse_network(host_prefix(a)) for e in model.endpoints for a in e.floating),
         subnets=_sorted(subnets),
-        tunnels=tuple(_tunnels(me, model, routed)),
-        origins=tuple(_origins(others, told)) if any(s.reflects for s in sessions) else (),
+        tunnels=tuple(_tunnels(me, model, networks)),
+        origins=tuple(_origins(speaking, told)) if any(s.reflects for s in sessions) else (),
         sessions=tuple(sessions),
         problems=tuple(problems),
     )
 
 
-def _others(me: Node, model: Model) -> tuple[dict[str, Node], list[str]]:
+def others(me: Node, model: Model) -> tuple[dict[str, Node], list[str]]:
     """The nodes that there are to speak to, and what is wrong with the rest. A host that was installed anew under another
     name has its former self's address, whose record stays for as long as its tenure: it is the one whose agent lives, or
     that came later, that speaks BGP there."""
@@ -179,10 +179,10 @@ def _others(me: Node, model: Model) -> tuple[dict[str, Node], list[str]]:
     return {n.name: n for n in sorted(found, key=lambda n: n.name)}, problems
 
 
-def _told(model: Model, routed: Iterable[str]) -> dict[str, tuple[IPNetwork, ...]]:
+def _told(model: Model, networks: Iterable[str]) -> dict[str, tuple[IPNetwork, ...]]:
     """What each node may announce: its blocks, addresses that live there without, and floating ones."""
     found: dict[str, list[IPNetwork]] = {}
-    for network in routed:
+    for network in networks:
         for name, lease in model.leases.get(network, {}).items():
             found.setdefault(name, []).extend((*lease.subnets, *lease.hosts))
     for address, name in model.floating:
@@ -194,8 +194,8 @@ def _of_family(prefixes: Iterable[IPNetwork], fam: Family) -> tuple[IPNetwork, .
     return tuple(p for p in prefixes if p.version == fam)
 
 
-def _origins(others: Mapping[str, Node], told: Mapping[str, tuple[IPNetwork, ...]]) -> Iterator[Origin]:
-    for name, node in others.items():
+def _origins(nodes: Mapping[str, Node], told: Mapping[str, tuple[IPNetwork, ...]]) -> Iterator[Origin]:
+    for name, node in nodes.items():
         for fam in FAMILIES:
             prefixes, hop = _of_family(told.get(name, ()), fam), node.address(fam)
             if prefixes and hop is not None:
@@ -215,7 +215,12 @@ def router_id(node: Node) -> str:
     return str(IPv4Address(bytes([1 + octets[0] % 223, *octets[1:4]])))
 
 
-def _routed(networks: Mapping[str, Network]) -> Iterator[tuple[str, RoutedOptions]]:
+def spoken_to(me: Node, model: Model) -> list[BgpPeer]:
+    """Routers that select this node."""
+    return sorted((p for p in model.peers.values() if matches(p.nodes, me.labels)), key=lambda p: p.name)
+
+
+def routed(networks: Mapping[str, Network]) -> Iterator[tuple[str, RoutedOptions]]:
     """Those with blocks that this version of Weft understands."""
     for name, network in sorted(networks.items()):
         if network.driver in registry.DRIVERS and registry.driver(network.driver).blocks:
@@ -248,17 +253,17 @@ def _reflectors(nodes: Mapping[str, Node]) -> tuple[dict[str, str], list[str]]:
 def _node_sessions(
     me: Node,
     model: Model,
-    routed: set[str],
+    networks: set[str],
     reflectors: Mapping[str, str],
     families: set[Family],
-    others: Mapping[str, Node],
+    nodes: Mapping[str, Node],
     told: Mapping[str, tuple[IPNetwork, ...]],
 ) -> Iterator[Session]:
     if not reflectors and not model.settings.mesh:
         return
-    members = {name for network in routed for name in model.leases.get(network, {})} | reflectors.keys()
-    for name in sorted(members & others.keys()):
-        node = others[name]
+    members = {name for network in networks for name in model.leases.get(network, {})} | reflectors.keys()
+    for name in sorted(members & nodes.keys()):
+        node = nodes[name]
         if reflectors and me.name not in reflectors and name not in reflectors:
             continue
         client = me.name in reflectors and name not in reflectors
@@ -295,7 +300,7 @@ def _password(secret: str, one: IPAddress, other: IPAddress) -> str:
     return hmac.digest(bytes.fromhex(secret), f"weft bgp {ends}".encode(), "sha256").hex()
 
 
-def unprotected(me: Node, others: Mapping[str, Node], sessions: Iterable[Session]) -> list[str]:
+def _unprotected(me: Node, sessions: Iterable[Session]) -> list[str]:
     """What keeps sessions between nodes from having a password, a line."""
     open_ones = sorted({s.with_ for s in sessions if not s.signed})
     if not open_ones:
@@ -322,7 +327,7 @@ def _passive(me: Node, node: Node, reflectors: Mapping[str, str], fam: Family) -
     return local is not None and remote is not None and int(local) < int(remote)
 
 
-def _router_session(me: Node, peer: BgpPeer, others: Iterable[Session]) -> Session | str:
+def _router_session(me: Node, peer: BgpPeer, sessions: Iterable[Session]) -> Session | str:
     """Or why there is none."""
     fam = family(peer.address)
     mine = next((a for a in me.addresses if a.version == fam), None)
@@ -330,7 +335,7 @@ def _router_session(me: Node, peer: BgpPeer, others: Iterable[Session]) -> Sessi
         return f"bgp peer {peer.name}: {me.name} has no IPv{fam} address on {me.uplink} to reach {peer.address} from"
     if mine.ip == peer.address:
         return f"bgp peer {peer.name}: {peer.address} is {me.name}'s own address: give the router's, or leave {me.name} out"
-    same = next((s.with_ for s in others if s.remote == peer.address), "")
+    same = next((s.with_ for s in sessions if s.remote == peer.address), "")
     if same:
         return (
             f"bgp peer {peer.name}: {peer.address} is {same}'s address too, and {me.name} peers with that: remove one"
@@ -350,14 +355,14 @@ def _router_session(me: Node, peer: BgpPeer, others: Iterable[Session]) -> Sessi
     )
 
 
-def _tunnels(me: Node, model: Model, routed: Mapping[str, RoutedOptions]) -> Iterator[Tunnel]:
-    for name, options in routed.items():
-        others = [
+def _tunnels(me: Node, model: Model, networks: Mapping[str, RoutedOptions]) -> Iterator[Tunnel]:
+    for name, options in networks.items():
+        holders = [
             n for holder in sorted(model.leases.get(name, {})) if holder != me.name and (n := model.nodes.get(holder))
         ]
         for fam in FAMILIES:
             subnets = tuple(s for s in model.networks[name].subnets if s.version == fam)
-            hops = tuple(a for n in others if (a := n.address(fam)) and tunnelled(me, n, options, fam))
+            hops = tuple(a for n in holders if (a := n.address(fam)) and tunnelled(me, n, options, fam))
             if subnets and hops:
                 yield Tunnel(subnets, hops)
 

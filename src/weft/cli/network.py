@@ -12,7 +12,7 @@ from weft.base.net import parse_network
 from weft.cli import complete
 from weft.cli.node import removed
 from weft.cli.options import Labels, NetworkName, example, group, pairs
-from weft.cli.output import Format, Output, blocks, listed, mapped, say, show
+from weft.cli.output import Format, Output, blocks, complain, listed, mapped, say, show
 from weft.cli.session import Waiting, client
 from weft.cli.status import alive
 from weft.cli.table import Page
@@ -71,6 +71,8 @@ def create(
     with Waiting(f"creating {name}"):
         made = client(ctx).create_network(network)
     say(f"created network {made.name}: {made.driver}, {listed(made.subnets)}{', internal' if made.internal else ''}")
+    for text in made.problems:
+        complain(f"warning: network {made.name}: {text}")
 
 
 @app.command("ls", epilog=example("weft network ls", "weft network ls -o yaml"))

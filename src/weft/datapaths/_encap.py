@@ -121,12 +121,6 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
         yield Problem(f"{node.name} has no IPv4 address on {node.uplink}: IPIP cannot reach it; give it one")
     elif through:
         yield from (_onlink(site, prefix, str(remote), IPIP_DEVICE) for prefix in through)
-    if kind == "ipip" and any(p.version == 6 for p in prefixes) and not me.shares_segment(node, 6):
-        text = f"{node.name} is on another segment, and IPIP carries IPv4 only: its IPv6 blocks are reached only if routers"
-        encap = site.options.encap.replace("ipip", "vxlan")
-        yield Problem(
-            f"{text} know them; make network {site.network.name} with -o encap={encap}, or without the v6 subnet"
-        )
 
 
 def _by_vxlan(site: Site, node: Node, lease: Lease, prefixes: list[IPNetwork]) -> Answer:

@@ -13,6 +13,7 @@ from weft.agent import doctor
 from weft.agent.agent import Agent
 from weft.agent.view import View
 from weft.api import types as t
+from weft.bgp.reach import Unreached
 from weft.model import Network, Node, encode, keys
 from weft.store.protocol import Change
 
@@ -47,6 +48,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         holders={},
         chains=[],
         tools={"nft"},
+        routing=SimpleNamespace(unreached=lambda: ()),
         status=0,
     )
     monkeypatch.setattr("weft.kernel.sysctl.get", lambda name: found.sysctls.get(name))
@@ -91,6 +93,11 @@ async def ill(patient: Patient, check: str, result: str = "error") -> tuple[str,
     found = (await patient.look())[check]
     assert found.result == result
     return found.detail, found.advice
+
+
+async def test_containers_that_nobody_reaches(patient: Patient) -> None:
+    patient.routing.unreached = lambda: (Unreached("rt", "node-2", "no IPv6 address has node-2: nobody; give it one"),)
+    assert await ill(patient, "ways to rt") == ("no IPv6 address has node-2: nobody", "give it one")
 
 
 async def test_a_lost_store(patient: Patient) -> None:
