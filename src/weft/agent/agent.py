@@ -37,12 +37,12 @@ from weft.agent.metrics import Metrics
 from weft.agent.routing import Daemon, Routing
 from weft.agent.view import Key, View
 from weft.api import types as t
-from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.bgp.plan import PASSWORD, TTL
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, whole
+from weft.hoststate import HOST, Object, Union
 from weft.hoststate import Key as ObjectKey
-from weft.hoststate import Object, Union
 from weft.kernel import containers, netns, probe
 from weft.kernel.bird import Bird, signatures
 from weft.kernel.containers import Target
@@ -368,7 +368,7 @@ class Agent:
         """The devices in an endpoint's namespace; None where that is gone."""
         try:
             found = self._find(endpoint.namespace.path)
-        except NotFound:
+        except (NotFound, Invalid):
             return None
         return found.links if found.namespace.cookie == endpoint.namespace.cookie else None
 
@@ -380,4 +380,6 @@ class Agent:
                 return 0
 
         # What an engine takes over is its own to remove: before it has done so there is no namespace yet.
-        return [e for e in endpoints if not e.handover and cookie(e.namespace.path) != e.namespace.cookie]
+        own = [e for e in endpoints if not e.handover]
+        host = cookie(HOST)  # an earlier version of Weft let it be attached
+        return [e for e in own if e.namespace.cookie in (host, 0) or cookie(e.namespace.path) != e.namespace.cookie]

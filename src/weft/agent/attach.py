@@ -87,7 +87,7 @@ class Attachments:
             return await self._attach(request, network)
 
     async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
-        target = await asyncio.to_thread(self.find, request.target)
+        target = await self.locate(request.target)
         async with self.busy(target):
             present = self._present(request, target)
             if present is not None and request.exclusive:
@@ -96,6 +96,14 @@ class Attachments:
                 return await self.standing(self._same(request, present))
             await self.remove(self._leftovers(target))
             return await self._take(request, network, target)
+
+    async def locate(self, reference: str) -> Target:
+        """A container's namespace, by the path under which it is known already: under another one its devices would be taken
+        for strays. Raises NotFound, Invalid, Denied."""
+        target = await asyncio.to_thread(self.find, reference)
+        paths = {e.namespace.cookie: e.namespace.path for e in self._view.endpoints.values()}
+        path = paths.get(target.namespace.cookie, target.namespace.path)
+        return msgspec.structs.replace(target, namespace=msgspec.structs.replace(target.namespace, path=path))
 
     def busy(self, target: Target) -> asyncio.Lock:
         """One request for a container at a time."""

@@ -160,13 +160,14 @@ class Evidence:
             log.error("network %s: others have %s by now: this node gets another subnet", name, _join(taken))
             view.obey([key])
             return True
+        unchanged = Unchanged(keys.network(name), view.revision(keys.network(name)))
         mine = [s for s in lease.subnets if s not in claimed]
         for start in range(0, len(mine), CHUNK):
             some = [keys.subnet_claim(name, s) for s in mine[start : start + CHUNK]]
             ops: list[Op] = [Put(claim, me.encode(), self._membership.tenure_lease) for claim in some]
-            if not await self._membership.write([Absent(claim) for claim in some], ops):
+            if not await self._membership.write([unchanged, *(Absent(claim) for claim in some)], ops):
                 return False
-        guards: list[Guard] = [Unchanged(keys.network(name), view.revision(keys.network(name))), Absent(key)]
+        guards: list[Guard] = [unchanged, Absent(key)]
         return await self._membership.write(guards, [Put(key, encode(lease), self._membership.tenure_lease)])
 
     async def _without(self, lease: Lease, taken: list[IPNetwork]) -> Lease | None:

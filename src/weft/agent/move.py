@@ -38,7 +38,7 @@ async def move(agent: Agent, found: t.EndpointInfo, request: t.Move) -> Endpoint
     """Raises NotFound, Invalid, Conflict, Unavailable, Failed."""
     _check_movable(agent, found)
     attachments = agent.attachments
-    target = await asyncio.to_thread(attachments.find, request.target)
+    target = await attachments.locate(request.target)
     async with attachments.busy(target):
         network = agent.view.networks[found.network]
         for _ in range(RETRIES):

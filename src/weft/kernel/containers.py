@@ -13,9 +13,10 @@ from pathlib import Path
 
 import msgspec
 
-from weft.base.errors import NotFound
+from weft.base.errors import Invalid, NotFound
 from weft.base.numbers import is_number
-from weft.kernel import netns
+from weft.hoststate import HOST
+from weft.kernel import netns, own_netns
 from weft.model import Namespace
 
 ENGINES = (
@@ -38,10 +39,17 @@ class Target(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def find(reference: str) -> Target:
-    """Raises NotFound, with what was tried; Denied."""
+    """Raises NotFound, with what was tried; Denied; Invalid for a namespace that is no container's."""
     path, name = _path_of(reference)
     links, routed = netns.call(path, lambda: (tuple(name for _, name in socket.if_nameindex()), _routed()))
     cookie = netns.cookie(path)
+    if cookie == netns.cookie(HOST):
+        raise Invalid(
+            f"{reference} is in the host's own network namespace, which Weft does not attach: for a container, start it with a "
+            "network namespace of its own instead of the host's"
+        )
+    if own_netns.is_ours(path):
+        raise Invalid(f"{reference} is a network namespace of Weft's own: attach a container's")
     return Target(name=_fit(name), namespace=Namespace(path=path, cookie=cookie), links=links, routed=routed)
 
 

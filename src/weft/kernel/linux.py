@@ -28,7 +28,7 @@ from weft.kernel.facts import HostFacts
 from weft.kernel.iptables import Iptables
 from weft.kernel.netlink import Netlink, Refused, open_socket
 from weft.kernel.nft import Nft
-from weft.kernel.spaces import MOST, Expected, Space, Spaces, any_will_do
+from weft.kernel.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.sysctl import Sysctls, device
 from weft.kernel.watch import LinuxWatcher
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
@@ -63,7 +63,7 @@ class LinuxKernel:
         named: Path = Path(NAMED),
     ) -> None:
         self._named = named
-        self._expected = expected
+        self._meant = Meant(expected, netns.cookie(HOST))
         self._desired: Mapping[Key, Object] = {} if desired is None else desired
         self._host_fd = netns.open_path(HOST)
         self._host = Space(HOST, Netlink(open_socket()))
@@ -195,7 +195,7 @@ class LinuxKernel:
         return host_facts.facts(self._host, uplink, self._features, self._sysctls.record())
 
     def _spaces(self) -> Spaces:
-        return Spaces(self._host, self._host_fd, self._nsids, self._expected)
+        return Spaces(self._host, self._host_fd, self._nsids, self._meant)
 
 
 def _bulk(space: Space, names: Mapping[int, str], vteps: Mapping[int, str]) -> Iterator[Object]:

@@ -12,7 +12,7 @@ from weft.hoststate.links import NETNS_ALIAS, NETNS_PREFIX
 from weft.kernel import links, netns
 from weft.kernel import uapi as u
 from weft.kernel.netlink import Message, Netlink, open_socket
-from weft.kernel.spaces import LOOPBACK, Spaces
+from weft.kernel.spaces import LOOPBACK, Space, Spaces
 from weft.reconcile.protocol import Create, Failure, Op, Remove
 
 
@@ -33,6 +33,19 @@ def read(spaces: Spaces, folder: Path) -> tuple[list[Netns], set[Key]]:
             else:
                 others.add(own.key)
     return found, others
+
+
+def is_ours(path: str) -> bool:
+    """Raises NotFound, Denied."""
+
+    def look() -> bool:
+        netlink = Netlink(open_socket())
+        try:
+            return Space(path, netlink).owned
+        finally:
+            netlink.close()
+
+    return netns.call(path, look)
 
 
 def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterable[Failure]:

@@ -116,20 +116,50 @@ MOST = 200
 
 
 Expected = Callable[[str], int]
-"""The cookie of the namespace that is meant by a path; 0 where any will do."""
+"""The cookie of the namespace that is meant by a path; 0 where none is named."""
 
 
 def any_will_do(_path: str) -> int:
     return 0
 
 
+REMEMBERED = 10_000
+"""So many paths: what was at the longest unused one is cleared away long since."""
+
+
+class Meant:
+    """Which namespace is meant by a path, also after the last endpoint there is gone and what it left is cleared away: by then
+    a pid may be another process's. The host's own is never meant: what is found there under another name would look like
+    something to clear away, and would be all that is ours."""
+
+    def __init__(self, expected: Expected, host: int) -> None:
+        """`host`: the cookie of the host's own namespace."""
+        self._expected, self._host = expected, host
+        self._last: dict[str, int] = {}
+
+    def check(self, path: str, cookie: int) -> WeftError | None:
+        """Why a namespace, found at a path, is not the one that is meant."""
+        if cookie == self._host:
+            return NotFound(f"{path} is the host's own network namespace by now")
+        if wanted := self._expected(path):
+            self._last.pop(path, None)
+            self._last[path] = wanted  # the last again
+            if len(self._last) > REMEMBERED:
+                del self._last[next(iter(self._last))]
+        else:
+            wanted = self._last.get(path, 0)
+        if wanted not in (0, cookie):
+            return NotFound(f"the network namespace that was {path} is gone: another one is there now")
+        return None
+
+
 class Spaces:
     """Opened as they are needed, closed together: use as a context manager. `nsids` is filled with the paths of the
-    namespaces that the host has numbers for: a watcher is told these numbers. `expected`: another namespace than this
-    at a path (a pid or a name was given again) counts as gone."""
+    namespaces that the host has numbers for: a watcher is told these numbers. `meant`: another namespace than the one that
+    is meant by a path (a pid or a name was given again) counts as gone."""
 
-    def __init__(self, host: Space, host_fd: int, nsids: dict[int, str], expected: Expected = any_will_do) -> None:
-        self._expected = expected
+    def __init__(self, host: Space, host_fd: int, nsids: dict[int, str], meant: Meant | None = None) -> None:
+        self._meant = meant
         self._host_fd = host_fd
         self._nsids = nsids
         self._open: dict[str, Space] = {HOST: host}
@@ -156,9 +186,9 @@ class Spaces:
         for ns, sock in netns.open_all(wanted, open_socket).items() if wanted else ():
             if isinstance(sock, WeftError):
                 failed[ns] = sock
-            elif self._expected(ns) not in (0, netns.cookie_of(sock)):
+            elif self._meant is not None and (wrong := self._meant.check(ns, netns.cookie_of(sock))):
                 sock.close()
-                failed[ns] = NotFound(f"the network namespace that was {ns} is gone: another one is there now")
+                failed[ns] = wrong
             else:
                 self._open[ns] = Space(ns, Netlink(sock))
         self._visited.update(self._open)

@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
+import pytest
+
 from support.namespaces import Home, Namespace
-from weft.hoststate import Link
+from weft.base.errors import Invalid
+from weft.hoststate import Bridge, Link
+from weft.hoststate.links import NETNS_ALIAS
+from weft.kernel import containers
 from weft.kernel import netns as namespaces
 from weft.kernel.linux import LinuxKernel
-from weft.reconcile.protocol import Create
+from weft.reconcile.protocol import Create, Remove
 
 
 def test_another_namespace_at_the_path_counts_as_gone(
@@ -27,3 +33,37 @@ def test_another_namespace_at_the_path_counts_as_gone(
         assert "eth0" not in container.run("ip", "-o", "link")
     finally:
         kernel.close()
+
+
+def test_a_path_that_becomes_the_hosts_or_anothers_is_gone_and_nothing_there_is_taken_for_a_stray(
+    netns: Home, container: Namespace, tmp_path: Path
+) -> None:
+    """A pid that is given again: the last endpoint at a path is gone, and what it left is to be cleared away."""
+    netns.sh("ip link add weft-own type bridge")
+    netns.sh("ip link set weft-own alias weft:network/own")
+    path = tmp_path / "pid"
+    path.symlink_to(container.path)
+    cookies = {str(path): namespaces.cookie(container.path)}
+    kernel = LinuxKernel({}, tmp_path, lambda path: cookies.get(path, 0))
+    try:
+        assert not kernel.read({}, {str(path)}).gone
+        cookies.clear()
+        for other in ("/proc/thread-self/ns/net", netns.path, netns.new().path):
+            path.unlink()
+            path.symlink_to(other)
+            reading = kernel.read({}, {str(path)})
+            assert reading.gone == {str(path)} and not reading.objects
+            assert not kernel.apply([Remove(Link(name="weft-own", type=Bridge(), ns=str(path)))])
+        assert netns.json("ip", "-j", "link", "show", "weft-own")
+    finally:
+        kernel.close()
+
+
+def test_what_is_no_containers_namespace_is_refused(netns: Home) -> None:
+    for reference in (str(os.getpid()), "/proc/self/ns/net", netns.path):
+        with pytest.raises(Invalid, match=f"^{reference} is in the host's own network namespace, which Weft does not"):
+            containers.find(reference)
+    own = netns.new()
+    own.run("ip", "link", "set", "lo", "alias", NETNS_ALIAS)
+    with pytest.raises(Invalid, match=f"^{own.path} is a network namespace of Weft's own: attach a container's"):
+        containers.find(own.path)
