@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from support import lab
+from weft.datapaths import guard
 from weft.datapaths.driver import Driver, Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.hoststate import KINDS, Contribution
@@ -68,6 +69,8 @@ def _sections(
     used: Driver, site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]
 ) -> Iterator[tuple[str, Contribution]]:
     yield "network", gather(used.network(site))
+    for peer in peers[:1]:
+        yield f"node {peer.name}", gather(guard.known_node(site.host.node, peer))
     if used.shared:
         yield "segment", gather(used.segment(site))
     else:

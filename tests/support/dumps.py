@@ -20,7 +20,7 @@ from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import driver
 from weft.datapaths.routed import GATEWAY, tunnelled
 from weft.hoststate import Address, Bridge, FdbEntry, Ipip, Link, Neighbour, Object, Route, Sysctl, Vxlan
-from weft.hoststate.links import WORKLOADS
+from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Network
 from weft.model.endpoint import Namespace
 from weft.trace import Start
@@ -167,7 +167,7 @@ class HostBuilder:
                 more |= {"ipip": d.IpipDump(local=local, remote=remote), "noarp": True, "mac": ""}
                 self.spaces[link.ns].link(link.name, "ipip", **more)
             case veth:
-                if link.group == WORKLOADS:  # what the kernel makes of its MAC
+                if link.group == CHECKED:  # what the kernel makes of its MAC
                     self.spaces[link.ns].address(link.name, f"{GATEWAY[6]}/64")
                 peer = d.PeerDump(namespace=veth.peer_ns, name=veth.peer)
                 self.spaces[link.ns].link(link.name, "veth", peer=peer, **more)

@@ -1,5 +1,5 @@
-"""Hosts of the reference lab in namespaces of the test's own, with what driver `routed` wants of each put there by the real
-reconciler. What BGP would do is done by hand: `spread`.
+"""Hosts of the reference lab in namespaces of the test's own, with what a driver (`routed`, or the network's own) wants of
+each put there by the real reconciler. What BGP would do is done by hand: `spread`.
 
 node-1, node-2 and node-3 are on one segment, node-4 is behind a router, as in `support.lab`.
 """
@@ -10,26 +10,27 @@ import socket
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from ipaddress import ip_address, ip_interface
+from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
 
 from msgspec.structs import replace
 
 from support import lab
 from support.namespaces import Home, Namespace
+from weft.datapaths import guard
 from weft.datapaths.driver import Site, gather
-from weft.datapaths.registry import DRIVERS
+from weft.datapaths.registry import DRIVERS, parse_options
 from weft.datapaths.routed import tunnelled
 from weft.hoststate import Contribution, Union
 from weft.hoststate.union import Source
 from weft.kernel.linux import LinuxKernel
-from weft.model import Endpoint, Network
+from weft.model import Endpoint, Gateway, Lease, Network
 from weft.model import Namespace as Inside
 from weft.model.endpoint import endpoint_id
 from weft.reconcile.reconciler import Reconciler, Report
 
-DRIVER = DRIVERS["routed"]
 _GATEWAYS = {"a": ("192.168.1.1/24", "fd01:a::1/64"), "b": ("192.168.0.1/24", "fd01:b::1/64")}
+_VTEP = "02:00:00:00:87:01"
 _BIRD = "12"
 """rtm_protocol of BIRD's routes."""
 
@@ -58,8 +59,15 @@ class Host:
         self.containers: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self._plug(router, "b" if name == "node-4" else "a")
-        self.want(("network", net.name), gather(DRIVER.network(self.site)))
+        self.join(self.site)
         self._start()
+
+    def join(self, site: Site) -> None:
+        """One more network."""
+        driver, name = DRIVERS[site.network.driver], site.network.name
+        self.want(("network", name), gather(driver.network(site)))
+        self.want(("segment", name), gather(driver.segment(site)))
+        self.want(("tunnel", name), gather(guard.cluster_tunnel(site.options.udp_port)))
 
     def _plug(self, router: Router, segment: str) -> None:
         port = f"p-{self.name}"
@@ -97,7 +105,9 @@ class Host:
         return report
 
     def knows(self, other: Host) -> None:
-        self.want(("peer", other.name), gather(DRIVER.peer(self.site, other.node, other.site.lease)))
+        self.want(("node", "", other.name), gather(guard.known_node(self.node, other.node)))
+        driver = DRIVERS[self.site.network.driver]
+        self.want(("peer", other.name), gather(driver.peer(self.site, other.node, other.site.lease)))
 
     def spread(self, other: Host) -> None:
         """The routes that BGP would bring: to blocks that need no tunnel."""
@@ -109,30 +119,56 @@ class Host:
 
     def addresses(self, number: int = 2) -> list[str]:
         """Of this number in the host's blocks, v4's first."""
-        return [str(block[number]) for block in self.site.lease.subnets]
+        return _numbered(self.site, number)
 
-    def attach(self, name: str, number: int, *floating: str) -> Endpoint:
-        """A container with the addresses of this number."""
+    def attach(self, name: str, number: int, *floating: str, site: Site | None = None) -> Endpoint:
+        """A container with the addresses of this number, in another network if `site` says so."""
         self.containers[name] = inside = self.home.new()
+        site = site or self.site
+        driver, gateway = DRIVERS[site.network.driver], None
+        if driver.gateway and not site.network.internal:
+            gateway = Gateway(interface="eth1", addresses=(ip_interface(f"172.30.0.{number}/16"),))
         endpoint = Endpoint(
-            id=endpoint_id(self.site.network.name, self.name, number, "eth0"),
+            id=endpoint_id(site.network.name, self.name, number, "eth0"),
             name=name,
-            network=self.site.network.name,
+            network=site.network.name,
             node=self.name,
             container=name,
             namespace=Inside(path=inside.path, cookie=number),
             interface="eth0",
             mac=f"02:42:00:00:{int(self.name[-1]):02x}:{number:02x}",
-            addresses=tuple(ip_interface(address) for address in self.addresses(number)),
+            addresses=tuple(ip_interface(f"{a}{_length(site, a)}") for a in _numbered(site, number)),
+            gateway=gateway,
         )
-        return self.float(endpoint, *floating)
+        return self.float(endpoint, *floating, site=site)
 
-    def float(self, endpoint: Endpoint, *floating: str) -> Endpoint:
+    def float(self, endpoint: Endpoint, *floating: str, site: Site | None = None) -> Endpoint:
         """It has these floating addresses, and no others."""
+        site = site or self.site
         changed = replace(endpoint, floating=tuple(map(ip_address, floating)))
         self.endpoints[endpoint.name] = changed
-        self.want(("endpoint", endpoint.name), gather(DRIVER.endpoint(self.site, changed)))
+        self.want(("endpoint", endpoint.name), gather(DRIVERS[site.network.driver].endpoint(site, changed)))
         return changed
+
+
+def other_site(host: Host, driver: str, name: str, *subnets: str, **changed: object) -> Site:
+    """A network with subnets of its own, of which the host has a /24 (or all of it, or a block)."""
+    net = lab.network(driver, name=name, subnets=tuple(map(ip_network, subnets)), **changed)
+    kind = DRIVERS[driver]
+    mine = tuple(next(s.subnets(new_prefix=26 if kind.blocks else 24)) for s in net.subnets)
+    lease = Lease(network=name, node=host.name, subnets=net.subnets if kind.shared else mine, data={"vtep-mac": _VTEP})
+    return Site(host.site.host, net, parse_options(net), lease)
+
+
+def _numbered(site: Site, number: int) -> list[str]:
+    return [str(block[number]) for block in site.lease.subnets]
+
+
+def _length(site: Site, address: str) -> str:
+    """Where containers are routed one by one, they have no neighbours."""
+    if site.network.driver == "routed":
+        return ""
+    return next(f"/{s.prefixlen}" for s in site.lease.subnets if ip_address(address) in s)
 
 
 @contextmanager

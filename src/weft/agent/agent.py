@@ -24,6 +24,7 @@ from typing import Protocol
 from weft import __version__
 from weft.agent.compiler import Compiler, everything, of_nodes, touched
 from weft.agent.config import Config
+from weft.agent.control import Control
 from weft.agent.engine import Outcome
 from weft.agent.engines import EngineAttachments
 from weft.agent.evidence import Evidence
@@ -99,6 +100,7 @@ class Agent:
         make = kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
         self.kernel = make(union.desired, self.view.cookie)
         self._cookie, self._find = cookie, find
+        self._control = Control(config)
         self.loop = Loop(self.kernel, union, self.compiler, config.resync)
         self.loop.listeners.append(self._stepped)
         self.routing = Routing(
@@ -227,6 +229,7 @@ class Agent:
         """Look at the uplink; whether something about this host is new."""
         try:
             found = await self.loop.in_thread(lambda: self.kernel.facts(self.config.iface or None))
+            control, elsewhere = await self._control.look()
             node = Node(
                 name=self.view.me,
                 addresses=found.addresses,
@@ -237,6 +240,7 @@ class Agent:
                 asn=self.config.asn,
                 bgp_guards=(TTL, PASSWORD) if MD5 in found.features else (TTL,),
                 instance=self.membership.instance,
+                control=control,
                 boot=boot_id(),
                 version=__version__,
             )
@@ -252,6 +256,8 @@ class Agent:
             advertised=found.advertised,
             ipv6=found.ipv6,
             lacking=frozenset(FEATURES.keys() - found.features),
+            control_open=self.config.control == "open",
+            store=elsewhere,
         )
         if host == self.compiler.host:
             return False

@@ -1,7 +1,9 @@
 """From the view to contributions: which sources a change in the model touches, and what each source wants of this host.
 
 Sources: ("network", N), ("peer", N, NODE) for another node's lease, ("endpoint", N, ID) for a local container; of
-networks with one subnet for all hosts ("segment", N), and ("location", N, ID) for another node's container. All pure.
+networks with one subnet for all hosts ("segment", N), and ("location", N, ID) for another node's container. What concerns
+no network alone: ("node", "", NODE) for another node as such, ("tunnel", N) for the port of a network's tunnel, also where
+the network is not here. All pure.
 """
 
 from __future__ import annotations
@@ -13,7 +15,7 @@ import msgspec
 from weft.agent import handover
 from weft.agent.view import Key, View
 from weft.base.errors import WeftError
-from weft.datapaths import registry
+from weft.datapaths import guard, registry
 from weft.datapaths.driver import Answer, CommonOptions, Host, Site, gather, whole
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
@@ -28,6 +30,8 @@ def touched(view: View, changed: Iterable[Key]) -> set[Source]:
         found.update(of_nodes(view, nodes))
     for key in changed:
         match key:
+            case ("nodes", node) if node != view.me:
+                found.add(("node", "", node))
             case ("networks", network):
                 found.update(of_network(view, network))
             case ("leases", network, node) if node == view.me:
@@ -48,6 +52,8 @@ def everything(view: View) -> set[Source]:
 
 
 def of_network(view: View, network: str) -> Iterator[Source]:
+    yield from (("node", "", node) for node in view.nodes if node != view.me)
+    yield ("tunnel", network)
     yield ("network", network)
     yield ("segment", network)
     yield from (("location", network, id) for id in view.locations.get(network, ()))
@@ -77,6 +83,8 @@ class Compiler:
 
     def contribution(self, source: Source) -> Contribution | None:
         """What the source wants now; None where it no longer exists."""
+        if source[0] in ("node", "tunnel"):
+            return self._everywhere(source)
         home = self.view.home(source[1])
         if home != source[1] and source[0] != "endpoint":
             return None  # all that is not a container's is there for the network that is shared
@@ -106,6 +114,18 @@ class Compiler:
                 endpoint = self.view.endpoints.get(id)
                 return None if endpoint is None else handover.host_part(endpoint, self._whole(site, endpoint))
         return None
+
+    def _everywhere(self, source: Source) -> Contribution | None:
+        """What is there as soon as there is any network."""
+        node, network = self.view.nodes.get(source[-1]), self.view.networks.get(source[1])
+        if self.host is None:
+            return None
+        if source[0] == "node":
+            return gather(guard.known_node(self.host.node, node)) if node and self.view.networks else None
+        try:
+            return gather(guard.cluster_tunnel(self._options_of(network).udp_port)) if network else None
+        except WeftError:  # told where the network itself is asked for
+            return None
 
     def whole(self, endpoint: Endpoint) -> Contribution:
         """What an endpoint wants, with what its engine will do itself if it is handed over."""

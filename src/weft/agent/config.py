@@ -28,6 +28,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     segment where on-link prefixes do not tell. `labels`: this node's, for selectors. `asn`: its autonomous system; 0: the
     cluster's. `presence_ttl`: how long after an agent's death its node counts as alive;
     `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
+    `control`: whether this host's containers may reach what controls the cluster: BGP, the store, the agents' metrics.
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
     block of addresses stays this node's without a container in it. `socket_mode`: octal, who may use
@@ -45,6 +46,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     labels: dict[str, str] = {}
     asn: int = 0
     metrics: str = ""
+    control: str = "closed"
     run_dir: str = "/run/weft"
     state_dir: str = "/var/lib/weft"
     socket: str = ""
@@ -73,6 +75,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")
             if not getattr(self, name) <= LONGEST:
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too long: at most {LONGEST:g} s")
+        if self.control not in ("closed", "open"):
+            raise Invalid(f"control '{self.control}': choose closed or open")
         if self.log_format not in ("text", "json"):
             raise Invalid(f"log-format '{self.log_format}': choose text or json")
         if self.log_level not in ("debug", "info", "warning", "error"):

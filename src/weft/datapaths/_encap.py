@@ -5,19 +5,17 @@ A route through a tunnel names the other host itself: `BLOCK via NODE-ADDRESS de
 address; for VXLAN a neighbour entry makes the VTEP's MAC of it, and the FDB the address again. IPv6 in VXLAN goes by the
 VTEP's link-local address.
 
-A host takes tunnel packets only from hosts that it knows; what is IPIP is asked of all, VXLAN packets of this network's
-VNI alone: others on that port are not ours to judge.
+A host takes IPIP packets only from hosts of the cluster; of VXLAN `_tunnel` says the same.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, Literal
 
 from weft.base.net import Family, IPNetwork, family, link_local
-from weft.datapaths import _parts, _tunnel
+from weft.datapaths import _rules, _tunnel, guard
 from weft.datapaths.driver import Answer, Host, Problem, Site
-from weft.hoststate import Ipip, Link, Neighbour, NftChain, NftElement, NftSet, Object, route
+from weft.hoststate import Ipip, Link, Neighbour, NftSet, Object, route
 from weft.model import Lease, Network, Node
 
 Encap = Literal["never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet"]
@@ -75,10 +73,10 @@ def network(site: Site) -> Answer:
     kind = tunnel(site.options.encap)
     if kind == "vxlan":
         yield from _tunnel.vtep(site)
+        yield from guard.inside(site, _tunnel.device(site.options))
     elif kind == "ipip":
         yield from _ipip(site)
-    if kind:
-        yield from _known_only(site, kind)
+        yield from guard.inside(site, IPIP_DEVICE)
 
 
 def _ipip(site: Site) -> Answer:
@@ -89,31 +87,23 @@ def _ipip(site: Site) -> Answer:
         return
     yield from _tunnel.unfit(site, "IPIP")
     yield Link(name=IPIP_DEVICE, type=Ipip(local=str(local)), mtu=node.mtu - IPIP_OVERHEAD, alias="weft:ipip")
+    yield NftSet(name="known-hosts4", type="ipv4_addr")
+    unknown = f"meta l4proto {IPIP} ip saddr != @known-hosts4 drop"
+    yield _rules.base_chain("ipip-input", "type filter hook input priority filter", unknown)
     # As with VXLAN, only the packets inside are connection-tracked. Others' IPIP is left as it is.
     for hook, end in (("prerouting", "saddr"), ("output", "daddr")):
         rule = f"meta l4proto {IPIP} ip {end} @known-hosts4 notrack"
-        yield _parts.base_chain(f"ipip-{hook}", f"type filter hook {hook} priority raw", rule)
-
-
-def _known_only(site: Site, kind: Tunnel) -> Iterator[Object]:
-    options, fam = site.options, site.options.underlay_family
-    yield NftSet(name=f"known-hosts{fam}", type=f"ipv{fam}_addr")
-    unknown = f"{_parts.IP[fam]} saddr != @known-hosts{fam} drop"
-    if kind == "ipip":
-        name, rule = "ipip-input", f"meta l4proto {IPIP} {unknown}"
-    else:  # @th,96,24: the VNI, behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5)
-        name, rule = f"vxlan-{options.vni}-input", f"udp dport {options.port} @th,96,24 {options.vni:#x} {unknown}"
-    yield NftChain(name=name, hook="type filter hook input priority filter; policy accept;", rules=(rule,))
+        yield _rules.base_chain(f"ipip-{hook}", f"type filter hook {hook} priority raw", rule)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
     kind, me, fam = tunnel(site.options.encap), site.host.node, site.options.underlay_family
+    prefixes = (*lease.subnets, *lease.hosts)
+    plain = [prefix for prefix in prefixes if not tunnelled(me, node, site.options, family(prefix))]
+    yield from guard.inside(site, me.uplink, plain)
     if not kind or me.address(fam) is None:
         return
     remote = node.address(fam)
-    if remote is not None:
-        yield NftElement(set=f"known-hosts{fam}", value=str(remote))
-    prefixes = (*lease.subnets, *lease.hosts)
     through = [prefix for prefix in prefixes if tunnelled(me, node, site.options, family(prefix))]
     if through and kind == "vxlan":
         yield from _by_vxlan(site, node, lease, through)

@@ -16,8 +16,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from weft.base.net import FAMILIES, IPAddress, family, host_prefix
-from weft.datapaths import _parts
-from weft.datapaths._parts import IP, MULTICAST
+from weft.datapaths import _rules
+from weft.datapaths._rules import IP, MULTICAST
 from weft.hoststate import NftElement, NftSet, Object, route
 
 
@@ -48,7 +48,7 @@ def _tables() -> Iterator[Object]:
         inward.append(f"dnat {ip} to {ip} daddr map @floating{fam}")
         outward.append(f"snat {ip} to {ip} saddr . {ip} daddr map @floating-self{fam}")
         outward.append(f"{outside} snat {ip} to {ip} saddr map @floating-out{fam}")
-    yield from _parts.sets("cluster")
-    yield _parts.base_chain("floating-prerouting", "type nat hook prerouting priority dstnat", *inward)
-    yield _parts.base_chain("floating-output", "type nat hook output priority -100", *inward)
-    yield _parts.base_chain("floating-postrouting", "type nat hook postrouting priority srcnat - 1", *outward)
+    yield from _rules.sets("cluster")
+    yield _rules.base_chain("floating-prerouting", "type nat hook prerouting priority dstnat", *inward)
+    yield _rules.base_chain("floating-output", "type nat hook output priority -100", *inward)
+    yield _rules.base_chain("floating-postrouting", "type nat hook postrouting priority srcnat - 1", *outward)

@@ -3,7 +3,8 @@
 Packet's way out: container's eth1 → port of the bridge `weft_gw` (no network can be called so) → the host routes → its
 uplink, masqueraded as the host. All overlay networks of a host share the bridge, and containers of one network are not
 to meet those of another here: its ports are isolated from each other, and what would be routed from the bridge back to
-it is dropped. Each host uses the same subnets; nothing outside ever sees them.
+it is dropped. Each host uses the same subnets; nothing outside ever sees them. The host's neighbour entries for containers
+are permanent, so that no ARP or ND message of one container can change who gets another's answers.
 """
 
 from __future__ import annotations
@@ -13,10 +14,10 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import family
-from weft.datapaths import _limits, _parts, _ports
+from weft.datapaths import _limits, _parts, _ports, _rules
 from weft.datapaths.driver import Site
-from weft.hoststate import Address, Bridge, Link, NftElement, Object
-from weft.hoststate.links import GATEWAY
+from weft.hoststate import Address, Bridge, Link, Neighbour, NftElement, Object
+from weft.hoststate.links import GATEWAY, UNCHECKED
 from weft.model import Endpoint
 
 BRIDGE = "weft_gw"
@@ -24,7 +25,8 @@ BRIDGE = "weft_gw"
 
 def bridge(site: Site) -> Link:
     node = site.host.node
-    return Link(name=BRIDGE, type=Bridge(), mtu=node.mtu, mac=stable_mac("gateway", node.name), alias=GATEWAY)
+    mac = stable_mac("gateway", node.name)
+    return Link(name=BRIDGE, type=Bridge(), mtu=node.mtu, mac=mac, group=UNCHECKED, alias=GATEWAY)
 
 
 def common(site: Site) -> Iterator[Object]:
@@ -32,15 +34,15 @@ def common(site: Site) -> Iterator[Object]:
     yield bridge(site)
     yield from _parts.forwarding(site)
     yield from _parts.accept_forwarding(site.host)
-    yield from _parts.sets("gateway")
+    yield from _rules.sets("gateway")
     masquerading = [
-        f'oifname != "{BRIDGE}" {ip} saddr @gateway{fam} {ip} daddr != {_parts.MULTICAST[fam]} masquerade fully-random'
-        for fam, ip in _parts.IP.items()
+        f'oifname != "{BRIDGE}" {ip} saddr @gateway{fam} {ip} daddr != {_rules.MULTICAST[fam]} masquerade fully-random'
+        for fam, ip in _rules.IP.items()
     ]
     back = f'iifname "{BRIDGE}" oifname "{BRIDGE}"'
     apart = f"{back} ct status dnat accept", f"{back} drop"  # but to published ports
-    yield _parts.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
-    yield _parts.base_chain("gateway-postrouting", "type nat hook postrouting priority srcnat", *masquerading)
+    yield _rules.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
+    yield _rules.base_chain("gateway-postrouting", "type nat hook postrouting priority srcnat", *masquerading)
 
 
 def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
@@ -61,6 +63,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         if address.version == 6:
             yield _parts.link_local_of(BRIDGE, stable_mac("gateway", site.host.node.name))
             yield _parts.link_local_of(eth, mac, ns)
+        yield Neighbour(address=str(address.ip), lladdr=mac, dev=BRIDGE)
         yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)
     targets, subnets = [a.ip for a in gateway.addresses], [a.network for a in gateway.addresses]
     yield from _ports.published(endpoint.ports, targets, BRIDGE, subnets)

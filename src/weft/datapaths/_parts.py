@@ -12,17 +12,16 @@ from collections.abc import Iterable, Iterator
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
-from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
-from weft.datapaths import _limits, _ports
+from weft.base.net import Family, IPNetwork, family, link_local, parse_address
+from weft.datapaths import _limits, _ports, _rules, guard
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
     Address,
     Bridge,
     IptablesChain,
     Link,
-    NftChain,
+    Neighbour,
     NftElement,
-    NftSet,
     Object,
     Route,
     Sysctl,
@@ -39,10 +38,6 @@ FALLBACK = 1_000_000
 for their turn, which the kernel gives them in each family by itself."""
 LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
-
-MULTICAST: dict[Family, str] = {4: "224.0.0.0/4", 6: "ff00::/8"}
-IP: dict[Family, str] = {4: "ip", 6: "ip6"}
-"""The family's word in nftables."""
 
 
 def bridge_name(network: str) -> str:
@@ -64,6 +59,7 @@ def gateway(site: Site, mtu: int) -> Answer:
         type=Bridge(),
         mtu=mtu,
         mac=mac,
+        group=guard.group(site),
         alias=f"weft:network/{network.name}",
     )
     if 6 in network.families:
@@ -103,65 +99,26 @@ def rules(site: Site) -> Iterator[Object]:
     same whoever asks. What nobody asks for costs no packet anything."""
     network = site.network
     yield from accept_forwarding(site.host)
-    yield from sets("cluster")
+    yield from guard.control(site.host)
+    yield from _rules.sets("cluster")
     for subnet in network.subnets:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
     if network.internal:
-        yield from _isolation(network.subnets)
+        yield from guard.isolation(network.subnets)
     elif outward := network.masqueraded(site.options.masquerade):
         yield from _masquerading(outward)
 
 
-def sets(name: str, type: str = "{addr}") -> Iterator[Object]:
-    """A set of prefixes for each family."""
-    for fam in FAMILIES:
-        yield NftSet(name=f"{name}{fam}", type=type.format(addr=f"ipv{fam}_addr"), flags=("interval",))
-
-
 def _masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     """To outside with the host's address, but never between addresses of Weft's networks."""
-    yield from sets("masquerade")
+    yield from _rules.sets("masquerade")
     rules = []
-    for fam, ip in IP.items():
-        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {MULTICAST[fam]}"
+    for fam, ip in _rules.IP.items():
+        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {_rules.MULTICAST[fam]}"
         rules.append(f"{ip} saddr @masquerade{fam} {outside} masquerade fully-random")
-    yield base_chain("postrouting", "type nat hook postrouting priority srcnat", *rules)
+    yield _rules.base_chain("postrouting", "type nat hook postrouting priority srcnat", *rules)
     for subnet in subnets:
         yield NftElement(set=f"masquerade{subnet.version}", value=str(subnet))
-
-
-def _isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
-    """Nothing of an internal network is forwarded out of it, and nothing into it."""
-    yield from sets("internal")
-    yield from sets("within", "{addr} . {addr}")
-    rules = [
-        f"{ip} {end} @internal{fam} {ip} saddr . {ip} daddr != @within{fam} drop"
-        for fam, ip in IP.items()
-        for end in ("saddr", "daddr")
-    ]
-    yield base_chain("forward", "type filter hook forward priority filter", *rules)
-    for subnet in subnets:
-        yield NftElement(set=f"internal{subnet.version}", value=str(subnet))
-        yield NftElement(set=f"within{subnet.version}", value=f"{subnet} . {subnet}")
-
-
-def untracked(port: int) -> Iterator[Object]:
-    """Tunnel packets are not connection-tracked: it would cost every one of them a lookup and tell nothing. What comes
-    from a container is not a tunnel packet, whatever its port: it may need masquerading."""
-    yield from tunnel_ports(port)
-    for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
-        rule = f"{ours}udp dport @tunnel-ports notrack"
-        yield base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
-
-
-def tunnel_ports(*ports: int) -> Iterator[Object]:
-    """UDP ports of VXLAN, on this host."""
-    yield NftSet(name="tunnel-ports", type="inet_service")
-    yield from (NftElement(set="tunnel-ports", value=str(port)) for port in ports)
-
-
-def base_chain(name: str, hook: str, *rules: str) -> NftChain:
-    return NftChain(name=name, hook=f"{hook}; policy accept;", rules=rules)
 
 
 def accept_forwarding(host: Host) -> Iterator[Object]:
@@ -196,8 +153,10 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     for subnet in site.lease.subnets:
         others = (whole for whole in site.network.subnets if whole != subnet)
         yield from container_routes(site, endpoint, str(addresses.gateway(subnet)), others)
-    targets = [address.ip for address in endpoint.addresses]
-    yield from _ports.published(endpoint.ports, targets, bridge_name(site.network.name), site.lease.subnets)
+    bridge, targets = bridge_name(site.network.name), [address.ip for address in endpoint.addresses]
+    # Permanent, so that no ARP or ND message of another container can change who gets this one's packets.
+    yield from (Neighbour(address=str(target), lladdr=endpoint.mac, dev=bridge) for target in targets)
+    yield from _ports.published(endpoint.ports, targets, bridge, site.lease.subnets)
 
 
 def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:

@@ -8,9 +8,9 @@ from typing import Any, Literal
 from weft.base.errors import Invalid
 from weft.base.names import stable_mac
 from weft.base.net import Family
-from weft.datapaths import _parts
+from weft.datapaths import _rules
 from weft.datapaths.driver import Answer, Host, Problem, Site
-from weft.hoststate import FdbEntry, Link, Vxlan
+from weft.hoststate import FdbEntry, Link, NftElement, Object, Vxlan
 from weft.model import Lease, Network, Node
 
 OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
@@ -73,7 +73,19 @@ def vtep(site: Site) -> Answer:
         mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
         alias=f"weft:network/{site.network.name}",
     )
-    yield from _parts.untracked(options.port)
+    yield from accepted(site)
+
+
+def accepted(site: Site) -> Iterator[Object]:
+    """The network's VXLAN packets as the host's rules see them: taken from known hosts only (see `guard`), and not
+    connection-tracked, which would cost every one of them a lookup and tell nothing. What comes from a container is not a
+    tunnel packet, whatever its port: it may need masquerading."""
+    options = site.options
+    yield NftElement(set="tunnel-ports", value=str(options.port))
+    yield NftElement(set="vnis", value=f"{options.port} . {options.vni:#x}")
+    for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
+        rule = f"{ours}udp dport @tunnel-ports notrack"
+        yield _rules.base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
 
 
 def remote(site: Site, node: Node, lease: Lease) -> FdbEntry | Problem:

@@ -23,7 +23,7 @@ import msgspec
 
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
-from weft.base.net import Family, IPNetwork, parse_network
+from weft.base.net import Family, IPAddress, IPNetwork, parse_network
 from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Veth, Vxlan
 from weft.model import Endpoint, Lease, Location, Network, Node
 
@@ -38,6 +38,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     `advertised`: the devices that take router advertisements (sysctl accept_ra; RFC 4861 section 6.3), for example the uplink.
     `ipv6`: whether its kernel speaks IPv6 at all.
     `lacking`: what its kernel cannot do, of the features that `weft doctor` names.
+    `control_open`: its containers may reach what controls the cluster (the agent's setting `control`).
+    `store`: addresses and TCP ports of the store, where they are not this host's own.
     """
 
     node: Node
@@ -45,6 +47,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     advertised: frozenset[str] = frozenset()
     ipv6: bool = True
     lacking: frozenset[str] = frozenset()
+    control_open: bool = False
+    store: frozenset[tuple[IPAddress, int]] = frozenset()
 
 
 class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):

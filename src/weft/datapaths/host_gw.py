@@ -9,7 +9,7 @@ A host behind a router cannot be reached: the router knows nothing of container 
 from __future__ import annotations
 
 from weft.base.net import IPNetwork, family
-from weft.datapaths import _parts
+from weft.datapaths import _parts, guard
 from weft.datapaths.driver import Answer, Driver, Problem, Site
 from weft.model import Endpoint, Lease, Node
 
@@ -23,12 +23,14 @@ def network(site: Site) -> Answer:
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
+    yield from guard.gateways(node, lease.subnets)
     beyond = []
     for subnet in lease.subnets:
         hop = _parts.direct(site, node, subnet)
         lacking = _lacking(site.host.node, node, subnet)
         if hop is not None:
             yield hop
+            yield from guard.inside(site, hop.dev, [subnet])
         elif lacking:
             yield Problem(lacking)
         else:

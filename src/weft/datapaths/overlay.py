@@ -24,7 +24,7 @@ from collections.abc import Iterator
 
 from weft.base.names import stable_mac
 from weft.base.net import Family
-from weft.datapaths import _gateway, _parts, _tunnel
+from weft.datapaths import _gateway, _parts, _rules, _tunnel, guard
 from weft.datapaths.driver import Answer, CommonOptions, Driver, Numbered, Problem, Site
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
 from weft.hoststate.paths import ALL
@@ -84,7 +84,8 @@ def segment(site: Site) -> Answer:
     yield netns(site.network.name)
     yield _bridge(site)
     yield from _vtep(site)
-    yield from _parts.untracked(site.options.port)
+    yield from guard.control(site.host)
+    yield from _tunnel.accepted(site)
     if not site.network.internal:
         yield from _gateway.common(site)
 
@@ -130,7 +131,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _gateway.port(site, ep)
     if site.options.flood and 4 in site.network.families:
         # Else it would take the default route; v6 has a route to ff00::/8 on each device from the kernel.
-        yield route(_parts.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
+        yield route(_rules.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
 
 
 DRIVER = Driver(

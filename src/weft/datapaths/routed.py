@@ -5,7 +5,7 @@ Packet's way, container on node-1 to one on node-2:
 1. The container has a /32, and `default via 169.254.1.1 dev eth0`. That address exists nowhere: the other end of its
    veth, in the host's namespace, answers the ARP question with its own MAC (`proxy_arp`). IPv6 needs no such trick: the
    next hop is that end's link-local address.
-2. Rules drop what does not come from this container's own addresses (strict reverse path), and what is a tunnel's packet.
+2. Rules drop what does not come from this container's own addresses (strict reverse path; see `guard`).
 3. The host routes: to another container of its own by `197.19.38.139 dev weft0123… scope link`, to node-2's block as BGP
    has it, or through a tunnel (`_encap`), to outside masqueraded.
 4. node-2 routes to the container by its host route; a permanent neighbour entry says its MAC, so that no ARP message of
@@ -23,18 +23,18 @@ from typing import Any
 from weft.base.errors import Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, link_local, parse_network
-from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel
+from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel, guard
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
 from weft.hoststate import Address, Link, Neighbour, Object, Sysctl, Veth, route
-from weft.hoststate.links import WORKLOADS
+from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Lease, Network, Node
 
 __all__ = ["DRIVER", "GATEWAY", "HOST_END_MAC", "RoutedOptions", "tunnelled"]
 
 HOST_END_MAC = "ee:ee:ee:ee:ee:ee"
 """Of every host end: each is alone on its link with one container."""
-GATEWAY: dict[Family, str] = {4: "169.254.1.1", 6: str(link_local(HOST_END_MAC))}
+GATEWAY: dict[Family, str] = {4: guard.NOWHERE, 6: str(link_local(HOST_END_MAC))}
 """Containers' next hop: v4's exists nowhere, the host end answers for it (proxy ARP); v6's is the host end's link-local
 address, made from its MAC."""
 
@@ -84,26 +84,11 @@ def network(site: Site) -> Answer:
     yield from _parts.too_small(site, _tunnel.mtu(site))
     yield from _parts.forwarding(site)
     yield from _parts.rules(site)
-    yield from _only_their_own(site)
+    yield guard.checked()
     if 4 in site.network.families:
         # The kernel answers ARP only for what it has a route to; there need not be a default route.
         yield route(f"{GATEWAY[4]}/32", dev="lo")
     yield from _encap.network(site)
-
-
-def _only_their_own(site: Site) -> Iterator[Object]:
-    """What containers may send: packets that come from where the answer would go, none of a tunnel's, and none to the
-    next hop that exists nowhere."""
-    if site.options.udp_port is None:  # others' ports, if any
-        yield from _parts.tunnel_ports()
-    rules = (
-        f"iifgroup != {WORKLOADS} return",
-        "fib saddr . iif oif missing drop",
-        f"ip daddr {GATEWAY[4]} drop",
-        f"meta l4proto {_encap.IPIP} drop",
-        "udp dport @tunnel-ports drop",
-    )
-    yield _parts.base_chain("workloads", "type filter hook prerouting priority raw", *rules)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
@@ -136,7 +121,7 @@ def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
     mark, ns, mtu = f"weft:endpoint/{ep.network}/{ep.name}", ep.namespace.path, _tunnel.mtu(site)
     outer, inner = ep.host_interface, ep.interface
     pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
-    yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=WORKLOADS, alias=mark)
+    yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=CHECKED, alias=mark)
     yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, alias=mark, ns=ns)
     if 6 in ep.families:
         yield _parts.link_local_of(outer, HOST_END_MAC)

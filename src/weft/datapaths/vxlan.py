@@ -12,7 +12,7 @@ plain host route instead.
 from __future__ import annotations
 
 from weft.base.net import Family, host_prefix
-from weft.datapaths import _parts, _tunnel
+from weft.datapaths import _parts, _tunnel, guard
 from weft.datapaths.driver import Answer, Driver, Options, Problem, Site
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
@@ -47,6 +47,7 @@ class VxlanOptions(Options, frozen=True, kw_only=True, rename="kebab"):
 def network(site: Site) -> Answer:
     yield from _parts.gateway(site, _tunnel.mtu(site))
     yield from _tunnel.vtep(site)
+    yield from guard.inside(site, _tunnel.device(site.options))
     if site.host.node.address(site.options.underlay_family) is not None:
         for subnet in site.lease.subnets:
             yield Address(address=host_prefix(subnet.network_address), dev=_tunnel.device(site.options))
@@ -54,11 +55,13 @@ def network(site: Site) -> Answer:
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
     options: VxlanOptions = site.options
+    yield from guard.gateways(node, lease.subnets)
     tunnelled = []
     for subnet in lease.subnets:
         direct = _parts.direct(site, node, subnet) if options.direct_routing else None
         if direct:
             yield direct
+            yield from guard.inside(site, direct.dev, [subnet])
         else:
             tunnelled.append(subnet)
     if not tunnelled or site.host.node.address(options.underlay_family) is None:

@@ -17,7 +17,8 @@ CHAIN_PREFIX = "WEFT-"
 
 
 class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`type`: "ipv4_addr", "inet_service", "ipv4_addr . ipv4_addr" … `flags`: ("interval",) for prefixes.
+    """`type`: "ipv4_addr", "inet_service", "ipv4_addr . ipv4_addr" …, or "typeof" and an expression, for what has no type by
+    name. `flags`: ("interval",) for prefixes.
     `to`: the type of what each element leads to, which makes it a map (rules name it as they name a set, `@name`)."""
 
     kind: ClassVar[str] = "nft-set"
@@ -57,7 +58,8 @@ def set_text(obj: NftSet) -> str:
     """As it stands behind `add`."""
     flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
     to = f" : {obj.to}" if obj.to else ""
-    return f"{noun(obj)} inet {TABLE} {obj.name} {{ type {obj.type}{to};{flags} }}"
+    kind = obj.type if obj.type.startswith("typeof ") else f"type {obj.type}"
+    return f"{noun(obj)} inet {TABLE} {obj.name} {{ {kind}{to};{flags} }}"
 
 
 def noun(obj: NftSet) -> str:

@@ -13,8 +13,9 @@ import msgspec
 OWNER = "weft"
 """Ownership mark of a device: its alias (IFLA_IFALIAS) is this word, or begins with it and a colon."""
 
-WORKLOADS = 87
-"""Group (IFLA_GROUP) of the host's ends of containers that are routed one by one: rules tell them apart by it."""
+CHECKED, UNCHECKED = 87, 88
+"""Groups (IFLA_GROUP) of the host's devices that containers' packets come in by, for rules to tell them by. CHECKED: only
+packets with a source address to which the answer would go out by the same device are taken; UNCHECKED: any."""
 
 GATEWAY = "weft:gateway"
 """Alias of containers' second interfaces, and of the bridge they are on: the same on every host."""

@@ -25,8 +25,10 @@ Content = dict[Key, NftObject]
 
 _OPEN = re.compile(r"\t(set|map|chain) (\S+) \{")
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
-_NAMED_IPIP = re.compile(r"\b(l4proto|protocol) ipencap\b")
-"""What /etc/protocols calls IPv4 in IPv4; where that is missing nft prints the number, and takes only that."""
+_TUNNELS = {"ipencap": "4", "ipv6": "41", "gre": "47"}
+"""What /etc/protocols calls IPv4 in IPv4, IPv6 in IPv4 and GRE; where that is missing nft prints numbers, and takes only
+those."""
+_NAMED_TUNNEL = re.compile(r"\b(?:l4proto|protocol) (?:ipencap\b|\{[^}]*\})")
 _LOCATION = re.compile(r"^\S*?:(\d+):\d+-\d+: (?:Error: )?(.*)$", re.M)
 
 
@@ -51,15 +53,19 @@ def parse(listing: str, ns: str = "") -> Content:
 
 def _parse_chain(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:
     hook = lines[0] if lines and lines[0].startswith("type ") else ""
-    rules = (_NAMED_IPIP.sub(r"\1 4", line) for line in lines[1 if hook else 0 :] if line)
+    rules = (_NAMED_TUNNEL.sub(_numbers, line) for line in lines[1 if hook else 0 :] if line)
     yield NftChain(name=name, hook=hook, rules=tuple(rules), ns=ns)
+
+
+def _numbers(found: re.Match[str]) -> str:
+    return re.sub(r"\w+", lambda word: _TUNNELS.get(word[0], word[0]), found[0])
 
 
 def _parse_set(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:
     _, _, elements = " ".join(lines).partition("elements = {")
     words = {line.split(" ", 1)[0]: line for line in lines}
     flags = words.get("flags", "").removeprefix("flags ").replace(" ", "")
-    kind, _, to = words.get("type", "").removeprefix("type ").partition(" : ")
+    kind, _, to = words.get("typeof", words.get("type", "")).removeprefix("type ").partition(" : ")
     yield NftSet(name=name, type=kind, flags=_split(flags), to=to, ns=ns)
     for element in _split(elements.removesuffix("}")):
         value, _, to = element.partition(" : ")

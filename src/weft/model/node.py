@@ -20,6 +20,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     6793); 0: the cluster's.
     `bgp_guards`: what this node can do to protect a BGP session with another node; a session has what both ends can do:
     "ttl" (RFC 5082) and "password" (RFC 2385). Older versions of Weft tell of none.
+    `control`: TCP ports of its agent and of a store that runs there, which containers are kept from.
     `boot`: the kernel's boot id: local namespaces of an earlier boot no longer exist.
     """
 
@@ -32,6 +33,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     asn: int = 0
     bgp_guards: tuple[str, ...] = ()
     instance: str = ""
+    control: tuple[int, ...] = ()
     boot: str = ""
     version: str = ""
 

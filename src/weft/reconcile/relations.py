@@ -37,7 +37,8 @@ HOSTS = ("netns", "link", "nft-set")
 
 _DEVICE_SYSCTL = re.compile(r"net/(?:ipv4|ipv6|mpls)/(?:conf|neigh)/(?!(?:all|default)/)([^/]+)/.+")
 _JUMP = re.compile(r"(?:\b(?:jump|goto)|-[jg]) ([^\s,;}]+)")
-_SET = re.compile(r"@([^\s,;}]+)")
+_SET = re.compile(r"@(?!(?:ll|nh|th|ih),\d)([^\s,;}]+)")
+"""A set's name; what is excluded are places in a packet, such as `@th,96,24`."""
 
 
 def hosts_of(obj: Object) -> tuple[Key, ...]:

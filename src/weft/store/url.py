@@ -67,6 +67,16 @@ def open_store(url: str, options: StoreOptions) -> Store:
     return _SCHEMES[scheme](url, _Parts(login, place, slash + path), options)
 
 
+def places(url: str) -> tuple[tuple[str, int], ...]:
+    """Hosts and ports of an etcd's URL; none of a file's. Raises Invalid."""
+    scheme, _, rest = url.partition("://")
+    if scheme not in ("etcd", "etcds"):
+        return ()
+    _, _, listed = rest.partition("/")[0].rpartition("@")
+    pairs = (_endpoint(url, text).rpartition(":") for text in listed.split(","))
+    return tuple((host.strip("[]"), int(port)) for host, _, port in pairs)
+
+
 def without_secret(url: str) -> str:
     """The URL for logs and screens."""
     return _SECRET.sub("", url)

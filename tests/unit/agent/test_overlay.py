@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
@@ -62,7 +63,9 @@ async def left(agent: Agent, network: str = "blue") -> list[str]:
 
 
 def ours(host: FakeHost) -> list[Object]:
-    return [o for o in host.ours().values() if o.kind != "sysctl"]
+    """But for what is known of the cluster as soon as there is a network."""
+    cluster = re.compile("cluster-tunnels|known-hosts.|hosts.|control.")
+    return [o for o in host.ours().values() if o.kind != "sysctl" and not cluster.fullmatch(o.key[2])]
 
 
 # Coming and going.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_network
+
 import msgspec
 import pytest
 
@@ -88,12 +90,27 @@ def test_addresses_outside_a_peers_blocks_go_the_same_way() -> None:
     assert routes["fd40:15:0:43::5/128"] == routes[str(lease.subnets[1])]
 
 
-def test_only_a_tunnel_asks_for_known_hosts() -> None:
-    for encap, wanted in (("never", []), ("ipip-cross-subnet", ["192.168.1.254"])):
+def test_a_peer_on_the_segment_costs_nothing() -> None:
+    for encap in ("never", "ipip-cross-subnet"):
         net = lab.network("routed", options={"encap": encap})
-        found = gather(ROUTED.peer(lab.site(net, ONE), NEAR, lab.lease(net, NEAR))).objects
-        assert [o.value for o in found if isinstance(o, NftElement)] == wanted
-        assert not [o for o in found if isinstance(o, Route)]
+        assert gather(ROUTED.peer(lab.site(net, ONE), NEAR, lab.lease(net, NEAR))).objects == ()
+
+
+def test_an_internal_network_is_entered_by_its_own_ways_only() -> None:
+    """By the uplink from blocks of those who need no tunnel, else by the tunnel's device."""
+    net = lab.network("routed", options={"encap": "ipip-cross-subnet"}, internal=True)
+    site = lab.site(net, ONE)
+    ways = [o for p in (NEAR, FAR) for o in gather(ROUTED.peer(site, p, lab.lease(net, p))).objects]
+    assert [o.value for o in ways if isinstance(o, NftElement)] == ['"eth0" . 40.15.26.0/26 . 40.15.0.0/16']
+    own = [o.value for o in gather(ROUTED.network(site)).objects if isinstance(o, NftElement) and o.set == "inside4"]
+    assert own == ['"weft.ipip" . 40.15.0.0/16 . 40.15.0.0/16']
+
+
+def test_all_subnets_of_an_internal_network_reach_each_other() -> None:
+    subnets = tuple(map(ip_network, ("40.15.0.0/16", "40.17.0.0/16")))
+    net = lab.network("routed", subnets=subnets, internal=True)
+    found = gather(ROUTED.network(lab.site(net, ONE))).objects
+    assert len([o for o in found if isinstance(o, NftElement) and o.set == "within4"]) == 4
 
 
 def test_two_networks_share_the_ipip_device_and_not_a_vni() -> None:

@@ -1,0 +1,167 @@
+"""What containers may not reach on hosts, and what keeps internal networks closed. The same for all data paths.
+
+What a packet may do follows from the device that it comes in by, never from the address that it claims. Rules tell
+containers' devices by their group (`weft.hoststate.links`):
+
+- Packets of devices in the group CHECKED must come from where the answer would go (strict reverse path, RFC 3704). From
+  there on their source address can be believed. These are routed containers, and bridges of internal networks.
+- Packets of any container's device do not reach what controls the cluster, on any of its hosts: tunnels, BGP, the store,
+  the agents. Masqueraded, they would come from a host's address, which others trust. They are stopped where they begin,
+  so each host answers for its own containers: the chain `here` sees what is sent to this host, `elsewhere` what is sent to
+  others. Both come after the translation of published ports, which therefore work with any number.
+- A host takes VXLAN packets of its networks only from hosts of the cluster, and only at its own underlay address.
+  Packets with other networks' numbers on the same port are not ours to judge.
+- To an internal network come only packets of its own containers (checked), and of other hosts by the devices that carry
+  the network (set `inside`).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import product
+
+from weft.alloc import addresses
+from weft.base.net import FAMILIES, IPAddress, IPNetwork
+from weft.datapaths import _rules
+from weft.datapaths.driver import Host, Site
+from weft.hoststate import NftChain, NftElement, NftSet, Object
+from weft.hoststate.links import CHECKED, UNCHECKED
+from weft.model import Node
+
+NOWHERE = "169.254.1.1"
+"""Routed containers' next hop, which exists nowhere: what is sent to it ends here."""
+BGP = 179
+TUNNELS = "meta l4proto { 4, 41, 47 } drop", "udp dport @cluster-tunnels drop"
+"""Packets of IPIP, of IPv6 in IPv4 and of GRE, and of all VXLAN networks of the cluster."""
+
+_CONTAINERS = f"{CHECKED}-{UNCHECKED}"
+
+
+def group(site: Site) -> int:
+    """Of the bridge that a network's containers are on."""
+    return CHECKED if site.network.internal else UNCHECKED
+
+
+def checked() -> NftChain:
+    """What is dropped of packets whose source address has to be true."""
+    rules = f"iifgroup != {CHECKED} return", "fib saddr . iif oif missing drop", f"ip daddr {NOWHERE} drop"
+    return _rules.base_chain("checked", "type filter hook prerouting priority raw", *rules)
+
+
+# -- what containers may not reach -------------------------------------------------------------------------------------
+
+
+def control(host: Host) -> Iterator[Object]:
+    """Rules and sets; what this host itself puts into them. (Of other hosts: `known_node`, `gateways`.)"""
+    yield NftSet(name="cluster-tunnels", type="inet_service")
+    yield NftSet(name="control-ports", type="inet_service")
+    yield from _cluster_sets()
+    yield NftSet(name="tunnel-ports", type="inet_service")
+    yield NftSet(name="vnis", type="typeof udp dport . @th,96,24")
+    here: tuple[str, ...] = ("tcp dport @control-ports drop",)
+    there = tuple(f"{ip} daddr . tcp dport @control{fam} drop" for fam, ip in _rules.IP.items())
+    if host.control_open:
+        here = there = ()
+    to_hosts = (f"{ip} daddr @hosts{fam} jump elsewhere" for fam, ip in _rules.IP.items())
+    inward = f"iifgroup {_CONTAINERS} jump here", "udp dport @tunnel-ports jump tunnelled"
+    yield NftChain(name="here", rules=(*TUNNELS, *here))
+    yield NftChain(name="elsewhere", rules=(f"iifgroup != {_CONTAINERS} return", *TUNNELS, *there))
+    # @th,96,24: the VNI, behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5).
+    yield NftChain(name="tunnelled", rules=(*_from_known_hosts(host.node), "udp dport . @th,96,24 @vnis drop"))
+    yield _rules.base_chain("input", "type filter hook input priority filter", *inward)
+    yield _rules.base_chain("to-hosts", "type filter hook forward priority filter", *to_hosts)
+    for port in sorted({BGP, *host.node.control}):
+        yield NftElement(set="control-ports", value=str(port))
+    for address, port in sorted(host.store, key=str):
+        yield _host(address)
+        yield _port(address, port)
+
+
+def _cluster_sets() -> Iterator[NftSet]:
+    for fam in FAMILIES:
+        yield NftSet(name=f"known-hosts{fam}", type=f"ipv{fam}_addr")
+        yield NftSet(name=f"hosts{fam}", type=f"ipv{fam}_addr")
+        yield NftSet(name=f"control{fam}", type=f"ipv{fam}_addr . inet_service")
+
+
+def _from_known_hosts(me: Node) -> Iterator[str]:
+    for fam, ip in _rules.IP.items():
+        if (local := me.address(fam)) is not None:
+            yield f"{ip} saddr @known-hosts{fam} {ip} daddr {local} return"
+
+
+def known_node(me: Node, node: Node) -> Iterator[Object]:
+    """Another host of the cluster, whether or not it takes part in a network that is on this one."""
+    yield from _cluster_sets()
+    for address in (a.ip for a in node.addresses):
+        if address in (a.ip for a in me.addresses):
+            continue  # a host that was installed anew under another name
+        yield NftElement(set=f"known-hosts{address.version}", value=str(address))
+        yield _host(address)
+        yield from (_port(address, port) for port in sorted({BGP, *node.control}))
+
+
+def gateways(node: Node, subnets: Iterable[IPNetwork]) -> Iterator[Object]:
+    """The addresses that another host has in its own subnets: by these, too, containers reach it."""
+    for subnet in subnets:
+        for address in (subnet.network_address, addresses.gateway(subnet)):
+            yield _host(address)
+            yield from (_port(address, port) for port in sorted({BGP, *node.control}))
+
+
+def cluster_tunnel(port: int | None) -> Iterator[Object]:
+    """Of a network that need not be on this host."""
+    if port is not None:
+        yield NftSet(name="cluster-tunnels", type="inet_service")
+        yield NftElement(set="cluster-tunnels", value=str(port))
+
+
+def _host(address: IPAddress) -> NftElement:
+    return NftElement(set=f"hosts{address.version}", value=str(address))
+
+
+def _port(address: IPAddress, port: int) -> NftElement:
+    return NftElement(set=f"control{address.version}", value=f"{address} . {port}")
+
+
+# -- internal networks -------------------------------------------------------------------------------------------------
+
+
+def isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
+    """Nothing of an internal network is forwarded out of it, and nothing into it."""
+    subnets = tuple(subnets)
+    yield checked()
+    yield from _rules.sets("inside", "ifname . {addr} . {addr}")
+    yield from _rules.sets("internal")
+    yield from _rules.sets("within", "{addr} . {addr}")
+    rules: list[str] = []
+    for fam, ip in _rules.IP.items():
+        from_it, to_it = f"{ip} saddr @internal{fam}", f"{ip} daddr @internal{fam}"
+        elsewhere = f"{ip} saddr . {ip} daddr != @within{fam} drop"
+        rules.append(f"{from_it} {elsewhere}")
+        rules.append(f"iifgroup {CHECKED} {to_it} {elsewhere}")
+        rules.append(f"iifgroup != {CHECKED} {to_it} iifname . {ip} saddr . {ip} daddr != @inside{fam} drop")
+    yield _rules.base_chain("forward", "type filter hook forward priority filter", *rules)
+    for subnet in subnets:
+        yield NftElement(set=f"internal{subnet.version}", value=str(subnet))
+    for one, other in _pairs(subnets, subnets):
+        yield NftElement(set=f"within{one.version}", value=f"{one} . {other}")
+
+
+def inside(site: Site, device: str, sources: Iterable[IPNetwork] | None = None) -> Iterator[Object]:
+    """By `device` come packets of an internal network from other hosts, from these `sources` (None: any of it)."""
+    if not site.network.internal:
+        return
+    subnets = site.network.subnets
+    for source, target in _pairs(subnets if sources is None else sources, subnets):
+        text = host_text(source)
+        yield NftElement(set=f"inside{source.version}", value=f'"{device}" . {text} . {target}')
+
+
+def host_text(subnet: IPNetwork) -> str:
+    """A prefix as nft prints it."""
+    return str(subnet.network_address) if subnet.prefixlen == subnet.max_prefixlen else str(subnet)
+
+
+def _pairs(some: Iterable[IPNetwork], others: Iterable[IPNetwork]) -> Iterator[tuple[IPNetwork, IPNetwork]]:
+    return ((one, other) for one, other in product(some, others) if one.version == other.version)

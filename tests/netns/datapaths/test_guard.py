@@ -1,0 +1,265 @@
+"""What containers cannot reach, and who cannot reach them, on every data path: tried with forged packets in the real kernel."""
+
+from __future__ import annotations
+
+import contextlib
+import socket
+import struct
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import pytest
+
+from support import lab
+from support.namespaces import Home, Namespace
+from support.routed import Host, Listener, Router, listening, other_site, ping
+from weft.datapaths import guard
+from weft.datapaths.driver import Site, gather
+from weft.hoststate import Contribution
+from weft.model import Node
+
+DRIVERS = {
+    "bridge": ("bridge", {}),
+    "vxlan": ("vxlan", {}),
+    "host-gw": ("host-gw", {}),
+    "routed": ("routed", {}),
+    "routed-vxlan": ("routed", {"encap": "vxlan"}),
+}
+INNER = "10.22.0.0/16"
+"""The internal network."""
+MARK = b"WEFT-FORGED"
+OTHER = "192.168.1.254"
+"""node-2, another host of the cluster."""
+
+
+class Scene:
+    """node-1 with container `o1` in an open network of the driver, and `i1` in an internal one; node-2 is known, and stands
+    beside the router."""
+
+    def __init__(self, home: Home, run: Path, what: str) -> None:
+        driver, options = DRIVERS[what]
+        self.driver = driver
+        self.router = Router(home)
+        self.host = Host(home, self.router, "node-1", lab.network(driver, options=options), run)
+        self.inner: Site = other_site(
+            self.host, driver, "inner", INNER, options={**options, **_other_vni(options, driver)}, internal=True
+        )
+        self.host.join(self.inner)
+        self.peer = lab.node("node-2", control=(9473,))
+        self.host.want(("node", "", "node-2"), _known(self.host, self.peer))
+        self.out = self.host.attach("o1", 2)
+        self.inside = self.host.attach("i1", 2, site=self.inner)
+        self.host.converge()
+        self.router.ns.sh(f"ip addr add {OTHER}/24 dev seg-a")
+        i1 = self.host.containers["i1"]
+        with contextlib.suppress(AssertionError):  # a container may add what it likes
+            via = "169.254.1.1" if driver == "routed" else str(self.inner.lease.subnets[0][1])
+            i1.run("ip", "route", "add", "default", "via", via, "dev", "eth0", "onlink", check=False)
+
+    def container(self, name: str) -> Namespace:
+        return self.host.containers[name]
+
+    def passes(self, sender: Namespace, source: str, target: str, at: Namespace, device: str) -> bool:
+        """Whether a UDP packet with this source arrives at a device."""
+        with listening(at, device) as heard:
+            forge(sender, source, target)
+            return any(MARK in frame for frame in settled(heard, at))
+
+
+def settled(heard: Listener, at: Namespace) -> list[bytes]:
+    """Packets between namespaces of one machine are delivered while they are sent, or in the softirq right after."""
+    found: list[bytes] = []
+    for _ in range(3):
+        at.sh("true")  # a process's start: some milliseconds
+        found += heard.frames()
+    return found
+
+
+def _other_vni(options: dict[str, object], driver: str) -> dict[str, object]:
+    if driver == "vxlan" or options.get("encap") == "vxlan":
+        return {"vni": 301}
+    return {}
+
+
+def _known(host: Host, node: Node) -> Contribution:
+    return gather(guard.known_node(host.node, node))
+
+
+@pytest.fixture(params=DRIVERS)
+def scene(netns: Home, tmp_path: Path, request: pytest.FixtureRequest) -> Iterator[Scene]:
+    found = Scene(netns, tmp_path, request.param)
+    yield found
+    found.host.close()
+
+
+def forge(sender: Namespace, source: str, target: str, protocol: int = 17, body: bytes | None = None) -> None:
+    """An IPv4 packet with any source, by the sender's routes."""
+    if body is None:
+        body = struct.pack("!4H", 53, 7777, 8 + len(MARK), 0) + MARK
+    head = struct.pack(
+        "!BBHHHBBH4s4s",
+        69,
+        0,
+        20 + len(body),
+        7,
+        0,
+        64,
+        protocol,
+        0,
+        ip_address(source).packed,
+        ip_address(target).packed,
+    )
+    with sender.entered():
+        out = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with out, contextlib.suppress(OSError):  # no route: that is one way to be closed
+        out.sendto(head + body, (target, 0))
+
+
+def udp(port: int) -> bytes:
+    return struct.pack("!4H", 4000, port, 8 + len(MARK), 0) + MARK
+
+
+# -- internal networks -------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("source", ["own", "neighbour", "o1", "198.51.100.7", "192.168.1.68"])
+def test_nothing_gets_out_of_an_internal_network_whatever_its_source(scene: Scene, source: str) -> None:
+    own = str(scene.inside.addresses[0].ip)
+    neighbour = str(ip_address(own) + 5)
+    there = str(scene.out.addresses[0].ip)
+    source = {"own": own, "neighbour": neighbour, "o1": there}.get(source, source)
+    i1 = scene.container("i1")
+    assert not scene.passes(i1, source, "192.168.1.1", scene.router.ns, "seg-a")
+    assert not scene.passes(i1, source, there, scene.container("o1"), "eth0")
+
+
+def test_what_the_host_answers_to_a_forged_source_does_not_get_out(scene: Scene) -> None:
+    """An echo request to the host in somebody else's name: the reply would carry its payload outside."""
+    echo = struct.pack("!BBHHH", 8, 0, 0, 7, 1) + MARK + b"\0"
+    total = sum(struct.unpack(f"!{len(echo) // 2}H", echo))
+    echo = echo[:2] + struct.pack("!H", ~((total >> 16) + (total & 0xFFFF)) & 0xFFFF) + echo[4:]
+    with listening(scene.router.ns, "seg-a") as heard:
+        forge(scene.container("i1"), "192.168.1.1", "192.168.1.68", 1, echo)
+        assert not any(MARK in frame for frame in settled(heard, scene.router.ns))
+
+
+def test_nobody_gets_into_an_internal_network_with_a_forged_source(scene: Scene) -> None:
+    target = str(scene.inside.addresses[0].ip)
+    i1 = scene.container("i1")
+    forged = [str(ip_address(target) + 5), "10.22.77.7", "198.51.100.7", str(scene.out.addresses[0].ip)]
+    scene.router.ns.sh(f"ip route add {INNER} via 192.168.1.68")
+    for source in forged:
+        assert not scene.passes(scene.container("o1"), source, target, i1, "eth0"), f"from o1 as {source}"
+        assert not scene.passes(scene.router.ns, source, target, i1, "eth0"), f"from the underlay as {source}"
+
+
+def test_containers_of_an_internal_network_reach_each_other(scene: Scene) -> None:
+    scene.host.attach("i2", 3, site=scene.inner)
+    scene.host.converge()
+    assert ping(scene.container("i1"), scene.inner.lease.subnets[0][3])
+
+
+# -- what controls the cluster -----------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("protocol", [4, 41, 47])
+def test_no_tunnel_packets_of_a_container_reach_a_host(scene: Scene, protocol: int) -> None:
+    o1 = scene.container("o1")
+    own = str(scene.out.addresses[0].ip)
+    seen = []
+    with listening(scene.router.ns, "seg-a") as heard:
+        forge(o1, own, OTHER, protocol, b"\x45" + bytes(19) + MARK)
+        forge(o1, own, "192.168.1.1", protocol, b"\x45" + bytes(19) + MARK)  # no host of the cluster
+        seen = [f[30:34] for f in settled(heard, scene.router.ns) if MARK in f and f[23] == protocol]
+    assert seen == [ip_address("192.168.1.1").packed]
+
+
+def test_no_vxlan_packets_of_a_container_reach_a_host(scene: Scene) -> None:
+    """Those of all tunnels of the cluster; its own address or a forged one, its own host or another."""
+    scene.host.want(("tunnel", "elsewhere"), _tunnel(9999))
+    scene.host.converge()
+    o1, own = scene.container("o1"), str(scene.out.addresses[0].ip)
+    ports = {9999} | ({scene.inner.options.udp_port} - {None})
+    with listening(scene.router.ns, "seg-a") as heard:
+        for port in (*ports, 4000):
+            forge(o1, own, OTHER, body=udp(port))
+        seen = {struct.unpack("!H", f[36:38])[0] for f in settled(heard, scene.router.ns) if MARK in f and f[23] == 17}
+    assert seen == {4000}
+    with scene.host.ns.entered():
+        taken = {port: socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for port in (9999, 4000)}
+    for port, receiver in taken.items():
+        receiver.bind(("", port))
+        receiver.settimeout(0.3)
+        for source in (own, OTHER) if scene.driver != "routed" else (own,):
+            forge(o1, source, "192.168.1.68", body=udp(port))
+    assert taken[4000].recv(100) == MARK
+    with pytest.raises(TimeoutError):
+        taken[9999].recv(100)
+    for receiver in taken.values():
+        receiver.close()
+
+
+def _tunnel(port: int) -> Contribution:
+    return gather(guard.cluster_tunnel(port))
+
+
+def test_no_control_port_of_a_host_is_reached_and_all_others_are(scene: Scene) -> None:
+    """BGP and the agent's port of another host, BGP of its own; port 80 of both, and BGP of a router that is no node."""
+    o1 = scene.container("o1")
+    with contextlib.ExitStack() as stack:
+        for ns, port in ((scene.router.ns, 179), (scene.router.ns, 9473), (scene.router.ns, 80)):
+            stack.enter_context(serving(ns, port))
+        for port in (179, 80):
+            stack.enter_context(serving(scene.host.ns, port))
+        assert reached(o1, OTHER, 80) and reached(o1, "192.168.1.68", 80) and reached(o1, "192.168.1.1", 179)
+        assert not reached(o1, OTHER, 179)
+        assert not reached(o1, OTHER, 9473)
+        assert not reached(o1, "192.168.1.68", 179)
+
+
+@contextlib.contextmanager
+def serving(ns: Namespace, port: int) -> Iterator[None]:
+    with ns.entered():
+        server = socket.create_server(("", port))
+    with server:
+        yield
+
+
+def reached(ns: Namespace, address: str, port: int) -> bool:
+    """By a TCP connection: within one second, in which the first SYN is sent once again."""
+    with ns.entered():
+        client = socket.socket()
+    with client:
+        client.settimeout(1.5 if port == 80 or address == "192.168.1.1" else 0.4)
+        try:
+            client.connect((address, port))
+        except (TimeoutError, OSError):
+            return False
+        return True
+
+
+# -- who gets a container's packets ------------------------------------------------------------------------------------
+
+
+def test_forged_arp_on_a_shared_bridge_has_no_effect(scene: Scene) -> None:
+    """Another container claims the victim's address with its own MAC; the host goes on sending to the victim."""
+    scene.host.attach("o2", 3)
+    scene.host.converge()
+    address = str(scene.out.addresses[0].ip)
+    assert ping(scene.container("o2"), "192.168.1.68") and ping(scene.host.ns, address)
+    with scene.container("o2").entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+        out.bind(("eth0", 0))
+        me, ip = b"\x02\x66\x66\x66\x66\x66", ip_address(address).packed
+        for operation in (1, 2):
+            head = b"\xff" * 6 + me + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x0800, 6, 4, operation)
+            out.send(head + me + ip + b"\xff" * 6 + ip)
+    assert ping(scene.host.ns, address)
+    shown = scene.host.ns.json("ip", "-j", "neigh", "show", "to", address)
+    assert ["PERMANENT"] in [n["state"] for n in shown]  # routed: by the device that its route names
+    assert not scene.host.converge().ops
+
+
+def test_a_restart_finds_all_rules_as_they_should_be(scene: Scene) -> None:
+    scene.host.restart()
+    assert scene.host.converge().ops == ()
