@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 import signal
+import sys
 
 import pytest
 
@@ -85,6 +86,84 @@ def test_an_address_away_from_its_block_has_a_route_of_its_own_and_only_as_long(
     note(f"an address's own route is there after {took:.2f} s, and gone after {gone:.2f} s")
     for host in NODES:  # and no session was disturbed by any of it
         assert {k: s.since for k, s in sessions(lab, host).items()} == {k: s.since for k, s in before[host].items()}
+
+
+ROGUE = """
+protocol static rogue {{ ipv4;
+  route {block} blackhole {{ bgp_large_community.add((64512, 87, 1)); }};
+  route 197.19.186.195/32 blackhole;
+  route 198.18.0.77/32 blackhole {{ bgp_large_community.add((64512, 87, 1)); }};
+}}
+"""
+"""A node that tells more than is its own: node-2's block, a container's address there, and one of the Internet."""
+
+
+@pytest.mark.usefixtures("prod")
+def test_a_node_is_believed_what_is_its_own_and_nothing_else(lab: Lab) -> None:
+    host, run = lab.host("node-3"), lab.host("node-3").own / "run-weft"
+    own = (run / "bird.conf").read_text()
+    told = own.replace('proto = "own4" ||', 'proto = "own4" || proto = "rogue" ||') + ROGUE.format(
+        block=BLOCKS["node-2"][0]
+    )
+    before = bird_routes(lab.host("node-1"))
+    (run / "rogue.conf").write_text(told)
+    bird = ["birdc", "-s", "/run/weft/bird.ctl"]
+    try:
+        assert "Reconfigured" in host.run([*bird, 'configure "/run/weft/rogue.conf"']).stdout
+        until(lambda: sessions(lab, "node-1")["node-3", 4].filtered == 3, 10, "three prefixes that are not believed")
+        assert bird_routes(lab.host("node-1")) == before
+    finally:
+        host.run([*bird, 'configure "/run/weft/bird.conf"'])
+        (run / "rogue.conf").unlink()
+    until(lambda: sessions(lab, "node-1")["node-3", 4].filtered == 0, 10, "an end of it")
+
+
+CONNECT = """
+import socket, struct, sys
+local, remote, ttl, password = sys.argv[1:]
+with socket.socket() as sock:
+    sock.bind((local, 0))
+    sock.settimeout(1.5)
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_TTL, int(ttl))
+    if password:
+        peer = struct.pack("=H2x4s", socket.AF_INET, socket.inet_aton(remote)).ljust(128, b"\\0")
+        key = password.encode()
+        sock.setsockopt(socket.IPPROTO_TCP, 14, peer + struct.pack("=BBHi", 0, 0, len(key), 0) + key.ljust(80, b"\\0"))
+    try:
+        sock.connect((remote, 179))
+        sock.sendall(bytes(19))
+        while len(got := sock.recv(19, socket.MSG_WAITALL)) == 19 and got[18] != 3:
+            sock.recv(int.from_bytes(got[16:18]) - 19, socket.MSG_WAITALL)
+        print("heard")
+    except TimeoutError:
+        print("silence")
+"""
+"""Nonsense to another node's BIRD from this one's address, as a container seems to have, or another process on the host. It is
+complained of (NOTIFICATION, RFC 4271 section 6.1) where it is heard."""
+
+
+@pytest.mark.usefixtures("prod")
+@pytest.mark.parametrize(
+    ("host", "ttl", "knows", "expected"),
+    [
+        ("node-1", 255, False, "silence"),
+        ("node-4", 255, False, "silence"),  # behind the router
+        ("node-1", 254, True, "silence"),  # forwarded once, as what a container sends is
+        ("node-1", 255, True, "heard"),  # BIRD itself
+    ],
+    ids=["no-password", "no-password-from-afar", "forwarded", "bird"],
+)
+def test_nobody_but_bird_speaks_to_another_nodes_bird(
+    lab: Lab, host: str, ttl: int, knows: bool, expected: str
+) -> None:
+    local, remote = UNDERLAY[host][4], UNDERLAY["node-2"][4]
+    conf = (lab.host(host).own / "run-weft/bird.conf").read_text()
+    section = conf.partition("protocol bgp 'node4:node-2'")[2]
+    password = section.partition('password "')[2].partition('"')[0]
+    assert len(password) == 64
+    words = [sys.executable, "-c", CONNECT, local, remote, str(ttl), password if knows else ""]
+    assert lab.host(host).run(words, check=True).stdout.strip() == expected
+    established(lab, NODES, 6)
 
 
 def bird_of(lab: Lab, host: str) -> int:

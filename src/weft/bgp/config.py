@@ -123,7 +123,8 @@ def _nodes(speaker: Speaker, fam: Family) -> Iterator[str]:
 
 def _node(speaker: Speaker, session: Session) -> Iterator[str]:
     """The next hop is the node that has the containers, whoever tells. The import table keeps what was told as it was told:
-    when the model allows something else, nobody has to be asked to tell everything again."""
+    when the model allows something else, nobody has to be asked to tell everything again. What is not believed is kept as
+    well, to be counted."""
     fam = session.family
     yield f"protocol bgp '{session.name}' {{"
     yield "  multihop 1;" if session.ttl_security else "  multihop;"
@@ -134,6 +135,7 @@ def _node(speaker: Speaker, session: Session) -> Iterator[str]:
         yield f"  rr cluster id {speaker.cluster_id};"
     yield f"  ipv{fam} {{"
     yield "    import table on;"
+    yield "    import keep filtered on;"
     yield f"    import {_from_node(session)};"
     yield f"    export filter to_nodes{fam};"
     yield "    gateway recursive;"
