@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import signal
 import time
 from collections.abc import Iterator
@@ -17,6 +18,7 @@ from support.snapshot import Snapshot, difference, snapshot
 from support.traffic import Ping
 from support.waiting import note, until
 from weft.api import types as t
+from weft.base.errors import Unavailable
 from weft.lab.process import seen_from_outside
 from weft.model import Network
 
@@ -138,6 +140,43 @@ def test_nothing_is_lost_when_it_is_killed(weft: Cluster, tmp_path: Path, what: 
             until(lambda: bird_of(weft, host) not in (old, 0), 10, "another BIRD")
         took = as_before(weft, before, host)
         flows.nothing_lost(f"{what}, all as before after {took:.1f} s")
+
+
+@pytest.mark.parametrize("lost", ["bird.ctl", "bird.pid"])
+def test_nothing_is_lost_with_a_file_of_bird_and_there_is_never_a_second_one(
+    weft: Cluster, tmp_path: Path, lost: str
+) -> None:
+    """Without its control socket nothing can be told to it: another one takes over. Without its pid file it is found."""
+    before, old = state(weft), bird_of(weft, "node-1")
+    with Flows(weft, tmp_path) as flows:
+        (weft.lab.host("node-1").own / "run-weft" / lost).unlink()
+        if lost == "bird.pid":
+            weft.end("node-1", signal.SIGTERM)
+            weft.start("node-1")
+        else:
+            with contextlib.suppress(Unavailable):  # who asks does not have to wait for the agent's own look
+                sessions(weft.lab, "node-1")
+        until(lambda: bird_of_or_none(weft, "node-1") not in (None, old if lost == "bird.ctl" else None), 20, "BIRD")
+        took = as_before(weft, before, "node-1")
+        flows.nothing_lost(f"without {lost}, all as before after {took:.1f} s")
+    running = [p for p in weft.sh("node-1", "pgrep -x bird --ns $$ --nslist net || true").split() if p]
+    assert running == [str(bird_of(weft, "node-1"))]
+    assert (bird_of(weft, "node-1") == old) is (lost == "bird.pid")
+
+
+def bird_of_or_none(weft: Cluster, host: str) -> int | None:
+    try:
+        return bird_of(weft, host) or None
+    except FileNotFoundError:
+        return None
+
+
+def test_routes_of_bird_that_are_flushed_are_back_at_once(weft: Cluster, tmp_path: Path) -> None:
+    """As systemd-networkd does when it starts again."""
+    before = state(weft)
+    weft.sh("node-1", "ip route flush proto bird; ip -6 route flush proto bird")
+    took = until(lambda: state(weft) == before, 10, "BIRD's routes")
+    note(f"BIRD's routes are back after {took:.1f} s")
 
 
 def test_a_node_is_removed_and_comes_back(weft: Cluster, tmp_path: Path) -> None:
