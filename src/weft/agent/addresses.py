@@ -107,8 +107,11 @@ class Way(ABC):
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         """Take endpoints of this node out of the store."""
-        for start in range(0, len(endpoints), 4 * CHUNK):
-            await self._membership.write([], [Delete(key_of(e)) for e in endpoints[start : start + 4 * CHUNK]])
+        for start in range(0, len(endpoints), 2 * CHUNK):
+            some = endpoints[start : start + 2 * CHUNK]
+            ops: list[Op] = [Delete(key_of(e)) for e in some]
+            ops += [Delete(keys.mac_claim(e.network, e.node, e.mac)) for e in some if asked_for(e)]
+            await self._membership.write([], ops)
 
     # What they have in common.
 
@@ -282,6 +285,11 @@ def holder(endpoint: Endpoint) -> bytes:
     return f"{endpoint.name} on {endpoint.node}".encode()
 
 
+def asked_for(endpoint: Endpoint) -> bool:
+    """Whether its MAC address is another than the usual one, which is made of its address."""
+    return bool(endpoint.addresses) and endpoint.mac != alloc.mac_for(endpoint.addresses[0].ip)
+
+
 def key_of(endpoint: Endpoint) -> str:
     return keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
 
@@ -291,6 +299,7 @@ def removal(endpoint: Endpoint, home: str = "") -> list[Op]:
     network's than its own."""
     network = home or endpoint.network
     ops: list[Op] = [Delete(key_of(endpoint)), Delete(keys.location(endpoint.network, endpoint.id))]
+    ops += [Delete(keys.mac_claim(endpoint.network, "", endpoint.mac))] if asked_for(endpoint) else []
     ops += [Delete(keys.floating_claim(a)) for a in endpoint.floating]
     return ops + [Delete(keys.address_claim(network, a.ip)) for a in endpoint.addresses]
 

@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 
 import msgspec
 
-from weft.agent import floating
+from weft.agent import floating, macs
 from weft.agent.addresses import ATTEMPTS, Ask, Choice, OwnSubnet, Shared, Way, key_of
 from weft.agent.blocks import Blocks
 from weft.agent.locations import Locations
@@ -270,10 +270,15 @@ class Attachments:
         guards, ops = self.way(network.name).writes(choice, endpoint)
         guards += await floating.taking(self._store, self._view, endpoint, network, endpoint.floating)
         ops += floating.claims(endpoint, self._membership.tenure_lease)
+        guards += await macs.taking(self._store, self._view, endpoint, network)
+        ops += macs.claims(endpoint, network, self._membership.tenure_lease)
         key, network_key = key_of(endpoint), keys.network(network.name)
         guards = [Unchanged(network_key, self._view.revision(network_key)), Absent(key), *guards]
         put = Put(key, encode(endpoint), self._membership.tenure_lease)
-        return await self._membership.write(guards, [put, *ops])
+        written = await self._membership.write(guards, [put, *ops])
+        if not written:
+            await macs.taking(self._store, self._view, endpoint, network)  # tells it where that is the reason
+        return written
 
     async def _stand(self, endpoint: Endpoint) -> Endpoint:
         """Raises Failed if the kernel does not take it: then it is taken out of the store again."""

@@ -21,7 +21,7 @@ from collections.abc import Callable, Iterable, Iterator
 
 import msgspec
 
-from weft.agent import records
+from weft.agent import macs, records
 from weft.agent.addresses import CHUNK, Way, holder, key_of
 from weft.agent.journal import boot_id
 from weft.agent.membership import Membership
@@ -217,7 +217,8 @@ class Evidence:
                 guards.append(self._free(keys.address_claim(home, address.ip), claimed.get(address.ip), endpoint))
                 ops.append(Put(keys.address_claim(home, address.ip), holder(endpoint), tenure))
         ops += self._way(name).told(endpoint)
-        return guards, ops
+        absent, put = await macs.back(self._store, endpoint, view.networks[name], tenure)
+        return [*guards, *absent], [*ops, *put]
 
     async def _route(self, endpoint: Endpoint, home: str, guards: list[Guard], ops: list[Op]) -> None:
         """Add what makes its addresses this node's. Raises Taken."""

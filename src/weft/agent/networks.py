@@ -14,6 +14,7 @@ from weft.agent.compiler import of_network
 from weft.alloc.leases import check_apart, check_new
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.datapaths import registry
+from weft.datapaths._parts import named_apart
 from weft.model import Endpoint, Network, encode, keys
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
@@ -67,6 +68,7 @@ class Networks:
     async def create(self, network: Network) -> None:
         """Raises Invalid, Conflict, Unsupported, Exhausted, Unavailable; Failed where it cannot be set up on this host: then
         it is nowhere."""
+        network = msgspec.structs.replace(network, bridge="")  # the name is Weft's to choose
         network = sharing.completed(network, await self._home(network))
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._agent.ready()
@@ -130,6 +132,7 @@ class Networks:
                     f"network {network.name}: {what} is taken by network {records.holder(holder)}: choose another"
                 )
         check_new(network, others, [node for _, node in sorted(view.nodes.items())])
+        network = named_apart(network, others)
         guards: list[Guard] = [
             NothingNewer(keys.NETWORKS, listing.revision),
             await floating.apart(store, network),

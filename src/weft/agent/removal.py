@@ -22,6 +22,8 @@ async def remove_node(store: Store, view: View, membership: Membership, name: st
             await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, home))
     rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
     await store.commit([], [*rest, Delete(keys.presence(name)), Delete(keys.node(name))])
+    for network in sorted(view.networks):
+        await store.commit([], [DeletePrefix(keys.mac_claim(network, name, ""))])
     return freed
 
 

@@ -61,12 +61,13 @@ def digest(*parts: str) -> bytes:
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 
-def device(prefix: str, name: str) -> str:
-    """A device name: `prefix` + `name` where that fits, else cut and made unique by a hash of the whole."""
+def device(prefix: str, name: str, attempt: int = 0) -> str:
+    """A device name: `prefix` + `name` where that fits, else cut and marked with 20 bits of a hash of the whole. That is not
+    always unique: `attempt` 1, 2 … give others, for whoever finds that the name is taken."""
     whole = prefix + name
-    if len(whole) <= IFNAMSIZ:
+    if len(whole) <= IFNAMSIZ and not attempt:
         return whole
-    tail = digest(whole).hex()[:5]
+    tail = digest(whole, *([str(attempt)] if attempt else [])).hex()[:5]
     return f"{whole[: IFNAMSIZ - 6]}-{tail}"
 
 

@@ -9,6 +9,9 @@ whole network, so that it gets an answer at once and never strays to the default
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
+from itertools import count
+
+import msgspec
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
@@ -28,7 +31,8 @@ from weft.hoststate import (
     Veth,
     route,
 )
-from weft.model import Endpoint, Node
+from weft.model import Endpoint, Network, Node
+from weft.model.network import BRIDGES
 
 FEATURES = ("bridge", "veth", "nftables")
 """What the parts in this file need of the kernel."""
@@ -40,8 +44,16 @@ LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
 
 
-def bridge_name(network: str) -> str:
-    return device("weft-", network)
+def bridge_name(network: Network) -> str:
+    return network.bridge or device(BRIDGES, network.name)
+
+
+def named_apart(network: Network, others: Iterable[Network]) -> Network:
+    """With a bridge that has another name than the bridges of `others`: two long names can be cut to the same one."""
+    taken = {bridge_name(other) for other in others}
+    names = (device(BRIDGES, network.name, attempt) for attempt in count())
+    free = next(name for name in names if name not in taken)
+    return network if free == bridge_name(network) else msgspec.structs.replace(network, bridge=free)
 
 
 def gateway_address(subnet: IPNetwork) -> str:
@@ -52,7 +64,7 @@ def gateway_address(subnet: IPNetwork) -> str:
 def gateway(site: Site, mtu: int) -> Answer:
     """Bridge, gateway addresses, forwarding, and the rules for north-south traffic."""
     network, lease, node = site.network, site.lease, site.host.node
-    bridge, mac = bridge_name(network.name), stable_mac("bridge", node.name, network.name)
+    bridge, mac = bridge_name(network), stable_mac("bridge", node.name, network.name)
     yield from too_small(site, mtu)
     yield Link(
         name=bridge,
@@ -147,13 +159,11 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
-    yield from port(
-        endpoint, mtu, Link(name=bridge_name(site.network.name), type=Bridge()), hairpin=bool(endpoint.ports)
-    )
+    yield from port(endpoint, mtu, Link(name=bridge_name(site.network), type=Bridge()), hairpin=bool(endpoint.ports))
     for subnet in site.lease.subnets:
         others = (whole for whole in site.network.subnets if whole != subnet)
         yield from container_routes(site, endpoint, str(addresses.gateway(subnet)), others)
-    bridge, targets = bridge_name(site.network.name), [address.ip for address in endpoint.addresses]
+    bridge, targets = bridge_name(site.network), [address.ip for address in endpoint.addresses]
     # Permanent, so that no ARP or ND message of another container can change who gets this one's packets.
     yield from (Neighbour(address=str(target), lladdr=endpoint.mac, dev=bridge) for target in targets)
     yield from _ports.published(endpoint.ports, targets, bridge, site.lease.subnets)

@@ -11,6 +11,7 @@ import errno
 import os
 import re
 from collections.abc import Iterable
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
@@ -88,11 +89,20 @@ class Sysctls:
             return {}  # cut off by a crash of the host; /run is empty after that, so hardly ever
 
     def read(self, ns: str, wanted: Iterable[Sysctl]) -> dict[Key, Sysctl]:
-        asked = {name: Sysctl(name=name, value="", ns=ns) for name in (self.record() if ns == HOST else ())}
+        record = self.record() if ns == HOST else {}
+        asked = {name: Sysctl(name=name, value="", ns=ns) for name in record}
         asked |= {obj.name: obj for obj in wanted}
         values = netns.call(ns, lambda: {name: get(name) for name in asked})
+        self._forget(record, [name for name in record if values[name] is None])
         found = (msgspec.structs.replace(asked[name], value=v) for name, v in values.items() if v is not None)
         return {obj.key: obj for obj in found}
+
+    def _forget(self, record: dict[str, str], gone: Iterable[str]) -> None:
+        """Sysctls go with their devices, of containers that ended for example, and with them what there was to put back."""
+        kept = {name: value for name, value in record.items() if name not in set(gone)}
+        if kept != record:
+            with suppress(Failed):  # then with the next reading
+                self._write(kept)
 
     def apply(self, op: SysctlOp) -> Failure | None:
         obj = op.new if isinstance(op, Change) else op.obj

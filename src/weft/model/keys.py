@@ -11,6 +11,7 @@
     bgp/secret                        BgpSecret
     bgp/peers/PEER                    BgpPeer
     claims/…                          the name of who holds it; creating the key is the allocation
+    claims/macs/NETWORK/[NODE/]MAC    of MAC addresses that users ask for
     claims/floating/ADDRESS           the endpoint that it leads to
 
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
@@ -98,6 +99,15 @@ def subnet_claim(network: str, subnet: IPNetwork) -> str:
     return f"{subnet_claims(network)}{str(subnet).replace('/', '-')}"
 
 
+def mac_claims(network: str) -> str:
+    return f"claims/macs/{network}/"
+
+
+def mac_claim(network: str, node: str, mac: str) -> str:
+    """`node`: whose bridge it is on; "" where all hosts share one segment."""
+    return f"{mac_claims(network)}{f'{node}/' if node else ''}{mac}"
+
+
 def floating_claim(address: IPAddress) -> str:
     return f"{FLOATING}{address}"
 
@@ -109,7 +119,7 @@ def floating_address(key: str) -> IPAddress:
 
 def of_network(name: str) -> tuple[str, ...]:
     """Under which all lies that the nodes have written of a network of this name, but its endpoints."""
-    return leases(name), subnet_claims(name), locations(name), address_claims(name)
+    return leases(name), subnet_claims(name), locations(name), address_claims(name), mac_claims(name)
 
 
 def claim(what: str) -> str:

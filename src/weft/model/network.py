@@ -5,9 +5,12 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.base.names import check_name
+from weft.base.names import check_ifname, check_name
 from weft.base.net import FAMILIES, Family, IPNetwork, covers, first_overlap
 from weft.model import selector
+
+BRIDGES = "weft-"
+"""How the names of networks' bridges begin."""
 
 OptionValue = str | int | bool
 
@@ -30,7 +33,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """`subnets`: none overlaps another; most drivers take one of each family. `pools`: conditions on some of them, where
     the driver gives addresses from blocks. `options`: as given by the user; the driver checks their names and types
     (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in octets; None = found by the data
-    path."""
+    path. `bridge`: what its bridge is called, where the usual name is that of another network's; "": as usual."""
 
     name: str
     driver: str
@@ -39,10 +42,15 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, OptionValue] = {}
     internal: bool = False
     mtu: int | None = None
+    bridge: str = ""
     labels: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("network", self.name)
+        if self.bridge and not check_ifname(self.bridge).startswith(BRIDGES):
+            raise Invalid(
+                f"network {self.name}: its bridge cannot be called {self.bridge}: such a name begins with {BRIDGES}"
+            )
         if not self.subnets and self.home == self.name:
             raise Invalid(f"network {self.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
         for subnet in self.subnets:

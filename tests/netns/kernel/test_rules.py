@@ -326,3 +326,15 @@ def test_a_sysctl_that_cannot_be(bench: Any, name: str, wanted: str, reason: str
     (failure,) = bench.kernel.apply([Create(Sysctl(name=name, value=wanted))])
     assert failure.reason.startswith(reason)
     assert record(bench) == {} or wanted == "lots"
+
+
+def test_old_values_of_devices_that_are_gone_are_forgotten(bench: Any) -> None:
+    """A container that ends takes its device along, and nobody puts anything back."""
+    bench.netns.sh("ip link add gone type bridge")
+    host = Sysctl(name="net/ipv4/ip_forward", value="1")
+    bench.made(host, Sysctl(name="net/ipv4/conf/gone/route_localnet", value="1"))
+    record = bench.run / "sysctl.json"
+    assert set(json.loads(record.read_text())) == {"net/ipv4/ip_forward", "net/ipv4/conf/gone/route_localnet"}
+    bench.netns.sh("ip link del gone")
+    bench.read()
+    assert json.loads(record.read_text()) == {"net/ipv4/ip_forward": "0"}

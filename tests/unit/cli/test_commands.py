@@ -156,6 +156,7 @@ class TestNetwork:
             "options": {"vni": "7", "reserve": "a=b"},
             "internal": True,
             "mtu": 1400,
+            "bridge": "",
             "labels": {"team": "payments"},
         }
 
