@@ -308,8 +308,12 @@ async def test_a_removed_network_leaves_nothing(
 
 
 async def test_a_removed_node_leaves_nothing(
-    agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost, blue: None
+    agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost, blue: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    async def nothing() -> None:
+        """As where its agent is gone; else that would write back what runs there."""
+
+    monkeypatch.setattr(other.evidence, "write_back", nothing)
     host.open("c1")
     other_host.open("c2")
     one = await attach(agent, "c1")
