@@ -11,12 +11,15 @@ import msgspec
 from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
-from weft.base.net import FAMILIES, IPNetwork, parse_network
+from weft.base.net import FAMILIES, IPNetwork, check_for_containers, parse_network
 from weft.model.codec import convert
 
 _MODE = re.compile(r"[0-7]{3,4}")
 LONGEST = 1e9
 """Seconds of a duration: 30 years."""
+
+METRICS_EXAMPLE = "127.0.0.1:9473"
+"""Where metrics are served, as help and errors write it."""
 
 DEFAULT_FILE = Path("/etc/weft/weft.toml")
 
@@ -89,6 +92,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         """One of each family."""
         found = parse_network(self.gateway_subnet), parse_network(self.gateway_subnet_v6)
         for fam, subnet in zip(FAMILIES, found, strict=True):
+            check_for_containers(f"gateway-subnet{SUFFIX[fam]}", [subnet])
             if subnet.version != fam or subnet.prefixlen > subnet.max_prefixlen - 2:
                 raise Invalid(
                     f"gateway-subnet{SUFFIX[fam]} '{subnet}' is not an IPv{fam} prefix with room for containers"

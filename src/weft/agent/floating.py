@@ -14,6 +14,7 @@ from weft.agent import records
 from weft.agent.addresses import holder, key_of
 from weft.agent.membership import Membership
 from weft.agent.view import View
+from weft.api import limits
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable
 from weft.base.net import IPAddress, contains
@@ -120,6 +121,7 @@ async def _change(
             raise NotFound(f"endpoint {found.name} on {found.node} was just detached, or moved: try again")
         old = decode(Endpoint, item.value)
         new = msgspec.structs.replace(old, floating=change(old.floating))
+        limits.at_most(f"endpoint {old.name}: floating addresses", new.floating, limits.FLOATING)
         if new == old:
             return old
         more = [a for a in new.floating if a not in old.floating]

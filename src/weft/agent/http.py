@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from weft import __version__
+from weft import __version__, serving
 from weft.api import types as t
 from weft.api.operations import OPERATIONS, Operation
 from weft.base.errors import ERRORS, Invalid, WeftError, one_line
@@ -21,9 +21,13 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-def application(service: object, metrics: Callable[[], tuple[bytes, str]]) -> web.Application:
-    """`metrics`: the exposition and its content type."""
-    app = web.Application(middlewares=[_errors])
+Metrics = Callable[[], tuple[bytes, str]]
+"""The exposition and its content type."""
+
+
+def application(service: object, metrics: Metrics) -> web.Application:
+    """The whole API: only for whom the socket's mode lets in."""
+    app = metrics_application(metrics)
     for op in OPERATIONS:
         app.router.add_route(op.method, op.path, _handler(service, op))
     document = msgspec.json.encode(openapi())
@@ -31,11 +35,18 @@ def application(service: object, metrics: Callable[[], tuple[bytes, str]]) -> we
     async def describe(_: web.Request) -> web.Response:
         return web.Response(body=document, content_type="application/json")
 
+    app.router.add_get("/openapi.json", describe)
+    return app
+
+
+def metrics_application(metrics: Metrics) -> web.Application:
+    """What may be served to anybody: `/metrics`, and nothing else."""
+    app = serving.application(_errors)
+
     async def measure(_: web.Request) -> web.Response:
         body, kind = metrics()
         return web.Response(body=body, headers={"Content-Type": kind})
 
-    app.router.add_get("/openapi.json", describe)
     app.router.add_get("/metrics", measure)
     return app
 
@@ -50,7 +61,7 @@ def _handler(service: object, op: Operation) -> Handler:
                 raise Invalid(f"unknown parameter '{name}': {op.name} takes {', '.join(op.query) or 'none'}")
             arguments[name] = value
         if op.request is not None:
-            arguments["request"] = decode(op.request, await request.read())
+            arguments["request"] = decode(op.request, await serving.body(request))
         return _json(200, await method(**arguments))
 
     return handle

@@ -11,22 +11,23 @@ import logging
 import os
 import platform
 import signal
+import socket
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
-from aiohttp import web
-
+from weft import serving
 from weft.agent.agent import Agent
-from weft.agent.config import Config
-from weft.agent.http import application
+from weft.agent.config import METRICS_EXAMPLE, Config
+from weft.agent.http import application, metrics_application
 from weft.agent.journal import forget, former_name
 from weft.agent.logs import set_up
 from weft.agent.process import allow_files, alone_here, tell_ready
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
+from weft.base.numbers import HIGHEST_PORT, is_number
 from weft.hoststate import describe
 from weft.kernel.bird import Bird
 from weft.kernel.linux import LinuxKernel
@@ -34,9 +35,6 @@ from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.url import StoreOptions, open_store
 
 log = logging.getLogger(__name__)
-
-GRACE = 5.0
-"""Seconds for requests under way when the agent is told to stop."""
 
 
 def run(config: Config) -> None:
@@ -117,42 +115,33 @@ async def _run(config: Config, name: str, instance: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(config: Config, agent: Agent) -> AsyncIterator[None]:
-    runner = web.AppRunner(
-        application(Service(agent), agent.metrics.exposition), access_log=None, shutdown_timeout=GRACE
-    )
-    await runner.setup()
-    path = Path(config.socket_path)
-    try:
-        path.unlink(missing_ok=True)  # of an agent that was killed: the lock says that none is running
-        await _listen(runner, config, path)
+    path, metrics = Path(config.socket_path), agent.metrics.exposition
+    async with contextlib.AsyncExitStack() as stack:
+        # Of an agent that was killed a socket may be left: the lock says that none is running.
+        sock = serving.unix_socket(path, int(config.socket_mode, 8), _group(config))
+        stack.callback(path.unlink, missing_ok=True)
+        await stack.enter_async_context(serving.serving(application(Service(agent), metrics), [sock]))
+        if config.metrics:
+            await stack.enter_async_context(serving.serving(metrics_application(metrics), [_metrics_socket(config)]))
         yield
-    finally:
-        await runner.cleanup()
-        path.unlink(missing_ok=True)
 
 
-async def _listen(runner: web.AppRunner, config: Config, path: Path) -> None:
-    before = os.umask(0o177)
+def _group(config: Config) -> int:
+    """-1 for none."""
     try:
-        await web.UnixSite(runner, str(path)).start()
+        return grp.getgrnam(config.socket_group).gr_gid if config.socket_group else -1
+    except KeyError:
+        raise Invalid(f"socket-group '{config.socket_group}': there is no such group") from None
+
+
+def _metrics_socket(config: Config) -> socket.socket:
+    host, _, port = config.metrics.rpartition(":")
+    if not is_number(port) or int(port) > HIGHEST_PORT:
+        raise Invalid(f"metrics '{config.metrics}': write ADDRESS:PORT, such as {METRICS_EXAMPLE}")
+    try:
+        return serving.tcp_socket(host.removeprefix("[").removesuffix("]"), int(port))
     except OSError as error:
-        raise Failed(f"cannot listen at {path}: {error.strerror or error}") from None
-    finally:
-        os.umask(before)
-    if config.socket_group:
-        try:
-            os.chown(path, -1, grp.getgrnam(config.socket_group).gr_gid)
-        except KeyError:
-            raise Invalid(f"socket-group '{config.socket_group}': there is no such group") from None
-    path.chmod(int(config.socket_mode, 8))
-    if config.metrics:
-        host, _, port = config.metrics.rpartition(":")
-        if not port.isdigit():
-            raise Invalid(f"metrics '{config.metrics}': write ADDRESS:PORT, such as 127.0.0.1:9473")
-        try:
-            await web.TCPSite(runner, host.strip("[]") or None, int(port)).start()
-        except OSError as error:
-            raise Failed(f"cannot serve metrics at {config.metrics}: {error.strerror or error}") from None
+        raise Failed(f"cannot serve metrics at {config.metrics}: {error.strerror or error}") from None
 
 
 def _need_root() -> None:

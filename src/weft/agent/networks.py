@@ -13,6 +13,7 @@ from weft.agent import doctor, floating, records, sharing
 from weft.agent.compiler import of_network
 from weft.alloc.leases import check_apart, check_new
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.net import check_for_containers
 from weft.datapaths import registry
 from weft.datapaths._parts import named_apart
 from weft.model import Endpoint, Network, encode, keys
@@ -70,6 +71,7 @@ class Networks:
         it is nowhere."""
         network = msgspec.structs.replace(network, bridge="")  # the name is Weft's to choose
         network = sharing.completed(network, await self._home(network))
+        check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._agent.ready()
         missing = [f for f in driver.features if f not in self._agent.features]

@@ -10,9 +10,10 @@ import msgspec
 from weft.agent import floating, records, sharing
 from weft.agent.blocks import rules
 from weft.alloc.leases import check_new
+from weft.api import limits
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable
-from weft.base.net import IPNetwork, contains, covers
+from weft.base.net import IPNetwork, check_for_containers, contains, covers
 from weft.datapaths import registry
 from weft.datapaths.driver import BlockOptions
 from weft.model import Network, Pool, claims, encode, keys
@@ -56,6 +57,8 @@ class Pools:
         return tuple(found)
 
     async def add(self, name: str, request: t.AddPool) -> Network:
+        check_for_containers(f"pool of network {name}", [request.subnet])
+
         def added(network: Network) -> Network:
             pool = Pool(
                 subnet=request.subnet, nodes=request.nodes, disabled=request.disabled, masquerade=request.masquerade
@@ -98,6 +101,7 @@ class Pools:
             _options(old)
             networks = [network for network, _ in found.values()]
             new = change(old)
+            limits.check_network(new)
             registry.parse_options(new)
             if leaving is None and set(new.subnets) != set(old.subnets):
                 others = [n for n in networks if n.home != name]

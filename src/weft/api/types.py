@@ -5,6 +5,9 @@ from __future__ import annotations
 
 import msgspec
 
+from weft.api import limits
+from weft.base.errors import Invalid
+from weft.base.names import check_texts
 from weft.base.net import IPAddress, IPInterface, IPNetwork
 from weft.model import AddressRange, Bandwidth, BgpPeer, Network, Pool, PublishedPort
 from weft.model.network import OptionValue
@@ -178,6 +181,9 @@ class EndpointCheck(Reply, frozen=True, kw_only=True):
 class CreateNetwork(Request, frozen=True, kw_only=True):
     network: Network
 
+    def __post_init__(self) -> None:
+        limits.check_network(self.network)
+
 
 class AddPool(Request, frozen=True, kw_only=True):
     """`nodes`: a selector (`KEY=VALUE,!KEY`) of those that may take blocks from it; "" for all. `masquerade`: None is as the
@@ -211,6 +217,9 @@ class Move(Request, frozen=True, kw_only=True):
     target: str
     interface: str = ""
 
+    def __post_init__(self) -> None:
+        limits.check_text("target", self.target)
+
 
 class Attach(Request, frozen=True, kw_only=True):
     """`target`: a pid, a namespace's path or name, a container's id or name. Empty: chosen by Weft.
@@ -240,11 +249,25 @@ class Attach(Request, frozen=True, kw_only=True):
     handover: bool = False
     definition: Network | None = None
 
+    def __post_init__(self) -> None:
+        for what in ("target", "network", "name", "owner"):
+            limits.check_text(what, getattr(self, what))
+        limits.at_most("addresses", self.addresses, limits.ADDRESSES)
+        limits.at_most("ranges", self.ranges, limits.ADDRESSES)
+        limits.at_most("floating addresses", self.floating, limits.FLOATING)
+        limits.check_ports(self.ports)
+        check_texts("endpoint", self.labels)
+        if self.definition is not None:
+            limits.check_network(self.definition)
+
 
 class Float(Request, frozen=True, kw_only=True):
     """`addresses`: external ones, to lead to the endpoint as well."""
 
     addresses: tuple[IPAddress, ...]
+
+    def __post_init__(self) -> None:
+        limits.at_most("floating addresses", self.addresses, limits.FLOATING)
 
 
 class Publish(Request, frozen=True, kw_only=True):
@@ -252,6 +275,9 @@ class Publish(Request, frozen=True, kw_only=True):
 
     owner: str
     ports: tuple[PublishedPort, ...] = ()
+
+    def __post_init__(self) -> None:
+        limits.check_ports(self.ports)
 
 
 class Reserve(Request, frozen=True, kw_only=True):
@@ -262,6 +288,11 @@ class Reserve(Request, frozen=True, kw_only=True):
     owner: str
     address: IPAddress | None = None
     seconds: float = 60.0
+
+    def __post_init__(self) -> None:
+        limits.check_text("owner", self.owner)
+        if not 0 < self.seconds <= 86_400:
+            raise Invalid(f"seconds {self.seconds:g}: an address is kept for more than 0 and up to 86400")
 
 
 class Reserved(Reply, frozen=True, kw_only=True):
@@ -406,6 +437,14 @@ class AddBgpPeer(Request, frozen=True, kw_only=True):
 
     peer: BgpPeer
     replace: bool = False
+
+    def __post_init__(self) -> None:
+        for what, some in (
+            ("accept", self.peer.accept),
+            ("announce", self.peer.announce),
+            ("communities", self.peer.communities),
+        ):
+            limits.at_most(f"bgp peer {self.peer.name}: {what}", some, limits.PATTERNS)
 
 
 class Status(Reply, frozen=True, kw_only=True):

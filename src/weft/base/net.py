@@ -43,6 +43,20 @@ else:
     for _cls in (IPv4Interface, IPv6Interface):
         IPInterface.register(_cls)
 
+_SPECIAL: dict[IPNetwork, str] = {
+    ip_network(prefix): kind
+    for prefix, kind in (
+        ("0.0.0.0/8", '"this network"'),
+        ("127.0.0.0/8", "loopback"),
+        ("169.254.0.0/16", "link-local"),
+        ("224.0.0.0/4", "multicast"),
+        ("240.0.0.0/4", "reserved, and broadcast"),
+        ("::/8", "reserved: loopback and IPv4 addresses in IPv6's form"),
+        ("fe80::/10", "link-local"),
+        ("ff00::/8", "multicast"),
+    )
+}
+
 Family = Literal[4, 6]
 FAMILIES: tuple[Family, ...] = (4, 6)
 
@@ -120,6 +134,18 @@ def host_prefix(address: IPAddress) -> str:
 
 def contains(network: IPNetwork, address: IPAddress) -> bool:
     return network.version == address.version and address in network
+
+
+def check_for_containers(what: str, subnets: Iterable[IPNetwork]) -> None:
+    """Raises Invalid, which calls it `what`, where a container could not have an address out of a subnet, or nobody could
+    reach it there: hosts and routers keep these prefixes for something else (RFC 6890, RFC 4291 §2.4)."""
+    for subnet in subnets:
+        for special, kind in _SPECIAL.items():
+            if covers(special, subnet) or covers(subnet, special):
+                raise Invalid(
+                    f"{what}: {subnet} has addresses of {special}, which is {kind}: choose a private prefix, such as "
+                    "10.1.0.0/16 or fd00:1::/48"
+                )
 
 
 def first_overlap(prefixes: Iterable[IPNetwork]) -> tuple[IPNetwork, IPNetwork] | None:

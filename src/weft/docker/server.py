@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import fcntl
 import logging
-import os
 import signal
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from weft import serving
 from weft.base.errors import Conflict, Denied, Failed, Unavailable, WeftError
 from weft.client import Client
 from weft.docker import engine
@@ -105,28 +105,20 @@ async def sweep_on(sweep: Sweep, interval: float) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(settings: Settings, app: web.Application) -> AsyncIterator[None]:
-    runner = web.AppRunner(app, access_log=None)
-    await runner.setup()
     path = settings.socket
-    before = os.umask(0o177)
     try:
-        _make_way(path)
-        await web.UnixSite(runner, str(path)).start()
+        path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
+        sock = serving.unix_socket(
+            path
+        )  # one may be left of a plugin that was killed: the lock says that none is running
         _tell(settings)
     except OSError as error:
         raise Failed(f"cannot listen at {path}: {error.strerror or error}") from None
-    finally:
-        os.umask(before)
     try:
-        yield
+        async with serving.serving(app, [sock]):
+            yield
     finally:
-        await runner.cleanup()
         path.unlink(missing_ok=True)
-
-
-def _make_way(path: Path) -> None:
-    path.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
-    path.unlink(missing_ok=True)  # of one that was killed: the lock says that none is running
 
 
 def _tell(settings: Settings) -> None:
@@ -136,7 +128,7 @@ def _tell(settings: Settings) -> None:
 
 
 def application(table: tuple[Operation, ...]) -> web.Application:
-    app = web.Application(middlewares=[_errors], client_max_size=2**20)
+    app = serving.application(_errors)
     for operation in table:
         app.router.add_post(operation.path, _handler(operation))
     return app
@@ -144,7 +136,7 @@ def application(table: tuple[Operation, ...]) -> web.Application:
 
 def _handler(operation: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        asked = read(operation.request, await request.read() or b"{}")
+        asked = read(operation.request, await serving.body(request) or b"{}")
         # What is begun is finished, also when dockerd gives up waiting.
         return _json(200, await asyncio.shield(asyncio.to_thread(operation.method, asked)))
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.names import check_name
-from weft.base.net import Family, IPNetwork
+from weft.base.net import Family, IPNetwork, parse_mac
 
 
 class Lease(msgspec.Struct, frozen=True, kw_only=True):
@@ -24,6 +24,9 @@ class Lease(msgspec.Struct, frozen=True, kw_only=True):
         check_name("network", self.network)
         if self.node:  # none where a subnet stands for all nodes
             check_name("node", self.node)
+        for name, value in self.data.items():
+            if name.endswith("mac"):
+                parse_mac(value)
 
     def subnet(self, fam: Family) -> IPNetwork | None:
         return next((s for s in self.subnets if s.version == fam), None)

@@ -14,7 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.agents import FakeHost, Tap, until
 from weft.agent.agent import Agent
-from weft.agent.http import application, openapi
+from weft.agent.http import application, metrics_application, openapi
 from weft.agent.service import Service
 from weft.api.dump import HostDump
 from weft.api.operations import OPERATIONS, Operation
@@ -256,3 +256,136 @@ async def test_metrics(api: Client, agent: Agent, host: FakeHost) -> None:
     assert samples["weft_attach_seconds_count",] == 1 and samples["weft_converge_seconds_count",] >= 2
     assert samples["weft_kernel_writes_total",] >= 10 and 0 <= samples["weft_resync_age_seconds",] < 60
     await until(lambda: "weft_watch_lag_seconds_count 0.0" not in agent.metrics.exposition()[0].decode())
+
+
+async def test_the_metrics_port_serves_metrics_and_nothing_else(agent: Agent) -> None:
+    """Whoever reaches it over TCP is nobody in particular: no operation of the API is there."""
+    async with TestClient(TestServer(metrics_application(agent.metrics.exposition))) as client:
+        assert "weft_store_connected" in await (await client.get("/metrics")).text()
+        for op in OPERATIONS:
+            answer = await client.request(
+                op.method, op.path.format(name="blue", ref="x", address="10.1.0.1"), json=BLUE
+            )
+            assert answer.status == 404, op.name
+        for path in ("/openapi.json", "/", "/v1/status", "/metrics/v1/status"):
+            assert (await client.get(path)).status == 404
+        assert (await client.post("/metrics")).status == 405
+    assert not agent.view.networks
+
+
+MANY = [f"10.{n // 256}.{n % 256}.0/24" for n in range(10_000)]
+
+
+@pytest.mark.parametrize(
+    ("method", "path", "asked", "said"),
+    [
+        (
+            "POST",
+            "/v1/networks",
+            {"network": {"name": "n", "driver": "routed", "subnets": MANY}},
+            r"subnets: 10000 are too many: at most 64",
+        ),
+        (
+            "POST",
+            "/v1/networks",
+            {
+                "network": {
+                    "name": "n",
+                    "driver": "vxlan",
+                    "subnets": ["10.1.0.0/16"],
+                    "labels": {str(n): "" for n in range(300)},
+                }
+            },
+            "300 labels are too many",
+        ),
+        (
+            "POST",
+            "/v1/networks",
+            {
+                "network": {
+                    "name": "n",
+                    "driver": "vxlan",
+                    "subnets": ["10.1.0.0/16"],
+                    "options": {"reserve": ",".join(MANY)},
+                }
+            },
+            "option reserve is longer than 16384",
+        ),
+        (
+            "POST",
+            "/v1/endpoints",
+            {
+                "target": "c",
+                "network": "n",
+                "ports": [{"host_port": 1, "container_port": 1, "count": 4_999}] * 4,
+            },
+            "published ports: 19996 are too many",
+        ),
+        (
+            "POST",
+            "/v1/endpoints",
+            {"target": "c", "network": "n", "ports": [{"host_port": 1, "container_port": 1, "count": 65_535}]},
+            "65535 are too many",
+        ),
+        (
+            "PUT",
+            "/v1/ports",
+            {"owner": "o", "ports": [{"host_port": 1, "container_port": 1, "count": 65_535}]},
+            "65535 are too many",
+        ),
+        (
+            "POST",
+            "/v1/endpoints",
+            {"target": "c", "network": "n", "floating": ["10.9.9.9"] * 65},
+            "floating addresses: 65 are too many",
+        ),
+        (
+            "POST",
+            "/v1/endpoints",
+            {"target": "c", "network": "n", "ranges": [{"subnet": "10.1.0.0/16"}] * 65},
+            "ranges: 65 are too many",
+        ),
+        ("POST", "/v1/endpoints", {"target": "/run/x\0", "network": "n"}, "target '/run/x"),
+        ("POST", "/v1/endpoints", {"target": "c", "network": "n", "labels": {"a": "\x1b[2J"}}, "label a has a value"),
+        ("POST", "/v1/endpoints/x/floating", {"addresses": ["10.9.9.9"] * 65}, "65 are too many"),
+    ],
+)
+async def test_a_request_has_bounds(api: Client, method: str, path: str, asked: object, said: str) -> None:
+    assert said in await refused(await api.request(method, path, json=asked), 400, "invalid")
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"network":' * 50_000, b'{"zz":' + b"[" * 200_000])
+async def test_deep_nesting_is_a_wrong_request_and_no_defect(api: Client, body: bytes) -> None:
+    for path in ("/v1/networks", "/v1/endpoints", "/v1/bgp/peers"):
+        await refused(await api.post(path, data=body), 400, "invalid")
+
+
+async def test_a_body_too_large_is_refused_in_one_line(api: Client) -> None:
+    said = await refused(await api.post("/v1/networks", data=b" " * 600_000), 400, "invalid")
+    assert said == "the request is larger than 524288 octets: ask for less at once"
+
+
+@pytest.mark.parametrize(
+    "subnet",
+    [
+        "0.0.0.0/8",
+        "0.1.0.0/16",
+        "127.3.0.0/16",
+        "240.0.0.0/8",
+        "255.255.255.0/24",
+        "169.254.7.0/24",
+        "224.0.0.0/3",
+        "128.0.0.0/1",
+        "::ffff:10.1.0.0/112",
+        "::/64",
+        "64:ff9b::/96",
+        "fe80:1::/32",
+        "ff05::/16",
+        "fd00:77::%x/48",
+    ],
+)
+async def test_a_subnet_that_no_container_can_have(api: Client, subnet: str) -> None:
+    asked = {"network": {"name": "n", "driver": "bridge", "subnets": [subnet]}}
+    assert "choose a private prefix" in (
+        said := await refused(await api.post("/v1/networks", json=asked), 400, "invalid")
+    ) or ("%x" in subnet and "is not a prefix" in said)

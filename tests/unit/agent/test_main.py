@@ -184,12 +184,23 @@ async def test_the_socket_has_its_mode_and_goes_with_the_agent(
     config: Config, host: FakeHost, store_file: Path
 ) -> None:
     path = Path(config.socket_path)
-    path.write_text("of an agent that was killed")
+    with socket.socket(socket.AF_UNIX) as left:
+        left.bind(str(path))  # by an agent that was killed
     async with agent_on(host, store_file) as agent:
         async with main._serving(config, agent):
             assert stat.S_IMODE(path.stat().st_mode) == 0o660 and path.is_socket()
         assert not path.exists()
     await serve(config, host, store_file)
+
+
+async def test_a_file_in_the_place_of_the_socket_stays(config: Config, host: FakeHost, store_file: Path) -> None:
+    path = Path(config.socket_path)
+    path.write_text("somebody's")
+    async with agent_on(host, store_file) as agent:
+        with pytest.raises(Invalid, match="is not a socket: choose another path"):
+            async with main._serving(config, agent):
+                pass
+    assert path.read_text() == "somebody's"
 
 
 async def test_a_socket_that_cannot_be(host: FakeHost, store_file: Path, config: Config) -> None:

@@ -246,7 +246,10 @@ async def test_keys_are_found_in_any_case(plugin: Plugin, agent: Agent) -> None:
     assert [str(p) for e in await Service(agent).endpoints() for p in e.ports] == ["8080:80/tcp"]
 
 
-@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 10_000])
+DEEP = (b"[" * 100_000, b'{"Options":' * 40_000, b'{"Interface":{"x":' + b"[" * 100_000)
+
+
+@pytest.mark.parametrize("body", [b"", b"{", b"[]", b"null", b'"x"', b"\xff\xfe", b"{" * 10_000, *DEEP])
 @pytest.mark.parametrize("operation", ["NetworkDriver.Join", "IpamDriver.RequestAddress"])
 async def test_what_is_not_a_request(plugin: Plugin, operation: str, body: bytes) -> None:
     answer = await plugin.post(f"/{operation}", data=body)
