@@ -21,6 +21,7 @@ from weft.kernel.bird import OTHERS, PACKAGE, ask
 from weft.kernel.diagnose import blocking_chains, udp_holders
 from weft.kernel.facts import MD5
 from weft.model import Network
+from weft.store.url import unguarded
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -68,6 +69,13 @@ def _ok(check: str, detail: str) -> t.Finding:
 
 
 def _store(agent: Agent) -> Iterator[t.Finding]:
+    if exposed := unguarded(agent.config.store, agent.config.store_cert):
+        yield t.Finding(
+            check="store: access",
+            result="warning",
+            detail=f"{agent.store_status.url} is reached {exposed}: who reaches it can rule every host's network",
+            advice="use etcds:// with store-ca and a user with store-password-file (docs/operating.md, The store of a cluster)",
+        )
     status = agent.store_status
     if status.state == "connected":
         yield _ok("store", f"{status.url} answers")

@@ -12,7 +12,7 @@ from aiohttp import web
 from weft import __version__, serving
 from weft.api import types as t
 from weft.api.operations import OPERATIONS, Operation
-from weft.base.errors import ERRORS, Invalid, WeftError, one_line
+from weft.base.errors import ERRORS, Invalid, WeftError
 from weft.model import encode
 from weft.model.codec import decode, schemas
 
@@ -73,7 +73,7 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return await handler(request)
     except WeftError as error:
         code = error.code if error.code in ERRORS else "unavailable"
-        return _json(error.status, t.Error(error=code, message=one_line(str(error))))
+        return _json(error.status, t.Error(error=code, message=str(error)))
     except web.HTTPException as error:
         return _json(
             error.status, t.Error(error="not-found" if error.status == 404 else "invalid", message=error.reason)

@@ -7,11 +7,13 @@ import logging
 import sys
 import time
 
+from weft.base.errors import one_line
+
 
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = f"{stamp}.{int(record.msecs):03}Z {record.levelname.lower():7} {_area(record)}: {record.getMessage()}"
+        line = f"{stamp}.{int(record.msecs):03}Z {record.levelname.lower():7} {_area(record)}: {one_line(record.getMessage())}"
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
 

@@ -25,6 +25,10 @@ class WeftError(Exception):
     status: ClassVar[int] = 500
     exit_status: ClassVar[int] = 1
 
+    def __str__(self) -> str:
+        """Errors quote what users and other programs said, so nothing in there may reach a terminal or a log as it is."""
+        return one_line(" ".join(super().__str__().split("\n")))
+
 
 class Invalid(WeftError):
     code = "invalid"

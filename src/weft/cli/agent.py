@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from weft.agent.config import METRICS_EXAMPLE
 from weft.cli.options import Labels, example, given, group, pairs
 from weft.cli.output import say
 from weft.cli.session import Waiting, session
@@ -37,8 +38,8 @@ ConfigFile = Annotated[
     "run",
     epilog=example(
         "weft agent run",
-        "weft agent run --store etcd://10.0.0.1:2379,10.0.0.2:2379 --iface eth0",
-        "weft agent run --config ./weft.toml --log-format json --metrics 127.0.0.1:9464",
+        "weft agent run --store etcds://weft@10.0.0.1:2379,10.0.0.2:2379 --iface eth0",
+        f"weft agent run --config ./weft.toml --log-format json --metrics {METRICS_EXAMPLE}",
     ),
 )
 def run(
@@ -49,7 +50,9 @@ def run(
     ] = None,
     store: Annotated[
         str | None,
-        typer.Option("--store", metavar="URL", help="sqlite:///PATH or etcd://HOST:PORT[,HOST:PORT...][/PREFIX]."),
+        typer.Option(
+            "--store", metavar="URL", help="sqlite:///PATH or etcds://USER@HOST:PORT[,HOST:PORT...][/PREFIX]."
+        ),
     ] = None,
     iface: Annotated[
         str | None, typer.Option("--iface", metavar="IF", help="The uplink; else the default route's interface.")

@@ -14,7 +14,7 @@ from typing import Annotated, TypeVar
 
 import typer
 
-from weft.base.errors import Failed
+from weft.base.errors import Failed, one_line
 from weft.cli.table import Page
 from weft.model import to_builtins
 
@@ -37,11 +37,26 @@ def show(value: T, output: Format, render: Callable[[Page, T], Iterable[str]]) -
     elif output is Format.JSON:
         import json
 
-        say(json.dumps(to_builtins(value), indent=2, ensure_ascii=False))
+        say(_escaped(json.dumps(to_builtins(value), indent=2, ensure_ascii=False)))
     else:
         import yaml
 
-        _write(yaml.safe_dump(to_builtins(value), sort_keys=False, allow_unicode=True, width=1000))
+        plain = to_builtins(value)
+        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
+        if not text.replace("\n", "").isprintable():
+            text = yaml.safe_dump(plain, sort_keys=False, width=1000)
+        _write(text)
+
+
+def _escaped(text: str) -> str:
+    """JSON in which what a terminal would obey (C1 controls, bidirectional marks) is written as \\uXXXX. Outside of strings
+    JSON has none of these."""
+    return "".join(c if c.isprintable() or c == "\n" else _json_escape(c) for c in text)
+
+
+def _json_escape(character: str) -> str:
+    units = character.encode("utf-16-be", "surrogatepass")
+    return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
 def say(*lines: str) -> None:
@@ -67,7 +82,7 @@ def _discard_stdout() -> None:
 
 def complain(message: str) -> None:
     """One line on stderr, whatever is in the message."""
-    sys.stderr.write(f"weft: {' '.join(message.split())}\n")
+    sys.stderr.write(f"weft: {one_line(' '.join(message.split()))}\n")
 
 
 # ------------------------------------------------------------------------------- values as people write them

@@ -1,5 +1,8 @@
 """Tables without lines: heads and columns, two spaces apart, folded where they would be too wide. Nothing is ever cut.
 
+On a terminal they are as wide as it is; in a pipe nothing is folded, so `weft endpoint ls | grep NAME` finds whole words.
+What a terminal would obey instead of showing it is escaped.
+
 Colour is put on after the measuring, so a cell is as wide as its text.
 """
 
@@ -11,10 +14,12 @@ import sys
 from collections.abc import Collection, Iterable, Iterator, Sequence
 from typing import NamedTuple
 
+from weft.base.errors import one_line
+
 GAP = "  "
 NARROWEST = 40
-WITHOUT_TERMINAL = 100
-"""Columns, where neither a terminal nor $COLUMNS says."""
+UNBOUNDED = 1_000_000
+"""Columns, where no terminal is there to say: what reads a pipe wants whole lines, each cell in one piece."""
 
 _SGR = {"head": "1", "good": "32", "warn": "33", "bad": "31", "dim": "2"}
 """ECMA-48 select graphic rendition: bold, green, yellow, red, faint."""
@@ -37,9 +42,12 @@ class Page:
 
     @staticmethod
     def of_stdout() -> Page:
-        """Colour only on a terminal that knows any, and never with NO_COLOR (no-color.org)."""
-        colour = sys.stdout.isatty() and not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
-        return Page(shutil.get_terminal_size((WITHOUT_TERMINAL, 25)).columns, colour)
+        """As wide as the terminal, without bounds where there is none. Colour only on a terminal that knows any, and never
+        with NO_COLOR (no-color.org)."""
+        if not sys.stdout.isatty():
+            return Page(UNBOUNDED, colour=False)
+        colour = not os.environ.get("NO_COLOR") and os.environ.get("TERM") != "dumb"
+        return Page(shutil.get_terminal_size().columns, colour)
 
     def paint(self, text: str, style: str) -> str:
         return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if self.colour and style and text.strip() else text
@@ -81,7 +89,7 @@ class Page:
 def fold(text: str, width: int) -> list[str]:
     """Lines of at most `width`; broken at spaces, and inside a word only where that alone is longer."""
     lines: list[str] = []
-    for paragraph in text.split("\n"):
+    for paragraph in map(one_line, text.split("\n")):
         line = ""
         for word in paragraph.split(" "):
             if line and len(line) + 1 + len(word) > width:
@@ -103,6 +111,11 @@ def _seam(word: str, width: int) -> int:
     return after if after > width // 2 else width
 
 
+def _shown(text: str) -> str:
+    """As `fold` will write it."""
+    return "\n".join(map(one_line, text.split("\n")))
+
+
 def _styled(cell: Cell) -> Styled:
     return cell if isinstance(cell, Styled) else Styled(cell, "")
 
@@ -111,6 +124,7 @@ def _fit(columns: list[list[str]], width: int, whole: list[bool]) -> list[int]:
     """Column widths that add up to at most `width`: the widest give way first, down to their longest word; only where
     that is not enough words are broken, and those of `whole` columns last."""
     room = width - len(GAP) * (len(columns) - 1)
+    columns = [[_shown(cell) for cell in column] for column in columns]
     widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
     words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
     heads = [min(len(column[0]), 8) for column in columns]

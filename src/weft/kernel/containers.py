@@ -68,6 +68,8 @@ def _lines(path: Path) -> list[str]:
 
 
 def _path_of(reference: str) -> tuple[str, str]:
+    if not reference.isprintable():
+        raise NotFound(f"nothing is called {reference} here: a container's name has no such characters")
     if is_number(reference):
         return f"/proc/{reference}/ns/net", f"pid-{reference}"
     if reference.startswith("/"):

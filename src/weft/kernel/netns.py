@@ -39,11 +39,32 @@ def _setns(fd: int) -> None:
 
 
 def open_path(path: str) -> int:
-    """A file descriptor of the namespace at `path`, "" for the caller's own. Raises NotFound, Denied."""
+    """A file descriptor of the namespace at `path`, "" for the caller's own. Raises NotFound, Denied.
+
+    Paths come from users and engines. To open a FIFO waits for its writer, and to open a device may do anything. So the
+    file is only pointed at (O_PATH, open(2)) until it is known to be a namespace."""
     try:
-        return os.open(path or OWN, os.O_RDONLY | os.O_CLOEXEC)
+        found = os.open(path or OWN, os.O_PATH | os.O_CLOEXEC)
+    except ValueError:  # a NUL within
+        raise NotFound(f"no network namespace {path}: that is no path") from None
     except OSError as error:
         raise explain(path, error) from None
+    try:
+        if _filesystem(found) != u.NSFS_MAGIC:
+            raise explain(path, OSError(errno.EINVAL, "")) from None
+        return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
+    except OSError as error:
+        raise explain(path, error) from None
+    finally:
+        os.close(found)
+
+
+def _filesystem(fd: int) -> int:
+    """The kind of file system that a file is on: f_type, the first field of struct statfs (statfs(2)). Raises OSError."""
+    buffer = ctypes.create_string_buffer(256)
+    if _libc().fstatfs(fd, buffer):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder)
 
 
 def enter(path: str) -> None:

@@ -182,6 +182,7 @@ NETCONFA_FORWARDING: Final = 2
 NETCONFA_IFINDEX_ALL: Final = -1
 NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
+NSFS_MAGIC: Final = 0x6E736673  # linux/magic.h
 CLONE_NEWNET: Final = 0x40000000
 
 # linux/mount.h

@@ -1,7 +1,8 @@
 """From a store's URL to the store.
 
 sqlite:///var/lib/weft/weft.db                      embedded, one machine; the path is absolute
-etcd://[user[:password]@]h1[:2379][,h2…][/prefix]   a cluster's etcd; the prefix is `weft` if none is given
+etcd://[user[:password]@]h1[:2379][,h2…][/prefix]   a cluster's etcd; the prefix is `weft` if none is given; what of user
+                                                    and password is written as %XX is decoded
 etcds://…                                           the same with TLS
 """
 
@@ -17,6 +18,8 @@ from urllib.parse import unquote
 import msgspec
 
 from weft.base.errors import Denied, Invalid, Unavailable, WeftError
+from weft.base.net import parse_address
+from weft.base.numbers import HIGHEST_PORT
 from weft.store.protocol import Store
 
 T = TypeVar("T")
@@ -28,7 +31,6 @@ FORMS = "write sqlite:///var/lib/weft/weft.db or etcd://HOST:2379,HOST:2379/PREF
 
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
-_SECRET = re.compile(r"(?<=://)[^/@]*@")
 
 
 class StoreOptions(msgspec.Struct, frozen=True):
@@ -61,9 +63,9 @@ def open_store(url: str, options: StoreOptions) -> Store:
     that cannot be meant, Denied or Invalid for a file of `options` that cannot be read."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
-        raise _bad(url, f"'{scheme}' is no kind of store" if separator else "there is no '://' in it")
-    before, slash, path = rest.partition("/")
-    login, _, place = before.rpartition("@")
+        raise _bad(url, f"'{without_secret(scheme)}' is no kind of store" if separator else "there is no '://' in it")
+    login, rest = ("", rest) if scheme == "sqlite" else _split_login(rest)
+    place, slash, path = rest.partition("/")
     return _SCHEMES[scheme](url, _Parts(login, place, slash + path), options)
 
 
@@ -78,12 +80,44 @@ def places(url: str) -> tuple[tuple[str, int], ...]:
 
 
 def without_secret(url: str) -> str:
-    """The URL for logs and screens."""
-    return _SECRET.sub("", url)
+    """The URL for logs and screens, whatever is wrong with it."""
+    scheme, separator, rest = url.partition("://")
+    if scheme == "sqlite":
+        return url
+    return f"{scheme}://{_split_login(rest)[1]}" if separator and "@" not in scheme else _split_login(url)[1]
+
+
+def unguarded(url: str, cert: str = "") -> str:
+    """What a store on another host lacks, in words: "without TLS and without a user". "" where it is guarded, or where
+    nobody else can reach it. `cert`: of this client, which stands for a user."""
+    scheme, _, rest = url.partition("://")
+    login, rest = _split_login(rest)
+    hosts = [
+        found["host"].strip("[]") for text in rest.partition("/")[0].split(",") if (found := _ENDPOINT.fullmatch(text))
+    ]
+    if scheme == "sqlite" or all(_is_own(host) for host in hosts):
+        return ""
+    lacks = ["without TLS"] * (scheme == "etcd") + ["without a user"] * (not login and not cert)
+    return " and ".join(lacks)
+
+
+def _is_own(host: str) -> bool:
+    """Whether only this host reaches it."""
+    try:
+        return parse_address(host).is_loopback
+    except Invalid:
+        return host == "localhost"
+
+
+def _split_login(rest: str) -> tuple[str, str]:
+    """USER:PASSWORD and all else. A password may have any characters: hosts and prefixes have no '@', so the last one ends
+    it."""
+    login, _, rest = rest.rpartition("@")
+    return login, rest
 
 
 def _sqlite(url: str, parts: _Parts, options: StoreOptions) -> Store:
-    if parts.place or parts.login:
+    if parts.place:
         raise _bad(url, "a file's path is absolute, so three '/' come before it")
     if not parts.path.strip("/") or parts.path.endswith("/"):
         raise _bad(url, "the file's name is missing")
@@ -146,7 +180,7 @@ def _endpoint(url: str, text: str) -> str:
     if not found:
         raise _bad(url, f"'{text}' is not a host and port" if text else "a host is missing")
     port = int(found["port"] or ETCD_PORT)
-    if not 0 < port < 65536:
+    if not 0 < port <= HIGHEST_PORT:
         raise _bad(url, f"there is no port {port}")
     return f"{found['host']}:{port}"
 

@@ -11,6 +11,7 @@ import pytest
 from support.agents import FEATURES, FakeHost, network
 from weft.agent import doctor
 from weft.agent.agent import Agent
+from weft.agent.config import Config
 from weft.agent.view import View
 from weft.api import types as t
 from weft.bgp.reach import Unreached
@@ -21,6 +22,7 @@ from weft.store.protocol import Change
 class Patient(SimpleNamespace):
     """What the doctor looks at of an agent, and of the machine."""
 
+    config = Config()
     view: View
     node: Node | None
     sysctls: dict[str, str]
@@ -106,6 +108,14 @@ async def test_a_lost_store(patient: Patient) -> None:
         "etcd://h1:2379: connection refused",
         "start it, or mend the way to it; traffic goes on",
     )
+
+
+async def test_a_store_that_anybody_may_use(patient: Patient) -> None:
+    patient.config = Config(store="etcd://u:p@10.0.0.5")
+    found = (await patient.look())["store: access"]
+    assert (found.result, "etcds://" in found.advice) == ("warning", True) and "without TLS" in found.detail
+    patient.config = Config(store="etcds://weft@10.0.0.5", store_password_file="/etc/weft/password")
+    assert "store: access" not in await patient.look()
 
 
 async def test_no_uplink(patient: Patient) -> None:

@@ -35,13 +35,16 @@ def agent(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[CannedAge
 
 @pytest.fixture
 def weft(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Weft:
-    """Runs the command in this process, as if in a terminal of 100 columns whose output is piped."""
+    """Runs the command in this process, as if on a terminal of 100 columns without colour."""
     monkeypatch.setenv("COLUMNS", "100")
+    monkeypatch.setenv("NO_COLOR", "1")
     monkeypatch.delenv("WEFT_DEBUG", raising=False)
     monkeypatch.setattr("weft.cli.output.time", SimpleNamespace(time=lambda: NOW + 0.5))
 
     def run(*argv: str) -> Ran:
-        status = main(argv)
+        with monkeypatch.context() as patch:
+            patch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+            status = main(argv)
         out, err = capsys.readouterr()
         return Ran(status, out, err)
 

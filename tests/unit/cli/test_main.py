@@ -129,6 +129,20 @@ class TestUnexpectedException:
         assert "in stumble" in kept.read_text()
         assert f"weft {__version__}" in kept.read_text()
 
+    def test_no_password_of_the_command_line_is_kept(
+        self, weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    ) -> None:
+        def stumble(*_: object) -> None:
+            raise ValueError("cannot use etcd://u:pa@ss/geheim@h1")
+
+        monkeypatch.setattr("weft.client.Client.status", stumble)
+        monkeypatch.setattr("sys.argv", ["weft", "status", "--store", "etcd://u:pa@ss/geheim@h1", "--key=secret", "-v"])
+        ran = weft("status")
+        (kept,) = tmp_path.glob("weft-defect-*.txt")
+        assert "weft status --store … --key=… -v\n" in kept.read_text()
+        for text in (ran.err, kept.read_text()):
+            assert "pa@ss" not in text and "geheim" not in text and "secret" not in text
+
     def test_where_nothing_can_be_kept(self, weft, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setattr("tempfile.tempdir", "/nonexistent")
         ran = weft("status")

@@ -1,10 +1,17 @@
 from __future__ import annotations
 
+import json
+import logging
+
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.cli.table import Page, Styled, fold
+from weft.agent import logs
+from weft.base.errors import NotFound
+from weft.cli.output import Format, complain, show
+from weft.cli.table import UNBOUNDED, Page, Styled, fold
 
 words = st.text(st.characters(codec="ascii", categories=["L", "N", "P"]), min_size=1, max_size=30)
 texts = st.lists(words, max_size=8).map(" ".join)
@@ -84,3 +91,49 @@ def test_colour_only_on_a_terminal_that_wants_it(
         monkeypatch.setenv(name, value)
     monkeypatch.setattr("sys.stdout.isatty", lambda: terminal, raising=False)
     assert Page.of_stdout().colour is colour
+
+
+HOSTILE = "web\x1b[2J\x9b1m\u202egnp\r\a"
+
+
+@given(rows)
+def test_in_a_pipe_every_cell_is_in_one_piece(table: list[tuple[str, str, str]]) -> None:
+    lines = list(Page(UNBOUNDED, colour=False).table(("A", "B", "C"), table))
+    assert len(lines) == len(table) + 1
+    assert all(cell in line for line, row in zip(lines[1:], table, strict=True) for cell in row)
+
+
+@pytest.mark.parametrize("columns", ["40", ""])
+def test_without_a_terminal_nothing_is_folded(monkeypatch: pytest.MonkeyPatch, columns: str) -> None:
+    monkeypatch.setenv("COLUMNS", columns)
+    monkeypatch.setattr("sys.stdout.isatty", lambda: False, raising=False)
+    page = Page.of_stdout()
+    assert list(page.paragraph("word " * 100)) == ["word " * 100]
+    assert not page.colour
+
+
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    page = Page(80, colour=False)
+    lines = [*page.table(("A", "B"), [(HOSTILE, "x")]), *page.pairs([("a", HOSTILE)]), *page.paragraph(HOSTILE)]
+    assert all(line.isprintable() for line in lines)
+    assert lines[1].startswith(r"web\x1b[2J\x9b1m\u202egnp\r\x07  x")
+
+
+@pytest.mark.parametrize("form", list(Format))
+def test_no_form_of_output_has_control_characters(form: Format, capsys: pytest.CaptureFixture[str]) -> None:
+    value = {"label": HOSTILE, "text": "schön \U0001f600"}
+    show(value, form, lambda page, shown: page.pairs(shown.items()))
+    out = capsys.readouterr().out
+    assert out.replace("\n", "").isprintable()
+    if form is not Format.TABLE:
+        assert yaml.safe_load(out) == value  # JSON is YAML
+    if form is Format.JSON:
+        assert json.loads(out) == value and "schön \U0001f600" in out
+
+
+def test_errors_and_logs_have_no_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
+    complain(f"no endpoint {HOSTILE}")
+    assert str(NotFound(HOSTILE)).isprintable()
+    record = logging.LogRecord("weft.x", logging.WARNING, "", 0, "%s says\n%s", (HOSTILE, "2026 fake line"), None)
+    for said in (capsys.readouterr().err.rstrip("\n"), logs._Text().format(record)):
+        assert said.isprintable()

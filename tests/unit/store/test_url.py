@@ -10,7 +10,7 @@ import pytest
 from weft.base.errors import Invalid
 from weft.store.etcd import EtcdStore
 from weft.store.sqlite import SqliteStore
-from weft.store.url import DEFAULT_URL, StoreOptions, open_store, without_secret
+from weft.store.url import DEFAULT_URL, StoreOptions, open_store, unguarded, without_secret
 
 
 @pytest.mark.parametrize(
@@ -22,6 +22,7 @@ from weft.store.url import DEFAULT_URL, StoreOptions, open_store, without_secret
         ("etcd://h1:2379,h2:2379", EtcdStore),
         ("etcd://10.0.0.1:2379,[fd00::1]:2379,h-3.example/weft/east", EtcdStore),
         ("etcd://us%40er:pass%2Fword@h1:2379/", EtcdStore),
+        ("etcd://user:p@ss/wo:rd@h1:2379/prefix", EtcdStore),
         ("etcds://h1:2379", EtcdStore),
     ],
 )
@@ -77,7 +78,20 @@ def test_bad_options(url: str, options: dict[str, str], reason: str) -> None:
         open_store(url, StoreOptions(**options))
 
 
-@pytest.mark.parametrize("url", ["etcd://u:secret@h1:port", "etcd://u:secret@", "etcds://u:secret@h1/a//b"])
+@pytest.mark.parametrize(
+    "url",
+    [
+        "etcd://u:secret@h1:port",
+        "etcd://u:secret@",
+        "etcds://u:secret@h1/a//b",
+        "etcd://u:se@secret/x@h1:port",
+        "etcd://u:/secret@secret@h1/a//b",
+        "etcd:/u:secret@h1",
+        "u:secret@h1",
+        "memory://u:secret@secret/@h",
+        "u:secret@x://h1",
+    ],
+)
 def test_no_message_tells_the_password(url: str) -> None:
     with pytest.raises(Invalid) as caught:
         open_store(url, StoreOptions())
@@ -86,8 +100,28 @@ def test_no_message_tells_the_password(url: str) -> None:
 
 
 def test_without_secret_keeps_the_rest() -> None:
-    assert without_secret("etcd://u:p@h1,h2/weft") == "etcd://h1,h2/weft"
+    for password in ("p", "p@q", "p/q", "p@/q:r", "p://q"):
+        assert without_secret(f"etcd://u:{password}@h1,h2/weft") == "etcd://h1,h2/weft"
+    assert without_secret("sqlite:///var/lib/we@ft.db") == "sqlite:///var/lib/we@ft.db"
     assert without_secret(DEFAULT_URL) == DEFAULT_URL
+
+
+@pytest.mark.parametrize(
+    ("url", "cert", "lacks"),
+    [
+        ("etcd://10.0.0.5:2379,10.0.0.6", "", "without TLS and without a user"),
+        ("etcd://weft:p@10.0.0.5", "", "without TLS"),
+        ("etcds://10.0.0.5", "", "without a user"),
+        ("etcds://10.0.0.5", "/etc/weft/cert.pem", ""),
+        ("etcds://weft@10.0.0.5/x", "", ""),
+        ("etcd://127.0.0.1,[::1]:2379,localhost/x", "", ""),
+        ("etcd://127.0.0.1,10.0.0.5", "", "without TLS and without a user"),
+        ("etcd://db.example", "", "without TLS and without a user"),
+        (DEFAULT_URL, "", ""),
+    ],
+)
+def test_a_store_that_anybody_may_use(url: str, cert: str, lacks: str) -> None:
+    assert unguarded(url, cert) == lacks
 
 
 def test_the_embedded_store_does_without_grpc() -> None:
