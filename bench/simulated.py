@@ -35,6 +35,8 @@ from weft.kernel.containers import Target
 from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.follow import Changes, Synced, follow
+from weft.store.known import KnownStore
+from weft.store.memory import Memory
 from weft.store.protocol import Put
 from weft.store.url import StoreOptions, open_store
 
@@ -128,7 +130,7 @@ class SimulatedAgent:
         self.compiler.host = Host(node=node(number))
         config = Config()
         membership = Membership(self.store, self.view, config, _INSTANCE)
-        self.locations = Locations(self.store, self.view)
+        self.locations = Locations(self.store, self.view, KnownStore(self.store, Memory()))
         self._union = Union()
         self._attachments = Attachments(
             self.view, membership, self.locations, self.store, self._converge, _find, config.gateway_subnets

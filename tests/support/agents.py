@@ -33,6 +33,8 @@ from weft.kernel.facts import HostFacts
 from weft.kernel.fake import FakeKernel
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
+from weft.store.known import KnownStore
+from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
 
@@ -50,7 +52,7 @@ class FakeHost(FakeKernel):
         self.reads = 0
         self.no_uplink = ""
         self.bird = FakeBird()
-        self.answering: set[IPAddress] = set()
+        self.answers: set[IPAddress] = set()
         """Hosts that answer this one's probes."""
         self.found = HostFacts(
             uplink="eth0",
@@ -72,9 +74,9 @@ class FakeHost(FakeKernel):
             raise NotFound(self.no_uplink)
         return self.found
 
-    def ask(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+    def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """As `weft.kernel.probe.answering`, without waiting for those that do not."""
-        return self.answering.intersection(addresses)
+        return self.answers.intersection(addresses)
 
     def change(self, **facts: object) -> None:
         self.found = msgspec.structs.replace(self.found, **facts)
@@ -182,16 +184,17 @@ def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str =
     """Not running yet. Its store is a `Tap`."""
     state = str(file.parent / name)
     config = Config(store=f"sqlite://{file}", run_dir=str(file.parent), **{"state_dir": state, **settings})
+    known = KnownStore(SqliteStore(file), remembered(Path(config.state_dir) / "cluster.json"))
     return Agent(
         config,
         name,
         instance or f"instance-of-{name}",
-        Tap(SqliteStore(file)),
+        Tap(known),
         kernel=lambda _desired, _cookies: host,
         find=host.find,
         cookie=host.cookie,
         bird=host.bird,
-        answering=host.ask,
+        known=known,
     )
 
 

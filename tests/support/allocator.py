@@ -23,6 +23,8 @@ from weft.datapaths.driver import Host
 from weft.hoststate.union import Source
 from weft.kernel.containers import Target
 from weft.model import Endpoint, Namespace, Node
+from weft.store.known import KnownStore
+from weft.store.memory import Memory
 from weft.store.protocol import Store
 from weft.store.url import StoreOptions, open_store
 
@@ -38,7 +40,13 @@ class Allocator:
         self.node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
         self.membership = Membership(store, self.view, Config(), name)
         self.attachments = Attachments(
-            self.view, self.membership, Locations(store, self.view), store, _stands, _finder(name), ()
+            self.view,
+            self.membership,
+            Locations(store, self.view, KnownStore(store, Memory())),
+            store,
+            _stands,
+            _finder(name),
+            (),
         )
 
     async def join(self, network: str) -> None:

@@ -11,7 +11,9 @@ from weft.model import BgpSettings
 
 NOW = time.time()
 
-STORE = t.StoreStatus(url="etcd://10.0.0.1:2379,10.0.0.2:2379", state="connected", since=NOW - 7300, revision=4711)
+STORE = t.StoreStatus(
+    url="etcd://10.0.0.1:2379,10.0.0.2:2379", state="connected", since=NOW - 7300, revision=4711, cluster="5e0d7a1c"
+)
 LOST = t.StoreStatus(
     url=STORE.url, state="lost", since=NOW - 95, reason="10.0.0.1:2379: connection refused", revision=4711
 )
@@ -312,6 +314,9 @@ ANSWERS: dict[str, object] = {
     "doctor": FINDINGS,
     "plan": t.PlanReply(commands=COMMANDS),
     "kernel": KERNEL,
+    "store": STORE,
+    "accept_store": STORE,
+    "restore_store": STORE,
     "nodes": NODES,
     "node": NODES[0],
     "remove_node": t.Done(what=("node-3", "40.15.56.0/24")),

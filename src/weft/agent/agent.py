@@ -17,11 +17,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
 from weft import __version__
+from weft.agent.addresses import key_of
 from weft.agent.compiler import Compiler, everything, of_nodes, touched
 from weft.agent.config import Config
 from weft.agent.control import Control
@@ -30,30 +31,34 @@ from weft.agent.engines import EngineAttachments
 from weft.agent.evidence import Evidence
 from weft.agent.giveback import GiveBack
 from weft.agent.journal import Journal, boot_id
-from weft.agent.liveness import Liveness, Probe
+from weft.agent.liveness import Liveness
 from weft.agent.locations import Locations
 from weft.agent.loop import Loop
 from weft.agent.membership import Membership
 from weft.agent.metrics import Metrics
+from weft.agent.putback import Follower, PutBack
 from weft.agent.routing import Daemon, Routing
 from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
+from weft.base.net import IPAddress
 from weft.bgp.plan import PASSWORD, TTL
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, whole
 from weft.hoststate import HOST, Object, Union
 from weft.hoststate import Key as ObjectKey
-from weft.kernel import containers, netns, probe
+from weft.kernel import containers, netns
 from weft.kernel.bird import Bird, signatures
 from weft.kernel.containers import Target
 from weft.kernel.facts import FEATURES, MD5, HostFacts
 from weft.kernel.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
-from weft.model import Endpoint, Lease, Node
+from weft.model import Endpoint, Lease, Node, keys
 from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Lost, Synced, follow
-from weft.store.protocol import Store
+from weft.store.known import KnownStore
+from weft.store.memory import Memory
+from weft.store.protocol import Item, Store
 from weft.store.url import without_secret
 
 log = logging.getLogger(__name__)
@@ -67,6 +72,9 @@ LEGACY_INTERVAL = 1.0
 class HostKernel(Kernel, Protocol):
     def facts(self, uplink: str | None = None) -> HostFacts:
         """Raises WeftError: why this host cannot take part."""
+
+    def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+        """Those of these hosts that answer within this time; blocks. Raises Denied, Failed."""
 
 
 MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKernel]
@@ -85,15 +93,17 @@ class Agent:
         find: Callable[[str], Target] = containers.find,
         cookie: Callable[[str], int] = netns.cookie,
         bird: Daemon | None = None,
-        answering: Probe = probe.answering,
+        known: KnownStore | None = None,
     ) -> None:
-        """`kernel`, `find`, `cookie`, `bird`, `answering`: this host, its containers and their namespaces, its BGP speaker, the
-        hosts around it, unless others are to be used."""
-        self.config, self.store, self.started = config, store, time.time()
+        """`kernel`, `find`, `cookie`, `bird`: this host, its containers and their namespaces, its BGP speaker, unless others
+        are to be used. `known`: what tells whether `store` is the one that this host knows, if it is not `store` itself."""
+        self.config, self.started = config, time.time()
+        self.store = store
+        self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
         self.view = View(name, self._changed)
         self.membership = Membership(store, self.view, config, instance)
         self.liveness = Liveness(
-            self.view, self.membership.attention, answering, self._died_or_came_back, withdraw=config.withdraw
+            self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )
         self.compiler = Compiler(self.view, self.liveness.dead)
         union = Union()
@@ -111,7 +121,14 @@ class Agent:
             self.membership.ensure_bgp_secret,
         )
         self.metrics = Metrics(self)
-        self.locations = Locations(store, self.view)
+        self.locations = Locations(store, self.view, self.known)
+        self._past = Follower(self.known, self.view)
+        self.put_back = PutBack(store, self.view, self.membership)
+        self._held: list[Item] = []
+        """What this node held when the agent before this one ended, in this boot of the host."""
+        self._boot_checked = False
+        self._revived: list[Endpoint] = []
+        """Own endpoints that a store which was put back has again."""
         self.attachments = EngineAttachments(
             self.view, self.membership, self.locations, store, self.loop.settle, find, config.gateway_subnets
         )
@@ -133,7 +150,8 @@ class Agent:
     async def run(self) -> None:
         """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name."""
         try:
-            self.view.recall(self.journal.load())
+            self._held = self.journal.load()
+            self.view.recall(self._held)
             await self._learn()
             async with asyncio.TaskGroup() as tasks:
                 tasks.create_task(self._follow(), name="follow")
@@ -142,6 +160,7 @@ class Agent:
                 await self._register()
                 self.locations.start(tasks)
                 tasks.create_task(self.evidence.run(), name="evidence")
+                tasks.create_task(self.put_back.run(), name="put back")
                 tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
                 tasks.create_task(self.liveness.run(), name="liveness")
                 tasks.create_task(self._lease_all(), name="leases")
@@ -161,6 +180,8 @@ class Agent:
 
     def ready(self) -> Host:
         """What is known of this host. Raises Unavailable while too little is known to change anything."""
+        if self.known.doubt:
+            raise Unavailable(self.known.doubt)
         if not self._complete.is_set():
             reason = self.store_status.reason or "try again in a moment"
             raise Unavailable(f"the agent has not heard from the store since its start: {reason}")
@@ -175,16 +196,14 @@ class Agent:
             async for event in events:
                 match event:
                     case Synced(prefixes, items, revision):
-                        if revision < self.store_status.revision:
-                            log.warning("the store was put back to an earlier state, revision %d", revision)
-                            self.view.rewound()
-                        self.view.listed(prefixes, items, revision)
+                        self._adopt(prefixes, items, revision)
                         self._store_is("connected", revision)
                         self.membership.attention.interrupted()
                         self.membership.hurry.set()
                         self._complete.set()
                         self._leasing.set()
                     case Changes(_, batch):
+                        self._past.told(batch.revision)
                         self.view.apply(batch.changes)
                         self._echoed(batch.revision)
                         self._store_is("connected", max(batch.revision, self.store_status.revision))
@@ -192,6 +211,16 @@ class Agent:
                         log.warning("store lost, the data plane stays as it is: %s", reason)
                         self.membership.attention.interrupted()
                         self._store_is("lost", self.store_status.revision, reason)
+
+    def _adopt(self, prefixes: tuple[str, ...], items: tuple[Item, ...], revision: int) -> None:
+        """What a listing says, which may be of a store that was put back."""
+        first, had = not self._complete.is_set(), set(self.view.endpoints)
+        if first and self.known.put_back:
+            self.view.presume(item for item in self._held if item.key.startswith(keys.NETWORKS))
+        if self._past.adopt(prefixes, items, revision) and not first:
+            self._revived = [e for id, e in self.view.endpoints.items() if id not in had]
+            self._tidy.set()
+        self.put_back.review()
 
     def _echoed(self, revision: int) -> None:
         lag = self.membership.echoed(revision)
@@ -219,6 +248,9 @@ class Agent:
             self.locations.review()
         if any(self.routing.concerns(key) for key in changed):
             self.routing.touch()
+
+    def _answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+        return self.kernel.answering(addresses, seconds)
 
     def _died_or_came_back(self, nodes: set[str]) -> None:
         self.loop.touch(of_nodes(self.view, nodes))
@@ -301,10 +333,14 @@ class Agent:
             log.warning("not registered yet: %s", error)
 
     async def _forget_earlier_boot(self, node: Node) -> None:
-        """Namespaces of an earlier boot are gone, even where their paths exist again, and cookies begin anew."""
-        before = self.view.nodes.get(node.name)
+        """Namespaces of an earlier boot are gone, even where their paths exist again, and cookies begin anew. Looked at once:
+        afterwards only a store that was put back says such a thing."""
+        if self._boot_checked:
+            return
+        before, held = self.view.nodes.get(node.name), {item.key for item in self._held}
         if before is not None and before.boot != node.boot:
-            await self.attachments.forget(list(self.view.endpoints.values()))
+            await self.attachments.forget([e for e in self.view.endpoints.values() if key_of(e) not in held])
+        self._boot_checked = True
 
     # Leases.
 
@@ -364,6 +400,8 @@ class Agent:
             try:
                 await asyncio.to_thread(self.evidence.review)
                 vanished = await asyncio.to_thread(self._vanished, tuple(self.view.endpoints.values()))
+                revived, self._revived = self._revived, []
+                vanished += [e for e in revived if e not in vanished and e.id in self.view.endpoints]
                 if vanished:
                     log.info("cleaning up after %s", ", ".join(e.name for e in vanished))
                     await self.attachments.remove(vanished)

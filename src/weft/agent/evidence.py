@@ -119,11 +119,16 @@ class Evidence:
                 await remove_node(self._store, view, self._membership, node.name)
 
     async def _removed_on_purpose(self) -> list[str]:
-        """Of what was deleted while we watched. A tenure that ends takes the node's own record along: where that is older
-        than the deletion, somebody chose to remove just this."""
-        told = {key: revision for key, revision in self._view.lost.items() if revision}
-        item = await self._store.get(keys.node(self._view.me)) if told else None
-        return [key for key, revision in told.items() if item is not None and item.revision < revision]
+        """Of what was deleted while we watched. A tenure that ends takes the node's own record along, in the same revision:
+        where that went in another one, or is still there, somebody chose to remove this. Raises Unavailable where that is
+        not known yet."""
+        view = self._view
+        told = {key: revision for key, revision in view.lost.items() if revision}
+        item = await self._store.get(keys.node(view.me)) if told else None
+        known = view.me not in view.nodes if item is None else item.revision <= view.revision(item.key)
+        if told and not known:
+            raise Unavailable("who removed what runs here is not known yet")
+        return [key for key, revision in told.items() if revision != view.unregistered]
 
     async def _running(self) -> list[Endpoint]:
         lost = [e for e in self._view.endpoints.values() if key_of(e) in self._view.lost]
@@ -134,6 +139,11 @@ class Evidence:
     def _runs(self, endpoint: Endpoint) -> bool:
         """An interface that its engine has taken over is the engine's to give back, wherever it is now."""
         return bool(endpoint.handover) or endpoint.interface in (self._inside(endpoint) or ())
+
+    def _as_is(self, key: str) -> Guard:
+        """A store that was put back may have the record as it was earlier."""
+        revision = self._view.revision(key)
+        return Unchanged(key, revision) if revision > 0 else Absent(key)
 
     # Leases.
 
@@ -167,7 +177,7 @@ class Evidence:
             ops: list[Op] = [Put(claim, me.encode(), self._membership.tenure_lease) for claim in some]
             if not await self._membership.write([unchanged, *(Absent(claim) for claim in some)], ops):
                 return False
-        guards: list[Guard] = [unchanged, Absent(key)]
+        guards: list[Guard] = [unchanged, self._as_is(key)]
         return await self._membership.write(guards, [Put(key, encode(lease), self._membership.tenure_lease)])
 
     async def _without(self, lease: Lease, taken: list[IPNetwork]) -> Lease | None:
@@ -205,7 +215,7 @@ class Evidence:
         view, name = self._view, endpoint.network
         home, tenure = view.home(name), self._membership.tenure_lease
         guards: list[Guard] = [Unchanged(keys.network(n), view.revision(keys.network(n))) for n in {name, home}]
-        guards.append(Absent(key_of(endpoint)))
+        guards.append(self._as_is(key_of(endpoint)))
         endpoint = msgspec.structs.replace(endpoint, floating=await self._floating(endpoint, guards))
         ops: list[Op] = [Put(key_of(endpoint), encode(endpoint), tenure)]
         ops += [Put(keys.floating_claim(a), holder(endpoint), tenure) for a in endpoint.floating]

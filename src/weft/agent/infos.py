@@ -6,6 +6,8 @@ import re
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 
+import msgspec
+
 from weft import __version__
 from weft.agent.handover import with_inside
 from weft.api import types as t
@@ -147,7 +149,7 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
-    for name, text in agent.evidence.problems():
+    for name, text in (*agent.evidence.problems(), *agent.put_back.problems()):
         yield t.Problem(network=name, peer="", text=text)
     if agent.journal.trouble:
         yield t.Problem(network="", peer="", text=agent.journal.trouble)
@@ -177,7 +179,7 @@ def status(agent: Agent) -> t.Status:
         mtu=me.mtu if me else 0,
         state=_state(agent),
         started=agent.started,
-        store=agent.store_status,
+        store=store(agent),
         objects=loop.counts(),
         repairs=loop.repairs,
         last_repair=loop.last_repair,
@@ -188,6 +190,14 @@ def status(agent: Agent) -> t.Status:
         bgp=bgp_status(agent),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
     )
+
+
+def store(agent: Agent) -> t.StoreStatus:
+    """As it is now: a store that lost its identity may have been lost in another way before."""
+    found, known = agent.store_status, agent.known
+    if known.doubt:
+        found = msgspec.structs.replace(found, state="refused", reason=known.doubt)
+    return msgspec.structs.replace(found, cluster=known.cluster, kept=tuple(sorted(agent.view.kept)))
 
 
 def bgp_status(agent: Agent) -> t.BgpStatus | None:
@@ -251,6 +261,8 @@ def _communities(route: BirdRoute) -> tuple[str, ...]:
 
 
 def _state(agent: Agent) -> str:
+    if agent.known.doubt:
+        return "degraded"
     if not agent.loop.started:
         return "starting"
     if agent.loop.troubles() or agent.store_status.state != "connected" or agent.waiting_for:

@@ -68,14 +68,14 @@ class Journal:
                 boot.write_text(boot_id())
             for path in self._folder.glob("*%2F*"):
                 if not path.name.endswith(".new"):
-                    found += self._own(unquote(path.name).split("/"), path.read_bytes())
+                    found += self._record(unquote(path.name).split("/"), path.read_bytes())
             (self._folder / "node").write_text(self._view.me)
         except OSError as error:
             self._say(error)
         return found
 
-    def _own(self, parts: list[str], value: bytes) -> Iterator[Item]:
-        """The record under this node's present name."""
+    def _record(self, parts: list[str], value: bytes) -> Iterator[Item]:
+        """The record, with this node's present name."""
         me = self._view.me
         try:
             match parts:
@@ -85,6 +85,8 @@ class Journal:
                 case ["leases", network, _]:
                     lease = msgspec.structs.replace(decode(Lease, value), node=me)
                     yield Item(keys.lease(network, me), encode(lease), 0)
+                case ["networks", network]:
+                    yield Item(keys.network(network), value, 0)
         except WeftError as error:
             log.warning("%s, which this node held, cannot be read: %s", "/".join(parts), error)
 

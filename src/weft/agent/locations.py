@@ -12,10 +12,12 @@ import contextlib
 from collections import Counter
 from collections.abc import AsyncIterator
 
+from weft.agent.putback import Follower
 from weft.agent.view import View
 from weft.base.errors import NotFound, Unavailable
 from weft.model import keys
 from weft.store.follow import Changes, Lost, Synced, follow
+from weft.store.known import KnownStore
 from weft.store.protocol import Store
 
 
@@ -26,13 +28,12 @@ class _Follower:
         self.told = asyncio.Event()
         self.synced = asyncio.Event()
         self.reason = ""
-        self.revision = 0
         self.task: asyncio.Task[None] | None = None
 
 
 class Locations:
-    def __init__(self, store: Store, view: View) -> None:
-        self._store, self._view = store, view
+    def __init__(self, store: Store, view: View, known: KnownStore) -> None:
+        self._store, self._view, self._known = store, view, known
         self._holds: Counter[str] = Counter()
         self._followers: dict[str, _Follower] = {}
         self._tasks: asyncio.TaskGroup | None = None
@@ -92,18 +93,15 @@ class Locations:
         follower.synced.set()
 
     async def _follow(self, network: str, follower: _Follower) -> None:
-        prefix = keys.locations(network)
+        prefix, past = keys.locations(network), Follower(self._known, self._view)
         async with contextlib.aclosing(follow(self._store, prefix)) as events:
             async for event in events:
                 match event:
                     case Synced(_, items, revision):
-                        if revision < follower.revision:
-                            self._view.rewound(prefix)
-                        follower.revision = revision
-                        self._view.listed((prefix,), items, revision)
+                        past.adopt((prefix,), items, revision)
                         follower.synced.set()
                     case Changes(_, batch):
-                        follower.revision = max(batch.revision, follower.revision)
+                        past.told(batch.revision)
                         self._view.apply(batch.changes)
                     case Lost(reason):
                         follower.reason = reason

@@ -32,6 +32,8 @@ from weft.hoststate import describe
 from weft.kernel.bird import Bird
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.reconciler import Reconciler, key_of
+from weft.store.known import KnownStore
+from weft.store.memory import remembered
 from weft.store.url import StoreOptions, open_store
 
 log = logging.getLogger(__name__)
@@ -72,6 +74,7 @@ def purge(config: Config) -> list[str]:
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
     forget(Path(config.state_dir))
+    _memory(config).unlink(missing_ok=True)  # this host belongs to no cluster any more
     return bird + [describe(key_of(op)) for op in report.ops]
 
 
@@ -93,7 +96,7 @@ def only_one(config: Config) -> Iterator[None]:
 
 
 async def _run(config: Config, name: str, instance: str) -> None:
-    store = open_store(config.store, _store_options(config))
+    store = KnownStore(open_store(config.store, _store_options(config)), remembered(_memory(config)))
     agent = Agent(config, name, instance, store)
     loop = asyncio.get_running_loop()
     main = asyncio.create_task(agent.run(), name="agent")
@@ -180,6 +183,11 @@ def _instance(state: Path) -> str:
         return path.read_text().strip()
     except OSError as error:
         raise Denied(f"cannot write {path}: {error.strerror}: the agent needs its state directory") from None
+
+
+def _memory(config: Config) -> Path:
+    """What this host remembers of its cluster's store."""
+    return Path(config.state_dir) / "cluster.json"
 
 
 def _store_options(config: Config) -> StoreOptions:

@@ -57,6 +57,22 @@ class Service(BgpService):
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
         return await asyncio.to_thread(dump, self._agent.view.me, {path: held[path] for path in wanted})
 
+    # The store.
+
+    async def store(self) -> t.StoreStatus:
+        return infos.store(self._agent)
+
+    async def accept_store(self) -> t.StoreStatus:
+        """On this host. What it does not say exists no more, as soon as it is listed again."""
+        await self._agent.known.accept()
+        self._agent.view.let_go()
+        return infos.store(self._agent)
+
+    async def restore_store(self) -> t.StoreStatus:
+        """By all agents that belong to the cluster whose identity it is given."""
+        await self._agent.known.restore()
+        return infos.store(self._agent)
+
     # Nodes.
 
     async def nodes(self) -> tuple[t.NodeInfo, ...]:

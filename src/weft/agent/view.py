@@ -21,7 +21,19 @@ from typing import Any, TypeVar
 from weft.base.errors import Invalid, WeftError
 from weft.base.net import IPAddress, parse_address
 from weft.datapaths import registry
-from weft.model import BgpPeer, BgpSecret, BgpSettings, Endpoint, Lease, Location, Network, Node, decode, keys
+from weft.model import (
+    BgpPeer,
+    BgpSecret,
+    BgpSettings,
+    Endpoint,
+    Lease,
+    Location,
+    Network,
+    Node,
+    decode,
+    encode,
+    keys,
+)
 from weft.store.protocol import Change, Item
 
 log = logging.getLogger(__name__)
@@ -73,7 +85,11 @@ class View:
         self.lost: dict[str, int] = {}
         """Key → the revision of its deletion; 0 where the store was found without it."""
         self.on_loss: Callable[[], None] = lambda: None
+        self.kept: set[str] = set()
+        """Keys, none of them this node's own, that a store which was put back has no more. They still count."""
         self._removing: Counter[str] = Counter()
+        self.unregistered = 0
+        """The revision that deleted this node's own record last."""
 
     def prefixes(self) -> tuple[str, ...]:
         """What to follow in the store."""
@@ -88,14 +104,67 @@ class View:
             keys.cursors(self.me),
         )
 
-    def listed(self, prefixes: Iterable[str], items: Iterable[Item], revision: int) -> None:
-        """All there is under `prefixes` at `revision`: what is not among `items` no longer exists."""
+    def listed(self, prefixes: Iterable[str], items: Iterable[Item], revision: int, *, careful: bool = False) -> None:
+        """All there is under `prefixes` at `revision`: what is not among `items` no longer exists. `careful`: the store was put
+        back. What is missing is kept, and of what is this node's own the store's older word does not count."""
         items = tuple(items)
         present = {item.key for item in items}
         known = [key for key in self.revisions if key.startswith(tuple(prefixes)) and key not in present]
+        if careful:
+            items = tuple(item for item in items if not self._is_outdated(item))
+            self.kept.update(key for key in known if self._is_others(key))
+            known = [key for key in known if key not in self.kept]
         missing = [Change(key, None, revision) for key in known]
         self.apply(missing + [Change(item.key, item.value, item.revision) for item in items])
-        self.lost.update((key, 0) for key in known if key in self.lost)
+        self.lost.update((key, 0) for key in (self.lost if careful else known) if key in self.lost)
+
+    def _is_outdated(self, item: Item) -> bool:
+        """An own record that says something else than the view: then it is lost, and the revision is the older one's."""
+        parts = item.key.split("/")
+        if not self._is_own(parts) or not self._has(parts):
+            return False
+        mine = self.endpoints[parts[-1]] if parts[0] == "endpoints" else self.lease(parts[1], self.me)
+        if encode(mine) == item.value:
+            return False
+        self.revisions[item.key] = item.revision
+        self.lost[item.key] = 0
+        return True
+
+    def _is_others(self, key: str) -> bool:
+        """A record that is not this node's, and that its writer does not lose all the time."""
+        passing = key.startswith((keys.PRESENCE, keys.CURSORS)) or key == keys.node(self.me)
+        return not passing and not self._is_own(key.split("/"))
+
+    def presume(self, items: Iterable[Item]) -> None:
+        """What was known before the agent's restart, for a careful listing to be compared with."""
+        known = set[Key]()
+        for item in items:
+            try:
+                self._put(item.key.split("/"), item.value)
+            except WeftError as error:
+                log.warning("%s, which was known here, cannot be read: %s", item.key, error)
+                continue
+            self.revisions[item.key] = -1
+            known.add(tuple(item.key.split("/")))
+        self.listener(known)
+
+    def contradicted(self, items: Iterable[Item], revision: int) -> str:
+        """The key of which a listing at `revision` says less than was known by then, as only a store does that was put back;
+        "" if there is none."""
+        for item in items:
+            known = max(self.revisions.get(item.key, -1), self._deleted.get(item.key, -1))
+            if item.revision < known <= revision:
+                return item.key
+        return ""
+
+    def let_go(self) -> None:
+        """What was kept is gone for good."""
+        gone, self.kept = self.kept, set()
+        for key in gone:
+            self.revisions.pop(key, None)
+            self._put(key.split("/"), None)
+        if gone:
+            self.listener({tuple(key.split("/")) for key in gone})
 
     def present_now(self, item: Item) -> None:
         """One key as it was just read."""
@@ -144,6 +213,7 @@ class View:
         changed = set()
         for key in lost:
             del self.lost[key]
+            self.revisions.pop(key, None)  # whatever the store says of it counts again
             self._put(key.split("/"), None)
             changed.add(tuple(key.split("/")))
         return changed
@@ -157,10 +227,11 @@ class View:
     def _has(self, parts: list[str]) -> bool:
         return parts[-1] in self.endpoints if parts[0] == "endpoints" else self.lease(parts[1], self.me) is not None
 
-    def rewound(self, prefix: str = "") -> None:
-        """The store was put back to an earlier state: what the next listing says counts, whatever its revisions."""
-        self.revisions.update((key, -1) for key in self.revisions if key.startswith(prefix))
-        for key in [key for key in self._deleted if key.startswith(prefix)]:
+    def rewound(self, prefixes: Iterable[str] = ("",)) -> None:
+        """The store was put back to an earlier state: what the next listing of these says counts, whatever its revisions."""
+        some = tuple(prefixes)
+        self.revisions.update((key, -1) for key in self.revisions if key.startswith(some))
+        for key in [key for key in self._deleted if key.startswith(some)]:
             del self._deleted[key]
 
     def open(self, network: str) -> None:
@@ -175,6 +246,7 @@ class View:
         gone = {tuple(key.split("/")) for key in self.revisions if key.startswith(prefix)}
         for key in gone:
             del self.revisions["/".join(key)]
+            self.kept.discard("/".join(key))
             self._put(list(key), None)
         self.listener({("locations", network), *gone})
 
@@ -184,10 +256,13 @@ class View:
     def _take(self, change: Change) -> bool:
         """Store one value; whether it differs from the one before."""
         self._deleted.pop(change.key, None)
+        self.kept.discard(change.key)
         parts = change.key.split("/")
         if change.value is None:
             self.revisions.pop(change.key, None)
             self._remember_deleted(change)
+            if change.key == keys.node(self.me):
+                self.unregistered = change.revision
             if self._is_own(parts) and not self._removing[change.key] and self._has(parts):
                 self.lost.setdefault(change.key, change.revision)
                 return False

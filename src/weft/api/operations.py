@@ -33,6 +33,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "kernel", "GET", "/v1/kernel", "What the kernel has, here and in endpoints", HostDump, query=("namespaces",)
     ),
+    Operation("store", "GET", "/v1/store", "The store, and whether it is the one this host knows", t.StoreStatus),
+    Operation("accept_store", "POST", "/v1/store/accept", "Take the store as it is", t.StoreStatus),
+    Operation("restore_store", "POST", "/v1/store/restore", "Write back what the agents know", t.StoreStatus),
     Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),
     Operation("node", "GET", "/v1/nodes/{name}", "One node", t.NodeInfo),
     Operation(

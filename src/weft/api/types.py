@@ -302,13 +302,17 @@ class Reserved(Reply, frozen=True, kw_only=True):
 
 
 class StoreStatus(Reply, frozen=True, kw_only=True):
-    """`state`: "connected" or "lost" (then `reason`); `revision`: of the last change taken over."""
+    """`state`: "connected"; "lost"; or "refused": it answers, and is not the store of this host's cluster. Of the last two the
+    `reason` is given. `revision`: of the last change taken over. `cluster`: the identity of the cluster that this host belongs
+    to. `kept`: keys that a store which was put back to an earlier state lacks, and by which this node still goes."""
 
     url: str
     state: str
     since: float
     reason: str = ""
     revision: int = 0
+    cluster: str = ""
+    kept: tuple[str, ...] = ()
 
 
 class Count(Reply, frozen=True, kw_only=True):

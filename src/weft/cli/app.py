@@ -24,6 +24,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "endpoint": ("weft.cli.endpoint", "List, show and move what is attached, on all nodes"),
     "bgp": ("weft.cli.bgp", "BGP sessions and routes of this node; routers to peer with"),
     "node": ("weft.cli.node", "List, show, remove nodes"),
+    "store": ("weft.cli.store", "The cluster's store, and whether it is the right one"),
     "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
     "agent": ("weft.cli.agent", "Run the node agent; remove all that it made"),
     "cni": ("weft.cli.cni", "Install the CNI plugin"),

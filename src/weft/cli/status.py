@@ -29,11 +29,14 @@ def status(
 ) -> None:
     """This node as its agent sees it: the store, the networks, the peers, and what is amiss with the way out.
 
-    An agent that answers makes exit status 0, whatever it says; see --check.
+    An agent that answers makes exit status 0, whatever it says; see --check. But where its store is not the one of this
+    host's cluster it is 1: somebody has to decide.
     """
     with Waiting("asking the agent"):
         found = client(ctx).status()
     show(found, output, lambda page, value: render(page, value, verbose=verbose))
+    if found.store.state == "refused":
+        raise Failed(f"{found.node}: {found.store.reason}")
     if check and found.state != CONVERGED:
         raise Failed(f"{found.node} is {found.state}: {_why(found)}")
 
@@ -66,14 +69,14 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
         [
             ("agent", f"weft {found.version}, up {ago(found.started)}"),
             ("uplink", f"{found.uplink}, {listed(found.addresses)}, MTU {found.mtu}"),
-            ("store", _store(found.store)),
+            ("store", store_line(found.store)),
             ("bgp", _bgp(found.bgp) if found.bgp else ""),
             ("drift", _drift(found)),
         ]
     )
 
 
-def _store(store: t.StoreStatus) -> Cell:
+def store_line(store: t.StoreStatus) -> Cell:
     text = f"{store.url}, {store.state} for {ago(store.since)}, at revision {store.revision}"
     return text if store.state == "connected" else Styled(f"{text}: {store.reason or 'no reason is known'}", "bad")
 

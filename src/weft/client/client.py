@@ -40,6 +40,15 @@ class Client:
         """`namespaces`: paths of endpoints' namespaces on that node, with commas between; else those of all."""
         return self._call(HostDump, "kernel", namespaces=namespaces)
 
+    def store(self) -> t.StoreStatus:
+        return self._call(t.StoreStatus, "store")
+
+    def accept_store(self) -> t.StoreStatus:
+        return self._call(t.StoreStatus, "accept_store")
+
+    def restore_store(self) -> t.StoreStatus:
+        return self._call(t.StoreStatus, "restore_store")
+
     def nodes(self) -> tuple[t.NodeInfo, ...]:
         return self._call(tuple[t.NodeInfo, ...], "nodes")
 

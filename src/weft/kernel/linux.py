@@ -9,7 +9,7 @@ from __future__ import annotations
 import errno
 import os
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence, Set
 from contextlib import suppress
 from functools import partial
 from itertools import chain, groupby
@@ -18,9 +18,10 @@ from pathlib import Path
 import msgspec
 
 from weft.base.errors import Denied, NotFound, WeftError
+from weft.base.net import IPAddress
 from weft.hoststate import HOST, Key, Link, Netns, Object, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import addresses, bulk, devices, netns, own_netns, tc, wire
+from weft.kernel import addresses, bulk, devices, netns, own_netns, probe, tc, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.describe import links_of
@@ -186,6 +187,10 @@ class LinuxKernel:
 
     def watch(self) -> LinuxWatcher:
         return netns.call(HOST, lambda: LinuxWatcher(self._desired, self._nsids, self._pids, self._host_fd))
+
+    def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+        """Those of these hosts that answer a probe within this time. Raises Denied, Failed."""
+        return probe.answering(addresses, seconds)
 
     def facts(self, uplink: str | None = None) -> HostFacts:
         """What datapaths want to know of this host. Raises NotFound, Conflict, Denied."""

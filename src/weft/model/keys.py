@@ -1,5 +1,6 @@
 """Where the model lies in a store.
 
+    cluster                           the cluster's identity, made once
     nodes/NODE                        Node
     presence/NODE                     bound to a store lease of some seconds: the agent lives
     networks/NETWORK                  Network
@@ -21,6 +22,7 @@ from __future__ import annotations
 
 from weft.base.net import IPAddress, IPNetwork, parse_address
 
+CLUSTER = "cluster"
 NODES = "nodes/"
 PRESENCE = "presence/"
 NETWORKS = "networks/"

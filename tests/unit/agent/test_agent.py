@@ -276,7 +276,7 @@ async def test_a_network_of_another_version_is_listed_and_told(agent: Agent) -> 
     assert await Service(agent).doctor()
 
 
-async def test_a_store_that_was_put_back_is_believed(
+async def test_a_store_that_was_put_back_removes_nothing(
     host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     told: asyncio.Queue[Event] = asyncio.Queue()
@@ -294,8 +294,9 @@ async def test_a_store_that_was_put_back_is_believed(
         await until(lambda: set(agent.view.networks) == {"blue", "red"})
         old = Item("networks/green", encode(network("green")), 7)
         told.put_nowait(Synced(agent.view.prefixes(), (old,), 10))
-        await until(lambda: set(agent.view.networks) == {"green"})
+        await until(lambda: set(agent.view.networks) == {"green", "blue", "red"})
         assert agent.store_status.revision == 10
+        assert agent.view.kept == {"networks/blue", "networks/red"} and agent.known.put_back == 1
 
 
 # Peers.
@@ -338,7 +339,7 @@ async def test_peers_come_and_their_presence_ends(host: FakeHost, store_file: Pa
 
 async def test_a_silent_node_that_answers_keeps_its_routes(host: FakeHost, store_file: Path) -> None:
     """It cannot reach the store, but we can reach it: packets go on. When it answers no more, they end."""
-    host.answering = {ip_address("192.168.1.2")}
+    host.answers = {ip_address("192.168.1.2")}
     async with two(host, store_file) as (agent, other):
         prefix = leased(agent, "node-2")
         await until(lambda: agent.membership.attention.enough)
@@ -346,9 +347,9 @@ async def test_a_silent_node_that_answers_keeps_its_routes(host: FakeHost, store
         await until(lambda: "but 192.168.1.2 answers" in infos.status(agent).peers[0].evidence)
         await settled(agent)
         assert prefix in routes(host)
-        host.answering.clear()
+        host.answers.clear()
         await until(lambda: prefix not in routes(host))
-        host.answering = {ip_address("192.168.1.2")}
+        host.answers = {ip_address("192.168.1.2")}
         await until(lambda: prefix in routes(host))
 
 

@@ -266,7 +266,7 @@ class TestCompletion:
     @pytest.mark.parametrize(
         ("line", "words"),
         [
-            ("weft st", ["status"]),
+            ("weft st", ["status", "store"]),
             ("weft network sh", ["show"]),
             ("weft network show b", ["blue"]),
             ("weft node rm ", ["node-1", "node-4"]),
