@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 import time
 from collections.abc import Callable, Iterator
+from pathlib import Path
 
 import pytest
 
@@ -119,3 +120,79 @@ def test_etcd_restarts_at_once(weft: Cluster, traffic: Callable[..., Traffic]) -
         weft.container("node-4", "after", "hg")
         running.flows()
         assert running.lost() == 0
+
+
+def etcdctl(weft: Cluster, script: str) -> None:
+    weft.lab.host("router").run(["bash", "-c", f"export ETCDCTL_API=3; {script}"], check=True, timeout=60)
+
+
+def test_an_emptied_etcd_takes_nothing_down_and_is_restored(weft: Cluster, traffic: Callable[..., Traffic]) -> None:
+    """Its data directory is lost. Nobody believes it, until one host is told to write all back."""
+    etcd = weft.lab.need_etcd()
+    before = {host: snapshot(weft.lab.host(host)) for host in NODES}
+    names = {e.name for e in weft.client("node-1").endpoints()}
+    with traffic(weft) as running:
+        etcd.end(signal.SIGTERM)
+        etcdctl(weft, f"rm -r {data(weft)}")
+        etcd.start()
+        etcd.wait_ready()
+        until(lambda: all(weft.status(h).store.state == "refused" for h in NODES), 20, "all to refuse it")
+        status, said = weft.weft("node-2", "status")
+        assert status == 1 and "it has lost its data" in said, said
+        assert weft.weft("node-2", "attach", "hg2", "--network", "vx")[0] == 1
+        running.flows()
+        for host in NODES:
+            assert difference(before[host], snapshot(weft.lab.host(host))) == "", host
+        status, said = weft.weft("node-3", "store", "restore")
+        assert status == 0, said
+        weft.settled()
+        until(lambda: {e.name for e in weft.client("node-1").endpoints()} == names, 20, "all endpoints to be back")
+        until(lambda: not any(weft.status(h).store.kept for h in NODES), 20, "nothing to be missing")
+        assert weft.weft("node-1", "ipam", "check")[0] == 0
+        weft.container("node-3", "after-all", "vx")
+        running.flows()
+        assert running.lost() == 0, running.losses()
+    for host in ("node-1", "node-2", "node-4"):
+        assert difference(before[host], snapshot(weft.lab.host(host))) == "", host
+
+
+def test_an_etcd_restored_from_a_backup_costs_nothing_that_runs(
+    weft: Cluster, traffic: Callable[..., Traffic], tmp_path: Path
+) -> None:
+    """node-1 is cut off meanwhile, and others write on: revisions alone tell it nothing."""
+    etcd = weft.lab.need_etcd()
+    etcdctl(weft, f"etcdctl snapshot save {tmp_path}/backup")
+    new = weft.container("node-1", "newer", "vx").addresses[0].ip
+    with traffic(weft) as running:
+        before = snapshot(weft.lab.host("node-1"))
+        weft.block("node-1")
+        etcd.end(signal.SIGTERM)
+        etcdctl(
+            weft,
+            f"rm -r {data(weft)}; etcdctl snapshot restore {tmp_path}/backup --name default --data-dir {data(weft)}"
+            " --initial-cluster default=http://127.0.0.1:2380 --initial-advertise-peer-urls http://127.0.0.1:2380",
+        )
+        etcd.start()
+        etcd.wait_ready()
+        weft.settled(NODES[1:])
+        for number in range(8):
+            weft.container("node-2", f"more{number}", "hg")
+        weft.unblock("node-1")
+        until(lambda: not lost(weft, "node-1"), 20, "node-1 to reach the store again")
+        weft.settled()
+        until(
+            lambda: "newer" in {e.name for e in weft.client("node-2").endpoints()},
+            20,
+            "its endpoint to be written back",
+        )
+        assert weft.inside("node-2/vx2").run(["ping", "-c1", "-W2", str(new)]).returncode == 0
+        running.flows()
+        assert running.lost() == 0, running.losses()
+    assert difference(before, snapshot(weft.lab.host("node-1"))) == ""
+    assert "put back to an earlier state" in weft.lab.agent("node-1").log.read_text()
+    assert weft.weft("node-1", "ipam", "check")[0] == 0
+
+
+def data(weft: Cluster) -> str:
+    """etcd's data directory."""
+    return next(word.partition("=")[2] for word in weft.lab.need_etcd().argv if word.startswith("--data-dir="))
