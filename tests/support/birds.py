@@ -36,7 +36,8 @@ class FakeRemovals:
 
 class FakeBird:
     """`refuse`: its complaint about the next configurations, or about those with `refuse_if` in them. `silent`: it answers
-    nothing; `deaf`: its control socket is gone. `answers`: by command. `done`: what was asked of it."""
+    nothing; `deaf`: its control socket is gone; `number`: how many of it run. `answers`: by command. `done`: what was asked
+    of it."""
 
     def __init__(self) -> None:
         self.log = Path("/run/weft/bird.log")
@@ -44,6 +45,7 @@ class FakeBird:
         self.text = self.installed = ""
         self.refuse = self.refuse_if = ""
         self.silent = self.deaf = False
+        self.number = 1
         self.removals = FakeRemovals()
         self.answers: dict[str, str] = {}
         self.done: list[str] = []
@@ -51,6 +53,9 @@ class FakeBird:
 
     def pid(self) -> int | None:
         return 4711 if self.running else None
+
+    def pids(self) -> list[int]:
+        return [4711, 4712][: self.number] if self.running else []
 
     def pidfd(self) -> int | None:
         """The reading end of a pipe that is closed when it ends."""
@@ -86,6 +91,7 @@ class FakeBird:
     def start(self) -> None:
         self.running = self.once = True
         self.silent = self.deaf = False
+        self.number = 1
         self.text = self.installed
         self.done.append("start")
 

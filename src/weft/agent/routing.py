@@ -52,6 +52,10 @@ REWRITE = 1.0
 """Seconds between two times that BIRD is asked to write its routes again: who removes them may do so one by one."""
 
 
+TROUBLE = (WeftError, OSError)
+"""What costs BGP a try, and never the agent: with OSError, also that files, processes or descriptors cannot be had just now."""
+
+
 class Removals(Interface):
     """`weft.kernel.bird_routes.LostRoutes`."""
 
@@ -66,6 +70,7 @@ class Daemon(Interface):
     log: Path
 
     def pid(self) -> int | None: ...
+    def pids(self) -> list[int]: ...
     def pidfd(self) -> int | None: ...
     def left(self) -> bool: ...
     def configured(self) -> str: ...
@@ -103,6 +108,8 @@ class Routing:
         self._make_secret = make_secret
         self._wake = asyncio.Event()
         self._relook = asyncio.Event()
+        self._alone = False
+        """It was seen that there is one BIRD at most."""
         self._silent_since = 0.0
         self._unreached: tuple[Unreached, ...] | None = None
         self._refused: dict[BgpPeer, str] = {}
@@ -147,7 +154,7 @@ class Routing:
                     if self.trouble:
                         self._relook.set()
                     self.trouble, pause = "", 1.0
-                except WeftError as error:
+                except TROUBLE as error:
                     self._say(str(error))
                     asyncio.get_running_loop().call_later(pause, self._wake.set)
                     pause = min(2 * pause, LONGEST_PAUSE)
@@ -232,6 +239,10 @@ class Routing:
 
     def _apply(self, text: str) -> None:
         bird = self._bird
+        if not self._alone and len(bird.pids()) > 1:
+            log.warning("more than one BIRD runs here for Weft: all are ended, and one is started")
+            bird.kill()
+        self._alone = True
         if bird.pid() is not None:
             self._hear()
         if bird.configured() != text:
@@ -306,7 +317,11 @@ class Routing:
 
     async def _rewrite(self) -> None:
         """What somebody else removes of them is written again."""
-        removals = self._bird.lost_routes()
+        try:
+            removals = self._bird.lost_routes()
+        except TROUBLE as error:
+            log.warning("routes of BIRD's that someone removes come back only after a minute: %s", error)
+            return
         loop, lost = asyncio.get_running_loop(), asyncio.Event()
         try:
             while True:
@@ -329,14 +344,14 @@ class Routing:
             async with self._lock:
                 for family in sorted(families):
                     await asyncio.to_thread(self._bird.ask, f"reload out kernel{family}")
-        except WeftError:
+        except TROUBLE:
             self._wake.set()  # it is brought back as it should be
 
     # What it says.
 
     async def _look_again(self) -> None:
         while True:
-            with contextlib.suppress(WeftError):  # told by `_keep`, or by who asks
+            with contextlib.suppress(*TROUBLE):  # told by `_keep`, or by who asks
                 await self.look()
             self._relook.clear()
             with contextlib.suppress(TimeoutError):
@@ -352,7 +367,7 @@ class Routing:
             if self.trouble and self._bird.pid() is None:
                 raise Unavailable(self.trouble)
             found, counted, tail = await asyncio.to_thread(self._read)
-        except WeftError:
+        except TROUBLE:
             self.states = tuple(_unknown(session) for session in wanted.sessions)
             if not self.trouble:
                 self._wake.set()

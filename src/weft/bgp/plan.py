@@ -174,7 +174,8 @@ def others(me: Node, model: Model) -> tuple[dict[str, Node], list[str]]:
             taken.update((a.ip, node) for a in node.addresses)
         elif node.name in model.present:
             problems.append(
-                f"{node.name} and {twin.name} have one address: BGP is spoken with {twin.name} only; see to it"
+                f"{node.name} has the same address as {twin.name}, so BGP is spoken with {twin.name} only: give it another "
+                f"one, or, where its host has a new name, remove the old one with `weft node rm {node.name}`"
             )
     return {n.name: n for n in sorted(found, key=lambda n: n.name)}, problems
 

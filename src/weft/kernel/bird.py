@@ -69,12 +69,17 @@ class Bird:
         if noted is not None and self._is_ours(noted):
             self._ran = True
             return noted
-        found = next((pid for pid in _processes() if self._is_ours(pid)), None)
+        found = next(iter(self.pids()), None)
         if found is not None:
             self._ran = True
             with contextlib.suppress(OSError):  # for whoever else goes by this file
                 self._pidfile.write_text(f"{found}\n")
         return found
+
+    def pids(self) -> list[int]:
+        """Of all that are ours, by a look at every process. There should be one: older versions of Weft went by the pid file,
+        and started another one where that was lost."""
+        return [pid for pid in _processes() if self._is_ours(pid)]
 
     def _noted(self) -> int | None:
         try:
@@ -167,17 +172,19 @@ class Bird:
             return []
 
     def kill(self) -> None:
-        """At once, so that it tells its neighbours nothing and leaves its routes where they are: they wait for another to be
-        started (RFC 4724). Raises Failed."""
-        fd = self.pidfd()
-        if fd is None:
-            return
-        try:
-            signal.pidfd_send_signal(fd, signal.SIGKILL)
-            if not _ended(fd, END_SECONDS):
-                raise Failed(f"BIRD has not ended in {END_SECONDS:.0f} s, though it was killed")
-        finally:
-            os.close(fd)
+        """All that are ours, at once, so that they tell their neighbours nothing and leave their routes where they are: these
+        wait for another one to be started (RFC 4724). Raises Failed."""
+        for pid in self.pids():
+            with contextlib.suppress(ProcessLookupError):
+                fd = os.pidfd_open(pid)
+                try:
+                    if self._is_ours(pid):
+                        self._ran = True
+                        signal.pidfd_send_signal(fd, signal.SIGKILL)
+                    if not _ended(fd, END_SECONDS):
+                        raise Failed(f"BIRD has not ended in {END_SECONDS:.0f} s, though it was killed")
+                finally:
+                    os.close(fd)
         self._reap()
 
     def _reap(self) -> None:

@@ -7,6 +7,7 @@ import select
 import shutil
 import signal
 import stat
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -72,6 +73,18 @@ def test_it_is_known_by_itself_and_not_by_its_files(bird: Bird, tmp_path: Path, 
     assert Bird(tmp_path).pid() == pid, "also by an agent that has just started"
     assert int((tmp_path / "bird.pid").read_text()) == pid, "which puts the file back for others"
     assert Bird(tmp_path / "other").pid() is None
+
+
+def test_two_of_them_are_both_found_and_both_ended(bird: Bird, netns: Home, tmp_path: Path) -> None:
+    """As an older version of Weft started another one where the pid file was lost."""
+    for path in (tmp_path / "bird.ctl", tmp_path / "bird.pid"):
+        path.unlink()
+    words = ["bird", "-f", "-c", tmp_path / "bird.conf", "-s", tmp_path / "bird.ctl", "-P", tmp_path / "bird.pid"]
+    with subprocess.Popen([shutil.which("bird", path="/usr/sbin"), *words[1:]]) as other:
+        until(lambda: len(bird.pids()) == 2, 10, "another one")
+        bird.kill()
+        assert other.wait(10) and bird.pids() == []
+    routes(netns, *BLOCKS)
 
 
 def test_another_hosts_bird_with_files_of_the_same_names_is_not_ours(bird: Bird, netns: Home, tmp_path: Path) -> None:

@@ -236,6 +236,35 @@ async def test_one_that_is_silent_for_long_is_started_anew(
     await until(lambda: host.bird.done[-2:] == ["kill", "start"])
 
 
+async def test_two_of_them_that_an_older_version_left_become_one(host: FakeHost, store_file: Path) -> None:
+    first = make_agent(host, store_file)
+    async with running(first):
+        await until(lambda: first.loop.started)
+        await network(first, BLOCK)
+        await until(lambda: host.bird.running)
+    host.bird.number = 2
+    async with running(make_agent(host, store_file)):
+        await until(lambda: host.bird.done[-2:] == ["kill", "start"])
+    assert host.bird.pids() == [4711]
+
+
+@pytest.mark.parametrize("what", ["pidfd", "configure", "check", "start"])
+async def test_what_the_system_denies_costs_a_try_and_not_the_agent(
+    agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch, what: str
+) -> None:
+    """Too many open files, no room, no memory for another process."""
+    with monkeypatch.context() as denied:
+        denied.setattr(host.bird, what, _denied)
+        await network(agent, BLOCK)
+        if what in ("configure", "start", "pidfd"):
+            await until(lambda: "Too many open files" in agent.routing.trouble)
+    await until(lambda: host.bird.running and not agent.routing.trouble)
+
+
+def _denied(*_: object) -> None:
+    raise OSError(24, "Too many open files")
+
+
 async def test_a_status_that_cannot_be_read_is_said_to_be_unknown(
     agent: Agent, host: FakeHost, service: Service
 ) -> None:
