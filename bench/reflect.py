@@ -111,7 +111,7 @@ def _round(lab: Lab, nodes: int, blocks: int) -> Round:
             if (there := learn.in_kernel(client)) != (nodes - 1) * blocks:
                 raise Failed(f"{client.name}: {there} of {(nodes - 1) * blocks} routes are in the kernel")
             memory, client_memory = daemon.memory(), one.memory()
-            checked, reloaded, known = _one_more(lab, daemon, many, after, last, blocks)
+            checked, reloaded, known = _one_more(lab, (daemon, one), many, after, last, blocks)
     return Round(
         up=up - began,
         client=client_has - began,
@@ -127,9 +127,11 @@ def _round(lab: Lab, nodes: int, blocks: int) -> Round:
 
 
 def _one_more(
-    lab: Lab, reflector: birds.Daemon, many: Path, model: Model, number: int, blocks: int
+    lab: Lab, told: tuple[birds.Daemon, birds.Daemon], many: Path, model: Model, number: int, blocks: int
 ) -> tuple[float, float, float]:
-    """Seconds. Raises Failed where a session does not outlive it."""
+    """Seconds; the first two of the reflector. `told`: it and the client, each by its own agent: a node believes what is in the
+    model as it knows it. Raises Failed where a session does not outlive it."""
+    reflector, client = told
     up = {name: protocol.since for name, protocol in reflector.sessions().items()}
     words = labs.module("routes", "new", str(blocks))
     with labs.started(lab.host(birds.name(CLIENT)), words) as watching:
@@ -138,6 +140,8 @@ def _one_more(
         checked = monotonic()
         reflector.ask(f'configure "{birds.directory(reflector.host, "bird") / "bird.conf.new"}"')
         reloaded = monotonic()
+        client.bird.check(birds.rendered(client.host, "bird", CLIENT, model))
+        client.ask(f'configure "{birds.directory(client.host, "bird") / "bird.conf.new"}"')
         ask(many / f"{number}.ctl", "enable reflector")
         known = labs.result(watching, Times).last
     now = {name: protocol.since for name, protocol in reflector.sessions().items()}
