@@ -23,6 +23,7 @@ from weft.agent.compiler import Compiler, touched
 from weft.agent.config import Config
 from weft.agent.locations import Locations
 from weft.agent.membership import Membership
+from weft.agent.supervise import Supervisor
 from weft.agent.view import Key, View
 from weft.alloc.addresses import mac_for
 from weft.api.types import Attach
@@ -155,7 +156,7 @@ class SimulatedAgent:
         """Until it knows all there is."""
         tasks.create_task(self._follow())
         await self.synced.wait()
-        self.locations.start(tasks)
+        self.locations.start(tasks, Supervisor())
         await self.locations.complete()
 
     async def _follow(self) -> None:

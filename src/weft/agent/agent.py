@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -38,6 +38,7 @@ from weft.agent.membership import Membership
 from weft.agent.metrics import Metrics
 from weft.agent.putback import Follower, PutBack
 from weft.agent.routing import Daemon, Routing
+from weft.agent.supervise import Supervisor
 from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
@@ -121,6 +122,7 @@ class Agent:
             self.membership.ensure_bgp_secret,
         )
         self.metrics = Metrics(self)
+        self.supervisor = Supervisor()
         self.locations = Locations(store, self.view, self.known)
         self._past = Follower(self.known, self.view)
         self.put_back = PutBack(store, self.view, self.membership)
@@ -148,29 +150,33 @@ class Agent:
         self._leasing = asyncio.Event()
 
     async def run(self) -> None:
-        """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name."""
+        """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name, Invalid
+        where the settings can never work."""
+
+        def keep(name: str, work: Callable[[], Awaitable[None]]) -> None:
+            tasks.create_task(self.supervisor.keep(name, work), name=name)
+
         try:
             self._held = self.journal.load()
             self.view.recall(self._held)
             await self._learn()
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._follow(), name="follow")
-                tasks.create_task(self._uplink(), name="uplink")
+                keep("follow", self._follow)
+                keep("uplink", self._uplink)
                 await self._complete.wait()
                 await self._register()
-                self.locations.start(tasks)
-                tasks.create_task(self.evidence.run(), name="evidence")
-                tasks.create_task(self.put_back.run(), name="put back")
-                tasks.create_task(self.membership.keep_alive(lambda: self.node, self._register), name="presence")
-                tasks.create_task(self.liveness.run(), name="liveness")
-                tasks.create_task(self._lease_all(), name="leases")
-                tasks.create_task(self._tidy_up(), name="tidy")
-                give_back = GiveBack(self.view, self.attachments.blocks, self.config.block_idle)
-                tasks.create_task(give_back.run(), name="blocks")
+                self.locations.start(tasks, self.supervisor)
+                keep("evidence", self.evidence.run)
+                keep("put back", self.put_back.run)
+                keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
+                keep("liveness", self.liveness.run)
+                keep("leases", self._lease_all)
+                keep("tidy", self._tidy_up)
+                keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
                 await self.locations.complete()
                 await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
-                tasks.create_task(self.loop.run(), name="loop")
-                tasks.create_task(self.routing.run(), name="routing")
+                keep("loop", self.loop.run)
+                keep("routing", self.routing.run)
         finally:
             self.loop.end()
 

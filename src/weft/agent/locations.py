@@ -13,6 +13,7 @@ from collections import Counter
 from collections.abc import AsyncIterator
 
 from weft.agent.putback import Follower
+from weft.agent.supervise import Supervisor
 from weft.agent.view import View
 from weft.base.errors import NotFound, Unavailable
 from weft.model import keys
@@ -37,10 +38,11 @@ class Locations:
         self._holds: Counter[str] = Counter()
         self._followers: dict[str, _Follower] = {}
         self._tasks: asyncio.TaskGroup | None = None
+        self._supervisor = Supervisor()
 
-    def start(self, tasks: asyncio.TaskGroup) -> None:
+    def start(self, tasks: asyncio.TaskGroup, supervisor: Supervisor) -> None:
         """Where the followers run. From here on `review` acts."""
-        self._tasks = tasks
+        self._tasks, self._supervisor = tasks, supervisor
         self.review()
 
     async def complete(self) -> None:
@@ -80,7 +82,10 @@ class Locations:
     def _open(self, network: str, tasks: asyncio.TaskGroup) -> None:
         follower = self._followers[network] = _Follower()
         self._view.open(network)
-        follower.task = tasks.create_task(self._follow(network, follower), name=f"locations of {network}")
+        name = f"locations of {network}"
+        follower.task = tasks.create_task(
+            self._supervisor.keep(name, lambda: self._follow(network, follower)), name=name
+        )
 
     def _close(self, network: str) -> None:
         follower = self._followers.pop(network)

@@ -12,10 +12,12 @@ from collections.abc import Callable, Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
+import msgspec
+
 from weft.agent.compiler import Compiler
 from weft.agent.engine import Engine, Outcome, Work
 from weft.api import types as t
-from weft.base.errors import Unavailable
+from weft.base.errors import Unavailable, one_line
 from weft.hoststate import Contribution, Key, Object, Union, describe
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Kernel
@@ -51,6 +53,8 @@ class Loop:
         self._reading = 0.0
         """Seconds the last reading took."""
         self._read_again: asyncio.TimerHandle | None = None
+        self._broken: dict[Source, str] = {}
+        """Sources of which the last contribution could not be computed, and why."""
         self.problems: dict[Source, tuple[str, ...]] = {}
         self.conflicts: list[str] = []
         self.started = False
@@ -113,22 +117,25 @@ class Loop:
         }
 
     def troubles(self) -> tuple[t.Trouble, ...]:
-        offset = time.time() - time.monotonic()
+        offset, reconciler = time.time() - time.monotonic(), self._engine.reconciler
+        failed = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
+        failed += [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
         return tuple(
             t.Trouble(
-                object=describe(key),
+                object=name,
                 reason=trouble.reason,
                 since=trouble.since + offset,
                 attempts=trouble.attempts,
                 next_try=trouble.next_try + offset,
             )
-            for key, trouble in sorted(self._engine.reconciler.failures.items())
+            for name, trouble in failed
         )
 
     # The loop itself.
 
     async def run(self) -> None:
-        """For ever. From its first step on, what is not wanted is removed: begin when the model is completely known."""
+        """For ever. From its first step on, what is not wanted is removed: begin when the model is completely known. May be
+        called again after it has failed: then everything is compared anew."""
         loop = asyncio.get_running_loop()
         self._engine.reconciler.complete = True
         self._again = None
@@ -138,9 +145,11 @@ class Loop:
             while True:
                 await self._wait()
                 self._stepping = True
-                await self._step()
+                try:
+                    await self._step()
+                finally:
+                    self._stepping = False
                 self.started = True
-                self._stepping = False
         finally:
             loop.remove_reader(self._watcher.fileno())
 
@@ -175,6 +184,7 @@ class Loop:
         now = time.monotonic()
         if now >= self._resynced + self._interval:
             self._again = None
+            self._sources |= self._broken.keys()
         elif self._again is not None:
             self._again |= self._engine.reconciler.due(now)
 
@@ -185,21 +195,40 @@ class Loop:
         events, self._events = self._events, False
         work = Work(namespaces=again, events=events)
         try:
-            work.contributions = [(source, self._compiler.contribution(source)) for source in sources]
+            work.contributions = [(source, self._contribution(source)) for source in sources]
             outcome = await self.in_thread(lambda: self._engine.step(work))
         except BaseException as error:
-            _refuse(waiters, error if isinstance(error, Exception) else Unavailable(STOPPING))
+            self._sources |= sources  # so that nothing is forgotten
+            if isinstance(error, Exception):
+                why = f"this host cannot be changed now: {one_line(str(error))}"
+                _answer(waiters, lambda _: [why])
+            _refuse(waiters, Unavailable(STOPPING))
             raise
         if events:
             asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
         self._note(work, outcome)
-        for wanted, future in waiters:
-            if not future.done():
-                future.set_result([line for source in sorted(wanted) for line in outcome.failed.get(source, ())])
+        _answer(waiters, lambda wanted: [line for s in sorted(wanted) for line in self._failed(s, outcome)])
         if outcome.disturbed:
             self._read_soon(outcome)
         for listener in self.listeners:
             listener(outcome)
+
+    def _failed(self, source: Source, outcome: Outcome) -> list[str]:
+        return [*([self._broken[source]] if source in self._broken else []), *outcome.failed.get(source, ())]
+
+    def _contribution(self, source: Source) -> Contribution | None:
+        """What a source wants; what it wanted before, with the reason, where its driver fails. A driver is one file, maybe
+        somebody's own: a defect in it must not cost other networks anything, so whatever it raises is contained here."""
+        try:
+            found = self._compiler.contribution(source)
+        except Exception as error:
+            reason = f"its driver failed, what it has stays as it is: {one_line(str(error)) or type(error).__name__}"
+            if self._broken.get(source) != reason:
+                log.error("%s: %s", "/".join(source), reason, exc_info=error)
+            self._broken[source] = reason
+            return msgspec.structs.replace(self.contribution(source) or Contribution(), problems=(reason,))
+        self._broken.pop(source, None)
+        return found
 
     def _read_soon(self, outcome: Outcome) -> None:
         self._disturbed |= outcome.disturbed
@@ -231,6 +260,12 @@ class Loop:
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something with the kernel between two steps."""
         return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _answer(waiters: Iterable[Waiter], lines: Callable[[frozenset[Source]], list[str]]) -> None:
+    for wanted, future in waiters:
+        if not future.done():
+            future.set_result(lines(wanted))
 
 
 def _refuse(waiters: Iterable[Waiter], error: Exception) -> None:

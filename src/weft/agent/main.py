@@ -69,8 +69,11 @@ def purge(config: Config) -> list[str]:
             reconciler = Reconciler(kernel, {}, time.monotonic)
             reconciler.complete = True
             report = reconciler.resync()
+            unread = [f"{what} cannot be read: {t.reason}" for (what, _), t in reconciler.unread.items()]
         finally:
             kernel.close()
+    if unread:
+        raise Failed(f"not all is removed: {unread[0]}: run it again")
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
     forget(Path(config.state_dir))

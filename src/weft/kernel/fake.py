@@ -35,7 +35,7 @@ from weft.hoststate import (
     Vxlan,
     is_ours,
 )
-from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen
+from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen, Unread
 from weft.reconcile.relations import device_of, fall, jumps, outside, same_type, sets
 
 TOLD = ("netns", "link", "qdisc", "redirect", "address", "neighbour", "fdb", "route")
@@ -77,13 +77,15 @@ class FakeWatcher:
 
 
 class FakeKernel:
-    """`fault`: given the number of an op (from 0, over all calls) and the op, the errno it shall fail with, or 0.
-    `kill_at`: the number of the op before which the process is killed. `log`: every op that was carried out."""
+    """`unreadable`: parts of namespaces that cannot be read now. `fault`: given the number of an op (from 0, over all calls)
+    and the op, the errno it shall fail with, or 0. `kill_at`: the number of the op before which the process is killed.
+    `log`: every op that was carried out."""
 
     def __init__(self, namespaces: Iterable[str] = ()) -> None:
         self.objects: dict[Key, Object] = {}
         self.namespaces: set[str] = {HOST, *namespaces}
         self.log: list[Op] = []
+        self.unreadable: list[Unread] = []
         self.fault: Callable[[int, Op], int] | None = None
         self.kill_at: int | None = None
         self._number = 0
@@ -95,14 +97,15 @@ class FakeKernel:
     def read(self, desired: Mapping[Key, Object], namespaces: Set[str]) -> Reading:
         objects: dict[Key, Object] = {}
         foreign: set[Key] = set()
+        unread = tuple(u for u in self.unreadable if u.ns in namespaces)
         for key, obj in self.objects.items():
-            if key[1] not in namespaces:
+            if key[1] not in namespaces or any(u.covers(key) for u in unread):
                 continue
             if self._ours(obj) or (isinstance(obj, Sysctl) and key in desired):
                 objects[key] = obj
             elif isinstance(obj, Link | Netns):
                 foreign.add(key)
-        return Reading(objects, frozenset(foreign), frozenset(namespaces - self.namespaces))
+        return Reading(objects, frozenset(foreign), frozenset(namespaces - self.namespaces), unread)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
         failures = []

@@ -32,7 +32,7 @@ from weft.kernel.nft import Nft
 from weft.kernel.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.sysctl import Sysctls, device
 from weft.kernel.watch import LinuxWatcher
-from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
+from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove, Unread
 
 RUN = Path("/run/weft")
 _PHASES = {
@@ -50,6 +50,21 @@ _PHASES = {
     "fdb": "bulk",
     "route": "bulk",
 }
+
+
+_PARTS: dict[str, frozenset[str]] = {
+    "all": frozenset(_PHASES),
+    "devices": frozenset(kind for kind, phase in _PHASES.items() if phase in ("link", "tc", "bulk")),
+    "namespaces": frozenset({"netns"}),
+    "sysctls": frozenset({"sysctl"}),
+    "nftables": frozenset(kind for kind, phase in _PHASES.items() if phase == "nft"),
+    "iptables": frozenset({"iptables-chain"}),
+}
+"""What is read at once, and so fails at once."""
+
+
+def _unread(ns: str, what: str, error: Exception) -> Unread:
+    return Unread(ns, what, _PARTS[what], str(error))
 
 
 class LinuxKernel:
@@ -86,37 +101,41 @@ class LinuxKernel:
         objects: dict[Key, Object] = {}
         foreign: set[Key] = set()
         vanished: set[str] = set()
+        unread: list[Unread] = []
         ordered = sorted(namespaces)
         for some in (ordered[i : i + MOST] for i in range(0, len(ordered), MOST)):
             with self._spaces() as spaces:
                 failed = spaces.open(some)
-                self._raise_denied(failed)
-                vanished |= failed.keys()
+                vanished |= {ns for ns, error in failed.items() if isinstance(error, NotFound)}
+                unread += (_unread(ns, "all", error) for ns, error in failed.items() if ns not in vanished)
                 for ns in some:
                     if ns not in failed:
-                        objects |= self._read_netlink(spaces, spaces.get(ns), desired, foreign)
+                        try:
+                            objects |= self._read_netlink(spaces, spaces.get(ns), desired, foreign)
+                        except (WeftError, OSError) as error:
+                            unread.append(_unread(ns, "devices", error))
                 if HOST in some:
-                    for own in self._read_own(spaces, foreign):
-                        objects[own.key] = own
+                    try:
+                        objects |= {own.key: own for own in self._read_own(spaces, foreign)}
+                    except (WeftError, OSError) as error:
+                        unread.append(_unread(HOST, "namespaces", error))
                 spaces.remember_numbers()
-        for ns, wanted in self._unmarked(desired, namespaces - vanished).items():
-            try:
-                objects |= self._read_rules(ns, wanted)
-            except NotFound:  # ended in between
-                vanished.add(ns)
+        closed = vanished | {u.ns for u in unread if u.what == "all"}
+        for ns, wanted in self._unmarked(desired, namespaces - closed).items():
+            for what, read in self._rules(ns, wanted):
+                try:
+                    objects |= read()
+                except NotFound:  # ended in between
+                    vanished.add(ns)
+                except (WeftError, OSError) as error:
+                    unread.append(_unread(ns, what, error))
         objects = {key: obj for key, obj in objects.items() if key[1] not in vanished} if vanished else objects
-        return Reading(objects, frozenset(foreign), frozenset(vanished))
+        return Reading(objects, frozenset(foreign), frozenset(vanished), tuple(unread))
 
     def _read_own(self, spaces: Spaces, foreign: set[Key]) -> list[Netns]:
         found, others = own_netns.read(spaces, self._named)
         foreign |= others
         return found
-
-    @staticmethod
-    def _raise_denied(failed: Mapping[str, WeftError]) -> None:
-        for error in failed.values():
-            if not isinstance(error, NotFound):
-                raise error
 
     def _unmarked(self, desired: Mapping[Key, Object], namespaces: Set[str]) -> dict[str, list[Object]]:
         """By namespace the desired objects of kinds that netlink does not dump; where there is something to see."""
@@ -136,15 +155,14 @@ class LinuxKernel:
             objects[obj.key] = obj
         return objects
 
-    def _read_rules(self, ns: str, wanted: Sequence[Object]) -> Mapping[Key, Object]:
-        found: dict[Key, Object] = {}
-        found |= self._sysctls.read(ns, [obj for obj in wanted if isinstance(obj, Sysctl)])
+    def _rules(self, ns: str, wanted: Sequence[Object]) -> Iterator[tuple[str, Callable[[], Mapping[Key, Object]]]]:
+        """What there is to read in a namespace besides what netlink dumps, part by part."""
+        yield "sysctls", lambda: self._sysctls.read(ns, [obj for obj in wanted if isinstance(obj, Sysctl)])
         kinds = {obj.key[0] for obj in wanted}
         if ns in self._ruled or any(_PHASES[kind] == "nft" for kind in kinds):
-            found |= self._nft.read(ns)
+            yield "nftables", lambda: self._nft.read(ns)
         if ns in self._ruled or "iptables-chain" in kinds:
-            found |= self._iptables.read(ns, wanted)
-        return found
+            yield "iptables", lambda: self._iptables.read(ns, wanted)
 
     # -- writing -------------------------------------------------------------------------------------------------------
 
@@ -157,7 +175,7 @@ class LinuxKernel:
             for phase, run in _runs(ops, made):
                 try:
                     failures += self._apply_run(spaces, phase, run, made)
-                except WeftError as error:
+                except (WeftError, OSError) as error:
                     failures += (Failure(_target(op).key, f"{describe(_target(op).key)}: {error}") for op in run)
             spaces.remember_numbers()
         return list({failure.key: failure for failure in reversed(failures)}.values())[::-1]  # each object's first

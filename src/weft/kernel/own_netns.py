@@ -55,7 +55,7 @@ def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterable[Failure]:
             verb = _create if isinstance(op, Create) else _remove
             try:
                 verb(spaces, op.obj.path)
-            except WeftError as error:
+            except (WeftError, OSError) as error:
                 yield Failure(op.obj.key, f"{describe(op.obj.key)}: {error}", errno.EEXIST)
 
 

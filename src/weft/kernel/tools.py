@@ -5,6 +5,7 @@ from __future__ import annotations
 import shutil
 import subprocess
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 import msgspec
 
@@ -30,12 +31,20 @@ def find(program: str) -> str | None:
 
 def run(command: Sequence[str], package: str, stdin: str = "", started: Started | None = None) -> Output:
     """In the calling thread's namespace. `started` is told the process id before the program gets its input, so before
-    it can have done anything. Raises Unsupported (the program is not there: install `package`), Failed (it hangs)."""
+    it can have done anything. Raises Unsupported (the program is not there: install `package`), Failed (it hangs, or
+    cannot be started)."""
     program = find(command[0])
     if program is None:
         raise Unsupported(f"{command[0]} is not installed: install {package}")
+    try:
+        return _run([program, *command[1:]], stdin, started)
+    except OSError as error:
+        raise Failed(f"{command[0]} cannot be started: {error.strerror}") from None
+
+
+def _run(command: Sequence[str], stdin: str, started: Started | None) -> Output:
     with subprocess.Popen(
-        [program, *command[1:]],
+        command,
         stdin=subprocess.PIPE,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
@@ -48,7 +57,7 @@ def run(command: Sequence[str], package: str, stdin: str = "", started: Started 
             out, err = process.communicate(stdin, TIMEOUT)
         except subprocess.TimeoutExpired:
             process.kill()
-            raise Failed(f"{command[0]} has not finished in {TIMEOUT:.0f} s") from None
+            raise Failed(f"{Path(command[0]).name} has not finished in {TIMEOUT:.0f} s") from None
     return Output(process.returncode, out, err)
 
 

@@ -40,13 +40,28 @@ class Failure(msgspec.Struct, frozen=True):
     errno: int = 0
 
 
+class Unread(msgspec.Struct, frozen=True):
+    """A part of a namespace that could not be read, and why: nothing is known of objects of these kinds there. `what`: the
+    part, in words."""
+
+    ns: str
+    what: str
+    kinds: frozenset[str]
+    reason: str
+
+    def covers(self, key: Key) -> bool:
+        return key[1] == self.ns and key[0] in self.kinds
+
+
 class Reading(msgspec.Struct, frozen=True):
     """What was found. `objects`: everything that carries our mark, whatever is desired. `foreign`: device names (as Link
-    keys) that exist and are not ours. `gone`: namespaces that could not be opened any more."""
+    keys) that exist and are not ours. `gone`: namespaces that could not be opened any more. `unread`: what could not be
+    read, which is neither there nor missing."""
 
     objects: dict[Key, Object]
     foreign: frozenset[Key] = frozenset()
     gone: frozenset[str] = frozenset()
+    unread: tuple[Unread, ...] = ()
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):

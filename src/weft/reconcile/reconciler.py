@@ -3,7 +3,7 @@
 Two ways lead there. `resync` reads what the kernel has and puts it right: at the start, in intervals, after events
 were lost, and to try again what failed. `update` and `repair` carry over single changes, of the model or by someone
 else in the kernel, against what was `known` last, without reading. What fails in the second way is tried again in the
-first.
+first. What cannot be read is left as it is, and told; everything else goes on.
 
 Blocking, and to be called from one thread at a time (attributes may be read from any). Kernel events of our own making
 must come in one piece: drain the watcher after a call, not during one.
@@ -79,12 +79,19 @@ class Reconciler:
         self._clock = clock
         self._troubles = Troubles(clock)
         self._unsure: set[str] = set()
+        self._unread = Troubles(clock)
+        """By (part, namespace): what could not be read."""
 
     # ------------------------------------------------------------------------------------------------------ status
 
     @property
     def failures(self) -> Mapping[Key, Trouble]:
         return self._troubles.by_key
+
+    @property
+    def unread(self) -> Mapping[Key, Trouble]:
+        """By (part, namespace), in words and as a path."""
+        return self._unread.by_key
 
     def counts(self) -> dict[str, Count]:
         """By kind, all kinds."""
@@ -108,7 +115,11 @@ class Reconciler:
         """What `resync` would do if nothing were held back."""
         desired = dict(self.desired)
         chosen = self.namespaces() if namespaces is None else namespaces
-        return plan(desired, self._read(desired, chosen), chosen, remove=self.complete)
+        reading = self._read(desired, chosen)
+        hidden = _hidden(reading, desired)
+        found = plan(desired, reading, chosen, held=hidden.keys(), remove=self.complete)
+        unknown = tuple(Failure(key, reason) for key, reason in hidden.items() if key in desired)
+        return Plan(found.ops, found.failures + unknown)
 
     def resync(self, namespaces: Set[str] | None = None) -> Report:
         """Read these namespaces (None: all) and put right what is not as desired."""
@@ -116,9 +127,11 @@ class Reconciler:
         desired = dict(self.desired)  # at one stroke: its owner may go on changing it
         chosen = self.namespaces() if namespaces is None else namespaces
         reading = self._read(desired, chosen)
-        todo = plan(desired, reading, chosen, held=self._troubles.held(), remove=self.complete)
+        hidden = _hidden(reading, desired).keys()
+        todo = plan(desired, reading, chosen, held=self._troubles.held() | hidden, remove=self.complete)
         if self._note_changed_back(todo, desired):
-            todo = plan(desired, reading, chosen, held=self._troubles.held(), remove=self.complete)
+            todo = plan(desired, reading, chosen, held=self._troubles.held() | hidden, remove=self.complete)
+        self._note_unread(reading, chosen)
         self.known = reading.objects
         self._unsure -= chosen
         self._forgive(todo, desired, chosen)
@@ -126,11 +139,13 @@ class Reconciler:
 
     def due(self, now: float) -> set[str]:
         """The namespaces that hold something to be tried again."""
-        return {key[1] for key in self._troubles.due(now)} | self._unsure
+        return {key[1] for key in self._troubles.due(now) | self._unread.due(now)} | self._unsure
 
     def next_try(self) -> float | None:
         """When `due` will name the next."""
-        return self._clock() if self._unsure else self._troubles.next_try()
+        if self._unsure:
+            return self._clock()
+        return min((t for t in (self._troubles.next_try(), self._unread.next_try()) if t is not None), default=None)
 
     def retry(self) -> Report:
         namespaces = self.due(self._clock())
@@ -210,8 +225,16 @@ class Reconciler:
         left_alone = [key for key in keys if self._troubles.changed_back(key)]
         return bool(left_alone)
 
+    def _note_unread(self, reading: Reading, namespaces: Set[str]) -> None:
+        parts = {(u.what, u.ns): u.reason for u in reading.unread}
+        for part in [part for part in self._unread.by_key if part[1] in namespaces and part not in parts]:
+            self._unread.clear(part)
+        for part, reason in parts.items():
+            self._unread.add(part, reason, tried=True)
+
     def _read(self, desired: Mapping[Key, Object], namespaces: Set[str]) -> Reading:
-        """What is in these namespaces, and what is known of the others. Equal objects are kept once, as desired's."""
+        """What is in these namespaces, and what is known of the others and of what could not be read. Equal objects are kept
+        once, as desired's."""
         reading = self.kernel.read(desired, namespaces)
         found = reading.objects
         objects = {key: obj for key, obj in self.known.items() if key[1] not in namespaces}
@@ -220,9 +243,12 @@ class Reconciler:
             if have is not None:
                 objects[key] = want if have == want or fits(have, want) else have
         objects.update((key, obj) for key, obj in found.items() if key not in desired)
+        if reading.unread:
+            unread = {key for key in self.known if any(u.covers(key) for u in reading.unread)}
+            objects.update((key, self.known[key]) for key in unread)
         for ns in reading.gone:
             objects.pop(("netns", HOST, ns), None)
-        return Reading(objects, reading.foreign, reading.gone)
+        return Reading(objects, reading.foreign, reading.gone, reading.unread)
 
     def _forgive(self, todo: Plan, desired: Mapping[Key, Object], namespaces: Set[str]) -> None:
         """Drop the troubles that the reading shows to be over, and put off those that still wait for another's end."""
@@ -292,3 +318,11 @@ class Reconciler:
             return
         waiting = [(key, self.desired.get(key)) for key in self.failures]
         self._troubles.hurry(key for key, obj in waiting if obj is not None and not made.isdisjoint(needs(obj)))
+
+
+def _hidden(reading: Reading, desired: Mapping[Key, Object]) -> dict[Key, str]:
+    """The keys of which nothing is known, because their part of a namespace could not be read; and why."""
+    if not reading.unread:
+        return {}
+    keys = desired.keys() | reading.objects.keys()
+    return {key: f"{u.what} cannot be read: {u.reason}" for u in reading.unread for key in keys if u.covers(key)}

@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, network, running, settled, until
@@ -15,7 +16,8 @@ from weft.agent import agent as agent_module
 from weft.agent import infos, journal
 from weft.agent.agent import Agent
 from weft.agent.service import Service
-from weft.base.errors import Conflict, Unavailable
+from weft.base.errors import Conflict, Failed, Unavailable
+from weft.datapaths import registry
 from weft.hoststate import Address, Link, Route
 from weft.model import Node, decode, encode, keys
 from weft.reconcile.protocol import UplinkChanged
@@ -460,17 +462,60 @@ async def test_its_end_leaves_the_data_plane(host: FakeHost, store_file: Path) -
     assert host.objects == before
 
 
-async def test_a_broken_engine_ends_the_agent(
+async def test_a_kernel_that_raises_costs_what_was_asked_and_not_the_agent(
+    host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    async with agent_on(host, store_file) as agent:
+        with monkeypatch.context() as broken:
+            broken.setattr(host, "apply", lambda ops: 1 // 0)
+            with pytest.raises(
+                Failed, match="blue cannot be set up here: this host cannot be changed now: integer division"
+            ):
+                await asyncio.wait_for(create(agent), 10)
+            assert any("the agent's task loop failed" in p.text for p in infos.problems(agent))
+            assert "ZeroDivisionError" in caplog.text
+        await until(lambda: not agent.loop.busy)
+        assert not agent.view.networks  # nothing is left of it
+        await create(agent, "red", "10.1.0.0/16")
+        assert "weft-red" in devices(host)
+
+
+async def test_a_task_that_fails_in_whatever_way_is_started_again(
     host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    agent = make_agent(host, store_file)
-    async with running(agent) as task:
-        await until(lambda: agent.loop.started)
-        monkeypatch.setattr(host, "apply", lambda ops: 1 // 0)
-        with pytest.raises((ZeroDivisionError, Unavailable)):  # as its own step fails, or one before
-            await asyncio.wait_for(create(agent), 5)
-        with pytest.raises(ExceptionGroup) as caught:
-            await asyncio.wait_for(asyncio.shield(task), 5)
-        assert isinstance(caught.value.exceptions[0], ZeroDivisionError)
-        with pytest.raises(Unavailable, match="the agent is stopping"):
-            await asyncio.wait_for(Service(agent).remove_network("blue"), 5)
+    async with agent_on(host, store_file) as agent:
+        for name in ("note", "load"):
+            monkeypatch.setattr(agent.journal, name, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        with pytest.raises(OSError, match="No space left"):
+            await create(agent)
+        async with agent_on(
+            FakeHost("192.168.1.9/24"), store_file, "node-2"
+        ):  # the watch of the store runs into it, too
+            await until(lambda: any("task follow failed" in p.text for p in infos.problems(agent)))
+            monkeypatch.undo()
+            await until(lambda: "node-2" in agent.view.nodes and "blue" in agent.view.networks)
+        assert infos.status(agent).state == "converged"
+
+
+async def test_a_driver_that_raises_costs_its_own_network_only(
+    agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(agent, "good", "10.1.0.0/16")
+    await create(agent, "bad", "10.2.0.0/16", driver="bridge")
+    host.open("c1")
+    before = dict(host.objects)
+    with monkeypatch.context() as broken:
+        bad = msgspec.structs.replace(registry.driver("bridge"), endpoint=lambda *_: 1 // 0)
+        broken.setitem(registry.DRIVERS, "bridge", bad)
+        with pytest.raises(Failed, match="its driver failed, what it has stays as it is: integer division"):
+            await attach(agent, "c1", "bad")
+        assert host.objects == before and not agent.view.endpoints
+        await attach(agent, "c1", "good")
+        broken.setitem(registry.DRIVERS, "bridge", msgspec.structs.replace(bad, network=lambda *_: 1 // 0))
+        agent.loop.touch([("network", "bad")])
+        await settled(agent)
+        assert "weft-bad" in devices(host)
+        assert any(p.network == "bad" and "its driver failed" in p.text for p in infos.problems(agent))
+    agent.loop.touch([("network", "bad")])
+    await settled(agent)
+    assert not any(p.network == "bad" for p in infos.problems(agent))

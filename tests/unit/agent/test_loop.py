@@ -19,7 +19,7 @@ from weft.agent.view import View
 from weft.base.errors import Unavailable
 from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, route
 from weft.hoststate.union import Source
-from weft.reconcile.protocol import Disturbed, Op
+from weft.reconcile.protocol import Disturbed, Op, Unread
 from weft.reconcile.reconciler import key_of
 
 BRIDGE = Link(name="weft-a", type=Bridge())
@@ -230,34 +230,51 @@ async def test_nothing_is_done_before_it_runs(host: FakeHost, wishes: Wishes) ->
     loop.close()
 
 
-async def test_an_engine_that_breaks_ends_the_loop_and_hangs_nobody(
+async def test_an_engine_that_breaks_hangs_nobody_and_the_loop_can_begin_again(
     host: FakeHost, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = Loop(host, Union(), wishes, 60)
     task = asyncio.create_task(loop.run())
     await until(lambda: loop.started)
-    monkeypatch.setattr(host, "apply", lambda ops: 1 // 0)
     wishes.want(B, ROUTE)
-    with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(loop.settle([B]), 5)
-    with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(task, 5)
+    with monkeypatch.context() as broken:
+        broken.setattr(host, "apply", lambda ops: 1 // 0)
+        said = "this host cannot be changed now: integer division or modulo by zero"
+        assert await asyncio.wait_for(loop.settle([B]), 5) == [said]
+        with pytest.raises(ZeroDivisionError):
+            await asyncio.wait_for(task, 5)
+    task = asyncio.create_task(loop.run())
+    await until(lambda: ROUTE.key in host.objects)  # nothing that was asked for is forgotten
+    task.cancel()
+    await asyncio.wait({task})
     loop.end()
     loop.close()
 
 
-async def test_a_compiler_that_breaks_hangs_nobody(
-    host: FakeHost, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
+async def test_a_source_that_cannot_be_computed_keeps_what_it_has(
+    loop: Loop, host: FakeHost, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = Loop(host, Union(), wishes, 60)
-    task = asyncio.create_task(loop.run())
-    await until(lambda: loop.started)
-    monkeypatch.setattr(wishes, "contribution", lambda source: 1 // 0)
-    with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(loop.settle([B]), 5)
-    with pytest.raises(ZeroDivisionError):
-        await asyncio.wait_for(task, 5)
-    loop.close()
+    wishes.want(A, BRIDGE)
+    wishes.want(B, ROUTE)
+    assert await loop.settle([A, B]) == []
+    with monkeypatch.context() as broken:
+        broken.setattr(wishes, "contribution", lambda source: 1 // 0 if source == B else None)
+        [line] = await asyncio.wait_for(loop.settle([A, B]), 5)
+        assert line == "its driver failed, what it has stays as it is: integer division or modulo by zero"
+        assert loop.problems == {B: (line,)} and ROUTE.key in host.objects and BRIDGE.key not in host.objects
+    assert await loop.settle([B]) == [] and not loop.problems
+
+
+async def test_a_read_that_fails_is_told_and_tried_again(
+    make: Callable[..., contextlib.AbstractAsyncContextManager[Loop]], host: FakeHost, wishes: Wishes
+) -> None:
+    async with make(interval=0.2) as loop:
+        wishes.want(A, BRIDGE)
+        host.unreadable = [Unread("", "nftables", frozenset({"nft-set"}), "nft has not finished in 30 s")]
+        await until(lambda: [x.object for x in loop.troubles()] == ["reading nftables of this host"])
+        assert await loop.settle([A]) == [] and BRIDGE.key in host.objects
+        host.unreadable = []
+        await until(lambda: not loop.troubles())
 
 
 async def test_whoever_waits_at_the_end_is_told(host: FakeHost, wishes: Wishes) -> None:

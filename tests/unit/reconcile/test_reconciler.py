@@ -11,7 +11,7 @@ import pytest
 from support.hoststates import Clock, host, keyed
 from weft.hoststate import Address, Bridge, Key, Link, Neighbour, Object, Veth, Vxlan, route
 from weft.kernel.fake import FakeKernel
-from weft.reconcile.protocol import Change, Create, Disturbed, Gone, Op, Remove, Seen, UplinkChanged
+from weft.reconcile.protocol import Change, Create, Disturbed, Gone, Op, Remove, Seen, Unread, UplinkChanged
 from weft.reconcile.reconciler import Reconciler, key_of
 
 C1 = "/run/netns/c1"
@@ -317,3 +317,41 @@ def test_without_a_difference_the_kernel_is_not_written_to(kernel: FakeKernel, c
     reconciler.resync(None)
     reconciler.update(desired)
     reconciler.repair(desired)
+
+
+UNREAD = Unread("", "routes", frozenset({"route"}), "nft has not finished in 30 s")
+
+
+def test_what_cannot_be_read_is_neither_there_nor_missing_and_all_else_goes_on(
+    kernel: FakeKernel, clock: Clock
+) -> None:
+    reconciler, _ = converged(kernel, clock, VXLAN, BRIDGE, GATEWAY, NEARBY)
+    stray = route("10.1.9.0/24", via="192.168.1.3", dev="eth0")
+    kernel.plant(stray)
+    kernel.unreadable = [UNREAD]
+    kernel.destroy(GATEWAY.key)
+    kernel.destroy(NEARBY.key)
+    assert reconciler.resync().ops == (Create(GATEWAY),)
+    assert reconciler.known[NEARBY.key] == NEARBY
+    assert {part: t.reason for part, t in reconciler.unread.items()} == {("routes", ""): UNREAD.reason}
+    assert [f.reason for f in reconciler.dry_run().failures] == [f"routes cannot be read: {UNREAD.reason}"]
+    assert reconciler.due(clock.now) == set()
+    at = reconciler.next_try()
+    assert at is not None and at > clock.now
+    kernel.unreadable = []
+    clock.now = at
+    assert reconciler.due(clock.now) == {""}
+    ops = reconciler.retry().ops
+    assert set(map(key_of, ops)) == {NEARBY.key, stray.key} and not reconciler.unread
+
+
+def test_what_could_not_be_read_at_the_start_is_adopted_later(kernel: FakeKernel, clock: Clock) -> None:
+    _, desired = converged(kernel, clock, BRIDGE, NEARBY)
+    stray = route("10.1.9.0/24", via="192.168.1.3", dev="eth0")
+    kernel.plant(stray)
+    kernel.unreadable = [UNREAD]
+    successor = Reconciler(kernel, desired, clock)
+    successor.complete = True
+    assert successor.resync().ops == () and not successor.failures
+    kernel.unreadable = []
+    assert successor.resync().ops == (Remove(stray),) and successor.known == desired
