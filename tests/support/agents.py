@@ -69,7 +69,7 @@ class FakeHost(FakeKernel):
         self.reads += 1
         return super().read(*args)
 
-    def facts(self, uplink: str | None = None) -> HostFacts:
+    def facts(self, *_: object) -> HostFacts:
         if self.no_uplink:
             raise NotFound(self.no_uplink)
         return self.found

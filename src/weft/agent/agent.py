@@ -17,7 +17,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -71,7 +71,7 @@ LEGACY_INTERVAL = 1.0
 
 
 class HostKernel(Kernel, Protocol):
-    def facts(self, uplink: str | None = None) -> HostFacts:
+    def facts(self, iface: str = "", fixed: Sequence[IPAddress] = ()) -> HostFacts:
         """Raises WeftError: why this host cannot take part."""
 
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
@@ -140,6 +140,8 @@ class Agent:
         self.node: Node | None = None
         self.waiting_for = ""
         """Why this node cannot take part yet, in one line."""
+        self.why = ""
+        """Why it is this uplink, and these addresses."""
         self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
         self._complete = asyncio.Event()
         """The view is."""
@@ -266,7 +268,7 @@ class Agent:
     async def _learn(self) -> bool:
         """Look at the uplink; whether something about this host is new."""
         try:
-            found = await self.loop.in_thread(lambda: self.kernel.facts(self.config.iface or None))
+            found = await self.loop.in_thread(lambda: self.kernel.facts(self.config.iface, self.config.fixed))
             control, elsewhere = await self._control.look()
             node = Node(
                 name=self.view.me,
@@ -287,6 +289,9 @@ class Agent:
             log.warning("%s", error)
             return False
         self.waiting_for = ""
+        if found.why != self.why:
+            log.info("uplink %s: %s", found.uplink, found.why)
+        self.why = found.why
         self.features = found.features
         host = Host(
             node=node,

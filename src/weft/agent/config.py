@@ -11,7 +11,7 @@ import msgspec
 from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
-from weft.base.net import FAMILIES, IPNetwork, check_for_containers, parse_network
+from weft.base.net import FAMILIES, IPAddress, IPNetwork, check_for_containers, parse_address, parse_network
 from weft.model.codec import convert
 
 _MODE = re.compile(r"[0-7]{3,4}")
@@ -27,7 +27,8 @@ DEFAULT_FILE = Path("/etc/weft/weft.toml")
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Durations in seconds.
 
-    `node`: "" is the host's name. `iface`: the uplink; "" is the device of the default route. `segment`: names this host's L2
+    `node`: "" is the host's name. `iface`: the uplink; "" is the device of the default route. `address`: the
+    node's, one of each family at most; those of a family that is left out are chosen. `segment`: names this host's L2
     segment where on-link prefixes do not tell. `labels`: this node's, for selectors. `asn`: its autonomous system; 0: the
     cluster's. `presence_ttl`: how long after an agent's death its node counts as alive;
     `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
@@ -45,6 +46,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     store_key: str = ""
     store_password_file: str = ""
     iface: str = ""
+    address: tuple[str, ...] = ()
     segment: str = ""
     labels: dict[str, str] = {}
     asn: int = 0
@@ -70,6 +72,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             check_name("node", self.node)
         if self.iface:
             check_ifname(self.iface)
+        if len({a.version for a in self.fixed}) < len(self.fixed):
+            raise Invalid(f"address {', '.join(self.address)}: give one of each family at most")
         if len(self.segment) > 63 or not self.segment.isprintable():
             raise Invalid(f"segment '{self.segment[:80]}': use at most 63 printable characters")
         _ = self.gateway_subnets
@@ -86,6 +90,11 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise Invalid(f"log-level '{self.log_level}': choose debug, info, warning or error")
         if not _MODE.fullmatch(self.socket_mode):
             raise Invalid(f"socket-mode '{self.socket_mode}' is not an octal file mode, such as 0660")
+
+    @property
+    def fixed(self) -> tuple[IPAddress, ...]:
+        """The node's addresses, as far as they are not left to Weft."""
+        return tuple(parse_address(text) for text in self.address)
 
     @property
     def gateway_subnets(self) -> tuple[IPNetwork, ...]:

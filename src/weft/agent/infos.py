@@ -178,6 +178,7 @@ def status(agent: Agent) -> t.Status:
         node=view.me,
         addresses=me.addresses if me else (),
         uplink=me.uplink if me else "",
+        why=agent.why,
         mtu=me.mtu if me else 0,
         state=_state(agent),
         started=agent.started,

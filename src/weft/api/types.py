@@ -453,7 +453,7 @@ class AddBgpPeer(Request, frozen=True, kw_only=True):
 
 class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
-    `repairs`: how often drift was put right since the start."""
+    `repairs`: how often drift was put right since the start. `why`: it is this uplink, and these addresses."""
 
     version: str
     node: str
@@ -472,6 +472,7 @@ class Status(Reply, frozen=True, kw_only=True):
     peers: tuple[PeerStatus, ...]
     networks: tuple[NetworkStatus, ...]
     bgp: BgpStatus | None = None
+    why: str = ""
 
 
 class Finding(Reply, frozen=True, kw_only=True):

@@ -57,6 +57,10 @@ def run(
     iface: Annotated[
         str | None, typer.Option("--iface", metavar="IF", help="The uplink; else the default route's interface.")
     ] = None,
+    address: Annotated[
+        list[str] | None,
+        typer.Option("--address", metavar="IP", help="This node's address; once for each family. Else it is chosen."),
+    ] = None,
     label: Labels = None,
     asn: Annotated[
         int | None, typer.Option("--asn", metavar="N", help="This node's autonomous system; else the cluster's.")
@@ -82,6 +86,7 @@ def run(
         node=node,
         store=store,
         iface=iface,
+        address=address or None,
         labels=pairs("--label", label) or None,
         asn=asn,
         metrics=metrics,

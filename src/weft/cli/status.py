@@ -69,6 +69,7 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
         [
             ("agent", f"weft {found.version}, up {ago(found.started)}"),
             ("uplink", f"{found.uplink}, {listed(found.addresses)}, MTU {found.mtu}"),
+            ("", found.why),
             ("store", store_line(found.store)),
             ("bgp", _bgp(found.bgp) if found.bgp else ""),
             ("drift", _drift(found)),

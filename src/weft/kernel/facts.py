@@ -12,8 +12,8 @@ from pathlib import Path
 
 import msgspec
 
-from weft.base.errors import Conflict, NotFound
-from weft.base.net import FAMILIES, Family, IPInterface, parse_interface
+from weft.base.errors import NotFound
+from weft.base.net import Family, IPInterface, family, parse_interface
 from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.paths import PROTO
 from weft.kernel import bird, iptables, links, netns, sysctl, tc, wire
@@ -23,10 +23,11 @@ from weft.kernel.links import Surroundings
 from weft.kernel.netlink import Netlink, attributes, open_socket
 from weft.kernel.nfnl import Nftables
 from weft.kernel.spaces import Space
+from weft.kernel.uplink import Addresses, Assigned, Uplink
 from weft.reconcile.protocol import Create
 
-_UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED | u.IFA_F_TENTATIVE
-"""Addresses that other hosts should not be told. In v4 the first of these flags means "secondary"."""
+_UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED
+"""Addresses that other hosts are only told where there is no better one. In v4 the first of these flags means "secondary"."""
 _INDEX = struct.Struct("=I")
 _RTMSG_SIZE = 12
 _ACCEPT_RA = re.compile(r"net/ipv6/conf/([^/]+)/accept_ra")
@@ -36,10 +37,10 @@ _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 
 
 class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
-    """`addresses`: the uplink's main global address of each family it has. `mtu` in octets. `iptables`: the back ends
-    whose filter table has a FORWARD chain. `advertised`: the devices, none of them ours, that take router advertisements:
-    the uplink, if its accept_ra says so, and those that have a route or an address out of one. `ipv6`: whether the kernel
-    speaks it. `features`: of `FEATURES`."""
+    """`addresses`: the uplink's main global address of each family it has. `why`: it is this uplink, and these. `mtu` in
+    octets. `iptables`: the back ends whose filter table has a FORWARD chain. `advertised`: the devices, none of them ours,
+    that take router advertisements: the uplink, if its accept_ra says so, and those that have a route or an address out of
+    one. `ipv6`: whether the kernel speaks it. `features`: of `FEATURES`."""
 
     uplink: str
     addresses: tuple[IPInterface, ...]
@@ -49,48 +50,55 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     ipv6: bool
     kernel: str
     features: frozenset[str]
+    why: str = ""
 
 
-def facts(space: Space, uplink: str | None, features: frozenset[str], kept: Iterable[str]) -> HostFacts:
-    """`uplink`: its name; None: the device of the default route, v4's first, else the only one with a global address.
-    `kept`: the names of the sysctls that Weft has changed. Raises NotFound, Conflict."""
-    found = _addresses(space)
-    name = uplink or _default_device(space) or _only(found)
-    device = space.find(name)
+def facts(
+    space: Space, choose: Callable[[Addresses, list[str]], Uplink], features: frozenset[str], kept: Iterable[str]
+) -> HostFacts:
+    """`choose`: the uplink, out of the global addresses and the devices with a default route. `kept`: the names of the
+    sysctls that Weft has changed. Raises NotFound, Conflict."""
+    uplink = choose(_addresses(space), _default_devices(space))
+    device = space.find(uplink.name)
     if device is None:
-        raise NotFound(f"uplink {name}: there is no such device; name another with --iface")
+        raise NotFound(f"uplink {uplink.name}: the device was just removed")
     return HostFacts(
-        uplink=name,
-        addresses=tuple(parse_interface(text) for fam in FAMILIES for text in found.get((name, fam), ())[:1]),
+        uplink=uplink.name,
+        addresses=uplink.addresses,
+        why=uplink.why,
         mtu=device.mtu,
         iptables=iptables.in_use(),
-        advertised=_advertised(space, name, kept),
+        advertised=_advertised(space, uplink.name, kept),
         ipv6=sysctl.get("net/ipv6/conf/all/forwarding") is not None,
         kernel=os.uname().release,
         features=features,
     )
 
 
-def _addresses(space: Space) -> dict[tuple[str, Family], list[str]]:
-    """Global, lasting addresses that are not ours, by device and family, in the kernel's order (primary first). Only their
-    devices are looked at: a host has one for each of its containers."""
+def _addresses(space: Space) -> dict[tuple[str, Family], list[Assigned]]:
+    """Global addresses that are not ours, by device and family, in the kernel's order (primary first). Only their devices are
+    looked at: a host has one for each of its containers."""
 
-    def fit(data: bytes, start: int, end: int) -> tuple[int, str] | None:
+    def global_(data: bytes, start: int, end: int) -> tuple[int, Assigned] | None:
         scope, index = data[start + 3], _INDEX.unpack_from(data, start + 4)[0]
         if scope:
             return None
         address, flags = wire.decode_any_address(data, start, end, {}, "")
-        return None if address.proto == PROTO or flags & _UNFIT else (index, address.address)
+        if address.proto == PROTO or flags & u.IFA_F_TENTATIVE:
+            return None
+        return index, Assigned(parse_interface(address.address), not flags & _UNFIT)
 
-    found: dict[tuple[str, Family], list[str]] = {}
-    for index, address in space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), fit):
+    found: dict[tuple[str, Family], list[Assigned]] = {}
+    for index, assigned in space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), global_):
         device = space.at(index)
-        if device is not None and not device.flags & u.IFF_LOOPBACK:
-            found.setdefault((device.name, 6 if ":" in address else 4), []).append(address)
+        if device is not None and not device.flags & u.IFF_LOOPBACK and not device.marked:
+            found.setdefault((device.name, family(assigned.address)), []).append(assigned)
     return found
 
 
-def _default_device(space: Space) -> str:
+def _default_devices(space: Space) -> list[str]:
+    """IPv4's first, each family's by metric."""
+
     def default(data: bytes, start: int, end: int) -> tuple[int, int] | None:
         if data[start + 1]:  # the prefix has a length
             return None
@@ -103,11 +111,11 @@ def _default_device(space: Space) -> str:
             return None
         return route.metric, index
 
-    for family in _AF.values():
-        body = wire.route_filter(family, proto=0, table=u.RT_TABLE_MAIN)
-        if routes := space.netlink.dump(u.RTM_GETROUTE, body, default):
-            return space.name(min(routes)[1])
-    return ""
+    found: list[str] = []
+    for number in _AF.values():
+        body = wire.route_filter(number, proto=0, table=u.RT_TABLE_MAIN)
+        found += (space.name(index) for _, index in sorted(space.netlink.dump(u.RTM_GETROUTE, body, default)))
+    return [name for name in dict.fromkeys(found) if name]
 
 
 def _advertised(space: Space, uplink: str, kept: Iterable[str]) -> frozenset[str]:
@@ -136,15 +144,6 @@ def _with_advertised_addresses(space: Space) -> set[str]:
 
 def _foreign(space: Space, indexes: list[int]) -> set[str]:
     return {device.name for index in set(indexes) if (device := space.at(index)) is not None and not device.marked}
-
-
-def _only(found: dict[tuple[str, Family], list[str]]) -> str:
-    names = sorted({name for name, _ in found})
-    if len(names) == 1:
-        return names[0]
-    if not names:
-        raise NotFound("no uplink: no default route and no device with a global address; name one with --iface")
-    raise Conflict(f"which is the uplink, {', '.join(names)}? There is no default route: name one with --iface")
 
 
 # -- features ----------------------------------------------------------------------------------------------------------

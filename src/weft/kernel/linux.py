@@ -21,7 +21,7 @@ from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
 from weft.hoststate import HOST, Key, Link, Netns, Object, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import addresses, bulk, devices, netns, own_netns, probe, tc, wire
+from weft.kernel import addresses, bulk, devices, netns, own_netns, probe, tc, uplink, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.describe import links_of
@@ -31,6 +31,7 @@ from weft.kernel.netlink import Netlink, Refused, open_socket
 from weft.kernel.nft import Nft
 from weft.kernel.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.sysctl import Sysctls, device
+from weft.kernel.uplink import Addresses, Uplink
 from weft.kernel.watch import LinuxWatcher
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove, Unread
 
@@ -90,6 +91,7 @@ class LinuxKernel:
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
         self._features: frozenset[str] | None = None
+        self._uplink: Uplink | None = None
 
     def close(self) -> None:
         self._host.netlink.close()
@@ -210,12 +212,20 @@ class LinuxKernel:
         """Those of these hosts that answer a probe within this time. Raises Denied, Failed."""
         return probe.answering(addresses, seconds)
 
-    def facts(self, uplink: str | None = None) -> HostFacts:
-        """What datapaths want to know of this host. Raises NotFound, Conflict, Denied."""
+    def facts(self, iface: str = "", fixed: Sequence[IPAddress] = ()) -> HostFacts:
+        """What datapaths want to know of this host. `iface`, `fixed`: the uplink and the node's addresses, as the operator
+        says; else they stay what they were as long as that is as good. Raises NotFound, Conflict, Denied."""
         if self._features is None:
             self._features = host_facts.features()
         self._host.forget()
-        return host_facts.facts(self._host, uplink, self._features, self._sysctls.record())
+
+        def choose(found: Addresses, defaults: list[str]) -> Uplink:
+            exists: Callable[[str], bool] = lambda name: self._host.find(name) is not None  # noqa: E731
+            return uplink.choose(found, defaults, exists, iface=iface, fixed=fixed, before=self._uplink)
+
+        found = host_facts.facts(self._host, choose, self._features, self._sysctls.record())
+        self._uplink = Uplink(found.uplink, found.addresses, found.why)
+        return found
 
     def _spaces(self) -> Spaces:
         return Spaces(self._host, self._host_fd, self._nsids, self._meant)

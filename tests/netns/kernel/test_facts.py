@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +13,7 @@ from support.namespaces import Namespace
 from weft.base.errors import Conflict, NotFound
 from weft.hoststate import Address
 from weft.kernel import netns as namespaces
+from weft.kernel.linux import LinuxKernel
 from weft.kernel.spaces import Space
 
 
@@ -35,7 +36,7 @@ def test_the_uplink_by_name(bench: Any, uplink: str) -> None:
         bench.kernel.facts("eth9")
 
 
-def test_the_uplink_without_a_default_route(bench: Any) -> None:
+def test_the_uplink_without_a_default_route(bench: Any, tmp_path: Path) -> None:
     with pytest.raises(NotFound, match="no uplink"):
         bench.kernel.facts()
     for name, address in (("one", "172.16.0.1/16"), ("two", "172.17.0.1/16")):
@@ -43,8 +44,36 @@ def test_the_uplink_without_a_default_route(bench: Any) -> None:
         bench.netns.run("ip", "addr", "add", address, "dev", name)
         if name == "one":
             assert bench.kernel.facts().uplink == "one"
-    with pytest.raises(Conflict, match="which is the uplink, one, two"):
-        bench.kernel.facts()
+    found = bench.kernel.facts()
+    assert (found.uplink, found.why) == ("one", "was the uplink before, and no other device has a default route")
+    bench.netns.sh("ip addr flush dev one")
+    assert (bench.kernel.facts().uplink, bench.kernel.facts().addresses) == ("one", ())
+    bench.netns.sh("ip addr add 172.16.0.1/16 dev one")
+    newcomer = LinuxKernel({}, tmp_path)
+    try:
+        with pytest.raises(Conflict, match="which is the uplink, one, two"):
+            newcomer.facts()
+        assert newcomer.facts(fixed=[ip_address("172.17.0.1")]).uplink == "two"
+    finally:
+        newcomer.close()
+
+
+def test_a_virtual_address_and_an_engines_bridge_are_not_the_nodes(bench: Any, uplink: str) -> None:
+    for command in (
+        "addr flush dev eth0 scope global",
+        "addr add 192.168.1.100/32 dev eth0",
+        "addr add 192.168.1.68/24 dev eth0",
+        "link add docker0 type bridge",
+        "addr add 172.17.0.1/16 dev docker0",
+    ):
+        bench.netns.sh(f"ip {command}")
+    found = bench.kernel.facts()
+    assert (found.uplink, found.addresses[0]) == ("eth0", ip_interface("192.168.1.68/24"))
+    assert "192.168.1.68/24 before 192.168.1.100/32 (a prefix of one address)" in found.why
+    bench.netns.sh("ip route flush table main")
+    assert bench.kernel.facts().uplink == "eth0"
+    bench.netns.sh("ip addr flush dev eth0")
+    assert (bench.kernel.facts().uplink, bench.kernel.facts().addresses) == ("eth0", ())
 
 
 def test_v6_alone(bench: Any) -> None:
