@@ -207,8 +207,21 @@ class Way(ABC):
             some = endpoints[start : start + CHUNK]
             if not await self._membership.write([self._seen(e) for e in some], [op for e in some for op in removal(e)]):
                 for endpoint in some:
-                    if not await self._membership.write([self._seen(endpoint)], removal(endpoint)):
-                        await self._membership.write([], [Delete(key_of(endpoint))])
+                    await self._forget_one(endpoint)
+
+    async def _forget_one(self, endpoint: Endpoint) -> None:
+        """As it is in the end: what was changed meanwhile may claim more than it did. Raises Unavailable."""
+        key, store = key_of(endpoint), self._membership
+        for _ in range(ATTEMPTS):
+            if await store.write([self._seen(endpoint)], removal(endpoint)):
+                return
+            item = await store.claim(key)
+            if item is None:
+                await store.write([Absent(key)], [Delete(key)])  # nothing to delete: the view learns it so
+                return
+            self._view.present_now(item)
+            endpoint = self._view.endpoints.get(endpoint.id, endpoint)
+        raise Unavailable(f"endpoint {endpoint.name} changes too fast just now: try again")
 
     def _seen(self, endpoint: Endpoint) -> Guard:
         return Unchanged(key_of(endpoint), self._view.revision(key_of(endpoint)))

@@ -59,7 +59,7 @@ from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
-from weft.store.protocol import Item, Store
+from weft.store.protocol import Absent, Delete, Item, Store
 from weft.store.url import without_secret
 
 log = logging.getLogger(__name__)
@@ -254,6 +254,8 @@ class Agent:
             self._leasing.set()
         if any(key[0] in ("networks", "endpoints") for key in changed):
             self.locations.review()
+        if any(key[0] == "networks" and key[1] not in self.view.networks for key in changed):
+            self._tidy.set()
         if any(self.routing.concerns(key) for key in changed):
             self.routing.touch()
 
@@ -409,6 +411,7 @@ class Agent:
             self._tidy.clear()
             self.journal.note(())
             try:
+                await self._forget_cursors()
                 await asyncio.to_thread(self.evidence.review)
                 vanished = await asyncio.to_thread(self._vanished, tuple(self.view.endpoints.values()))
                 revived, self._revived = self._revived, []
@@ -418,6 +421,11 @@ class Agent:
                     await self.attachments.remove(vanished)
             except WeftError as error:
                 log.warning("not cleaned up yet: %s", error)
+
+    async def _forget_cursors(self) -> None:
+        """This node's own, of networks that are no more."""
+        for name in [name for name in self.view.cursors if name not in self.view.networks]:
+            await self.membership.write([Absent(keys.network(name))], [Delete(keys.cursor(self.view.me, name))])
 
     def _inside(self, endpoint: Endpoint) -> tuple[str, ...] | None:
         """The devices in an endpoint's namespace; None where that is gone."""

@@ -5,6 +5,7 @@ An endpoint's floating addresses may be changed by any node's agent: the record 
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -23,6 +24,8 @@ from weft.store.protocol import Absent, Delete, Guard, NothingNewer, Op, Put, St
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
+
+log = logging.getLogger(__name__)
 
 RETRIES = 10
 """How often a change is tried again when others wrote meanwhile."""
@@ -148,9 +151,18 @@ async def _bring(agent: Agent, old: Endpoint, new: Endpoint) -> Endpoint:
     try:
         return await agent.attachments.standing(new)
     except Failed:
-        item = await agent.store.get(key_of(new))
-        if item is not None and item.value == encode(new):
-            gone = [Absent(keys.floating_claim(a)) for a in old.floating if a not in new.floating]
-            await _write(agent.membership, [Unchanged(item.key, item.revision), *gone], new, old)
-            await agent.loop.settle([("endpoint", new.network, new.id)])
+        await _take_back(agent, old, new)
         raise
+
+
+async def _take_back(agent: Agent, old: Endpoint, new: Endpoint) -> None:
+    """As long as it is what this change made of it: who changed it since has seen these addresses."""
+    for _ in range(RETRIES):
+        item = await agent.store.get(key_of(new))
+        if item is None or item.value != encode(new):
+            return
+        gone = [Absent(keys.floating_claim(a)) for a in old.floating if a not in new.floating]
+        if await _write(agent.membership, [Unchanged(item.key, item.revision), *gone], new, old):
+            await agent.loop.settle([("endpoint", new.network, new.id)])
+            return
+    log.warning("endpoint %s keeps floating addresses that do not stand: others changed them too fast", new.name)

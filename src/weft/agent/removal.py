@@ -6,8 +6,9 @@ from weft.agent import records
 from weft.agent.addresses import removal
 from weft.agent.membership import Membership
 from weft.agent.view import View
+from weft.base.errors import Unavailable
 from weft.model import Endpoint, Lease, keys
-from weft.store.protocol import Delete, DeletePrefix, Guard, Op, Store, Unchanged
+from weft.store.protocol import Delete, DeletePrefix, Guard, NothingNewer, Op, Store, Unchanged
 
 RETRIES = 10
 """How often a decision is taken again when others wrote meanwhile."""
@@ -16,15 +17,27 @@ RETRIES = 10
 async def remove_node(store: Store, view: View, membership: Membership, name: str) -> list[str]:
     """The subnets that were freed. Raises Unavailable."""
     freed = await _free_leases(store, view, membership, name)
-    for endpoint, item in records.pairs(Endpoint, (await store.list(keys.endpoints(name))).items):
-        if view.shared(endpoint.network) or view.blocks(endpoint.network):
-            home = view.home(endpoint.network)
-            await store.commit([Unchanged(item.key, item.revision)], removal(endpoint, home))
-    rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
-    await store.commit([], [*rest, Delete(keys.presence(name)), Delete(keys.node(name))])
+    for _ in range(RETRIES):
+        if await _forget_endpoints(store, view, name):
+            break
+    else:
+        raise Unavailable(f"node {name}: its containers change too fast just now: try again")
     for network in sorted(view.networks):
         await store.commit([], [DeletePrefix(keys.mac_claim(network, name, ""))])
     return freed
+
+
+async def _forget_endpoints(store: Store, view: View, name: str) -> bool:
+    """With what they claim, and then the node. False: one came or was changed meanwhile, whose claims would have stayed."""
+    listing = await store.list(keys.endpoints(name))
+    for endpoint, item in records.pairs(Endpoint, listing.items):
+        if view.shared(endpoint.network) or view.blocks(endpoint.network):
+            ops = removal(endpoint, view.home(endpoint.network))
+            if await store.commit([Unchanged(item.key, item.revision)], ops) is None:
+                return False
+    rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
+    none_came = NothingNewer(keys.endpoints(name), listing.revision)
+    return await store.commit([none_came], [*rest, Delete(keys.presence(name)), Delete(keys.node(name))]) is not None
 
 
 async def _free_leases(store: Store, view: View, membership: Membership, node: str) -> list[str]:
@@ -40,8 +53,8 @@ async def _free_leases(store: Store, view: View, membership: Membership, node: s
                 done.add(lease.network)
                 freed += map(str, lease.subnets)
         if not left:
-            break
-    return freed
+            return freed
+    raise Unavailable(f"node {node}: its subnets change too fast just now: try again")
 
 
 async def _free_lease(store: Store, view: View, membership: Membership, lease: Lease) -> bool:

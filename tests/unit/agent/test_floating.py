@@ -295,3 +295,27 @@ async def test_the_audit(agent: Agent, other: Agent, what: str) -> None:
         assert await claimed(agent) == {str(F4): "web on node-1"}
         await agent.store.revoke(agent.membership.tenure_lease)
         assert await claimed(agent) == {}
+
+
+async def test_floated_at_the_moment_at_which_its_node_is_removed_leaves_no_claim(
+    agent: Agent, other: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Another node's agent floats an address between the look at the endpoint and its removal."""
+    assert isinstance(agent.store, Tap) and isinstance(other.store, Tap)
+    web = await attach(other, "web", "prod")
+    key = keys.endpoint("node-2", "prod", web.id)
+    other.store.lose()
+    real, commit, late = agent.store.store, agent.store.store.commit, [F4]
+
+    async def meanwhile(guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
+        if late and any(isinstance(op, Delete) and op.key == key for op in ops):
+            item = await real.get(key)
+            assert item
+            floated = msgspec.structs.replace(decode(Endpoint, item.value), floating=(late.pop(),))
+            await commit([], [Put(key, encode(floated)), Put(keys.floating_claim(F4), b"web on node-2")])
+        return await commit(guards, ops)
+
+    monkeypatch.setattr(real, "commit", meanwhile)
+    await Service(agent).remove_node("node-2", force="yes")
+    assert not late and await claimed(agent) == {} and await real.get(key) is None
+    assert await faults(agent) == []

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import re
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
@@ -21,7 +21,7 @@ from weft.base.net import IPAddress, IPNetwork
 from weft.datapaths._parts import FALLBACK
 from weft.hoststate import FdbEntry, Link, Neighbour, Object, Route, Vxlan
 from weft.model import keys
-from weft.store.protocol import Delete, Put
+from weft.store.protocol import Delete, Guard, Op, Put
 
 NS = "/run/netns/weft-blue"
 SUBNETS = ("10.20.0.0/16", "fd20::/64")
@@ -353,3 +353,38 @@ async def test_a_way_out_for_when_the_first_is_gone(agent: Agent, host: FakeHost
     await Service(agent).detach("c1", "blue")
     await settled(agent)
     assert ways_out() == [(FALLBACK + 1, "eth3")]
+
+
+async def test_changed_at_the_moment_of_its_detachment_leaves_no_claim(
+    agent: Agent, host: FakeHost, blue: None, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Somebody else rewrites the endpoint between the look at it and its removal."""
+    assert isinstance(agent.store, Tap)
+    host.open("c1")
+    one = await attach(agent, "c1")
+    key = keys.endpoint("node-1", "blue", one.id)
+    real, commit, late = agent.store.store, agent.store.store.commit, [2, 1]
+
+    async def meanwhile(guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
+        if late and any(isinstance(op, Delete) and op.key == key for op in ops):
+            item = await real.get(key)
+            assert item and late.pop()
+            await commit([], [Put(key, item.value)])
+        return await commit(guards, ops)
+
+    monkeypatch.setattr(real, "commit", meanwhile)
+    await Service(agent).detach("c1")
+    assert await left(agent) == [] and await real.get(key) is None
+
+
+async def test_a_removed_network_leaves_no_cursor(agent: Agent, other: Agent, host: FakeHost, blue: None) -> None:
+    """They say which address was given last; each node removes its own."""
+    host.open("c1")
+    await attach(agent, "c1")
+    assert (await agent.store.list(keys.CURSORS)).items
+    await Service(other).remove_network("blue", force="yes")
+    deadline = asyncio.get_running_loop().time() + 10
+    while (await agent.store.list(keys.CURSORS)).items:
+        assert asyncio.get_running_loop().time() < deadline
+        await asyncio.sleep(0.02)
+    assert not agent.view.cursors
