@@ -16,6 +16,7 @@ from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Una
 from weft.base.net import check_for_containers
 from weft.datapaths import registry
 from weft.datapaths._parts import named_apart
+from weft.datapaths.driver import Numbered
 from weft.model import Endpoint, Network, encode, keys
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
@@ -24,6 +25,8 @@ if TYPE_CHECKING:
 
 RETRIES = 10
 """How often a decision is taken again when others wrote meanwhile."""
+CLOSE = 100_000
+"""How far from a number that is taken a free one is looked for, to be named."""
 
 
 class Networks:
@@ -84,7 +87,8 @@ class Networks:
             raise Conflict(f"network {network.name}: {refusal}")
         check_apart(network, self._agent.config.gateway_subnets)
         for _ in range(RETRIES):
-            if await self._try_create(await self._numbered(network), chosen=not driver.claims(options)):
+            numbered = await self._numbered(network)
+            if await self._try_create(numbered, chosen=numbered is not network):
                 await self._set_up(network.name)
                 return
         raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
@@ -104,18 +108,17 @@ class Networks:
     async def _numbered(self, network: Network) -> Network:
         """With a number for what the user leaves to us. Raises Exhausted."""
         numbered = registry.driver(network.driver).numbered
-        if (
-            numbered is None
-            or network.home != network.name
-            or getattr(registry.parse_options(network), numbered.option)
-        ):
+        if numbered is None or network.home != network.name or _chosen_by_user(network, numbered):
             return network
-        prefix = keys.claim(numbered.claim)
-        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
-        number = next((n for n in range(numbered.first, numbered.last + 1) if str(n) not in taken), None)
+        number = await self._free_number(keys.claim(numbered.claim), numbered.first, numbered.last)
         if number is None:
             raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -o {numbered.option}")
         return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
+
+    async def _free_number(self, prefix: str, first: int, last: int) -> int | None:
+        """The smallest that no network has claimed under `prefix`."""
+        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
+        return next((n for n in range(first, last + 1) if str(n) not in taken), None)
 
     async def _try_create(self, network: Network, *, chosen: bool) -> bool:
         """`chosen`: what it claims was chosen by us, and may be chosen again."""
@@ -125,15 +128,16 @@ class Networks:
         others = records.readable(Network, listing.items)
         if any(item.key == keys.network(network.name) for item in listing.items):
             raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         for key, what in claims.items():
             holder = await store.get(key)
             if holder is not None and chosen:
                 return False
             if holder is not None:
+                way_out = await self._other_number(network, key)
                 raise Conflict(
-                    f"network {network.name}: {what} is taken by network {records.holder(holder)}: choose another"
+                    f"network {network.name}: {what} is taken by network {records.holder(holder)}: {way_out}"
                 )
-        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         network = named_apart(network, others)
         guards: list[Guard] = [
             NothingNewer(keys.NETWORKS, listing.revision),
@@ -146,6 +150,16 @@ class Networks:
         ops: list[Op] = [Put(keys.network(network.name), encode(network))]
         ops += [Put(key, network.name.encode()) for key in claims]
         return await self._agent.membership.write(guards, ops)
+
+    async def _other_number(self, network: Network, taken: str) -> str:
+        """What to do where the claim with this key is another's. Its last part is a number, the one before that the option
+        which gives it."""
+        prefix, _, number = taken.rpartition("/")
+        option = prefix.rpartition("/")[2]
+        numbered = registry.driver(network.driver).numbered
+        free = await self._free_number(f"{prefix}/", int(number), int(number) + CLOSE)
+        example = f", such as -o {option}={free}" if free else f" with -o {option}"
+        return f"choose another{example}" + (f", or leave -o {option} out and get a free one" if numbered else "")
 
     async def remove(self, name: str, *, force: bool = False) -> list[Endpoint]:
         """The endpoints that went with it. Raises NotFound, Conflict, Unavailable."""
@@ -214,6 +228,11 @@ class Networks:
             await self._agent.store.commit([none_came], ops[start : start + 100])
 
 
+def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
+    """Whether the network says itself which number it wants. What is in force without that may be a default."""
+    return numbered.option in network.options and bool(getattr(registry.parse_options(network), numbered.option))
+
+
 def _claims(network: Network) -> tuple[tuple[str, str], ...]:
     if network.home != network.name:
         return ()  # what it uses is the other's
@@ -223,8 +242,10 @@ def _claims(network: Network) -> tuple[tuple[str, str], ...]:
 def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
     """All that makes it another network, defaults included; what was left to Weft as Weft has `settled` it."""
     numbered = registry.driver(n.driver).numbered
-    if settled is not None and settled.driver == n.driver and numbered and numbered.option not in n.options:
-        n = msgspec.structs.replace(n, options={**n.options, numbered.option: settled.options[numbered.option]})
+    left_out = numbered is not None and numbered.option not in n.options
+    if numbered and left_out and settled is not None and settled.driver == n.driver:
+        number = getattr(registry.parse_options(settled), numbered.option)
+        n = msgspec.structs.replace(n, options={**n.options, numbered.option: number})
     if settled is not None and registry.driver(n.driver).blocks and set(n.subnets) <= set(settled.subnets):
         n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu

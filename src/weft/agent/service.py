@@ -89,24 +89,29 @@ class Service(BgpService):
         view, store = self._agent.view, self._agent.store
         await self.node(name)
         if name in view.present and not _yes(force):
-            raise Conflict(f"{name}'s agent is running: stop it first, or use --force if the host is gone for good")
+            raise Conflict(
+                f"{name}'s agent is running: stop it and run `weft agent purge` there first, or use --force if the host is "
+                "gone for good"
+            )
         freed = await removal.remove_node(store, view, self._agent.membership, name)
         return t.Done(what=(name, *freed))
 
     # Networks.
 
-    async def networks(self) -> tuple[t.NetworkInfo, ...]:
-        counts = await self._endpoint_counts()
+    async def networks(self, brief: str = "") -> tuple[t.NetworkInfo, ...]:
+        """`brief`: without the numbers of endpoints, for which all of the cluster's are looked at."""
+        counts = {} if _yes(brief) else await self._endpoint_counts()
         view = self._agent.view
         return tuple(infos.network(self._agent, n, counts.get(n.name, 0)) for _, n in sorted(view.networks.items()))
 
-    async def network(self, name: str) -> t.NetworkInfo:
+    async def network(self, name: str, brief: str = "") -> t.NetworkInfo:
         network = await self._networks.known(name)
-        return infos.network(self._agent, network, (await self._endpoint_counts()).get(name, 0))
+        counts = {} if _yes(brief) else await self._endpoint_counts()
+        return infos.network(self._agent, network, counts.get(name, 0))
 
     async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
         await self._networks.create(request.network)
-        return await self.network(request.network.name)
+        return await self.network(request.network.name, brief="yes")
 
     async def remove_network(self, name: str, force: str = "") -> t.Done:
         inside = await self._networks.remove(name, force=_yes(force))
@@ -154,24 +159,28 @@ class Service(BgpService):
             await self._networks.known(network)
         if node:
             await self.node(node)
-        if owner:
+        if owner or node == self._agent.view.me:
             self._agent.ready()
             held = [e for e in self._agent.view.endpoints.values() if e.owner.startswith(owner)]
         else:
-            listing = await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)
-            held = records.readable(Endpoint, listing.items)
+            held = await self._records(node)
         found = [e for e in held if network in ("", e.network) and node in ("", e.node)]
         return tuple(infos.endpoint(self._agent, e) for e in sorted(found, key=lambda e: (e.network, e.node, e.name)))
 
+    async def _records(self, node: str = "") -> list[Endpoint]:
+        """Of one node, or of the whole cluster. Tens of thousands are read in a thread: the agent has other things to do."""
+        listing = await self._agent.store.list(keys.endpoints(node) if node else keys.ENDPOINTS)
+        return await asyncio.to_thread(records.readable, Endpoint, listing.items)
+
     async def endpoint(self, ref: str) -> t.EndpointInfo:
         """By id, name, NODE/NAME, container or address."""
-        found = [e for e in await self.endpoints() if ref in _references(e)]
+        found = [e for e in await self._records() if ref in _references(e)]
         if not found:
             raise NotFound(f"no endpoint {ref}: `weft endpoint ls` shows those there are")
         if len(found) > 1:
             where = ", ".join(f"{e.node}/{e.name} in {e.network} (id {e.id})" for e in found[:4])
             raise Invalid(f"{ref} is more than one endpoint: {where}: name one by its id")
-        return found[0]
+        return infos.endpoint(self._agent, found[0])
 
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._agent.metrics.attach.time():
@@ -257,7 +266,7 @@ class Service(BgpService):
         return counts
 
 
-def _references(e: t.EndpointInfo) -> set[str]:
+def _references(e: Endpoint) -> set[str]:
     return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses), *map(str, e.floating)}
 
 

@@ -41,8 +41,8 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "remove_node", "DELETE", "/v1/nodes/{name}", "Forget a node, free what it holds", t.Done, query=("force",)
     ),
-    Operation("networks", "GET", "/v1/networks", "All networks", tuple[t.NetworkInfo, ...]),
-    Operation("network", "GET", "/v1/networks/{name}", "One network", t.NetworkInfo),
+    Operation("networks", "GET", "/v1/networks", "All networks", tuple[t.NetworkInfo, ...], query=("brief",)),
+    Operation("network", "GET", "/v1/networks/{name}", "One network", t.NetworkInfo, query=("brief",)),
     Operation("create_network", "POST", "/v1/networks", "Make a network", t.NetworkInfo, t.CreateNetwork),
     Operation("remove_network", "DELETE", "/v1/networks/{name}", "Remove an unused network", t.Done, query=("force",)),
     Operation("pools", "GET", "/v1/networks/{name}/pools", "A network's pools", tuple[t.PoolInfo, ...]),

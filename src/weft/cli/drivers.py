@@ -62,11 +62,17 @@ def _one(page: Page, name: str, summary: str, options: list[Option]) -> Iterator
 
 def _options(d: Driver) -> tuple[Option, ...]:
     helps: dict[str, str] = {}
+    chosen = d.numbered.option if d.numbered else ""  # left out, it has no default: a free number is found
     for kind in reversed(d.options.mro()):
         if issubclass(kind, CommonOptions):
             helps |= _helps(kind)
     return tuple(
-        Option(field.encode_name, _words(field.type), field.default, helps.get(field.name, ""))
+        Option(
+            field.encode_name,
+            _words(field.type),
+            "" if field.encode_name == chosen else field.default,
+            helps.get(field.name, ""),
+        )
         for field in msgspec.structs.fields(d.options)
     )
 

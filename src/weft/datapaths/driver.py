@@ -169,7 +169,7 @@ def _no_refusal(_host: Host, _network: Network, _options: Any) -> str:
 
 class Numbered(msgspec.Struct, frozen=True, kw_only=True):
     """An option that, left out, is given the smallest number from `first` on that no other network has claimed. `claim`:
-    what its claims begin with, "vni/"."""
+    what its claims begin with, "vni/". The options' own default only says what is meant where a record has no number."""
 
     option: str
     claim: str

@@ -13,14 +13,14 @@ from __future__ import annotations
 
 from weft.base.net import Family, host_prefix
 from weft.datapaths import _parts, _tunnel, guard
-from weft.datapaths.driver import Answer, Driver, Options, Problem, Site
+from weft.datapaths.driver import Answer, Driver, Numbered, Options, Problem, Site
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
 
 
 class VxlanOptions(Options, frozen=True, kw_only=True, rename="kebab"):
-    """`vni`: 1 to 16777215, one network's own. `port`: UDP. `underlay`: the hosts' addresses to send between.
-    `direct_routing`: plain host routes to nodes on the same segment."""
+    """`vni`: 1 to 16777215, one network's own; left out: the smallest that is free. `port`: UDP. `underlay`: the
+    hosts' addresses to send between. `direct_routing`: plain host routes to nodes on the same segment."""
 
     vni: int = 1
     port: int = 8472
@@ -90,5 +90,6 @@ DRIVER = Driver(
     endpoint=endpoint,
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
+    numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),
     refusal=_tunnel.refusal,
 )

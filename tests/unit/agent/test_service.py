@@ -46,8 +46,13 @@ async def stored(agent: Agent) -> set[str]:
             "choose a /28 or larger",
         ),
         (
-            "red", "10.2.0.0/16", {}, Conflict,
-            "network red: VNI 1 is taken by network blue: choose another",
+            "red", "10.2.0.0/16", {"vni": 1}, Conflict,
+            "network red: VNI 1 is taken by network blue: choose another, such as -o vni=2, or leave -o vni out and get a "
+            "free one",
+        ),
+        (
+            "red", "10.1.128.0/17", {"vni": 1}, Conflict,
+            "network red: 10.1.128.0/17 overlaps 10.1.0.0/16 of network blue: choose another --subnet",
         ),
         (
             "red", "10.2.0.0/16", {"driver": "warp"}, Invalid,
@@ -212,6 +217,26 @@ async def test_a_network_made_elsewhere_this_very_moment_is_known(agent: Agent, 
     await agent.store.store.commit([], [Put("networks/red", encode(network("red")))])
     del agent.view.apply
     assert (await service.network("red")).name == "red"
+
+
+async def test_a_second_vxlan_network_with_defaults_gets_the_next_vni(agent: Agent, service: Service) -> None:
+    await create(agent)
+    await create(agent, "three", "10.3.0.0/16", vni=3)
+    made = [await create(agent, f"n{n}", f"10.{n}.0.0/16") for n in (4, 5)]
+    assert [n.options["vni"] for n in made] == [2, 4]
+    await service.remove_network("n4")
+    again = await create(agent, "n6", "10.6.0.0/16")
+    assert again.options["vni"] == 2
+
+
+async def test_a_vxlan_network_without_a_number_in_its_record_has_vni_1(agent: Agent, service: Service) -> None:
+    """So did earlier versions write it."""
+    old = Network(name="old", driver="vxlan", subnets=(parse_network("10.4.0.0/16"),))
+    await agent.store.commit([], [Put("networks/old", encode(old)), Put("claims/vni/1", b"old")])
+    assert (await service.network("old")).options["vni"] == 1
+    assert (await create(agent)).options["vni"] == 2
+    wanted = t.Attach(target="c", network="old", definition=old)
+    assert await service._networks.ensure(wanted.definition, "old") == old
 
 
 async def test_an_unreadable_network_says_why_and_can_be_removed(agent: Agent, service: Service) -> None:
