@@ -23,6 +23,7 @@ from weft.agent.config import METRICS_EXAMPLE, Config
 from weft.agent.http import application, metrics_application
 from weft.agent.journal import forget, former_name
 from weft.agent.logs import set_up
+from weft.agent.membership import presence_lease
 from weft.agent.process import allow_files, alone_here, tell_ready
 from weft.agent.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
@@ -37,6 +38,12 @@ from weft.store.memory import remembered
 from weft.store.url import StoreOptions, open_store
 
 log = logging.getLogger(__name__)
+
+
+INSTANCE = "instance"
+"""The file in the state directory with this installation's own id."""
+PATIENCE = 5.0
+"""Seconds for the store to be told that this node is gone."""
 
 
 def run(config: Config) -> None:
@@ -76,9 +83,34 @@ def purge(config: Config) -> list[str]:
         raise Failed(f"not all is removed: {unread[0]}: run it again")
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
+    _leave(config)
     forget(Path(config.state_dir))
     _memory(config).unlink(missing_ok=True)  # this host belongs to no cluster any more
     return bird + [describe(key_of(op)) for op in report.ops]
+
+
+def _leave(config: Config) -> None:
+    """End this node's presence in the store: `weft node rm` elsewhere need not wait until it ends by itself."""
+    if not (Path(config.state_dir) / INSTANCE).exists():
+        return  # no agent ever ran here
+    lease = presence_lease(_instance(Path(config.state_dir)), _name(config))
+
+    async def revoke() -> None:
+        store = open_store(config.store, _store_options(config))
+        try:
+            async with asyncio.timeout(PATIENCE):
+                await store.revoke(lease)
+        finally:
+            await store.close()
+
+    try:
+        asyncio.run(revoke())
+    except (WeftError, TimeoutError) as error:
+        log.warning(
+            "the store was not told that this node is gone (%s): `weft node rm` elsewhere needs --force, or %g s of patience",
+            str(error) or f"no answer within {PATIENCE:g} s",
+            config.presence_ttl,
+        )
 
 
 @contextlib.contextmanager
@@ -177,7 +209,7 @@ def _name(config: Config) -> str:
 
 def _instance(state: Path) -> str:
     """This installation's own id, made once. Raises Denied."""
-    path = state / "instance"
+    path = state / INSTANCE
     try:
         if not path.exists():
             made = path.with_suffix(".new")

@@ -38,11 +38,16 @@ SOON = 1.0
 """Seconds until a renewal that failed is tried again."""
 
 
+def presence_lease(instance: str, node: str) -> int:
+    """The store lease that a node's presence is bound to."""
+    return stable_id("presence", instance, node)
+
+
 class Membership:
     def __init__(self, store: Store, view: View, config: Config, instance: str) -> None:
         self._store, self._view, self._config = store, view, config
         self.instance = instance
-        self.presence_lease = stable_id("presence", instance, view.me)
+        self.presence_lease = presence_lease(instance, view.me)
         self.tenure_lease = stable_id("tenure", instance, view.me)
         self.refused: dict[str, str] = {}
         """Network → why this node has no subnet in it."""

@@ -34,6 +34,12 @@ ConfigFile = Annotated[
 ]
 
 
+StoreUrl = Annotated[
+    str | None,
+    typer.Option("--store", metavar="URL", help="sqlite:///PATH or etcds://USER@HOST:PORT[,HOST:PORT...][/PREFIX]."),
+]
+
+
 @app.command(
     "run",
     epilog=example(
@@ -48,12 +54,7 @@ def run(
     node: Annotated[
         str | None, typer.Option("--node", metavar="NAME", help="This node's name; else the host's.")
     ] = None,
-    store: Annotated[
-        str | None,
-        typer.Option(
-            "--store", metavar="URL", help="sqlite:///PATH or etcds://USER@HOST:PORT[,HOST:PORT...][/PREFIX]."
-        ),
-    ] = None,
+    store: StoreUrl = None,
     iface: Annotated[
         str | None, typer.Option("--iface", metavar="IF", help="The uplink; else the default route's interface.")
     ] = None,
@@ -100,11 +101,13 @@ def run(
 @app.command("purge", epilog=example("systemctl stop weft-agent && weft agent purge --yes"))
 def purge(
     config: ConfigFile = None,
+    store: StoreUrl = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove all that is Weft's on this host.
 
-    Devices, routes, rules: containers here lose their networks. Stop the agent first.
+    Devices, routes, rules: containers here lose their networks. Stop the agent first. The store is told that the node is
+    gone, so that `weft node rm` on another host can remove it at once.
     """
     if not yes:
         if not sys.stdin.isatty():
@@ -115,7 +118,7 @@ def purge(
     from weft.agent.config import load
 
     with Waiting("removing"):
-        gone = main.purge(load(config, {}))
+        gone = main.purge(load(config, given(store=store)))
     say(*(f"removed {what}" for what in gone))
     if not gone:
         say("nothing here is Weft's")

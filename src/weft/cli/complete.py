@@ -20,7 +20,7 @@ Names = list[tuple[str, str]]
 
 
 def networks(ctx: typer.Context, incomplete: str) -> Names:
-    return _ask(ctx, lambda agent: ((n.name, n.driver) for n in agent.networks()))
+    return _ask(ctx, lambda agent: ((n.name, n.driver) for n in agent.networks(brief=True)))
 
 
 def nodes(ctx: typer.Context, incomplete: str) -> Names:

@@ -58,11 +58,12 @@ class Client:
     def remove_node(self, name: str, *, force: bool = False) -> t.Done:
         return self._call(t.Done, "remove_node", name=name, force=_flag(force))
 
-    def networks(self) -> tuple[t.NetworkInfo, ...]:
-        return self._call(tuple[t.NetworkInfo, ...], "networks")
+    def networks(self, *, brief: bool = False) -> tuple[t.NetworkInfo, ...]:
+        """`brief`: without the numbers of endpoints, for which all of the cluster's are looked at."""
+        return self._call(tuple[t.NetworkInfo, ...], "networks", brief=_flag(brief))
 
-    def network(self, name: str) -> t.NetworkInfo:
-        return self._call(t.NetworkInfo, "network", name=name)
+    def network(self, name: str, *, brief: bool = False) -> t.NetworkInfo:
+        return self._call(t.NetworkInfo, "network", name=name, brief=_flag(brief))
 
     def create_network(self, network: Network) -> t.NetworkInfo:
         return self._call(t.NetworkInfo, "create_network", t.CreateNetwork(network=network))

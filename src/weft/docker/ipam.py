@@ -58,7 +58,11 @@ class Ipam:
         show: containers are told theirs when they join."""
         node = self._client.status().node
         leases = [
-            lease for n in self._client.networks() if pool in n.subnets for lease in n.leases if lease.node == node
+            lease
+            for n in self._client.networks(brief=True)
+            if pool in n.subnets
+            for lease in n.leases
+            if lease.node == node
         ]
         subnet = next((s for lease in leases for s in lease.subnets if s.version == pool.version), pool)
         address = subnet.network_address + 1

@@ -98,7 +98,7 @@ def make(client: Client, network: Network) -> t.NetworkInfo:
         return client.create_network(network)
     except Conflict:
         try:
-            return client.network(network.name)
+            return client.network(network.name, brief=True)
         except NotFound:
             pass
         raise
@@ -112,9 +112,9 @@ def again(client: Client, network: Network) -> None:
 def _find(client: Client, want: Wanted) -> t.NetworkInfo | None:
     if not want.name:
         meant = set(want.network.subnets)
-        return next((n for n in client.networks() if meant <= set(n.subnets)), None)
+        return next((n for n in client.networks(brief=True) if meant <= set(n.subnets)), None)
     try:
-        return client.network(want.name)
+        return client.network(want.name, brief=True)
     except NotFound:
         return None
 

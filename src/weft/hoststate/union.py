@@ -8,6 +8,7 @@ that it stands behind others (`Contribution.rank`): then what it does not get is
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping
 
 import msgspec
@@ -32,8 +33,11 @@ class Union:
     def __init__(self) -> None:
         self._sources: dict[Source, Contribution] = {}
         self._wishes: dict[Key, dict[Source, Object]] = {}
-        self._shared: dict[Key, None] = {}
-        """The keys that several sources have wishes for, in order."""
+        self._kinds: dict[Key, Counter[Object]] = {}
+        """Of a key that several sources have wishes for: the different objects, and how many want each. So neither the
+        choice nor the search for conflicts looks at all who agree: thousands of endpoints share one chain."""
+        self._contested: dict[Key, None] = {}
+        """The keys with more than one kind of wish, in order."""
         self.desired: dict[Key, Object] = {}
 
     @property
@@ -47,20 +51,17 @@ class Union:
             self._sources[source] = contribution
         before = {o.key: o for o in old.objects} if old else {}
         after = {o.key: o for o in contribution.objects} if contribution else {}
-        touched = [key for key in before if key not in after]
+        touched = [key for key in before if before[key] != after.get(key)]
+        touched += [key for key in after if key not in before]
         for key in touched:
-            del self._wishes[key][source]
-        for key, obj in after.items():
-            if before.get(key) != obj:
-                self._wishes.setdefault(key, {})[source] = obj
-                touched.append(key)
+            self._wish(key, source, before.get(key), after.get(key))
         return {key for key in touched if self._settle(key)}
 
     def conflicts(self) -> list[str]:
         """One line for each wish that another source's wish stands against."""
         return [
             f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(self._first(key))}"
-            for key in self._shared
+            for key in self._contested
             for source, obj in self._wishes[key].items()
             if obj != self.desired[key] and not self._sources[source].rank
         ]
@@ -69,16 +70,39 @@ class Union:
         """Of the sources that have a wish for the key, the one whose wish counts."""
         return min(self._wishes[key], key=lambda source: (self._sources[source].rank, source))
 
+    def _wish(self, key: Key, source: Source, old: Object | None, new: Object | None) -> None:
+        wishes = self._wishes.setdefault(key, {})
+        if new is None:
+            del wishes[source]
+        else:
+            wishes[source] = new
+        if len(wishes) < 2:
+            self._kinds.pop(key, None)
+        elif key not in self._kinds:
+            self._kinds[key] = Counter(wishes.values())
+        else:
+            self._count(self._kinds[key], old, new)
+
+    @staticmethod
+    def _count(kinds: Counter[Object], old: Object | None, new: Object | None) -> None:
+        if old is not None:
+            kinds[old] -= 1
+            if not kinds[old]:
+                del kinds[old]
+        if new is not None:
+            kinds[new] += 1
+
     def _settle(self, key: Key) -> bool:
         wishes = self._wishes[key]
-        if len(wishes) > 1:
-            self._shared[key] = None
+        contested = len(self._kinds.get(key, ())) > 1
+        if contested:
+            self._contested[key] = None
         else:
-            self._shared.pop(key, None)
+            self._contested.pop(key, None)
         if not wishes:
             del self._wishes[key], self.desired[key]
             return True
-        chosen = wishes[self._first(key)] if len(wishes) > 1 else next(iter(wishes.values()))
+        chosen = wishes[self._first(key)] if contested else next(iter(wishes.values()))
         if self.desired.get(key) == chosen:
             return False
         self.desired[key] = chosen

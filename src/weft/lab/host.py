@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import dataclass
 from pathlib import Path
 
 import msgspec
 
 from weft.base.errors import NotFound
+from weft.hoststate.links import NETNS_ALIAS, NETNS_PREFIX
 from weft.lab import state
 from weft.lab.inside import Inside
 from weft.lab.process import PROC
@@ -34,11 +36,17 @@ class Host(Inside):
         return state.socket(self.directory, self.name)
 
     def containers(self) -> list[str]:
-        """The named network namespaces in it."""
+        """The named network namespaces in it, but for Weft's own: those are told by their loopback device's alias."""
         try:
-            return sorted(p.name for p in (PROC / str(self.holder.pid) / "root/run/netns").iterdir())
+            names = sorted(p.name for p in (PROC / str(self.holder.pid) / "root/run/netns").iterdir())
         except FileNotFoundError:
             return []
+        return [name for name in names if not (name.startswith(NETNS_PREFIX) and self._is_wefts(name))]
+
+    def _is_wefts(self, name: str) -> bool:
+        """A container may be called so, too."""
+        shown = self.run(["ip", "-n", name, "-j", "link", "show", "lo"])
+        return shown.returncode == 0 and any(link.get("ifalias") == NETNS_ALIAS for link in json.loads(shown.stdout))
 
     def container(self, name: str) -> Inside:
         """Raises NotFound."""

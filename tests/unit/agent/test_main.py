@@ -281,6 +281,37 @@ def test_purge_removes_all_that_is_ours_and_nothing_else(
     assert main.purge(config) == []
 
 
+def test_a_purge_ends_the_presence_so_that_the_node_can_be_removed_at_once(
+    config: Config, host: FakeHost, store_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    instance, path = main._instance(Path(config.state_dir)), tmp_path / "weft.db"
+
+    async def present() -> bool:
+        async with agent_on(FakeHost("192.168.1.9/24"), path, "node-2") as other:
+            await until(lambda: other.loop.started)
+            return "node-1" in other.view.present
+
+    async def live() -> None:
+        async with agent_on(host, path, "node-1", instance=instance):
+            pass
+
+    asyncio.run(live())
+    assert asyncio.run(present()), "an agent that is only stopped is to come back unnoticed"
+    main.purge(config)
+    assert not asyncio.run(present())
+
+
+def test_a_purge_without_the_store_is_done_all_the_same(
+    config: Config, host: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    main._instance(Path(config.state_dir))
+    away = Config(node="node-1", store="sqlite:///proc/no/weft.db", run_dir=config.run_dir, state_dir=config.state_dir)
+    main.purge(away)
+    assert "the store was not told that this node is gone" in caplog.text
+
+
 def test_a_purge_that_does_not_get_all_says_so(
     config: Config, host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -5,6 +5,8 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 
 from weft.hoststate import Contribution, NftSet, Object, Union, route
 from weft.hoststate.union import union
@@ -72,3 +74,34 @@ def test_who_stands_behind_others_waits_and_that_is_no_conflict(
     assert whole.desired == {EAST.key: EAST} and whole.conflicts() == []
     assert whole.set(B, None) == {EAST.key}
     assert whole.desired == {WEST.key: WEST} and whole.conflicts() == []
+
+
+def test_what_thousands_want_alike_is_no_work_for_each_of_them(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every endpoint wants the network's chains: neither another one nor the search for conflicts looks at all of them."""
+    looked: list[object] = []
+    monkeypatch.setattr(Union, "_first", lambda _, key: looked.append(key))
+    whole = union((("endpoint", str(n)), wants(SET, route(f"10.2.{n}.0/24", dev="eth0"))) for n in range(200))
+    assert whole.conflicts() == [] and not looked
+    for n in range(200):
+        whole.set(("endpoint", str(n)), None)
+    assert not looked and not whole.desired and not whole._wishes and not whole._kinds and not whole._contested
+
+
+OBJECTS = (EAST, WEST, SET, NftSet(name="subnets", type="ipv6_addr"))
+contributions = st.none() | st.lists(st.sampled_from(OBJECTS), max_size=3, unique_by=lambda o: o.key).map(
+    lambda some: wants(*some)
+)
+
+
+@given(st.lists(st.tuples(st.sampled_from([A, B, C]), contributions), max_size=20))
+def test_however_it_came_about_it_is_the_union_of_what_is_there(
+    course: list[tuple[tuple[str, ...], Contribution | None]],
+) -> None:
+    grown, last = Union(), dict(course)
+    for source, contribution in course:
+        before = dict(grown.desired)
+        changed = grown.set(source, contribution)
+        assert changed == {k for k in before.keys() | grown.desired.keys() if before.get(k) != grown.desired.get(k)}
+    fresh = union((source, last[source]) for source in sorted(last) if last[source] is not None)  # type: ignore[misc]
+    assert grown.desired == fresh.desired
+    assert sorted(grown.conflicts()) == sorted(fresh.conflicts())
