@@ -373,7 +373,8 @@ def test_other_wishes(lab: Lab, blue: list[Container]) -> None:
         "'01:00:00:00:00:01' is a multicast MAC address: the first octet must be even"
     )
     assert refused(lab, "attach new --network blue --interface eth/0") == (
-        "'eth/0' is not an interface name: use 1 to 15 characters without space, '/' or ':'"
+        "'eth/0' is not an interface name: use 1 to 15 characters of ASCII without space, '/', ':' or '%', "
+        "and not 'all' or 'default'"
     )
     assert refused(lab, f"attach blue-1 --network blue --ip {blue[0].address(4)[:-1]}77") == (
         f"blue-1 is attached to blue with {blue[0].address(4)}, {blue[0].address(6)}: detach it first to change that"
