@@ -83,13 +83,22 @@ NETWORKS = {
         "x --driver host-gw --subnet 224.0.0.0/8",
         "network x: 224.0.0.0/8 is multicast: choose a private prefix, such as 10.1.0.0/16 or fd00:1::/48",
     ),
+    "scope": (
+        "x --driver bridge --subnet fd00:77::%x/48",
+        "'fd00:77::%x/48' is not a prefix: write it like 10.1.0.0/16 or fd00:1::/48",
+    ),
+    "reserved": (
+        "x --driver bridge --subnet 255.255.255.0/24",
+        "network x: 255.255.255.0/24 has addresses of 240.0.0.0/4, which is reserved, and broadcast: choose a private prefix, "
+        "such as 10.1.0.0/16 or fd00:1::/48",
+    ),
     "two of a family": (
         "x --driver host-gw --subnet 10.2.0.0/16 --subnet 10.3.0.0/16",
         "network x: at most one subnet of each family, got 10.2.0.0/16, 10.3.0.0/16",
     ),
     "taken VNI": (
-        "x --driver vxlan --subnet 10.2.0.0/16",
-        "network x: VNI 1 is taken by network blue: choose another",
+        "x --driver vxlan --subnet 10.2.0.0/16 -o vni=1",
+        "network x: VNI 1 is taken by network blue: choose another, such as -o vni=2, or leave -o vni out and get a free one",
     ),
     "VNI out of range": (
         "x --driver vxlan --subnet 10.2.0.0/16 -o vni=16777216",
@@ -442,6 +451,13 @@ def test_no_permission(lab: Lab) -> None:
     assert as_nobody("status") == (1, "", message)
     assert as_nobody("attach new --network blue") == (1, "", message)
     assert as_nobody("agent run") == (1, "", "weft: the agent changes the host's network: run it as root\n")
+
+
+def test_a_fifo_is_no_container_and_keeps_nobody_waiting(lab: Lab) -> None:
+    host = lab.host("node-1")
+    host.must("fifo", ["mkfifo", "/run/fifo"])
+    message = "/run/fifo is not a network namespace (any more)"
+    assert refused(lab, "attach /run/fifo --network blue", 4) == message
 
 
 def test_one_agent_per_host(lab: Lab) -> None:

@@ -261,8 +261,9 @@ class Service(BgpService):
     async def _endpoint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for item in (await self._agent.store.list(keys.ENDPOINTS)).items:
-            network = item.key.split("/")[2]
-            counts[network] = counts.get(network, 0) + 1
+            match item.key.split("/"):
+                case [_, _, network, _]:
+                    counts[network] = counts.get(network, 0) + 1
         return counts
 
 

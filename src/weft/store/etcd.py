@@ -148,12 +148,16 @@ class EtcdStore:
         return start, start[:-1] + bytes([start[-1] + 1])
 
     def _item(self, kv: pb.KeyValue) -> Item:
-        return Item(kv.key[len(self._root) :].decode(), kv.value, kv.mod_revision)
+        return Item(self._name(kv.key), kv.value, kv.mod_revision)
 
     def _change(self, event: pb.Event) -> Change:
         kv = event.kv
         value = None if event.type == pb.Event.DELETE else kv.value
-        return Change(kv.key[len(self._root) :].decode(), value, kv.mod_revision)
+        return Change(self._name(kv.key), value, kv.mod_revision)
+
+    def _name(self, key: bytes) -> str:
+        """Others may write keys that are no text; these are shown as such and fit nothing."""
+        return key[len(self._root) :].decode(errors="backslashreplace")
 
     def _compare(self, guard: Guard) -> pb.Compare:
         """A missing key has revision 0. A range holds if each of its keys does; an empty one is as a missing key

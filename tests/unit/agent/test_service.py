@@ -268,6 +268,11 @@ async def test_a_record_that_cannot_be_read_costs_that_record_only(agent: Agent,
             Put("claims/addresses/blue/fd00::%x", b"x"),
             Put("claims/subnets/blue/10.1.0.0-x", b"x"),
             Put("claims/floating/none", b"x"),
+            Put("endpoints/x", b"x"),
+            Put("endpoints/a/b/c/d/e", b"x"),
+            Put("leases/x", b"x"),
+            Put("nodes/", b"x"),
+            Put("claims/subnets/x", b"x"),
         ],
     )
     await until(lambda: len(agent.view.broken) == 6)
@@ -278,7 +283,7 @@ async def test_a_record_that_cannot_be_read_costs_that_record_only(agent: Agent,
     assert [text for text in told if text.startswith("networks/zq in the store cannot be read: 'fd00:77::%x/48'")]
     assert [text for text in told if text.startswith("networks/other") and "its name is 'blue'" in text]
     found = await service.check_ipam(t.CheckIpam())
-    assert sum(fault.kind == "unreadable" for fault in found.faults) == 7
+    assert sum(fault.kind == "unreadable" for fault in found.faults) == 12
 
 
 async def test_how_endpoints_are_referred_to(agent: Agent, service: Service, host: FakeHost, store_file: Path) -> None:

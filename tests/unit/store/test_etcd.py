@@ -53,6 +53,19 @@ class TestPrefix:
         assert (await other.list("")).items == ()
 
 
+async def test_a_key_that_is_no_text_ends_nobody(etcd: EtcdServer, opened: Opened) -> None:
+    store = opened(at(f"etcd://{etcd.endpoint}/odd"))
+    etcd.ctl("put", "/odd/nodes/\udcff", "by hand")
+    listing = await store.list("nodes/")
+    assert [item.key for item in listing.items] == ["nodes/\\xff"]
+    async with aclosing(store.watch("nodes/", listing.revision)) as batches:
+        etcd.ctl("del", "/odd/nodes/\udcff")
+        etcd.ctl("put", "/odd/nodes/\udcfe", "by hand")
+        seen = [change.key for change in (await anext(batches)).changes]
+        seen += [change.key for change in (await anext(batches)).changes] if len(seen) < 2 else []
+    assert seen == ["nodes/\\xff", "nodes/\\xfe"]
+
+
 async def test_a_long_listing_comes_in_pages(etcd: EtcdServer, opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(etcd_module, "PAGE", 3)
     store = opened(at(f"etcd://{etcd.endpoint}/pages"))
