@@ -30,7 +30,8 @@ MOST = 256
 IDLE = 60.0
 """Seconds that a connection may be open without a request under way."""
 YIELDING = 1.0
-"""Seconds after which an idle connection makes room for a new one. Until then its client may still be reading."""
+"""Seconds after its last answer when an idle connection makes room for a new one. Until then its client may still be reading.
+One that has asked nothing yet makes room after a `PAUSE`."""
 BODY = 30.0
 """Seconds for a request's body to arrive."""
 LARGEST = 2**19
@@ -39,7 +40,8 @@ PAUSE = 0.05
 """Seconds between two looks for room."""
 GRACE = 5.0
 """Seconds for requests under way when the server is told to stop."""
-QUEUE = 128
+QUEUE = 1024
+"""Connections that the kernel keeps waiting; more of them it refuses at once (EAGAIN)."""
 
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
@@ -92,6 +94,8 @@ class _Door:
         self._busy: set[Any] = set()
         self._since: dict[Any, float] = {}
         """Connection → since when it is idle."""
+        self._answered: set[Any] = set()
+        """Those that have had an answer."""
 
     @web.middleware
     async def watched(self, request: web.Request, handler: Handler) -> web.StreamResponse:
@@ -102,6 +106,7 @@ class _Door:
         finally:
             self._busy.discard(request.protocol)
             self._since[request.protocol] = time.monotonic()
+            self._answered.add(request.protocol)
 
     async def accept(self, server: web.Server, sock: socket.socket) -> None:
         """For ever."""
@@ -112,7 +117,7 @@ class _Door:
                 connection, _ = await loop.sock_accept(sock)
             except OSError as error:  # no file descriptor is left, or who asked is gone already
                 log.warning("a connection could not be taken: %s", error.strerror)
-                self._make_room(server, 0)
+                self._make_room(server)
                 await asyncio.sleep(1)
                 continue
             await self._room(server)
@@ -122,22 +127,24 @@ class _Door:
 
     async def _room(self, server: web.Server) -> None:
         while len(server.connections) >= most():
-            if not self._make_room(server, YIELDING):
+            if not self._make_room(server):
                 await asyncio.sleep(PAUSE)
             await asyncio.sleep(0)  # what was closed goes
 
     def _idle(self, server: web.Server) -> list[Any]:
         """The longest idle first."""
         self._since = {c: since for c, since in self._since.items() if c in server.connections}
+        self._answered &= self._since.keys()
         return sorted((c for c in self._since if c not in self._busy), key=lambda c: self._since[c])
 
-    def _make_room(self, server: web.Server, least: float) -> bool:
-        """By the one that is idle for the longest time, if that is `least` seconds."""
-        idle = self._idle(server)
-        if not idle or time.monotonic() - self._since[idle[0]] < least:
-            return False
-        idle[0].force_close()
-        return True
+    def _make_room(self, server: web.Server) -> bool:
+        """By the one that is idle for the longest time, of those that need not be waited for."""
+        now = time.monotonic()
+        for connection in self._idle(server):
+            if now - self._since[connection] >= (YIELDING if connection in self._answered else PAUSE):
+                connection.force_close()
+                return True
+        return False
 
     async def sweep(self, server: web.Server) -> None:
         """For ever."""
