@@ -208,7 +208,7 @@ def test_a_network_in_use_is_not_removed(lab: Lab, blue: list[Container]) -> Non
 
 def test_a_node_that_lives_is_not_removed(lab: Lab) -> None:
     assert refused(lab, "node rm node-2") == (
-        "node-2's agent is running: stop it and run `weft agent purge` there first, or use --force if the host is gone for good"
+        "node-2's agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
     )
 
 

@@ -90,8 +90,7 @@ class Service(BgpService):
         await self.node(name)
         if name in view.present and not _yes(force):
             raise Conflict(
-                f"{name}'s agent is running: stop it and run `weft agent purge` there first, or use --force if the host is "
-                "gone for good"
+                f"{name}'s agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
             )
         freed = await removal.remove_node(store, view, self._agent.membership, name)
         return t.Done(what=(name, *freed))

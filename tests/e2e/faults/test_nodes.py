@@ -120,7 +120,7 @@ def test_removing_a_node(weft: Cluster, traffic: Callable[..., Traffic]) -> None
     status, said = weft.weft("node-1", "node", "rm", "node-3")
     assert status != 0
     assert said.strip() == (
-        "weft: node-3's agent is running: stop it first, or use --force if the host is gone for good"
+        "weft: node-3's agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
     )
     with traffic(weft) as running:
         weft.end("node-3", signal.SIGTERM)

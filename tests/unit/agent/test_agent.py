@@ -400,7 +400,7 @@ async def test_a_node_that_is_removed_is_gone_everywhere(agent: Agent, host: Fak
         with pytest.raises(Conflict) as caught:
             await Service(agent).remove_node("node-2")
         assert str(caught.value) == (
-            "node-2's agent is running: stop it first, or use --force if the host is gone for good"
+            "node-2's agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
         )
         lease = other.membership.presence_lease
     prefix = leased(agent, "node-2")

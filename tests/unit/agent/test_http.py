@@ -128,7 +128,7 @@ def _decodes(op: Operation, body: bytes) -> None:
             "/v1/nodes/node-1",
             409,
             "conflict",
-            "node-1's agent is running: stop it and run `weft agent purge`",
+            "node-1's agent is running: stop it and `weft agent purge`",
         ),
         ("DELETE", "/v1/endpoints", 400, "invalid", "detach: say which container: target=NAME"),
         ("POST", "/v1/networks", 400, "invalid", "not a CreateNetwork: "),
