@@ -21,7 +21,7 @@ from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
 from weft.hoststate import HOST, Key, Link, Netns, Object, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import addresses, bulk, devices, netns, own_netns, probe, tc, uplink, wire
+from weft.kernel import addresses, bulk, devices, guarding, netns, own_netns, probe, tc, uplink, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.describe import links_of
@@ -175,8 +175,11 @@ class LinuxKernel:
                 (op.obj.ns, op.obj.name): op.obj for op in ops if isinstance(op, Create) and isinstance(op.obj, Link)
             }
             for phase, run in _runs(ops, made):
+                kept = guarding.stay(ops, run, {failure.key for failure in failures}) if phase == "nft" else []
+                failures += kept
+                left = [op for op in run if _target(op).key not in {failure.key for failure in kept}]
                 try:
-                    failures += self._apply_run(spaces, phase, run, made)
+                    failures += self._apply_run(spaces, phase, left, made)
                 except (WeftError, OSError) as error:
                     failures += (Failure(_target(op).key, f"{describe(_target(op).key)}: {error}") for op in run)
             spaces.remember_numbers()
@@ -247,15 +250,18 @@ def _target(op: Op) -> Object:
 
 
 def _runs(ops: Sequence[Op], made: Mapping[tuple[str, str], Link]) -> Iterator[tuple[str, list[Op]]]:
-    """Consecutive operations of one phase, with two exceptions: all of nftables is one transaction, and a sysctl of a
-    device that is yet to be made waits for it, and the other end of a veth for that."""
+    """Consecutive operations of one phase, with two exceptions: all of nftables is one transaction, but for what is removed
+    after the devices that it guards; and a sysctl of a device that is yet to be made waits for it, and the other end of a
+    veth for that."""
     phases = [(_PHASES[_target(op).key[0]], op) for op in ops]
-    nft = [op for phase, op in phases if phase == "nft"]
+    rules = [op for phase, op in phases if phase == "nft"]
+    final = {id(op): op for op in guarding.put_off(rules)}
+    nft = [op for op in rules if id(op) not in final]
     late = [op for phase, op in phases if phase == "sysctl" and _awaits(op, made)]
     runs: list[tuple[str, list[Op]]] = []
     for phase, op in phases:
         if phase == "nft":
-            if nft:
+            if nft and id(op) not in final:
                 runs.append((phase, nft))
                 nft = []
         elif phase == "sysctl" and _awaits(op, made):
@@ -267,7 +273,7 @@ def _runs(ops: Sequence[Op], made: Mapping[tuple[str, str], Link]) -> Iterator[t
     if late:
         last = max(i for i, (phase, _) in enumerate(runs) if phase == "link")
         runs[last : last + 1] = _set_before_up(runs[last][1], late)
-    yield from ((phase, run) for phase, run in runs if run)
+    yield from ((phase, run) for phase, run in [*runs, ("nft", list(final.values()))] if run)
 
 
 def _set_before_up(links: Sequence[Op], sysctls: list[Op]) -> list[tuple[str, list[Op]]]:
