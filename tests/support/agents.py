@@ -38,7 +38,9 @@ from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
 
-FEATURES = frozenset({"veth", "bridge", "vxlan", "nftables", "address-mark", "tbf", "ifb", "mirred", "bird", "tcp-md5"})
+FEATURES = frozenset(
+    ["veth", "bridge", "vxlan", "nftables", "nft-bridge", "address-mark", "tbf", "ifb", "mirred", "bird", "tcp-md5"]
+)
 _cookies = itertools.count(4096)
 
 

@@ -16,6 +16,7 @@ from weft.bgp.config import METRIC
 from weft.bgp.replies import PROTOCOL
 from weft.datapaths import registry
 from weft.datapaths.driver import CommonOptions
+from weft.datapaths.guard import BRIDGE_RULES
 from weft.kernel import sysctl
 from weft.kernel.bird import OTHERS, PACKAGE, ask
 from weft.kernel.diagnose import blocking_chains, udp_holders
@@ -27,7 +28,12 @@ if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
-MODULES = {"nftables": "nf_tables", "tbf": "sch_tbf", "mirred": "sch_ingress cls_u32 act_mirred"}
+MODULES = {
+    "nftables": "nf_tables",
+    "nft-bridge": "nft_meta_bridge",
+    "tbf": "sch_tbf",
+    "mirred": "sch_ingress cls_u32 act_mirred",
+}
 """Feature → the module that brings it, where its name is another."""
 PACKAGES = {"bird": PACKAGE}
 """Feature that is a program → the package that brings it."""
@@ -46,6 +52,7 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     networks = list(_networks(agent))
     yield from _features(agent, networks)
     yield from _bandwidth(agent)
+    yield from _bridge_rules(agent)
     yield from _tools()
     yield _signatures(agent)
     yield from _other_bird()
@@ -131,6 +138,19 @@ def _signatures(agent: Agent) -> t.Finding:
         result="warning",
         detail="the kernel has no TCP MD5 signatures: BGP sessions of this node have no password",
         advice="take a kernel with CONFIG_TCP_MD5SIG, and not in FIPS mode",
+    )
+
+
+def _bridge_rules(agent: Agent) -> Iterator[t.Finding]:
+    """No error: all else works without."""
+    if BRIDGE_RULES in agent.features:
+        yield _ok(f"kernel: {BRIDGE_RULES}", "works")
+        return
+    yield t.Finding(
+        check=f"kernel: {BRIDGE_RULES}",
+        result="warning",
+        detail="the kernel has no nftables for bridges: containers of one network can send each other router advertisements",
+        advice=f"{remedy(BRIDGE_RULES)}, and restart the agent",
     )
 
 

@@ -86,6 +86,7 @@ def gateway(site: Site, mtu: int) -> Answer:
             yield route(str(whole), type="unreachable", metric=LAST_RESORT)
     yield from forwarding(site)
     yield from rules(site)
+    yield from guard.no_advertisements(site.host)
 
 
 def too_small(site: Site, mtu: int) -> Iterator[Problem]:

@@ -24,13 +24,15 @@ from weft.alloc import addresses
 from weft.base.net import FAMILIES, IPAddress, IPNetwork
 from weft.datapaths import _rules
 from weft.datapaths.driver import Host, Site
-from weft.hoststate import NftChain, NftElement, NftSet, Object
+from weft.hoststate import HOST, NftChain, NftElement, NftSet, Object
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.model import Node
 
 NOWHERE = "169.254.1.1"
 """Routed containers' next hop, which exists nowhere: what is sent to it ends here."""
 BGP = 179
+BRIDGE_RULES = "nft-bridge"
+"""What a kernel may lack: nftables' family `bridge` (name of `weft doctor`)."""
 TUNNELS = "meta l4proto { 4, 41, 47 } drop", "udp dport @cluster-tunnels drop"
 """Packets of IPIP, of IPv6 in IPv4 and of GRE, and of all VXLAN networks of the cluster."""
 
@@ -122,6 +124,22 @@ def _host(address: IPAddress) -> NftElement:
 
 def _port(address: IPAddress, port: int) -> NftElement:
     return NftElement(set=f"control{address.version}", value=f"{address} . {port}")
+
+
+def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
+    """A container is no router: its router advertisements (RFC 4861) do not pass a bridge to other containers. (What the
+    bridge itself takes is settled by `accept_ra`.) On this hook nothing else is looked at, and what goes between a
+    container and the host does not come by. In a namespace of ours all ports are ours."""
+    if BRIDGE_RULES in host.lacking:
+        return
+    ours = ' iifname "weft*"' if ns == HOST else ""
+    yield NftChain(
+        name="advertisements",
+        family="bridge",
+        hook="type filter hook forward priority filter; policy accept;",
+        rules=(f"icmpv6 type nd-router-advert{ours} drop",),
+        ns=ns,
+    )
 
 
 # -- internal networks -------------------------------------------------------------------------------------------------

@@ -85,6 +85,7 @@ def segment(site: Site) -> Answer:
     yield _bridge(site)
     yield from _vtep(site)
     yield from guard.control(site.host)
+    yield from guard.no_advertisements(site.host, _namespace(site))
     yield from _tunnel.accepted(site)
     if not site.network.internal:
         yield from _gateway.common(site)

@@ -1,4 +1,4 @@
-"""Rules: Weft's own nftables table `inet weft`, and chains of its own where iptables is in use.
+"""Rules: Weft's own nftables tables `inet weft` and `bridge weft`, and chains of its own where iptables is in use.
 
 Rules are text exactly as `nft list` and `iptables-save` print them, so that what is read back can be compared.
 """
@@ -10,7 +10,8 @@ from typing import ClassVar, Literal
 import msgspec
 
 TABLE = "weft"
-"""Ownership mark: everything in the table `inet weft` is ours, nothing outside is."""
+"""Ownership mark: everything in the tables of this name of the families `inet` and `bridge` is ours, nothing outside is."""
+Family = Literal["inet", "bridge"]
 
 CHAIN_PREFIX = "WEFT-"
 """Ownership mark of iptables chains, and of the jumps to them."""
@@ -67,11 +68,13 @@ def noun(obj: NftSet) -> str:
 
 
 class NftChain(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`hook`: "type filter hook forward priority filter; policy accept;" for a base chain, "" for one jumped to."""
+    """`hook`: "type filter hook forward priority filter; policy accept;" for a base chain, "" for one jumped to. `family`:
+    of its table; no two chains of one namespace have the same name, whatever their family."""
 
     kind: ClassVar[str] = "nft-chain"
 
     name: str
+    family: Family = "inet"
     hook: str = ""
     rules: tuple[str, ...] = ()
     ns: str = ""

@@ -12,11 +12,12 @@ from pathlib import Path
 
 import msgspec
 
-from weft.base.errors import NotFound
+from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family, IPInterface, family, parse_interface
 from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
+from weft.hoststate.firewall import TABLE
 from weft.hoststate.paths import PROTO
-from weft.kernel import bird, iptables, links, netns, sysctl, tc, wire
+from weft.kernel import bird, iptables, links, netns, sysctl, tc, tools, wire
 from weft.kernel import uapi as u
 from weft.kernel.iptables import Backend
 from weft.kernel.links import Surroundings
@@ -193,6 +194,15 @@ def _nftables(_netlink: Netlink) -> bool:
         return nftables.generation() is not None
 
 
+def _nft_bridge(_netlink: Netlink) -> bool:
+    """Tried out with a chain: the family's module comes with the first table, its hooks with the first base chain."""
+    chain = f"table bridge {TABLE} {{ chain probe {{ type filter hook forward priority filter; }}; }}"
+    try:
+        return not tools.run(["nft", "-f", "-"], "nftables", f"{chain}\n").status
+    except WeftError:
+        return False
+
+
 def _ipip(netlink: Netlink) -> bool:
     """Tried out only where it is in the kernel already: the module gives every namespace, containers' too, a device of its
     own (tunl0), and so is not loaded before a network asks for it."""
@@ -224,6 +234,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "bridge": partial(_link, Link(name="probe2", type=Bridge())),
     "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
     "nftables": _nftables,
+    "nft-bridge": _nft_bridge,
     "ipip": _ipip,
     "tbf": _qdisc,
     "mirred": _redirect,

@@ -1,4 +1,4 @@
-"""Weft's own nftables table `inet weft`: read as `nft` lists it, changed by one atomic transaction per call.
+"""Weft's own nftables tables `inet weft` and `bridge weft`: read as `nft` lists it, changed by one atomic transaction per call.
 
 Rules are compared as text. Other versions of nft may print a rule otherwise than we write it: what our own rules look
 like in this version's print is learnt by listing the table right after they were made.
@@ -13,7 +13,7 @@ import msgspec
 
 from weft.base.errors import Failed, WeftError
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object, describe
-from weft.hoststate.firewall import TABLE, element_text, noun, set_text
+from weft.hoststate.firewall import TABLE, Family, element_text, noun, set_text
 from weft.kernel import flows, netns, tools
 from weft.kernel import uapi as u
 from weft.kernel.nfnl import Nftables
@@ -22,6 +22,7 @@ from weft.reconcile.protocol import Change, Failure, Op, Remove
 PACKAGE = "nftables"
 NftObject = NftSet | NftElement | NftChain
 Content = dict[Key, NftObject]
+FAMILIES: dict[Family, int] = {"inet": u.NFPROTO_INET, "bridge": u.AF_BRIDGE}
 
 _OPEN = re.compile(r"\t(set|map|chain) (\S+) \{")
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
@@ -35,8 +36,8 @@ _LOCATION = re.compile(r"^\S*?:(\d+):\d+-\d+: (?:Error: )?(.*)$", re.M)
 # -- reading -----------------------------------------------------------------------------------------------------------
 
 
-def parse(listing: str, ns: str = "") -> Content:
-    """What `nft -s list table inet weft` prints."""
+def parse(listing: str, ns: str = "", family: Family = "inet") -> Content:
+    """What `nft -s list table FAMILY weft` prints."""
     found: Content = {}
     kind, name, lines = "", "", list[str]()
     for line in listing.splitlines():
@@ -44,7 +45,7 @@ def parse(listing: str, ns: str = "") -> Content:
             kind, name, lines = opened[1], opened[2], []
         elif line == "\t}" and kind:
             for obj in _SECTIONS[kind](name, lines, ns):
-                found[obj.key] = obj
+                found[obj.key] = msgspec.structs.replace(obj, family=family) if isinstance(obj, NftChain) else obj
             kind = ""
         elif kind:
             lines.append(line.strip())
@@ -97,16 +98,26 @@ class Step(msgspec.Struct, frozen=True):
 
 
 def script(before: Content, after: Content) -> list[Step]:
-    """From one content of the table to the other. Elements go before others come, since intervals must not overlap;
+    """From one content of the tables to the other."""
+    return [step for family in FAMILIES for step in _script(family, _of(family, before), _of(family, after))]
+
+
+def _of(family: Family, content: Content) -> Content:
+    """Sets are all in the first table."""
+    return {key: obj for key, obj in content.items() if family == (obj.family if isinstance(obj, NftChain) else "inet")}
+
+
+def _script(family: Family, before: Content, after: Content) -> list[Step]:
+    """From one content of a table to the other. Elements go before others come, since intervals must not overlap;
     chains are all declared before any rule, which may jump to any of them."""
     if not after:
-        return [Step(("nft-chain", "", "*"), (f"delete table inet {TABLE}",))] if before else []
+        return [Step(("nft-chain", "", "*"), (f"delete table {family} {TABLE}",))] if before else []
     if any(key in after and after[key] != obj for key, obj in before.items() if isinstance(obj, NftSet)):
         # A set in use cannot change its type: all anew, still in one transaction.
-        return [Step(("nft-chain", "", "*"), (f"delete table inet {TABLE}",)), *script({}, after)]
+        return [Step(("nft-chain", "", "*"), (f"delete table {family} {TABLE}",)), *_script(family, {}, after)]
     gone = [obj for key, obj in before.items() if key not in after]
     new = [obj for key, obj in after.items() if before.get(key) != obj]
-    steps = [Step(("nft-chain", "", "*"), (f"add table inet {TABLE}",))]
+    steps = [Step(("nft-chain", "", "*"), (f"add table {family} {TABLE}",))]
     chains = [obj for obj in new if isinstance(obj, NftChain)]
     rehooked = {obj.key for obj in chains if isinstance(old := before.get(obj.key), NftChain) and old.hook != obj.hook}
     stale = gone + [old for obj in new if (old := before.get(obj.key)) is not None]
@@ -116,8 +127,8 @@ def script(before: Content, after: Content) -> list[Step]:
     steps += [Step(obj.key, tuple(_declare(obj, obj.key in rehooked))) for obj in chains]
     steps += [Step(obj.key, tuple(_fill(obj))) for obj in chains]
     dead = [obj for obj in gone if isinstance(obj, NftChain)]
-    steps += [Step(obj.key, (f"flush chain inet {TABLE} {obj.name}",)) for obj in dead]
-    steps += [Step(obj.key, (f"delete chain inet {TABLE} {obj.name}",)) for obj in dead]
+    steps += [Step(obj.key, (f"flush chain {family} {TABLE} {obj.name}",)) for obj in dead]
+    steps += [Step(obj.key, (f"delete chain {family} {TABLE} {obj.name}",)) for obj in dead]
     steps += [
         Step(obj.key, (f"delete {noun(obj)} inet {TABLE} {obj.name}",)) for obj in gone if isinstance(obj, NftSet)
     ]
@@ -130,14 +141,14 @@ def _element(obj: NftElement) -> str:
 
 def _declare(obj: NftChain, anew: bool) -> Iterator[str]:
     if anew:
-        yield f"flush chain inet {TABLE} {obj.name}"
-        yield f"delete chain inet {TABLE} {obj.name}"
-    yield f"add chain inet {TABLE} {obj.name}" + (f" {{ {obj.hook} }}" if obj.hook else "")
+        yield f"flush chain {obj.family} {TABLE} {obj.name}"
+        yield f"delete chain {obj.family} {TABLE} {obj.name}"
+    yield f"add chain {obj.family} {TABLE} {obj.name}" + (f" {{ {obj.hook} }}" if obj.hook else "")
 
 
 def _fill(obj: NftChain) -> Iterator[str]:
-    yield f"flush chain inet {TABLE} {obj.name}"
-    yield from (f"add rule inet {TABLE} {obj.name} {rule}" for rule in obj.rules)
+    yield f"flush chain {obj.family} {TABLE} {obj.name}"
+    yield from (f"add rule {obj.family} {TABLE} {obj.name} {rule}" for rule in obj.rules)
 
 
 def merged(content: Content, ops: Iterable[Op]) -> Content:
@@ -182,16 +193,24 @@ class Nft:
             known = self._listed.get(ns)
             if generation is not None and known is not None and known[0] == generation and not ns:
                 return known[1]
-            if generation is None or not kernel.has_table(u.NFPROTO_INET, TABLE):
+            if generation is None:
                 return {}
-            output = tools.run(["nft", "-s", "list", "table", "inet", TABLE], PACKAGE)
-            if output.status and kernel.has_table(u.NFPROTO_INET, TABLE):  # else it was removed in between
-                raise Failed(f"the table inet {TABLE} cannot be read: nft: {tools.complaint(output)}")
-        if output.status:
-            return {}
-        content = parse(output.out, ns)
+            content: Content = {}
+            for family, number in FAMILIES.items():
+                content |= self._table(kernel, family, number, ns)
         self._listed[ns] = (generation, content)
         return content
+
+    @staticmethod
+    def _table(kernel: Nftables, family: Family, number: int, ns: str) -> Content:
+        if not kernel.has_table(number, TABLE):
+            return {}
+        output = tools.run(["nft", "-s", "list", "table", family, TABLE], PACKAGE)
+        if not output.status:
+            return parse(output.out, ns, family)
+        if kernel.has_table(number, TABLE):  # else it was removed in between
+            raise Failed(f"the table {family} {TABLE} cannot be read: nft: {tools.complaint(output)}")
+        return {}
 
     def apply(self, ns: str, ops: Sequence[Op]) -> list[Failure]:
         """All in one transaction; what nft objects to is left out, and told, and the rest done."""

@@ -130,10 +130,10 @@ class LinuxWatcher:
 
 
 def _concerns_us(family: int, table: bytes) -> bool:
-    """Our own table, or the one in which iptables-nft keeps the chains that ours are called from. The first attribute
+    """A table of ours, or the one in which iptables-nft keeps the chains that ours are called from. The first attribute
     of every message of nf_tables is its table's name."""
     name = table.rstrip(b"\0")
-    return name == TABLE.encode() if family == u.NFPROTO_INET else name == b"filter"
+    return name == TABLE.encode() if family in (u.NFPROTO_INET, u.AF_BRIDGE) else name == b"filter"
 
 
 def _subscribe(protocol: int, groups: tuple[int, ...], rcvbuf: int) -> socket.socket:

@@ -46,6 +46,7 @@ from weft.reconcile.relations import outside
 _NAMED = PurePosixPath(NAMED)
 _TABLE = f"inet {TABLE}"
 _ADD_TABLE = f"nft add table {_TABLE}"
+_ADD_BRIDGE_TABLE = f"nft add table bridge {TABLE}"
 
 
 def commands(op: Op, before: Mapping[Key, str] | None = None) -> list[str]:
@@ -93,7 +94,7 @@ def script(ops: Iterable[Op], before: Mapping[Key, str] | None = None) -> list[s
     for line in (line for op in ops for line in commands(op, before)):
         if line not in made:
             lines.append(line)
-        if line.endswith(_ADD_TABLE):
+        if line.endswith((_ADD_TABLE, _ADD_BRIDGE_TABLE)):
             made.add(line)
     return lines
 
@@ -308,14 +309,15 @@ def _nft_element(op: Op, obj: NftElement) -> list[str]:
 
 
 def _nft_chain(op: Op, obj: NftChain) -> list[str]:
-    chain = f"{_TABLE} {obj.name}"
+    chain = f"{obj.family} {TABLE} {obj.name}"
     flush, delete = f"flush chain {chain}", f"delete chain {chain}"
     if isinstance(op, Remove):
         return [_nft(obj.ns, flush, delete)]
     add = f"add chain {chain}" + (f" {{ {obj.hook} }}" if obj.hook else "")
     rules = [f"add rule {chain} {rule}" for rule in obj.rules]
     if isinstance(op, Create):
-        return [_in(obj.ns, _ADD_TABLE), _nft(obj.ns, add, *rules)]
+        table = _ADD_TABLE if obj.family == "inet" else _ADD_BRIDGE_TABLE
+        return [_in(obj.ns, table), _nft(obj.ns, add, *rules)]
     rehung = isinstance(op.old, NftChain) and op.old.hook != obj.hook
     return [_nft(obj.ns, flush, *([delete, add] if rehung else []), *rules)]
 

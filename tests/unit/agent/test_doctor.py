@@ -79,6 +79,7 @@ async def test_all_is_well(patient: Patient) -> None:
         "kernel: tbf": "works",
         "kernel: ifb": "works",
         "kernel: mirred": "works",
+        "kernel: nft-bridge": "works",
         "kernel: tcp-md5": "works",
         "tool: bird": "installed",
         "tool: nft": "installed",
@@ -166,6 +167,13 @@ async def test_no_limits_can_be_set(patient: Patient, feature: str, what: str, m
     found = (await patient.look())[f"kernel: {feature}"]
     assert (found.result, found.detail) == ("warning", f"the kernel has no {feature}: no {what} here")
     assert found.advice == f"modprobe {modules}, or a kernel with it"
+
+
+async def test_no_rules_for_bridges(patient: Patient) -> None:
+    patient.features = FEATURES - {"nft-bridge"}
+    found = (await patient.look())["kernel: nft-bridge"]
+    assert found.result == "warning" and "can send each other router advertisements" in found.detail
+    assert found.advice == "modprobe nft_meta_bridge, or a kernel with it, and restart the agent"
 
 
 async def test_no_nft(patient: Patient) -> None:

@@ -116,7 +116,7 @@ def test_nft_that_cannot_list_the_table(monkeypatch: pytest.MonkeyPatch) -> None
     Rules.there = [True, True]
     with pytest.raises(Failed, match="cannot be read: nft: nobody knows why"):
         nft.Nft(lambda _pid: None).read("")
-    Rules.there = [True, False]  # removed in between
+    Rules.there = [True, False, False]  # removed in between; and none of the second family
     assert nft.Nft(lambda _pid: None).read("") == {}
 
 
