@@ -399,7 +399,7 @@ class Agent:
     def _stepped(self, outcome: Outcome) -> None:
         if outcome.uplink:
             self._look.set()
-        if outcome.failures or outcome.repaired:
+        if outcome.failures or outcome.repaired or outcome.altered:
             self._tidy.set()
 
     async def _tidy_up(self) -> None:
@@ -419,6 +419,7 @@ class Agent:
                 if vanished:
                     log.info("cleaning up after %s", ", ".join(e.name for e in vanished))
                     await self.attachments.remove(vanished)
+                await self.attachments.follow_macs(self.loop.altered)
             except WeftError as error:
                 log.warning("not cleaned up yet: %s", error)
 

@@ -29,7 +29,8 @@ class Work(msgspec.Struct, kw_only=True):
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`failed`: of the sources in the work, what does not stand, a line each. `repaired`: what the kernel had lost, or
     others had changed. `failures`: of the whole step. `disturbed`: namespaces to read again soon. `uplink`: something about
-    it may have changed. `read`: seconds spent on reading again."""
+    it may have changed. `altered`: some device that is lent has another MAC address than it was made with. `read`: seconds
+    spent on reading again."""
 
     failed: dict[Source, list[str]]
     repaired: tuple[str, ...]
@@ -37,6 +38,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     writes: int
     disturbed: frozenset[str]
     uplink: bool
+    altered: bool
     read: float
     seconds: float
 
@@ -72,6 +74,7 @@ class Engine:
             writes=sum(len(r.ops) for r in reports),
             disturbed=frozenset(drift.namespaces),
             uplink=drift.uplink,
+            altered=bool(self.reconciler.altered),
             read=now - before_read,
             seconds=now - began,
         )

@@ -3,17 +3,24 @@ to come, ports that change while a container runs."""
 
 from __future__ import annotations
 
+import logging
+from collections.abc import Mapping, Sequence
+
 import msgspec
 
+from weft.agent import macs
 from weft.agent.addresses import Ask
 from weft.agent.attach import Attachments
 from weft.api import types as t
-from weft.base.errors import Failed, Invalid, NotFound, Unavailable
-from weft.base.net import IPAddress, IPInterface
+from weft.base.errors import Failed, Invalid, NotFound, Unavailable, WeftError
+from weft.base.net import IPAddress, IPInterface, parse_mac
+from weft.hoststate import Key
 from weft.kernel.containers import Target
 from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, encode, keys
 from weft.model.endpoint import handover_id
-from weft.store.protocol import Guard, Put, Unchanged
+from weft.store.protocol import Delete, Guard, Op, Put, Unchanged
+
+log = logging.getLogger(__name__)
 
 
 class EngineAttachments(Attachments):
@@ -114,11 +121,38 @@ class EngineAttachments(Attachments):
                     await self._rewrite(present)
                     raise
 
-    async def _rewrite(self, endpoint: Endpoint) -> Endpoint:
-        """Of what is in the store already."""
+    # What other plugins of an engine's chain do to an interface.
+
+    async def follow_macs(self, altered: Mapping[Key, str]) -> None:
+        """Where an interface has been given another MAC address than it was made with, hosts send there from now on."""
+        for endpoint in list(self._view.endpoints.values()) if altered else ():
+            mac = altered.get(("link", endpoint.namespace.path, endpoint.interface), endpoint.mac)
+            if mac == endpoint.mac:
+                continue
+            try:
+                await self._follow_mac(endpoint, parse_mac(mac))
+            except WeftError as error:
+                log.warning(
+                    "%s in %s has changed its MAC address to %s: %s", endpoint.name, endpoint.network, mac, error
+                )
+
+    async def _follow_mac(self, endpoint: Endpoint, mac: str) -> None:
+        """Raises Conflict where another container of the network has it: then this one cannot be reached by it."""
+        network, new = self._view.networks.get(endpoint.network), msgspec.structs.replace(endpoint, mac=mac)
+        if network is None:
+            return
+        guards = await macs.taking(self._store, self._view, new, network)
+        ops = macs.claims(new, network, self._membership.tenure_lease)
+        if former := macs.key_of(endpoint, network):
+            ops.append(Delete(former))
+        await self._rewrite(new, guards, ops)
+
+    async def _rewrite(self, endpoint: Endpoint, guards: Sequence[Guard] = (), ops: Sequence[Op] = ()) -> Endpoint:
+        """Of what is in the store already. `guards`, `ops`: what else has to hold, and is written with it."""
         key = keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
-        guards: list[Guard] = [Unchanged(key, self._view.revision(key))]
-        if not await self._membership.write(guards, [Put(key, encode(endpoint), self._membership.tenure_lease)]):
+        record = Put(key, encode(endpoint), self._membership.tenure_lease)
+        told = self.way(endpoint.network).told(endpoint)
+        if not await self._membership.write([Unchanged(key, self._view.revision(key)), *guards], [record, *told, *ops]):
             raise Unavailable(f"endpoint {endpoint.name} was just changed by someone else: try again")
         return await self.standing(endpoint)
 

@@ -159,6 +159,7 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
         yield t.Problem(network=found.network, peer=found.peer, text=found.text)
     for peer, text in agent.routing.problems():
         yield t.Problem(network="", peer=peer, text=text)
+    yield from _switched_off(agent)
     for text in agent.loop.conflicts:
         yield t.Problem(network="", peer="", text=text)
 
@@ -167,6 +168,14 @@ def _way_out(key: str) -> str:
     """Of a record that cannot be read."""
     kind, _, name = key.partition("/")
     return f"; `weft network rm {name} --force` removes it" if kind == "networks" else ""
+
+
+def _switched_off(agent: Agent) -> Iterator[t.Problem]:
+    """What containers do without, since somebody decided so in their namespaces."""
+    there = {e.namespace.path: e for e in agent.view.endpoints.values()}
+    for ns, why in sorted({(key[1], why) for key, why in agent.loop.waived.items() if why}):
+        if ns in there:
+            yield t.Problem(network=there[ns].network, peer="", text=f"{there[ns].name}: {why}: it goes without there")
 
 
 def status(agent: Agent) -> t.Status:

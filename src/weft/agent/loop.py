@@ -8,7 +8,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -108,6 +108,16 @@ class Loop:
 
     def desired(self, key: Key) -> Object | None:
         return self._engine.union.desired.get(key)
+
+    @property
+    def waived(self) -> Mapping[Key, str]:
+        """What is wanted in containers and is not made there, since somebody decided otherwise there."""
+        return self._engine.reconciler.waived
+
+    @property
+    def altered(self) -> Mapping[Key, str]:
+        """MAC addresses that others gave to containers' devices."""
+        return dict(self._engine.reconciler.altered)
 
     def counts(self) -> dict[str, t.Count]:
         return {

@@ -59,7 +59,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))
         yield Address(address=_parts.gateway_address(subnet), dev=BRIDGE)
-        yield Address(address=str(address), dev=eth, ns=ns)
+        yield from _parts.inside(str(address), eth, ns)
         if address.version == 6:
             yield _parts.link_local_of(BRIDGE, stable_mac("gateway", site.host.node.name))
             yield _parts.link_local_of(eth, mac, ns)

@@ -174,10 +174,11 @@ def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -
     """The container's interface as a port of this bridge, with its limits and the addresses."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
     names = endpoint.host_interface, endpoint.interface
-    yield from veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin)
+    for end in veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin):
+        yield msgspec.structs.replace(end, lent=bool(endpoint.owner) and end.ns == ns)
     yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
     for address in endpoint.addresses:
-        yield Address(address=str(address), dev=endpoint.interface, ns=ns)
+        yield from inside(str(address), endpoint.interface, ns)
     if 6 in endpoint.families:
         yield link_local_of(endpoint.interface, endpoint.mac, ns)
 
@@ -186,6 +187,14 @@ def link_local_of(dev: str, mac: str, ns: str = "") -> Address:
     """The kernel makes this address by itself, but does not put it back: without it a device cannot ask for neighbours, and
     whatever is routed over it is lost (RFC 4861 section 7.2.2)."""
     return Address(address=f"{link_local(mac)}/64", dev=dev, ns=ns)
+
+
+def inside(address: str, dev: str, ns: str) -> Iterator[Object]:
+    """An address, with its prefix length, on a container's device. A container may begin without IPv6 (Docker's do, that are
+    in no network with IPv6); that is no reason to give it none on a device of a network that has it."""
+    if ":" in address:
+        yield Sysctl(name=f"net/ipv6/conf/{dev}/disable_ipv6", value="0", lasting=False, initial=True, ns=ns)
+    yield Address(address=address, dev=dev, ns=ns)
 
 
 def veth(
@@ -199,7 +208,7 @@ def veth(
     mark: str,
     hairpin: bool = False,
     isolated: bool = False,
-) -> Iterator[Object]:
+) -> Iterator[Link]:
     """A port `name` of the bridge, in the bridge's namespace, whose other end is the container's device `inside`.
 
     `hairpin`: where packets between a bridge's ports pass the host's rules too (br_netfilter), a container that asks for
@@ -215,7 +224,8 @@ def veth(
         alias=mark,
         ns=bridge.ns,
     )
-    yield Link(name=inside, type=Veth(peer=name, peer_ns=bridge.ns, primary=False), mtu=mtu, mac=mac, alias=mark, ns=ns)
+    end = Veth(peer=name, peer_ns=bridge.ns, primary=False)
+    yield Link(name=inside, type=end, mtu=mtu, mac=mac, alias=mark, ns=ns)
 
 
 def default_route(family: Family, via: str, dev: str, endpoint: Endpoint) -> Route:

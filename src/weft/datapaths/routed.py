@@ -26,7 +26,7 @@ from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, lin
 from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel, guard
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
-from weft.hoststate import Address, Link, Neighbour, Object, Sysctl, Veth, route
+from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
 from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Lease, Network, Node
 
@@ -122,7 +122,7 @@ def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
     outer, inner = ep.host_interface, ep.interface
     pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
     yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=CHECKED, alias=mark)
-    yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, alias=mark, ns=ns)
+    yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, lent=bool(ep.owner), alias=mark, ns=ns)
     if 6 in ep.families:
         yield _parts.link_local_of(outer, HOST_END_MAC)
         yield _parts.link_local_of(inner, ep.mac, ns)
@@ -150,7 +150,7 @@ def _sysctls(ep: Endpoint) -> Iterator[Sysctl]:
 
 def _host_route(ep: Endpoint, address: IPAddress) -> Iterator[Object]:
     """And the address itself, which has no neighbours."""
-    yield Address(address=host_prefix(address), dev=ep.interface, ns=ep.namespace.path)
+    yield from _parts.inside(host_prefix(address), ep.interface, ep.namespace.path)
     yield Neighbour(address=str(address), lladdr=ep.mac, dev=ep.host_interface)
     yield route(host_prefix(address), dev=ep.host_interface)
 

@@ -97,7 +97,8 @@ LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of,
     `hairpin`: a frame may leave that by the port it came in through, `isolated`: it exchanges frames only with the bridge
-    itself and with ports that are not. `group`: a number that rules may ask for."""
+    itself and with ports that are not. `group`: a number that rules may ask for. `lent`: a container engine has it, whose
+    further plugins may give it another MTU, MAC address or `master` than it was made with."""
 
     kind: ClassVar[str] = "link"
 
@@ -109,6 +110,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     hairpin: bool = False
     isolated: bool = False
     group: int = 0
+    lent: bool = False
     up: bool = True
     alias: str = OWNER
     ns: str = ""

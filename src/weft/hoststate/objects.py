@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Link, Netns
-from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl
+from weft.hoststate.paths import MAIN, PROTO, FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.shaping import Qdisc, Redirect
 
 HOST = ""
@@ -41,7 +41,9 @@ def is_ours(obj: Object) -> bool:
     match obj:
         case Link():
             return obj.ours
-        case Route() | Neighbour() | Address():
+        case Route():
+            return obj.proto == PROTO and obj.table == MAIN
+        case Neighbour() | Address():
             return obj.proto == PROTO
         case _:
             return True

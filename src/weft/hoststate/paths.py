@@ -18,7 +18,8 @@ PROTO = 87
 linux/rtnetlink.h; `echo '87 weft' > /etc/iproute2/rt_protos.d/weft.conf` makes ip(8) print the name."""
 
 MAIN = 254
-"""The main routing table (RT_TABLE_MAIN)."""
+"""The main routing table (RT_TABLE_MAIN), the only one that Weft writes to: whoever copies a route of ours to another table
+copies the mark as well."""
 
 RouteType = Literal["unicast", "unreachable", "blackhole", "throw"]
 V6_DEFAULT_METRIC = 1024
@@ -115,13 +116,15 @@ def fdb_key(ns: str, dev: str, lladdr: str, dst: str) -> tuple[str, ...]:
 class Sysctl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`name` with slashes, as below /proc/sys: "net/ipv4/ip_forward". A sysctl carries no mark: what it was before is
     kept in /run/weft/sysctl.json (both are gone after a reboot) and put back when nobody wants it any more; unless it
-    is not `lasting`, because its device goes with whoever wants it."""
+    is not `lasting`, because its device goes with whoever wants it. One that is `initial` is set when its device is made; what
+    others make of it afterwards is theirs."""
 
     kind: ClassVar[str] = "sysctl"
 
     name: str
     value: str
     lasting: bool = True
+    initial: bool = False
     ns: str = ""
 
     @property

@@ -8,8 +8,9 @@ from functools import partial
 
 import msgspec
 
-from weft.hoststate import PROTO, Address, Key, Object
+from weft.hoststate import HOST, PROTO, Address, Key, Object
 from weft.hoststate.connected import Connected, connected
+from weft.hoststate.paths import MAIN
 from weft.kernel import uapi as u
 from weft.kernel import wire
 from weft.kernel.spaces import Space
@@ -53,6 +54,8 @@ def _with_routes(space: Space, addresses: list[_Found]) -> Iterable[Address]:
     for fam in (u.AF_INET, u.AF_INET6):
         routes = wire.route_filter(fam, proto=u.RTPROT_KERNEL)
         there.update(space.netlink.dump(u.RTM_GETROUTE, routes, partial(wire.decode_connected, names=up)))
+    if space.ns != HOST:  # in a container others may have moved one to a table of theirs (`weft.kernel.decided`)
+        there |= {(dev, msgspec.structs.replace(r, table=MAIN)) for dev, r in there if r.type == "unicast"}
     devices, now = set(up.values()), time.clock_gettime(time.CLOCK_MONOTONIC)
     for found in addresses:
         address = found.address

@@ -27,6 +27,7 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         hairpin=device.hairpin,
         isolated=device.isolated,
         group=device.group,
+        lent=want.lent if want else False,
         up=device.up,
         alias=device.alias,
         ns=space.ns,

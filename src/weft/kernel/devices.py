@@ -128,8 +128,8 @@ def _adopt(spaces: Spaces, space: Space, link: Link, existing: Device | None) ->
     _set(spaces, space, link, existing)
 
 
-def change(spaces: Spaces, link: Link) -> None:
-    """Raises Refused, WeftError."""
+def change(spaces: Spaces, old: Link, link: Link) -> None:
+    """`old`: as it was known; of a device that is lent only what differs from that. Raises Refused, WeftError."""
     space = spaces.get(link.ns)
     existing = space.find(link.name)
     if existing is None:
@@ -137,6 +137,13 @@ def change(spaces: Spaces, link: Link) -> None:
     if not ours(space, existing, link):
         raise clash(link, existing)
     _check_master(space, link)
+    if link.lent and (now := as_link(spaces, space, existing, link)) is not None:
+        link = msgspec.structs.replace(
+            link,
+            mtu=now.mtu if link.mtu == old.mtu else link.mtu,
+            mac=now.mac if link.mac == old.mac else link.mac,
+            master=now.master if link.master == old.master else link.master,
+        )
     _set(spaces, space, link, existing)
 
 

@@ -12,8 +12,10 @@ import struct
 from collections.abc import Iterator, Mapping
 from socket import inet_ntop
 
-from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl
-from weft.hoststate.paths import fdb_key
+import msgspec
+
+from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl, describe
+from weft.hoststate.paths import MAIN, fdb_key
 from weft.kernel import links, netns, tc, wire
 from weft.kernel import uapi as u
 from weft.kernel.describe import as_link
@@ -84,8 +86,12 @@ class Interpreter:
             if lost is not None and ("link", ns, lost[0]) in self._desired:
                 yield Disturbed(ns, f"the kernel's own route to {lost[1].prefix} by {lost[0]} is gone")
             return
-        if found.proto == PROTO:
-            yield Seen(found) if kind == u.RTM_NEWROUTE else Gone(found.key)
+        if found.proto == PROTO and found.table != MAIN and found.key not in self._desired:
+            copied = msgspec.structs.replace(found, table=MAIN).key  # a route of ours that somebody moves
+            if copied in self._desired:
+                yield Disturbed(ns, f"a copy of the route to {found.prefix} in table {found.table}")
+        elif found.proto == PROTO:
+            yield Seen(found) if kind == u.RTM_NEWROUTE else self._gone(found.key)
         elif kind == u.RTM_DELROUTE and found.proto == u.RTPROT_KERNEL and ("link", ns, found.dev) in self._desired:
             yield Disturbed(ns, f"the kernel's own route to {found.prefix} by {found.dev} is gone")
         elif found.key in self._desired:  # made, it may have replaced ours; gone, it makes room for ours
@@ -119,7 +125,7 @@ class Interpreter:
         if kind == u.RTM_DELADDR and data[start] == u.AF_INET:  # with the last one go all routes, silently
             yield from self._shaken(found.dev, ns, "lost an address")
         if found.proto == PROTO:
-            yield Seen(found) if kind == u.RTM_NEWADDR else Gone(found.key)
+            yield Seen(found) if kind == u.RTM_NEWADDR else self._gone(found.key)
         elif found.key in self._desired:
             yield Disturbed(ns, f"somebody else's {found.address} on {found.dev}")
         elif ns == HOST and scope == 0 and not self._marked(ns, index):
@@ -131,6 +137,14 @@ class Interpreter:
                 self._addresses[about] = flags
                 yield UplinkChanged(f"address {found.address} on {found.dev}")
                 yield from self._shaken(found.dev, ns, "has an address more")
+
+    def _gone(self, key: Key) -> Event:
+        """In a container others have a say, too: what is not there any more may be meant to be so, which only a reading
+        of the whole namespace tells."""
+        ns = key[1]
+        if key in self._desired and ns != HOST and ("netns", HOST, ns) not in self._desired:
+            return Disturbed(ns, f"{describe(key)} is gone")
+        return Gone(key)
 
     def _qdisc(self, there: bool, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         """Others' at the root is in the way of ours; with an ingress qdisc go its filters."""
@@ -274,9 +288,9 @@ def _differ(one: Device, other: Device) -> bool:
 def _agrees(device: Device, want: Link, master: str) -> bool:
     """As far as a device in another namespace can be compared from here: without its other end."""
     return (
-        want.master == master
+        (want.lent or want.master == master)
         and want.isolated == device.isolated
-        and want.mtu in (None, device.mtu)
+        and (want.lent or want.mtu in (None, device.mtu))
         and want.mac in (None, device.mac)
         and want.up == device.up
         and want.alias == device.alias

@@ -184,6 +184,8 @@ class FakeKernel:
         if code := self._refusal(obj, there, making=isinstance(op, Create)):
             return code
         if isinstance(obj, Link):
+            if isinstance(op, Change) and isinstance(op.old, Link) and isinstance(there, Link) and obj.lent:
+                obj = _only_changed(op.old, obj, there)
             obj = self._complete(obj, there)
             if there is None and isinstance(obj.type, Veth):
                 self._put(_other_end(obj, obj.type))
@@ -329,6 +331,16 @@ class FakeKernel:
 
     def _has(self, *key: str) -> bool:
         return key in self.objects
+
+
+def _only_changed(old: Link, new: Link, there: Link) -> Link:
+    """Of a device that is lent, what others made of it stays."""
+    return msgspec.structs.replace(
+        new,
+        mtu=there.mtu if new.mtu == old.mtu else new.mtu,
+        mac=there.mac if new.mac == old.mac else new.mac,
+        master=there.master if new.master == old.master else new.master,
+    )
 
 
 def _other_end(link: Link, veth: Veth) -> Link:

@@ -25,7 +25,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as it is, whosever. `hairpin`, `isolated`: as a bridge's port. `link`: the ifindex of a veth's other end, in
     the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
     `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one at
-    its root."""
+    its root. `ipv6_off`: its sysctl disable_ipv6 is set."""
 
     index: int
     name: str
@@ -44,6 +44,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     ipip: Ipip | None = None
     group: int = 0
     qdisc: str = ""
+    ipv6_off: bool = False
 
     @property
     def marked(self) -> bool:
@@ -104,7 +105,17 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         isolated=_true(attributes(port, 0, len(port)).get(u.IFLA_BRPORT_ISOLATED)),
         ipip=_decode_ipip(own) if kind == "ipip" else None,
         group=_number(found.get(u.IFLA_GROUP)),
+        ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
     )
+
+
+def _ipv6_off(spec: bytes) -> bool:
+    """`spec`: what address families say of a device. IPv6's tells the device's sysctls, each in four octets at its place
+    (DEVCONF_… in linux/ipv6.h)."""
+    ours = attributes(spec, 0, len(spec)).get(u.AF_INET6, b"")
+    values = attributes(ours, 0, len(ours)).get(u.IFLA_INET6_CONF, b"")
+    place = 4 * u.DEVCONF_DISABLE_IPV6
+    return _number(values[place : place + 4]) != 0
 
 
 def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:

@@ -19,11 +19,12 @@ import msgspec
 
 from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
-from weft.hoststate import HOST, Key, Link, Netns, Object, Sysctl, Veth, describe
+from weft.hoststate import HOST, PROTO, Key, Link, Netns, Object, Route, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
 from weft.kernel import addresses, bulk, devices, guarding, netns, own_netns, probe, tc, uplink, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
+from weft.kernel.decided import Decided
 from weft.kernel.describe import links_of
 from weft.kernel.facts import HostFacts
 from weft.kernel.iptables import Iptables
@@ -104,6 +105,7 @@ class LinuxKernel:
         foreign: set[Key] = set()
         vanished: set[str] = set()
         unread: list[Unread] = []
+        decided = Decided()
         ordered = sorted(namespaces)
         for some in (ordered[i : i + MOST] for i in range(0, len(ordered), MOST)):
             with self._spaces() as spaces:
@@ -113,7 +115,7 @@ class LinuxKernel:
                 for ns in some:
                     if ns not in failed:
                         try:
-                            objects |= self._read_netlink(spaces, spaces.get(ns), desired, foreign)
+                            objects |= self._read_netlink(spaces, spaces.get(ns), desired, foreign, decided)
                         except (WeftError, OSError) as error:
                             unread.append(_unread(ns, "devices", error))
                 if HOST in some:
@@ -132,7 +134,8 @@ class LinuxKernel:
                 except (WeftError, OSError) as error:
                     unread.append(_unread(ns, what, error))
         objects = {key: obj for key, obj in objects.items() if key[1] not in vanished} if vanished else objects
-        return Reading(objects, frozenset(foreign), frozenset(vanished), tuple(unread))
+        waived = decided.waived(desired, objects)
+        return Reading(objects, frozenset(foreign), frozenset(vanished), tuple(unread), waived)
 
     def _read_own(self, spaces: Spaces, foreign: set[Key]) -> list[Netns]:
         found, others = own_netns.read(spaces, self._named)
@@ -143,18 +146,22 @@ class LinuxKernel:
         """By namespace the desired objects of kinds that netlink does not dump; where there is something to see."""
         found: dict[str, list[Object]] = {ns: [] for ns in namespaces if ns in self._ruled}
         for key, obj in desired.items():
+            if isinstance(obj, Sysctl) and obj.initial:
+                continue  # of no interest once its device is there
             if _PHASES[key[0]] in ("sysctl", "nft", "iptables") and key[1] in namespaces:
                 found.setdefault(key[1], []).append(obj)
         return found
 
     def _read_netlink(
-        self, spaces: Spaces, space: Space, desired: Mapping[Key, Object], foreign: set[Key]
+        self, spaces: Spaces, space: Space, desired: Mapping[Key, Object], foreign: set[Key], decided: Decided
     ) -> dict[Key, Object]:
         objects, others, vteps = links_of(spaces, space, desired)
         foreign |= others
         names = {index: dev.name for index, dev in space.devices().items()}
         for obj in chain(addresses.read(space, names, desired), tc.read(space, desired), _bulk(space, names, vteps)):
-            objects[obj.key] = obj
+            if not (isinstance(obj, Route) and decided.elsewhere(obj, desired)):
+                objects[obj.key] = obj
+        decided.look_at(space)
         return objects
 
     def _rules(self, ns: str, wanted: Sequence[Object]) -> Iterator[tuple[str, Callable[[], Mapping[Key, Object]]]]:
@@ -241,8 +248,9 @@ def _bulk(space: Space, names: Mapping[int, str], vteps: Mapping[int, str]) -> I
     for index in vteps:
         yield from dump(u.RTM_GETNEIGH, wire.fdb_filter(index), partial(wire.decode_fdb, names=vteps, ns=ns))
     for family in (u.AF_INET, u.AF_INET6):
-        routes = wire.route_filter(family)
-        yield from dump(u.RTM_GETROUTE, routes, partial(wire.decode_route, names=names, ns=ns))
+        proto = PROTO if ns == HOST else None  # in a container it matters who else has routes there (`Decided`)
+        routes = wire.route_filter(family, proto or 0)
+        yield from dump(u.RTM_GETROUTE, routes, partial(wire.decode_route, names=names, ns=ns, proto=proto))
 
 
 def _target(op: Op) -> Object:
@@ -337,7 +345,8 @@ def _apply_link(spaces: Spaces, op: Op, made: Mapping[tuple[str, str], Link]) ->
         case Create():
             verb = partial(devices.create, spaces, link, made)
         case Change():
-            verb = partial(devices.change, spaces, link)
+            assert isinstance(op.old, Link)
+            verb = partial(devices.change, spaces, op.old, link)
         case Remove():
             verb = partial(devices.remove, spaces, link)
     try:

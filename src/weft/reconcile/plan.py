@@ -30,6 +30,7 @@ from weft.reconcile.relations import (
     outside,
     peer_of,
     same_type,
+    stands,
 )
 
 
@@ -74,7 +75,7 @@ def changes(
     differing = []
     for key in keys:
         want, have = desired.get(key), known.get(key)
-        if want is not have and (want is None or have is None or not fits(have, want)):
+        if want is not have and (want is None or have is None or not stands(have, want)):
             differing.append(key)
     return _Arrangement(differing, desired, Reading(known), held, remove).plan() if differing else Plan()
 

@@ -56,12 +56,14 @@ class Unread(msgspec.Struct, frozen=True):
 class Reading(msgspec.Struct, frozen=True):
     """What was found. `objects`: everything that carries our mark, whatever is desired. `foreign`: device names (as Link
     keys) that exist and are not ours. `gone`: namespaces that could not be opened any more. `unread`: what could not be
-    read, which is neither there nor missing."""
+    read, which is neither there nor missing. `waived`: what is desired in a container's namespace and is not to be made there,
+    because somebody else decided so there after us; and why, where users should know."""
 
     objects: dict[Key, Object]
     foreign: frozenset[Key] = frozenset()
     gone: frozenset[str] = frozenset()
     unread: tuple[Unread, ...] = ()
+    waived: dict[Key, str] = {}
 
 
 class Seen(msgspec.Struct, frozen=True, gc=False):

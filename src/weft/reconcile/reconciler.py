@@ -76,6 +76,10 @@ class Reconciler:
         self.desired = desired
         self.complete = False
         self.known: dict[Key, Object] = {}
+        self.waived: dict[Key, str] = {}
+        """What others decided in containers' namespaces (`Reading.waived`): it counts as being there."""
+        self.altered: dict[Key, str] = {}
+        """Devices that are lent and have been given this other MAC address."""
         self._clock = clock
         self._troubles = Troubles(clock)
         self._unsure: set[str] = set()
@@ -206,6 +210,8 @@ class Reconciler:
         return found is not want and (found is None or want is None or not fits(found, want))
 
     def _note(self, key: Key, found: Object | None) -> None:
+        if (want := self.desired.get(key)) is not None:
+            self._note_mac(want, found)
         if found is None:
             self.known.pop(key, None)
         elif self._drifted(key, found):
@@ -239,16 +245,26 @@ class Reconciler:
         found = reading.objects
         objects = {key: obj for key, obj in self.known.items() if key[1] not in namespaces}
         for key, want in desired.items():
-            have = found.get(key)
+            have = found.get(key, want if key in reading.waived else None)
             if have is not None:
                 objects[key] = want if have == want or fits(have, want) else have
+            if key[1] in namespaces:
+                self._note_mac(want, have)
         objects.update((key, obj) for key, obj in found.items() if key not in desired)
         if reading.unread:
             unread = {key for key in self.known if any(u.covers(key) for u in reading.unread)}
             objects.update((key, self.known[key]) for key in unread)
+        self.waived = {k: why for k, why in self.waived.items() if k[1] not in namespaces} | reading.waived
         for ns in reading.gone:
             objects.pop(("netns", HOST, ns), None)
         return Reading(objects, reading.foreign, reading.gone, reading.unread)
+
+    def _note_mac(self, want: Object, have: Object | None) -> None:
+        if not (isinstance(want, Link) and want.lent):
+            return
+        self.altered.pop(want.key, None)
+        if isinstance(have, Link) and have.mac and have.mac != want.mac:
+            self.altered[want.key] = have.mac
 
     def _forgive(self, todo: Plan, desired: Mapping[Key, Object], namespaces: Set[str]) -> None:
         """Drop the troubles that the reading shows to be over, and put off those that still wait for another's end."""
@@ -307,6 +323,7 @@ class Reconciler:
                     self.known[obj.key] = obj
                 case Create(obj) if obj.key not in failed:
                     self.known[obj.key] = obj
+                    self.altered.pop(obj.key, None)
                 case Create(obj):
                     self.known.pop(obj.key, None)
                 case Remove(obj) if obj.key not in failed:

@@ -127,18 +127,29 @@ def fall(hosts: Set[Key], objects: Mapping[Key, Object]) -> set[Key]:
 
 
 def fits(found: Object, wanted: Object) -> bool:
-    """Whether `found` is as wanted: a device's MTU or MAC of None is left as it is, and which end of a veth was the
-    one that made both is nothing that can be seen."""
+    """Whether `found` is as wanted: a device's MTU or MAC of None is left as it is, so is what a device that is lent may
+    become, and which end of a veth was the one that made both is nothing that can be seen."""
     if found == wanted:
         return True
+    if isinstance(wanted, Sysctl):
+        return wanted.initial
     if not (isinstance(found, Link) and isinstance(wanted, Link)):
         return False
     return same_type(found, wanted) and wanted == msgspec.structs.replace(
         found,
         type=wanted.type,
-        mtu=found.mtu if wanted.mtu is not None else None,
-        mac=found.mac if wanted.mac is not None else None,
+        mtu=found.mtu if wanted.mtu is not None and not wanted.lent else wanted.mtu,
+        mac=found.mac if wanted.mac is not None and not wanted.lent else wanted.mac,
+        master=wanted.master if wanted.lent else found.master,
+        lent=wanted.lent,
     )
+
+
+def stands(known: Object, wanted: Object) -> bool:
+    """Whether nothing is to be done, where `known` is what was wanted last or what was found to be otherwise."""
+    if isinstance(wanted, Link) and wanted.lent:
+        return known == wanted
+    return fits(known, wanted)
 
 
 def same_type(found: Link, wanted: Link) -> bool:

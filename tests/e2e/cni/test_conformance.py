@@ -586,13 +586,71 @@ class TestCapabilities:
             assert ran.code == 4 and "CNI_ARGS" in ran.msg
 
 
+CHAINED: dict[str, Object] = {
+    "vxlan": {"network": "chv", "driver": "vxlan", "subnets": ["10.91.0.0/16", "fd91::/48"], "options": {"vni": 91}},
+    "routed": {"network": "chr", "driver": "routed", "subnets": ["10.92.0.0/16", "fd92::/48"]},
+    "overlay": {"network": "cho", "driver": "overlay", "subnets": ["10.93.0.0/16", "fd93::/64"]},
+}
+
+
+def reference(engine: Engine, name: str) -> Engine:
+    """A plugin of CNI's own, to be chained behind ours."""
+    found = Path("/usr/lib/cni") / name
+    if not found.exists():
+        pytest.skip("needs Debian's containernetworking-plugins")
+    return Engine(engine.lab, found)
+
+
+@pytest.mark.parametrize("driver", ["vxlan", "routed", "overlay"])
+def test_what_a_chained_plugin_sets_stays(engine: Engine, c1: Path, driver: str) -> None:
+    """Conventions, "tuning": MAC address and MTU were put back within a second. The container is still reached."""
+    tuning, first = reference(engine, "tuning"), config(cniVersion="1.0.0", **CHAINED[driver])
+    ours = engine("ADD", first).well().out
+    wish = {"mac": "c2:b0:57:49:47:f1", "mtu": 1300, "promisc": True}
+    second = {"cniVersion": "1.0.0", "name": "net", "type": "tuning", **wish, "prevResult": ours}
+    changed = tuning("ADD", second).well().out
+    own = client(engine.lab, HOST)
+    until(lambda: own.endpoints(owner="cni/net/c1/eth0")[0].mac == wish["mac"], 5, "the agent's notice")
+    tuning("CHECK", {**second, "prevResult": changed}).well()
+    engine("CHECK", {**first, "prevResult": changed}).well()
+    assert own.plan().commands == () and own.status().state == "converged"
+    assert engine.sh("ip netns exec c1 ping -c1 -W2 203.0.113.10")
+    engine("DEL", first).well()
+
+
+@pytest.mark.parametrize("driver", ["vxlan", "routed"])
+def test_routes_that_a_chained_plugin_moves_stay_there(engine: Engine, c1: Path, driver: str) -> None:
+    """The plugin "sbr" moves them to a table of its own, with our protocol number on them: they were removed there."""
+    sbr, first = reference(engine, "sbr"), config(cniVersion="1.0.0", **CHAINED[driver])
+    ours = engine("ADD", first).well().out
+    assert sbr("ADD", {"cniVersion": "1.0.0", "name": "net", "type": "sbr", "prevResult": ours}).status == 0
+    until(lambda: client(engine.lab, HOST).status().state == "converged", 5, "the agent")
+    engine("CHECK", {**first, "prevResult": ours}).well()
+    assert "default" in engine.sh("ip -n c1 route show table 100")
+    assert engine.sh("ip -n c1 route show table main; ip -n c1 -6 route show default") == ""
+    own = ours["ips"][0]["address"].partition("/")[0]
+    assert engine.sh(f"ip netns exec c1 ping -I {own} -c1 -W2 203.0.113.10")
+    engine("DEL", first).well()
+
+
+def test_a_container_without_ipv6(engine: Engine, c1: Path) -> None:
+    """As the reference plugins do, IPv6 is switched on for our interface; what a pod sets afterwards is the pod's."""
+    off = "ip netns exec c1 sysctl -qw net.ipv6.conf.all.disable_ipv6=1"
+    engine.sh(f"{off} net.ipv6.conf.default.disable_ipv6=1")
+    out = engine("ADD").well().out
+    assert engine.addresses("c1") == {ip["address"] for ip in out["ips"]} and len(out["ips"]) == 2
+    engine.sh(off)
+    own = client(engine.lab, HOST)
+    until(lambda: any("IPv6 is switched off on eth0" in p.text for p in own.status().problems), 5, "the agent's notice")
+    assert own.status().state == "converged"
+    engine("CHECK", config(prevResult=out)).well()
+    engine("DEL").well()
+
+
 def test_chained_before_another(engine: Engine, c1: Path) -> None:
     """3, "Adding an attachment": the reference plugin `portmap` takes our result, and gives it back."""
-    portmap = Path("/usr/lib/cni/portmap")
-    if not portmap.exists():
-        pytest.skip("needs Debian's containernetworking-plugins")
+    other = reference(engine, "portmap")
     ours = engine("ADD", config(cniVersion="1.0.0")).well().out
-    other = Engine(engine.lab, portmap)
     ports = {"portMappings": [{"hostPort": 8080, "containerPort": 80, "protocol": "tcp"}]}
     chained = {"cniVersion": "1.0.0", "name": "net", "type": "portmap", "runtimeConfig": ports, "prevResult": ours}
     given_back = {key: value for key, value in other("ADD", chained).well().out.items() if value}

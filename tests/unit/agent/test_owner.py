@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import asyncio
 
+import msgspec
 import pytest
 
-from support.agents import FakeHost, create, network
+from support.agents import FakeHost, create, network, settled, until
 from weft.agent import service as service_module
 from weft.agent.agent import Agent
 from weft.agent.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
+from weft.hoststate import Link, Neighbour
+from weft.model import keys
 
 
 def request(name: str, owner: str = "", **more: object) -> t.Attach:
@@ -121,3 +124,54 @@ class TestCheck:
 async def test_routes_are_told(service: Service, blue: None) -> None:
     endpoint = await service.attach(request("c1"))
     assert [(str(r.destination), str(r.gateway)) for r in endpoint.routes] == [("0.0.0.0/0", str(endpoint.gateways[0]))]
+
+
+# What further plugins of an engine's chain do to an interface.
+
+OTHER = "c2:b0:57:49:47:f1"
+
+
+def given(host: FakeHost, path: str, **changes: object) -> None:
+    link = host.objects["link", path, "eth0"]
+    host.plant(msgspec.structs.replace(link, **changes))
+
+
+async def test_a_changed_mac_address_stays_and_hosts_send_there(agent: Agent, host: FakeHost, service: Service) -> None:
+    """It was set back within a second, as CNI's plugin `tuning` noticed. Where hosts have entries for it they follow."""
+    await create(agent, "red", "10.77.0.0/16", driver="routed")
+    path = host.open("c1")
+    made = await service.attach(msgspec.structs.replace(request("c1"), network="red"))
+    given(host, path, mac=OTHER, mtu=1300)
+    await until(lambda: agent.view.endpoints[made.id].mac == OTHER)
+    await settled(agent)
+    link = host.objects["link", path, "eth0"]
+    assert isinstance(link, Link) and (link.mac, link.mtu) == (OTHER, 1300)
+    entry = host.objects["neighbour", "", made.host_interface, str(made.addresses[0].ip)]
+    assert isinstance(entry, Neighbour) and entry.lladdr == OTHER
+    assert not agent.loop.troubles()
+
+
+async def test_what_nobody_else_manages_is_put_back(agent: Agent, host: FakeHost, service: Service, blue: None) -> None:
+    made = await service.attach(t.Attach(target="c1", network="blue"))
+    given(host, made.namespace, mac=OTHER, mtu=1300)
+    await settled(agent)
+    link = host.objects["link", made.namespace, "eth0"]
+    assert isinstance(link, Link) and (link.mac, link.mtu) == (made.mac, made.mtu)
+
+
+async def test_other_hosts_learn_of_a_changed_mac_address(agent: Agent, host: FakeHost, service: Service) -> None:
+    """But of none that another container has: both would be lost."""
+    await create(agent, "over", "10.78.0.0/16", driver="overlay")
+    paths = [host.open(name) for name in ("c1", "c2")]
+    one, two = [await service.attach(msgspec.structs.replace(request(n), network="over")) for n in ("c1", "c2")]
+    given(host, paths[0], mac=OTHER)
+    await until(lambda: agent.view.locations["over"][one.id].mac == OTHER)
+    given(host, paths[1], mac=OTHER)
+    await settled(agent)
+    await agent.attachments.follow_macs(agent.loop.altered)
+    assert agent.view.locations["over"][two.id].mac == agent.view.endpoints[two.id].mac == two.mac
+    claim = keys.mac_claim("over", "", OTHER)
+    assert await agent.store.get(claim) is not None
+    for name in ("c1", "c2"):
+        await service.detach(owner=f"cni/net/{name}/eth0")
+    assert await agent.store.get(claim) is None
