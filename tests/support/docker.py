@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -65,9 +66,13 @@ class Engine:
         }
         file = self.folder / "daemon.json"
         file.write_text(json.dumps(settings))
-        argv = [DOCKERD, "--config-file", str(file)]
+        self.boot()()
+
+    def boot(self) -> Callable[[], None]:
+        """dockerd, as configured before. Wait for it by calling what is returned."""
+        argv = [DOCKERD, "--config-file", str(self.folder / "daemon.json")]
         self.daemon = self.host.detach(argv, self.folder / "dockerd.log")
-        until(self._answers, READY, self.tail)
+        return lambda: until(self._answers, READY, self.tail)
 
     def _answers(self) -> bool:
         assert self.daemon is not None and self.daemon.alive, self.tail()
@@ -78,9 +83,9 @@ class Engine:
         assert self.daemon.wait(READY), self.tail()
         self.daemon = None
 
-    def start_plugin(self) -> None:
+    def start_plugin(self, *words: str) -> None:
         assert self.plugin is None
-        self.plugin = self.host.detach([*WEFT, "docker", "run", "--interval", "1"], self.folder / "plugin.log")
+        self.plugin = self.host.detach([*WEFT, "docker", "run", "--interval", "1", *words], self.folder / "plugin.log")
         path = "/run/docker/plugins/weft.sock"
         until(lambda: self.host.run(["test", "-S", path]).returncode == 0, 20, self.tail)
 

@@ -41,6 +41,15 @@ def run(
         float | None,
         typer.Option("--interval", metavar="SECONDS", min=0.5, help="Between two looks at what Docker has."),
     ] = None,
+    patience: Annotated[
+        float | None,
+        typer.Option(
+            "--patience",
+            metavar="SECONDS",
+            min=0.0,
+            help="How long a container that is to start waits for an agent that does not answer yet; else 60.",
+        ),
+    ] = None,
     log_format: Annotated[LogFormat, typer.Option("--log-format", help="Of the log on stderr.")] = LogFormat.TEXT,
     log_level: Annotated[LogLevel, typer.Option("--log-level", help="The least that is logged.")] = LogLevel.INFO,
 ) -> None:
@@ -51,7 +60,7 @@ def run(
     from weft.agent.logs import set_up
     from weft.client import DEFAULT_SOCKET
     from weft.docker.engine import DEFAULT_SOCKET as DOCKER
-    from weft.docker.server import SOCKET, STATE, Settings
+    from weft.docker.server import PATIENCE, SOCKET, STATE, Settings
     from weft.docker.server import run as serve
     from weft.docker.sweep import INTERVAL
 
@@ -64,6 +73,7 @@ def run(
             state=state or STATE,
             docker=docker_socket or DOCKER,
             interval=interval or INTERVAL,
+            patience=PATIENCE if patience is None else patience,
         )
     )
 

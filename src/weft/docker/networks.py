@@ -13,7 +13,7 @@ import msgspec
 
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
-from weft.base.net import parse_network
+from weft.base.net import family, parse_network
 from weft.base.numbers import is_number
 from weft.client import Client
 from weft.docker.messages import DRIVER_MTU, GENERIC, INTERNAL, Options, Pool
@@ -120,8 +120,9 @@ def _find(client: Client, want: Wanted) -> t.NetworkInfo | None:
 
 
 def check(found: t.NetworkInfo, want: Wanted) -> None:
-    """Raises Conflict where the network is another one than what is wanted. Of a dual-stack network one family will do."""
+    """Raises Conflict where the network is another one than what is wanted."""
     mine = want.network
+    _check_families(found, mine)
     facts: list[tuple[str, object, object]] = [
         ("driver", want.driver or found.driver, found.driver),
         ("--internal", mine.internal, found.internal),
@@ -136,6 +137,18 @@ def check(found: t.NetworkInfo, want: Wanted) -> None:
                 f"network {found.name} exists with {what} {fact}, not {wish}: define it as it is, or choose another "
                 "name by -o weft.network=NAME"
             )
+
+
+def _check_families(found: t.NetworkInfo, mine: Network) -> None:
+    """Docker gives a container addresses of the families that it knows of, and all of a network's containers have the same
+    ones. Raises Conflict."""
+    lacking = [s for s in found.subnets if family(s) not in mine.families]
+    if lacking and mine.families:
+        has, given = (", ".join(map(str, n.subnets)) for n in (found, mine))
+        ipv6 = "--ipv6 " if any(s.version == 6 for s in lacking) else ""
+        raise Conflict(
+            f"network {found.name} exists with subnets {has}, not with {given} alone: add {ipv6}--subnet {lacking[0]}"
+        )
 
 
 def as_network(found: t.NetworkInfo) -> Network:

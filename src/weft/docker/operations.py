@@ -16,9 +16,12 @@ NETWORK_ERROR, IPAM_ERROR = "Err", "Error"
 
 
 class Operation(msgspec.Struct, frozen=True):
+    """`waits`: a container needs it to start, so it waits for an agent that cannot answer yet."""
+
     path: str
     request: type[m.Message]
     method: Callable[[Any], Reply]
+    waits: bool = False
 
     @property
     def error(self) -> str:
@@ -38,14 +41,16 @@ def operations(driver: Driver, ipam: Ipam) -> tuple[Operation, ...]:
     return (
         Operation("/Plugin.Activate", m.Nothing, activate),
         Operation(f"{network}GetCapabilities", m.Nothing, driver.capabilities),
-        Operation(f"{network}CreateNetwork", m.CreateNetwork, driver.create_network),
+        Operation(f"{network}CreateNetwork", m.CreateNetwork, driver.create_network, waits=True),
         Operation(f"{network}DeleteNetwork", m.OfNetwork, driver.delete_network),
-        Operation(f"{network}CreateEndpoint", m.CreateEndpoint, driver.create_endpoint),
+        Operation(f"{network}CreateEndpoint", m.CreateEndpoint, driver.create_endpoint, waits=True),
         Operation(f"{network}DeleteEndpoint", m.OfEndpoint, driver.delete_endpoint),
         Operation(f"{network}EndpointOperInfo", m.OfEndpoint, driver.oper_info),
-        Operation(f"{network}Join", m.Join, driver.join),
+        Operation(f"{network}Join", m.Join, driver.join, waits=True),
         Operation(f"{network}Leave", m.OfEndpoint, driver.leave),
-        Operation(f"{network}ProgramExternalConnectivity", m.ProgramExternalConnectivity, driver.program_external),
+        Operation(
+            f"{network}ProgramExternalConnectivity", m.ProgramExternalConnectivity, driver.program_external, waits=True
+        ),
         Operation(f"{network}RevokeExternalConnectivity", m.OfEndpoint, driver.revoke_external),
         Operation(f"{network}DiscoverNew", m.Nothing, driver.nothing),
         Operation(f"{network}DiscoverDelete", m.Nothing, driver.nothing),
@@ -53,6 +58,6 @@ def operations(driver: Driver, ipam: Ipam) -> tuple[Operation, ...]:
         Operation("/IpamDriver.GetDefaultAddressSpaces", m.Nothing, ipam.spaces),
         Operation("/IpamDriver.RequestPool", m.RequestPool, ipam.request_pool),
         Operation("/IpamDriver.ReleasePool", m.OfPool, ipam.release_pool),
-        Operation("/IpamDriver.RequestAddress", m.RequestAddress, ipam.request_address),
+        Operation("/IpamDriver.RequestAddress", m.RequestAddress, ipam.request_address, waits=True),
         Operation("/IpamDriver.ReleaseAddress", m.ReleaseAddress, ipam.release_address),
     )

@@ -15,6 +15,7 @@ import msgspec
 from aiohttp import web
 
 from weft import serving
+from weft.agent.process import tell_ready
 from weft.base.errors import Conflict, Denied, Failed, Unavailable, WeftError
 from weft.client import Client
 from weft.docker import engine
@@ -32,13 +33,19 @@ CONTENT_TYPE = "application/vnd.docker.plugins.v1.2+json"
 SOCKET = Path("/run/docker/plugins/weft.sock")
 """Where Docker looks for a plugin `weft`; elsewhere only by a spec file."""
 STATE = Path("/var/lib/weft/docker.json")
+PATIENCE = 60.0
+"""Seconds. When a host boots, Docker may ask before the agent answers or has heard from its store, and what Docker is refused
+then it never asks for again: containers with --restart always would stay down. Docker itself waits for a plugin's answer
+without a limit (moby, pkg/plugins/client.go: its HTTP client has no timeout), but `docker run` should not hang for ever."""
+PAUSE = 0.5
+"""Seconds between two attempts."""
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True):
     """`agent`, `docker`: sockets of the agent's and of Docker's API. `spec`: a file that tells Docker where `socket` is
     (None: it looks there by itself); its name, or the socket's, is the driver's. `interval`: seconds between two looks at
-    what Docker has."""
+    what Docker has. `patience`: seconds that a container which is to start waits for an agent that cannot answer yet."""
 
     agent: str
     socket: Path = SOCKET
@@ -46,6 +53,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
     state: Path = STATE
     docker: str = engine.DEFAULT_SOCKET
     interval: float = sweeping.INTERVAL
+    patience: float = PATIENCE
 
     @property
     def name(self) -> str:
@@ -58,7 +66,7 @@ def run(settings: Settings) -> None:
         client, state = Client(settings.agent), State(settings.state)
         driver = Driver(client, state)
         sweep = Sweep(client, state, driver, engine.Engine(settings.docker), settings.name)
-        app = application(operations(driver, Ipam(client, state, driver)))
+        app = application(operations(driver, Ipam(client, state, driver)), settings.patience)
         asyncio.run(_run(settings, app, sweep))
 
 
@@ -84,6 +92,7 @@ async def _run(settings: Settings, app: web.Application, sweep: Sweep) -> None:
         loop.add_signal_handler(number, over.set)
     async with _serving(settings, app):
         log.info("Docker finds driver %s at %s", settings.name, settings.socket)
+        tell_ready()
         task = asyncio.create_task(sweep_on(sweep, settings.interval), name="sweep")
         await over.wait()
         task.cancel()
@@ -127,20 +136,34 @@ def _tell(settings: Settings) -> None:
         settings.spec.write_text(f"unix://{settings.socket}\n")
 
 
-def application(table: tuple[Operation, ...]) -> web.Application:
+def application(table: tuple[Operation, ...], patience: float = PATIENCE) -> web.Application:
     app = serving.application(_errors)
     for operation in table:
-        app.router.add_post(operation.path, _handler(operation))
+        app.router.add_post(operation.path, _handler(operation, patience if operation.waits else 0.0))
     return app
 
 
-def _handler(operation: Operation) -> Handler:
+def _handler(operation: Operation, patience: float) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         asked = read(operation.request, await serving.body(request) or b"{}")
-        # What is begun is finished, also when dockerd gives up waiting.
-        return _json(200, await asyncio.shield(asyncio.to_thread(operation.method, asked)))
+        return _json(200, await _answer(operation, asked, patience))
 
     return handle
+
+
+async def _answer(operation: Operation, asked: object, patience: float) -> dict[str, Any]:
+    """Tried again for `patience` seconds while the agent cannot answer. What is begun is finished, also when dockerd gives
+    up waiting; it does not begin anew then."""
+    clock = asyncio.get_running_loop().time
+    end = clock() + patience
+    while True:
+        try:
+            return await asyncio.shield(asyncio.to_thread(operation.method, asked))
+        except Unavailable as error:
+            if clock() >= end:
+                raise
+            log.info("%s waits: %s", operation.path, error)
+        await asyncio.sleep(PAUSE)
 
 
 @web.middleware

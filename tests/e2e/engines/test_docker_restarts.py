@@ -60,6 +60,8 @@ def test_the_agent_restarts(lab: Lab, one: Engine, two: Engine) -> None:
 def test_the_agent_is_down_while_a_container_is_removed(lab: Lab, one: Engine) -> None:
     agent = lab.agent(one.host.name)
     agent.end(signal.SIGKILL)
+    one.end_plugin()
+    one.start_plugin("--patience", "1")
     assert "no agent answers" in one.refused("run", "--network", "blue", "busybox", "true")
     one.docker("rm", "-f", "web")
     agent.start()
@@ -76,6 +78,22 @@ def test_the_plugin_is_down_while_a_container_is_removed(one: Engine) -> None:
     one.start_plugin()
     swept(one)
     assert one.devices() == []
+
+
+def test_docker_boots_before_the_agent(lab: Lab, one: Engine, two: Engine) -> None:
+    """Containers with --restart always stayed down for good: Docker asks once."""
+    one.docker("update", "--restart", "always", "web")
+    agent = lab.agent(one.host.name)
+    one.end()
+    agent.end(signal.SIGKILL)
+    booting = one.boot()
+    until(lambda: "waits: no agent answers" in one.tail(), 30, one.tail)
+    agent.start()
+    agent.wait_ready()
+    booting()
+    until(lambda: one.inspect("web")["State"]["Running"], 30, one.tail)
+    swept(one)
+    assert reached(one, two)
 
 
 @pytest.mark.parametrize("how", [signal.SIGTERM, signal.SIGKILL])

@@ -55,6 +55,6 @@ def driver(client: Client, state: State) -> Driver:
 
 @pytest.fixture
 async def plugin(client: Client, state: State, driver: Driver) -> AsyncIterator[TestClient[Any, Any]]:
-    app = application(operations(driver, Ipam(client, state, driver)))
+    app = application(operations(driver, Ipam(client, state, driver)), patience=0)
     async with TestClient(TestServer(app)) as plugin:
         yield plugin

@@ -6,12 +6,14 @@ import asyncio
 from typing import Any
 
 import pytest
-from aiohttp.test_utils import TestClient
+from aiohttp.test_utils import TestClient, TestServer
 
 from support.agents import create
 from weft.agent.agent import Agent
 from weft.agent.service import Service
-from weft.docker.server import CONTENT_TYPE
+from weft.docker.ipam import Ipam
+from weft.docker.operations import operations
+from weft.docker.server import CONTENT_TYPE, application
 from weft.docker.state import State
 
 Plugin = TestClient[Any, Any]
@@ -184,6 +186,19 @@ async def test_a_network_of_somebody_else_s_is_joined_and_left(plugin: Plugin, a
     assert set(agent.view.networks) == {"grey"} and await Service(agent).endpoints() == ()
 
 
+async def test_a_network_with_fewer_families_is_refused(plugin: Plugin, agent: Agent) -> None:
+    """It was accepted, and no container could be started in it."""
+    await create(agent, "dual", "10.5.0.0/16", "fd05::/48")
+    for options in ({"weft.network": "dual"}, None):
+        wrong = create_network("10.5.0.0/16", options=options)
+        told = await refused(plugin, "NetworkDriver.CreateNetwork", **wrong)
+        assert "dual exists with subnets 10.5.0.0/16, fd05::/48, not with 10.5.0.0/16 alone" in told
+        assert "add --ipv6 --subnet fd05::/48" in told
+    six = [{"AddressSpace": "weft", "Pool": "fd05::/48", "Gateway": "", "AuxAddresses": {}}]
+    both = {**create_network("10.5.0.0/16", options=None), "IPv6Data": six}
+    assert await ask(plugin, "NetworkDriver.CreateNetwork", **both) == {}
+
+
 @pytest.mark.parametrize(
     ("operation", "body", "says"),
     [
@@ -273,6 +288,18 @@ async def test_what_is_not_an_operation(plugin: Plugin, method: str, path: str, 
 async def test_no_agent(plugin: Plugin, client: Any) -> None:
     client.socket_path = "/nowhere/weft.sock"
     assert "no agent answers" in await refused(plugin, "NetworkDriver.CreateNetwork", **create_network())
+
+
+async def test_a_container_that_starts_waits_for_the_agent(client: Any, state: State, driver: Any) -> None:
+    """Docker asks once when a host boots. What needs no container to start is answered at once."""
+    app = application(operations(driver, Ipam(client, state, driver)), patience=20)
+    async with TestClient(TestServer(app)) as patient:
+        path, client.socket_path = client.socket_path, "/nowhere/weft.sock"
+        asked = asyncio.create_task(ask(patient, "NetworkDriver.CreateNetwork", **create_network()))
+        told = await refused(patient, "NetworkDriver.DeleteEndpoint", NetworkID=NET, EndpointID=EP)
+        assert "no agent answers" in told and not asked.done()
+        client.socket_path = path
+        assert await asked == {}
 
 
 async def test_a_defect_is_told_without_its_traceback(plugin: Plugin, driver: Any, monkeypatch: Any) -> None:
