@@ -151,7 +151,7 @@ class HostBuilder:
                 links, name = self.spaces[obj.ns].links, obj.name.split("/")[-2]
                 links[name] = msgspec.structs.replace(links[name], proxying=(4,))
             case Sysctl():
-                known = ("forward", "accept_ra", "accept_dad", "addr_gen_mode", "proxy_delay")
+                known = ("forward", "disable_ipv6", "accept_ra", "accept_dad", "addr_gen_mode", "proxy_delay")
                 assert any(word in obj.name for word in known)
 
     def _link(self, link: Link) -> None:

@@ -138,14 +138,16 @@ class EngineAttachments(Attachments):
 
     async def _follow_mac(self, endpoint: Endpoint, mac: str) -> None:
         """Raises Conflict where another container of the network has it: then this one cannot be reached by it."""
-        network, new = self._view.networks.get(endpoint.network), msgspec.structs.replace(endpoint, mac=mac)
-        if network is None:
-            return
-        guards = await macs.taking(self._store, self._view, new, network)
-        ops = macs.claims(new, network, self._membership.tenure_lease)
-        if former := macs.key_of(endpoint, network):
-            ops.append(Delete(former))
-        await self._rewrite(new, guards, ops)
+        async with self._turn(endpoint.owner):
+            network = self._view.networks.get(endpoint.network)
+            if network is None or self._view.endpoints.get(endpoint.id) != endpoint:  # detached, or changed meanwhile
+                return
+            new = msgspec.structs.replace(endpoint, mac=mac)
+            guards = await macs.taking(self._store, self._view, new, network)
+            ops = macs.claims(new, network, self._membership.tenure_lease)
+            if former := macs.key_of(endpoint, network):
+                ops.append(Delete(former))
+            await self._rewrite(new, guards, ops)
 
     async def _rewrite(self, endpoint: Endpoint, guards: Sequence[Guard] = (), ops: Sequence[Op] = ()) -> Endpoint:
         """Of what is in the store already. `guards`, `ops`: what else has to hold, and is written with it."""

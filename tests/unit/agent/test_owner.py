@@ -131,7 +131,9 @@ async def test_routes_are_told(service: Service, blue: None) -> None:
 OTHER = "c2:b0:57:49:47:f1"
 
 
-def given(host: FakeHost, path: str, **changes: object) -> None:
+async def given(agent: Agent, host: FakeHost, path: str, **changes: object) -> None:
+    """By another plugin, after ours has done."""
+    await settled(agent)
     link = host.objects["link", path, "eth0"]
     host.plant(msgspec.structs.replace(link, **changes))
 
@@ -141,7 +143,7 @@ async def test_a_changed_mac_address_stays_and_hosts_send_there(agent: Agent, ho
     await create(agent, "red", "10.77.0.0/16", driver="routed")
     path = host.open("c1")
     made = await service.attach(msgspec.structs.replace(request("c1"), network="red"))
-    given(host, path, mac=OTHER, mtu=1300)
+    await given(agent, host, path, mac=OTHER, mtu=1300)
     await until(lambda: agent.view.endpoints[made.id].mac == OTHER)
     await settled(agent)
     link = host.objects["link", path, "eth0"]
@@ -153,7 +155,7 @@ async def test_a_changed_mac_address_stays_and_hosts_send_there(agent: Agent, ho
 
 async def test_what_nobody_else_manages_is_put_back(agent: Agent, host: FakeHost, service: Service, blue: None) -> None:
     made = await service.attach(t.Attach(target="c1", network="blue"))
-    given(host, made.namespace, mac=OTHER, mtu=1300)
+    await given(agent, host, made.namespace, mac=OTHER, mtu=1300)
     await settled(agent)
     link = host.objects["link", made.namespace, "eth0"]
     assert isinstance(link, Link) and (link.mac, link.mtu) == (made.mac, made.mtu)
@@ -164,14 +166,14 @@ async def test_other_hosts_learn_of_a_changed_mac_address(agent: Agent, host: Fa
     await create(agent, "over", "10.78.0.0/16", driver="overlay")
     paths = [host.open(name) for name in ("c1", "c2")]
     one, two = [await service.attach(msgspec.structs.replace(request(n), network="over")) for n in ("c1", "c2")]
-    given(host, paths[0], mac=OTHER)
+    await given(agent, host, paths[0], mac=OTHER)
     await until(lambda: agent.view.locations["over"][one.id].mac == OTHER)
-    given(host, paths[1], mac=OTHER)
+    await given(agent, host, paths[1], mac=OTHER)
     await settled(agent)
     await agent.attachments.follow_macs(agent.loop.altered)
     assert agent.view.locations["over"][two.id].mac == agent.view.endpoints[two.id].mac == two.mac
     claim = keys.mac_claim("over", "", OTHER)
     assert await agent.store.get(claim) is not None
-    for name in ("c1", "c2"):
+    for name in ("c2", "c1"):
         await service.detach(owner=f"cni/net/{name}/eth0")
     assert await agent.store.get(claim) is None
