@@ -156,9 +156,12 @@ async def test_a_changed_mac_address_stays_and_hosts_send_there(agent: Agent, ho
 async def test_what_nobody_else_manages_is_put_back(agent: Agent, host: FakeHost, service: Service, blue: None) -> None:
     made = await service.attach(t.Attach(target="c1", network="blue"))
     await given(agent, host, made.namespace, mac=OTHER, mtu=1300)
-    await settled(agent)
-    link = host.objects["link", made.namespace, "eth0"]
-    assert isinstance(link, Link) and (link.mac, link.mtu) == (made.mac, made.mtu)
+
+    def as_made() -> bool:
+        link = host.objects["link", made.namespace, "eth0"]
+        return isinstance(link, Link) and (link.mac, link.mtu) == (made.mac, made.mtu)
+
+    await until(as_made)
 
 
 async def test_other_hosts_learn_of_a_changed_mac_address(agent: Agent, host: FakeHost, service: Service) -> None:
