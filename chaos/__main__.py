@@ -7,6 +7,7 @@ from __future__ import annotations
 import argparse
 import os
 import random
+import shlex
 import signal
 import sys
 import tempfile
@@ -17,6 +18,7 @@ from pathlib import Path
 from chaos.faults import FAULTS
 from chaos.run import Run
 from chaos.world import World
+from chaos.wrong import REQUESTS
 from weft.base.errors import WeftError
 from weft.lab import take_down
 
@@ -27,7 +29,13 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument("--steps", type=int, help="instead: so many steps")
     words.add_argument("--seed", type=int, help="what is drawn; the same seed gives the same steps (default: any)")
     words.add_argument("--short", action="store_true", help="without the faults that take long")
-    words.add_argument("--without", action="append", default=[], metavar="FAULT", help="leave this one out; may repeat")
+    words.add_argument(
+        "--without",
+        action="append",
+        default=[],
+        metavar="FAULT",
+        help="leave this fault (or wrong request) out; may repeat",
+    )
     words.add_argument("--only", action="append", default=[], metavar="FAULT", help="only these; may repeat")
     words.add_argument("--keep", type=Path, metavar="FOLDER", help="where what was seen of a failure goes")
     words.add_argument("--stay", action="store_true", help="leave the lab up when something did not hold")
@@ -38,9 +46,9 @@ def parser() -> argparse.ArgumentParser:
 
 def main(words: Sequence[str]) -> int:
     options = parser().parse_args(words)
-    known = [fault.name for fault in FAULTS]
+    known = [*(fault.name for fault in FAULTS), *REQUESTS]
     if options.faults:
-        print("\n".join(known))
+        print("\n".join(fault.name for fault in FAULTS))
         return 0
     if unknown := [name for name in options.without + options.only if name not in known]:
         parser().error(f"no fault '{unknown[0]}': `./dev chaos --faults` lists those there are")
@@ -48,7 +56,7 @@ def main(words: Sequence[str]) -> int:
         print("chaos: it builds network namespaces: run it as root or with sudo", file=sys.stderr)
         return 1
     if options.only:
-        options.without = [name for name in known if name not in options.only]
+        options.without += [fault.name for fault in FAULTS if fault.name not in options.only]
     seed = random.SystemRandom().randrange(100_000) if options.seed is None else options.seed
     folder = options.keep or Path(tempfile.mkdtemp(prefix=f"weft-chaos-{seed}-"))
     folder.mkdir(parents=True, exist_ok=True)
@@ -85,9 +93,9 @@ def _run(options: argparse.Namespace, seed: int, folder: Path) -> int:
 
 def _again(options: argparse.Namespace) -> list[str]:
     short = ["--short"] if options.short else []
-    if options.only:
-        return short + [f"--only '{name}'" for name in options.only]
-    return short + [f"--without '{name}'" for name in options.without]
+    only = [f"--only {shlex.quote(name)}" for name in options.only]
+    left = [name for name in options.without if not (only and name in {fault.name for fault in FAULTS})]
+    return short + only + [f"--without {shlex.quote(name)}" for name in left]
 
 
 def _sayer(path: Path) -> Callable[[str], None]:

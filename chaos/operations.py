@@ -300,7 +300,7 @@ class Wrong(Operation):
         wrong.refused(world, self.what, self.host)
 
     def __str__(self) -> str:
-        return f"ask {self.host} for what is wrong: {self.what}"
+        return f"wrong request to {self.host}: {self.what}"
 
 
 def published(port: int) -> tuple[PublishedPort, ...]:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from chaos.faults import FAULTS, Fault
 from chaos.model import HOSTS, STEADY, Model
-from chaos.operations import Operation, draw
+from chaos.operations import Operation, Wrong, draw
 from weft.lab.topology import ROUTER
 
 _TRIES = 12  # draws of operations for a step; not each makes sense, or goes together with those before
@@ -39,7 +39,8 @@ class Step:
 
 
 def steps(seed: int, *, short: bool = False, without: Collection[str] = ()) -> Iterator[Step]:
-    """For ever. `short`: without the faults that take long. `without`: names of faults to leave out."""
+    """For ever. `short`: without the faults that take long. `without`: names of faults, and of wrong
+    requests, to leave out."""
     rng = random.Random(seed)
     faults = [f for f in FAULTS if f.name not in without and not (short and f.long)]
     model, number, queue = STEADY, 0, list[Fault]()
@@ -48,13 +49,15 @@ def steps(seed: int, *, short: bool = False, without: Collection[str] = ()) -> I
         if not queue:  # each fault once, in random order, before any comes again
             queue = rng.sample(faults, len(faults))
         fault = None if rng.random() < _CALM or not faults else queue.pop()
-        chosen, model = _operations(model, rng, 0 if fault and fault.alone else _MOST_AT_ONCE)
+        chosen, model = _operations(model, rng, 0 if fault and fault.alone else _MOST_AT_ONCE, without)
         hosts = _PLACES.get(fault.at if fault else "all", (rng.choice(HOSTS),))
         seconds = rng.uniform(*fault.seconds) if fault else 0.0
         yield Step(number, fault, hosts, seconds, rng.randrange(1000), chosen, model)
 
 
-def _operations(model: Model, rng: random.Random, most: int) -> tuple[tuple[Operation, ...], Model]:
+def _operations(
+    model: Model, rng: random.Random, most: int, without: Collection[str]
+) -> tuple[tuple[Operation, ...], Model]:
     """Some that can be done at the same time, and the model after them."""
     chosen, touched, wanted = list[Operation](), set[str](), rng.randint(min(1, most), most)
     before = model
@@ -62,7 +65,7 @@ def _operations(model: Model, rng: random.Random, most: int) -> tuple[tuple[Oper
         if len(chosen) == wanted:
             break
         operation = draw(before, rng)
-        if operation is None or operation.touches & touched:
+        if operation is None or operation.touches & touched or _left_out(operation, without):
             continue
         named = _named_apart(operation, model)
         if named is not None:
@@ -70,6 +73,10 @@ def _operations(model: Model, rng: random.Random, most: int) -> tuple[tuple[Oper
             touched |= named.touches
             model = named.apply(model)
     return tuple(chosen), model
+
+
+def _left_out(operation: Operation, without: Collection[str]) -> bool:
+    return isinstance(operation, Wrong) and operation.what in without
 
 
 def _named_apart(operation: Operation, model: Model) -> Operation | None:
