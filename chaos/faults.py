@@ -48,7 +48,8 @@ def nothing(world: World, host: str, pick: int) -> None:
 @dataclass(frozen=True)
 class Fault:
     """`seconds`: how long it stays, from and to. `at`: one host, drawn for each step, all of them at once, or the router,
-    where etcd is. `alone`: no operations meanwhile. `long`: for long runs only."""
+    where etcd is. `alone`: no operations meanwhile. `undoes`: its end comes after the operations and may undo what they have
+    written, so that they are done again. `long`: for long runs only."""
 
     name: str
     begin: Act
@@ -57,6 +58,7 @@ class Fault:
     seconds: tuple[float, float] = (0.0, 0.0)
     at: Place = "one"
     alone: bool = False
+    undoes: bool = False
     long: bool = False
 
 
@@ -146,6 +148,8 @@ _STORE = (
     Fault("all hosts cut off from etcd", _cut, _uncut, seconds=(0.5, 4), at="all"),
     Fault("etcd restored from a backup", lambda w, h, p: w.etcd_save(), lambda w, h, p: w.etcd_restore(),
           alone=True, at="router"),
+    Fault("etcd restored from an older backup", lambda w, h, p: w.etcd_save(), lambda w, h, p: w.etcd_restore(),
+          undoes=True, at="router"),
 )  # fmt: skip
 
 # What somebody else deletes on a host.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass, field
 from itertools import islice
@@ -90,10 +90,13 @@ class Run:
             self._each(step.hosts, fault.begin, step.pick)
             under_way = {operation: pool.submit(self._do, operation) for operation in step.operations}
             pause(max(0.0, start + step.seconds - time.monotonic()))
+            if fault.undoes:
+                self._finished(under_way)
             self._each(step.hosts, fault.end, step.pick)
             end = time.monotonic()
-            for operation, done in under_way.items():
-                self._finished(operation, done)
+            if fault.undoes:
+                under_way = {operation: pool.submit(self._do, operation) for operation in step.operations}
+            self._finished(under_way)
         return Span(fault.name, fault.cost, frozenset(step.hosts), start, end, self.limits.slack)
 
     def _each(self, hosts: Collection[str], act: Callable[[World, str, int], None], pick: int) -> None:
@@ -116,11 +119,12 @@ class Run:
                     raise
             pause(_POLL)
 
-    def _finished(self, operation: Operation, done: Future[None]) -> None:
-        try:
-            done.result()
-        except WeftError as error:
-            self.violations.append(f"{operation}: {error}")
+    def _finished(self, under_way: Mapping[Operation, Future[None]]) -> None:
+        for operation, done in under_way.items():
+            try:
+                done.result()
+            except WeftError as error:
+                self.violations.append(f"{operation}: {error}")
 
     # What has to hold.
 
@@ -169,7 +173,7 @@ class Run:
         start = time.monotonic()
         for operation in self._removals():
             with ThreadPoolExecutor(1) as pool:
-                self._finished(operation, pool.submit(self._do, operation))
+                self._finished({operation: pool.submit(self._do, operation)})
         span = Span("removal of everything", NOTHING, frozenset(HOSTS), start, time.monotonic(), self.limits.slack)
         self._recovered(prober, span, checks.CHECKS)
         if not self.violations:
