@@ -146,7 +146,10 @@ def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
 
 
 def isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
-    """Nothing of an internal network is forwarded out of it, and nothing into it."""
+    """Nothing of an internal network is forwarded out of it, and nothing into it.
+
+    Where br_netfilter is loaded (Docker, Kubernetes), packets between two ports of one bridge pass these rules as well. Then
+    multicast from container to container has to pass: IPv6 asks so for a neighbour (RFC 4861, 7.2.2)."""
     subnets = tuple(subnets)
     yield checked()
     yield from _rules.sets("inside", "ifname . {addr} . {addr}")
@@ -156,6 +159,7 @@ def isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     for fam, ip in _rules.IP.items():
         from_it, to_it = f"{ip} saddr @internal{fam}", f"{ip} daddr @internal{fam}"
         elsewhere = f"{ip} saddr . {ip} daddr != @within{fam} drop"
+        rules.append(f"iifgroup {CHECKED} oifgroup {CHECKED} {ip} daddr {_rules.MULTICAST[fam]} accept")
         rules.append(f"{from_it} {elsewhere}")
         rules.append(f"iifgroup {CHECKED} {to_it} {elsewhere}")
         rules.append(f"iifgroup != {CHECKED} {to_it} iifname . {ip} saddr . {ip} daddr != @inside{fam} drop")

@@ -160,6 +160,23 @@ def test_containers_of_an_internal_network_reach_each_other(scene: Scene) -> Non
     assert ping(scene.container("i1"), scene.inner.lease.subnets[0][3])
 
 
+def test_multicast_passes_among_containers_of_an_internal_network_where_bridged_packets_pass_the_rules(
+    scene: Scene,
+) -> None:
+    """br_netfilter, as with Docker beside: neighbour solicitations of IPv6 go to a multicast address."""
+    if scene.driver == "routed":
+        pytest.skip("there is no bridge")
+    try:
+        scene.host.ns.sh("sysctl -qw net.bridge.bridge-nf-call-iptables=1")
+    except AssertionError:
+        pytest.skip("the kernel has no br_netfilter")
+    scene.host.attach("i2", 3, site=scene.inner)
+    scene.host.converge()
+    own = str(scene.inside.addresses[0].ip)
+    assert scene.passes(scene.container("i1"), own, "224.0.0.251", scene.container("i2"), "eth0")
+    assert not scene.passes(scene.container("i1"), own, "224.0.0.251", scene.router.ns, "seg-a")
+
+
 # -- what controls the cluster -----------------------------------------------------------------------------------------
 
 
