@@ -106,7 +106,7 @@ _AGENTS = (
     Fault("agent frozen", _frozen, _thawed, seconds=(0.5, 3.0)),
     Fault("all agents killed", _killed, _start_agent, seconds=(0.0, 2.0), at="all"),
     Fault("all agents frozen", _frozen, _thawed, seconds=(0.5, 3.0), at="all"),
-    Fault("agent frozen past its presence", _frozen, _thawed, seconds=(14.0, 18.0), cost=REROUTED, long=True),
+    Fault("agent frozen past its presence", _frozen, _thawed, seconds=(14.0, 18.0), long=True),
     Fault("agent killed again and again", nothing, lambda w, h, p: w.kill_while_starting(h, p)),
 )
 
@@ -148,6 +148,8 @@ _STORE = (
     Fault("all hosts cut off from etcd", _cut, _uncut, seconds=(0.5, 4), at="all"),
     Fault("etcd restored from a backup", lambda w, h, p: w.etcd_save(), lambda w, h, p: w.etcd_restore(),
           alone=True, at="router"),
+    Fault("etcd emptied, and restored from the agents", lambda w, h, p: w.etcd_empty(),
+          lambda w, h, p: w.restore_from_agents(), at="router", seconds=(0, 2), alone=True),
     Fault("etcd restored from an older backup", lambda w, h, p: w.etcd_save(), lambda w, h, p: w.etcd_restore(),
           undoes=True, at="router"),
 )  # fmt: skip

@@ -139,7 +139,7 @@ class Move(Operation):
         return frozenset({self.box.name})
 
     def apply(self, model: Model) -> Model:
-        return model.with_box(replace(self.box, host=self.to))
+        return model.with_box(replace(self.box, host=self.to, owned=False))  # an owner is of one host
 
     def perform(self, world: World) -> None:
         world.make_namespace(self.to, self.box.name)

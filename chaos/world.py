@@ -6,6 +6,7 @@ import shutil
 import signal
 import subprocess
 import threading
+import time
 from contextlib import suppress
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from chaos import wrong
 from chaos.model import HOSTS, STEADY, Box
 from chaos.operations import published
 from weft.api import types as t
-from weft.base.errors import Failed, NotFound
+from weft.base.errors import Failed, NotFound, WeftError
 from weft.client import Client
 from weft.lab import Lab, reference
 from weft.lab.daemons import Etcd
@@ -192,6 +193,24 @@ class World:
         cluster = ["--initial-cluster", f"default={peer}", "--initial-advertise-peer-urls", peer]
         self.etcdctl("snapshot", "restore", str(self._backup), "--name", "default", "--data-dir", str(data), *cluster)
         self.etcd_start()
+
+    def etcd_empty(self) -> None:
+        """Its data are lost, and it starts anew."""
+        self.etcd.end(signal.SIGTERM)
+        shutil.rmtree(self.lab.directory / "store/etcd")
+        self.etcd_start()
+
+    def restore_from_agents(self) -> None:
+        """What an operator does then, as soon as an agent has noticed. Raises WeftError."""
+        deadline = time.monotonic() + _SCRIPT_SECONDS
+        while True:
+            try:
+                self.client(HOSTS[0]).restore_store()
+                return
+            except WeftError:
+                if time.monotonic() > deadline:
+                    raise
+            pause(0.2)
 
     def recover(self) -> None:
         """Whatever fault was on is over: for the end of a run that failed."""
