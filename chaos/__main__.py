@@ -77,7 +77,11 @@ def _run(options: argparse.Namespace, seed: int, folder: Path) -> int:
     try:
         run = Run(world, seed, folder, say)
         end = time.monotonic() + options.minutes * 60
-        enough = (lambda done: done >= options.steps) if options.steps else (lambda done: time.monotonic() >= end)
+        enough = (
+            (lambda done: done >= options.steps)
+            if options.steps is not None
+            else (lambda done: time.monotonic() >= end)
+        )
         held = run.go(enough, short=options.short, without=options.without)
     finally:
         if held or not options.stay:

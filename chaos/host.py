@@ -15,7 +15,7 @@ _COMMANDS = (
     "ip -j -N -4 route show table all",
     "ip -j -N -6 route show table all",
     "ip -j neigh show nud permanent",
-    "nft -s list ruleset",
+    "nft -j -s list ruleset",
     "{ iptables-save; ip6tables-save; } 2>/dev/null | grep -v '^#'",
     "ip rule; ip -6 rule",
     "cd /proc/sys/net; grep -H . ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/*/rp_filter",
@@ -27,10 +27,11 @@ _DERIVED = ("2", "3", "4", "5")  # RTN_LOCAL, BROADCAST, ANYCAST, MULTICAST: the
 def snapshot(world: World, host: str) -> frozenset[str]:
     """Without what differs from look to look by itself: numbers of devices, counters, timers, learned neighbours."""
     script = f"; echo '{_SEPARATOR}'; ".join(f"{{ {command}; }}" for command in _COMMANDS)
-    links, routes4, routes6, neighbours, *texts = world.sh(host, script).split(_SEPARATOR + "\n")
+    links, routes4, routes6, neighbours, rules, *texts = world.sh(host, script).split(_SEPARATOR + "\n")
     lines = {f"link {x['ifname']} {x['flags']} {x.get('ifalias', '')}" for x in _listed(links)}
     lines |= {*_routes(routes4), *_routes(routes6)}
     lines |= {f"neighbour {x['dst']} {x['dev']} {x.get('lladdr')}" for x in _listed(neighbours)}
+    lines |= set(_rules(rules))
     for number, text in enumerate(texts):
         lines |= {f"{number} {_PASSING.sub('', line).strip()}" for line in text.splitlines()}
     return frozenset(lines)
@@ -38,6 +39,16 @@ def snapshot(world: World, host: str) -> frozenset[str]:
 
 def _listed(text: str) -> list[dict[str, Any]]:
     return [entry for entry in json.loads(text or "[]") if entry]
+
+
+def _rules(text: str) -> Iterator[str]:
+    """A set's elements one by one: their order is nobody's."""
+    for entry in json.loads(text)["nftables"]:
+        for kind, about in entry.items():
+            about.pop("handle", None)
+            for element in about.pop("elem", ()):
+                yield f"element of {about['name']}: {json.dumps(element, sort_keys=True)}"
+            yield "" if kind == "metainfo" else f"{kind} {json.dumps(about, sort_keys=True)}"
 
 
 def _routes(text: str) -> Iterator[str]:
