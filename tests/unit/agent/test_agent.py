@@ -494,7 +494,7 @@ async def test_a_task_that_fails_in_whatever_way_is_started_again(
             await until(lambda: any("task follow failed" in p.text for p in infos.problems(agent)))
             monkeypatch.undo()
             await until(lambda: "node-2" in agent.view.nodes and "blue" in agent.view.networks)
-        assert infos.status(agent).state == "converged"
+        await until(lambda: infos.status(agent).state == "converged")
 
 
 async def test_a_driver_that_raises_costs_its_own_network_only(
