@@ -364,7 +364,7 @@ def test_what_changed_while_an_agent_was_away(lab: Lab, networks: Networks) -> N
         "for m in $(bridge -n weft-blue fdb show dev vxlan0 | grep self | cut -d' ' -f1); "
         "do bridge -n weft-blue fdb del $m dev vxlan0 self; done",
         "ip link del weft_gw",
-        "ip netns del weft-blue",
+        "ip netns del weft-blue || true",  # it is made again between ip's two steps, unmounting and unlinking
         "ip -n {mine} route flush table main; ip -n {mine} -6 route flush table main",
         "ip -n {mine} -6 address flush dev eth0 scope link",
         "ip route del 172.30.0.0/16 dev weft_gw; ip route del local 172.30.0.1 dev weft_gw table local",

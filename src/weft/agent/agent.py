@@ -300,6 +300,7 @@ class Agent:
             iptables=found.iptables,
             advertised=found.advertised,
             ipv6=found.ipv6,
+            attached=found.attached,
             lacking=frozenset(FEATURES.keys() - found.features),
             control_open=self.config.control == "open",
             store=elsewhere,

@@ -9,17 +9,19 @@ import shutil
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Failed, Unavailable, WeftError
 from weft.base.net import FAMILIES, Family
 from weft.bgp.config import METRIC
 from weft.bgp.replies import PROTOCOL
 from weft.datapaths import registry
+from weft.datapaths._encap import IPIP_DEVICE
 from weft.datapaths.driver import CommonOptions
 from weft.datapaths.guard import BRIDGE_RULES
 from weft.kernel import sysctl
 from weft.kernel.bird import OTHERS, PACKAGE, ask
-from weft.kernel.diagnose import blocking_chains, udp_holders
+from weft.kernel.diagnose import blocking_chains, foreign_vteps, udp_holders
 from weft.kernel.facts import MD5
 from weft.model import Network
 from weft.store.url import unguarded
@@ -60,6 +62,9 @@ def _all(agent: Agent) -> Iterator[t.Finding]:
     yield from _mtu(agent, networks)
     yield from _reach(agent)
     yield from _ports(networks)
+    yield from _overlaps(agent, networks)
+    yield from _other_vteps(networks)
+    yield from _reverse_path(agent, networks)
     yield from _policies()
     yield _clock()
 
@@ -242,6 +247,53 @@ def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]
             yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
         else:
             yield _ok(f"port {port}", "no program holds it")
+
+
+def _overlaps(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """Of networks that were made on another host, or before this one got the subnet."""
+    host = agent.compiler.host
+    for network, _ in networks if host else ():
+        assert host is not None
+        if network.home == network.name and (found := on_host(network, host.attached)):
+            mine, theirs, dev = found
+            yield t.Finding(
+                check=f"subnet of {network.name}",
+                result="error",
+                detail=f"{mine} overlaps {theirs}, which this host has on {dev}: one of them is not reached from here",
+                advice=f"give {dev} another subnet, or make the network with another --subnet",
+            )
+
+
+def _other_vteps(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """The kernel has one VXLAN device for a VNI on a port."""
+    there = foreign_vteps()
+    for network, options in networks:
+        vni = getattr(options, "vni", 0)
+        for name in there.get((vni, options.udp_port or 0), ()) if network.home == network.name else ():
+            yield t.Finding(
+                check=f"VNI of {network.name}",
+                result="error",
+                detail=f"device {name} is not Weft's and has VNI {vni} on UDP port {options.udp_port}, as this network",
+                advice=f"remove it (ip link del {name}), or make the network with another -o vni",
+            )
+
+
+def _reverse_path(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """A host's answers to what another host itself sent through a tunnel come back past the tunnel, and what is published may
+    be asked for by another interface than the answer takes. Strict filtering drops such packets (RFC 3704; the kernel takes
+    the larger of `all` and the device's own: ip-sysctl.rst)."""
+    if agent.node is None or not any(4 in network.families for network, _ in networks):
+        return
+    tunnels = {f"weft.{vni}" for _, o in networks if o.udp_port and (vni := getattr(o, "vni", 0))} | {IPIP_DEVICE}
+    for dev in (agent.node.uplink, *sorted(tunnels)):
+        values = [sysctl.get(f"net/ipv4/conf/{each}/rp_filter") for each in ("all", dev)]
+        if values[1] is not None and max(int(v or 0) for v in values) == 1:
+            yield t.Finding(
+                check=f"reverse path filter of {dev}",
+                result="warning",
+                detail=f"rp_filter is strict (1) on {dev}: packets whose answer takes another interface are dropped",
+                advice=f"sysctl -w net.ipv4.conf.{dev}.rp_filter=2, and look in /etc/sysctl.d",
+            )
 
 
 def _policies() -> Iterator[t.Finding]:

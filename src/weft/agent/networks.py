@@ -11,13 +11,13 @@ import msgspec
 
 from weft.agent import doctor, floating, records, sharing
 from weft.agent.compiler import of_network
-from weft.alloc.leases import check_apart, check_new
+from weft.alloc.leases import check_apart, check_host, check_new
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.base.net import check_for_containers
 from weft.datapaths import registry
 from weft.datapaths._parts import named_apart
-from weft.datapaths.driver import Numbered
-from weft.model import Endpoint, Network, encode, keys
+from weft.datapaths.driver import CommonOptions, Numbered
+from weft.model import Endpoint, Network, Node, encode, keys
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
 
 if TYPE_CHECKING:
@@ -86,6 +86,8 @@ class Networks:
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
         check_apart(network, self._agent.config.gateway_subnets)
+        check_host(network, host.attached if network.home == network.name else ())
+        check_mtu(network, host.node, options)
         for _ in range(RETRIES):
             numbered = await self._numbered(network)
             if await self._try_create(numbered, chosen=numbered is not network):
@@ -231,6 +233,18 @@ class Networks:
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
     """Whether the network says itself which number it wants. What is in force without that may be a default."""
     return numbered.option in network.options and bool(getattr(registry.parse_options(network), numbered.option))
+
+
+def check_mtu(network: Network, node: Node, options: CommonOptions) -> None:
+    """Raises Invalid where packets of the network's MTU do not fit through the uplink. Of a network that stays on one host
+    they need not."""
+    room = node.mtu - options.overhead
+    if network.mtu is not None and network.mtu > room and registry.driver(network.driver).spans:
+        share = f", less {options.overhead} for the tunnel {room}" if options.overhead else ""
+        raise Invalid(
+            f"network {network.name}: MTU {network.mtu} does not fit: {node.uplink} carries {node.mtu}{share}: "
+            f"give --mtu {room} or leave it out"
+        )
 
 
 def _claims(network: Network) -> tuple[tuple[str, str], ...]:

@@ -9,7 +9,7 @@ import msgspec
 
 from weft.agent import floating, records, sharing
 from weft.agent.blocks import rules
-from weft.alloc.leases import check_new
+from weft.alloc.leases import check_host, check_new
 from weft.api import limits
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable
@@ -106,6 +106,7 @@ class Pools:
             if leaving is None and set(new.subnets) != set(old.subnets):
                 others = [n for n in networks if n.home != name]
                 check_new(new, others, [node for _, node in sorted(self._agent.view.nodes.items())])
+                check_host(new, self._agent.ready().attached)
             guards: list[Guard] = [
                 Unchanged(keys.network(name), revision),
                 NothingNewer(keys.NETWORKS, listing.revision),

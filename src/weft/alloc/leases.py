@@ -79,6 +79,23 @@ def check_apart(network: Network, gateways: Iterable[IPNetwork]) -> None:
             )
 
 
+def on_host(network: Network, attached: Iterable[tuple[str, IPNetwork]]) -> tuple[IPNetwork, IPNetwork, str] | None:
+    """The first of the network's subnets that overlaps one that a host is on, with that and its device. `attached`: pairs of
+    device and subnet."""
+    pairs = ((mine, theirs, dev) for dev, theirs in sorted(attached, key=str) for mine in network.subnets)
+    return next(((a, b, dev) for a, b, dev in pairs if covers(a, b) or covers(b, a)), None)
+
+
+def check_host(network: Network, attached: Iterable[tuple[str, IPNetwork]]) -> None:
+    """Raises Conflict where the network overlaps one that this host is on, an engine's bridge for example: one of the two
+    would no longer be reached from here."""
+    if found := on_host(network, attached):
+        mine, theirs, dev = found
+        raise Conflict(
+            f"network {network.name}: {mine} overlaps {theirs}, which this host has on {dev}: choose another --subnet"
+        )
+
+
 def _check_underlay(network: Network, node: Node) -> None:
     for address in node.addresses:
         theirs = address.network

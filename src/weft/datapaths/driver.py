@@ -36,7 +36,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
     `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}.
     `advertised`: the devices that take router advertisements (sysctl accept_ra; RFC 4861 section 6.3), for example the uplink.
-    `ipv6`: whether its kernel speaks IPv6 at all.
+    `ipv6`: whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device.
     `lacking`: what its kernel cannot do, of the features that `weft doctor` names.
     `control_open`: its containers may reach what controls the cluster (the agent's setting `control`).
     `store`: addresses and TCP ports of the store, where they are not this host's own.
@@ -46,6 +46,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     iptables: frozenset[tuple[int, str]] = frozenset()
     advertised: frozenset[str] = frozenset()
     ipv6: bool = True
+    attached: frozenset[tuple[str, IPNetwork]] = frozenset()
     lacking: frozenset[str] = frozenset()
     control_open: bool = False
     store: frozenset[tuple[IPAddress, int]] = frozenset()
@@ -203,6 +204,11 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     lease_data: Callable[[Host, Network, Any], dict[str, str]] = _no_data
     claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
     refusal: Callable[[Host, Network, Any], str] = _no_refusal
+
+    @property
+    def spans(self) -> bool:
+        """Whether its networks reach from host to host."""
+        return self.shared or self.blocks or self.peer is not _nothing
 
 
 def whole(network: Network, node: str) -> Lease:

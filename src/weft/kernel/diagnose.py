@@ -12,6 +12,9 @@ import msgspec
 
 from weft.base.errors import Failed
 from weft.hoststate.firewall import TABLE
+from weft.kernel import links
+from weft.kernel import uapi as u
+from weft.kernel.netlink import Netlink, open_socket
 
 _LISTEN = "0A"
 """TCP_LISTEN (net/tcp_states.h), as /proc/net/tcp shows it."""
@@ -57,6 +60,19 @@ def _owners(sockets: set[str]) -> set[Holder]:
         except OSError:  # it ended, or is not ours to look at
             continue
     return found
+
+
+def foreign_vteps() -> dict[tuple[int, int], list[str]]:
+    """The VXLAN devices of the calling thread's namespace that are not ours, by VNI and UDP port."""
+    netlink = Netlink(open_socket())
+    try:
+        found: dict[tuple[int, int], list[str]] = {}
+        for device in netlink.dump(u.RTM_GETLINK, links.dump_filter(), links.decode):
+            if device.vxlan is not None and not device.marked:
+                found.setdefault((device.vxlan.vni, device.vxlan.port), []).append(device.name)
+        return found
+    finally:
+        netlink.close()
 
 
 def blocking_chains() -> list[str]:

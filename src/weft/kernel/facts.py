@@ -13,7 +13,7 @@ from pathlib import Path
 import msgspec
 
 from weft.base.errors import NotFound, WeftError
-from weft.base.net import Family, IPInterface, family, parse_interface
+from weft.base.net import Family, IPInterface, IPNetwork, family, parse_interface
 from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.firewall import TABLE
 from weft.hoststate.paths import PROTO
@@ -41,7 +41,8 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     """`addresses`: the uplink's main global address of each family it has. `why`: it is this uplink, and these. `mtu` in
     octets. `iptables`: the back ends whose filter table has a FORWARD chain. `advertised`: the devices, none of them ours,
     that take router advertisements: the uplink, if its accept_ra says so, and those that have a route or an address out of
-    one. `ipv6`: whether the kernel speaks it. `features`: of `FEATURES`."""
+    one. `ipv6`: whether the kernel speaks it. `attached`: the subnets that this host is on besides, each with its device: an
+    engine's own bridge, another interface. `features`: of `FEATURES`."""
 
     uplink: str
     addresses: tuple[IPInterface, ...]
@@ -49,6 +50,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     iptables: frozenset[tuple[Family, Backend]]
     advertised: frozenset[str]
     ipv6: bool
+    attached: frozenset[tuple[str, IPNetwork]] = frozenset()
     kernel: str
     features: frozenset[str]
     why: str = ""
@@ -59,7 +61,8 @@ def facts(
 ) -> HostFacts:
     """`choose`: the uplink, out of the global addresses and the devices with a default route. `kept`: the names of the
     sysctls that Weft has changed. Raises NotFound, Conflict."""
-    uplink = choose(_addresses(space), _default_devices(space))
+    found = _addresses(space)
+    uplink = choose(found, _default_devices(space))
     device = space.find(uplink.name)
     if device is None:
         raise NotFound(f"uplink {uplink.name}: the device was just removed")
@@ -70,6 +73,7 @@ def facts(
         mtu=device.mtu,
         iptables=iptables.in_use(),
         advertised=_advertised(space, uplink.name, kept),
+        attached=_attached(found, uplink),
         ipv6=sysctl.get("net/ipv6/conf/all/forwarding") is not None,
         kernel=os.uname().release,
         features=features,
@@ -95,6 +99,12 @@ def _addresses(space: Space) -> dict[tuple[str, Family], list[Assigned]]:
         if device is not None and not device.flags & u.IFF_LOOPBACK and not device.marked:
             found.setdefault((device.name, family(assigned.address)), []).append(assigned)
     return found
+
+
+def _attached(found: Addresses, uplink: Uplink) -> frozenset[tuple[str, IPNetwork]]:
+    """Of all devices; of the uplink without its main addresses."""
+    subnets = {(dev, one.address.network) for (dev, _), assigned in found.items() for one in assigned}
+    return frozenset(subnets - {(uplink.name, address.network) for address in uplink.addresses})
 
 
 def _default_devices(space: Space) -> list[str]:

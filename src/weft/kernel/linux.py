@@ -21,7 +21,7 @@ from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
 from weft.hoststate import HOST, PROTO, Key, Link, Netns, Object, Route, Sysctl, Veth, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import addresses, bulk, devices, guarding, netns, own_netns, probe, tc, uplink, wire
+from weft.kernel import addresses, announce, bulk, devices, guarding, netns, own_netns, probe, tc, uplink, wire
 from weft.kernel import facts as host_facts
 from weft.kernel import uapi as u
 from weft.kernel.decided import Decided
@@ -190,6 +190,8 @@ class LinuxKernel:
                 except (WeftError, OSError) as error:
                     failures += (Failure(_target(op).key, f"{describe(_target(op).key)}: {error}") for op in run)
             spaces.remember_numbers()
+        failed = {failure.key for failure in failures}
+        announce.send(list(announce.news([op for op in ops if _target(op).key not in failed], self._desired)))
         return list({failure.key: failure for failure in reversed(failures)}.values())[::-1]  # each object's first
 
     def _apply_run(

@@ -62,10 +62,10 @@ def _request(fam: Family, token: bytes) -> bytes:
     """The kernel computes the checksum of IPv6's (RFC 3542, 3.1)."""
     kind = _SOCKETS[fam][2]
     bare = struct.pack("!BBHHH", kind, 0, 0, int.from_bytes(token[:2], "big"), 1) + token
-    return bare if fam == 6 else bare[:2] + struct.pack("!H", _checksum(bare)) + bare[4:]
+    return bare if fam == 6 else bare[:2] + struct.pack("!H", checksum(bare)) + bare[4:]
 
 
-def _checksum(data: bytes) -> int:
+def checksum(data: bytes) -> int:
     """RFC 1071, of an even number of bytes."""
     total: int = sum(struct.unpack(f"!{len(data) // 2}H", data))
     total = (total & 0xFFFF) + (total >> 16)

@@ -11,8 +11,9 @@ import pytest
 
 from support.namespaces import Namespace
 from weft.base.errors import Conflict, NotFound
-from weft.hoststate import Address
+from weft.hoststate import Address, Bridge, Link
 from weft.kernel import netns as namespaces
+from weft.kernel.diagnose import foreign_vteps
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.spaces import Space
 
@@ -124,3 +125,19 @@ def test_the_caller_stays_where_it_is(container: Namespace) -> None:
     assert inside != before == os.stat("/proc/thread-self/ns/net").st_ino  # noqa: PTH116
     with pytest.raises(ZeroDivisionError):
         namespaces.call(container.path, lambda: 1 // 0)
+
+
+def test_the_subnets_that_the_host_is_on(bench: Any, uplink: str) -> None:
+    """Somebody else's bridge for example; not ours, nor what the uplink's main addresses say already."""
+    bench.netns.sh("ip link add docker0 type bridge")
+    bench.netns.sh("ip addr add 172.17.0.1/16 dev docker0")
+    bench.netns.sh("ip addr add 10.9.0.1/16 dev eth0")
+    bench.made(Link(name="weft-n", type=Bridge()), Address(address="10.1.1.1/24", dev="weft-n"))
+    found = {(dev, str(subnet)) for dev, subnet in bench.kernel.facts().attached}
+    assert found == {("eth0", "10.9.0.0/16"), ("docker0", "172.17.0.0/16")}
+
+
+def test_vxlan_devices_of_somebody_else(bench: Any, vtep: Link) -> None:
+    bench.netns.sh("ip link add flannel.7 type vxlan id 7 dstport 8472 dev eth0")
+    bench.made(vtep)
+    assert foreign_vteps() == {(7, 8472): ["flannel.7"]}

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import ctypes
-from ipaddress import ip_interface
+from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 
 import pytest
@@ -15,6 +15,7 @@ from weft.agent.config import Config
 from weft.agent.view import View
 from weft.api import types as t
 from weft.bgp.reach import Unreached
+from weft.datapaths.driver import Host
 from weft.model import Network, Node, encode, keys
 from weft.store.protocol import Change
 
@@ -49,6 +50,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         sysctls={"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"},
         holders={},
         chains=[],
+        vteps={},
+        compiler=SimpleNamespace(host=Host(node=me)),
         tools={"nft"},
         routing=SimpleNamespace(unreached=lambda: ()),
         status=0,
@@ -56,6 +59,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
     monkeypatch.setattr("weft.kernel.sysctl.get", lambda name: found.sysctls.get(name))
     monkeypatch.setattr(doctor, "udp_holders", lambda port: found.holders.get(port, []))
     monkeypatch.setattr(doctor, "blocking_chains", lambda: found.chains)
+    monkeypatch.setattr(doctor, "foreign_vteps", lambda: found.vteps)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/sbin/{name}" if name in found.tools else None)
 
     def adjtimex(buffer: ctypes.Array[ctypes.c_char]) -> None:
@@ -253,3 +257,39 @@ async def test_a_network_of_another_version_is_no_hindrance(patient: Patient) ->
 async def test_a_real_agent_and_a_real_machine(agent: Agent, host: FakeHost) -> None:
     found = {f.check: f for f in await doctor.findings(agent)}
     assert found["uplink"].result == "ok" and found["clock"].result in ("ok", "warning")
+
+
+async def test_a_subnet_that_this_host_has_elsewhere(patient: Patient) -> None:
+    patient.network(network("other", "172.17.0.0/16"))
+    attached = frozenset({("docker0", ip_network("172.17.0.0/16"))})
+    patient.compiler.host = Host(node=patient.compiler.host.node, attached=attached)
+    assert await ill(patient, "subnet of other") == (
+        "172.17.0.0/16 overlaps 172.17.0.0/16, which this host has on docker0: one of them is not reached from here",
+        "give docker0 another subnet, or make the network with another --subnet",
+    )
+
+
+async def test_a_vxlan_device_of_somebody_else_with_our_number(patient: Patient) -> None:
+    patient.network(network("other", "10.7.0.0/16", vni=7))
+    patient.vteps = {(7, 4789): ["other.7"], (8, 8472): ["other.8"]}
+    assert "VNI of other" not in await patient.look()
+    patient.vteps = {(7, 8472): ["flannel.7"]}
+    assert await ill(patient, "VNI of other") == (
+        "device flannel.7 is not Weft's and has VNI 7 on UDP port 8472, as this network",
+        "remove it (ip link del flannel.7), or make the network with another -o vni",
+    )
+
+
+@pytest.mark.parametrize(
+    ("all_", "own", "strict"),
+    [("0", "1", True), ("1", "0", True), ("1", "1", True), ("2", "1", False), ("0", "0", False)],
+)
+async def test_a_strict_reverse_path_filter(patient: Patient, all_: str, own: str, strict: bool) -> None:
+    """The kernel takes the larger of the two."""
+    patient.sysctls |= {"net/ipv4/conf/all/rp_filter": all_, "net/ipv4/conf/eth0/rp_filter": own}
+    assert ("reverse path filter of eth0" in await patient.look()) == strict
+    if strict:
+        assert await ill(patient, "reverse path filter of eth0", "warning") == (
+            "rp_filter is strict (1) on eth0: packets whose answer takes another interface are dropped",
+            "sysctl -w net.ipv4.conf.eth0.rp_filter=2, and look in /etc/sysctl.d",
+        )
