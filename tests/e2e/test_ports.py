@@ -299,7 +299,7 @@ def test_clashes_are_refused(lab: Lab, webs: dict[str, Inside]) -> None:
     has = "web-flat in network flat already (8081:80/tcp)"
     assert refused(lab, "more", "over", "8081:80") == f"weft: port 8081/tcp leads to {has}: {port}"
     assert has in refused(lab, "more", "lone", f"{NODE_1[4]}:8081:80")
-    assert has in refused(lab, "more", "lone", "8070-8081:70-81")
+    assert has in refused(lab, "more", "lone", "8081-8090:81-90")
     assert "are the same port: publish it once" in refused(lab, "more", "lone", "8888:1", "0.0.0.0:8888:2")
     with serving(lab.host("node-1"), "program", "tcp/7700", "udp/7701"):
         assert "port 7700/tcp of this host is held by " in refused(lab, "more", "over", "7700:80")
