@@ -121,6 +121,10 @@ def test_a_node_is_believed_what_is_its_own_and_nothing_else(lab: Lab) -> None:
 CONNECT = """
 import socket, struct, sys
 local, remote, ttl, password = sys.argv[1:]
+def message(sock):
+    head = sock.recv(19, socket.MSG_WAITALL)
+    sock.recv(int.from_bytes(head[16:18]) - 19, socket.MSG_WAITALL) if len(head) == 19 else b""
+    return head[18] if len(head) == 19 else None
 with socket.socket() as sock:
     sock.bind((local, 0))
     sock.settimeout(1.5)
@@ -131,10 +135,11 @@ with socket.socket() as sock:
         sock.setsockopt(socket.IPPROTO_TCP, 14, peer + struct.pack("=BBHi", 0, 0, len(key), 0) + key.ljust(80, b"\\0"))
     try:
         sock.connect((remote, 179))
+        kind = message(sock)  # BIRD's OPEN: from now on, and not before, it looks at the TTL
         sock.sendall(bytes(19))
-        while len(got := sock.recv(19, socket.MSG_WAITALL)) == 19 and got[18] != 3:
-            sock.recv(int.from_bytes(got[16:18]) - 19, socket.MSG_WAITALL)
-        print("heard" if got else "closed")
+        while kind not in (None, 3):
+            kind = message(sock)
+        print("heard" if kind else "closed")
     except (TimeoutError, ConnectionResetError):
         print("silence")
 """
