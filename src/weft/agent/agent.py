@@ -56,7 +56,7 @@ from weft.kernel.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.model import Endpoint, Lease, Node, keys
 from weft.reconcile.protocol import Kernel
-from weft.store.follow import Changes, Lost, Synced, backoff, follow
+from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Absent, Delete, Item, Store
@@ -166,7 +166,6 @@ class Agent:
                 keep("follow", self._follow)
                 keep("uplink", self._uplink)
                 await self._complete.wait()
-                await self._heed_removal()
                 await self._register()
                 self.locations.start(tasks, self.supervisor)
                 keep("evidence", self.evidence.run)
@@ -346,18 +345,6 @@ class Agent:
             raise
         except WeftError as error:
             log.warning("not registered yet: %s", error)
-
-    async def _heed_removal(self) -> None:
-        """What this node held is no evidence against somebody who removed it on purpose meanwhile."""
-        for pause in backoff():
-            try:
-                if await self.membership.removed_on_purpose():
-                    log.warning("this node was removed while its agent was away: what it held is given up")
-                    self.view.obey(list(self.view.lost))
-                return
-            except WeftError as error:
-                log.warning("not known yet whether this node was removed: %s", error)
-                await asyncio.sleep(pause)
 
     async def _forget_earlier_boot(self, node: Node) -> None:
         """Namespaces of an earlier boot are gone, even where their paths exist again, and cookies begin anew. Looked at once:

@@ -116,7 +116,7 @@ class Evidence:
             returned = node.name not in view.present and not mine.isdisjoint(a.ip for a in node.addresses)
             if node.boot == here or returned:
                 log.warning("this host was node %s and is %s now: what it held moves along", node.name, view.me)
-                await remove_node(self._store, view, self._membership, node.name, for_good=False)
+                await remove_node(self._store, view, self._membership, node.name)
 
     async def _removed_on_purpose(self) -> list[str]:
         """Of what was deleted while we watched. A tenure that ends takes the node's own record along, in the same revision:

@@ -49,7 +49,6 @@ class Membership:
         self.instance = instance
         self.presence_lease = presence_lease(instance, view.me)
         self.tenure_lease = stable_id("tenure", instance, view.me)
-        self.tenure = config.tenure
         self.refused: dict[str, str] = {}
         """Network → why this node has no subnet in it."""
         self._sent: dict[int, float] = {}
@@ -70,7 +69,6 @@ class Membership:
         await self._store.grant(self.tenure_lease, self._config.tenure)
         if self._view.nodes.get(node.name) != node:
             ops.append(Put(keys.node(node.name), encode(node), self.tenure_lease))
-            ops.append(Delete(keys.removed(node.name)))  # it is here again
         if holder is None:
             ops.append(Put(presence, self.instance.encode(), self.presence_lease))
         if not ops:
@@ -88,14 +86,6 @@ class Membership:
                 f"the node name {node.name} is in use by a running agent{where}: choose another with --node, "
                 f"or wait {self._config.presence_ttl:g} s if that agent was just stopped"
             )
-
-    async def removed_on_purpose(self) -> bool:
-        """Whether somebody removed this node (`weft node rm`) while its agent was away. Asked once. Raises Unavailable."""
-        item = await self._store.get(keys.removed(self._view.me))
-        if item is None:
-            return False
-        await self._store.commit([Unchanged(item.key, item.revision)], [Delete(item.key)])
-        return item.value == self.instance.encode()
 
     async def keep_alive(self, node: Callable[[], Node | None], register: Callable[[], Awaitable[None]]) -> None:
         """Renew both leases for ever; `register` again what was lost meanwhile. After a failure it is tried again soon:

@@ -7,21 +7,18 @@ from weft.agent.addresses import removal
 from weft.agent.membership import Membership
 from weft.agent.view import View
 from weft.base.errors import Unavailable
-from weft.base.names import stable_id
 from weft.model import Endpoint, Lease, keys
-from weft.store.protocol import Delete, DeletePrefix, Guard, NothingNewer, Op, Put, Store, Unchanged
+from weft.store.protocol import Delete, DeletePrefix, Guard, NothingNewer, Op, Store, Unchanged
 
 RETRIES = 10
 """How often a decision is taken again when others wrote meanwhile."""
 
 
-async def remove_node(
-    store: Store, view: View, membership: Membership, name: str, *, for_good: bool = True
-) -> list[str]:
-    """The subnets that were freed. `for_good`: its agent, if it comes back, is to give up what it held. Raises Unavailable."""
+async def remove_node(store: Store, view: View, membership: Membership, name: str) -> list[str]:
+    """The subnets that were freed. Raises Unavailable."""
     freed = await _free_leases(store, view, membership, name)
     for _ in range(RETRIES):
-        if await _forget_endpoints(store, view, name, membership.tenure if for_good else 0.0):
+        if await _forget_endpoints(store, view, name):
             break
     else:
         raise Unavailable(f"node {name}: its containers change too fast just now: try again")
@@ -30,9 +27,8 @@ async def remove_node(
     return freed
 
 
-async def _forget_endpoints(store: Store, view: View, name: str, told: float) -> bool:
-    """With what they claim, and then the node, whose agent is `told` so for that many seconds. False: one came or was
-    changed meanwhile, whose claims would have stayed."""
+async def _forget_endpoints(store: Store, view: View, name: str) -> bool:
+    """With what they claim, and then the node. False: one came or was changed meanwhile, whose claims would have stayed."""
     listing = await store.list(keys.endpoints(name))
     for endpoint, item in records.pairs(Endpoint, listing.items):
         if view.shared(endpoint.network) or view.blocks(endpoint.network):
@@ -40,12 +36,8 @@ async def _forget_endpoints(store: Store, view: View, name: str, told: float) ->
             if await store.commit([Unchanged(item.key, item.revision)], ops) is None:
                 return False
     rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
-    rest += [Delete(keys.presence(name)), Delete(keys.node(name))]
-    if told and (node := view.nodes.get(name)):
-        lease = stable_id("removed", node.instance, name)
-        await store.grant(lease, told)
-        rest.append(Put(keys.removed(name), node.instance.encode(), lease))
-    return await store.commit([NothingNewer(keys.endpoints(name), listing.revision)], rest) is not None
+    none_came = NothingNewer(keys.endpoints(name), listing.revision)
+    return await store.commit([none_came], [*rest, Delete(keys.presence(name)), Delete(keys.node(name))]) is not None
 
 
 async def _free_leases(store: Store, view: View, membership: Membership, node: str) -> list[str]:

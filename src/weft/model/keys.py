@@ -3,7 +3,6 @@
     cluster                           the cluster's identity, made once
     nodes/NODE                        Node
     presence/NODE                     bound to a store lease of some seconds: the agent lives
-    removed/NODE                      the installation of a node that was removed on purpose; for a while
     networks/NETWORK                  Network
     leases/NETWORK/NODE               Lease
     endpoints/NODE/NETWORK/ID         Endpoint: by node first, so that an agent watches its own only
@@ -40,10 +39,6 @@ BGP_PEERS = f"{BGP}peers/"
 
 def node(name: str) -> str:
     return f"{NODES}{name}"
-
-
-def removed(node: str) -> str:
-    return f"removed/{node}"
 
 
 def presence(name: str) -> str:

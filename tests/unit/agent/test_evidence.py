@@ -189,16 +189,3 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path, monkeypatch: pyte
     assert not kept.trouble and [decode(Lease, i.value) for i in kept.load()] == [lease]
     (tmp_path / journal.FOLDER / "endpoints%2Fnode-1%2Fblue%2Fx").write_text("{")
     assert len(kept.load()) == 1
-
-
-async def test_a_node_that_was_removed_on_purpose_while_its_agent_was_away_gives_up_what_it_held(
-    host: FakeHost, store_file: Path
-) -> None:
-    async with agent_on(FakeHost("192.168.1.2/24"), store_file, "node-2") as other:
-        async with agent_on(host, store_file) as agent:
-            await populate(agent, host)
-        await Service(other).remove_node("node-1", force="yes")
-        async with agent_on(host, store_file) as agent:
-            await until(lambda: agent.membership.registered(agent.node) if agent.node else False)
-            assert not agent.view.endpoints and not (await agent.store.list(keys.endpoints("node-1"))).items
-            assert not (await agent.store.list("removed/")).items
