@@ -15,12 +15,14 @@ from typing import TypeVar
 import msgspec
 
 from weft.agent.compiler import Compiler
+from weft.agent.complaints import Complaints
 from weft.agent.engine import Engine, Outcome, Work
 from weft.api import types as t
 from weft.base.errors import Unavailable, one_line
 from weft.hoststate import Contribution, Key, Object, Union, describe
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Kernel
+from weft.reconcile.trouble import Trouble
 
 log = logging.getLogger(__name__)
 
@@ -57,6 +59,7 @@ class Loop:
         """Sources of which the last contribution could not be computed, and why."""
         self.problems: dict[Source, tuple[str, ...]] = {}
         self.conflicts: list[str] = []
+        self._complaints = Complaints()
         self.started = False
         self._stepping = False
         self.repairs = 0
@@ -126,10 +129,14 @@ class Loop:
             if c.desired or c.actual or c.failed
         }
 
+    def _failing(self) -> list[tuple[str, Trouble]]:
+        """What cannot be read or written, by name."""
+        reconciler = self._engine.reconciler
+        unread = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
+        return unread + [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
+
     def troubles(self) -> tuple[t.Trouble, ...]:
-        offset, reconciler = time.time() - time.monotonic(), self._engine.reconciler
-        failed = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
-        failed += [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
+        offset = time.time() - time.monotonic()
         return tuple(
             t.Trouble(
                 object=name,
@@ -138,7 +145,7 @@ class Loop:
                 attempts=trouble.attempts,
                 next_try=trouble.next_try + offset,
             )
-            for name, trouble in failed
+            for name, trouble in self._failing()
         )
 
     # The loop itself.
@@ -262,6 +269,7 @@ class Loop:
             self.conflicts = self._engine.union.conflicts()
         if work.namespaces is None:
             self.last_resync, self._resynced = time.time(), time.monotonic()
+        self._complaints.look(dict(self._failing()))
         if outcome.repaired and self.started:
             self.repairs += len(outcome.repaired)
             self.last_repair = outcome.repaired[-1]

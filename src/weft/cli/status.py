@@ -170,6 +170,6 @@ def _problems(page: Page, found: t.Status) -> Iterator[str]:
     if found.problems:
         yield page.paint("PROBLEMS", "head")
     for problem in found.problems:
-        about = [f"network {problem.network}"] if problem.network or not problem.peer else []
-        yield from page.paragraph(listed([*about, *([f"peer {problem.peer}"] if problem.peer else [])]))
+        about = ("network", problem.network), ("peer", problem.peer)
+        yield from page.paragraph(listed([f"{kind} {name}" for kind, name in about if name]) or "this node")
         yield from page.paragraph(problem.text, "    ", "warn")

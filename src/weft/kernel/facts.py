@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 import socket
@@ -204,13 +205,20 @@ def _nftables(_netlink: Netlink) -> bool:
         return nftables.generation() is not None
 
 
+_LACKING = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENOENT)
+"""What the kernel answers where it has no such family, chain type or hook (net/netfilter/nf_tables_api.c)."""
+
+
 def _nft_bridge(_netlink: Netlink) -> bool:
-    """Tried out with a chain: the family's module comes with the first table, its hooks with the first base chain."""
+    """Tried out with a chain: the family's module comes with the first table, its hooks with the first base chain. Only
+    the kernel's own refusal says that it lacks them. Where `nft` does not run, or fails for another reason, rules that
+    are there must stay, so nothing is lacking: that the rules cannot be read or written is told anyway."""
     chain = f"table bridge {TABLE} {{ chain probe {{ type filter hook forward priority filter; }}; }}"
     try:
-        return not tools.run(["nft", "-f", "-"], "nftables", f"{chain}\n").status
+        output = tools.run(["nft", "-f", "-"], "nftables", f"{chain}\n")
     except WeftError:
-        return False
+        return True
+    return not output.status or not any(f"rule: {os.strerror(number)}" in output.err for number in _LACKING)
 
 
 def _ipip(netlink: Netlink) -> bool:

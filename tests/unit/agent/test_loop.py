@@ -13,14 +13,16 @@ import pytest
 
 from support.agents import FakeHost, until
 from weft.agent.compiler import Compiler
+from weft.agent.complaints import Complaints
 from weft.agent.engine import Outcome
 from weft.agent.loop import Loop
 from weft.agent.view import View
 from weft.base.errors import Unavailable
-from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, route
+from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, describe, route
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Disturbed, Op, Unread
 from weft.reconcile.reconciler import key_of
+from weft.reconcile.trouble import Troubles
 
 BRIDGE = Link(name="weft-a", type=Bridge())
 GATEWAY = Address(address="10.1.1.1/24", dev="weft-a")
@@ -275,6 +277,38 @@ async def test_a_read_that_fails_is_told_and_tried_again(
         assert await loop.settle([A]) == [] and BRIDGE.key in host.objects
         host.unreadable = []
         await until(lambda: not loop.troubles())
+
+
+async def test_the_log_tells_once_what_fails_and_that_it_is_over(
+    make: Callable[..., contextlib.AbstractAsyncContextManager[Loop]], host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    caplog.set_level("INFO", "weft.agent.complaints")
+    async with make() as loop:
+        host.unreadable = [Unread("", "nftables", frozenset({"nft-set"}), "nft is not installed: install nftables")]
+        loop.resync()
+        await until(lambda: any(x.attempts > 3 for x in loop.troubles()))
+        assert caplog.messages == [
+            "failing, and tried again: reading nftables of this host: nft is not installed: install nftables"
+        ]
+        host.unreadable = []
+        await until(lambda: not loop.troubles())
+        await until(lambda: caplog.messages[1:] == ["not failing any more: reading nftables of this host"])
+
+
+async def test_what_fails_once_is_not_in_the_log(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level("INFO", "weft.agent.complaints")
+    clock = [0.0]
+    troubles, complaints = Troubles(lambda: clock[0]), Complaints()
+    for key in (BRIDGE.key, ROUTE.key):
+        troubles.add(key, "Device or resource busy", tried=True)
+    complaints.look({describe(key): x for key, x in troubles.by_key.items()})
+    troubles.clear(BRIDGE.key)
+    complaints.look({describe(key): x for key, x in troubles.by_key.items()})
+    assert not caplog.messages
+    clock[0] = 30.0
+    troubles.add(ROUTE.key, "nft has not finished in 30 s", tried=True)
+    complaints.look({describe(key): x for key, x in troubles.by_key.items()})
+    assert caplog.messages == ["failing, and tried again: route 10.1.2.0/24: nft has not finished in 30 s"]
 
 
 async def test_whoever_waits_at_the_end_is_told(host: FakeHost, wishes: Wishes) -> None:

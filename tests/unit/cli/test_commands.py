@@ -92,6 +92,11 @@ class TestStatus:
         assert "use driver vxlan with -o direct-routing=true for this network" in text
         assert "network a-network-with-a-rather-long-name, peer node-4" in text
 
+    def test_a_problem_of_no_network_is_this_nodes(self, weft, agent: CannedAgent) -> None:
+        agent.answers["status"] = msgspec.structs.replace(ILL, problems=(t.Problem(network="", peer="", text="old"),))
+        lines = [line.rstrip() for line in weft("status").lines]
+        assert lines[lines.index("PROBLEMS") + 1 :][:2] == ["this node", "    old"]
+
     def test_check(self, weft, agent: CannedAgent) -> None:
         assert weft("status", "--check").status == 0
         agent.answers["status"] = ILL
