@@ -161,7 +161,8 @@ class Float(Operation):
 
     @classmethod
     def draw(cls, model: Model, rng: random.Random) -> Float | None:
-        boxes = [b for b in model.random_boxes() if model.nets[b.net].driver == "routed" and b.host in HOSTS[:-1]]
+        open_nets = {net.name for net in model.nets.values() if net.driver == "routed" and not net.internal}
+        boxes = [b for b in model.random_boxes() if b.net in open_nets and b.host in HOSTS[:-1]]
         if not boxes:
             return None
         box = rng.choice(boxes)
