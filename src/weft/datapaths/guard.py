@@ -36,6 +36,7 @@ BRIDGE_RULES = "nft-bridge"
 TUNNELS = "meta l4proto { 4, 41, 47 } drop", "udp dport @cluster-tunnels drop"
 """Packets of IPIP, of IPv6 in IPv4 and of GRE, and of all VXLAN networks of the cluster."""
 
+_ADVERTISEMENTS = "icmpv6 type nd-router-advert", "vlan id 0", "ether type 8021ad vlan id 0"
 _CONTAINERS = f"{CHECKED}-{UNCHECKED}"
 
 
@@ -129,7 +130,11 @@ def _port(address: IPAddress, port: int) -> NftElement:
 def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
     """A container is no router: its router advertisements (RFC 4861) do not pass a bridge to other containers. (What the
     bridge itself takes is settled by `accept_ra`.) On this hook nothing else is looked at, and what goes between a
-    container and the host does not come by. In a namespace of ours all ports are ours."""
+    container and the host does not come by. In a namespace of ours all ports are ours.
+
+    A tag with the VLAN number 0 names no VLAN (IEEE 802.1Q, 9.6): who gets such a frame takes it as one without a tag, but
+    a rule does not see through it. So these frames do not pass either. A container gets frames of other VLANs only by a
+    device that it made for them itself."""
     if BRIDGE_RULES in host.lacking:
         return
     ours = ' iifname "weft*"' if ns == HOST else ""
@@ -137,7 +142,7 @@ def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
         name="advertisements",
         family="bridge",
         hook="type filter hook forward priority filter; policy accept;",
-        rules=(f"icmpv6 type nd-router-advert{ours} drop",),
+        rules=tuple(f"{what}{ours} drop" for what in _ADVERTISEMENTS),
         ns=ns,
     )
 

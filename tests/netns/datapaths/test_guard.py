@@ -283,24 +283,29 @@ def test_a_restart_finds_all_rules_as_they_should_be(scene: Scene) -> None:
 
 
 def test_router_advertisements_do_not_reach_other_containers(scene: Scene) -> None:
-    """RFC 4861 section 4.2, plain and behind a destination options header; a neighbour advertisement passes."""
+    """RFC 4861 section 4.2: plain, behind a destination options header, and behind tags with the VLAN number 0, which the
+    receiver takes off. A neighbour advertisement passes, and so does a frame of a VLAN that containers made themselves."""
     scene.host.attach("o2", 3)
     scene.host.converge()
     sender = scene.container("o1")
     mac = bytes.fromhex(scene.out.mac.replace(":", ""))
     source, everybody = ip_address("fe80::bad:1").packed, ip_address("ff02::1").packed
 
-    def frame(kind: int, hidden: bool) -> bytes:
+    def frame(kind: int, hidden: bool = False, tags: bytes = b"") -> bytes:
         body = struct.pack("!BBHI", kind, 0, 0, 0) + (bytes(8) if kind == 134 else source) + MARK
         body = struct.pack("!BB", 58, 0) + b"\x01\x04" + bytes(4) + body if hidden else body
         head = struct.pack("!IHBB", 0x60000000, len(body), 60 if hidden else 58, 255)
-        return b"\x33\x33\x00\x00\x00\x01" + mac + b"\x86\xdd" + head + source + everybody + body
+        return b"\x33\x33\x00\x00\x00\x01" + mac + tags + b"\x86\xdd" + head + source + everybody + body
 
     with listening(scene.container("o2"), "eth0") as heard, sender.entered():
         out = socket.socket(socket.AF_PACKET, socket.SOCK_RAW)
         out.bind(("eth0", 0))
         with out:
-            for kind, hidden in ((134, False), (134, True), (136, False)):
-                out.send(frame(kind, hidden))
-        seen = [f[54] for f in settled(heard, scene.host.ns) if MARK in f]
-    assert seen == ([] if scene.driver == "routed" else [136])
+            out.send(frame(134))
+            out.send(frame(134, hidden=True))
+            for tags in ("81000000", "8100e000", "88a80000", "8100000081000000", "88a8000081000000"):
+                out.send(frame(134, tags=bytes.fromhex(tags)))
+            out.send(frame(136))
+            out.send(frame(136, tags=bytes.fromhex("81000005")))
+        seen = [f[f.index(source + everybody) + 32] for f in settled(heard, scene.host.ns) if MARK in f]
+    assert seen == ([] if scene.driver == "routed" else [136, 136])
