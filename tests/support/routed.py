@@ -22,9 +22,10 @@ from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, parse_options
 from weft.datapaths.routed import tunnelled
 from weft.hoststate import Contribution, Union
+from weft.hoststate.links import NAMED
 from weft.hoststate.union import Source
 from weft.kernel.linux import LinuxKernel
-from weft.model import Endpoint, Gateway, Lease, Network
+from weft.model import Endpoint, Gateway, Lease, Network, PublishedPort
 from weft.model import Namespace as Inside
 from weft.model.endpoint import endpoint_id
 from weft.reconcile.reconciler import Reconciler, Report
@@ -51,8 +52,8 @@ class Router:
 class Host:
     """`sources`: what is wanted, as the agent keeps it."""
 
-    def __init__(self, home: Home, router: Router, name: str, net: Network, run: Path) -> None:
-        self.home, self.name, self.ns, self.run = home, name, home.new(), run
+    def __init__(self, home: Home, router: Router, name: str, net: Network, run: Path, named: Path = NAMED) -> None:
+        self.home, self.name, self.ns, self.run, self.named = home, name, home.new(), run, named
         self.node = lab.node(name)
         self.site: Site = lab.site(net, self.node)
         self.union = Union()
@@ -82,7 +83,7 @@ class Host:
 
     def _start(self) -> None:
         with self.ns.entered():
-            self.kernel = LinuxKernel(self.union.desired, self.run)
+            self.kernel = LinuxKernel(self.union.desired, self.run, named=self.named)
         self.reconciler = Reconciler(self.kernel, self.union.desired, time.monotonic)
         self.reconciler.complete = True
 
@@ -121,13 +122,17 @@ class Host:
         """Of this number in the host's blocks, v4's first."""
         return _numbered(self.site, number)
 
-    def attach(self, name: str, number: int, *floating: str, site: Site | None = None) -> Endpoint:
+    def attach(
+        self, name: str, number: int, *floating: str, site: Site | None = None, ports: tuple[PublishedPort, ...] = ()
+    ) -> Endpoint:
         """A container with the addresses of this number, in another network if `site` says so."""
         self.containers[name] = inside = self.home.new()
         site = site or self.site
         driver, gateway = DRIVERS[site.network.driver], None
         if driver.gateway and not site.network.internal:
-            gateway = Gateway(interface="eth1", addresses=(ip_interface(f"172.30.0.{number}/16"),))
+            ways = {4: f"172.30.0.{number}/16", 6: f"fd57:4546:54::{number}/64"}
+            ours = tuple(ip_interface(ways[fam]) for fam in site.network.families)
+            gateway = Gateway(interface="eth1", addresses=ours)
         endpoint = Endpoint(
             id=endpoint_id(site.network.name, self.name, number, "eth0"),
             name=name,
@@ -139,6 +144,7 @@ class Host:
             mac=f"02:42:00:00:{int(self.name[-1]):02x}:{number:02x}",
             addresses=tuple(ip_interface(f"{a}{_length(site, a)}") for a in _numbered(site, number)),
             gateway=gateway,
+            ports=ports,
         )
         return self.float(endpoint, *floating, site=site)
 
@@ -152,10 +158,11 @@ class Host:
 
 
 def other_site(host: Host, driver: str, name: str, *subnets: str, **changed: object) -> Site:
-    """A network with subnets of its own, of which the host has a /24 (or all of it, or a block)."""
+    """A network with subnets of its own, of which the host has a /24 and a /64 (or all of it, or a block)."""
     net = lab.network(driver, name=name, subnets=tuple(map(ip_network, subnets)), **changed)
     kind = DRIVERS[driver]
-    mine = tuple(next(s.subnets(new_prefix=26 if kind.blocks else 24)) for s in net.subnets)
+    lengths = {4: 26, 6: 122} if kind.blocks else {4: 24, 6: 64}
+    mine = tuple(next(s.subnets(new_prefix=lengths[s.version])) for s in net.subnets)
     lease = Lease(network=name, node=host.name, subnets=net.subnets if kind.shared else mine, data={"vtep-mac": _VTEP})
     return Site(host.site.host, net, parse_options(net), lease)
 

@@ -2,9 +2,15 @@
 
 Packet's way out: container's eth1 → port of the bridge `weft_gw` (no network can be called so) → the host routes → its
 uplink, masqueraded as the host. All overlay networks of a host share the bridge, and containers of one network are not
-to meet those of another here: its ports are isolated from each other, and what would be routed from the bridge back to
-it is dropped. Each host uses the same subnets; nothing outside ever sees them. The host's neighbour entries for containers
-are permanent, so that no ARP or ND message of one container can change who gets another's answers.
+to meet those of another here: they send to the host only, and what would be routed from the bridge back to it is dropped.
+Each host uses the same subnets; nothing outside ever sees them. The host's neighbour entries for containers are permanent,
+so that no ARP or ND message of one container can change who gets another's answers.
+
+Published ports are the exception. Where the host's rules see bridged packets (br_netfilter: Docker, Kubernetes), a packet
+to the host's address is translated in the bridge already, as it comes in, and the kernel then passes it from port to port
+(br_nf_pre_routing_finish() in net/bridge/br_netfilter_hooks.c). So the ports of containers that publish are not isolated.
+Rules keep them apart instead: a frame that comes in may be for the host only, which is seen before the translation.
+Whatever is bridged afterwards was translated, but for broadcasts and multicasts; these do not pass.
 """
 
 from __future__ import annotations
@@ -14,13 +20,15 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import family
-from weft.datapaths import _limits, _parts, _ports, _rules
+from weft.datapaths import _limits, _parts, _ports, _rules, guard
 from weft.datapaths.driver import Site
-from weft.hoststate import Address, Bridge, Link, Neighbour, NftElement, Object
+from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.links import GATEWAY, UNCHECKED
 from weft.model import Endpoint
 
 BRIDGE = "weft_gw"
+_PORT = "weftg"
+"""How the names of the bridge's ports begin. An id follows, in hexadecimal digits: no other port's name begins so."""
 
 
 def bridge(site: Site) -> Link:
@@ -43,6 +51,21 @@ def common(site: Site) -> Iterator[Object]:
     apart = f"{back} ct status dnat accept", f"{back} drop"  # but to published ports
     yield _rules.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
     yield _rules.base_chain("gateway-postrouting", "type nat hook postrouting priority srcnat", *masquerading)
+    yield from _to_the_host_only(site)
+
+
+def _to_the_host_only(site: Site) -> Iterator[NftChain]:
+    """Both hooks come before br_netfilter's (priority 0)."""
+    if guard.BRIDGE_RULES in site.host.lacking:
+        return
+    here, many = f'iifname "{_PORT}*"', "meta pkttype { broadcast, multicast }"
+    one = many.replace("{", "!= {")
+    for hook, rule in {
+        "prerouting": f"{here} {one} ether daddr != {bridge(site).mac} drop",
+        "forward": f"{here} {many} drop",
+    }.items():
+        kind = f"type filter hook {hook} priority filter; policy accept;"
+        yield NftChain(name=f"gateway-bridge-{hook}", family="bridge", hook=kind, rules=(rule,))
 
 
 def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
@@ -50,10 +73,13 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
     gateway = endpoint.gateway
     if gateway is None:
         return
-    name, ns, eth = device("weftg", endpoint.id[:10]), endpoint.namespace.path, gateway.interface
+    name, ns, eth = device(_PORT, endpoint.id[:10]), endpoint.namespace.path, gateway.interface
     mac, mtu = stable_mac("gateway", endpoint.id), site.host.node.mtu
     hairpin = bool(endpoint.ports)
-    yield from _parts.veth(bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY, hairpin=hairpin, isolated=True)
+    isolated = not endpoint.ports or guard.BRIDGE_RULES in site.host.lacking
+    yield from _parts.veth(
+        bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY, hairpin=hairpin, isolated=isolated
+    )
     yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY)
     for address in gateway.addresses:
         subnet = address.network
