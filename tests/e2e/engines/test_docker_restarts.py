@@ -92,7 +92,7 @@ def test_docker_boots_before_the_agent(lab: Lab, one: Engine, two: Engine) -> No
     agent.wait_ready()
     booting()
     until(lambda: one.inspect("web")["State"]["Running"], 30, one.tail)
-    swept(one)
+    until(lambda: len(one.held()) == len(one.devices()) == 1, SWEPT, one.tail)
     assert reached(one, two)
 
 

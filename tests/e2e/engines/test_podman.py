@@ -159,7 +159,8 @@ def test_published_ports_outlast_every_change_of_networks(lab: Lab, one: Podman,
         assert one.pings("web", OUTSIDE), f"no way out without {network}"
         one.podman("network", "connect", network, "web")
         until(answers, 5, f"with {network} again")
-    assert one.client.status().state == "converged" and not one.client.status().problems
+    until(lambda: one.client.status().state == "converged", 20, lambda: str(one.client.status().troubles))
+    assert not one.client.status().problems
     clash = one.refused(*one.started("more", "blue", "-p", "8080:80"), one.IMAGE, "true")
     assert "port 8080/tcp leads to web" in clash or "address already in use" in clash
 
