@@ -146,7 +146,10 @@ class HostBuilder:
                 entry = d.NeighbourDump(dev=obj.dev, address=obj.address, lladdr=obj.lladdr, state="permanent")
                 self.spaces[obj.ns].neighbours.append(entry)
             case FdbEntry():
-                self.spaces[obj.ns].fdb.append(d.FdbDump(dev=obj.dev, lladdr=obj.lladdr, dst=obj.dst))
+                state = "noarp" if obj.bridge else "permanent"
+                self.spaces[obj.ns].fdb.append(
+                    d.FdbDump(dev=obj.dev, lladdr=obj.lladdr, dst=obj.dst, master=obj.bridge, state=state)
+                )
             case Sysctl() if obj.name.endswith("/proxy_arp"):
                 links, name = self.spaces[obj.ns].links, obj.name.split("/")[-2]
                 links[name] = msgspec.structs.replace(links[name], proxying=(4,))

@@ -115,7 +115,15 @@ def namespaced(draw: st.DrawFn, number: int) -> list[Object]:
         Netns(path=ns),
         Link(name="br0", type=Bridge(), mtu=1450, ns=ns),
         Link(name="vxlan0", type=kind, mtu=draw(st.sampled_from([1450, 1400])), master="br0", ns=ns),
-        Link(name=port, type=Veth(f"ov{number}", inside), master="br0", isolated=draw(st.booleans()), ns=ns),
+        Link(
+            name=port,
+            type=Veth(f"ov{number}", inside),
+            master="br0",
+            isolated=draw(st.booleans()),
+            learning=draw(st.booleans()),
+            ns=ns,
+        ),
+        FdbEntry(lladdr=f"02:42:0a:14:00:{draw(st.integers(1, 2)):02x}", dev=port, bridge="br0", ns=ns),
         Link(name=f"ov{number}", type=Veth(port, ns, False), mac=f"02:42:0a:14:00:0{number}", ns=inside),
         Address(address=f"10.2{number}.0.2/24", dev=f"ov{number}", ns=inside),
     ]

@@ -50,12 +50,22 @@ class Router:
 
 
 class Host:
-    """`sources`: what is wanted, as the agent keeps it."""
+    """`control`: its node's ports; `facts`: what else there is to know of it (`weft.datapaths.driver.Host`)."""
 
-    def __init__(self, home: Home, router: Router, name: str, net: Network, run: Path, named: Path = NAMED) -> None:
+    def __init__(
+        self,
+        home: Home,
+        router: Router,
+        name: str,
+        net: Network,
+        run: Path,
+        named: Path = Path(NAMED),
+        control: tuple[int, ...] = (),
+        **facts: object,
+    ) -> None:
         self.home, self.name, self.ns, self.run, self.named = home, name, home.new(), run, named
-        self.node = lab.node(name)
-        self.site: Site = lab.site(net, self.node)
+        self.node = lab.node(name, control=control)
+        self.site: Site = lab.site(net, self.node, **facts)
         self.union = Union()
         self.containers: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
@@ -123,7 +133,13 @@ class Host:
         return _numbered(self.site, number)
 
     def attach(
-        self, name: str, number: int, *floating: str, site: Site | None = None, ports: tuple[PublishedPort, ...] = ()
+        self,
+        name: str,
+        number: int,
+        *floating: str,
+        site: Site | None = None,
+        ports: tuple[PublishedPort, ...] = (),
+        owner: str = "",
     ) -> Endpoint:
         """A container with the addresses of this number, in another network if `site` says so."""
         self.containers[name] = inside = self.home.new()
@@ -145,6 +161,7 @@ class Host:
             addresses=tuple(ip_interface(f"{a}{_length(site, a)}") for a in _numbered(site, number)),
             gateway=gateway,
             ports=ports,
+            owner=owner,
         )
         return self.float(endpoint, *floating, site=site)
 

@@ -14,6 +14,7 @@ from weft.hoststate import Contribution, Key, Union, describe
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Kernel, Watcher
 from weft.reconcile.reconciler import Drift, Reconciler, key_of
+from weft.reconcile.relations import in_order
 from weft.reconcile.render import commands
 
 
@@ -80,7 +81,8 @@ class Engine:
         )
 
     def _failures(self, contribution: Contribution | None) -> list[str]:
-        objects = contribution.objects if contribution else ()
+        """Causes first: what waits for something comes after it in the order of making."""
+        objects = in_order(contribution.objects) if contribution and self.reconciler.failures else ()
         troubles = self.reconciler.failures
         return [f"{describe(o.key)}: {t.reason}" for o in objects if (t := troubles.get(o.key))]
 

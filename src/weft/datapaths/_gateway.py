@@ -34,7 +34,8 @@ _PORT = "weftg"
 def bridge(site: Site) -> Link:
     node = site.host.node
     mac = stable_mac("gateway", node.name)
-    return Link(name=BRIDGE, type=Bridge(), mtu=node.mtu, mac=mac, group=UNCHECKED, alias=GATEWAY)
+    guards = guard.chains(site.host)
+    return Link(name=BRIDGE, type=Bridge(), mtu=node.mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY)
 
 
 def common(site: Site) -> Iterator[Object]:

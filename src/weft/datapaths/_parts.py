@@ -21,6 +21,7 @@ from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
     Address,
     Bridge,
+    FdbEntry,
     IptablesChain,
     Link,
     Neighbour,
@@ -72,6 +73,7 @@ def gateway(site: Site, mtu: int) -> Answer:
         mtu=mtu,
         mac=mac,
         group=guard.group(site),
+        guards=guard.guards(site),
         alias=f"weft:network/{network.name}",
     )
     if 6 in network.families:
@@ -160,7 +162,8 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
-    yield from port(endpoint, mtu, Link(name=bridge_name(site.network), type=Bridge()), hairpin=bool(endpoint.ports))
+    shared = Link(name=bridge_name(site.network), type=Bridge(), guards=guard.guards(site))
+    yield from port(endpoint, mtu, shared, hairpin=bool(endpoint.ports))
     for subnet in site.lease.subnets:
         others = (whole for whole in site.network.subnets if whole != subnet)
         yield from container_routes(site, endpoint, str(addresses.gateway(subnet)), others)
@@ -174,8 +177,9 @@ def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -
     """The container's interface as a port of this bridge, with its limits and the addresses."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
     names = endpoint.host_interface, endpoint.interface
-    for end in veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin):
-        yield msgspec.structs.replace(end, lent=bool(endpoint.owner) and end.ns == ns)
+    for obj in veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin):
+        inside_it = isinstance(obj, Link) and obj.ns == ns
+        yield msgspec.structs.replace(obj, lent=True) if inside_it and endpoint.owner else obj
     yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
     for address in endpoint.addresses:
         yield from inside(str(address), endpoint.interface, ns)
@@ -208,11 +212,14 @@ def veth(
     mark: str,
     hairpin: bool = False,
     isolated: bool = False,
-) -> Iterator[Link]:
+) -> Iterator[Link | FdbEntry]:
     """A port `name` of the bridge, in the bridge's namespace, whose other end is the container's device `inside`.
 
     `hairpin`: where packets between a bridge's ports pass the host's rules too (br_netfilter), a container that asks for
     its own published port is answered by the port it came from.
+
+    The bridge learns nothing from what a container sends, else one that claims another's MAC address would get its frames.
+    It knows the container's address from here; frames to others behind it (a bridge in the container) go to all ports.
     """
     yield Link(
         name=name,
@@ -221,9 +228,12 @@ def veth(
         master=bridge.name,
         hairpin=hairpin,
         isolated=isolated,
+        learning=False,
+        guards=bridge.guards,
         alias=mark,
         ns=bridge.ns,
     )
+    yield FdbEntry(lladdr=mac, dev=name, bridge=bridge.name, ns=bridge.ns)
     end = Veth(peer=name, peer_ns=bridge.ns, primary=False)
     yield Link(name=inside, type=end, mtu=mtu, mac=mac, alias=mark, ns=ns)
 

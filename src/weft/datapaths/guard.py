@@ -24,7 +24,7 @@ from weft.alloc import addresses
 from weft.base.net import FAMILIES, IPAddress, IPNetwork
 from weft.datapaths import _rules
 from weft.datapaths.driver import Host, Site
-from weft.hoststate import HOST, NftChain, NftElement, NftSet, Object
+from weft.hoststate import HOST, Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.model import Node
 
@@ -49,6 +49,17 @@ def checked() -> NftChain:
     """What is dropped of packets whose source address has to be true."""
     rules = f"iifgroup != {CHECKED} return", "fib saddr . iif oif missing drop", f"ip daddr {NOWHERE} drop"
     return _rules.base_chain("checked", "type filter hook prerouting priority raw", *rules)
+
+
+def guards(site: Site) -> tuple[Key, ...]:
+    """The rules without which no device is made that packets of the network's containers come in by."""
+    inner = isolation(site.network.subnets) if site.network.internal else ()
+    return (*chains(site.host), *(obj.key for obj in (checked(), *inner) if not isinstance(obj, NftSet)))
+
+
+def chains(host: Host) -> tuple[Key, ...]:
+    """Those of `control`, which any device for containers waits for."""
+    return tuple(obj.key for obj in control(host) if isinstance(obj, NftChain))
 
 
 # -- what containers may not reach -------------------------------------------------------------------------------------

@@ -121,7 +121,9 @@ def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
     mark, ns, mtu = f"weft:endpoint/{ep.network}/{ep.name}", ep.namespace.path, _tunnel.mtu(site)
     outer, inner = ep.host_interface, ep.interface
     pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
-    yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=CHECKED, alias=mark)
+    yield Link(
+        name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=CHECKED, guards=guard.guards(site), alias=mark
+    )
     yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, lent=bool(ep.owner), alias=mark, ns=ns)
     if 6 in ep.families:
         yield _parts.link_local_of(outer, HOST_END_MAC)

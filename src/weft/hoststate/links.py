@@ -97,8 +97,9 @@ LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """A device of ours. What is None is left as the kernel has it. `mtu` in octets; `master` the bridge it is a port of,
     `hairpin`: a frame may leave that by the port it came in through, `isolated`: it exchanges frames only with the bridge
-    itself and with ports that are not. `group`: a number that rules may ask for. `lent`: a container engine has it, whose
-    further plugins may give it another MTU, MAC address or `master` than it was made with."""
+    itself and with ports that are not, `learning`: the bridge learns from its frames who is behind it. `group`: a number
+    that rules may ask for. `guards`: the keys of rules without which the device is not made. `lent`: a container engine has
+    it, whose further plugins may give it another MTU, MAC address or `master` than it was made with."""
 
     kind: ClassVar[str] = "link"
 
@@ -109,7 +110,9 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     master: str = ""
     hairpin: bool = False
     isolated: bool = False
+    learning: bool = True
     group: int = 0
+    guards: tuple[tuple[str, ...], ...] = ()
     lent: bool = False
     up: bool = True
     alias: str = OWNER

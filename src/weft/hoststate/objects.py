@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Link, Netns
-from weft.hoststate.paths import MAIN, PROTO, FdbEntry, Neighbour, Route, Sysctl
+from weft.hoststate.paths import ALL, MAIN, PROTO, FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.shaping import Qdisc, Redirect
 
 HOST = ""
@@ -54,6 +54,11 @@ def describe(key: Key) -> str:
     kind, ns, *rest = key
     if kind in ("qdisc", "redirect"):
         return f"{kind} of {rest[0]}" + (f" in {ns}" if ns else "")
-    words = {"route": rest[1:2], "neighbour": rest[::-1], "address": rest[::-1], "fdb": rest[::-1]}.get(kind, rest)
+    words = {"route": rest[1:2], "neighbour": rest[::-1], "address": rest[::-1], "fdb": _fdb(rest)}.get(kind, rest)
     where = f" in {ns}" if ns else ""
     return f"{kind} {' on '.join(words) if kind in ('neighbour', 'address', 'fdb') else ' '.join(words)}{where}"
+
+
+def _fdb(rest: list[str]) -> list[str]:
+    """Where a frame goes from the device is of interest only if it goes to several places."""
+    return rest[::-1] if ALL in rest else rest[1::-1]

@@ -94,22 +94,28 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FdbEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A permanent entry of a VXLAN device's own table (`self`): frames to `lladdr` go to the VTEP at `dst`; those
-    to `ALL` may go to several. Ours are those on devices of ours: FDB entries carry no mark."""
+    """Where frames to `lladdr` go. With `dst`, a permanent entry of a VXLAN device's own table (`self`): to the VTEP at this
+    address; frames to `ALL` may go to several. With `bridge`, an entry of that bridge's table: to its port `dev`, and no
+    frame that claims this address at another port changes that (static, NTF_STICKY: Linux 4.20). FDB entries carry no
+    mark: ours are those of devices of ours."""
 
     kind: ClassVar[str] = "fdb"
 
     lladdr: str
-    dst: str
+    dst: str = ""
     dev: str
+    bridge: str = ""
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
-        return fdb_key(self.ns, self.dev, self.lladdr, self.dst)
+        return fdb_key(self.ns, self.dev, self.lladdr, self.dst, self.bridge)
 
 
-def fdb_key(ns: str, dev: str, lladdr: str, dst: str) -> tuple[str, ...]:
+def fdb_key(ns: str, dev: str, lladdr: str, dst: str, bridge: str) -> tuple[str, ...]:
+    """Of the entry of the device's own table, or of its bridge's."""
+    if bridge:
+        return ("fdb", ns, dev, lladdr, bridge)
     return ("fdb", ns, dev, lladdr, dst) if lladdr == ALL else ("fdb", ns, dev, lladdr)
 
 

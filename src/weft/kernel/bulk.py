@@ -112,7 +112,8 @@ def _replaceable(space: Space, op: Create) -> bool:
         return False
     message = _message(space, op)
     head, attrs = bytearray(message.body[:12]), message.body[12:24] if isinstance(obj, FdbEntry) else _dst(message.body)
-    head[8:10] = b"\0\0"  # a request names no state
+    head[8:10] = b"\0\0"  # a request names no state, and of the flags only whose table it is about
+    head[10] &= u.NTF_SELF | u.NTF_MASTER
     try:
         answer = space.netlink.request(u.RTM_GETNEIGH, 0, bytes(head) + attrs)
     except Refused as refused:

@@ -26,7 +26,9 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         master=space.name(device.master) if device.master else "",
         hairpin=device.hairpin,
         isolated=device.isolated,
+        learning=device.learning,
         group=device.group,
+        guards=want.guards if want else (),
         lent=want.lent if want else False,
         up=device.up,
         alias=device.alias,
@@ -85,21 +87,16 @@ def _veth(spaces: Spaces, space: Space, device: Device, want: Veth | None) -> Ve
     )
 
 
-def links_of(
-    spaces: Spaces, space: Space, desired: Mapping[Key, Object]
-) -> tuple[dict[Key, Object], set[Key], dict[int, str]]:
-    """A namespace's links: ours; the keys of the others; our VXLAN devices, whose FDB entries are ours, by ifindex."""
+def links_of(spaces: Spaces, space: Space, desired: Mapping[Key, Object]) -> tuple[dict[Key, Object], set[Key]]:
+    """A namespace's links: ours; the keys of the others."""
     found: dict[Key, Object] = {}
     foreign: set[Key] = set()
-    vteps: dict[int, str] = {}
-    for index, device in space.devices().items():
+    for device in space.devices().values():
         key = ("link", space.ns, device.name)
         if not device.marked and (device.kind not in KIND_NAMES.values() or key not in desired):
             foreign.add(key)
         elif (link := as_link(spaces, space, device, desired.get(key))) is not None:
             found[key] = link
-            if isinstance(link.type, Vxlan):
-                vteps[index] = device.name
         else:
             foreign.add(key)
-    return found, foreign, vteps
+    return found, foreign

@@ -51,7 +51,7 @@ def clash(link: Link, existing: Device) -> WeftError:
 
 
 def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> None:
-    as_port = [links.port(link)] if link.hairpin or link.isolated else []
+    as_port = [] if links.as_port(link) == links.as_port(None) else [links.port(link)]
     refusals = dict(space.netlink.batch([links.create(link, around), links.mark(link), *as_port]))
     spaces.forget()
     if 0 in refusals:
@@ -164,7 +164,7 @@ def _set(spaces: Spaces, space: Space, link: Link, existing: Device) -> None:
     if message is not None:
         space.netlink.request(message.type, message.flags, message.body)
         spaces.forget()
-    if (link.hairpin, link.isolated) != ((now.hairpin, now.isolated) if now.master == link.master else (False, False)):
+    if links.as_port(link) != links.as_port(now if now.master == link.master else None):
         as_port = links.port(link)
         space.netlink.request(as_port.type, as_port.flags, as_port.body)
         spaces.forget()

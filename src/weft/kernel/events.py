@@ -101,10 +101,9 @@ class Interpreter:
 
     def _neighbour(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         if data[start] == u.AF_BRIDGE:
-            if not data[start + 10] & u.NTF_SELF:
-                return  # a bridge's own table: it learns about containers behind the same device
-            vteps = _Names(self, ns, ours=True)
-            entry: Object | None = wire.decode_fdb(data, start, end, vteps, ns)
+            if not data[start + 10] & u.NTF_SELF and u.NDA_VLAN in attributes(data, start + 12, end):
+                return  # goes with the entry that has none
+            entry: Object | None = wire.decode_fdb(data, start, end, _Names(self, ns, ours=True), ns)
         else:
             entry = wire.decode_neighbour(data, start, end, _Names(self, ns), ns)
         if entry is not None:
@@ -116,7 +115,9 @@ class Interpreter:
         found = attributes(data, start + 12, end)
         dev = self.name(ns, struct.unpack_from("=i", data, start + 4)[0])
         if data[start] == u.AF_BRIDGE:
-            return fdb_key(ns, dev, found.get(u.NDA_LLADDR, b"").hex(":"), _text(found.get(u.NDA_DST, b"")))
+            own, bridge = data[start + 10] & u.NTF_SELF, found.get(u.NDA_MASTER)
+            master = self.name(ns, struct.unpack("=i", bridge)[0]) if bridge and not own else ""
+            return fdb_key(ns, dev, found.get(u.NDA_LLADDR, b"").hex(":"), _text(found.get(u.NDA_DST, b"")), master)
         return ("neighbour", ns, dev, _text(found.get(u.NDA_DST, b"")))
 
     def _address(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
@@ -290,6 +291,7 @@ def _agrees(device: Device, want: Link, master: str) -> bool:
     return (
         (want.lent or want.master == master)
         and want.isolated == device.isolated
+        and want.learning == device.learning
         and (want.lent or want.mtu in (None, device.mtu))
         and want.mac in (None, device.mac)
         and want.up == device.up

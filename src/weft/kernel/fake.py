@@ -35,6 +35,7 @@ from weft.hoststate import (
     Vxlan,
     is_ours,
 )
+from weft.kernel.guarding import wait
 from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen, Unread
 from weft.reconcile.relations import device_of, fall, jumps, outside, same_type, sets
 
@@ -108,14 +109,17 @@ class FakeKernel:
         return Reading(objects, frozenset(foreign), frozenset(namespaces - self.namespaces), unread)
 
     def apply(self, ops: Sequence[Op]) -> list[Failure]:
-        failures = []
+        failures: list[Failure] = []
         for op in ops:
             if self._number == self.kill_at:
                 raise Killed(f"before op {self._number}")
             obj = op.new if isinstance(op, Change) else op.obj
-            code = (self.fault(self._number, op) if self.fault else 0) or self._carry_out(op)
+            waits = wait([op], {failure.key for failure in failures}) if failures else []
+            code = 0 if waits else (self.fault(self._number, op) if self.fault else 0) or self._carry_out(op)
             self._number += 1
-            if code:
+            if waits:
+                failures += waits
+            elif code:
                 failures.append(Failure(obj.key, os.strerror(code), code))
             else:
                 self.log.append(op)
@@ -224,6 +228,8 @@ class FakeKernel:
                 link = self.objects.get(("link", obj.ns, obj.dev))
                 if not isinstance(link, Link):
                     return ENODEV
+                if isinstance(obj, FdbEntry) and obj.bridge:
+                    return 0 if link.master == obj.bridge else EINVAL
                 return EOPNOTSUPP if isinstance(obj, FdbEntry) and not isinstance(link.type, Vxlan) else 0
             case Qdisc() | Redirect():
                 wanted = (obj.dev, obj.to) if isinstance(obj, Redirect) else (obj.dev,)

@@ -1,4 +1,4 @@
-"""When rules are taken away: after the devices that they guard. Pure.
+"""Rules are made before the devices that they guard, and taken away after these. Pure.
 
 All of nftables is changed in one transaction, since elements of a set must not overlap even for a moment. But a rule that goes
 before its device leaves that device unguarded meanwhile; so what is only removed is put off until the devices are gone, but
@@ -8,12 +8,13 @@ for what stands in the way of something new.
 from __future__ import annotations
 
 from collections.abc import Sequence, Set
+from errno import ENODEV
 
 from weft.base.errors import WeftError
 from weft.base.net import covers, parse_network
 from weft.hoststate import Key, Link, NftChain, NftElement, NftSet, describe
-from weft.reconcile.protocol import Change, Failure, Op, Remove
-from weft.reconcile.relations import sets
+from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
+from weft.reconcile.relations import guards_of, sets
 
 
 def put_off(ops: Sequence[Op]) -> list[Op]:
@@ -25,6 +26,15 @@ def put_off(ops: Sequence[Op]) -> list[Op]:
         if isinstance(obj, NftElement):
             elements.setdefault(("nft-set", obj.ns, obj.set), []).append(obj)
     return [op for op in ops if isinstance(op, Remove) and not _in_the_way(op, made, elements)]
+
+
+def wait(ops: Sequence[Op], failed: Set[Key]) -> list[Failure]:
+    """Of `ops` the devices that are not made, because a rule that guards them could not be."""
+    found: list[Failure] = []
+    for op in ops:
+        if isinstance(op, Create) and (lacking := [key for key in guards_of(op.obj) if key in failed]):
+            found.append(Failure(op.obj.key, f"waits for {describe(lacking[0])}, which guards it", ENODEV))
+    return found
 
 
 def stay(ops: Sequence[Op], run: Sequence[Op], failed: Set[Key]) -> list[Failure]:

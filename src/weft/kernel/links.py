@@ -22,10 +22,10 @@ _U32 = struct.Struct("=I")
 
 
 class Device(msgspec.Struct, frozen=True, gc=False):
-    """A device as it is, whosever. `hairpin`, `isolated`: as a bridge's port. `link`: the ifindex of a veth's other end, in
-    the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty and
-    `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one at
-    its root. `ipv6_off`: its sysctl disable_ipv6 is set."""
+    """A device as it is, whosever. `hairpin`, `isolated`, `learning`: as a bridge's port. `link`: the ifindex of a veth's other
+    end, in the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty
+    and `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
+    at its root. `ipv6_off`: its sysctl disable_ipv6 is set."""
 
     index: int
     name: str
@@ -41,6 +41,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     vxlan: Vxlan | None = None
     lower: int = 0
     isolated: bool = False
+    learning: bool = True
     ipip: Ipip | None = None
     group: int = 0
     qdisc: str = ""
@@ -86,7 +87,8 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
     data = details.get(u.IFLA_INFO_DATA, b"") if kind in ("vxlan", "ipip") else b""
     own = attributes(data, 0, len(data))
     bridged = _text(details.get(u.IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
-    port = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
+    slave = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
+    port = attributes(slave, 0, len(slave))
     return Device(
         index=index,
         name=_text(found[u.IFLA_IFNAME]),
@@ -96,13 +98,14 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         master=_number(found.get(u.IFLA_MASTER)),
         kind=kind,
         alias=_text(found.get(u.IFLA_IFALIAS, b"")),
-        hairpin=attributes(port, 0, len(port)).get(u.IFLA_BRPORT_MODE, b"\0") != b"\0",
+        hairpin=_true(port.get(u.IFLA_BRPORT_MODE)),
         link=_number(found.get(u.IFLA_LINK)),
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
         lower=_number(own.get(u.IFLA_VXLAN_LINK)) if kind == "vxlan" else 0,
         qdisc=_text(found.get(u.IFLA_QDISC, b"")),
-        isolated=_true(attributes(port, 0, len(port)).get(u.IFLA_BRPORT_ISOLATED)),
+        isolated=_true(port.get(u.IFLA_BRPORT_ISOLATED)),
+        learning=_true(port.get(u.IFLA_BRPORT_LEARNING, b"\1")),
         ipip=_decode_ipip(own) if kind == "ipip" else None,
         group=_number(found.get(u.IFLA_GROUP)),
         ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
@@ -209,10 +212,16 @@ def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | 
     return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, head + body)
 
 
+def as_port(link: Link | None) -> tuple[bool, bool, bool]:
+    """What `port` sets. None: as a new port has it."""
+    return (link.hairpin, link.isolated, link.learning) if link else (False, False, True)
+
+
 def port(link: Link) -> Message:
     """What a bridge keeps of its port; once it is one."""
     data = attr(u.IFLA_BRPORT_MODE, b"\1" if link.hairpin else b"\0")
     data += attr(u.IFLA_BRPORT_ISOLATED, b"\1" if link.isolated else b"\0")
+    data += attr(u.IFLA_BRPORT_LEARNING, b"\1" if link.learning else b"\0")
     info = attr(u.IFLA_INFO_SLAVE_KIND, b"bridge\0") + attr(u.IFLA_INFO_SLAVE_DATA, data)
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + attr(u.IFLA_LINKINFO, info)
     return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST, body)

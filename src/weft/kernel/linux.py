@@ -19,7 +19,7 @@ import msgspec
 
 from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
-from weft.hoststate import HOST, PROTO, Key, Link, Netns, Object, Route, Sysctl, Veth, describe
+from weft.hoststate import HOST, PROTO, Bridge, Key, Link, Netns, Object, Route, Sysctl, Veth, Vxlan, describe
 from weft.hoststate.links import NAMED
 from weft.kernel import addresses, announce, bulk, devices, guarding, netns, own_netns, probe, tc, uplink, wire
 from weft.kernel import facts as host_facts
@@ -155,10 +155,10 @@ class LinuxKernel:
     def _read_netlink(
         self, spaces: Spaces, space: Space, desired: Mapping[Key, Object], foreign: set[Key], decided: Decided
     ) -> dict[Key, Object]:
-        objects, others, vteps = links_of(spaces, space, desired)
+        objects, others = links_of(spaces, space, desired)
         foreign |= others
         names = {index: dev.name for index, dev in space.devices().items()}
-        for obj in chain(addresses.read(space, names, desired), tc.read(space, desired), _bulk(space, names, vteps)):
+        for obj in chain(addresses.read(space, names, desired), tc.read(space, desired), _bulk(space, names, objects)):
             if not (isinstance(obj, Route) and decided.elsewhere(obj, desired)):
                 objects[obj.key] = obj
         decided.look_at(space)
@@ -182,7 +182,8 @@ class LinuxKernel:
                 (op.obj.ns, op.obj.name): op.obj for op in ops if isinstance(op, Create) and isinstance(op.obj, Link)
             }
             for phase, run in _runs(ops, made):
-                kept = guarding.stay(ops, run, {failure.key for failure in failures}) if phase == "nft" else []
+                failed = {failure.key for failure in failures}
+                kept = guarding.stay(ops, run, failed) if phase == "nft" else guarding.wait(run, failed)
                 failures += kept
                 left = [op for op in run if _target(op).key not in {failure.key for failure in kept}]
                 try:
@@ -243,12 +244,19 @@ class LinuxKernel:
         return Spaces(self._host, self._host_fd, self._nsids, self._meant)
 
 
-def _bulk(space: Space, names: Mapping[int, str], vteps: Mapping[int, str]) -> Iterator[Object]:
+def _bulk(space: Space, names: Mapping[int, str], links: Mapping[Key, Object]) -> Iterator[Object]:
+    """`links`: our own."""
     dump, ns = space.netlink.dump, space.ns
     neighbours = wire.neighbour_filter(u.AF_UNSPEC)
     yield from dump(u.RTM_GETNEIGH, neighbours, partial(wire.decode_neighbour, names=names, ns=ns))
-    for index in vteps:
-        yield from dump(u.RTM_GETNEIGH, wire.fdb_filter(index), partial(wire.decode_fdb, names=vteps, ns=ns))
+    own = {index: name for index, name in names.items() if ("link", ns, name) in links}
+    fdb = partial(wire.decode_fdb, names=own, ns=ns)
+    for index, name in own.items():
+        match links["link", ns, name]:
+            case Link(type=Vxlan()):
+                yield from dump(u.RTM_GETNEIGH, wire.fdb_filter(index), fdb)
+            case Link(type=Bridge()):
+                yield from dump(u.RTM_GETNEIGH, wire.fdb_filter_of_bridge(index), fdb)
     for family in (u.AF_INET, u.AF_INET6):
         proto = PROTO if ns == HOST else None  # in a container it matters who else has routes there (`Decided`)
         routes = wire.route_filter(family, proto or 0)

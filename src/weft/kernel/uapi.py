@@ -113,8 +113,12 @@ IFAPROT_KERNEL_RA: Final = 2
 # linux/neighbour.h
 NDA_DST: Final = 1
 NDA_LLADDR: Final = 2
+NDA_VLAN: Final = 5
+NDA_MASTER: Final = 9
 NDA_PROTOCOL: Final = 12
 NTF_SELF: Final = 0x02
+NTF_MASTER: Final = 0x04
+NTF_STICKY: Final = 0x40
 NUD_NOARP: Final = 0x40
 NUD_PERMANENT: Final = 0x80
 
@@ -143,6 +147,7 @@ IFLA_INFO_DATA: Final = 2
 IFLA_INFO_SLAVE_KIND: Final = 4
 IFLA_INFO_SLAVE_DATA: Final = 5
 IFLA_BRPORT_MODE: Final = 4
+IFLA_BRPORT_LEARNING: Final = 8
 IFLA_BRPORT_ISOLATED: Final = 33
 VETH_INFO_PEER: Final = 1
 IFLA_VXLAN_ID: Final = 1

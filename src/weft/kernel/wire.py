@@ -174,6 +174,9 @@ def neighbour_filter(family: int) -> bytes:
 
 
 def encode_fdb(entry: FdbEntry, index: int, kind: int, flags: int) -> Message:
+    if entry.bridge:
+        own = _NDMSG.pack(u.AF_BRIDGE, index, u.NUD_NOARP, u.NTF_MASTER | u.NTF_STICKY, 0)
+        return Message(kind, flags, own + _mac(entry.lladdr))
     if entry.lladdr == ALL and flags != PLAIN:
         flags = APPEND
     family = u.AF_INET6 if ":" in entry.dst else u.AF_INET
@@ -186,10 +189,15 @@ def encode_fdb(entry: FdbEntry, index: int, kind: int, flags: int) -> Message:
 
 
 def decode_fdb(data: bytes, start: int, end: int, names: Names, ns: str) -> FdbEntry | None:
-    """Entries of the device's own table (NTF_SELF) with a VTEP. Names: of our devices only: these carry no mark."""
+    """Entries of the device's own table (NTF_SELF) with a VTEP, and sticky ones of a bridge's. Names: of our devices only,
+    since these carry no mark."""
     _family, index, state, flags, _type = _NDMSG.unpack_from(data, start)
     dev = names.get(index)
-    if dev is None or not state & u.NUD_PERMANENT or not flags & u.NTF_SELF:
+    if dev is None:
+        return None
+    if not flags & u.NTF_SELF:
+        return _decode_bridged(attributes(data, start + 12, end), dev, state, flags, names, ns)
+    if not state & u.NUD_PERMANENT:
         return None
     dst = lladdr = b""
     start += 12
@@ -205,11 +213,26 @@ def decode_fdb(data: bytes, start: int, end: int, names: Names, ns: str) -> FdbE
     return FdbEntry(lladdr=lladdr.hex(":"), dst=inet_ntop(_FAMILY[len(dst)], dst), dev=dev, ns=ns)
 
 
+def _decode_bridged(
+    found: Mapping[int, bytes], dev: str, state: int, flags: int, names: Names, ns: str
+) -> FdbEntry | None:
+    """A bridge has each entry once more for each VLAN of the port; those come and go with it."""
+    if state != u.NUD_NOARP or not flags & u.NTF_STICKY or u.NDA_VLAN in found or u.NDA_MASTER not in found:
+        return None
+    bridge = names.get(_U32.unpack(found[u.NDA_MASTER])[0])
+    return FdbEntry(lladdr=found[u.NDA_LLADDR].hex(":"), dev=dev, bridge=bridge, ns=ns) if bridge else None
+
+
 _FAMILY = {4: u.AF_INET, 16: u.AF_INET6}
 
 
 def fdb_filter(index: int) -> bytes:
     return _NDMSG.pack(u.AF_BRIDGE, index, 0, 0, 0)
+
+
+def fdb_filter_of_bridge(index: int) -> bytes:
+    """The table of the bridge with this ifindex, and what its ports have themselves."""
+    return fdb_filter(0) + _RTA32.pack(8, u.NDA_MASTER, index)
 
 
 def _mac(text: str) -> bytes:

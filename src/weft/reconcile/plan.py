@@ -24,6 +24,7 @@ from weft.reconcile.relations import (
     carriers_of,
     fall,
     fits,
+    guards_of,
     hosts_of,
     in_order,
     needs,
@@ -138,6 +139,9 @@ class _Arrangement:
         for need in needs(want):
             if need in missing:
                 return Failure(key, f"waits for {describe(need)}", ENODEV)
+        for guard in guards_of(want):  # rules come first in the order
+            if guard in self.desired and guard not in self.actual and guard not in self.wanted:
+                return Failure(key, f"waits for {describe(guard)}, which guards it", ENODEV)
         return None
 
     def _other_end_of_ours(self, want: Link) -> bool:

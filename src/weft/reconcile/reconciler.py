@@ -32,7 +32,7 @@ from weft.reconcile.protocol import (
     Seen,
     UplinkChanged,
 )
-from weft.reconcile.relations import HOSTS, fall, fits, needs
+from weft.reconcile.relations import HOSTS, fall, fits, guards_of, needs
 from weft.reconcile.trouble import Trouble, Troubles
 
 
@@ -293,7 +293,7 @@ class Reconciler:
         for tried, failures in ((False, todo.failures), (True, refused)):
             for failure in failures:
                 self._troubles.add(failure.key, failure.reason, tried=tried)
-        self._hurry({key for op in done if (key := key_of(op))[0] in HOSTS and not isinstance(op, Remove)})
+        self._hurry({key_of(op) for op in done if not isinstance(op, Remove)})
         return Report(done, (*todo.failures, *refused), self._clock() - start)
 
     def _fell(self, todo: Plan, failed: Set[Key]) -> set[Key]:
@@ -334,7 +334,9 @@ class Reconciler:
         if not (made and self.failures):
             return
         waiting = [(key, self.desired.get(key)) for key in self.failures]
-        self._troubles.hurry(key for key, obj in waiting if obj is not None and not made.isdisjoint(needs(obj)))
+        self._troubles.hurry(
+            key for key, obj in waiting if obj is not None and not made.isdisjoint((*needs(obj), *guards_of(obj)))
+        )
 
 
 def _hidden(reading: Reading, desired: Mapping[Key, Object]) -> dict[Key, str]:

@@ -16,6 +16,7 @@ from weft.hoststate import (
     HOST,
     KINDS,
     Bridge,
+    FdbEntry,
     Ifb,
     Ipip,
     IptablesChain,
@@ -51,11 +52,12 @@ def hosts_of(obj: Object) -> tuple[Key, ...]:
 def carriers_of(obj: Object) -> tuple[Key, ...]:
     """Those with which `obj` need not be removed. A redirection is worth nothing without the device that it leads to, but
     its filter stays in the kernel, and then drops everything."""
-    found = device_of(obj)
-    if obj.ns == HOST:
-        return () if found is None else (found,)
-    inside = ("netns", HOST, obj.ns)
-    return (inside,) if found is None else (inside, found)
+    found: list[Key] = [("netns", HOST, obj.ns)] if obj.ns != HOST else []
+    if (device := device_of(obj)) is not None:
+        found.append(device)
+    if isinstance(obj, FdbEntry) and obj.bridge:
+        found.append(("link", obj.ns, obj.bridge))
+    return tuple(found)
 
 
 def peer_of(obj: Object | None) -> Key | None:
@@ -104,6 +106,11 @@ def needs(obj: Object) -> list[Key]:
     return found
 
 
+def guards_of(obj: Object) -> tuple[Key, ...]:
+    """The rules without which `obj` is not made."""
+    return obj.guards if isinstance(obj, Link) else ()
+
+
 def jumps(chain: NftChain | IptablesChain) -> set[Key]:
     """The chains its rules lead to (and, for iptables, keys of targets such as ACCEPT, which name no chain of ours)."""
     return {(*chain.key[:-1], name) for rule in chain.rules for name in _JUMP.findall(rule)}
@@ -141,6 +148,7 @@ def fits(found: Object, wanted: Object) -> bool:
         mtu=found.mtu if wanted.mtu is not None and not wanted.lent else wanted.mtu,
         mac=found.mac if wanted.mac is not None and not wanted.lent else wanted.mac,
         master=wanted.master if wanted.lent else found.master,
+        guards=wanted.guards,
         lent=wanted.lent,
     )
 

@@ -140,7 +140,9 @@ def _link(op: Op, link: Link) -> list[str]:
     if isinstance(link.type, Veth) and not link.type.primary:
         return _set_link(link, None)
     mtu, mac = f"mtu {link.mtu}" if link.mtu else "", f"address {link.mac}" if link.mac else ""
-    made = msgspec.structs.replace(link, master="", up=False, alias="", hairpin=False, isolated=False, group=0)
+    made = msgspec.structs.replace(
+        link, master="", up=False, alias="", hairpin=False, isolated=False, learning=True, group=0
+    )
     there = f"netns {_there(link.ns)}" if outside(link) != link.ns else ""
     add = _words(f"ip link add name {link.name}", there, mtu, mac, _type(link))
     return [_in(outside(link), add), *_set_link(link, made)]
@@ -182,9 +184,11 @@ def _set_link(link: Link, old: Link | None) -> list[str]:
         ("up" if link.up else "down") if old is None or link.up != old.up else "",
     ]
     lines = [_in(link.ns, _words(f"ip link set dev {link.name}", *words))] if any(words) else []
-    bridged = old is not None and old.master == link.master  # a port begins without either
-    for name in ("hairpin", "isolated"):
-        if getattr(link, name) != (bridged and getattr(old, name)):
+    before = (
+        old if old is not None and old.master == link.master else Link(name=link.name, type=link.type)
+    )  # a new port
+    for name in ("hairpin", "isolated", "learning"):
+        if getattr(link, name) != getattr(before, name):
             lines.append(
                 _in(link.ns, f"bridge link set dev {link.name} {name} {'on' if getattr(link, name) else 'off'}")
             )
@@ -246,6 +250,9 @@ def _neighbour(op: Op, obj: Neighbour) -> list[str]:
 
 def _fdb(op: Op, obj: FdbEntry) -> list[str]:
     verb = {Create: "append" if obj.lladdr == ALL else "add", Change: "replace", Remove: "del"}[type(op)]
+    if obj.bridge:
+        kind = "" if isinstance(op, Remove) else "static sticky"
+        return [_in(obj.ns, _words(f"bridge fdb {verb} {obj.lladdr} dev {obj.dev} master", kind))]
     permanent = "" if isinstance(op, Remove) else "permanent"
     return [_in(obj.ns, _words(f"bridge fdb {verb} {obj.lladdr} dev {obj.dev} dst {obj.dst} self", permanent))]
 

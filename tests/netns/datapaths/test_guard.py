@@ -6,18 +6,19 @@ import contextlib
 import socket
 import struct
 from collections.abc import Iterator
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_interface
 from pathlib import Path
 
 import pytest
+from msgspec.structs import replace
 
 from support import lab
 from support.namespaces import Home, Namespace
 from support.routed import Host, Listener, Router, listening, other_site, ping
-from weft.datapaths import guard
+from weft.datapaths import _gateway, guard
 from weft.datapaths.driver import Site, gather
 from weft.hoststate import Contribution
-from weft.model import Node
+from weft.model import Gateway, Node
 
 DRIVERS = {
     "bridge": ("bridge", {}),
@@ -37,11 +38,11 @@ class Scene:
     """node-1 with container `o1` in an open network of the driver, and `i1` in an internal one; node-2 is known, and stands
     beside the router."""
 
-    def __init__(self, home: Home, run: Path, what: str) -> None:
+    def __init__(self, home: Home, run: Path, what: str, families: tuple[int, ...] = (4,), **facts: object) -> None:
         driver, options = DRIVERS[what]
         self.driver = driver
         self.router = Router(home)
-        self.host = Host(home, self.router, "node-1", lab.network(driver, options=options), run)
+        self.host = Host(home, self.router, "node-1", lab.network(driver, families, options=options), run, **facts)
         self.inner: Site = other_site(
             self.host, driver, "inner", INNER, options={**options, **_other_vni(options, driver)}, internal=True
         )
@@ -256,6 +257,32 @@ def reached(ns: Namespace, address: str, port: int) -> bool:
         return True
 
 
+def test_no_container_reaches_the_store(netns: Home, tmp_path: Path) -> None:
+    """Whether it runs on this node, or on a machine that is no node; other ports of that machine are reached."""
+    with store_scene(netns, tmp_path) as scene:
+        o1 = scene.container("o1")
+        assert reached(o1, "192.168.1.1", 80)
+        assert not reached(o1, "192.168.1.1", 2379)
+        assert not reached(o1, "192.168.1.68", 2379)
+
+
+def test_control_open_lets_containers_reach_what_controls_the_cluster(netns: Home, tmp_path: Path) -> None:
+    with store_scene(netns, tmp_path, control_open=True) as scene:
+        o1 = scene.container("o1")
+        assert reached(o1, "192.168.1.1", 2379) and reached(o1, "192.168.1.68", 2379)
+
+
+@contextlib.contextmanager
+def store_scene(netns: Home, run: Path, **facts: object) -> Iterator[Scene]:
+    store = frozenset({(ip_address("192.168.1.1"), 2379)})
+    scene = Scene(netns, run, "bridge", control=(2379,), store=store, **facts)
+    with contextlib.ExitStack() as stack:
+        stack.callback(scene.host.close)
+        for ns, port in ((scene.router.ns, 2379), (scene.router.ns, 80), (scene.host.ns, 2379)):
+            stack.enter_context(serving(ns, port))
+        yield scene
+
+
 # -- who gets a container's packets ------------------------------------------------------------------------------------
 
 
@@ -275,6 +302,158 @@ def test_forged_arp_on_a_shared_bridge_has_no_effect(scene: Scene) -> None:
     shown = scene.host.ns.json("ip", "-j", "neigh", "show", "to", address)
     assert ["PERMANENT"] in [n["state"] for n in shown]  # routed: by the device that its route names
     assert not scene.host.converge().ops
+
+
+@pytest.mark.parametrize("what", DRIVERS)
+def test_forged_nd_on_a_shared_bridge_has_no_effect(netns: Home, tmp_path: Path, what: str) -> None:
+    """The same with a neighbour advertisement that overrides (RFC 4861 section 4.4)."""
+    scene = Scene(netns, tmp_path, what, (4, 6))
+    with contextlib.closing(scene.host):
+        scene.host.attach("o2", 3)
+        scene.host.converge()
+        address = scene.out.addresses[1].ip
+        assert ping(scene.host.ns, address)
+        me, target = b"\x02\x66\x66\x66\x66\x66", address.packed
+        everybody = ip_address("ff02::1").packed
+        body = b"\x88\0\0\0\x20\0\0\0" + target + b"\x02\x01" + me
+        pseudo = target + everybody + struct.pack("!II", len(body), 58) + body
+        total = sum(struct.unpack(f"!{len(pseudo) // 2}H", pseudo))
+        total = (total & 0xFFFF) + (total >> 16)
+        body = body[:2] + struct.pack("!H", ~((total & 0xFFFF) + (total >> 16)) & 0xFFFF) + body[4:]
+        head = struct.pack("!IHBB", 0x60000000, len(body), 58, 255)
+        send(scene.container("o2"), b"\x33\x33\0\0\0\x01" + me + b"\x86\xdd" + head + target + everybody + body)
+        assert ping(scene.host.ns, address)
+        shown = scene.host.ns.json("ip", "-j", "neigh", "show", "to", str(address))
+        assert [n["lladdr"] for n in shown if n["state"] == ["PERMANENT"]] == [scene.out.mac]
+
+
+def send(ns: Namespace, frame: bytes, device: str = "eth0") -> None:
+    with ns.entered(), socket.socket(socket.AF_PACKET, socket.SOCK_RAW) as out:
+        out.bind((device, 0))
+        out.send(frame)
+
+
+def claim(mac: str) -> bytes:
+    """A frame to everybody from this MAC address, of a protocol that nobody answers."""
+    return b"\xff" * 6 + bytes.fromhex(mac.replace(":", "")) + b"\x88\xb5" + MARK + bytes(50)
+
+
+def test_a_forged_source_mac_gets_nobody_elses_frames(scene: Scene) -> None:
+    """A bridge that learnt would send what is for `o1` to `o2` from then on."""
+    scene.host.attach("o2", 3)
+    scene.host.converge()
+    address = str(scene.out.addresses[0].ip)
+    assert ping(scene.host.ns, address)
+    for _ in range(3):
+        send(scene.container("o2"), claim(scene.out.mac))
+        with listening(scene.container("o2"), "eth0") as heard:
+            assert ping(scene.host.ns, address)
+            mac = bytes.fromhex(scene.out.mac.replace(":", ""))
+            assert not [f for f in settled(heard, scene.host.ns) if f[:6] == mac]
+    assert not scene.host.converge().ops
+
+
+def test_a_bridge_learns_nothing_from_what_containers_claim(scene: Scene) -> None:
+    """Else its table could be filled without end."""
+    for n in range(5):
+        send(scene.container("o1"), claim(f"02:99:00:00:00:{n:02x}"))
+    assert "02:99:" not in scene.host.ns.run("bridge", "fdb", "show")
+
+
+def test_frames_of_a_bridge_inside_a_container_reach_others(scene: Scene) -> None:
+    """The MAC addresses behind it are in no table; frames to them go to all ports."""
+    if scene.driver == "routed":
+        pytest.skip("there is no bridge")
+    o1 = scene.container("o1")
+    o1.sh("ip link add link eth0 name inner type macvlan mode bridge")
+    o1.sh("ip link set inner up")
+    o1.run("ip", "addr", "add", f"{ip_address(int(scene.out.addresses[0].ip) + 50)}/24", "dev", "inner")
+    scene.host.attach("o2", 3)
+    scene.host.converge()
+    assert ping(scene.container("o2"), ip_address(int(scene.out.addresses[0].ip) + 50))
+
+
+def test_what_is_deleted_of_a_port_or_of_its_entry_comes_back(scene: Scene) -> None:
+    if scene.driver == "routed":
+        pytest.skip("there is no bridge")
+    port, mac = scene.host.endpoints["o1"].host_interface, scene.out.mac
+    for command in (
+        f"bridge fdb del {mac} dev {port} master",
+        f"bridge fdb replace {mac} dev {port} master static",
+        f"bridge link set dev {port} learning on",
+    ):
+        scene.host.ns.sh(command)
+        assert len(scene.host.converge().ops) == 1, command
+        assert scene.host.converge().ops == ()
+
+
+def test_entries_follow_a_mac_address_that_another_plugin_gave(scene: Scene) -> None:
+    """CNI's `tuning` changes it behind Weft's back; packets arrive meanwhile, and when its record has followed."""
+    endpoint = scene.host.attach("o3", 4, owner="cni")
+    scene.host.converge()
+    address, new = str(endpoint.addresses[0].ip), "02:77:00:00:00:01"
+    scene.container("o3").sh(f"ip link set eth0 address {new}")
+    assert scene.host.converge().ops == ()
+    assert list(scene.host.reconciler.altered.values()) == [new]
+    scene.host.float(replace(endpoint, mac=new))
+    scene.host.converge()
+    assert ping(scene.host.ns, address) and ping(scene.container("o3"), "192.168.1.68")
+    shown = scene.host.ns.json("ip", "-j", "neigh", "show", "to", address)
+    assert [n["lladdr"] for n in shown if n["state"] == ["PERMANENT"]] == [new]
+    assert endpoint.mac not in scene.host.ns.run("bridge", "fdb", "show")
+    scene.host.want(("endpoint", "o3"), None)
+    scene.host.converge()
+    assert new not in scene.host.ns.run("bridge", "fdb", "show")
+
+
+# -- the bridge that all overlay networks share ------------------------------------------------------------------------
+
+
+class Ways:
+    """node-1 with the way out of two containers, each of another overlay network; of that, nothing else is there."""
+
+    def __init__(self, home: Home, run: Path) -> None:
+        self.router = Router(home)
+        self.host = Host(home, self.router, "node-1", lab.network("bridge"), run)
+        self.containers = [self._container(name, number) for number, name in enumerate(("red", "green"), 2)]
+        self.host.converge()
+
+    def _container(self, name: str, number: int) -> Namespace:
+        site = other_site(self.host, "overlay", name, f"10.{number}.0.0/16", options={"vni": 300 + number})
+        endpoint = self.host.attach(name, number, site=site)
+        gateway = Gateway(
+            interface="eth1",
+            addresses=tuple(
+                ip_interface(f"{base}{4 * number + 2}/{n}") for base, n in (("172.30.0.", 30), ("fd30::", 126))
+            ),
+        )
+        endpoint = replace(endpoint, gateway=gateway)
+        parts = [*_gateway.common(site), *_gateway.port(site, endpoint)]
+        self.host.want(("endpoint", name), gather(iter([*guard.control(site.host), *parts])))
+        return self.host.containers[name]
+
+
+@pytest.fixture
+def ways(netns: Home, tmp_path: Path) -> Iterator[Ways]:
+    found = Ways(netns, tmp_path)
+    yield found
+    found.host.close()
+
+
+def test_nobody_gets_the_answers_to_a_container_of_another_overlay_network(ways: Ways) -> None:
+    """Neither by its MAC address nor by its IP addresses, whether from the host or from outside."""
+    red, green = ways.containers
+    mac = next(link["address"] for link in red.json("ip", "-j", "link", "show", "eth1"))
+    assert ping(red, "192.168.1.1")
+    own, me = ip_address("172.30.0.10").packed, b"\x02\x66\x66\x66\x66\x66"
+    arp = me + b"\x08\x06" + struct.pack("!HHBBH", 1, 0x0800, 6, 4, 2) + me + own + b"\xff" * 6 + own
+    for frame in (claim(mac), b"\xff" * 6 + arp):
+        send(green, frame, "eth1")
+        with listening(green, "eth1") as heard:
+            assert ping(ways.host.ns, "172.30.0.10")
+            assert ping(red, "192.168.1.1")
+            assert not [f for f in settled(heard, green) if f[:6] == bytes.fromhex(mac.replace(":", ""))]
+    assert ways.host.converge().ops == ()
 
 
 def test_a_restart_finds_all_rules_as_they_should_be(scene: Scene) -> None:

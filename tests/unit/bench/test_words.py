@@ -41,16 +41,16 @@ def test_batch_input_has_a_line_for_each_object() -> None:
 
 
 def test_the_model_is_one_that_weft_takes() -> None:
-    """Every node gets a route, a neighbour and an FDB entry, each of this node's containers a neighbour; one that comes and
-    goes leaves nothing."""
+    """Every node gets a route, a neighbour and an FDB entry, so does each of this node's containers but for the route; one that
+    comes and goes leaves nothing."""
     core = change.Core(change.Effort(nodes=20, endpoints=3))
     kinds = [key[0] for key in core.union.desired]
-    assert (kinds.count("fdb"), kinds.count("neighbour")) == (19, 19 + 3)
+    assert (kinds.count("fdb"), kinds.count("neighbour")) == (19 + 3, 19 + 3)
     before = dict(core.known)
     key, value = model.endpoint_item(1, 3)
     came = core.change(key, value)
     core.carried_out(came)
-    assert {op.obj.key[0] for op in came} == {"link", "sysctl", "address", "neighbour", "route"}
+    assert {op.obj.key[0] for op in came} == {"link", "sysctl", "address", "neighbour", "fdb", "route"}
     assert core.known == core.union.desired != before
     core.carried_out(core.change(key, None))
     assert core.known == core.union.desired == before

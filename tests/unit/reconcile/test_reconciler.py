@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from support.hoststates import Clock, host, keyed
-from weft.hoststate import Address, Bridge, Key, Link, Neighbour, Object, Veth, Vxlan, route
+from weft.hoststate import Address, Bridge, Key, Link, Neighbour, NftChain, Object, Veth, Vxlan, route
 from weft.kernel.fake import FakeKernel
 from weft.reconcile.protocol import Change, Create, Disturbed, Gone, Op, Remove, Seen, Unread, UplinkChanged
 from weft.reconcile.reconciler import Reconciler, key_of
@@ -111,6 +111,42 @@ def test_a_failure_is_tried_again_with_growing_delays(kernel: FakeKernel, clock:
     clock.now += 60
     assert reconciler.retry().ops == (Create(GATEWAY),)
     assert not reconciler.failures and reconciler.next_try() is None
+
+
+RULE = NftChain(name="input", hook="type filter hook input priority filter; policy accept;")
+GUARDED = Link(name="weft0", type=Bridge(), guards=(RULE.key,))
+
+
+def test_a_device_is_not_made_before_the_rules_that_guard_it(kernel: FakeKernel, clock: Clock) -> None:
+    """Whether the rule fails in the same run or has failed in an earlier one."""
+    reconciler, desired = converged(kernel, clock)
+    kernel.fault = refuse(RULE.key)  # type: ignore[assignment]
+    desired.update(keyed(GUARDED, GATEWAY, RULE))
+    failed = {failure.key: failure.reason for failure in reconciler.resync(None).failures}
+    assert failed[GUARDED.key] == "waits for nft-chain input, which guards it"
+    assert GUARDED.key not in kernel.objects and GATEWAY.key in failed
+    late = Link(name="weft2", type=Bridge(), guards=(RULE.key,))
+    desired[late.key] = late
+    for report in (reconciler.update([late.key]), reconciler.resync(None)):
+        assert [f.reason for f in report.failures if f.key == late.key] == [
+            "waits for nft-chain input, which guards it"
+        ]
+        assert late.key not in kernel.objects
+    kernel.fault = None
+    clock.now += 60
+    reconciler.retry()
+    assert not reconciler.retry().failures and not reconciler.failures
+    assert {RULE.key, GUARDED.key, late.key, GATEWAY.key} <= kernel.objects.keys()
+
+
+def test_a_device_that_is_there_stays_when_a_rule_that_guards_it_cannot_be_put_back(
+    kernel: FakeKernel, clock: Clock
+) -> None:
+    reconciler, _ = converged(kernel, clock, RULE, GUARDED, GATEWAY)
+    kernel.fault = refuse(RULE.key)  # type: ignore[assignment]
+    kernel.destroy(RULE.key)
+    assert [failure.key for failure in reconciler.resync(None).failures] == [RULE.key]
+    assert {GUARDED.key, GATEWAY.key} <= kernel.objects.keys()
 
 
 def test_what_waits_for_a_device_is_made_as_soon_as_it_is_there(kernel: FakeKernel, clock: Clock) -> None:
