@@ -119,6 +119,7 @@ def only_one(config: Config) -> Iterator[None]:
     path = Path(config.run_dir) / "agent.lock"
     try:
         lock = path.open("w")
+        path.chmod(0o600)  # whoever may read a file may lock it, and keep the agent from starting
     except OSError as error:
         raise Denied(f"cannot write {path}: {error.strerror}: the agent needs its run directory") from None
     with lock:

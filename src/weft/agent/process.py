@@ -7,8 +7,11 @@ import contextlib
 import logging
 import os
 import resource
+import select
 import socket
 import struct
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -19,6 +22,9 @@ log = logging.getLogger(__name__)
 NAME = "\0weft-agent"
 """Of an abstract unix socket. The kernel keeps these names per network namespace (unix(7)), whatever directories an agent
 uses, and frees them when the process ends, however it ends."""
+PATIENCE = 1.0
+"""Seconds in which an agent that holds the name answers, or is gone."""
+_PAUSE = 0.1
 _CAP_NET_ADMIN = 1 << 12
 """capability.h"""
 
@@ -28,28 +34,51 @@ def alone_here() -> Iterator[None]:
     """Two agents in one network namespace would remove each other's devices for ever. Raises Conflict, with the pid of the
     one that runs."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as mine:
+        end = time.monotonic() + PATIENCE
+        while not (_take_name(mine) or _is_answered()):
+            if time.monotonic() > end:
+                log.warning("somebody holds the agent's name and answers nobody, as no agent does: going on without it")
+                break
+            select.select([], [], [], _PAUSE)
         try:
-            mine.bind(NAME)
-            mine.listen(1)
-        except OSError:
-            _check_holder()
-        yield
+            yield
+        finally:
+            with contextlib.suppress(OSError):  # it may have no name
+                mine.shutdown(socket.SHUT_RDWR)  # ends the thread that answers
 
 
-def _check_holder() -> None:
-    """Anybody may take the name, so it says something only where its holder could be an agent. Raises Conflict."""
+def _take_name(mine: socket.socket) -> bool:
+    try:
+        mine.bind(NAME)
+    except OSError:
+        return False
+    mine.listen()
+    threading.Thread(target=_answer, args=(mine,), name="weft-alone", daemon=True).start()
+    return True
+
+
+def _answer(mine: socket.socket) -> None:
+    """Whoever connects learns from the kernel who we are. Nothing is said, and nobody is kept waiting."""
+    with contextlib.suppress(OSError):
+        while True:
+            mine.accept()[0].close()
+
+
+def _is_answered() -> bool:
+    """Whether the holder of the name answers, and is no agent: anybody may take the name. Raises Conflict where it could be
+    one."""
     with socket.socket(socket.AF_UNIX, socket.SOCK_STREAM) as other:
-        other.settimeout(1.0)
+        other.settimeout(_PAUSE)
         try:
             other.connect(NAME)
-        except OSError:  # it has just ended, or answers nobody
-            pid, uid = 0, 0
-        else:
-            pid, uid, _ = struct.unpack("3i", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
+        except OSError:  # it has just ended, or is no agent
+            return False
+        pid, uid, _ = struct.unpack("3i", other.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, 12))
     if uid == 0 and _rules_the_network(pid):
         who = f"pid {pid}" if pid else "in another pid namespace"
         raise Conflict(f"another Weft agent ({who}) runs in this network namespace: stop it first")
     log.warning("process %d of user %d holds the agent's name and is no agent: going on without it", pid, uid)
+    return True
 
 
 def _rules_the_network(pid: int) -> bool:

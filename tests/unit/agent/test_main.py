@@ -60,6 +60,27 @@ def test_another_agent_in_this_network_namespace_is_refused_whatever_its_directo
         pass
 
 
+def test_an_agent_is_known_however_often_others_were_refused() -> None:
+    with process.alone_here():
+        for _ in range(300):  # more than fit into the queue of a socket that listens
+            with pytest.raises(Conflict), process.alone_here():
+                pass
+
+
+def test_a_name_that_answers_nobody_does_not_keep_the_agent_away(caplog: pytest.LogCaptureFixture) -> None:
+    with socket.socket(socket.AF_UNIX) as silent:
+        silent.bind(process.NAME)
+        with process.alone_here():
+            assert "answers nobody, as no agent does" in caplog.text
+
+
+def test_nobody_else_can_lock_the_agents_file(config: Config) -> None:
+    path = Path(config.run_dir) / "agent.lock"
+    path.touch(mode=0o644)
+    with main.only_one(config):
+        assert path.stat().st_mode & 0o777 == 0o600
+
+
 def test_a_process_that_cannot_be_an_agent_does_not_keep_the_agent_away(caplog: pytest.LogCaptureFixture) -> None:
     script = (
         f"import socket; s = socket.socket(socket.AF_UNIX); s.bind({process.NAME!r}); s.listen(); print(1); input()"
