@@ -18,7 +18,7 @@ import pytest
 from support import lab
 from support.namespaces import Home, Namespace, home
 from support.routed import Host, Router, listening, other_site
-from weft.model import PublishedPort
+from weft.model import Network, PublishedPort
 
 DRIVERS = ("bridge", "vxlan", "host-gw", "routed", "overlay")
 NETWORKS = {"near": ("10.31.0.0/16", "fd31::/48"), "far": ("10.32.0.0/16", "fd32::/48")}
@@ -33,24 +33,9 @@ class Scene:
     """node-1 with `web`, which publishes, and `next` in one network, and `near` in another, which publishes, too; `far` is in
     a network on node-2."""
 
-    def __init__(self, home: Home, run: Path, driver: str) -> None:
-        self.router = Router(home)
-        net = lab.network(driver, (4, 6), options={"vni": 300} if driver == "overlay" else {})
-        self.host, self.other = (
-            Host(home, self.router, name, net, run / name, run / "named") for name in ("node-1", "node-2")
-        )
-        self.host.attach("web", 2, ports=PORTS)
-        self.host.attach("next", 3)
-        for number, (host, name) in enumerate(((self.host, "near"), (self.other, "far"))):
-            options = {"vni": 301 + number} if driver in ("vxlan", "overlay") else {}
-            site = other_site(host, driver, name, *NETWORKS[name], options=options)
-            if host is self.other:
-                host.want(("network", "blue"), None)  # namespaces of overlay networks have the same names on all hosts
-                host.want(("segment", "blue"), None)
-            host.join(site)
-            host.attach(name, 4, site=site, ports=OTHERS if name == "near" else ())
-        for host in (self.host, self.other):
-            host.converge()
+    def __init__(self, home: Home, run: Path, driver: str, patch: pytest.MonkeyPatch) -> None:
+        router = Router(home)
+        self.host, self.other = (_host(home, router, name, driver, run, patch) for name in ("node-1", "node-2"))
         self.containers = self.host.containers | self.other.containers
 
     def rules_see_bridged(self, value: int) -> None:
@@ -67,16 +52,37 @@ class Scene:
         self.other.close()
 
 
+def _host(home: Home, router: Router, name: str, driver: str, run: Path, patch: pytest.MonkeyPatch) -> Host:
+    """With folders of its own for namespaces of overlay networks, instead of /run/netns, which is the whole machine's."""
+    named = run / name / "named"
+    patch.setattr("weft.hoststate.links.NAMED", f"{named}/")
+    host = Host(home, router, name, _network(driver), run / name, named)
+    other = "near" if name == "node-1" else "far"
+    options = {"vni": 301 if other == "near" else 302} if driver in ("vxlan", "overlay") else {}
+    site = other_site(host, driver, other, *NETWORKS[other], options=options)
+    host.join(site)
+    if other == "near":
+        host.attach("web", 2, ports=PORTS)
+        host.attach("next", 3)
+    host.attach(other, 4, site=site, ports=OTHERS if other == "near" else ())
+    host.converge()
+    return host
+
+
+def _network(driver: str) -> Network:
+    return lab.network(driver, (4, 6), options={"vni": 300} if driver == "overlay" else {})
+
+
 @pytest.fixture(scope="module", params=DRIVERS)
 def scene(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Scene]:
     run = tmp_path_factory.mktemp("published")
     with pytest.MonkeyPatch.context() as patch, home() as found:
-        patch.setattr("weft.hoststate.links.NAMED", f"{run}/named/")
-        made = Scene(found, run, request.param)
+        made = Scene(found, run, request.param, patch)
         yield made
         made.close()
-    for path in (*(run / "named").glob("*"), run / "named"):
-        subprocess.run(["umount", "-l", str(path)], check=False, capture_output=True)
+    for folder in run.glob("*/named"):
+        for path in (*folder.glob("*"), folder):
+            subprocess.run(["umount", "-l", str(path)], check=True, capture_output=True)
 
 
 @BRIDGED
