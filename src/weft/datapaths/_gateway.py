@@ -32,10 +32,13 @@ _PORT = "weftg"
 
 
 def bridge(site: Site) -> Link:
-    node = site.host.node
-    mac = stable_mac("gateway", node.name)
-    guards = guard.chains(site.host)
-    return Link(name=BRIDGE, type=Bridge(), mtu=node.mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY)
+    mtu, mac = site.host.node.mtu, _mac(site)
+    guards = (*guard.chains(site.host), *(chain.key for chain in _apart(site)))
+    return Link(name=BRIDGE, type=Bridge(), mtu=mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY)
+
+
+def _mac(site: Site) -> str:
+    return stable_mac("gateway", site.host.node.name)
 
 
 def common(site: Site) -> Iterator[Object]:
@@ -48,21 +51,21 @@ def common(site: Site) -> Iterator[Object]:
         f'oifname != "{BRIDGE}" {ip} saddr @gateway{fam} {ip} daddr != {_rules.MULTICAST[fam]} masquerade fully-random'
         for fam, ip in _rules.IP.items()
     ]
-    back = f'iifname "{BRIDGE}" oifname "{BRIDGE}"'
-    apart = f"{back} ct status dnat accept", f"{back} drop"  # but to published ports
-    yield _rules.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
+    yield from _apart(site)
     yield _rules.base_chain("gateway-postrouting", "type nat hook postrouting priority srcnat", *masquerading)
-    yield from _to_the_host_only(site)
 
 
-def _to_the_host_only(site: Site) -> Iterator[NftChain]:
-    """Both hooks come before br_netfilter's (priority 0)."""
+def _apart(site: Site) -> Iterator[NftChain]:
+    """What keeps containers apart, but for published ports. The bridge's hooks come before br_netfilter's (priority 0)."""
+    back = f'iifname "{BRIDGE}" oifname "{BRIDGE}"'
+    apart = f"{back} ct status dnat accept", f"{back} drop"
+    yield _rules.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
     if guard.BRIDGE_RULES in site.host.lacking:
         return
     here, many = f'iifname "{_PORT}*"', "meta pkttype { broadcast, multicast }"
     one = many.replace("{", "!= {")
     for hook, rule in {
-        "prerouting": f"{here} {one} ether daddr != {bridge(site).mac} drop",
+        "prerouting": f"{here} {one} ether daddr != {_mac(site)} drop",
         "forward": f"{here} {many} drop",
     }.items():
         kind = f"type filter hook {hook} priority filter; policy accept;"
@@ -88,7 +91,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         yield Address(address=_parts.gateway_address(subnet), dev=BRIDGE)
         yield from _parts.inside(str(address), eth, ns)
         if address.version == 6:
-            yield _parts.link_local_of(BRIDGE, stable_mac("gateway", site.host.node.name))
+            yield _parts.link_local_of(BRIDGE, _mac(site))
             yield _parts.link_local_of(eth, mac, ns)
         yield Neighbour(address=str(address.ip), lladdr=mac, dev=BRIDGE)
         yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)

@@ -18,6 +18,7 @@ import pytest
 from support import lab
 from support.namespaces import Home, Namespace, home
 from support.routed import Host, Router, listening, other_site
+from weft.hoststate import Link
 from weft.model import Network, PublishedPort
 
 DRIVERS = ("bridge", "vxlan", "host-gw", "routed", "overlay")
@@ -152,6 +153,15 @@ def test_containers_do_not_meet_on_the_bridge_that_overlay_networks_share(
         assert [f for f in heard.frames() if MARK in f] == []
         assert answered(sender, victim, str(scene.host.node.addresses[0].ip), socket.SOCK_DGRAM) == (target == "web")
         assert any(MARK in f for f in heard.frames()) == (target == "web"), "what arrives is seen here"
+
+
+@pytest.mark.parametrize("scene", ["overlay"], indirect=True)
+def test_no_device_of_the_shared_bridge_is_made_before_the_rules_that_keep_containers_apart(scene: Scene) -> None:
+    desired = scene.host.union.desired.values()
+    links = [link for link in desired if isinstance(link, Link) and "weft_gw" in (link.name, link.master)]
+    rules = {("nft-chain", "", f"gateway-{name}") for name in ("forward", "bridge-prerouting", "bridge-forward")}
+    assert len(links) == 4  # the bridge and three containers' ports
+    assert [link.name for link in links if not rules <= set(link.guards)] == []
 
 
 def hardware(ns: Namespace, device: str) -> bytes:
