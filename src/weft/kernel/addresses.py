@@ -15,9 +15,21 @@ from weft.kernel import uapi as u
 from weft.kernel import wire
 from weft.kernel.spaces import Space
 
-SETTLING = 0.25
-"""Seconds. The kernel makes a v6 address's own route a little later than the address, in a work queue: see
-addrconf_dad_start() in net/ipv6/addrconf.c."""
+SETTLING = 10.0
+"""Seconds. The kernel makes a v6 address's own route later than the address, in a work queue that waits for the processor and
+for the lock of all network settings (addrconf_dad_work() in net/ipv6/addrconf.c): half a second on a busy host. For so long a
+route that is missing is taken to be on its way, unless the kernel has told that it was removed (`Lost`)."""
+
+Lost = dict[tuple[str, str, str], float]
+"""Namespace, device and prefix of the routes to v6 addresses that the kernel has told to be removed, whose addresses have not
+been made or removed since; and when, in seconds of CLOCK_MONOTONIC. Without those from before SETTLING, of no use any more."""
+
+
+def lose(lost: Lost, ns: str, dev: str, prefix: str) -> None:
+    now = time.monotonic()
+    for old in [key for key, at in lost.items() if at < now - SETTLING]:
+        del lost[old]
+    lost[ns, dev, prefix] = now
 
 
 class _Found(msgspec.Struct, frozen=True):
@@ -28,7 +40,7 @@ class _Found(msgspec.Struct, frozen=True):
     made: float
 
 
-def read(space: Space, names: Mapping[int, str], desired: Mapping[Key, Object]) -> list[Address]:
+def read(space: Space, names: Mapping[int, str], desired: Mapping[Key, Object], lost: Lost) -> list[Address]:
     """Ours by their mark; without one (`ip address add` of Debian 12 cannot set it, nor kernels before 5.18) those that
     are wanted, if they are on a device of ours."""
     own = {device.name for device in space.devices().values() if device.marked}
@@ -43,10 +55,10 @@ def read(space: Space, names: Mapping[int, str], desired: Mapping[Key, Object]) 
         return _Found(found, flags, wire.made_at(data, start, end))
 
     found = space.netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode)
-    return list(_with_routes(space, found)) if found else []
+    return list(_with_routes(space, found, lost)) if found else []
 
 
-def _with_routes(space: Space, addresses: list[_Found]) -> Iterable[Address]:
+def _with_routes(space: Space, addresses: list[_Found], lost: Lost) -> Iterable[Address]:
     """Each `routed` or not, as it is. A device that is down has no routes."""
     wanted = {found.address.dev for found in addresses}
     up = {index: dev.name for index, dev in space.devices().items() if dev.up and dev.name in wanted}
@@ -59,17 +71,19 @@ def _with_routes(space: Space, addresses: list[_Found]) -> Iterable[Address]:
     devices, now = set(up.values()), time.clock_gettime(time.CLOCK_MONOTONIC)
     for found in addresses:
         address = found.address
-        if address.dev in devices and any((address.dev, route) not in there for route in _expected(found, now)):
+        if address.dev in devices and any((address.dev, route) not in there for route in _expected(found, now, lost)):
             address = msgspec.structs.replace(address, routed=False)
         yield address
 
 
-def _expected(found: _Found, now: float) -> Iterable[Connected]:
+def _expected(found: _Found, now: float, lost: Lost) -> Iterable[Connected]:
     """No route to the subnet where the kernel was not to make it, or has made it with the subnet's first address (in v4
     IFA_F_SECONDARY, the same bit as IFA_F_TEMPORARY). A v6 address gets its own route when it is known to be unique."""
-    v6 = ":" in found.address.address
+    address = found.address
+    v6 = ":" in address.address
     others = found.flags & (u.IFA_F_NOPREFIXROUTE if v6 else u.IFA_F_NOPREFIXROUTE | u.IFA_F_TEMPORARY)
-    for route in connected(found.address):
-        late = v6 and route.type == "local" and (found.flags & u.IFA_F_TENTATIVE or now - found.made < SETTLING)
+    for route in connected(address):
+        young = now - found.made < SETTLING and (address.ns, address.dev, route.prefix) not in lost
+        late = v6 and route.type == "local" and (found.flags & u.IFA_F_TENTATIVE or young)
         if not (late or (others and route.type in ("unicast", "broadcast"))):
             yield route

@@ -18,6 +18,7 @@ from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl, describe
 from weft.hoststate.paths import MAIN, fdb_key
 from weft.kernel import links, netns, tc, wire
 from weft.kernel import uapi as u
+from weft.kernel.addresses import Lost, lose
 from weft.kernel.describe import as_link
 from weft.kernel.links import Device
 from weft.kernel.netlink import Netlink, Refused, attributes, open_socket
@@ -26,11 +27,11 @@ from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 
 class Interpreter:
-    """`desired` and `nsids` (paths of namespaces by the host's numbers for them) are live views. Knows each device by its
-    ifindex, since messages about what stands on a device give no more than that."""
+    """`desired` and `nsids` (paths of namespaces by the host's numbers for them) are live views, `lost` is kept here.
+    Knows each device by its ifindex, since messages about what stands on a device give no more than that."""
 
-    def __init__(self, desired: Mapping[Key, Object], nsids: dict[int, str], host_fd: int) -> None:
-        self._desired, self._nsids = desired, nsids
+    def __init__(self, desired: Mapping[Key, Object], nsids: dict[int, str], host_fd: int, lost: Lost) -> None:
+        self._desired, self._nsids, self._lost = desired, nsids, lost
         self._host_fd = os.dup(host_fd)
         self._space = Space(HOST, Netlink(open_socket()))
         self._devices: dict[str, dict[int, Device]] = {}
@@ -43,6 +44,7 @@ class Interpreter:
 
     def start_over(self) -> None:
         """After events were lost."""
+        self._lost.clear()
         self._space.forget()
         self._devices = {HOST: dict(self._space.devices())}
         self._space.forget()
@@ -84,6 +86,8 @@ class Interpreter:
         if found is None:
             lost = wire.decode_connected(data, start, end, _Names(self, ns)) if kind == u.RTM_DELROUTE else None
             if lost is not None and ("link", ns, lost[0]) in self._desired:
+                if lost[1].type == "local" and ":" in lost[1].prefix:
+                    lose(self._lost, ns, lost[0], lost[1].prefix)
                 yield Disturbed(ns, f"the kernel's own route to {lost[1].prefix} by {lost[0]} is gone")
             return
         if found.proto == PROTO and found.table != MAIN and found.key not in self._desired:
@@ -122,6 +126,7 @@ class Interpreter:
 
     def _address(self, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
         found, flags = wire.decode_any_address(data, start, end, _Names(self, ns), ns)
+        self._lost.pop((ns, found.dev, f"{found.address.partition('/')[0]}/128"), None)
         index, scope = struct.unpack_from("=I", data, start + 4)[0], data[start + 3]
         if kind == u.RTM_DELADDR and data[start] == u.AF_INET:  # with the last one go all routes, silently
             yield from self._shaken(found.dev, ns, "lost an address")

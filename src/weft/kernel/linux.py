@@ -86,6 +86,7 @@ class LinuxKernel:
         self._host_fd = netns.open_path(HOST)
         self._host = Space(HOST, Netlink(open_socket()))
         self._nsids: dict[int, str] = {}
+        self._lost: addresses.Lost = {}
         self._pids: deque[int] = deque(maxlen=64)
         self._ruled = {HOST}
         self._nft = Nft(self._pids.append)
@@ -158,7 +159,9 @@ class LinuxKernel:
         objects, others = links_of(spaces, space, desired)
         foreign |= others
         names = {index: dev.name for index, dev in space.devices().items()}
-        for obj in chain(addresses.read(space, names, desired), tc.read(space, desired), _bulk(space, names, objects)):
+        for obj in chain(
+            addresses.read(space, names, desired, self._lost), tc.read(space, desired), _bulk(space, names, objects)
+        ):
             if not (isinstance(obj, Route) and decided.elsewhere(obj, desired)):
                 objects[obj.key] = obj
         decided.look_at(space)
@@ -219,7 +222,7 @@ class LinuxKernel:
     # -- the rest ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> LinuxWatcher:
-        return netns.call(HOST, lambda: LinuxWatcher(self._desired, self._nsids, self._pids, self._host_fd))
+        return netns.call(HOST, lambda: LinuxWatcher(self._desired, self._nsids, self._pids, self._host_fd, self._lost))
 
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """Those of these hosts that answer a probe within this time. Raises Denied, Failed."""

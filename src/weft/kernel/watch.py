@@ -18,6 +18,7 @@ from weft.hoststate import HOST, Key, Object
 from weft.hoststate.firewall import TABLE
 from weft.kernel import nfnl
 from weft.kernel import uapi as u
+from weft.kernel.addresses import Lost
 from weft.kernel.events import Interpreter
 from weft.kernel.netlink import attributes, messages, open_socket
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
@@ -51,6 +52,7 @@ class LinuxWatcher:
         nsids: dict[int, str],
         pids: Container[int],
         host_fd: int,
+        lost: Lost,
         rcvbuf: int = RCVBUF,
     ) -> None:
         self._nsids, self._pids = nsids, pids
@@ -68,7 +70,7 @@ class LinuxWatcher:
         self._epoll = select.epoll()
         for sock in filter(None, (self._sock, self._nft)):
             self._epoll.register(sock, select.EPOLLIN)
-        self._interpreter = Interpreter(desired, nsids, host_fd)
+        self._interpreter = Interpreter(desired, nsids, host_fd, lost)
 
     def fileno(self) -> int:
         return self._epoll.fileno()
