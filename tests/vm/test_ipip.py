@@ -97,6 +97,7 @@ def test_between_hosts(netns: Home, tmp_path: Path, encap: str) -> None:
 
 def _nothing_is_taken_of_an_unknown_host(one: Host, four: Host) -> None:
     four.want(("peer", "node-1"), None)
+    four.want(("node", "", "node-1"), None)  # it is no host of the cluster any more
     four.converge()
     with listening(four.containers["c4"], "eth0") as heard, listening(four.ns, "eth0") as wire:
         assert not ping(one.containers["c1"], four.addresses()[0], "-W1")
