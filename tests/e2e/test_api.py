@@ -52,7 +52,7 @@ def test_metrics(lab: Lab, blue: None) -> None:
     assert values["weft_endpoints"] == 1
     assert values["weft_store_connected"] == 1
     assert values["weft_attach_seconds_count"] == 1
-    for state, count in (("desired", 3), ("actual", 3), ("failed", 0)):
+    for state, count in (("desired", 4), ("actual", 4), ("failed", 0)):  # three VTEPs, and the container's MAC
         assert values[f'weft_objects{{kind="fdb",state="{state}"}}'] == count
     for name in ("weft_kernel_writes_total", "weft_converge_seconds_count", "weft_watch_lag_seconds_count"):
         assert values[name] > 0

@@ -16,8 +16,16 @@ _HERE = Path(__file__).parent
 _results: pytest.StashKey[tuple[dict[str, list[dict[str, Any]]], str]] = pytest.StashKey()
 
 
+@pytest.fixture(scope="session")
+def modules() -> None:
+    """Those of nftables are loaded before anybody waits for nft: with a processor that is emulated, and the machine's disk at
+    the other end of a socket, that alone may take longer than nft is given."""
+    rules = "nf_tables", "nft_fib_inet", "nft_fib_ipv4", "nft_fib_ipv6", "nft_ct", "nft_chain_nat", "nft_masq"
+    subprocess.run(["modprobe", "--quiet", "--all", *rules], check=False, timeout=100)
+
+
 @pytest.fixture
-def netns() -> Iterator[Home]:
+def netns(modules: None) -> Iterator[Home]:
     with home() as found:
         yield found
 
