@@ -17,7 +17,7 @@ from weft.base.errors import Failed, Unavailable
 from weft.bgp import config, replies
 from weft.bgp.plan import Model, Speaker, speaker
 from weft.bgp.replies import Line, Protocol
-from weft.kernel.bird import Bird
+from weft.daemons.bird import Bird
 from weft.lab import Host
 from weft.lab.inside import InsideProcess
 from weft.lab.process import children

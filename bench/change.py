@@ -13,8 +13,8 @@ import msgspec
 from bench import model
 from bench.figures import Figure, Goal, Named, beside
 from bench.stats import percentile
-from weft.agent.compiler import Compiler, everything, touched
-from weft.agent.view import Key, View
+from weft.cluster.view import Key, View
+from weft.compile.compiler import Compiler, everything, touched
 from weft.datapaths.driver import Host
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union

@@ -15,7 +15,7 @@ from collections.abc import Iterator
 import msgspec
 
 from weft.base.errors import Failed
-from weft.kernel import netns
+from weft.kernel.plumbing import netns
 
 _NETLINK_ROUTE, _RTMGRP_NEIGH, _RTM_NEWNEIGH = 0, 4, 28
 _NDA_LLADDR = 2

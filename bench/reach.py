@@ -16,7 +16,7 @@ from bench.attaching import batch
 from weft.api.types import Attach
 from weft.base.errors import Failed
 from weft.client import Client
-from weft.kernel import netns
+from weft.kernel.plumbing import netns
 
 AGAIN = 0.001
 """Seconds between two questions as long as none is answered."""

@@ -21,7 +21,7 @@ from bench.routes import Times
 from weft.base.errors import Failed
 from weft.bgp import config, replies
 from weft.bgp.plan import Model
-from weft.kernel.bird import ask
+from weft.daemons.bird import ask
 from weft.lab import Lab
 from weft.lab.inside import InsideProcess
 from weft.model import Node

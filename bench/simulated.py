@@ -18,21 +18,20 @@ from itertools import islice
 
 import msgspec
 
-from weft.agent.attach import Attachments
-from weft.agent.compiler import Compiler, touched
 from weft.agent.config import Config
-from weft.agent.locations import Locations
-from weft.agent.membership import Membership
-from weft.agent.supervise import Supervisor
-from weft.agent.view import Key, View
 from weft.alloc.addresses import mac_for
 from weft.api.types import Attach
 from weft.base.errors import WeftError
 from weft.base.net import parse_address, parse_interface, parse_network
+from weft.cluster.locations import Locations
+from weft.cluster.membership import Membership
+from weft.cluster.view import Key, View
+from weft.compile.compiler import Compiler, touched
+from weft.containers.find import Target
 from weft.datapaths.driver import Host
+from weft.endpoints.attach import Attachments
 from weft.hoststate import Union
 from weft.hoststate.union import Source
-from weft.kernel.containers import Target
 from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.follow import Changes, Synced, follow
@@ -40,6 +39,7 @@ from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Put
 from weft.store.url import StoreOptions, open_store
+from weft.tasks import Supervisor
 
 NETWORK = Network(name="blue", driver="overlay", subnets=(parse_network("10.20.0.0/16"),), options={"vni": 256})
 _INSTANCE = "simulated"
@@ -130,7 +130,9 @@ class SimulatedAgent:
         self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=node(number))
         config = Config()
-        membership = Membership(self.store, self.view, config, _INSTANCE)
+        membership = Membership(
+            self.store, self.view, _INSTANCE, presence_ttl=config.presence_ttl, tenure=config.tenure
+        )
         self.locations = Locations(self.store, self.view, KnownStore(self.store, Memory()))
         self._union = Union()
         self._attachments = Attachments(

@@ -15,7 +15,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 
 from weft.base.net import IPAddress
-from weft.kernel import netns
+from weft.kernel.plumbing import netns
 
 INTERVAL = 0.1
 PATIENCE = 1.5

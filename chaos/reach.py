@@ -12,7 +12,7 @@ from chaos import probes
 from chaos.model import BEHIND_ROUTER, HOSTS, Box, Model
 from chaos.world import World
 from weft.base.net import IPAddress
-from weft.kernel import netns
+from weft.kernel.plumbing import netns
 from weft.lab.process import PROC
 from weft.lab.topology import OUTSIDE
 

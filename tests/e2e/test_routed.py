@@ -32,7 +32,7 @@ from support.waiting import until
 from weft.api import types as t
 from weft.base.errors import Conflict
 from weft.datapaths.routed import GATEWAY, HOST_END_MAC
-from weft.kernel import facts
+from weft.kernel.host import facts
 from weft.lab import Lab, matrix
 from weft.model import PublishedPort
 

@@ -9,9 +9,9 @@ from hypothesis import strategies as st
 
 from support.hoststates import FOREIGN
 from support.models import ME, NETWORKS, PATHS, histories, hosts, state
-from weft.agent.compiler import Compiler, everything, of_nodes, touched
-from weft.agent.engine import Engine, Work
-from weft.agent.view import View
+from weft.cluster.view import View
+from weft.compile.compiler import Compiler, everything, of_nodes, touched
+from weft.converge.engine import Engine, Work
 from weft.datapaths.driver import Host
 from weft.hoststate import Contribution, Key, Link, Union
 from weft.hoststate.union import Source

@@ -14,12 +14,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.allocator import Allocator
-from weft.agent import ipam
-from weft.agent.audit import Audit
+from weft.agent.resources import ipam
 from weft.alloc import blocks
 from weft.alloc.blocks import Given, Rules, Situation
 from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress, IPNetwork
+from weft.ipam.audit import Audit
 from weft.model import Endpoint, Lease, Network, Pool, decode, encode, keys
 from weft.store.protocol import (
     Absent,

@@ -23,14 +23,14 @@ from support.birds import FakeBird
 from support.hoststates import FOREIGN
 from weft.agent.agent import Agent
 from weft.agent.config import Config
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import NotFound, Unavailable
 from weft.base.net import IPAddress
+from weft.containers.find import Target
 from weft.hoststate import Link, Object
-from weft.kernel.containers import Target
-from weft.kernel.facts import HostFacts
 from weft.kernel.fake import FakeKernel
+from weft.kernel.host.facts import HostFacts
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.store.known import KnownStore
@@ -77,7 +77,7 @@ class FakeHost(FakeKernel):
         return self.found
 
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
-        """As `weft.kernel.probe.answering`, without waiting for those that do not."""
+        """As `weft.kernel.host.probe.answering`, without waiting for those that do not."""
         return self.answers.intersection(addresses)
 
     def change(self, **facts: object) -> None:

@@ -10,18 +10,18 @@ import asyncio
 import sys
 from collections.abc import Callable, Iterable, Sequence
 
-from weft.agent.attach import Attachments
 from weft.agent.config import Config
-from weft.agent.locations import Locations
-from weft.agent.membership import Membership
-from weft.agent.move import move
-from weft.agent.view import View
 from weft.api import types as t
 from weft.base.errors import Exhausted
 from weft.base.net import parse_interface
+from weft.cluster.locations import Locations
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
+from weft.containers.find import Target
 from weft.datapaths.driver import Host
+from weft.endpoints.attach import Attachments
+from weft.endpoints.move import move
 from weft.hoststate.union import Source
-from weft.kernel.containers import Target
 from weft.model import Endpoint, Namespace, Node
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
@@ -38,7 +38,7 @@ class Allocator:
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.view = store, View(name)
         self.node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
-        self.membership = Membership(store, self.view, Config(), name)
+        self.membership = Membership(store, self.view, name, presence_ttl=Config().presence_ttl, tenure=Config().tenure)
         self.attachments = Attachments(
             self.view,
             self.membership,

@@ -10,9 +10,9 @@ import asyncio
 import sys
 
 from weft.agent.config import Config
-from weft.agent.membership import Membership
-from weft.agent.view import View
 from weft.base.net import parse_interface
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
 from weft.datapaths.driver import Host
 from weft.model import Node
 from weft.store.url import StoreOptions, open_store
@@ -22,7 +22,7 @@ async def race(url: str, name: str, network: str) -> None:
     store = open_store(url, StoreOptions())
     view = View(name)
     node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
-    membership = Membership(store, view, Config(), name)
+    membership = Membership(store, view, name, presence_ttl=Config().presence_ttl, tenure=Config().tenure)
     for prefix in view.prefixes():
         listing = await store.list(prefix)
         view.listed((prefix,), listing.items, listing.revision)

@@ -9,8 +9,8 @@ import asyncio
 import sys
 import time
 
-from weft.agent.compiler import Compiler, everything
-from weft.agent.view import View
+from weft.cluster.view import View
+from weft.compile.compiler import Compiler, everything
 from weft.datapaths.driver import Host
 from weft.hoststate import Union
 from weft.kernel.linux import LinuxKernel

@@ -15,7 +15,7 @@ from support.hoststates import keyed
 from support.namespaces import Home
 from support.routed import Host, hosts, listening, ping, protocols
 from weft.hoststate import Ipip, Link
-from weft.kernel import facts
+from weft.kernel.host import facts
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Change, Create, Reading, Remove

@@ -22,38 +22,38 @@ from pathlib import Path
 from typing import Protocol
 
 from weft import __version__
-from weft.agent.addresses import key_of
-from weft.agent.compiler import Compiler, everything, of_nodes, touched
 from weft.agent.config import Config
 from weft.agent.control import Control
-from weft.agent.engine import Outcome
-from weft.agent.engines import EngineAttachments
-from weft.agent.evidence import Evidence
-from weft.agent.giveback import GiveBack
-from weft.agent.journal import Journal, boot_id
-from weft.agent.liveness import Liveness
-from weft.agent.locations import Locations
-from weft.agent.loop import Loop
-from weft.agent.membership import Membership
 from weft.agent.metrics import Metrics
-from weft.agent.putback import Follower, PutBack
-from weft.agent.routing import Daemon, Routing
-from weft.agent.supervise import Supervisor
-from weft.agent.view import Key, View
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress
 from weft.bgp.plan import PASSWORD, TTL
+from weft.cluster.journal import Journal, boot_id
+from weft.cluster.liveness import Liveness
+from weft.cluster.locations import Locations
+from weft.cluster.membership import Membership
+from weft.cluster.putback import Follower, PutBack
+from weft.cluster.view import Key, View
+from weft.compile.compiler import Compiler, everything, of_nodes, touched
+from weft.containers import find as containers
+from weft.containers.find import Target
+from weft.converge.engine import Outcome
+from weft.converge.loop import Loop
+from weft.daemons.bird import Bird, signatures
+from weft.daemons.routing import Daemon, Routing
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, whole
+from weft.endpoints.engines import EngineAttachments
+from weft.endpoints.evidence import Evidence
 from weft.hoststate import HOST, Object, Union
 from weft.hoststate import Key as ObjectKey
-from weft.kernel import containers, netns
-from weft.kernel.bird import Bird, signatures
-from weft.kernel.containers import Target
-from weft.kernel.facts import FEATURES, MD5, HostFacts
-from weft.kernel.iptables import legacy_in_use
+from weft.ipam.addresses import key_of
+from weft.ipam.giveback import GiveBack
+from weft.kernel.host.facts import FEATURES, MD5, HostFacts
+from weft.kernel.kinds.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
+from weft.kernel.plumbing import netns
 from weft.model import Endpoint, Lease, Node, keys
 from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Lost, Synced, follow
@@ -61,6 +61,7 @@ from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Absent, Delete, Item, Store
 from weft.store.url import without_secret
+from weft.tasks import Supervisor
 
 log = logging.getLogger(__name__)
 
@@ -102,7 +103,7 @@ class Agent:
         self.store = store
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
         self.view = View(name, self._changed)
-        self.membership = Membership(store, self.view, config, instance)
+        self.membership = Membership(store, self.view, instance, presence_ttl=config.presence_ttl, tenure=config.tenure)
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )

@@ -21,16 +21,16 @@ from weft import serving
 from weft.agent.agent import Agent
 from weft.agent.config import METRICS_EXAMPLE, Config
 from weft.agent.http import application, metrics_application
-from weft.agent.journal import forget, former_name
 from weft.agent.logs import set_up
-from weft.agent.membership import presence_lease
 from weft.agent.process import allow_files, alone_here, tell_ready
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.base.numbers import HIGHEST_PORT, is_number
+from weft.cluster.journal import forget, former_name
+from weft.cluster.membership import presence_lease
+from weft.daemons.bird import Bird
 from weft.hoststate import describe
-from weft.kernel.bird import Bird
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.known import KnownStore

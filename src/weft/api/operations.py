@@ -1,6 +1,7 @@
 """Every operation of the agent's API in one table.
 
-Adding one: a line here, a method of the same name in `weft.agent.service`. The client has it at once, the OpenAPI document too.
+Adding one: a line here, a method of the same name in `weft.agent.resources.service`. The client has it at once, the
+OpenAPI document too.
 """
 
 from __future__ import annotations

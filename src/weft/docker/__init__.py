@@ -9,7 +9,7 @@ state       what only Docker knows and this process must, across restarts
 sweep       what Docker did while nobody listened
 server      HTTP; the process around it
 
-A container's interface is a veth whose end Docker itself moves into the container (`weft.agent.handover`): when Docker
+A container's interface is a veth whose end Docker itself moves into the container (`weft.compile.handover`): when Docker
 says Join, the container's namespace is not there yet. All else is Weft's own model; an endpoint's owner is
 "docker/NETWORKID/ENDPOINTID".
 """

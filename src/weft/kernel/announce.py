@@ -22,8 +22,8 @@ import msgspec
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
 from weft.hoststate import Address, Key, Link, Neighbour, Object, Veth
-from weft.kernel import netns
-from weft.kernel.probe import checksum
+from weft.kernel.host.probe import checksum
+from weft.kernel.plumbing import netns
 from weft.reconcile.protocol import Change, Create, Op, Remove
 
 log = logging.getLogger(__name__)

@@ -17,7 +17,7 @@ import msgspec
 
 from weft.hoststate import HOST, PROTO, Address, Key, Neighbour, Object, Route, Sysctl
 from weft.hoststate.paths import MAIN
-from weft.kernel.spaces import Space
+from weft.kernel.plumbing.spaces import Space
 from weft.reconcile.relations import device_of
 
 

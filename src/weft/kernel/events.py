@@ -16,13 +16,14 @@ import msgspec
 
 from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl, describe
 from weft.hoststate.paths import MAIN, fdb_key
-from weft.kernel import links, netns, tc, wire
-from weft.kernel import uapi as u
-from weft.kernel.addresses import Lost, lose
-from weft.kernel.describe import as_link
-from weft.kernel.links import Device
-from weft.kernel.netlink import Netlink, Refused, attributes, open_socket
-from weft.kernel.spaces import Space, Spaces
+from weft.kernel.kinds import links, tc, wire
+from weft.kernel.kinds.addresses import Lost, lose
+from weft.kernel.kinds.describe import as_link
+from weft.kernel.kinds.links import Device
+from weft.kernel.plumbing import netns
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import Netlink, Refused, attributes, open_socket
+from weft.kernel.plumbing.spaces import Space, Spaces
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 

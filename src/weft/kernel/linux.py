@@ -21,18 +21,21 @@ from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
 from weft.hoststate import HOST, PROTO, Bridge, Key, Link, Netns, Object, Route, Sysctl, Veth, Vxlan, describe
 from weft.hoststate.links import NAMED
-from weft.kernel import addresses, announce, bulk, devices, guarding, netns, own_netns, probe, tc, uplink, wire
-from weft.kernel import facts as host_facts
-from weft.kernel import uapi as u
+from weft.kernel import announce, guarding
 from weft.kernel.decided import Decided
-from weft.kernel.describe import links_of
-from weft.kernel.facts import HostFacts
-from weft.kernel.iptables import Iptables
-from weft.kernel.netlink import Netlink, Refused, open_socket
-from weft.kernel.nft import Nft
-from weft.kernel.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
-from weft.kernel.sysctl import Sysctls, device
-from weft.kernel.uplink import Addresses, Uplink
+from weft.kernel.host import facts as host_facts
+from weft.kernel.host import probe, uplink
+from weft.kernel.host.facts import HostFacts
+from weft.kernel.host.uplink import Addresses, Uplink
+from weft.kernel.kinds import addresses, bulk, devices, own_netns, tc, wire
+from weft.kernel.kinds.describe import links_of
+from weft.kernel.kinds.iptables import Iptables
+from weft.kernel.kinds.nft import Nft
+from weft.kernel.kinds.sysctl import Sysctls, device
+from weft.kernel.plumbing import netns
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import Netlink, Refused, open_socket
+from weft.kernel.plumbing.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.watch import LinuxWatcher
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove, Unread
 

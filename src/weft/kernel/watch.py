@@ -16,11 +16,11 @@ from typing import Final
 from weft.base.errors import Denied
 from weft.hoststate import HOST, Key, Object
 from weft.hoststate.firewall import TABLE
-from weft.kernel import nfnl
-from weft.kernel import uapi as u
-from weft.kernel.addresses import Lost
 from weft.kernel.events import Interpreter
-from weft.kernel.netlink import attributes, messages, open_socket
+from weft.kernel.kinds.addresses import Lost
+from weft.kernel.plumbing import nfnl
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import attributes, messages, open_socket
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 _GROUPS: Final = (

@@ -13,13 +13,13 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
 import msgspec
 
 from weft.base.errors import Denied, Failed, Unavailable
 from weft.store.protocol import Batch, Compacted, Item, Store
+from weft.tasks import backoff
 
 
 class Synced(msgspec.Struct, frozen=True):
@@ -46,15 +46,6 @@ Event = Synced | Changes | Lost
 
 TROUBLE = (Unavailable, Denied, Failed)
 """What a running follower outlives: an operator may mend a password or a broken file, too."""
-
-
-def backoff(first: float = 0.2, last: float = 5.0, chance: Callable[[], float] = random.random) -> Iterator[float]:
-    """Seconds before each next try: doubling, each between a half and the whole (`chance` is in [0, 1)), so that
-    many followers of one store do not come back all at once."""
-    delay = first
-    while True:
-        yield delay * (1 + chance()) / 2
-        delay = min(2 * delay, last)
 
 
 async def follow(

@@ -12,7 +12,7 @@ something is gone. What the store says then is followed in one of three ways:
     as ever     the identity and the witness are there
     with care   the identity is there, but the witness is not, or the identity was away: the store was put back. `put_back`
                 counts such times. Whoever follows the store adopts what is new, removes nothing that is merely missing,
-                and writes back what is its own (weft.agent.putback)
+                and writes back what is its own (weft.cluster.putback)
     not at all  the identity is missing, or another one: every call raises Unavailable, as if the store were away, until it
                 is the right one again or the operator has decided (`accept`, `restore`)
 """

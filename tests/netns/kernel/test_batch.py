@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from weft.hoststate import FdbEntry, Link, Neighbour, Object, Route, Veth, route
-from weft.kernel import netns as namespaces
+from weft.kernel.plumbing import netns as namespaces
 from weft.reconcile.protocol import Create, Remove
 
 
@@ -109,7 +109,7 @@ def test_a_namespace_that_has_gone(bench: Any, bridge: Link, pair: tuple[Link, L
 
 
 def test_more_namespaces_than_sockets_at_once(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.kernel.spaces.MOST", 3)
+    monkeypatch.setattr("weft.kernel.plumbing.spaces.MOST", 3)
     monkeypatch.setattr("weft.kernel.linux.MOST", 3)
     pairs: list[Object] = []
     for i in range(7):

@@ -17,9 +17,9 @@ from support.namespaces import Home
 from support.waiting import until
 from weft.base.errors import Failed, Unavailable
 from weft.bgp.replies import Refused, Unheard
-from weft.kernel import bird as module
-from weft.kernel.bird import Bird
-from weft.kernel.bird_routes import LostRoutes
+from weft.daemons import bird as module
+from weft.daemons.bird import Bird
+from weft.daemons.bird_routes import LostRoutes
 
 pytestmark = pytest.mark.skipif(shutil.which("bird", path="/usr/sbin") is None, reason="needs bird2")
 

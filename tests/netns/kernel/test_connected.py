@@ -13,7 +13,7 @@ from support.waiting import until
 from weft.base.net import link_local
 from weft.datapaths._parts import link_local_of
 from weft.hoststate import Address, Link, Object, route
-from weft.kernel import addresses
+from weft.kernel.kinds import addresses
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.protocol import Change
 from weft.reconcile.reconciler import Reconciler

@@ -9,11 +9,11 @@ import pytest
 
 from support.namespaces import Home, Namespace
 from weft.base.errors import Invalid
+from weft.containers import find as containers
 from weft.hoststate import Bridge, Link
 from weft.hoststate.links import NETNS_ALIAS
-from weft.kernel import containers
-from weft.kernel import netns as namespaces
 from weft.kernel.linux import LinuxKernel
+from weft.kernel.plumbing import netns as namespaces
 from weft.reconcile.protocol import Create, Remove
 
 

@@ -17,7 +17,7 @@ from weft.api.dump import (
     RuleDump,
     VxlanDump,
 )
-from weft.kernel.dump import dump
+from weft.kernel.host.dump import dump
 from weft.model import decode, encode
 
 MAC = "02:00:00:00:00:01"

@@ -12,10 +12,10 @@ import pytest
 from support.namespaces import Namespace
 from weft.base.errors import Conflict, NotFound
 from weft.hoststate import Address, Bridge, Link
-from weft.kernel import netns as namespaces
-from weft.kernel.diagnose import foreign_vteps
+from weft.kernel.host.diagnose import foreign_vteps
 from weft.kernel.linux import LinuxKernel
-from weft.kernel.spaces import Space
+from weft.kernel.plumbing import netns as namespaces
+from weft.kernel.plumbing.spaces import Space
 
 
 def test_the_uplink_by_the_default_route(bench: Any, uplink: str) -> None:

@@ -15,7 +15,7 @@ from support.namespaces import Home, Namespace
 from weft.hoststate import Address, Bridge, FdbEntry, Key, Link, Neighbour, Netns, Object, Veth, Vxlan
 from weft.hoststate.paths import ALL
 from weft.kernel.linux import LinuxKernel
-from weft.kernel.netns import exists
+from weft.kernel.plumbing.netns import exists
 from weft.reconcile.protocol import Change, Create, Event, Gone, Remove, Seen
 from weft.reconcile.reconciler import Reconciler
 

@@ -15,7 +15,7 @@ import pytest
 from support.namespaces import Namespace
 from weft.base.errors import Conflict, Invalid
 from weft.hoststate import Bridge, Link, NftChain, NftElement, NftSet, Object, Veth
-from weft.kernel.listeners import check_free
+from weft.kernel.host.listeners import check_free
 from weft.model.ports import parse
 from weft.reconcile.protocol import Change, Create, Disturbed, Remove
 

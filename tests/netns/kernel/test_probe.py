@@ -10,8 +10,8 @@ import pytest
 
 from support.namespaces import Home, Namespace
 from weft.base.errors import Denied
-from weft.kernel import probe
-from weft.kernel.probe import answering
+from weft.kernel.host import probe
+from weft.kernel.host.probe import answering
 
 HERE, THERE, NOBODY = (ip_address(a) for a in ("10.9.0.1", "10.9.0.2", "10.9.0.3"))
 THERE6, NOBODY6 = ip_address("fd09::2"), ip_address("fd09::3")

@@ -148,7 +148,7 @@ def test_other_tables_stay(bench: Any) -> None:
 
 
 def test_nft_that_is_not_there(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.kernel.tools.shutil.which", lambda *_, **__: None)
+    monkeypatch.setattr("weft.kernel.plumbing.tools.shutil.which", lambda *_, **__: None)
     (failure,) = bench.create(CLUSTER)
     assert failure.key == CLUSTER.key
     assert failure.reason == "nft is not installed: install nftables"

@@ -11,8 +11,9 @@ import pytest
 from support.namespaces import Home, Namespace
 from weft.base.errors import Denied, Failed
 from weft.hoststate import Bridge, Link, NftSet
-from weft.kernel import addresses, spaces
+from weft.kernel.kinds import addresses
 from weft.kernel.linux import LinuxKernel
+from weft.kernel.plumbing import spaces
 from weft.reconcile.protocol import Create
 
 OWN = Link(name="weft-own", type=Bridge(), alias="weft:network/own")

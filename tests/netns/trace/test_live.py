@@ -10,8 +10,8 @@ import pytest
 
 from support.namespaces import Home, Namespace
 from weft.api.dump import HostDump
-from weft.kernel import netns as spaces
-from weft.kernel.dump import dump
+from weft.kernel.host.dump import dump
+from weft.kernel.plumbing import netns as spaces
 from weft.trace import Path, Start, walk
 
 SUBNET = {1: ("10.1.1", "fd00:1:1:"), 2: ("10.1.2", "fd00:1:2:")}

@@ -13,10 +13,11 @@ import pytest
 
 from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, network, running, settled, until
 from weft.agent import agent as agent_module
-from weft.agent import infos, journal
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources import infos
+from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Failed, Unavailable
+from weft.cluster import journal
 from weft.datapaths import registry
 from weft.hoststate import Address, Link, Route
 from weft.model import Node, decode, encode, keys

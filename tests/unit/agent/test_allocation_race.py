@@ -12,9 +12,9 @@ from pathlib import Path
 import pytest
 
 from support.etcd import EtcdServer
-from weft.agent import ipam
-from weft.agent.audit import Audit
+from weft.agent.resources import ipam
 from weft.base.net import parse_network
+from weft.ipam.audit import Audit
 from weft.model import Network, encode, keys
 from weft.store.protocol import Put
 from weft.store.url import StoreOptions, open_store

@@ -8,7 +8,7 @@ import pytest
 
 from support.agents import FEATURES, FakeHost, agent_on, create
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, Unsupported
 from weft.hoststate import Qdisc, Redirect

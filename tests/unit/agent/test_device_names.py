@@ -9,7 +9,7 @@ import pytest
 
 from support.agents import FakeHost, agent_on, create, settled
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Invalid
 from weft.base.names import IFNAMSIZ, device

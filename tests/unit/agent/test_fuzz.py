@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 from support.agents import FakeHost, create
 from weft.agent.agent import Agent
 from weft.agent.http import application
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.api.operations import OPERATIONS, Operation
@@ -97,9 +97,9 @@ def calls(draw: st.DrawFn) -> tuple[Operation, str, bytes]:
 @pytest.fixture(autouse=True)
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The host is in memory, whatever this machine has."""
-    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families, _container="": None)
-    monkeypatch.setattr("weft.agent.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
-    monkeypatch.setattr("weft.agent.service.SETTLING", 0.05)
+    monkeypatch.setattr("weft.kernel.host.listeners.check_free", lambda _port, _families, _container="": None)
+    monkeypatch.setattr("weft.agent.resources.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
+    monkeypatch.setattr("weft.agent.resources.service.SETTLING", 0.05)
     yield
 
 

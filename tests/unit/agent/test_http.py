@@ -15,7 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.agents import FakeHost, Tap, until
 from weft.agent.agent import Agent
 from weft.agent.http import application, metrics_application, openapi
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api.dump import HostDump
 from weft.api.operations import OPERATIONS, Operation
 from weft.base.errors import ERRORS
@@ -51,7 +51,7 @@ PROD = {"network": {"name": "prod", "driver": "routed", "subnets": ["10.9.0.0/16
 async def test_every_operation_answers_as_it_is_described(
     api: Client, agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("weft.agent.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
+    monkeypatch.setattr("weft.agent.resources.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
     host.open("c1")
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
@@ -162,7 +162,7 @@ async def test_each_error_has_its_status(api: Client, agent: Agent, monkeypatch:
     def fail(*_: object) -> None:
         raise cls("told in one line")
 
-    monkeypatch.setattr("weft.agent.infos.status", fail)
+    monkeypatch.setattr("weft.agent.resources.infos.status", fail)
     assert await refused(await api.get("/v1/status"), cls.status, cls.code) == "told in one line"
 
 
@@ -170,14 +170,14 @@ async def test_an_error_of_no_users_kind_has_a_known_word(api: Client, monkeypat
     def fail(*_: object) -> None:
         raise Compacted("revision 4 is gone")
 
-    monkeypatch.setattr("weft.agent.infos.status", fail)
+    monkeypatch.setattr("weft.agent.resources.infos.status", fail)
     await refused(await api.get("/v1/status"), Compacted.status, "unavailable")
 
 
 async def test_an_unexpected_error_is_answered_and_logged(
     api: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("weft.agent.infos.status", lambda agent: agent.nonsense)
+    monkeypatch.setattr("weft.agent.resources.infos.status", lambda agent: agent.nonsense)
     message = await refused(await api.get("/v1/status"), 500, "failed")
     assert message == "the agent met an unexpected error: its log has the traceback"
     (record,) = [r for r in caplog.records if r.levelname == "ERROR"]

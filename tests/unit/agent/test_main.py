@@ -17,11 +17,12 @@ import pytest
 from aiohttp import ClientSession, TCPConnector, UnixConnector
 
 from support.agents import FakeHost, agent_on, create, make_agent, until
-from weft.agent import journal, main, process
+from weft.agent import main, process
 from weft.agent.config import Config
-from weft.agent.journal import Journal
-from weft.agent.view import View
 from weft.base.errors import Conflict, Denied, Failed, Invalid, Unavailable, WeftError
+from weft.cluster import journal
+from weft.cluster.journal import Journal
+from weft.cluster.view import View
 from weft.reconcile.reconciler import key_of
 
 

@@ -12,12 +12,12 @@ import pytest
 
 from support.agents import FakeHost, Tap, agent_on, attach, create, settled, until
 from weft.agent.agent import Agent
-from weft.agent.liveness import PROBES
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.alloc import addresses as alloc
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, Unavailable
 from weft.base.net import IPAddress, IPNetwork
+from weft.cluster.liveness import PROBES
 from weft.datapaths._parts import FALLBACK
 from weft.hoststate import FdbEntry, Link, Neighbour, Object, Route, Vxlan
 from weft.model import keys

@@ -8,9 +8,9 @@ import msgspec
 import pytest
 
 from support.agents import FakeHost, create, network, settled, until
-from weft.agent import service as service_module
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources import service as service_module
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
 from weft.hoststate import Link, Neighbour

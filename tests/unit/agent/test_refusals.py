@@ -9,7 +9,7 @@ import pytest
 
 from support.agents import FakeHost, create, network, until
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid
 from weft.reconcile.protocol import UplinkChanged

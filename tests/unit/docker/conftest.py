@@ -11,7 +11,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from support.agents import FakeHost, agent_on
 from weft.agent.agent import Agent
 from weft.agent.http import application as agent_application
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.client import Client
 from weft.docker.driver import Driver
 from weft.docker.ipam import Ipam
@@ -23,7 +23,7 @@ from weft.docker.state import State
 @pytest.fixture(autouse=True)
 def _no_ports_in_use(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody listens on the host in memory, whatever this machine's programs do."""
-    monkeypatch.setattr("weft.kernel.listeners.check_free", lambda _port, _families, _container="": None)
+    monkeypatch.setattr("weft.kernel.host.listeners.check_free", lambda _port, _families, _container="": None)
 
 
 @pytest.fixture

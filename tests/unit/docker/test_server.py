@@ -10,7 +10,7 @@ from aiohttp.test_utils import TestClient, TestServer
 
 from support.agents import create
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.docker.ipam import Ipam
 from weft.docker.operations import operations
 from weft.docker.server import CONTENT_TYPE, application

@@ -10,7 +10,7 @@ import pytest
 
 from support.agents import create
 from weft.agent.agent import Agent
-from weft.agent.service import Service
+from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Unavailable
 from weft.client import Client

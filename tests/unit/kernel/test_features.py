@@ -5,10 +5,10 @@ from __future__ import annotations
 import pytest
 
 from weft.base.errors import Failed, Unsupported
-from weft.kernel import tools
-from weft.kernel.facts import FEATURES
-from weft.kernel.netlink import Netlink
-from weft.kernel.tools import Output
+from weft.kernel.host.facts import FEATURES
+from weft.kernel.plumbing import tools
+from weft.kernel.plumbing.netlink import Netlink
+from weft.kernel.plumbing.tools import Output
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from pathlib import Path
 import pytest
 
 from weft.base.errors import NotFound
-from weft.kernel import containers, netns
+from weft.containers import find as containers
+from weft.kernel.plumbing import netns
 
 
 @pytest.fixture(params=["fifo", "device", "file", "folder", "socket", "link", "another namespace"])

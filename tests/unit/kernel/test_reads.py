@@ -13,10 +13,12 @@ import pytest
 
 from weft.base.errors import Failed, Unsupported
 from weft.hoststate import Sysctl
-from weft.kernel import diagnose, iptables, nfnl, nft, own_netns, sysctl, tools
-from weft.kernel import uapi as u
-from weft.kernel.netlink import HEADER, Netlink, Refused
-from weft.kernel.tools import Output
+from weft.kernel.host import diagnose
+from weft.kernel.kinds import iptables, nft, own_netns, sysctl
+from weft.kernel.plumbing import nfnl, tools
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import HEADER, Netlink, Refused
+from weft.kernel.plumbing.tools import Output
 from weft.reconcile.protocol import Remove
 
 ITEM = 24  # any type that is none of netlink's own

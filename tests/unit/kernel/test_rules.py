@@ -5,9 +5,9 @@ from __future__ import annotations
 import pytest
 
 from weft.hoststate import IptablesChain, NftChain, NftElement, NftSet
-from weft.kernel import iptables, nft, sysctl
-from weft.kernel.flows import Translation, translation
-from weft.kernel.iptables import Where
+from weft.kernel.host.flows import Translation, translation
+from weft.kernel.kinds import iptables, nft, sysctl
+from weft.kernel.kinds.iptables import Where
 from weft.reconcile.protocol import Create, Remove
 
 LISTING = """table inet weft {

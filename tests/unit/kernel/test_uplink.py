@@ -8,7 +8,7 @@ from ipaddress import ip_address, ip_interface
 import pytest
 
 from weft.base.errors import Conflict, NotFound
-from weft.kernel.uplink import Assigned, Uplink, choose
+from weft.kernel.host.uplink import Assigned, Uplink, choose
 
 HERE: Callable[[str], bool] = lambda name: True  # noqa: E731
 

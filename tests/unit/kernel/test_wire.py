@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from weft.hoststate import Address, FdbEntry, Neighbour, Route, route
 from weft.hoststate.paths import RouteType
-from weft.kernel import uapi as u
-from weft.kernel import wire
+from weft.kernel.kinds import wire
+from weft.kernel.plumbing import uapi as u
 
 NAMES = {7: "weft.1"}
 v4 = st.integers(0, 2**32 - 1).map(lambda number: str(IPv4Address(number)))

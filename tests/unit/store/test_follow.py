@@ -10,8 +10,9 @@ from typing import Any, cast
 import pytest
 
 from weft.base.errors import Conflict, Denied, Failed, Unavailable, WeftError
-from weft.store.follow import Event, Lost, Synced, backoff, follow
+from weft.store.follow import Event, Lost, Synced, follow
 from weft.store.protocol import Batch, Compacted, Listing, Store
+from weft.tasks import backoff
 
 
 class Script:

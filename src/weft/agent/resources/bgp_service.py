@@ -1,0 +1,89 @@
+"""The API's operations about BGP (`weft.api.operations`)."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from weft.agent.resources import infos
+from weft.api import types as t
+from weft.base.errors import Conflict, NotFound, Unavailable
+from weft.base.net import parse_address, parse_network
+from weft.model import BgpPeer, BgpSettings, encode, keys, to_builtins
+from weft.model.codec import convert
+from weft.store.protocol import Absent, Delete, Guard, Put, Unchanged
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+BUSY = "was just changed by someone else: look, and try again"
+
+
+class BgpService:
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    # This node.
+
+    async def bgp_sessions(self) -> tuple[t.BgpSession, ...]:
+        self._agent.ready()
+        return tuple(infos.bgp_session(state) for state in await self._agent.routing.look())
+
+    async def bgp_routes(self, prefix: str = "") -> tuple[t.BgpRoute, ...]:
+        self._agent.ready()
+        wanted = str(parse_network(prefix) if "/" in prefix else parse_address(prefix)) if prefix else ""
+        return tuple(infos.bgp_route(self._agent, route) for route in await self._agent.routing.routes(wanted))
+
+    # The cluster.
+
+    async def bgp_settings(self) -> BgpSettings:
+        self._agent.ready()
+        return self._agent.view.bgp
+
+    async def set_bgp(self, request: t.SetBgp) -> BgpSettings:
+        self._agent.ready()
+        changed = {name: value for name, value in to_builtins(request).items() if value is not None}
+        wanted = convert(BgpSettings, {**to_builtins(self._agent.view.bgp), **changed})
+        revision = self._agent.view.revision(keys.BGP_SETTINGS)
+        guard: Guard = Unchanged(keys.BGP_SETTINGS, revision) if revision else Absent(keys.BGP_SETTINGS)
+        if not await self._agent.membership.write([guard], [Put(keys.BGP_SETTINGS, encode(wanted))]):
+            raise Unavailable(f"bgp: {BUSY}")
+        return wanted
+
+    async def bgp_peers(self) -> tuple[t.BgpPeerInfo, ...]:
+        self._agent.ready()
+        return tuple(_info(peer) for _, peer in sorted(self._agent.view.bgp_peers.items()))
+
+    async def add_bgp_peer(self, request: t.AddBgpPeer) -> t.BgpPeerInfo:
+        self._agent.ready()
+        peer, view = request.peer, self._agent.view
+        for _, node in sorted(view.nodes.items()):
+            if peer.address in (a.ip for a in node.addresses):
+                raise Conflict(
+                    f"bgp peer {peer.name}: {peer.address} is {node.name}'s own address: nodes peer by themselves; give a "
+                    "router's"
+                )
+        if peer.name in view.bgp_peers and not request.replace:
+            raise Conflict(f"bgp peer {peer.name} exists: choose another name, or use --replace")
+        key = keys.bgp_peer(peer.name)
+        revision = view.revision(key)
+        if not await self._agent.membership.write(
+            [Unchanged(key, revision) if revision else Absent(key)], [Put(key, encode(peer))]
+        ):
+            raise Unavailable(f"bgp peer {peer.name}: {BUSY}")
+        return _info(peer)
+
+    async def remove_bgp_peer(self, name: str) -> t.Done:
+        self._agent.ready()
+        view, key = self._agent.view, keys.bgp_peer(name)
+        if name not in view.bgp_peers:
+            raise NotFound(f"no bgp peer {name}: `weft bgp peer ls` shows those there are")
+        if not await self._agent.membership.write([Unchanged(key, view.revision(key))], [Delete(key)]):
+            raise Unavailable(f"bgp peer {name}: {BUSY}")
+        return t.Done(what=(name,))
+
+
+def _info(peer: BgpPeer) -> t.BgpPeerInfo:
+    values = {**msgspec.structs.asdict(peer), "password": bool(peer.password)}
+    return t.BgpPeerInfo(**values)

@@ -1,0 +1,326 @@
+"""`weft doctor`: what on this host keeps packets from arriving, or will; each with what to do about it."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import ctypes
+import shutil
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+from weft.alloc.leases import on_host
+from weft.api import types as t
+from weft.base.errors import Failed, Unavailable, WeftError
+from weft.base.net import FAMILIES, Family
+from weft.bgp.config import METRIC
+from weft.bgp.replies import PROTOCOL
+from weft.daemons.bird import OTHERS, PACKAGE, ask
+from weft.datapaths import registry
+from weft.datapaths._encap import IPIP_DEVICE
+from weft.datapaths.driver import CommonOptions
+from weft.datapaths.guard import BRIDGE_RULES
+from weft.kernel.host.diagnose import blocking_chains, foreign_vteps, udp_holders
+from weft.kernel.host.facts import MD5
+from weft.kernel.kinds import sysctl
+from weft.model import Network
+from weft.store.url import unguarded
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
+MODULES = {
+    "nftables": "nf_tables",
+    "nft-bridge": "nft_meta_bridge",
+    "tbf": "sch_tbf",
+    "mirred": "sch_ingress cls_u32 act_mirred",
+}
+"""Feature → the module that brings it, where its name is another."""
+PACKAGES = {"bird": PACKAGE}
+"""Feature that is a program → the package that brings it."""
+
+STA_UNSYNC = 0x0040
+"""adjtimex(2): the kernel's clock is not held by anything."""
+
+
+async def findings(agent: Agent) -> tuple[t.Finding, ...]:
+    return await asyncio.to_thread(lambda: tuple(_all(agent)))
+
+
+def _all(agent: Agent) -> Iterator[t.Finding]:
+    yield from _store(agent)
+    yield from _uplink(agent)
+    networks = list(_networks(agent))
+    yield from _features(agent, networks)
+    yield from _bandwidth(agent)
+    yield from _bridge_rules(agent)
+    yield from _tools()
+    yield _signatures(agent)
+    yield from _other_bird()
+    yield from _forwarding({f for n, _ in networks for f in n.families})
+    yield from _mtu(agent, networks)
+    yield from _reach(agent)
+    yield from _ports(networks)
+    yield from _overlaps(agent, networks)
+    yield from _other_vteps(networks)
+    yield from _reverse_path(agent, networks)
+    yield from _policies()
+    yield _clock()
+
+
+def _networks(agent: Agent) -> Iterator[tuple[Network, CommonOptions]]:
+    """But for those that another version of Weft made, which `weft status` tells of."""
+    for _, network in sorted(agent.view.networks.items()):
+        with contextlib.suppress(WeftError):
+            yield network, registry.parse_options(network)
+
+
+def _ok(check: str, detail: str) -> t.Finding:
+    return t.Finding(check=check, result="ok", detail=detail)
+
+
+def _store(agent: Agent) -> Iterator[t.Finding]:
+    if exposed := unguarded(agent.config.store, agent.config.store_cert):
+        yield t.Finding(
+            check="store: access",
+            result="warning",
+            detail=f"{agent.store_status.url} is reached {exposed}: who reaches it can rule every host's network",
+            advice="use etcds:// with store-ca and a user with store-password-file (docs/operating.md, The store of a cluster)",
+        )
+    status = agent.store_status
+    if status.state == "connected":
+        yield _ok("store", f"{status.url} answers")
+    else:
+        detail = f"{status.url}: {status.reason or status.state}"
+        yield t.Finding(
+            check="store", result="error", detail=detail, advice="start it, or mend the way to it; traffic goes on"
+        )
+
+
+def _uplink(agent: Agent) -> Iterator[t.Finding]:
+    node = agent.node
+    if agent.waiting_for or node is None:
+        detail = agent.waiting_for or "not looked at yet"
+        yield t.Finding(check="uplink", result="error", detail=detail, advice="name the right device with --iface")
+        return
+    yield _ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
+
+
+def _features(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """What drivers need in any case; what they need for some options only where a network has these."""
+    wanted = {f: "" for d in registry.DRIVERS.values() for f in d.features}
+    for network, options in networks:
+        wanted |= {f: network.name for f in options.features if not wanted.get(f)}
+    for name, needed_by in sorted(wanted.items()):
+        check = f"{'tool' if name in PACKAGES else 'kernel'}: {name}"
+        if name in agent.features:
+            yield _ok(check, "installed" if name in PACKAGES else "works")
+            continue
+        drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.features)
+        lost = f"networks of driver {drivers}" if drivers else f"network {needed_by}"
+        yield t.Finding(
+            check=check,
+            result="error",
+            detail=f"the {'host' if name in PACKAGES else 'kernel'} has no {name}: no {lost} here",
+            advice=remedy(name),
+        )
+
+
+def remedy(feature: str) -> str:
+    """What to do where a host lacks it."""
+    if feature in PACKAGES:
+        return f"apt install {PACKAGES[feature]}, and restart the agent"
+    return f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
+
+
+def _signatures(agent: Agent) -> t.Finding:
+    """No error: sessions between nodes do without, but then only addresses tell who speaks."""
+    if MD5 in agent.features:
+        return _ok(f"kernel: {MD5}", "works")
+    return t.Finding(
+        check=f"kernel: {MD5}",
+        result="warning",
+        detail="the kernel has no TCP MD5 signatures: BGP sessions of this node have no password",
+        advice="take a kernel with CONFIG_TCP_MD5SIG, and not in FIPS mode",
+    )
+
+
+def _bridge_rules(agent: Agent) -> Iterator[t.Finding]:
+    """No error: all else works without."""
+    if BRIDGE_RULES in agent.features:
+        yield _ok(f"kernel: {BRIDGE_RULES}", "works")
+        return
+    yield t.Finding(
+        check=f"kernel: {BRIDGE_RULES}",
+        result="warning",
+        detail="the kernel has no nftables for bridges: containers of one network can send each other router advertisements",
+        advice=f"{remedy(BRIDGE_RULES)}, and restart the agent",
+    )
+
+
+def _other_bird() -> Iterator[t.Finding]:
+    """The package starts a BIRD of its own. Ours leaves its routes alone, but not both can listen on one address."""
+    try:
+        protocols = {text.split()[1] for code, text in ask(OTHERS, "show protocols") if code == PROTOCOL}
+    except Unavailable:
+        return
+    if "BGP" in protocols or "Kernel" in protocols:
+        yield t.Finding(
+            check="another BIRD",
+            result="warning",
+            detail=f"a BIRD that is not Weft's answers at {OTHERS}, with {' and '.join(sorted(protocols))}",
+            advice="systemctl disable --now bird, unless you need it: then it must not use TCP port 179 of this node's "
+            f"addresses, nor the kernel metric {METRIC}",
+        )
+
+
+def _bandwidth(agent: Agent) -> Iterator[t.Finding]:
+    """No error: who limits nothing misses nothing."""
+    for name in registry.FROM_CONTAINER:
+        if name in agent.features:
+            yield _ok(f"kernel: {name}", "works")
+            continue
+        what = "limits of bandwidth" if name in registry.TO_CONTAINER else "limits of what containers send"
+        modules = MODULES.get(name, name)
+        yield t.Finding(
+            check=f"kernel: {name}",
+            result="warning",
+            detail=f"the kernel has no {name}: no {what} here",
+            advice=f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it",
+        )
+
+
+def _tools() -> Iterator[t.Finding]:
+    if shutil.which("nft"):
+        yield _ok("tool: nft", "installed")
+    else:
+        yield t.Finding(check="tool: nft", result="error", detail="nft is not installed", advice="apt install nftables")
+
+
+def _forwarding(families: set[Family]) -> Iterator[t.Finding]:
+    for fam in FAMILIES:
+        name = FORWARDING[fam].replace("/", ".")
+        if fam not in families:
+            continue
+        if sysctl.get(FORWARDING[fam]) == "1":
+            yield _ok(f"forwarding IPv{fam}", f"{name} = 1")
+        else:
+            advice = f"something set it back: look in /etc/sysctl.d; sysctl -w {name}=1"
+            yield t.Finding(check=f"forwarding IPv{fam}", result="error", detail=f"{name} is not 1", advice=advice)
+
+
+def _mtu(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    node = agent.node
+    if node is None:
+        return
+    for network, options in networks:
+        room = node.mtu - options.overhead
+        mtu = network.mtu or room
+        check = f"MTU of {network.name}"
+        if mtu > room:
+            advice = f"make it with --mtu {room}, or raise {node.uplink}'s"
+            yield t.Finding(check=check, result="error", detail=f"{mtu} does not fit into {room}", advice=advice)
+        else:
+            yield _ok(check, f"{mtu}, of {room} that fit")
+    others = {n.name: n.mtu for n in tuple(agent.view.nodes.values()) if n.mtu != node.mtu}
+    if others:
+        detail = f"{node.uplink} has {node.mtu}, but " + ", ".join(
+            f"{name} has {mtu}" for name, mtu in sorted(others.items())
+        )
+        advice = "give all uplinks one MTU, or make networks with --mtu for the smallest"
+        yield t.Finding(check="MTU of the underlay", result="warning", detail=detail, advice=advice)
+
+
+def _reach(agent: Agent) -> Iterator[t.Finding]:
+    for found in agent.routing.unreached():
+        detail, _, advice = found.text.partition("; ")
+        yield t.Finding(check=f"ways to {found.network}", result="error", detail=detail, advice=advice)
+
+
+def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    for port in sorted({o.udp_port for _, o in networks if o.udp_port}):
+        holders = udp_holders(port)
+        if holders:
+            detail = f"UDP port {port} is held by {'; '.join(holders)}"
+            advice = "stop it, or make the network with another -o port"
+            yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
+        else:
+            yield _ok(f"port {port}", "no program holds it")
+
+
+def _overlaps(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """Of networks that were made on another host, or before this one got the subnet."""
+    host = agent.compiler.host
+    for network, _ in networks if host else ():
+        assert host is not None
+        if network.home == network.name and (found := on_host(network, host.attached)):
+            mine, theirs, dev = found
+            yield t.Finding(
+                check=f"subnet of {network.name}",
+                result="error",
+                detail=f"{mine} overlaps {theirs}, which this host has on {dev}: one of them is not reached from here",
+                advice=f"give {dev} another subnet, or make the network with another --subnet",
+            )
+
+
+def _other_vteps(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """The kernel has one VXLAN device for a VNI on a port."""
+    there = foreign_vteps()
+    for network, options in networks:
+        vni = getattr(options, "vni", 0)
+        for name in there.get((vni, options.udp_port or 0), ()) if network.home == network.name else ():
+            yield t.Finding(
+                check=f"VNI of {network.name}",
+                result="error",
+                detail=f"device {name} is not Weft's and has VNI {vni} on UDP port {options.udp_port}, as this network",
+                advice=f"remove it (ip link del {name}), or make the network with another -o vni",
+            )
+
+
+def _reverse_path(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """A host's answers to what another host itself sent through a tunnel come back past the tunnel, and what is published may
+    be asked for by another interface than the answer takes. Strict filtering drops such packets (RFC 3704; the kernel takes
+    the larger of `all` and the device's own: ip-sysctl.rst)."""
+    if agent.node is None or not any(4 in network.families for network, _ in networks):
+        return
+    tunnels = {f"weft.{vni}" for _, o in networks if o.udp_port and (vni := getattr(o, "vni", 0))} | {IPIP_DEVICE}
+    for dev in (agent.node.uplink, *sorted(tunnels)):
+        values = [sysctl.get(f"net/ipv4/conf/{each}/rp_filter") for each in ("all", dev)]
+        if values[1] is not None and max(int(v or 0) for v in values) == 1:
+            yield t.Finding(
+                check=f"reverse path filter of {dev}",
+                result="warning",
+                detail=f"rp_filter is strict (1) on {dev}: packets whose answer takes another interface are dropped",
+                advice=f"sysctl -w net.ipv4.conf.{dev}.rp_filter=2, and look in /etc/sysctl.d",
+            )
+
+
+def _policies() -> Iterator[t.Finding]:
+    try:
+        chains = blocking_chains()
+    except Failed as error:
+        yield t.Finding(
+            check="firewall", result="warning", detail=str(error), advice="run as root, and look at nft list ruleset"
+        )
+        return
+    for chain in chains:
+        yield t.Finding(
+            check="firewall",
+            result="warning",
+            detail=f"chain {chain} drops forwarded packets by policy",
+            advice="accept weft* interfaces there: no table can overrule another's drop",
+        )
+    if not chains:
+        yield _ok("firewall", "no other table drops forwarded packets by policy")
+
+
+def _clock() -> t.Finding:
+    buffer = ctypes.create_string_buffer(256)  # struct timex; `status` is its fifth field, an int after four longs
+    ctypes.CDLL(None).adjtimex(buffer)
+    long = ctypes.sizeof(ctypes.c_long)
+    status = int.from_bytes(buffer.raw[5 * long : 5 * long + 4], "little")
+    if status & STA_UNSYNC:
+        advice = "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time"
+        return t.Finding(check="clock", result="warning", detail="not synchronised", advice=advice)
+    return _ok("clock", "synchronised")

@@ -1,0 +1,316 @@
+"""What the agent knows, as the API's replies."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from weft import __version__
+from weft.api import types as t
+from weft.base.errors import WeftError
+from weft.base.net import IPAddress, family, parse_address, parse_network
+from weft.compile.handover import with_inside
+from weft.datapaths import registry
+from weft.hoststate import Link, Object, Route
+from weft.model import Endpoint, Network, Node, to_builtins
+from weft.model.network import OptionValue
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+    from weft.bgp.replies import Route as BirdRoute
+    from weft.cluster.view import View
+    from weft.daemons.routing import State
+
+
+def node(agent: Agent, n: Node) -> t.NodeInfo:
+    view = agent.view
+    held = {name: leases[n.name].subnets for name, leases in sorted(view.leases.items()) if n.name in leases}
+    return t.NodeInfo(
+        name=n.name,
+        addresses=n.addresses,
+        uplink=n.uplink,
+        mtu=n.mtu,
+        segment=n.segment or ", ".join(str(a.network) for a in n.addresses),
+        version=n.version,
+        alive=n.name in view.present,
+        evidence=agent.liveness.evidence(n.name),
+        withdrawn=n.name in agent.liveness.dead,
+        this=n.name == view.me,
+        subnets=held,
+    )
+
+
+def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
+    view = agent.view
+    leases = tuple(
+        t.LeaseInfo(
+            node=name,
+            subnets=lease.subnets,
+            addresses=_underlay(view, name),
+            alive=name in view.present,
+            data=lease.data,
+        )
+        for name, lease in sorted(view.leases.get(n.home, {}).items())
+    )
+    return t.NetworkInfo(
+        name=n.name,
+        driver=n.driver,
+        subnets=n.subnets,
+        pools=n.pools,
+        options=_options(n),
+        internal=n.internal,
+        mtu=n.mtu,
+        labels=n.labels,
+        leases=leases,
+        endpoints=endpoints,
+        problems=tuple(p.text for p in problems(agent) if p.network == n.name),
+    )
+
+
+def _options(n: Network) -> dict[str, OptionValue]:
+    """All that are in force and say something; as they were given where another version of Weft made the network."""
+    try:
+        options: dict[str, OptionValue] = to_builtins(registry.parse_options(n))
+    except WeftError:
+        return n.options
+    return {name: value for name, value in options.items() if value or value is False}
+
+
+def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
+    inside = tuple(_inside(agent, e)) if e.node == agent.view.me else ()
+    link = next((o for o in inside if isinstance(o, Link) and o.name == e.interface), None)
+    return t.EndpointInfo(
+        id=e.id,
+        name=e.name,
+        network=e.network,
+        node=e.node,
+        container=e.container,
+        namespace=e.namespace.path,
+        interface=e.interface,
+        host_interface=e.host_interface,
+        mac=e.mac,
+        addresses=e.addresses,
+        gateways=tuple(_gateways(agent.view, e)),
+        mtu=link.mtu or 0 if link else 0,
+        routes=tuple(_routes(inside)),
+        labels=e.labels,
+        ports=e.ports,
+        floating=e.floating,
+        bandwidth=e.bandwidth,
+        owner=e.owner,
+        handover=e.handover,
+        second=_second(e, inside),
+    )
+
+
+def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
+    """Next hops that it could have, in the order of its addresses."""
+    network, lease = view.networks.get(e.network), view.lease(e.network, e.node)
+    fixed = registry.DRIVERS[network.driver].next_hops if network and network.driver in registry.DRIVERS else None
+    if fixed is not None:
+        yield from (parse_address(fixed[fam]) for fam in e.families)
+        return
+    yield from (a.network.network_address + 1 for a in e.gateway.addresses) if e.gateway else ()
+    yield from (s.network_address + 1 for s in lease.subnets) if lease else ()
+
+
+def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
+    if e.gateway is None:
+        return None
+    macs = (o.mac or "" for o in inside if isinstance(o, Link) and o.name == e.gateway.interface)
+    return t.SecondInterface(interface=e.gateway.interface, mac=next(macs, ""), addresses=e.gateway.addresses)
+
+
+def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:
+    """What is wanted in the container's namespace; of what is handed over, of its engine."""
+    ns = with_inside(e).namespace.path
+    wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(("endpoint", e.network, e.id))
+    return (o for o in (wanted.objects if wanted else ()) if o.ns == ns)
+
+
+def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
+    for o in inside:
+        if isinstance(o, Route):
+            via = parse_address(o.via) if o.via else None
+            yield t.RouteInfo(destination=parse_network(o.prefix), gateway=via)
+
+
+def problems(agent: Agent) -> Iterator[t.Problem]:
+    """What cannot be had here: from the data paths, from leasing, from the store."""
+    for source, texts in sorted(agent.loop.problems.items()):
+        peer = source[2] if source[0] == "peer" else ""
+        for text in texts:
+            yield t.Problem(network=source[1], peer=peer, text=text)
+    for name, text in agent.membership.refused.items():
+        if name in agent.view.networks:
+            yield t.Problem(network=name, peer="", text=text)
+    for key, text in agent.view.broken.items():
+        yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
+    for text in agent.supervisor.problems():
+        yield t.Problem(network="", peer="", text=text)
+    for name, text in (*agent.evidence.problems(), *agent.put_back.problems()):
+        yield t.Problem(network=name, peer="", text=text)
+    if agent.journal.trouble:
+        yield t.Problem(network="", peer="", text=agent.journal.trouble)
+    for found in agent.routing.unreached():
+        yield t.Problem(network=found.network, peer=found.peer, text=found.text)
+    for peer, text in agent.routing.problems():
+        yield t.Problem(network="", peer=peer, text=text)
+    yield from _switched_off(agent)
+    for text in agent.loop.conflicts:
+        yield t.Problem(network="", peer="", text=text)
+
+
+def _way_out(key: str) -> str:
+    """Of a record that cannot be read."""
+    kind, _, name = key.partition("/")
+    return f"; `weft network rm {name} --force` removes it" if kind == "networks" else ""
+
+
+def _switched_off(agent: Agent) -> Iterator[t.Problem]:
+    """What containers do without, since somebody decided so in their namespaces."""
+    there = {e.namespace.path: e for e in agent.view.endpoints.values()}
+    for ns, why in sorted({(key[1], why) for key, why in agent.loop.waived.items() if why}):
+        if ns in there:
+            yield t.Problem(network=there[ns].network, peer="", text=f"{there[ns].name}: {why}: it goes without there")
+
+
+def status(agent: Agent) -> t.Status:
+    view, loop = agent.view, agent.loop
+    me = agent.node
+    found = tuple(problems(agent))
+    return t.Status(
+        version=__version__,
+        node=view.me,
+        addresses=me.addresses if me else (),
+        uplink=me.uplink if me else "",
+        why=agent.why,
+        mtu=me.mtu if me else 0,
+        state=_state(agent),
+        started=agent.started,
+        store=store(agent),
+        objects=loop.counts(),
+        repairs=loop.repairs,
+        last_repair=loop.last_repair,
+        last_resync=loop.last_resync,
+        troubles=loop.troubles(),
+        problems=found,
+        peers=tuple(_peer(agent, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
+        bgp=bgp_status(agent),
+        networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
+    )
+
+
+def store(agent: Agent) -> t.StoreStatus:
+    """As it is now: a store that lost its identity may have been lost in another way before."""
+    found, known = agent.store_status, agent.known
+    if known.doubt:
+        found = msgspec.structs.replace(found, state="refused", reason=known.doubt)
+    return msgspec.structs.replace(found, cluster=known.cluster, kept=tuple(sorted(agent.view.kept)))
+
+
+def bgp_status(agent: Agent) -> t.BgpStatus | None:
+    """As it was last looked at; None where BGP is not spoken."""
+    routing = agent.routing
+    if not routing.states and not routing.trouble:
+        return None
+    up, unknown = routing.count("Established"), routing.count("Unknown")
+    reason = (
+        f"{routing.trouble}; the state of its sessions is unknown" if unknown and routing.trouble else routing.trouble
+    )
+    return t.BgpStatus(
+        sessions=len(routing.states), established=up, unknown=unknown, restarts=routing.restarts, reason=reason
+    )
+
+
+def bgp_session(state: State) -> t.BgpSession:
+    session, protocol = state.session, state.protocol
+    return t.BgpSession(
+        name=session.with_,
+        kind=session.kind,
+        local=session.local,
+        address=session.remote,
+        asn=session.asn,
+        state=protocol.state,
+        since=protocol.since if protocol.up else state.down_since,
+        received=protocol.received,
+        filtered=protocol.filtered,
+        announced=protocol.announced,
+        last_error=protocol.error,
+        reason=state.verdict.reason,
+        advice=state.verdict.advice,
+    )
+
+
+def bgp_route(agent: Agent, route: BirdRoute) -> t.BgpRoute:
+    session = agent.routing.session(route.protocol)
+    return t.BgpRoute(
+        prefix=parse_network(route.prefix),
+        type=route.type,
+        source=session.with_ if session else _SOURCES.get(route.protocol[:-1], route.protocol),
+        best=route.best,
+        since=route.since,
+        next_hops=route.via,
+        bgp_next_hop=route.next_hop,
+        tunnelled=agent.routing.tunnelled(route),
+        as_path=route.attributes.get("as_path", ""),
+        communities=_communities(route),
+        med=int(route.attributes.get("med", 0)),
+    )
+
+
+_SOURCES = {"own": "own block", "hosts": "own address", "floating": "floating address", "kernel": "kernel"}
+"""BIRD's protocol without its family → what brought the route."""
+
+
+def _communities(route: BirdRoute) -> tuple[str, ...]:
+    """As BIRD writes them: `(64512,100) (64512, 1, 2)`."""
+    texts = (route.attributes.get(name, "") for name in ("community", "large_community"))
+    return tuple(":".join(re.findall(r"[^\s,]+", one)) for text in texts for one in re.findall(r"\(([^)]*)\)", text))
+
+
+def _state(agent: Agent) -> str:
+    if agent.known.doubt:
+        return "degraded"
+    if not agent.loop.started:
+        return "starting"
+    if agent.loop.troubles() or agent.store_status.state != "connected" or agent.waiting_for:
+        return "degraded"
+    return "converging" if agent.loop.busy else "converged"
+
+
+def _peer(agent: Agent, n: Node) -> t.PeerStatus:
+    me = agent.node
+    return t.PeerStatus(
+        name=n.name,
+        addresses=_underlay(agent.view, n.name),
+        alive=n.name in agent.view.present,
+        evidence=agent.liveness.evidence(n.name),
+        withdrawn=n.name in agent.liveness.dead,
+        same_segment=me is not None
+        and all(me.shares_segment(n, family(a)) for a in n.addresses if me.address(family(a))),
+    )
+
+
+def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
+    lease = view.lease(n.home, view.me)
+    if view.shared(n.name):
+        subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
+    else:
+        subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.home, {}))
+    return t.NetworkStatus(
+        name=n.name,
+        driver=n.driver,
+        subnets=subnets,
+        endpoints=sum(1 for _ in view.endpoints_of(n.name)),
+        peers=len(nodes - {view.me}),
+        problems=sum(p.network == n.name for p in found),
+    )
+
+
+def _underlay(view: View, name: str) -> tuple[IPAddress, ...]:
+    n = view.nodes.get(name)
+    return tuple(a.ip for a in n.addresses) if n else ()

@@ -1,0 +1,268 @@
+"""Networks come and go: what a new one needs to hold against all others is checked and written in one transaction, and then
+it is set up on this host, or it is nowhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from weft.agent.resources import doctor
+from weft.alloc.leases import check_apart, check_host, check_new
+from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.net import check_for_containers
+from weft.cluster import records
+from weft.compile.compiler import of_network
+from weft.datapaths import registry
+from weft.datapaths._parts import named_apart
+from weft.datapaths.driver import CommonOptions, Numbered
+from weft.endpoints import floating
+from weft.ipam import sharing
+from weft.model import Endpoint, Network, Node, encode, keys
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+RETRIES = 10
+"""How often a decision is taken again when others wrote meanwhile."""
+CLOSE = 100_000
+"""How far from a number that is taken a free one is looked for, to be named."""
+
+
+class Networks:
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def known(self, name: str) -> Network:
+        """The network, also one that was made elsewhere this very moment. Raises NotFound."""
+        network = self._agent.view.networks.get(name)
+        if network is not None:
+            return network
+        item = await self._agent.store.get(keys.network(name))
+        if item is not None:
+            self._agent.view.present_now(item)
+            network = self._agent.view.networks.get(name)
+        if network is None and (reason := self._agent.view.broken.get(keys.network(name))):
+            raise Invalid(
+                f"network {name}: its record in the store cannot be read: {reason}; "
+                f"`weft network rm {name} --force` removes it"
+            )
+        if network is None:
+            raise NotFound(f"no network {name}: `weft network ls` shows those there are")
+        return network
+
+    async def ensure(self, wanted: Network, name: str) -> Network:
+        """The network that an attachment to `name` defines, made where it is missing. Raises Invalid where it is another
+        one."""
+        if wanted.name != name:
+            raise Invalid(f"network {name} is defined under another name")
+        try:
+            found = await self.known(wanted.name)
+        except NotFound:
+            try:
+                await self.create(wanted)
+            except Conflict:
+                if wanted.name not in self._agent.view.networks:  # else: someone made it this very moment
+                    raise
+            found = await self.known(wanted.name)
+        if _definition(found) != _definition(wanted, found):
+            raise Invalid(f"network {wanted.name} exists and is defined otherwise: `weft network show {wanted.name}`")
+        return found
+
+    async def create(self, network: Network) -> None:
+        """Raises Invalid, Conflict, Unsupported, Exhausted, Unavailable; Failed where it cannot be set up on this host: then
+        it is nowhere."""
+        network = msgspec.structs.replace(network, bridge="")  # the name is Weft's to choose
+        network = sharing.completed(network, await self._home(network))
+        check_for_containers(f"network {network.name}", network.subnets)
+        options, driver = registry.parse_options(network), registry.driver(network.driver)
+        host = self._agent.ready()
+        missing = [f for f in driver.features if f not in self._agent.features]
+        if missing:
+            raise Unsupported(
+                f"network {network.name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
+                f"{'; '.join(doctor.remedy(name) for name in missing)}"
+            )
+        if refusal := driver.refusal(host, network, options):
+            raise Conflict(f"network {network.name}: {refusal}")
+        check_apart(network, self._agent.config.gateway_subnets)
+        check_host(network, host.attached if network.home == network.name else ())
+        check_mtu(network, host.node, options)
+        for _ in range(RETRIES):
+            numbered = await self._numbered(network)
+            if await self._try_create(numbered, chosen=numbered is not network):
+                await self._set_up(network.name)
+                return
+        raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+
+    async def _home(self, network: Network) -> Network | None:
+        """The network that it shares, if it does. Raises NotFound."""
+        return await self.known(network.home) if network.home != network.name else None
+
+    async def _set_up(self, name: str) -> None:
+        """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
+        await self._agent.ensure_lease(name)
+        failures = await self._agent.loop.settle(of_network(self._agent.view, name))
+        if failures:
+            await self.remove(name)
+            raise Failed(f"network {name} cannot be set up here: {failures[0]}")
+
+    async def _numbered(self, network: Network) -> Network:
+        """With a number for what the user leaves to us. Raises Exhausted."""
+        numbered = registry.driver(network.driver).numbered
+        if numbered is None or network.home != network.name or _chosen_by_user(network, numbered):
+            return network
+        number = await self._free_number(keys.claim(numbered.claim), numbered.first, numbered.last)
+        if number is None:
+            raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -o {numbered.option}")
+        return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
+
+    async def _free_number(self, prefix: str, first: int, last: int) -> int | None:
+        """The smallest that no network has claimed under `prefix`."""
+        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
+        return next((n for n in range(first, last + 1) if str(n) not in taken), None)
+
+    async def _try_create(self, network: Network, *, chosen: bool) -> bool:
+        """`chosen`: what it claims was chosen by us, and may be chosen again."""
+        claims = {keys.claim(key): what for key, what in _claims(network)}
+        store, view = self._agent.store, self._agent.view
+        listing = await store.list(keys.NETWORKS)
+        others = records.readable(Network, listing.items)
+        if any(item.key == keys.network(network.name) for item in listing.items):
+            raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
+        for key, what in claims.items():
+            holder = await store.get(key)
+            if holder is not None and chosen:
+                return False
+            if holder is not None:
+                way_out = await self._other_number(network, key)
+                raise Conflict(
+                    f"network {network.name}: {what} is taken by network {records.holder(holder)}: {way_out}"
+                )
+        network = named_apart(network, others)
+        guards: list[Guard] = [
+            NothingNewer(keys.NETWORKS, listing.revision),
+            await floating.apart(store, network),
+            Absent(keys.network(network.name)),
+            *(Absent(key) for key in claims),
+        ]
+        if network.home != network.name:
+            guards.append(Unchanged(keys.network(network.home), view.revision(keys.network(network.home))))
+        ops: list[Op] = [Put(keys.network(network.name), encode(network))]
+        ops += [Put(key, network.name.encode()) for key in claims]
+        return await self._agent.membership.write(guards, ops)
+
+    async def _other_number(self, network: Network, taken: str) -> str:
+        """What to do where the claim with this key is another's. Its last part is a number, the one before that the option
+        which gives it."""
+        prefix, _, number = taken.rpartition("/")
+        option = prefix.rpartition("/")[2]
+        numbered = registry.driver(network.driver).numbered
+        free = await self._free_number(f"{prefix}/", int(number), int(number) + CLOSE)
+        example = f", such as -o {option}={free}" if free else f" with -o {option}"
+        return f"choose another{example}" + (f", or leave -o {option} out and get a free one" if numbered else "")
+
+    async def remove(self, name: str, *, force: bool = False) -> list[Endpoint]:
+        """The endpoints that went with it. Raises NotFound, Conflict, Unavailable."""
+        self._agent.ready()
+        if keys.network(name) in self._agent.view.broken and force:
+            return await self._remove_broken(name)
+        network = await self.known(name)
+        store, view = self._agent.store, self._agent.view
+        for _ in range(RETRIES):
+            networks = await store.list(keys.NETWORKS)
+            sharing.check_unshared(name, records.readable(Network, networks.items))
+            listing = await store.list(keys.ENDPOINTS)
+            there = [item for item in listing.items if item.key.split("/")[2:3] == [name]]
+            inside = records.readable(Endpoint, there)
+            if there and not force:
+                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3]) or "with records that cannot be read"
+                raise Conflict(
+                    f"network {name} has {len(there)} endpoints ({names}): detach them first, or use --force"
+                )
+            await self._drop(network, inside, there, NothingNewer(keys.ENDPOINTS, listing.revision))
+            guards: list[Guard] = [
+                Unchanged(keys.network(name), view.revision(keys.network(name))),
+                NothingNewer(keys.ENDPOINTS, listing.revision),
+                NothingNewer(keys.NETWORKS, networks.revision),
+            ]
+            ops: list[Op] = [
+                Delete(keys.network(name)),
+                *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
+                *(Delete(keys.claim(key)) for key, _ in _claims(network)),
+            ]
+            sources = set(of_network(view, name))
+            if await self._agent.membership.write(guards, ops):
+                await self._agent.loop.settle(sources)
+                return inside
+        raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
+
+    async def _remove_broken(self, name: str) -> list[Endpoint]:
+        """Of a network whose record cannot be read nothing is known but its name: what lies under that goes, and what is
+        claimed in it."""
+        store = self._agent.store
+        there = [i for i in (await store.list(keys.ENDPOINTS)).items if i.key.split("/")[2:3] == [name]]
+        numbers = {d.numbered.claim for d in registry.DRIVERS.values() if d.numbered}
+        found = [i for prefix in sorted(numbers) for i in (await store.list(keys.claim(prefix))).items]
+        ops: list[Op] = [Delete(keys.network(name)), *(DeletePrefix(prefix) for prefix in keys.of_network(name))]
+        ops += [DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in sorted({i.key.split("/")[1] for i in there})]
+        ops += [Delete(item.key) for item in found if records.holder(item) == name]
+        for start in range(0, len(ops), 100):
+            await self._agent.membership.write([], ops[start : start + 100])
+        return records.readable(Endpoint, there)
+
+    async def _drop(
+        self, network: Network, inside: Sequence[Endpoint], there: Sequence[Item], none_came: Guard
+    ) -> None:
+        """What is `inside` it; `there`: the records of that. The claims of addresses go with their network; where they are
+        another's, or nobody's network's, with each endpoint."""
+        for endpoint in inside:
+            if endpoint.floating or network.home != network.name:
+                await self._agent.attachments.blocks.forget_elsewhere(endpoint)
+        if network.home != network.name:
+            return
+        ops = [
+            DeletePrefix(f"{keys.endpoints(node)}{network.name}/")
+            for node in sorted({i.key.split("/")[1] for i in there})
+        ]
+        for start in range(0, len(ops), 100):
+            await self._agent.store.commit([none_came], ops[start : start + 100])
+
+
+def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
+    """Whether the network says itself which number it wants. What is in force without that may be a default."""
+    return numbered.option in network.options and bool(getattr(registry.parse_options(network), numbered.option))
+
+
+def check_mtu(network: Network, node: Node, options: CommonOptions) -> None:
+    """Raises Invalid where packets of the network's MTU do not fit through the uplink. Of a network that stays on one host
+    they need not."""
+    room = node.mtu - options.overhead
+    if network.mtu is not None and network.mtu > room and registry.driver(network.driver).spans:
+        share = f", less {options.overhead} for the tunnel {room}" if options.overhead else ""
+        raise Invalid(
+            f"network {network.name}: MTU {network.mtu} does not fit: {node.uplink} carries {node.mtu}{share}: "
+            f"give --mtu {room} or leave it out"
+        )
+
+
+def _claims(network: Network) -> tuple[tuple[str, str], ...]:
+    if network.home != network.name:
+        return ()  # what it uses is the other's
+    return registry.driver(network.driver).claims(registry.parse_options(network))
+
+
+def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
+    """All that makes it another network, defaults included; what was left to Weft as Weft has `settled` it."""
+    numbered = registry.driver(n.driver).numbered
+    left_out = numbered is not None and numbered.option not in n.options
+    if numbered and left_out and settled is not None and settled.driver == n.driver:
+        number = getattr(registry.parse_options(settled), numbered.option)
+        n = msgspec.structs.replace(n, options={**n.options, numbered.option: number})
+    if settled is not None and registry.driver(n.driver).blocks and set(n.subnets) <= set(settled.subnets):
+        n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
+    return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu

@@ -1,0 +1,173 @@
+"""The pools of a network with blocks: prefixes that are added, closed, given to some nodes only, removed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from weft.alloc.leases import check_host, check_new
+from weft.api import limits
+from weft.api import types as t
+from weft.base.errors import Conflict, Invalid, NotFound, Unavailable
+from weft.base.net import IPNetwork, check_for_containers, contains, covers
+from weft.cluster import records
+from weft.datapaths import registry
+from weft.datapaths.driver import BlockOptions
+from weft.endpoints import floating
+from weft.ipam import sharing
+from weft.ipam.blocks import rules
+from weft.model import Network, Pool, claims, encode, keys
+from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
+
+if TYPE_CHECKING:
+    from weft.agent.agent import Agent
+
+RETRIES = 10
+
+
+class Pools:
+    def __init__(self, agent: Agent) -> None:
+        self._agent = agent
+
+    async def listed(self, network: Network) -> tuple[t.PoolInfo, ...]:
+        """Raises Invalid where the network has none."""
+        options = _options(network)
+        masqueraded = network.masqueraded(options.masquerade)
+        store = self._agent.store
+        blocks = [
+            b for b, _ in records.claimed(claims.subnet, (await store.list(keys.subnet_claims(network.home))).items)
+        ]
+        items = (await store.list(keys.address_claims(network.home))).items
+        used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
+        found = []
+        for pool in map(network.pool, network.subnets):
+            size = rules(options).size[4 if pool.subnet.version == 4 else 6]
+            found.append(
+                t.PoolInfo(
+                    subnet=pool.subnet,
+                    nodes=pool.nodes,
+                    disabled=pool.disabled,
+                    masquerade=pool.subnet in masqueraded,
+                    block_size=size,
+                    total=1 << size - pool.subnet.prefixlen,
+                    blocks=sum(covers(pool.subnet, block) for block in blocks),
+                    addresses=sum(contains(pool.subnet, address) for address in used),
+                )
+            )
+        return tuple(found)
+
+    async def add(self, name: str, request: t.AddPool) -> Network:
+        check_for_containers(f"pool of network {name}", [request.subnet])
+
+        def added(network: Network) -> Network:
+            pool = Pool(
+                subnet=request.subnet, nodes=request.nodes, disabled=request.disabled, masquerade=request.masquerade
+            )
+            if request.subnet in network.subnets:
+                raise Conflict(f"network {name} has a pool {request.subnet} already: `weft pool set` changes it")
+            return _with_pool(msgspec.structs.replace(network, subnets=(*network.subnets, request.subnet)), pool)
+
+        return await self._change(name, added)
+
+    async def set(self, name: str, request: t.SetPool) -> Network:
+        def changed(network: Network) -> Network:
+            asked = {name: value for name, value in msgspec.structs.asdict(request).items() if value is not None}
+            return _with_pool(network, msgspec.structs.replace(_pool(network, request.subnet), **asked))
+
+        return await self._change(name, changed)
+
+    async def remove(self, name: str, subnet: IPNetwork) -> Network:
+        def less(network: Network) -> Network:
+            _pool(network, subnet)
+            if len(network.subnets) == 1:
+                raise Invalid(f"{subnet} is the only pool of network {name}: remove the network, or add a pool first")
+            pools = tuple(p for p in network.pools if p.subnet != subnet)
+            subnets = tuple(s for s in network.subnets if s != subnet)
+            return msgspec.structs.replace(network, subnets=subnets, pools=pools)
+
+        return await self._change(name, less, leaving=subnet)
+
+    async def _change(
+        self, name: str, change: Callable[[Network], Network], leaving: IPNetwork | None = None
+    ) -> Network:
+        """In the network and all that share it."""
+        store = self._agent.store
+        for _ in range(RETRIES):
+            listing = await store.list(keys.NETWORKS)
+            found = {item.key: (network, item.revision) for network, item in records.pairs(Network, listing.items)}
+            old, revision = found.get(keys.network(name), (None, 0))
+            if old is None:
+                raise NotFound(f"no network {name}: `weft network ls` shows those there are")
+            _options(old)
+            networks = [network for network, _ in found.values()]
+            new = change(old)
+            limits.check_network(new)
+            registry.parse_options(new)
+            if leaving is None and set(new.subnets) != set(old.subnets):
+                others = [n for n in networks if n.home != name]
+                check_new(new, others, [node for _, node in sorted(self._agent.view.nodes.items())])
+                check_host(new, self._agent.ready().attached)
+            guards: list[Guard] = [
+                Unchanged(keys.network(name), revision),
+                NothingNewer(keys.NETWORKS, listing.revision),
+                await floating.apart(store, new),
+            ]
+            if leaving is not None:
+                guards += await self._unused(name, leaving)
+            copies = [msgspec.structs.replace(n, subnets=new.subnets) for n in sharing.sharers(name, networks)]
+            ops = [Put(keys.network(n.name), encode(n)) for n in (new, *copies)]
+            if new == old or await self._agent.membership.write(guards, list(ops)):
+                return new
+        raise Unavailable(f"network {name}: it and others change too fast just now: try again")
+
+    async def _unused(self, name: str, subnet: IPNetwork) -> list[Guard]:
+        """What keeps it so. Raises Conflict."""
+        blocks = await self._agent.store.list(keys.subnet_claims(name))
+        claimed = records.claimed(claims.subnet, blocks.items)
+        held = {block: records.holder(item) for block, item in claimed if covers(subnet, block)}
+        addresses = await self._agent.store.list(keys.address_claims(name))
+        found = records.claimed(claims.address, addresses.items)
+        used = [(a, i) for a, i in found if contains(subnet, a) and not claims.is_cooling(i.value)]
+        if used:
+            raise Conflict(
+                f"pool {subnet} of network {name} has {len(used)} addresses in use ({used[0][0]} by "
+                f"{records.holder(used[0][1])}): `weft pool set {name} {subnet} --disable`, and detach what is left"
+            )
+        if held:
+            block, node = next(iter(held.items()))
+            raise Conflict(
+                f"pool {subnet} of network {name} has {len(held)} blocks that nodes hold ({block}: {node}): "
+                f"`weft pool set {name} {subnet} --disable`, and they go back in a while"
+            )
+        return [
+            NothingNewer(keys.subnet_claims(name), blocks.revision),
+            NothingNewer(keys.address_claims(name), addresses.revision),
+        ]
+
+
+def _options(network: Network) -> BlockOptions:
+    """Raises Invalid."""
+    options = registry.parse_options(network)
+    if not isinstance(options, BlockOptions):
+        raise Invalid(
+            f"network {network.name}: driver {network.driver} has no pools: its subnets are given at creation"
+        )
+    if network.home != network.name:
+        raise Invalid(f"network {network.name} shares the pools of {network.home}: name that")
+    return options
+
+
+def _pool(network: Network, subnet: IPNetwork) -> Pool:
+    if subnet not in network.subnets:
+        listed = ", ".join(map(str, network.subnets))
+        raise NotFound(f"network {network.name} has no pool {subnet}: it has {listed}")
+    return network.pool(subnet)
+
+
+def _with_pool(network: Network, pool: Pool) -> Network:
+    """Only pools with conditions are written down."""
+    others = tuple(p for p in network.pools if p.subnet != pool.subnet)
+    pools = others if pool == Pool(subnet=pool.subnet) else (*others, pool)
+    return msgspec.structs.replace(network, pools=pools)

@@ -1,0 +1,163 @@
+"""A store that was put back to an earlier state: nothing is removed for it, and what it lacks is written back.
+
+What one listing lacks says nothing then: the backup may be older than what runs. So whoever follows the store (`adopt`) takes
+over what is new in it, and goes on with what is missing. It comes back from those who know of it:
+
+    a node, its leases, its endpoints    from its own agent (`Membership.register`, `weft.endpoints.evidence`)
+    networks, what is set for BGP        from whichever agent is first (`PutBack.run`)
+
+What nobody writes back, because its node is gone, is told in the status until the operator lets it go (`weft store accept`).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Iterable, Iterator
+
+from weft.alloc.leases import check_new
+from weft.base.errors import Conflict, WeftError
+from weft.cluster import records
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
+from weft.datapaths import registry
+from weft.model import Network, encode, keys
+from weft.store.known import KnownStore
+from weft.store.protocol import Absent, Guard, Item, NothingNewer, Op, Put, Store, Unchanged
+from weft.tasks import backoff
+
+log = logging.getLogger(__name__)
+
+MANY = 8
+"""So many keys are named in one line."""
+
+
+class Follower:
+    """Of some prefixes, from one connection to the next: what the listing that begins each of them means for the view."""
+
+    def __init__(self, known: KnownStore, view: View) -> None:
+        self._known, self._view = known, view
+        self._put_back, self._accepted, self.revision = known.put_back, known.accepted, 0
+
+    def adopt(self, prefixes: Iterable[str], items: Iterable[Item], revision: int) -> bool:
+        """Whether the store was put back since the last listing."""
+        known, view = self._known, self._view
+        prefixes, items = tuple(prefixes), tuple(items)
+        if self._accepted != known.accepted:
+            view.rewound(prefixes)
+            view.let_go()
+        elif why := self._earlier(items, revision):
+            known.contradicted(why)
+        careful = self._put_back != known.put_back and self._accepted == known.accepted
+        if careful:
+            view.rewound(prefixes)
+        view.listed(prefixes, items, revision, careful=careful)
+        self._put_back, self._accepted, self.revision = known.put_back, known.accepted, revision
+        return careful
+
+    def told(self, revision: int) -> None:
+        """By the watch."""
+        self.revision = max(revision, self.revision)
+
+    def _earlier(self, items: tuple[Item, ...], revision: int) -> str:
+        """What shows that the store was put back, where the store in front of it has not noticed; "" if nothing does."""
+        if self._put_back != self._known.put_back:
+            return ""
+        if revision < self.revision:
+            return f"it is at revision {revision}, and was at {self.revision}"
+        key = self._view.contradicted(items, revision)
+        return f"{key} is older in it than it was" if key else ""
+
+
+class PutBack:
+    def __init__(self, store: Store, view: View, membership: Membership) -> None:
+        self._store, self._view, self._membership = store, view, membership
+        self._wake = asyncio.Event()
+        self._trouble: dict[str, str] = {}
+        """Network → why it cannot be written back."""
+
+    def review(self) -> None:
+        """After something may have been found missing."""
+        if self._view.kept:
+            self._wake.set()
+
+    async def run(self) -> None:
+        """For ever; begin when the view is complete."""
+        delays = backoff()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.write_back()
+                delays = backoff()
+            except WeftError as error:
+                log.warning("what the store lacks is not written back yet: %s", error)
+                await asyncio.sleep(next(delays))
+                self._wake.set()
+
+    async def write_back(self) -> None:
+        """What belongs to nobody in particular. Raises WeftError where the store does not answer."""
+        view = self._view
+        self._trouble.clear()
+        networks = [view.networks[n] for n in list(view.networks) if keys.network(n) in view.kept]
+        for network in sorted(networks, key=lambda n: n.home != n.name):  # first those that others share
+            try:
+                await self._network(network)
+            except Conflict as error:
+                self._trouble[network.name] = str(error)
+                log.error("network %s is not written back: %s", network.name, error)
+        for key, value in (*((keys.bgp_peer(n), p) for n, p in view.bgp_peers.items()), (keys.BGP_SETTINGS, view.bgp)):
+            if key in view.kept and not await self._membership.write([Absent(key)], [Put(key, encode(value))]):
+                await self._look(key)
+        if keys.BGP_SECRET in view.kept:
+            await self._membership.ensure_bgp_secret()
+
+    async def _network(self, network: Network) -> None:
+        """Raises Conflict where others have made one meanwhile that excludes it."""
+        key, name, view = keys.network(network.name), network.name, self._view
+        listing = await self._store.list(keys.NETWORKS)
+        if any(item.key == key for item in listing.items):
+            await self._look(key)
+            return
+        others = records.readable(Network, listing.items)
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
+        guards: list[Guard] = [NothingNewer(keys.NETWORKS, listing.revision), Absent(key)]
+        ops: list[Op] = [Put(key, encode(network))]
+        for claim, what in _claims(network):
+            item = await self._store.get(claim)
+            if item is not None and item.value != name.encode():
+                raise Conflict(f"{what} belongs to network {item.value.decode(errors='replace')} by now")
+            guards.append(Absent(claim) if item is None else Unchanged(claim, item.revision))
+            ops += [Put(claim, name.encode())] if item is None else []
+        if await self._membership.write(guards, ops):
+            log.warning("wrote back network %s, which the store had lost", name)
+        else:
+            await self._look(key)
+
+    async def _look(self, key: str) -> None:
+        """Another agent was quicker; or try again."""
+        item = await self._store.get(key)
+        if item is not None:
+            self._view.present_now(item)
+        else:
+            self._wake.set()
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(Network or "", what is kept against the store's word)."""
+        for name, text in self._trouble.items():
+            if keys.network(name) in self._view.kept:
+                yield name, f"the store, which was put back, lacks this network, and it cannot be written back: {text}"
+        if kept := sorted(self._view.kept):
+            more = f" and {len(kept) - MANY} more" if len(kept) > MANY else ""
+            yield (
+                "",
+                f"the store was put back to an earlier state; it lacks {', '.join(kept[:MANY])}{more}, by which this "
+                "node still goes: their own nodes' agents write them back; `weft store accept` lets them go",
+            )
+
+
+def _claims(network: Network) -> list[tuple[str, str]]:
+    if network.home != network.name:
+        return []  # what it uses is the other's
+    found = registry.driver(network.driver).claims(registry.parse_options(network))
+    return [(keys.claim(key), what) for key, what in found]

@@ -1,0 +1,1 @@
+"""From the view to what this host should have: pure."""

@@ -1,0 +1,1 @@
+"""Containers of other programs on this host: how they are found."""

@@ -1,0 +1,1 @@
+"""The loop that brings to the kernel what was compiled."""

@@ -1,0 +1,292 @@
+"""The convergence loop: collects what changed and what the kernel tells, and steps the engine with all of it at once.
+
+While one step runs, the next one's work gathers: a hundred containers attached together cost a few steps, not a hundred.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TypeVar
+
+import msgspec
+
+from weft.api import types as t
+from weft.base.errors import Unavailable, one_line
+from weft.compile.compiler import Compiler
+from weft.converge.complaints import Complaints
+from weft.converge.engine import Engine, Outcome, Work
+from weft.hoststate import Contribution, Key, Object, Union, describe
+from weft.hoststate.union import Source
+from weft.reconcile.protocol import Kernel
+from weft.reconcile.trouble import Trouble
+
+log = logging.getLogger(__name__)
+
+SHARE = 9
+"""Reading again costs time in proportion to what there is. However often events ask for it, between two readings at least
+so many times the duration of one is left to other work."""
+SOONEST = 0.02
+"""Seconds from a disturbance to reading again: disturbances come in groups."""
+
+STOPPING = "the agent is stopping: try again when it runs again"
+
+T = TypeVar("T")
+Waiter = tuple[frozenset[Source], "asyncio.Future[list[str]]"]
+
+
+class Loop:
+    def __init__(self, kernel: Kernel, union: Union, compiler: Compiler, interval: float) -> None:
+        """`interval`: seconds between full comparisons with the kernel."""
+        self._compiler, self._interval = compiler, interval
+        self._watcher = kernel.watch()
+        self._engine = Engine(kernel, self._watcher, union)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-kernel")
+        self._sources: set[Source] = set()
+        self._waiters: list[Waiter] = []
+        self._again: set[str] | None = set()
+        self._events = False
+        self._wake = asyncio.Event()
+        self._ended = False
+        self._disturbed: set[str] = set()
+        self._reading = 0.0
+        """Seconds the last reading took."""
+        self._read_again: asyncio.TimerHandle | None = None
+        self._broken: dict[Source, str] = {}
+        """Sources of which the last contribution could not be computed, and why."""
+        self.problems: dict[Source, tuple[str, ...]] = {}
+        self.conflicts: list[str] = []
+        self._complaints = Complaints()
+        self.started = False
+        self._stepping = False
+        self.repairs = 0
+        self.last_repair = ""
+        self.last_resync = 0.0
+        self._resynced = 0.0
+        self.listeners: list[Callable[[Outcome], None]] = []
+        """Called after each step."""
+
+    # What others ask for.
+
+    def touch(self, sources: Iterable[Source]) -> None:
+        """These sources may contribute something else now."""
+        self._sources.update(sources)
+        self._wake.set()
+
+    async def settle(self, sources: Iterable[Source]) -> list[str]:
+        """Bring these sources to the kernel now; what of them does not stand, a line each. Raises Unavailable."""
+        if self._ended:
+            raise Unavailable(STOPPING)
+        future: asyncio.Future[list[str]] = asyncio.get_running_loop().create_future()
+        self._waiters.append((frozenset(sources), future))
+        self.touch(self._waiters[-1][0])
+        return await future
+
+    def resync(self, namespaces: set[str] | None = None) -> None:
+        """Compare with the kernel again; None: everywhere."""
+        self._again = None if namespaces is None or self._again is None else self._again | namespaces
+        self._wake.set()
+
+    async def dry_run(self, network: str = "") -> list[str]:
+        """What would be done now, as commands; of one network, or of all."""
+        return await self.in_thread(lambda: self._engine.dry_run(network))
+
+    async def faults(self, sources: Iterable[Source]) -> list[str]:
+        """What of these sources does not stand in the kernel now, a line each."""
+        return await self.in_thread(lambda: self._engine.faults(tuple(sources)))
+
+    # What others look at.
+
+    @property
+    def busy(self) -> bool:
+        """Something is wanted that is not in the kernel yet."""
+        return self._stepping or self._wake.is_set()
+
+    def contribution(self, source: Source) -> Contribution | None:
+        """What a source wants, as of the last step."""
+        return self._engine.union.sources.get(source)
+
+    def desired(self, key: Key) -> Object | None:
+        return self._engine.union.desired.get(key)
+
+    @property
+    def waived(self) -> Mapping[Key, str]:
+        """What is wanted in containers and is not made there, since somebody decided otherwise there."""
+        return self._engine.reconciler.waived
+
+    @property
+    def altered(self) -> Mapping[Key, str]:
+        """MAC addresses that others gave to containers' devices."""
+        return dict(self._engine.reconciler.altered)
+
+    def counts(self) -> dict[str, t.Count]:
+        return {
+            kind: t.Count(desired=c.desired, actual=c.actual, failed=c.failed)
+            for kind, c in self._engine.reconciler.counts().items()
+            if c.desired or c.actual or c.failed
+        }
+
+    def _failing(self) -> list[tuple[str, Trouble]]:
+        """What cannot be read or written, by name."""
+        reconciler = self._engine.reconciler
+        unread = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
+        return unread + [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
+
+    def troubles(self) -> tuple[t.Trouble, ...]:
+        offset = time.time() - time.monotonic()
+        return tuple(
+            t.Trouble(
+                object=name,
+                reason=trouble.reason,
+                since=trouble.since + offset,
+                attempts=trouble.attempts,
+                next_try=trouble.next_try + offset,
+            )
+            for name, trouble in self._failing()
+        )
+
+    # The loop itself.
+
+    async def run(self) -> None:
+        """For ever. From its first step on, what is not wanted is removed: begin when the model is completely known. May be
+        called again after it has failed: then everything is compared anew."""
+        loop = asyncio.get_running_loop()
+        self._engine.reconciler.complete = True
+        self._again = None
+        self._wake.set()
+        loop.add_reader(self._watcher.fileno(), self._heard)
+        try:
+            while True:
+                await self._wait()
+                self._stepping = True
+                try:
+                    await self._step()
+                finally:
+                    self._stepping = False
+                self.started = True
+        finally:
+            loop.remove_reader(self._watcher.fileno())
+
+    def end(self) -> None:
+        """There will be no more steps: whoever waits for one is told so."""
+        self._ended = True
+        waiters, self._waiters = self._waiters, []
+        _refuse(waiters, Unavailable(STOPPING))
+
+    def close(self) -> None:
+        self._thread.shutdown(wait=True)
+        self._watcher.close()
+
+    def _heard(self) -> None:
+        """The kernel has something to tell: it is read in the worker thread, so until then not asked for again."""
+        asyncio.get_running_loop().remove_reader(self._watcher.fileno())
+        self._events = True
+        self._wake.set()
+
+    async def _wait(self) -> None:
+        """Until there is work, or a failed object is due again, or the interval is over."""
+        next_try = self._engine.reconciler.next_try()
+        due = min(t for t in (self._resynced + self._interval, next_try) if t is not None)
+        try:
+            async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
+                await self._wake.wait()
+        except TimeoutError:
+            self._overdue()
+        self._wake.clear()
+
+    def _overdue(self) -> None:
+        now = time.monotonic()
+        if now >= self._resynced + self._interval:
+            self._again = None
+            self._sources |= self._broken.keys()
+        elif self._again is not None:
+            self._again |= self._engine.reconciler.due(now)
+
+    async def _step(self) -> None:
+        sources, self._sources = self._sources, set()
+        waiters, self._waiters = self._waiters, []
+        again, self._again = self._again, set()
+        events, self._events = self._events, False
+        work = Work(namespaces=again, events=events)
+        try:
+            work.contributions = [(source, self._contribution(source)) for source in sources]
+            outcome = await self.in_thread(lambda: self._engine.step(work))
+        except BaseException as error:
+            self._sources |= sources  # so that nothing is forgotten
+            if isinstance(error, Exception):
+                why = f"this host cannot be changed now: {one_line(str(error))}"
+                _answer(waiters, lambda _: [why])
+            _refuse(waiters, Unavailable(STOPPING))
+            raise
+        if events:
+            asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
+        self._note(work, outcome)
+        _answer(waiters, lambda wanted: [line for s in sorted(wanted) for line in self._failed(s, outcome)])
+        if outcome.disturbed:
+            self._read_soon(outcome)
+        for listener in self.listeners:
+            listener(outcome)
+
+    def _failed(self, source: Source, outcome: Outcome) -> list[str]:
+        return [*([self._broken[source]] if source in self._broken else []), *outcome.failed.get(source, ())]
+
+    def _contribution(self, source: Source) -> Contribution | None:
+        """What a source wants; what it wanted before, with the reason, where its driver fails. A driver is one file, maybe
+        somebody's own: a defect in it must not cost other networks anything, so whatever it raises is contained here."""
+        try:
+            found = self._compiler.contribution(source)
+        except Exception as error:
+            reason = f"its driver failed, what it has stays as it is: {one_line(str(error)) or type(error).__name__}"
+            if self._broken.get(source) != reason:
+                log.error("%s: %s", "/".join(source), reason, exc_info=error)
+            self._broken[source] = reason
+            return msgspec.structs.replace(self.contribution(source) or Contribution(), problems=(reason,))
+        self._broken.pop(source, None)
+        return found
+
+    def _read_soon(self, outcome: Outcome) -> None:
+        self._disturbed |= outcome.disturbed
+        if self._read_again is None:
+            delay = max(SOONEST, SHARE * self._reading)
+            self._read_again = asyncio.get_running_loop().call_later(delay, self._read_now)
+
+    def _read_now(self) -> None:
+        self._read_again = None
+        disturbed, self._disturbed = self._disturbed, set()
+        self.resync(disturbed)
+
+    def _note(self, work: Work, outcome: Outcome) -> None:
+        for source, contribution in work.contributions:
+            self.problems.pop(source, None)
+            if contribution and contribution.problems:
+                self.problems[source] = contribution.problems
+        if outcome.read > 0.001:
+            self._reading = outcome.read
+        if work.contributions:
+            self.conflicts = self._engine.union.conflicts()
+        if work.namespaces is None:
+            self.last_resync, self._resynced = time.time(), time.monotonic()
+        self._complaints.look(dict(self._failing()))
+        if outcome.repaired and self.started:
+            self.repairs += len(outcome.repaired)
+            self.last_repair = outcome.repaired[-1]
+            log.info("repaired %s", ", ".join(outcome.repaired[:5]) + (" …" if len(outcome.repaired) > 5 else ""))
+
+    async def in_thread(self, work: Callable[[], T]) -> T:
+        """Do something with the kernel between two steps."""
+        return await asyncio.get_running_loop().run_in_executor(self._thread, work)
+
+
+def _answer(waiters: Iterable[Waiter], lines: Callable[[frozenset[Source]], list[str]]) -> None:
+    for wanted, future in waiters:
+        if not future.done():
+            future.set_result(lines(wanted))
+
+
+def _refuse(waiters: Iterable[Waiter], error: Exception) -> None:
+    for _, future in waiters:
+        if not future.done():
+            future.set_exception(error)

@@ -1,0 +1,1 @@
+"""Daemons in the agent's care."""

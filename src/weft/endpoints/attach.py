@@ -1,0 +1,372 @@
+"""Containers come and go.
+
+An attachment is an `Endpoint` in the store; its interface follows from that by compile and converge like everything else.
+So a killed agent finds the record and completes or clears away what it stands for, and attaching twice finds the first.
+If the kernel refuses, the record is taken back: all or nothing.
+
+How it gets its addresses is `weft.ipam.addresses`: chosen here, and had once the store takes them with the endpoint. Who
+comes second chooses again.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import Protocol
+from weakref import WeakValueDictionary
+
+import msgspec
+
+from weft.alloc import addresses as alloc
+from weft.api import types as t
+from weft.base.errors import Conflict, Exhausted, Failed, NotFound, WeftError
+from weft.base.names import check_ifname
+from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
+from weft.cluster.locations import Locations
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
+from weft.containers.find import Target
+from weft.datapaths import registry
+from weft.endpoints import floating
+from weft.endpoints.ports import Ports
+from weft.hoststate.union import Source
+from weft.ipam import macs
+from weft.ipam.addresses import ATTEMPTS, Ask, Choice, OwnSubnet, Shared, Way, key_of
+from weft.ipam.blocks import Blocks
+from weft.ipam.promises import Promises
+from weft.model import Endpoint, Gateway, Network, PublishedPort, encode, keys
+from weft.model.endpoint import endpoint_id
+from weft.model.ports import ANY
+from weft.store.protocol import Absent, Put, Store, Unchanged
+
+log = logging.getLogger(__name__)
+
+GATEWAY = "/gateway"
+"""Under this instead of a network's name are the promised addresses of second interfaces."""
+
+
+class Converge(Protocol):
+    """Recompute these sources and bring them to the kernel; what failed, a line each."""
+
+    async def __call__(self, sources: Iterable[Source]) -> Sequence[str]: ...
+
+
+class Attachments:
+    def __init__(
+        self,
+        view: View,
+        membership: Membership,
+        locations: Locations,
+        store: Store,
+        converge: Converge,
+        find: Callable[[str], Target],
+        gateways: tuple[IPNetwork, ...],
+    ) -> None:
+        """`gateways`: this host's subnets for containers' second interface."""
+        self._view, self._membership, self._converge, self.find = view, membership, converge, find
+        self._gateways, self.ports, self._store = gateways, Ports(view), store
+        self._promised: dict[str, set[IPAddress]] = {}
+        """Network → addresses chosen for endpoints that are not in the store yet."""
+        self.promises = Promises(time.monotonic)
+        common = view, membership, self._promised, self.promises
+        self._own, self._shared = OwnSubnet(*common), Shared(*common, locations)
+        self.blocks = Blocks(*common, store)
+        self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
+        """By namespace: two requests for one container take turns."""
+        self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        """By owner: who detaches what it is still attaching (its caller was killed) waits for the end of that."""
+
+    def _turn(self, owner: str) -> asyncio.Lock:
+        return self._turns.setdefault(owner, asyncio.Lock()) if owner else asyncio.Lock()
+
+    async def attach(self, request: t.Attach, network: Network) -> Endpoint:
+        """The endpoint, as it was or newly made. Raises NotFound, Invalid, Conflict, Exhausted, Unavailable, Failed."""
+        async with self._turn(request.owner):
+            return await self._attach(request, network)
+
+    async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
+        target = await self.locate(request.target)
+        async with self.busy(target):
+            present = self._present(request, target)
+            if present is not None and request.exclusive:
+                raise Conflict(f"{request.target} is attached to {network.name} already, by {present.interface}")
+            if present is not None:
+                return await self.standing(self._same(request, present))
+            await self.remove(self._leftovers(target))
+            return await self._take(request, network, target)
+
+    async def locate(self, reference: str) -> Target:
+        """A container's namespace, by the path under which it is known already: under another one its devices would be taken
+        for strays. Raises NotFound, Invalid, Denied."""
+        target = await asyncio.to_thread(self.find, reference)
+        paths = {e.namespace.cookie: e.namespace.path for e in self._view.endpoints.values()}
+        path = paths.get(target.namespace.cookie, target.namespace.path)
+        return msgspec.structs.replace(target, namespace=msgspec.structs.replace(target.namespace, path=path))
+
+    def busy(self, target: Target) -> asyncio.Lock:
+        """One request for a container at a time."""
+        return self._busy.setdefault(target.namespace.cookie, asyncio.Lock())
+
+    def way(self, network: str) -> Way:
+        """How its addresses are given."""
+        if self._view.blocks(network):
+            return self.blocks
+        return self._shared if self._view.shared(network) else self._own
+
+    async def _take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
+        """Where others want the same addresses, whoever comes second tries again."""
+        # An engine that gives the addresses itself tells all that there are to be.
+        families = {a.version for a in request.addresses} if request.handover else set(network.families)
+        ask = Ask(
+            network=network,
+            wishes=request.addresses,
+            ranges=request.ranges,
+            families=tuple(sorted(families)),
+            owner=request.owner,
+        )
+        way = self.way(network.name)
+        async with way.held(network.name):
+            for _ in range(ATTEMPTS):
+                async with way.choosing(ask) as choice:
+                    made = await self._try(request, network, target, choice)
+                if made is not None:
+                    return await self._stand(made)
+                await way.refused(ask, choice)
+        raise Exhausted(f"network {network.name}: other nodes took every address tried, {ATTEMPTS} times: try again")
+
+    async def _try(self, request: t.Attach, network: Network, target: Target, choice: Choice) -> Endpoint | None:
+        """The endpoint, in the store; None if others wrote in between."""
+        gateway: Gateway | None = None
+        try:
+            interface = self.interface(request.interface, request.target, target)
+            kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
+            gateway = None if network.internal else self._gateway(network, target, interface, kind)
+            settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
+            request = msgspec.structs.replace(request, ports=settled)
+            endpoint = self._new(request, network, target, choice.addresses, interface, gateway)
+            async with self.ports.taking(endpoint, network):
+                return endpoint if await self._write(endpoint, network, choice) else None
+        finally:
+            self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
+
+    def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
+        for endpoint in self._view.endpoints_of(request.network):
+            same_place = endpoint.namespace.cookie == target.namespace.cookie
+            if same_place and request.interface in ("", endpoint.interface):
+                return endpoint
+        return None
+
+    def _same(self, request: t.Attach, present: Endpoint) -> Endpoint:
+        """Attaching again is harmless, unless it asks for something else than there is."""
+        wishes = (
+            ("name", request.name, present.name),
+            ("MAC address", request.mac and parse_mac(request.mac), present.mac),
+        )
+        for what, wish, fact in wishes:
+            if wish and wish != fact:
+                raise Conflict(f"{request.target} is attached to {request.network} with {what} {fact}: detach it first")
+        held = {a.ip for a in present.addresses}
+        if not held.issuperset(request.addresses):
+            has = _join(a.ip for a in present.addresses)
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
+            )
+        if request.ports and not _granted(request.ports, present.ports):
+            ports = _join(present.ports) or "none"
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
+            )
+        if request.floating and set(request.floating) != set(present.floating):
+            has = _join(present.floating) or "none"
+            raise Conflict(
+                f"{request.target} is attached to {request.network} with floating addresses {has}: change them with "
+                "`weft endpoint float` and `unfloat`"
+            )
+        if request.bandwidth is not None and request.bandwidth != present.bandwidth:
+            limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
+            raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
+        return present
+
+    async def standing(self, endpoint: Endpoint) -> Endpoint:
+        if failures := await self._converge([_source(endpoint)]):
+            raise Failed(f"{endpoint.container} is attached to {endpoint.network}, but {failures[0]}")
+        return endpoint
+
+    def _leftovers(self, target: Target) -> list[Endpoint]:
+        """Endpoints of an earlier namespace at the same path."""
+        path, cookie = target.namespace.path, target.namespace.cookie
+        there = [e for e in self._view.endpoints.values() if e.namespace.path == path and not e.handover]
+        return [e for e in there if e.namespace.cookie != cookie]
+
+    def _new(
+        self,
+        request: t.Attach,
+        network: Network,
+        target: Target,
+        addresses: tuple[IPInterface, ...],
+        interface: str,
+        gateway: Gateway | None,
+    ) -> Endpoint:
+        node = self._view.me
+        return Endpoint(
+            id=endpoint_id(request.network, node, target.namespace.cookie, interface),
+            name=request.name or target.name,
+            network=request.network,
+            node=node,
+            container=request.target,
+            namespace=target.namespace,
+            interface=interface,
+            mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
+            addresses=addresses,
+            labels=request.labels,
+            ports=request.ports,
+            floating=request.floating,
+            bandwidth=request.bandwidth,
+            owner=request.owner,
+            default_route=not network.internal,
+            rank=self.rank(target),
+            gateway=gateway,
+        )
+
+    def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
+        """The container's second interface, where it is to have one. `kind`: how its name begins."""
+        if not registry.driver(network.driver).gateway:
+            return None
+        promised = self._promised.setdefault(GATEWAY, set())
+        held = [e.gateway for e in self._view.endpoints.values() if e.gateway]
+        taken = {a.ip for gateway in held for a in gateway.addresses} | promised
+        subnets = [subnet for subnet in self._gateways if subnet.version in network.families]
+        addresses = [parse_interface(f"{alloc.choose(subnet, taken)}/{subnet.prefixlen}") for subnet in subnets]
+        promised.update(a.ip for a in addresses)
+        return Gateway(interface=next(self._free(target, interface, kind=kind)), addresses=tuple(addresses))
+
+    def rank(self, target: Target) -> int:
+        """Of one more interface of the container: behind those that it has."""
+        behind = max((e.rank + 1 for e in self._in(target)), default=0)
+        return max(behind, 1) if target.routed else behind
+
+    def _in(self, target: Target) -> list[Endpoint]:
+        return [e for e in self._view.endpoints.values() if e.namespace.cookie == target.namespace.cookie]
+
+    def interface(self, wish: str, name: str, target: Target) -> str:
+        """The device's name in the container called `name`: as asked, else the first free of eth0, eth1 …"""
+        if wish and check_ifname(wish) in self._taken(target):
+            raise Conflict(f"{name} has a device {wish} already: choose another with --interface")
+        return wish or next(self._free(target))
+
+    def _taken(self, target: Target) -> set[str]:
+        here = self._in(target)
+        taken = {e.interface for e in here} | {e.gateway.interface for e in here if e.gateway}
+        return taken.union(target.links)  # as they were before others, who had their turn first, made theirs
+
+    def _free(self, target: Target, *but: str, kind: str = "eth") -> Iterator[str]:
+        taken = self._taken(target).union(but)
+        return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
+
+    async def _write(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
+        """If the network is still as it was seen, and the addresses can be had."""
+        guards, ops = self.way(network.name).writes(choice, endpoint)
+        guards += await floating.taking(self._store, self._view, endpoint, network, endpoint.floating)
+        ops += floating.claims(endpoint, self._membership.tenure_lease)
+        guards += await macs.taking(self._store, self._view, endpoint, network)
+        ops += macs.claims(endpoint, network, self._membership.tenure_lease)
+        key, network_key = key_of(endpoint), keys.network(network.name)
+        guards = [Unchanged(network_key, self._view.revision(network_key)), Absent(key), *guards]
+        put = Put(key, encode(endpoint), self._membership.tenure_lease)
+        written = await self._membership.write(guards, [put, *ops])
+        if not written:
+            await macs.taking(self._store, self._view, endpoint, network)  # tells it where that is the reason
+        return written
+
+    async def _stand(self, endpoint: Endpoint) -> Endpoint:
+        """Raises Failed if the kernel does not take it: then it is taken out of the store again."""
+        try:
+            await self.converged(endpoint)
+        except BaseException:
+            await asyncio.shield(self._take_back(endpoint))
+            raise
+        return endpoint
+
+    async def converged(self, endpoint: Endpoint) -> None:
+        """Raises Failed."""
+        failures = await self._converge([_source(endpoint)])
+        if failures:
+            # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
+            home = self._view.home(endpoint.network)
+            failures = [*await self._converge([("network", home), ("segment", home)]), *failures]
+            raise Failed(f"{endpoint.container} cannot be attached to {endpoint.network}: {failures[0]}")
+
+    async def _take_back(self, endpoint: Endpoint) -> None:
+        try:
+            await self.remove([endpoint])
+        except WeftError as error:
+            log.warning("%s is not taken out of %s yet: %s", endpoint.name, endpoint.network, error)
+
+    async def detach(self, reference: str, network: str) -> list[Endpoint]:
+        """The endpoints removed: of one container (or of one endpoint by its id), in one network or in all ("")."""
+        found = [
+            e
+            for e in self._view.endpoints.values()
+            if network in ("", e.network) and reference in (e.container, e.id, e.namespace.path)
+        ]
+        if not found:
+            try:
+                target = await asyncio.to_thread(self.find, reference)
+            except NotFound:
+                return []
+            cookie = target.namespace.cookie
+            found = [
+                e for e in self._view.endpoints.values() if network in ("", e.network) and e.namespace.cookie == cookie
+            ]
+        await self.remove(found)
+        return found
+
+    async def detach_owned(self, owner: str) -> list[Endpoint]:
+        """The endpoints removed: the owner's own."""
+        async with self._turn(owner):
+            found = [e for e in self._view.endpoints.values() if e.owner == owner]
+            await self.remove(found)
+        return found
+
+    async def remove(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take endpoints out of the store and the kernel."""
+        if not endpoints:
+            return
+        await self.forget(endpoints)
+        for line in await self._converge([_source(e) for e in endpoints]):
+            log.warning("while detaching: %s (will be tried again)", line)
+
+    async def forget(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take endpoints out of the store; the kernel follows."""
+        of_way: dict[Way, list[Endpoint]] = {}
+        for endpoint in endpoints:
+            gone = endpoint.network not in self._view.networks
+            of_way.setdefault(self._shared if gone else self.way(endpoint.network), []).append(endpoint)
+        for way, some in of_way.items():
+            await way.forget(some)
+
+
+def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
+    """Whether these ports are what was wished for, each the answer to a wish of its own."""
+    left = Counter(ports)
+    left.subtract(wish for wish in wishes if not wish.open)
+    if min(left.values(), default=0) < 0:
+        return False
+    openly = Counter(_open(port) for port in left.elements())
+    return openly == Counter(wish for wish in wishes if wish.open)
+
+
+def _open(port: PublishedPort) -> PublishedPort:
+    """The wish for any port of the host's that it grants."""
+    return msgspec.structs.replace(port, host_port=ANY)
+
+
+def _source(endpoint: Endpoint) -> Source:
+    return ("endpoint", endpoint.network, endpoint.id)
+
+
+def _join(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values))

@@ -1,0 +1,289 @@
+"""Containers that run are evidence: what the store has forgotten of them is written back.
+
+A node's endpoints and leases are bound to its tenure, so they end while its agent is stopped, frozen or cut off for too long;
+and a store that was put back to an earlier state never heard of some. Nobody took anything then, and the containers run. The
+view keeps what is `lost` in force until it is settled here:
+
+    who removed it?           somebody on purpose, while our tenure lasted: that is obeyed
+    does the container run?   if not there is nothing to keep
+    who has its addresses?    nobody else: the record is written back, as it was
+                              somebody else: this one is cut, and it is said aloud in log and status
+
+`Evidence.write_back` is all of that, and is safe to call at any time. Whoever has put networks back into a store that had
+lost even those needs to do nothing more: what they hold here follows by itself.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable, Iterable, Iterator
+
+import msgspec
+
+from weft.alloc import blocks as alloc
+from weft.alloc.blocks import Given
+from weft.base.errors import Unavailable, WeftError
+from weft.base.net import IPAddress, IPNetwork, contains, covers, family, parse_interface
+from weft.cluster import records
+from weft.cluster.journal import boot_id
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
+from weft.datapaths import registry
+from weft.datapaths.driver import BlockOptions
+from weft.endpoints.removal import remove_node
+from weft.ipam import macs
+from weft.ipam.addresses import CHUNK, Way, holder, key_of
+from weft.model import Endpoint, Lease, claims, encode, keys
+from weft.store.protocol import Absent, Guard, Item, Op, Put, Store, Unchanged
+from weft.tasks import backoff
+
+log = logging.getLogger(__name__)
+
+ATTEMPTS = 5
+"""How often one record is tried while others write."""
+
+
+class Taken(Exception):
+    """Somebody else has it by now."""
+
+
+class Evidence:
+    def __init__(
+        self,
+        store: Store,
+        view: View,
+        membership: Membership,
+        way: Callable[[str], Way],
+        inside: Callable[[Endpoint], tuple[str, ...] | None],
+    ) -> None:
+        """`way`: how a network's addresses are given. `inside`: the devices in an endpoint's namespace, None where that is
+        gone; blocks."""
+        self._store, self._view, self._membership = store, view, membership
+        self._way, self._inside = way, inside
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._lock = asyncio.Lock()
+        self._cut: dict[str, tuple[Endpoint, str]] = {}
+        view.on_loss = self._wake.set
+
+    async def run(self) -> None:
+        """For ever; begin when the view is complete."""
+        delays = backoff()
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            try:
+                await self.write_back()
+                delays = backoff()
+            except WeftError as error:
+                log.warning("what runs here is not written back yet: %s", error)
+                await asyncio.sleep(next(delays))
+                self._wake.set()
+
+    def problems(self) -> Iterator[tuple[str, str]]:
+        """(Network, why a container there was cut), until it is attached again."""
+        here = {(e.network, e.namespace) for e in self._view.endpoints.values()}
+        for endpoint, text in tuple(self._cut.values()):
+            if (endpoint.network, endpoint.namespace) not in here:
+                yield endpoint.network, text
+
+    def review(self) -> None:
+        """Forget those that were cut and have ended since. Blocks."""
+        for id, (endpoint, _) in tuple(self._cut.items()):
+            if self._inside(endpoint) is None:
+                self._cut.pop(id, None)
+
+    async def write_back(self) -> None:
+        """Settle all that is lost. Raises WeftError where the store does not answer: it stays in force, and lost."""
+        async with self._lock:
+            await self._forget_former_names()
+            if not self._view.lost:
+                return
+            self._view.obey(await self._removed_on_purpose())
+            running = await self._running()  # before a lease goes, which would take interfaces along
+            for key in [key for key in self._view.lost if key.startswith(keys.LEASES)]:
+                await self._lease(key)
+            for endpoint in running:
+                await self._endpoint(endpoint)
+
+    async def _forget_former_names(self) -> None:
+        """What this host held under another name frees itself only after a day, and its addresses are needed now. It is this
+        host if the installation is the same, and either the boot is, or an address whose agent is gone."""
+        view, here = self._view, boot_id()
+        me = view.nodes.get(view.me)
+        mine = {a.ip for a in me.addresses} if me else set()
+        for node in [n for n in view.nodes.values() if n.name != view.me and n.instance == self._membership.instance]:
+            returned = node.name not in view.present and not mine.isdisjoint(a.ip for a in node.addresses)
+            if node.boot == here or returned:
+                log.warning("this host was node %s and is %s now: what it held moves along", node.name, view.me)
+                await remove_node(self._store, view, self._membership, node.name)
+
+    async def _removed_on_purpose(self) -> list[str]:
+        """Of what was deleted while we watched. A tenure that ends takes the node's own record along, in the same revision:
+        where that went in another one, or is still there, somebody chose to remove this. Raises Unavailable where that is
+        not known yet."""
+        view = self._view
+        told = {key: revision for key, revision in view.lost.items() if revision}
+        item = await self._store.get(keys.node(view.me)) if told else None
+        known = view.me not in view.nodes if item is None else item.revision <= view.revision(item.key)
+        if told and not known:
+            raise Unavailable("who removed what runs here is not known yet")
+        return [key for key, revision in told.items() if revision != view.unregistered]
+
+    async def _running(self) -> list[Endpoint]:
+        lost = [e for e in self._view.endpoints.values() if key_of(e) in self._view.lost]
+        running = await asyncio.to_thread(lambda: [e for e in lost if self._runs(e)])
+        self._view.obey([key_of(e) for e in lost if e not in running])
+        return running
+
+    def _runs(self, endpoint: Endpoint) -> bool:
+        """An interface that its engine has taken over is the engine's to give back, wherever it is now."""
+        return bool(endpoint.handover) or endpoint.interface in (self._inside(endpoint) or ())
+
+    def _as_is(self, key: str) -> Guard:
+        """A store that was put back may have the record as it was earlier."""
+        revision = self._view.revision(key)
+        return Unchanged(key, revision) if revision > 0 else Absent(key)
+
+    # Leases.
+
+    async def _lease(self, key: str) -> None:
+        """With those of its subnets that nobody else has."""
+        for _ in range(ATTEMPTS):
+            lease = self._view.lease(key.split("/")[1], self._view.me)
+            if key not in self._view.lost or lease is None:
+                return
+            if await self._put_lease(key, lease):
+                log.warning("wrote back that this node has %s in network %s", _join(lease.subnets), lease.network)
+                return
+        raise Unavailable(f"network {key.split('/')[1]}: others change it too fast just now")
+
+    async def _put_lease(self, key: str, lost: Lease) -> bool:
+        view, me, name = self._view, self._view.me, lost.network
+        network = view.networks[name]
+        items = (await self._store.list(keys.subnet_claims(name))).items
+        claimed = dict(records.claimed(claims.subnet, items))
+        theirs = {block for block, item in claimed.items() if item.value != me.encode()}
+        taken = [s for s in lost.subnets if s in theirs or not any(covers(whole, s) for whole in network.subnets)]
+        lease = await self._without(lost, taken)
+        if lease is None:
+            log.error("network %s: others have %s by now: this node gets another subnet", name, _join(taken))
+            view.obey([key])
+            return True
+        unchanged = Unchanged(keys.network(name), view.revision(keys.network(name)))
+        mine = [s for s in lease.subnets if s not in claimed]
+        for start in range(0, len(mine), CHUNK):
+            some = [keys.subnet_claim(name, s) for s in mine[start : start + CHUNK]]
+            ops: list[Op] = [Put(claim, me.encode(), self._membership.tenure_lease) for claim in some]
+            if not await self._membership.write([unchanged, *(Absent(claim) for claim in some)], ops):
+                return False
+        guards: list[Guard] = [unchanged, self._as_is(key)]
+        return await self._membership.write(guards, [Put(key, encode(lease), self._membership.tenure_lease)])
+
+    async def _without(self, lease: Lease, taken: list[IPNetwork]) -> Lease | None:
+        """What is left of it; None where it is a whole or nothing."""
+        if not self._view.blocks(lease.network):
+            return None if taken else lease
+        claimed = await self._claims(lease.network)
+        lone = [parse_interface(str(host)).ip for host in lease.hosts]
+        return alloc.without(lease, taken, [a for a in lone if a in claimed and not self._ours(claimed[a])])
+
+    # Endpoints.
+
+    async def _endpoint(self, endpoint: Endpoint) -> None:
+        for _ in range(ATTEMPTS):
+            if key_of(endpoint) not in self._view.lost:
+                return
+            try:
+                guards, ops = await self._record(endpoint)
+            except Taken as taken:
+                self._cut_off(endpoint, str(taken))
+                return
+            if await self._membership.write(guards, ops):
+                log.warning("wrote back endpoint %s in network %s: it runs here", endpoint.name, endpoint.network)
+                return
+        raise Unavailable(f"endpoint {endpoint.name}: others change its network too fast just now")
+
+    def _cut_off(self, endpoint: Endpoint, why: str) -> None:
+        text = f"container {endpoint.container} lost its interface {endpoint.interface}: {why}: detach it and attach it again"
+        log.error("network %s: %s", endpoint.network, text)
+        self._cut[endpoint.id] = endpoint, text
+        self._view.obey([key_of(endpoint)])
+
+    async def _record(self, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
+        """What writes it back as it was. Raises Taken."""
+        view, name = self._view, endpoint.network
+        home, tenure = view.home(name), self._membership.tenure_lease
+        guards: list[Guard] = [Unchanged(keys.network(n), view.revision(keys.network(n))) for n in {name, home}]
+        guards.append(self._as_is(key_of(endpoint)))
+        endpoint = msgspec.structs.replace(endpoint, floating=await self._floating(endpoint, guards))
+        ops: list[Op] = [Put(key_of(endpoint), encode(endpoint), tenure)]
+        ops += [Put(keys.floating_claim(a), holder(endpoint), tenure) for a in endpoint.floating]
+        if not view.shared(name):
+            await self._route(endpoint, home, guards, ops)
+        if view.shared(name) or view.blocks(name):
+            claimed = await self._claims(home)
+            for address in endpoint.addresses:
+                guards.append(self._free(keys.address_claim(home, address.ip), claimed.get(address.ip), endpoint))
+                ops.append(Put(keys.address_claim(home, address.ip), holder(endpoint), tenure))
+        ops += self._way(name).told(endpoint)
+        absent, put = await macs.back(self._store, endpoint, view.networks[name], tenure)
+        return [*guards, *absent], [*ops, *put]
+
+    async def _route(self, endpoint: Endpoint, home: str, guards: list[Guard], ops: list[Op]) -> None:
+        """Add what makes its addresses this node's. Raises Taken."""
+        key = keys.lease(home, self._view.me)
+        guards.append(Unchanged(key, self._view.revision(key)))
+        lease = self._view.lease(home, self._view.me)
+        held = (*lease.subnets, *lease.hosts) if lease else ()
+        missing = [a.ip for a in endpoint.addresses if not any(contains(subnet, a.ip) for subnet in held)]
+        if lease is None or (missing and not self._view.blocks(home)):
+            raise Taken(f"{endpoint.addresses[0].ip} is in a subnet that another node has by now")
+        if missing:
+            given = [await self._block(home, address, guards, ops) for address in missing]
+            ops.append(Put(key, encode(alloc.with_given(lease, given)), self._membership.tenure_lease))
+
+    async def _block(self, home: str, address: IPAddress, guards: list[Guard], ops: list[Op]) -> Given:
+        """An address outside the blocks of the lease comes with its block where that is free, else alone."""
+        options = registry.parse_options(self._view.networks[home])
+        assert isinstance(options, BlockOptions)
+        block = parse_interface(f"{address}/{options.block_prefix(family(address))}").network
+        claim, me = keys.subnet_claim(home, block), self._view.me.encode()
+        item = await self._store.get(claim)
+        if item is not None and item.value != me:
+            return Given(address, host=True)
+        guards.append(Absent(claim) if item is None else Unchanged(claim, item.revision))
+        ops.append(Put(claim, me, self._membership.tenure_lease))
+        return Given(address, block=block)
+
+    def _free(self, key: str, item: Item | None, endpoint: Endpoint) -> Guard:
+        """Raises Taken."""
+        if item is None:
+            return Absent(key)
+        if claims.is_passing(item.value) or item.value == holder(endpoint):
+            return Unchanged(key, item.revision)
+        raise Taken(f"{claims.address(key)} belongs to {item.value.decode(errors='replace')} by now")
+
+    async def _floating(self, endpoint: Endpoint, guards: list[Guard]) -> tuple[IPAddress, ...]:
+        """Those that nobody else has."""
+        kept: list[IPAddress] = []
+        for address in endpoint.floating:
+            key = keys.floating_claim(address)
+            try:
+                guards.append(self._free(key, await self._store.get(key), endpoint))
+                kept.append(address)
+            except Taken as taken:
+                log.error("endpoint %s lost its floating address: %s", endpoint.name, taken)
+        return tuple(kept)
+
+    async def _claims(self, home: str) -> dict[IPAddress, Item]:
+        items = (await self._store.list(keys.address_claims(home))).items
+        return dict(records.claimed(claims.address, items))
+
+    def _ours(self, item: Item) -> bool:
+        return claims.is_passing(item.value) or item.value.endswith(f" on {self._view.me}".encode())
+
+
+def _join(values: Iterable[object]) -> str:
+    return ", ".join(map(str, values)) or "no subnet yet"

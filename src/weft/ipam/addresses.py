@@ -1,0 +1,323 @@
+"""How an endpoint gets its addresses: three ways, by its network's driver.
+
+OwnSubnet   out of the node's subnet: the agent alone gives them, while the node's lease is as it was seen
+Shared      out of one subnet for all hosts: had by creating their claims with the endpoint (docs/adr/0002)
+Blocks      out of blocks (`weft.ipam.blocks`): claims, too, and the lease where a block or a lone address comes with them
+
+Each chooses, says what is to be written with the endpoint so that the choice holds, learns why the store did not take
+that, and says what is to be written when the endpoint goes. Choices are promised until the view has them, so two requests
+on one node never get the same.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from abc import ABC, abstractmethod
+from collections import ChainMap
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from weft.alloc import addresses as alloc
+from weft.base.errors import Exhausted, Invalid, Unavailable
+from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface
+from weft.cluster.locations import Locations
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
+from weft.datapaths import registry
+from weft.datapaths.driver import whole
+from weft.ipam.promises import Promises
+from weft.model import AddressRange, Endpoint, Lease, Location, Network, encode, keys
+from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
+
+ATTEMPTS = 50
+"""How often to try for an address while other nodes are quicker: each failure means that one of them got one."""
+CHUNK = 25
+"""Endpoints that are removed in one transaction, each with its claims."""
+
+
+class Ask(msgspec.Struct, frozen=True, kw_only=True):
+    """`families`: of which it is to have one address each. `ranges`: those of their families come from them
+    only. `owner`: whose promised addresses it may have. `lost`: addresses
+    that others turned out to have, with their holders; more are added."""
+
+    network: Network
+    wishes: tuple[IPAddress, ...] = ()
+    families: tuple[int, ...]
+    ranges: tuple[AddressRange, ...] = ()
+    owner: str = ""
+    lost: dict[IPAddress, str] = {}
+
+
+class Choice(msgspec.Struct, frozen=True, kw_only=True):
+    """`guards`, `ops`: what makes the choice hold, beside what each address needs. `cooling`: addresses whose claim is there
+    and may be taken over, with its revision."""
+
+    addresses: tuple[IPInterface, ...]
+    guards: tuple[Guard, ...] = ()
+    ops: tuple[Op, ...] = ()
+    cooling: Mapping[IPAddress, int] = {}
+
+
+class Way(ABC):
+    def __init__(
+        self, view: View, membership: Membership, promised: dict[str, set[IPAddress]], promises: Promises
+    ) -> None:
+        """`promised`: by network, addresses chosen for endpoints that are not in the store yet."""
+        self._view, self._membership = view, membership
+        self.promised, self.promises = promised, promises
+
+    # What each way does in its own manner.
+
+    @abstractmethod
+    def pick(self, ask: Ask) -> Choice:
+        """Raises Invalid, Conflict, Exhausted."""
+
+    def held(self, network: str) -> contextlib.AbstractAsyncContextManager[None]:
+        """What has to stand while addresses are chosen."""
+        return contextlib.nullcontext()
+
+    @contextlib.asynccontextmanager
+    async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
+        """Within, the choice is promised."""
+        choice = self.pick(ask)
+        with self.promising(ask.network, choice):
+            yield choice
+
+    def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
+        """With the endpoint, if it is to have the addresses."""
+        cursor = keys.cursor(endpoint.node, endpoint.network)
+        after = encode(self._view.cursors.get(endpoint.network, {}))
+        return list(choice.guards), [*choice.ops, Put(cursor, after, self._membership.tenure_lease)]
+
+    def told(self, endpoint: Endpoint) -> list[Op]:
+        """What tells other hosts where it is, beside their node's lease."""
+        return []
+
+    async def refused(self, ask: Ask, choice: Choice) -> None:
+        """The store did not take it: learn why, for the next try. Raises Unavailable where that cannot be known."""
+        raise Unavailable(f"network {ask.network.name} was just changed by someone else: try again")
+
+    async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
+        """One address for an endpoint to come, of that owner."""
+        async with self.held(ask.network.name), self.choosing(ask) as choice:
+            [chosen] = choice.addresses
+            self.promises.keep(self._view.home(ask.network.name), chosen.ip, owner, seconds)
+            return chosen
+
+    async def forget(self, endpoints: Sequence[Endpoint]) -> None:
+        """Take endpoints of this node out of the store."""
+        for start in range(0, len(endpoints), 2 * CHUNK):
+            some = endpoints[start : start + 2 * CHUNK]
+            ops: list[Op] = [Delete(key_of(e)) for e in some]
+            ops += [Delete(keys.mac_claim(e.network, e.node, e.mac)) for e in some if asked_for(e)]
+            await self._membership.write([], ops)
+
+    # What they have in common.
+
+    @contextlib.contextmanager
+    def promising(self, network: Network, choice: Choice) -> Iterator[None]:
+        promised = self.promised.setdefault(self._view.home(network.name), set())
+        chosen = {a.ip for a in choice.addresses}
+        promised.update(chosen)
+        try:
+            yield
+        finally:
+            promised.difference_update(chosen)
+
+    def holders(self, ask: Ask, *more: Mapping[IPAddress, str]) -> Mapping[IPAddress, str]:
+        """Who has which address, as far as it is known here."""
+        home = self._view.home(ask.network.name)
+        return ChainMap(
+            {a.ip: e.name for e in self._view.endpoints_at(home) for a in e.addresses},
+            dict.fromkeys(self.promised.get(home, ()), "another container just now"),
+            dict.fromkeys(self.promises.of_others(home, ask.owner), "a container to come"),
+            ask.lost,
+            *(dict(m) if not isinstance(m, dict) else m for m in more),
+        )
+
+    def wishes(self, ask: Ask, offered: Iterable[int]) -> Mapping[int, IPAddress]:
+        """By family. Raises Invalid where there are two of one, or of one that is not offered."""
+        found: dict[int, IPAddress] = {a.version: a for a in ask.wishes}
+        families = set(offered)
+        for address in ask.wishes:
+            if address.version not in families or found[address.version] != address:
+                has = ", ".join(map(str, ask.network.subnets))
+                raise Invalid(f"{address}: network {ask.network.name} takes one address of each of {has}")
+        return found
+
+    def _in_subnets(self, ask: Ask, subnets: Iterable[IPNetwork], taken: Mapping[IPAddress, str], node: str) -> Choice:
+        """`node`: whose subnets they are; "" for all nodes'."""
+        reserved = registry.parse_options(ask.network).reserved
+        some = [s for s in subnets if s.version in ask.families]
+        wishes = self.wishes(ask, (s.version for s in some))
+        self.check_ranges(ask, {s.version for s in some})
+        cursors = self._view.cursors.setdefault(ask.network.name, {})
+        chosen = []
+        for subnet in some:
+            family, wish, within = str(subnet.version), wishes.get(subnet.version), _within(ask, subnet)
+            if wish is not None:
+                address = alloc.wish(subnet, wish, taken, reserved, within=within, node=node)
+            else:
+                after = cursors.get(family) or (None if node else alloc.beginning(subnet, self._view.me))
+                address = alloc.choose(subnet, taken, reserved, after, within=within, node=node)
+                cursors[family] = address
+            chosen.append(parse_interface(f"{address}/{subnet.prefixlen}"))
+        return Choice(addresses=tuple(chosen))
+
+    def check_ranges(self, ask: Ask, families: Collection[int]) -> None:
+        """Raises Invalid."""
+        if strange := [r for r in ask.ranges if r.subnet.version not in families]:
+            has = ", ".join(map(str, ask.network.subnets))
+            raise Invalid(f"range {strange[0]}: network {ask.network.name} has only {has}")
+
+    def claims(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
+        """Of the addresses: nobody else has them."""
+        home, tenure = self._view.home(endpoint.network), self._membership.tenure_lease
+        guards: list[Guard] = []
+        for address in choice.addresses:
+            claim, revision = keys.address_claim(home, address.ip), choice.cooling.get(address.ip)
+            promise = self.promises.to(home, address.ip, endpoint.owner)
+            if promise is not None and promise.revision:
+                revision = promise.revision
+            guards.append(Absent(claim) if revision is None else Unchanged(claim, revision))
+        return guards, [Put(keys.address_claim(home, a.ip), holder(endpoint), tenure) for a in choice.addresses]
+
+    async def keep_claimed(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
+        """In a race with other nodes, as for an endpoint."""
+        home = self._view.home(ask.network.name)
+        for _ in range(ATTEMPTS):
+            async with self.choosing(ask) as choice:
+                [chosen] = choice.addresses
+                key, over = keys.address_claim(home, chosen.ip), choice.cooling.get(chosen.ip, 0)
+                made = await self._membership.claim_for(key, seconds, over) if await self.prepared(choice) else None
+                if made:
+                    self.promises.keep(home, chosen.ip, owner, seconds, made)
+                    return chosen
+            await self.refused(ask, choice)
+        raise Exhausted(f"network {home}: other nodes took every address tried, {ATTEMPTS} times: try again")
+
+    async def prepared(self, choice: Choice) -> bool:
+        """What has to be there before an address is kept for an endpoint to come."""
+        return True
+
+    async def forget_claimed(self, endpoints: Sequence[Endpoint]) -> None:
+        """With their claims, as long as they are as they were seen: else the addresses may be somebody else's by now."""
+        for start in range(0, len(endpoints), CHUNK):
+            some = endpoints[start : start + CHUNK]
+            if not await self._membership.write([self._seen(e) for e in some], [op for e in some for op in removal(e)]):
+                for endpoint in some:
+                    await self._forget_one(endpoint)
+
+    async def _forget_one(self, endpoint: Endpoint) -> None:
+        """As it is in the end: what was changed meanwhile may claim more than it did. Raises Unavailable."""
+        key, store = key_of(endpoint), self._membership
+        for _ in range(ATTEMPTS):
+            if await store.write([self._seen(endpoint)], removal(endpoint)):
+                return
+            item = await store.claim(key)
+            if item is None:
+                await store.write([Absent(key)], [Delete(key)])  # nothing to delete: the view learns it so
+                return
+            self._view.present_now(item)
+            endpoint = self._view.endpoints.get(endpoint.id, endpoint)
+        raise Unavailable(f"endpoint {endpoint.name} changes too fast just now: try again")
+
+    def _seen(self, endpoint: Endpoint) -> Guard:
+        return Unchanged(key_of(endpoint), self._view.revision(key_of(endpoint)))
+
+
+class OwnSubnet(Way):
+    def pick(self, ask: Ask) -> Choice:
+        lease_key = keys.lease(ask.network.name, self._view.me)
+        lease = self._view.lease(ask.network.name, self._view.me)
+        if lease is None:
+            raise Unavailable(f"network {ask.network.name}: this node's subnet was just taken from it: try again")
+        chosen = self._in_subnets(ask, lease.subnets, self.holders(ask), self._view.me)
+        return msgspec.structs.replace(chosen, guards=(Unchanged(lease_key, self._view.revision(lease_key)),))
+
+
+class Shared(Way):
+    def __init__(
+        self,
+        view: View,
+        membership: Membership,
+        promised: dict[str, set[IPAddress]],
+        promises: Promises,
+        locations: Locations,
+    ) -> None:
+        super().__init__(view, membership, promised, promises)
+        self._locations = locations
+
+    def held(self, network: str) -> contextlib.AbstractAsyncContextManager[None]:
+        return self._locations.held(network)
+
+    def pick(self, ask: Ask) -> Choice:
+        located = self._view.located.get(ask.network.name, {})
+        return self._in_subnets(ask, whole(ask.network, "").subnets, self.holders(ask, located), "")
+
+    def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
+        guards, ops = super().writes(choice, endpoint)
+        absent, claims = self.claims(choice, endpoint)
+        return guards + absent, [*ops, *claims, *self.told(endpoint)]
+
+    def told(self, endpoint: Endpoint) -> list[Op]:
+        found = Location(node=endpoint.node, mac=endpoint.mac, addresses=tuple(a.ip for a in endpoint.addresses))
+        return [Put(keys.location(endpoint.network, endpoint.id), encode(found), self._membership.tenure_lease)]
+
+    async def refused(self, ask: Ask, choice: Choice) -> None:
+        name, found = ask.network.name, dict[IPAddress, str]()
+        for address in choice.addresses:
+            item = await self._membership.claim(keys.address_claim(name, address.ip))
+            promise = self.promises.to(name, address.ip, ask.owner)
+            if item is not None and (promise is None or item.revision != promise.revision):
+                found[address.ip] = item.value.decode(errors="replace")
+        if not found:
+            await super().refused(ask, choice)
+        ask.lost.update(found)
+
+    async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
+        async with self.held(ask.network.name):
+            return await self.keep_claimed(ask, owner, seconds)
+
+    async def forget(self, endpoints: Sequence[Endpoint]) -> None:
+        await self.forget_claimed(endpoints)
+
+
+def _within(ask: Ask, subnet: IPNetwork) -> list[AddressRange]:
+    """Those of the subnet's family. Raises Invalid where the caller takes another address for the gateway."""
+    found = [r for r in ask.ranges if r.subnet.version == subnet.version]
+    gateway = alloc.gateway(subnet)
+    for wrong in (r.gateway for r in found if r.gateway not in (None, gateway)):
+        raise Invalid(f"{wrong} is not the gateway of {subnet}: it is {gateway}, leave it to Weft")
+    return found
+
+
+def holder(endpoint: Endpoint) -> bytes:
+    """What a claim says."""
+    return f"{endpoint.name} on {endpoint.node}".encode()
+
+
+def asked_for(endpoint: Endpoint) -> bool:
+    """Whether its MAC address is another than the usual one, which is made of its address."""
+    return bool(endpoint.addresses) and endpoint.mac != alloc.mac_for(endpoint.addresses[0].ip)
+
+
+def key_of(endpoint: Endpoint) -> str:
+    return keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
+
+
+def removal(endpoint: Endpoint, home: str = "") -> list[Op]:
+    """What takes an endpoint, whose addresses are claimed, out of the store. `home`: whose addresses they are, if another
+    network's than its own."""
+    network = home or endpoint.network
+    ops: list[Op] = [Delete(key_of(endpoint)), Delete(keys.location(endpoint.network, endpoint.id))]
+    ops += [Delete(keys.mac_claim(endpoint.network, "", endpoint.mac))] if asked_for(endpoint) else []
+    ops += [Delete(keys.floating_claim(a)) for a in endpoint.floating]
+    return ops + [Delete(keys.address_claim(network, a.ip)) for a in endpoint.addresses]
+
+
+def lease_guard(view: View, lease: Lease) -> Guard:
+    """It is as it was seen."""
+    key = keys.lease(lease.network, lease.node)
+    return Unchanged(key, view.revision(key))

@@ -1,0 +1,379 @@
+"""Addresses out of blocks: this node's own first, then a new block, then a single one outside (`weft.alloc.blocks`).
+
+A node's lease says what is routed to it: its blocks, and lone addresses outside them. So a block is claimed and routed in
+one transaction, and an address outside the blocks is routed from the moment its endpoint exists. Those transactions rewrite
+the lease, one at a time on this node; all others only want it unchanged.
+
+A freed address's claim stays for a while, bound to a store lease that ends by itself: nobody has to come back for it. A
+wish for just that address takes it over, so a container that comes back elsewhere gets what it had.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from weakref import WeakValueDictionary
+
+from weft.alloc import blocks as alloc
+from weft.alloc.blocks import Given, Rules, Situation
+from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
+from weft.base.net import FAMILIES, IPAddress, IPInterface, IPNetwork, host_prefix, parse_interface
+from weft.cluster import records
+from weft.cluster.membership import Membership
+from weft.cluster.view import View
+from weft.datapaths import registry
+from weft.datapaths.driver import BlockOptions
+from weft.ipam.addresses import ATTEMPTS, CHUNK, Ask, Choice, Way, key_of, lease_guard, removal
+from weft.ipam.promises import Promises
+from weft.model import Endpoint, Lease, Network, claims, encode, keys
+from weft.store.protocol import Absent, Delete, Guard, NothingNewer, Op, Put, Store, Unchanged
+
+HEARSAY = 30.0
+"""Seconds for which a listing of all claims is believed: what was freed since may be given after that."""
+STEP = 4
+"""A cool-down lasts as long as asked, up to one STEP-th longer: so many store leases at most are there for each length."""
+
+
+class Cooldown:
+    """Store leases that end by themselves, for claims of freed addresses."""
+
+    def __init__(self, store: Store) -> None:
+        self._store = store
+        self._current: dict[int, tuple[int, float]] = {}
+        """Seconds → lease, and until when addresses may still be bound to it."""
+
+    async def lease(self, seconds: int) -> int:
+        number, until = self._current.get(seconds, (0, 0.0))
+        now = time.monotonic()
+        if now >= until:
+            number = secrets.randbits(62) | 1
+            await self._store.grant(number, seconds + seconds / STEP + 1)
+            self._current[seconds] = number, now + seconds / STEP
+        return number
+
+
+class Blocks(Way):
+    def __init__(
+        self,
+        view: View,
+        membership: Membership,
+        promised: dict[str, set[IPAddress]],
+        promises: Promises,
+        store: Store,
+    ) -> None:
+        super().__init__(view, membership, promised, promises)
+        self._store, self._cooldown = store, Cooldown(store)
+        self._heard: dict[str, tuple[float, dict[IPAddress, str]]] = {}
+        """Network → when its claims were listed, and what was found."""
+        self._cooling: dict[str, dict[IPAddress, float]] = {}
+        """Network → address freed here → until when it is not given."""
+        self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+
+    def lock(self, home: str) -> asyncio.Lock:
+        """Whoever rewrites this node's lease holds it."""
+        return self._locks.setdefault(home, asyncio.Lock())
+
+    def lease(self, home: str) -> Lease:
+        """This node's. Raises Unavailable."""
+        lease = self._view.lease(home, self._view.me)
+        if lease is None:
+            raise Unavailable(f"network {home}: this node's lease was just taken from it: try again")
+        return lease
+
+    def options(self, home: str) -> tuple[Network, BlockOptions]:
+        """Raises NotFound."""
+        network = self._view.networks.get(home)
+        if network is None:
+            raise NotFound(f"no network {home}: it was just removed")
+        options = registry.parse_options(network)
+        assert isinstance(options, BlockOptions), f"{network.driver} gives no blocks"
+        return network, options
+
+    # Choosing.
+
+    @contextlib.asynccontextmanager
+    async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
+        home = self._view.home(ask.network.name)
+        cooling = await self._wished(ask, home)
+        async with contextlib.AsyncExitStack() as stack:
+            choice = self._alone(ask, home, cooling)
+            if choice is None:
+                await stack.enter_async_context(self.lock(home))
+                choice = self._alone(ask, home, cooling) or await self._with_lease(ask, home, cooling)
+            stack.enter_context(self.promising(ask.network, choice))
+            yield choice
+
+    def pick(self, ask: Ask) -> Choice:
+        raise NotImplementedError("a block may be needed: `choosing` asks the store")
+
+    async def _wished(self, ask: Ask, home: str) -> dict[IPAddress, int]:
+        """What is wished for and cools down, with its claim's revision; what others have is taken to be lost."""
+        found = {}
+        for address in ask.wishes:
+            item = await self._store.get(keys.address_claim(home, address))
+            if item is not None and claims.is_cooling(item.value):
+                found[address] = item.revision
+            elif item is not None and self._promised_claim(home, address, ask.owner) != item.revision:
+                ask.lost[address] = item.value.decode(errors="replace")
+        return found
+
+    def _promised_claim(self, home: str, address: IPAddress, owner: str) -> int:
+        promise = self.promises.to(home, address, owner)
+        return promise.revision if promise else 0
+
+    def _alone(self, ask: Ask, home: str, cooling: Mapping[IPAddress, int]) -> Choice | None:
+        """Without a change of the lease, if there is such a choice."""
+        s = self._situation(ask, home, cooling)
+        given = self._given(ask, s, alone=True)
+        if any(g is None or g.needs_lease for g in given):
+            return None
+        return self._choice(ask, home, [g for g in given if g], cooling)
+
+    async def _with_lease(self, ask: Ask, home: str, cooling: Mapping[IPAddress, int]) -> Choice:
+        """With the lock held. Before an address is borrowed, the claims have to be known; before none is said to be left,
+        they are looked at again."""
+        prefix, me = keys.subnet_claims(home), self._view.me
+        items = (await self._store.list(prefix)).items
+        mine = set(self.lease(home).subnets)
+        claimed = records.claimed(claims.subnet, items)
+        others = {block: records.holder(item) for block, item in claimed if block not in mine}
+        others |= {b: n for n, held in self._view.leases.get(home, {}).items() if n != me for b in held.subnets}
+        try:
+            given = self._given(ask, self._situation(ask, home, cooling, others))
+        except Exhausted:
+            given = []
+        borrows = any(g is not None and g.host and g.address not in ask.wishes for g in given)
+        if not given or (borrows and not self._knows(home)):
+            await self._listen(home)
+            given = self._given(ask, self._situation(ask, home, cooling, others))
+        return self._choice(ask, home, [g for g in given if g], cooling)
+
+    def _situation(
+        self, ask: Ask, home: str, cooling: Mapping[IPAddress, int], others: Mapping[IPNetwork, str] = {}
+    ) -> Situation:
+        network, options = self.options(home)
+        node = self._view.nodes.get(self._view.me)
+        heard = self._heard[home][1] if self._knows(home) else {}
+        taken = self.holders(ask, heard, self._cold(home))
+        if cooling:
+            taken = {address: name for address, name in taken.items() if address not in cooling}
+        return Situation(
+            network=network,
+            node=self._view.me,
+            labels=node.labels if node else {},
+            rules=rules(options),
+            own=self.lease(home).subnets,
+            others=others,
+            taken=taken,
+            within=ask.ranges,
+            after=self._view.cursors.get(ask.network.name, {}),
+        )
+
+    def _given(self, ask: Ask, s: Situation, *, alone: bool = False) -> list[Given | None]:
+        """One of each family, or none at all."""
+        wishes = self.wishes(ask, s.network.families)
+        self.check_ranges(ask, s.network.families)
+        for wrong in (r.gateway for r in ask.ranges if r.gateway):
+            raise Invalid(f"{wrong} is no gateway: network {s.network.name} has none of its own, leave it to Weft")
+        families = [fam for fam in s.network.families if fam in ask.families]
+        return [alloc.wish(s, wishes[fam]) if fam in wishes else alloc.choose(s, fam, alone=alone) for fam in families]
+
+    def _choice(self, ask: Ask, home: str, given: Sequence[Given], cooling: Mapping[IPAddress, int]) -> Choice:
+        lease, me = self.lease(home), self._view.me
+        cursors = self._view.cursors.setdefault(ask.network.name, {})
+        cursors.update({str(g.address.version): g.address for g in given if g.address not in ask.wishes})
+        guards: list[Guard] = [lease_guard(self._view, lease)]
+        if home != ask.network.name:
+            guards.append(Unchanged(keys.network(home), self._view.revision(keys.network(home))))
+        ops: list[Op] = []
+        if any(g.needs_lease for g in given):
+            tenure, new = self._membership.tenure_lease, [keys.subnet_claim(home, g.block) for g in given if g.block]
+            guards += [Absent(claim) for claim in new]
+            ops = [Put(claim, me.encode(), tenure) for claim in new]
+            ops.append(Put(keys.lease(home, me), encode(alloc.with_given(lease, given)), tenure))
+        taken_over = {g.address: cooling[g.address] for g in given if g.address in cooling}
+        chosen = tuple(_alone(g.address) for g in given)
+        return Choice(addresses=chosen, guards=tuple(guards), ops=tuple(ops), cooling=taken_over)
+
+    def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
+        guards, ops = super().writes(choice, endpoint)
+        absent, taken = self.claims(choice, endpoint)
+        return guards + absent, ops + taken
+
+    async def refused(self, ask: Ask, choice: Choice) -> None:
+        """Someone had an address or a block first, or network or lease are not what they were: look at all of it."""
+        home = self._view.home(ask.network.name)
+        await self.refresh(home)
+        if home != ask.network.name:
+            await self._read(keys.network(ask.network.name))
+        if ask.network.name not in self._view.networks:
+            raise NotFound(f"no network {ask.network.name}: it was just removed")
+        await self._listen(home)
+
+    async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
+        return await self.keep_claimed(ask, owner, seconds)
+
+    async def prepared(self, choice: Choice) -> bool:
+        """A block that is needed is taken now; whoever never comes leaves it empty, and it is given back. A lone address is
+        routed once its endpoint is there."""
+        new = any(isinstance(guard, Absent) for guard in choice.guards)
+        return not new or await self._membership.write(list(choice.guards), list(choice.ops))
+
+    # What is known.
+
+    async def refresh(self, home: str) -> None:
+        """The network and this node's lease as they are now."""
+        await self._read(keys.network(home))
+        await self._read(keys.lease(home, self._view.me))
+
+    async def _read(self, key: str) -> None:
+        item = await self._store.get(key)
+        if item is not None:
+            self._view.present_now(item)
+
+    def _knows(self, home: str) -> bool:
+        """Whether its claims were listed lately."""
+        return self._heard.get(home, (0.0, {}))[0] > time.monotonic()
+
+    async def _listen(self, home: str) -> None:
+        """Who has which of the network's addresses."""
+        prefix = keys.address_claims(home)
+        items = (await self._store.list(prefix)).items
+        found = {address: records.holder(item) for address, item in records.claimed(claims.address, items)}
+        self._heard[home] = time.monotonic() + HEARSAY, found
+
+    def _cold(self, home: str) -> dict[IPAddress, str]:
+        kept, now = self._cooling.get(home, {}), time.monotonic()
+        for address in [a for a, until in kept.items() if until <= now]:
+            del kept[address]
+        return dict.fromkeys(kept, "nobody, but was freed just now")
+
+    # Going.
+
+    async def forget(self, endpoints: Sequence[Endpoint]) -> None:
+        by_home: dict[str, list[Endpoint]] = {}
+        for endpoint in endpoints:
+            by_home.setdefault(self._view.home(endpoint.network), []).append(endpoint)
+        for home, inside in by_home.items():
+            for start in range(0, len(inside), CHUNK):
+                await self._forget(home, inside[start : start + CHUNK])
+
+    async def _forget(self, home: str, endpoints: Sequence[Endpoint]) -> None:
+        """What somebody else has removed already is left alone: its addresses may be somebody else's by now."""
+        left = list(endpoints)
+        for _ in range(ATTEMPTS):
+            left = [self._view.endpoints[e.id] for e in left if e.id in self._view.endpoints]
+            if not left or await self._try_forget(home, left):
+                return
+            await self.refresh(home)
+            for endpoint in left:
+                await self._look_for(endpoint)
+        raise Unavailable(f"network {home}: its containers change too fast just now: try again")
+
+    async def _look_for(self, endpoint: Endpoint) -> None:
+        key = key_of(endpoint)
+        item = await self._store.get(key)
+        if item is not None:
+            self._view.present_now(item)
+        else:
+            await self._membership.write([Absent(key)], [Delete(key)])  # nothing to delete: the view learns it so
+
+    async def _try_forget(self, home: str, endpoints: Sequence[Endpoint]) -> bool:
+        addresses = [a.ip for e in endpoints for a in e.addresses]
+        async with contextlib.AsyncExitStack() as stack:
+            lone = {parse_interface(str(host)).ip for host in self._hosts(home)}
+            if not lone.isdisjoint(addresses):
+                await stack.enter_async_context(self.lock(home))
+            guards = [self._seen(e) for e in endpoints]
+            ops: list[Op] = [Delete(key_of(e)) for e in endpoints]
+            ops += [Delete(keys.floating_claim(a)) for e in endpoints for a in e.floating]
+            ops += await self._freed(home, endpoints)
+            lease = self._view.lease(home, self._view.me)
+            if lease is not None and (left := alloc.without(lease, gone=addresses)) != lease:
+                guards.append(lease_guard(self._view, lease))
+                ops.append(Put(keys.lease(home, lease.node), encode(left), self._membership.tenure_lease))
+            return await self._membership.write(guards, ops)
+
+    def _hosts(self, home: str) -> Iterable[object]:
+        lease = self._view.lease(home, self._view.me)
+        return lease.hosts if lease else ()
+
+    async def _freed(self, home: str, endpoints: Sequence[Endpoint]) -> list[Op]:
+        """Their claims go, at once or later by themselves."""
+        seconds = 0
+        with contextlib.suppress(NotFound):
+            seconds = self.options(home)[1].cooldown
+        freed = [(keys.address_claim(home, a.ip), e) for e in endpoints for a in e.addresses]
+        _, heard = self._heard.get(home, (0.0, {}))
+        if not seconds:
+            for endpoint in endpoints:
+                for address in endpoint.addresses:
+                    heard.pop(address.ip, None)
+            return [Delete(claim) for claim, _ in freed]
+        lease, until = await self._cooldown.lease(seconds), time.monotonic() + seconds * (1 + 1 / STEP) + 1
+        self._cooling.setdefault(home, {}).update({a.ip: until for e in endpoints for a in e.addresses})
+        return [Put(claim, claims.cooling(e.name, e.node), lease) for claim, e in freed]
+
+    async def forget_elsewhere(self, endpoint: Endpoint) -> None:
+        """Take an endpoint of any node out of the store, with its claims and routes."""
+        key, home = key_of(endpoint), self._view.home(endpoint.network)
+        for _ in range(ATTEMPTS):
+            item = await self._store.get(key)
+            if item is None:
+                return
+            await self._read(keys.lease(home, endpoint.node))
+            guards: list[Guard] = [Unchanged(key, item.revision)]
+            ops = removal(endpoint, home)
+            self.unroute(endpoint, home, guards, ops)
+            if await self._membership.write(guards, ops):
+                return
+        raise Unavailable(f"network {home}: its containers change too fast just now: try again")
+
+    def unroute(self, endpoint: Endpoint, home: str, guards: list[Guard], ops: list[Op]) -> None:
+        """Add what takes an endpoint's lone addresses out of its node's lease, if there are any."""
+        lease = self._view.lease(home, endpoint.node)
+        if lease is not None and (left := alloc.without(lease, gone=[a.ip for a in endpoint.addresses])) != lease:
+            guards.append(lease_guard(self._view, lease))
+            ops.append(Put(keys.lease(home, lease.node), encode(left), self._membership.tenure_of(endpoint.node)))
+
+    # Giving back.
+
+    def idle(self, home: str) -> list[IPNetwork]:
+        """This node's blocks without anything in them, as far as is known here."""
+        lease = self._view.lease(home, self._view.me)
+        if lease is None:
+            return []
+        used = [a.ip for e in self._view.endpoints_at(home) for a in e.addresses]
+        return alloc.empty(lease, [*used, *self.promised.get(home, ()), *self.promises.of_others(home, "")])
+
+    async def give_back(self, home: str, blocks: Sequence[IPNetwork]) -> bool:
+        """If the store agrees that they are empty: an endpoint that came since it was asked forbids it."""
+        me = self._view.me
+        async with self.lock(home):
+            listing = await self._store.list(keys.endpoints(me))
+            held = records.readable(Endpoint, listing.items)
+            if len(held) < len(listing.items):
+                return False  # one that cannot be read may have an address in any of them
+            used = [a.ip for e in held if self._view.home(e.network) == home for a in e.addresses]
+            lease, idle = self.lease(home), set(self.idle(home))
+            leaving = [b for b in alloc.empty(self.lease(home), used) if b in idle and b in blocks][:CHUNK]
+            if not leaving:
+                return False
+            guards: list[Guard] = [lease_guard(self._view, lease), NothingNewer(keys.endpoints(me), listing.revision)]
+            ops: list[Op] = [Delete(keys.subnet_claim(home, block)) for block in leaving]
+            left = encode(alloc.without(lease, leaving))
+            return await self._membership.write(
+                guards, [*ops, Put(keys.lease(home, me), left, self._membership.tenure_lease)]
+            )
+
+
+def rules(options: BlockOptions) -> Rules:
+    size = {fam: options.block_prefix(fam) for fam in FAMILIES}
+    return Rules(size=size, strict=options.strict_affinity, reserved=options.reserved)
+
+
+def _alone(address: IPAddress) -> IPInterface:
+    return parse_interface(host_prefix(address))

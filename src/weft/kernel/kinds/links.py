@@ -1,0 +1,299 @@
+"""Devices as the kernel's link messages, and back (rtnetlink(7), linux/if_link.h).
+
+Only the attributes that Weft sets or looks at. A table says how each kind's own part (IFLA_INFO_DATA) is written.
+"""
+
+from __future__ import annotations
+
+import struct
+import sys
+from collections.abc import Callable
+from socket import inet_ntop, inet_pton
+
+import msgspec
+
+from weft.hoststate import Bridge, Ifb, Ipip, Link, Veth, Vxlan
+from weft.hoststate.links import OWNER
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import Message, attr, attributes
+
+_IFINFOMSG = struct.Struct("=BxHiII")
+_U32 = struct.Struct("=I")
+
+
+class Device(msgspec.Struct, frozen=True, gc=False):
+    """A device as it is, whosever. `hairpin`, `isolated`, `learning`: as a bridge's port. `link`: the ifindex of a veth's other
+    end, in the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty
+    and `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
+    at its root. `ipv6_off`: its sysctl disable_ipv6 is set."""
+
+    index: int
+    name: str
+    mtu: int
+    mac: str
+    flags: int
+    master: int
+    kind: str
+    alias: str
+    hairpin: bool = False
+    link: int = 0
+    link_nsid: int | None = None
+    vxlan: Vxlan | None = None
+    lower: int = 0
+    isolated: bool = False
+    learning: bool = True
+    ipip: Ipip | None = None
+    group: int = 0
+    qdisc: str = ""
+    ipv6_off: bool = False
+
+    @property
+    def marked(self) -> bool:
+        return self.alias == OWNER or self.alias.startswith(OWNER + ":")
+
+    @property
+    def up(self) -> bool:
+        return self.flags & u.IFF_UP != 0
+
+
+# -- reading -----------------------------------------------------------------------------------------------------------
+
+
+def dump_filter() -> bytes:
+    """All links, without their statistics, which are most of a message."""
+    return _IFINFOMSG.pack(0, 0, 0, 0, 0) + attr(u.IFLA_EXT_MASK, _U32.pack(u.RTEXT_FILTER_SKIP_STATS))
+
+
+def get_by_name(name: str) -> bytes:
+    return dump_filter() + attr(u.IFLA_IFNAME, name.encode() + b"\0")
+
+
+def get_by_index(index: int, nsid: int | None = None) -> bytes:
+    """`nsid`: in the namespace with this number instead of the socket's own (Linux 4.15)."""
+    body = _IFINFOMSG.pack(0, 0, index, 0, 0) + dump_filter()[_IFINFOMSG.size :]
+    return body if nsid is None else body + attr(u.IFLA_TARGET_NETNSID, struct.pack("=i", nsid))
+
+
+def decode(message: bytes, start: int, end: int) -> Device | None:
+    """None for what only bridges say of their ports (family AF_BRIDGE)."""
+    family, _type, index, flags, _change = _IFINFOMSG.unpack_from(message, start)
+    if family != u.AF_UNSPEC:
+        return None
+    found = attributes(message, start + _IFINFOMSG.size, end)
+    info = found.get(u.IFLA_LINKINFO, b"")
+    details = attributes(info, 0, len(info))
+    kind = _text(details.get(u.IFLA_INFO_KIND, b""))
+    nsid = found.get(u.IFLA_LINK_NETNSID)
+    data = details.get(u.IFLA_INFO_DATA, b"") if kind in ("vxlan", "ipip") else b""
+    own = attributes(data, 0, len(data))
+    bridged = _text(details.get(u.IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
+    slave = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
+    port = attributes(slave, 0, len(slave))
+    return Device(
+        index=index,
+        name=_text(found[u.IFLA_IFNAME]),
+        mtu=_number(found.get(u.IFLA_MTU)),
+        mac=found.get(u.IFLA_ADDRESS, b"").hex(":"),
+        flags=flags,
+        master=_number(found.get(u.IFLA_MASTER)),
+        kind=kind,
+        alias=_text(found.get(u.IFLA_IFALIAS, b"")),
+        hairpin=_true(port.get(u.IFLA_BRPORT_MODE)),
+        link=_number(found.get(u.IFLA_LINK)),
+        link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
+        vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
+        lower=_number(own.get(u.IFLA_VXLAN_LINK)) if kind == "vxlan" else 0,
+        qdisc=_text(found.get(u.IFLA_QDISC, b"")),
+        isolated=_true(port.get(u.IFLA_BRPORT_ISOLATED)),
+        learning=_true(port.get(u.IFLA_BRPORT_LEARNING, b"\1")),
+        ipip=_decode_ipip(own) if kind == "ipip" else None,
+        group=_number(found.get(u.IFLA_GROUP)),
+        ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
+    )
+
+
+def _ipv6_off(spec: bytes) -> bool:
+    """`spec`: what address families say of a device. IPv6's tells the device's sysctls, each in four octets at its place
+    (DEVCONF_… in linux/ipv6.h)."""
+    ours = attributes(spec, 0, len(spec)).get(u.AF_INET6, b"")
+    values = attributes(ours, 0, len(ours)).get(u.IFLA_INET6_CONF, b"")
+    place = 4 * u.DEVCONF_DISABLE_IPV6
+    return _number(values[place : place + 4]) != 0
+
+
+def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:
+    local = found.get(u.IFLA_VXLAN_LOCAL) or found.get(u.IFLA_VXLAN_LOCAL6) or b""
+    return Vxlan(
+        vni=_number(found.get(u.IFLA_VXLAN_ID)),
+        port=int.from_bytes(found.get(u.IFLA_VXLAN_PORT, b""), "big"),
+        local=inet_ntop(u.AF_INET if len(local) == 4 else u.AF_INET6, local) if local else "",
+        dev="",
+        learning=_true(found.get(u.IFLA_VXLAN_LEARNING, b"\1")),
+        proxy=_true(found.get(u.IFLA_VXLAN_PROXY)),
+        l2miss=_true(found.get(u.IFLA_VXLAN_L2MISS)),
+        l3miss=_true(found.get(u.IFLA_VXLAN_L3MISS)),
+    )
+
+
+def _decode_ipip(found: dict[int, bytes]) -> Ipip:
+    local, remote = (
+        "" if data == b"\0\0\0\0" else inet_ntop(u.AF_INET, data)
+        for data in (found.get(kind, b"\0\0\0\0") for kind in (u.IFLA_IPTUN_LOCAL, u.IFLA_IPTUN_REMOTE))
+    )
+    ttl, pmtudisc = found.get(u.IFLA_IPTUN_TTL), found.get(u.IFLA_IPTUN_PMTUDISC)
+    return Ipip(local, remote, ttl=_number(ttl), pmtudisc=_true(pmtudisc))
+
+
+def _text(data: bytes) -> str:
+    return data.rstrip(b"\0").decode(errors="replace")
+
+
+def _true(data: bytes | None) -> bool:
+    return data is not None and data != b"\0"
+
+
+def _number(data: bytes | None) -> int:
+    return int.from_bytes(data, sys.byteorder) if data else 0
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+class Surroundings(msgspec.Struct, frozen=True):
+    """What a link's message needs besides the link: ifindexes by name; an open namespace for a veth's other end, or for
+    the device itself (None: the same); and the other end's own Link, whose attributes are set at once."""
+
+    index: Callable[[str], int]
+    peer_fd: int | None = None
+    peer: Link | None = None
+    own_fd: int | None = None
+
+
+def create(link: Link, around: Surroundings) -> Message:
+    """The device, with what can be set at its birth; not up yet. Its alias cannot: see `mark`."""
+    kind, encode = _KINDS[type(link.type)]
+    info = attr(u.IFLA_INFO_KIND, kind.encode() + b"\0")
+    if payload := encode(link.type, around):
+        info += attr(u.IFLA_INFO_DATA, payload)
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + _basics(link) + attr(u.IFLA_LINKINFO, info)
+    if around.own_fd is not None:
+        body += attr(u.IFLA_NET_NS_FD, _U32.pack(around.own_fd))
+    elif link.master:
+        body += attr(u.IFLA_MASTER, _U32.pack(around.index(link.master)))
+    return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_EXCL, body)
+
+
+def mark(link: Link) -> Message:
+    """Our alias, and up."""
+    body = _flags(0, link.up) + _name(link.name) + attr(u.IFLA_IFALIAS, link.alias.encode())
+    return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, body)
+
+
+def alias(index: int, text: str) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, 0, 0) + attr(u.IFLA_IFALIAS, text.encode())
+
+
+def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | None:
+    """What of `new` differs from `old`; None if nothing does. Without what it has as a port: see `port`."""
+    body = b""
+    if new.mtu not in (None, old.mtu):
+        body += attr(u.IFLA_MTU, _U32.pack(new.mtu))
+    if new.mac is not None and new.mac != old.mac:
+        body += attr(u.IFLA_ADDRESS, bytes.fromhex(new.mac.replace(":", "")))
+    if new.master != old.master:
+        body += attr(u.IFLA_MASTER, _U32.pack(around.index(new.master) if new.master else 0))
+    if new.group != old.group:
+        body += attr(u.IFLA_GROUP, _U32.pack(new.group))
+    if new.alias != old.alias:
+        body += attr(u.IFLA_IFALIAS, new.alias.encode())
+    if not body and new.up == old.up:
+        return None
+    head = _flags(index, new.up) if new.up != old.up else _IFINFOMSG.pack(0, 0, index, 0, 0)
+    return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, head + body)
+
+
+def as_port(link: Link | None) -> tuple[bool, bool, bool]:
+    """What `port` sets. None: as a new port has it."""
+    return (link.hairpin, link.isolated, link.learning) if link else (False, False, True)
+
+
+def port(link: Link) -> Message:
+    """What a bridge keeps of its port; once it is one."""
+    data = attr(u.IFLA_BRPORT_MODE, b"\1" if link.hairpin else b"\0")
+    data += attr(u.IFLA_BRPORT_ISOLATED, b"\1" if link.isolated else b"\0")
+    data += attr(u.IFLA_BRPORT_LEARNING, b"\1" if link.learning else b"\0")
+    info = attr(u.IFLA_INFO_SLAVE_KIND, b"bridge\0") + attr(u.IFLA_INFO_SLAVE_DATA, data)
+    body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + attr(u.IFLA_LINKINFO, info)
+    return Message(u.RTM_NEWLINK, u.NLM_F_REQUEST, body)
+
+
+def delete(index: int) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, 0, 0)
+
+
+def _flags(index: int, up: bool) -> bytes:
+    return _IFINFOMSG.pack(0, 0, index, u.IFF_UP if up else 0, u.IFF_UP)
+
+
+def _name(name: str) -> bytes:
+    return attr(u.IFLA_IFNAME, name.encode() + b"\0")
+
+
+def _basics(link: Link) -> bytes:
+    body = b""
+    if link.mtu is not None:
+        body += attr(u.IFLA_MTU, _U32.pack(link.mtu))
+    if link.mac is not None:
+        body += attr(u.IFLA_ADDRESS, bytes.fromhex(link.mac.replace(":", "")))
+    if link.group:
+        body += attr(u.IFLA_GROUP, _U32.pack(link.group))
+    return body
+
+
+def _encode_veth(veth: Veth, around: Surroundings) -> bytes:
+    peer = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(veth.peer)
+    if around.peer is not None:
+        peer += _basics(around.peer)
+    if around.peer_fd is not None:
+        peer += attr(u.IFLA_NET_NS_FD, _U32.pack(around.peer_fd))
+    return attr(u.VETH_INFO_PEER, peer)
+
+
+def _encode_vxlan(vxlan: Vxlan, around: Surroundings) -> bytes:
+    v6 = ":" in vxlan.local
+    data = attr(u.IFLA_VXLAN_ID, _U32.pack(vxlan.vni))
+    if vxlan.local:
+        packed = inet_pton(u.AF_INET6 if v6 else u.AF_INET, vxlan.local)
+        data += attr(u.IFLA_VXLAN_LOCAL6 if v6 else u.IFLA_VXLAN_LOCAL, packed)
+    if vxlan.dev:
+        data += attr(u.IFLA_VXLAN_LINK, _U32.pack(around.index(vxlan.dev)))
+    data += attr(u.IFLA_VXLAN_LEARNING, b"\1" if vxlan.learning else b"\0")
+    for flag, kind in (
+        (vxlan.proxy, u.IFLA_VXLAN_PROXY),
+        (vxlan.l2miss, u.IFLA_VXLAN_L2MISS),
+        (vxlan.l3miss, u.IFLA_VXLAN_L3MISS),
+    ):
+        data += attr(kind, b"\1") if flag else b""
+    return data + attr(u.IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
+
+
+def _encode_ipip(ipip: Ipip, _around: Surroundings) -> bytes:
+    data = b""
+    for address, kind in ((ipip.local, u.IFLA_IPTUN_LOCAL), (ipip.remote, u.IFLA_IPTUN_REMOTE)):
+        data += attr(kind, inet_pton(u.AF_INET, address)) if address else b""
+    data += attr(u.IFLA_IPTUN_TTL, bytes((ipip.ttl,)))
+    return data + attr(u.IFLA_IPTUN_PMTUDISC, b"\1" if ipip.pmtudisc else b"\0")
+
+
+def _encode_nothing(_kind: Bridge | Ifb, _around: Surroundings) -> bytes:
+    return b""
+
+
+_KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
+    Veth: ("veth", _encode_veth),
+    Bridge: ("bridge", _encode_nothing),
+    Ifb: ("ifb", _encode_nothing),
+    Vxlan: ("vxlan", _encode_vxlan),
+    Ipip: ("ipip", _encode_ipip),
+}
+KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

@@ -1,0 +1,88 @@
+"""Namespaces of our own: made, marked, found again, removed."""
+
+from __future__ import annotations
+
+import errno
+from collections.abc import Iterable, Sequence
+from pathlib import Path
+
+from weft.base.errors import NotFound, WeftError
+from weft.hoststate import Key, Netns, describe
+from weft.hoststate.links import NETNS_ALIAS, NETNS_PREFIX
+from weft.kernel.kinds import links
+from weft.kernel.plumbing import netns
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import Message, Netlink, open_socket
+from weft.kernel.plumbing.spaces import LOOPBACK, Space, Spaces
+from weft.reconcile.protocol import Create, Failure, Op, Remove
+
+
+def read(spaces: Spaces, folder: Path) -> tuple[list[Netns], set[Key]]:
+    """Ours; and the keys of what has such a name and is not. Raises WeftError."""
+    found: list[Netns] = []
+    others: set[Key] = set()
+    paths = [str(path) for path in folder.glob(f"{NETNS_PREFIX}*")]
+    failed = spaces.open(paths)
+    for path in paths:
+        if path in failed:
+            if not isinstance(failed[path], NotFound):  # it is there, and cannot be looked at
+                raise failed[path]
+        else:
+            own = Netns(path=path)
+            if spaces.get(path).owned:
+                found.append(own)
+            else:
+                others.add(own.key)
+    return found, others
+
+
+def is_ours(path: str) -> bool:
+    """Raises NotFound, Denied."""
+
+    def look() -> bool:
+        netlink = Netlink(open_socket())
+        try:
+            return Space(path, netlink).owned
+        finally:
+            netlink.close()
+
+    return netns.call(path, look)
+
+
+def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterable[Failure]:
+    """There is nothing to change about one."""
+    for op in ops:
+        if isinstance(op, Create | Remove) and isinstance(op.obj, Netns):
+            verb = _create if isinstance(op, Create) else _remove
+            try:
+                verb(spaces, op.obj.path)
+            except (WeftError, OSError) as error:
+                yield Failure(op.obj.key, f"{describe(op.obj.key)}: {error}", errno.EEXIST)
+
+
+def _create(spaces: Spaces, path: str) -> None:
+    netns.make(path, _mark)
+    spaces.forget()
+
+
+def _mark() -> None:
+    netlink = Netlink(open_socket())
+    try:
+        netlink.batch_or_raise([Message(u.RTM_SETLINK, u.NLM_F_REQUEST, links.alias(LOOPBACK, NETNS_ALIAS))])
+    finally:
+        netlink.close()
+
+
+def _remove(spaces: Spaces, path: str) -> None:
+    """Its devices first: the kernel ends a namespace some time after its last user left, and until then a VNI is taken."""
+    try:
+        space = spaces.get(path)
+    except NotFound:
+        netns.unmake(path)
+        return
+    if not space.owned:
+        return
+    gone = [Message(u.RTM_DELLINK, u.NLM_F_REQUEST, links.delete(i)) for i in space.devices() if i != LOOPBACK]
+    space.netlink.batch(gone)
+    spaces.drop(path)
+    netns.unmake(path)

@@ -1,0 +1,1 @@
+"""What everything that talks to the kernel uses: netlink, network namespaces, tools."""

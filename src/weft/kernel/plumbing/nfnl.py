@@ -1,0 +1,65 @@
+"""The few questions about nftables that are asked of the kernel itself, so that `nft` runs only when there is something
+to list: which generation the rules are of, whether a table or chain exists (nfnetlink, linux/netfilter/nf_tables.h)."""
+
+from __future__ import annotations
+
+import errno
+import struct
+
+from weft.base.errors import Failed
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import Netlink, Refused, attr, attributes, open_socket
+
+_NFGENMSG = struct.Struct("=BBH")
+_UNKNOWN = (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
+"""EINVAL: the kernel has no nf_tables, or not this family."""
+
+
+def message(kind: int) -> int:
+    return u.NFNL_SUBSYS_NFTABLES << 8 | kind
+
+
+class Nftables:
+    """Of the calling thread's namespace. None and False where the kernel has no nf_tables. Raises Failed, Refused."""
+
+    def __init__(self) -> None:
+        self._netlink: Netlink | None
+        try:
+            self._netlink = Netlink(open_socket(u.NETLINK_NETFILTER))
+        except OSError as error:
+            if error.errno != errno.EPROTONOSUPPORT:  # that would be: the kernel has no nfnetlink
+                raise Failed(f"nftables cannot be asked: {error.strerror}") from None
+            self._netlink = None
+
+    def close(self) -> None:
+        if self._netlink is not None:
+            self._netlink.close()
+
+    def __enter__(self) -> Nftables:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    def generation(self) -> int | None:
+        """Changes with every change of any rule, set or chain."""
+        answer = self._ask(u.NFT_MSG_GETGEN, 0, b"")
+        found = attributes(answer, 4, len(answer)).get(u.NFTA_GEN_ID) if answer else None
+        return int.from_bytes(found, "big") if found else None
+
+    def has_table(self, family: int, table: str) -> bool:
+        return self._ask(u.NFT_MSG_GETTABLE, family, attr(u.NFTA_TABLE_NAME, table.encode() + b"\0")) is not None
+
+    def has_chain(self, family: int, table: str, chain: str) -> bool:
+        body = attr(u.NFTA_CHAIN_TABLE, table.encode() + b"\0") + attr(u.NFTA_CHAIN_NAME, chain.encode() + b"\0")
+        return self._ask(u.NFT_MSG_GETCHAIN, family, body) is not None
+
+    def _ask(self, kind: int, family: int, body: bytes) -> bytes | None:
+        if self._netlink is None:
+            return None
+        try:
+            return self._netlink.request(message(kind), 0, _NFGENMSG.pack(family, 0, 0) + body)
+        except Refused as refused:
+            if refused.errno in _UNKNOWN:
+                return None
+            raise

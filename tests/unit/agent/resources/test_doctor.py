@@ -1,0 +1,295 @@
+"""Each check of the doctor, well and ill, with what it says and advises."""
+
+from __future__ import annotations
+
+import ctypes
+from ipaddress import ip_interface, ip_network
+from types import SimpleNamespace
+
+import pytest
+
+from support.agents import FEATURES, FakeHost, network
+from weft.agent.agent import Agent
+from weft.agent.config import Config
+from weft.agent.resources import doctor
+from weft.api import types as t
+from weft.bgp.reach import Unreached
+from weft.cluster.view import View
+from weft.datapaths.driver import Host
+from weft.model import Network, Node, encode, keys
+from weft.store.protocol import Change
+
+
+class Patient(SimpleNamespace):
+    """What the doctor looks at of an agent, and of the machine."""
+
+    config = Config()
+    view: View
+    node: Node | None
+    sysctls: dict[str, str]
+    holders: dict[int, list[str]]
+    chains: list[str]
+
+    def network(self, wish: Network) -> None:
+        self.view.apply([Change(keys.network(wish.name), encode(wish), 1)])
+
+    async def look(self) -> dict[str, t.Finding]:
+        return {f.check: f for f in await doctor.findings(self)}  # type: ignore[arg-type]
+
+
+@pytest.fixture
+def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
+    """In good health."""
+    me = Node(name="node-1", addresses=(ip_interface("192.168.1.68/24"),), uplink="eth0")
+    found = Patient(
+        view=View("node-1"),
+        node=me,
+        waiting_for="",
+        features=FEATURES,
+        store_status=t.StoreStatus(url="etcd://h1:2379", state="connected", since=0),
+        sysctls={"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"},
+        holders={},
+        chains=[],
+        vteps={},
+        compiler=SimpleNamespace(host=Host(node=me)),
+        tools={"nft"},
+        routing=SimpleNamespace(unreached=lambda: ()),
+        status=0,
+    )
+    monkeypatch.setattr("weft.kernel.kinds.sysctl.get", lambda name: found.sysctls.get(name))
+    monkeypatch.setattr(doctor, "udp_holders", lambda port: found.holders.get(port, []))
+    monkeypatch.setattr(doctor, "blocking_chains", lambda: found.chains)
+    monkeypatch.setattr(doctor, "foreign_vteps", lambda: found.vteps)
+    monkeypatch.setattr("shutil.which", lambda name: f"/usr/sbin/{name}" if name in found.tools else None)
+
+    def adjtimex(buffer: ctypes.Array[ctypes.c_char]) -> None:
+        buffer[5 * ctypes.sizeof(ctypes.c_long)] = found.status
+
+    monkeypatch.setattr("ctypes.CDLL", lambda _: SimpleNamespace(adjtimex=adjtimex))
+    found.network(network("blue", "10.1.0.0/16", "fd00:1::/48"))
+    return found
+
+
+async def test_all_is_well(patient: Patient) -> None:
+    found = await patient.look()
+    assert {f.result for f in found.values()} == {"ok"} and {f.advice for f in found.values()} == {""}
+    assert {name: f.detail for name, f in found.items()} == {
+        "store": "etcd://h1:2379 answers",
+        "uplink": "eth0 with 192.168.1.68/24, MTU 1500",
+        "kernel: bridge": "works",
+        "kernel: nftables": "works",
+        "kernel: veth": "works",
+        "kernel: vxlan": "works",
+        "kernel: tbf": "works",
+        "kernel: ifb": "works",
+        "kernel: mirred": "works",
+        "kernel: nft-bridge": "works",
+        "kernel: tcp-md5": "works",
+        "tool: bird": "installed",
+        "tool: nft": "installed",
+        "forwarding IPv4": "net.ipv4.ip_forward = 1",
+        "forwarding IPv6": "net.ipv6.conf.all.forwarding = 1",
+        "MTU of blue": "1450, of 1450 that fit",
+        "port 8472": "no program holds it",
+        "firewall": "no other table drops forwarded packets by policy",
+        "clock": "synchronised",
+    }
+
+
+async def ill(patient: Patient, check: str, result: str = "error") -> tuple[str, str]:
+    found = (await patient.look())[check]
+    assert found.result == result
+    return found.detail, found.advice
+
+
+async def test_containers_that_nobody_reaches(patient: Patient) -> None:
+    patient.routing.unreached = lambda: (Unreached("rt", "node-2", "no IPv6 address has node-2: nobody; give it one"),)
+    assert await ill(patient, "ways to rt") == ("no IPv6 address has node-2: nobody", "give it one")
+
+
+async def test_a_lost_store(patient: Patient) -> None:
+    patient.store_status = t.StoreStatus(url="etcd://h1:2379", state="lost", since=0, reason="connection refused")
+    assert await ill(patient, "store") == (
+        "etcd://h1:2379: connection refused",
+        "start it, or mend the way to it; traffic goes on",
+    )
+
+
+async def test_a_store_that_anybody_may_use(patient: Patient) -> None:
+    patient.config = Config(store="etcd://u:p@10.0.0.5")
+    found = (await patient.look())["store: access"]
+    assert (found.result, "etcds://" in found.advice) == ("warning", True) and "without TLS" in found.detail
+    patient.config = Config(store="etcds://weft@10.0.0.5", store_password_file="/etc/weft/password")
+    assert "store: access" not in await patient.look()
+
+
+async def test_no_uplink(patient: Patient) -> None:
+    patient.node, patient.waiting_for = None, "no uplink: no default route; name one with --iface"
+    assert await ill(patient, "uplink") == (patient.waiting_for, "name the right device with --iface")
+    patient.waiting_for = ""
+    assert (await ill(patient, "uplink"))[0] == "not looked at yet"
+
+
+@pytest.mark.parametrize(
+    ("feature", "drivers", "module"),
+    [
+        ("vxlan", "vxlan, overlay", "vxlan"),
+        ("nftables", "bridge, vxlan, host-gw, overlay, routed", "nf_tables"),
+        ("veth", "bridge, vxlan, host-gw, overlay, routed", "veth"),
+    ],
+)
+async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: str, module: str) -> None:
+    patient.features = FEATURES - {feature}
+    assert await ill(patient, f"kernel: {feature}") == (
+        f"the kernel has no {feature}: no networks of driver {drivers} here",
+        f"modprobe {module}, or a kernel with it",
+    )
+
+
+async def test_what_only_a_networks_options_need(patient: Patient) -> None:
+    """Nobody is told to load a module that no network asks for."""
+    assert "kernel: ipip" not in await patient.look()
+    patient.network(network("prod", "10.7.0.0/16", driver="routed", encap="ipip-cross-subnet"))
+    assert await ill(patient, "kernel: ipip") == (
+        "the kernel has no ipip: no network prod here",
+        "modprobe ipip, or a kernel with it",
+    )
+    patient.features = FEATURES | {"ipip"}
+    assert (await patient.look())["kernel: ipip"].detail == "works"
+
+
+@pytest.mark.parametrize(
+    ("feature", "what", "modules"),
+    [
+        ("tbf", "limits of bandwidth", "sch_tbf"),
+        ("ifb", "limits of what containers send", "ifb"),
+        ("mirred", "limits of what containers send", "-a sch_ingress cls_u32 act_mirred"),
+    ],
+)
+async def test_no_limits_can_be_set(patient: Patient, feature: str, what: str, modules: str) -> None:
+    patient.features = FEATURES - {feature}
+    found = (await patient.look())[f"kernel: {feature}"]
+    assert (found.result, found.detail) == ("warning", f"the kernel has no {feature}: no {what} here")
+    assert found.advice == f"modprobe {modules}, or a kernel with it"
+
+
+async def test_no_rules_for_bridges(patient: Patient) -> None:
+    patient.features = FEATURES - {"nft-bridge"}
+    found = (await patient.look())["kernel: nft-bridge"]
+    assert found.result == "warning" and "can send each other router advertisements" in found.detail
+    assert found.advice == "modprobe nft_meta_bridge, or a kernel with it, and restart the agent"
+
+
+async def test_no_nft(patient: Patient) -> None:
+    patient.tools.clear()
+    assert await ill(patient, "tool: nft") == ("nft is not installed", "apt install nftables")
+
+
+@pytest.mark.parametrize(
+    ("family", "sysctl"), [(4, "net/ipv4/ip_forward"), (6, "net/ipv6/conf/all/forwarding")], ids=["v4", "v6"]
+)
+async def test_forwarding_is_off(patient: Patient, family: int, sysctl: str) -> None:
+    name = sysctl.replace("/", ".")
+    for value in ("0", None):
+        patient.sysctls = {"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"} | {sysctl: value or "0"}
+        assert await ill(patient, f"forwarding IPv{family}") == (
+            f"{name} is not 1",
+            f"something set it back: look in /etc/sysctl.d; sysctl -w {name}=1",
+        )
+
+
+async def test_of_families_that_no_network_has_nothing_is_said(patient: Patient) -> None:
+    patient.view = View("node-1")
+    patient.sysctls = {}
+    assert not [name for name in await patient.look() if name.startswith("forwarding")]
+
+
+async def test_an_mtu_that_does_not_fit(patient: Patient) -> None:
+    wish = network("large", "10.2.0.0/16", vni=2)
+    patient.network(Network(**{f: getattr(wish, f) for f in wish.__struct_fields__} | {"mtu": 1500}))
+    assert await ill(patient, "MTU of large") == (
+        "1500 does not fit into 1450",
+        "make it with --mtu 1450, or raise eth0's",
+    )
+    patient.network(network("far", "10.3.0.0/16", vni=3, underlay="ipv6"))
+    assert (await patient.look())["MTU of far"].detail == "1430, of 1430 that fit"
+
+
+async def test_uplinks_of_different_mtu(patient: Patient) -> None:
+    other = Node(name="node-2", addresses=(ip_interface("192.168.1.2/24"),), uplink="eth0", mtu=9000)
+    patient.view.apply([Change(keys.node("node-2"), encode(other), 2)])
+    assert await ill(patient, "MTU of the underlay", "warning") == (
+        "eth0 has 1500, but node-2 has 9000",
+        "give all uplinks one MTU, or make networks with --mtu for the smallest",
+    )
+
+
+async def test_a_port_that_is_taken(patient: Patient) -> None:
+    patient.holders[8472] = ["flanneld, pid 812"]
+    assert await ill(patient, "port 8472") == (
+        "UDP port 8472 is held by flanneld, pid 812",
+        "stop it, or make the network with another -o port",
+    )
+
+
+async def test_somebody_elses_firewall(patient: Patient) -> None:
+    patient.chains = ["inet filter forward"]
+    assert await ill(patient, "firewall", "warning") == (
+        "chain inet filter forward drops forwarded packets by policy",
+        "accept weft* interfaces there: no table can overrule another's drop",
+    )
+
+
+async def test_a_clock_that_runs_free(patient: Patient) -> None:
+    patient.status = doctor.STA_UNSYNC
+    assert await ill(patient, "clock", "warning") == (
+        "not synchronised",
+        "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time",
+    )
+
+
+async def test_a_network_of_another_version_is_no_hindrance(patient: Patient) -> None:
+    patient.network(network("novel", "10.9.0.0/16", driver="warp"))
+    patient.network(network("odd", "10.8.0.0/16", driver="bridge", knob=1))
+    assert "MTU of blue" in await patient.look()
+
+
+async def test_a_real_agent_and_a_real_machine(agent: Agent, host: FakeHost) -> None:
+    found = {f.check: f for f in await doctor.findings(agent)}
+    assert found["uplink"].result == "ok" and found["clock"].result in ("ok", "warning")
+
+
+async def test_a_subnet_that_this_host_has_elsewhere(patient: Patient) -> None:
+    patient.network(network("other", "172.17.0.0/16"))
+    attached = frozenset({("docker0", ip_network("172.17.0.0/16"))})
+    patient.compiler.host = Host(node=patient.compiler.host.node, attached=attached)
+    assert await ill(patient, "subnet of other") == (
+        "172.17.0.0/16 overlaps 172.17.0.0/16, which this host has on docker0: one of them is not reached from here",
+        "give docker0 another subnet, or make the network with another --subnet",
+    )
+
+
+async def test_a_vxlan_device_of_somebody_else_with_our_number(patient: Patient) -> None:
+    patient.network(network("other", "10.7.0.0/16", vni=7))
+    patient.vteps = {(7, 4789): ["other.7"], (8, 8472): ["other.8"]}
+    assert "VNI of other" not in await patient.look()
+    patient.vteps = {(7, 8472): ["flannel.7"]}
+    assert await ill(patient, "VNI of other") == (
+        "device flannel.7 is not Weft's and has VNI 7 on UDP port 8472, as this network",
+        "remove it (ip link del flannel.7), or make the network with another -o vni",
+    )
+
+
+@pytest.mark.parametrize(
+    ("all_", "own", "strict"),
+    [("0", "1", True), ("1", "0", True), ("1", "1", True), ("2", "1", False), ("0", "0", False)],
+)
+async def test_a_strict_reverse_path_filter(patient: Patient, all_: str, own: str, strict: bool) -> None:
+    """The kernel takes the larger of the two."""
+    patient.sysctls |= {"net/ipv4/conf/all/rp_filter": all_, "net/ipv4/conf/eth0/rp_filter": own}
+    assert ("reverse path filter of eth0" in await patient.look()) == strict
+    if strict:
+        assert await ill(patient, "reverse path filter of eth0", "warning") == (
+            "rp_filter is strict (1) on eth0: packets whose answer takes another interface are dropped",
+            "sysctl -w net.ipv4.conf.eth0.rp_filter=2, and look in /etc/sysctl.d",
+        )
