@@ -11,7 +11,7 @@ from support.hoststates import FOREIGN
 from support.models import ME, NETWORKS, PATHS, histories, hosts, state
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler, everything, of_nodes, touched
-from weft.converge.engine import Engine, Work
+from weft.converge.stepper import Stepper, Work
 from weft.datapaths.driver import Host
 from weft.hoststate import Contribution, Key, Link, Union
 from weft.hoststate.union import Source
@@ -91,7 +91,7 @@ def wanted(union: Union) -> dict[Source, Contribution]:
 
 
 class Follower:
-    """An agent without a loop: steps the engine whenever `random` says so."""
+    """An agent without a loop: makes a step whenever `random` says so."""
 
     def __init__(self, host: Host | None, random: Random, *, withdraw: bool) -> None:
         self.kernel = FakeKernel(PATHS)
@@ -101,8 +101,8 @@ class Follower:
         self.compiler = Compiler(self.view, self.dead)
         self.compiler.host = host
         self.union = Union()
-        self.engine = Engine(self.kernel, self.kernel.watch(), self.union)
-        self.engine.reconciler.complete = True
+        self.stepper = Stepper(self.kernel, self.kernel.watch(), self.union)
+        self.stepper.reconciler.complete = True
         self.random = random
         self.pending: set[Source] = set()
         for name in NETWORKS:
@@ -123,13 +123,13 @@ class Follower:
 
     def step(self) -> None:
         pending, self.pending = sorted(self.pending, key=lambda _: self.random.random()), set()
-        self.engine.step(Work(contributions=[(s, self.compiler.contribution(s)) for s in pending], events=True))
+        self.stepper.step(Work(contributions=[(s, self.compiler.contribution(s)) for s in pending], events=True))
 
     def settle(self) -> None:
         self.step()
         for _ in range(5):
-            self.engine.step(Work(namespaces=None, events=True))
-            if not self.engine.reconciler.failures:
+            self.stepper.step(Work(namespaces=None, events=True))
+            if not self.stepper.reconciler.failures:
                 break
 
 
@@ -150,10 +150,10 @@ def test_order_batches_and_duplicates_lead_to_one_end(
     assert follower.union.desired == union.desired
     newcomer = FakeKernel(PATHS)
     newcomer.plant(*FOREIGN)
-    engine = Engine(newcomer, newcomer.watch(), union)
-    engine.step(Work(namespaces=None))
-    failures = {key: t.reason for key, t in engine.reconciler.failures.items()}
-    assert {key: t.reason for key, t in follower.engine.reconciler.failures.items()} == failures
+    stepper = Stepper(newcomer, newcomer.watch(), union)
+    stepper.step(Work(namespaces=None))
+    failures = {key: t.reason for key, t in stepper.reconciler.failures.items()}
+    assert {key: t.reason for key, t in follower.stepper.reconciler.failures.items()} == failures
     assert _comparable(follower.kernel) == _comparable(newcomer)
     follower.kernel.close()
     newcomer.close()
@@ -174,7 +174,7 @@ def test_when_all_is_removed_nothing_is_left(history: History, host: Host, seed:
     follower.view.obey(list(follower.view.lost))
     follower.settle()
     assert not wanted(follower.union) and not follower.union.desired
-    assert not follower.engine.reconciler.failures
+    assert not follower.stepper.reconciler.failures
     assert {key: obj for key, obj in follower.kernel.objects.items() if key[0] != "sysctl"} == before
     assert follower.kernel.objects["sysctl", "", "net/ipv4/ip_forward"].value == "0"  # type: ignore[union-attr]
     follower.kernel.close()

@@ -38,8 +38,8 @@ from weft.cluster.view import Key, View
 from weft.compile.compiler import Compiler, everything, of_nodes, touched
 from weft.containers import find as containers
 from weft.containers.find import Target
-from weft.converge.engine import Outcome
 from weft.converge.loop import Loop
+from weft.converge.stepper import Outcome
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import Daemon, Routing
 from weft.datapaths import registry

@@ -11,7 +11,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
-from weft.converge.engine import Outcome
+from weft.converge.stepper import Outcome
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent

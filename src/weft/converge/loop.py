@@ -1,4 +1,4 @@
-"""The convergence loop: collects what changed and what the kernel tells, and steps the engine with all of it at once.
+"""The convergence loop: collects what changed and what the kernel tells, and makes one step of all of it.
 
 While one step runs, the next one's work gathers: a hundred containers attached together cost a few steps, not a hundred.
 """
@@ -18,7 +18,7 @@ from weft.api import types as t
 from weft.base.errors import Unavailable, one_line
 from weft.compile.compiler import Compiler
 from weft.converge.complaints import Complaints
-from weft.converge.engine import Engine, Outcome, Work
+from weft.converge.stepper import Outcome, Stepper, Work
 from weft.hoststate import Contribution, Key, Object, Union, describe
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Kernel
@@ -43,7 +43,7 @@ class Loop:
         """`interval`: seconds between full comparisons with the kernel."""
         self._compiler, self._interval = compiler, interval
         self._watcher = kernel.watch()
-        self._engine = Engine(kernel, self._watcher, union)
+        self._stepper = Stepper(kernel, self._watcher, union)
         self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-kernel")
         self._sources: set[Source] = set()
         self._waiters: list[Waiter] = []
@@ -92,11 +92,11 @@ class Loop:
 
     async def dry_run(self, network: str = "") -> list[str]:
         """What would be done now, as commands; of one network, or of all."""
-        return await self.in_thread(lambda: self._engine.dry_run(network))
+        return await self.in_thread(lambda: self._stepper.dry_run(network))
 
     async def faults(self, sources: Iterable[Source]) -> list[str]:
         """What of these sources does not stand in the kernel now, a line each."""
-        return await self.in_thread(lambda: self._engine.faults(tuple(sources)))
+        return await self.in_thread(lambda: self._stepper.faults(tuple(sources)))
 
     # What others look at.
 
@@ -107,31 +107,31 @@ class Loop:
 
     def contribution(self, source: Source) -> Contribution | None:
         """What a source wants, as of the last step."""
-        return self._engine.union.sources.get(source)
+        return self._stepper.union.sources.get(source)
 
     def desired(self, key: Key) -> Object | None:
-        return self._engine.union.desired.get(key)
+        return self._stepper.union.desired.get(key)
 
     @property
     def waived(self) -> Mapping[Key, str]:
         """What is wanted in containers and is not made there, since somebody decided otherwise there."""
-        return self._engine.reconciler.waived
+        return self._stepper.reconciler.waived
 
     @property
     def altered(self) -> Mapping[Key, str]:
         """MAC addresses that others gave to containers' devices."""
-        return dict(self._engine.reconciler.altered)
+        return dict(self._stepper.reconciler.altered)
 
     def counts(self) -> dict[str, t.Count]:
         return {
             kind: t.Count(desired=c.desired, actual=c.actual, failed=c.failed)
-            for kind, c in self._engine.reconciler.counts().items()
+            for kind, c in self._stepper.reconciler.counts().items()
             if c.desired or c.actual or c.failed
         }
 
     def _failing(self) -> list[tuple[str, Trouble]]:
         """What cannot be read or written, by name."""
-        reconciler = self._engine.reconciler
+        reconciler = self._stepper.reconciler
         unread = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
         return unread + [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
 
@@ -154,7 +154,7 @@ class Loop:
         """For ever. From its first step on, what is not wanted is removed: begin when the model is completely known. May be
         called again after it has failed: then everything is compared anew."""
         loop = asyncio.get_running_loop()
-        self._engine.reconciler.complete = True
+        self._stepper.reconciler.complete = True
         self._again = None
         self._wake.set()
         loop.add_reader(self._watcher.fileno(), self._heard)
@@ -188,7 +188,7 @@ class Loop:
 
     async def _wait(self) -> None:
         """Until there is work, or a failed object is due again, or the interval is over."""
-        next_try = self._engine.reconciler.next_try()
+        next_try = self._stepper.reconciler.next_try()
         due = min(t for t in (self._resynced + self._interval, next_try) if t is not None)
         try:
             async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
@@ -203,7 +203,7 @@ class Loop:
             self._again = None
             self._sources |= self._broken.keys()
         elif self._again is not None:
-            self._again |= self._engine.reconciler.due(now)
+            self._again |= self._stepper.reconciler.due(now)
 
     async def _step(self) -> None:
         sources, self._sources = self._sources, set()
@@ -213,7 +213,7 @@ class Loop:
         work = Work(namespaces=again, events=events)
         try:
             work.contributions = [(source, self._contribution(source)) for source in sources]
-            outcome = await self.in_thread(lambda: self._engine.step(work))
+            outcome = await self.in_thread(lambda: self._stepper.step(work))
         except BaseException as error:
             self._sources |= sources  # so that nothing is forgotten
             if isinstance(error, Exception):
@@ -266,7 +266,7 @@ class Loop:
         if outcome.read > 0.001:
             self._reading = outcome.read
         if work.contributions:
-            self.conflicts = self._engine.union.conflicts()
+            self.conflicts = self._stepper.union.conflicts()
         if work.namespaces is None:
             self.last_resync, self._resynced = time.time(), time.monotonic()
         self._complaints.look(dict(self._failing()))

@@ -16,8 +16,8 @@ from weft.base.errors import Unavailable
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.converge.complaints import Complaints
-from weft.converge.engine import Outcome
 from weft.converge.loop import Loop
+from weft.converge.stepper import Outcome
 from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, describe, route
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Disturbed, Op, Unread
@@ -232,7 +232,7 @@ async def test_nothing_is_done_before_it_runs(host: FakeHost, wishes: Wishes) ->
     loop.close()
 
 
-async def test_an_engine_that_breaks_hangs_nobody_and_the_loop_can_begin_again(
+async def test_a_step_that_breaks_hangs_nobody_and_the_loop_can_begin_again(
     host: FakeHost, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     loop = Loop(host, Union(), wishes, 60)

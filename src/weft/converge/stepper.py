@@ -44,7 +44,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     seconds: float
 
 
-class Engine:
+class Stepper:
     def __init__(self, kernel: Kernel, watcher: Watcher, union: Union) -> None:
         self._kernel, self._watcher = kernel, watcher
         self.union = union
