@@ -37,7 +37,7 @@ def _unsettled(world: World, host: str) -> Iterator[str]:
     if status.state != "converged":
         troubles = "; ".join(f"{x.object}: {x.reason}" for x in status.troubles)
         yield f"{host} is {status.state}: {status.store.reason} {troubles}"
-    waiting = [n.name for n in status.networks if not n.subnets and not DRIVERS[n.driver].blocks]
+    waiting = [n.name for n in status.networks if not n.subnets and not DRIVERS[n.driver].addresses.blocks]
     if waiting:
         yield f"{host} has no subnet in {', '.join(waiting)}"
     if status.bgp is None or status.bgp.reason or status.bgp.established < status.bgp.sessions:

@@ -31,7 +31,7 @@ from support.reach import (
 from support.waiting import until
 from weft.api import types as t
 from weft.base.errors import Conflict
-from weft.datapaths.routed import GATEWAY, HOST_END_MAC
+from weft.datapaths.routed import HOST_END_MAC, NEXT_HOPS
 from weft.kernel.host import facts
 from weft.lab import Lab, matrix
 from weft.model import PublishedPort
@@ -119,11 +119,11 @@ def test_one_more_container_is_one_more_route_on_its_host_and_none_elsewhere(
 def test_a_container_has_one_way_out_to_an_address_that_exists_nowhere(lab: Lab, prod: list[Container]) -> None:
     inside = prod[0].inside
     found = {r["dst"]: r for r in shown(inside, "ip -j -4 route")}
-    assert set(found) == {"default", GATEWAY[4]}
-    assert (found["default"]["gateway"], found["default"]["dev"]) == (GATEWAY[4], "eth0")
-    assert (found[GATEWAY[4]]["scope"], found[GATEWAY[4]]["dev"]) == ("link", "eth0")
+    assert set(found) == {"default", NEXT_HOPS[4]}
+    assert (found["default"]["gateway"], found["default"]["dev"]) == (NEXT_HOPS[4], "eth0")
+    assert (found[NEXT_HOPS[4]]["scope"], found[NEXT_HOPS[4]]["dev"]) == ("link", "eth0")
     (default,) = shown(inside, "ip -j -6 route show default")
-    assert (default["gateway"], default["dev"]) == (GATEWAY[6], "eth0")
+    assert (default["gateway"], default["dev"]) == (NEXT_HOPS[6], "eth0")
     (link,) = shown(inside, "ip -j addr show dev eth0")
     held = {(a["local"], a["prefixlen"]) for a in link["addr_info"] if a["scope"] == "global"}
     assert held == {(prod[0].address(4), 32), (prod[0].address(6), 128)}
@@ -160,8 +160,8 @@ def test_the_host_end_answers_for_the_next_hop(lab: Lab, prod: list[Container], 
         process.terminate()
         process.communicate(timeout=10)
     said = lab.host("node-1").run(show, check=True).stdout
-    question = f"who-has {GATEWAY[4]} tell {mine.address(4)}"
-    assert question in said and f"Reply {GATEWAY[4]} is-at {HOST_END_MAC}" in said, said
+    question = f"who-has {NEXT_HOPS[4]} tell {mine.address(4)}"
+    assert question in said and f"Reply {NEXT_HOPS[4]} is-at {HOST_END_MAC}" in said, said
 
 
 # ----------------------------------------------------------------------------------------------- who reaches whom
@@ -244,7 +244,7 @@ def test_a_trace_follows_the_packet(lab: Lab, prod: list[Container], family: int
 
 def test_the_replies_say_what_the_container_has(lab: Lab, prod: list[Container]) -> None:
     endpoint = prod[0].endpoint
-    assert [str(g) for g in endpoint.gateways] == [GATEWAY[4], GATEWAY[6]]
+    assert [str(g) for g in endpoint.gateways] == [NEXT_HOPS[4], NEXT_HOPS[6]]
     assert {a.network.prefixlen for a in endpoint.addresses} == {32, 128}
     assert endpoint.mtu == 1450
     elsewhere = client(lab, "node-2").endpoint("node-1/" + prod[0].name)
@@ -280,8 +280,8 @@ def test_an_internal_network_has_no_way_out(lab: Lab, prod: list[Container]) -> 
         until(
             lambda: all(ping(mine.inside, o.address(4), wait=1).ok for o in others), 10, "its containers to be reached"
         )
-        assert {r["dst"] for r in shown(mine.inside, "ip -j -4 route")} == {"10.70.0.0/16", GATEWAY[4]}
-        mine.inside.must("a way", ["ip", "route", "add", "default", "via", GATEWAY[4], "dev", "eth0"])
+        assert {r["dst"] for r in shown(mine.inside, "ip -j -4 route")} == {"10.70.0.0/16", NEXT_HOPS[4]}
+        mine.inside.must("a way", ["ip", "route", "add", "default", "via", NEXT_HOPS[4], "dev", "eth0"])
         for address in (OUTSIDE[4], UNDERLAY["node-2"][4], prod[0].address(4), prod[1].address(4)):
             assert not ping(mine.inside, address, wait=1).ok, address
     finally:

@@ -18,6 +18,7 @@ from support import lab
 from weft.datapaths import guard
 from weft.datapaths.driver import Driver, Site, gather
 from weft.datapaths.registry import DRIVERS, driver
+from weft.datapaths.traits import KnownBy
 from weft.hoststate import KINDS, Contribution
 from weft.model import Endpoint, Location, Network, Node
 from weft.model.codec import convert
@@ -71,7 +72,7 @@ def _sections(
     yield "network", gather(used.network(site))
     for peer in peers[:1]:
         yield f"node {peer.name}", gather(guard.known_node(site.host.node, peer))
-    if used.shared:
+    if used.known_by is KnownBy.LOCATIONS:
         yield "segment", gather(used.segment(site))
     else:
         for peer in peers:

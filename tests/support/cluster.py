@@ -74,7 +74,7 @@ class Cluster:
             return str(error)
         if status.state != "converged":
             return f"{host} is {status.state}: {status.store.reason} {[x.object + ': ' + x.reason for x in status.troubles]}"
-        waiting = [n.name for n in status.networks if not n.subnets and not DRIVERS[n.driver].blocks]
+        waiting = [n.name for n in status.networks if not n.subnets and not DRIVERS[n.driver].addresses.blocks]
         return f"{host} has no subnet in {waiting}" if waiting else ""
 
     def settled(self, hosts: Iterable[str] = NODES, seconds: float = PATIENCE) -> float:

@@ -16,9 +16,11 @@ from support import lab
 from weft.api import dump as d
 from weft.base.names import stable_mac
 from weft.base.net import IPAddress, IPInterface, family
+from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import driver
-from weft.datapaths.routed import GATEWAY, tunnelled
+from weft.datapaths.routed import NEXT_HOPS
+from weft.datapaths.traits import KnownBy
 from weft.hoststate import Address, Bridge, FdbEntry, Ipip, Link, Neighbour, Object, Route, Sysctl, Vxlan
 from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Network
@@ -26,7 +28,7 @@ from weft.model.endpoint import Namespace
 from weft.trace import Start
 
 NODES = ("node-1", "node-2", "node-3", "node-4")
-_GATEWAYS = {"192.168.1": "192.168.1.1", "192.168.0": "192.168.0.1", "fd01:a:": "fd01:a::1", "fd01:b:": "fd01:b::1"}
+_NEXT_HOPSS = {"192.168.1": "192.168.1.1", "192.168.0": "192.168.0.1", "fd01:a:": "fd01:a::1", "fd01:b:": "fd01:b::1"}
 Dumps = dict[str, d.HostDump]
 
 
@@ -100,7 +102,7 @@ class HostBuilder:
         host.link("eth0", "veth", mac=stable_mac("eth0", self.name), peer=d.PeerDump(namespace="?", ifindex=9))
         for address in node.addresses:
             host.address("eth0", str(address))
-            gateway = next(g for start, g in _GATEWAYS.items() if str(address).startswith(start))
+            gateway = next(g for start, g in _NEXT_HOPSS.items() if str(address).startswith(start))
             host.routes.append(
                 d.RouteDump(prefix="0.0.0.0/0" if address.version == 4 else "::/0", via=gateway, dev="eth0")
             )
@@ -115,7 +117,7 @@ class HostBuilder:
         objects += gather(used.endpoint(site, endpoint(self.network, self.name))).objects
         for obj in objects:
             self.add(obj)
-        if used.blocks:
+        if used.known_by is KnownBy.BGP:
             self._bgp(site)
         for link in host.links.values():
             if link.master:
@@ -126,7 +128,7 @@ class HostBuilder:
         for peer in (lab.node(name) for name in NODES if name != self.name):
             for block in lab.lease(self.network, peer).subnets:
                 fam = family(block)
-                if peer.shares_segment(site.host.node, fam) and not tunnelled(site.host.node, peer, site.options, fam):
+                if peer.shares_segment(site.host.node, fam) and not tunnelled(site.options, site.host.node, peer, fam):
                     via = str(peer.address(fam))
                     self.spaces[""].routes.append(d.RouteDump(prefix=str(block), via=via, dev="eth0", proto=12))
 
@@ -171,7 +173,7 @@ class HostBuilder:
                 self.spaces[link.ns].link(link.name, "ipip", **more)
             case veth:
                 if link.group == CHECKED:  # what the kernel makes of its MAC
-                    self.spaces[link.ns].address(link.name, f"{GATEWAY[6]}/64")
+                    self.spaces[link.ns].address(link.name, f"{NEXT_HOPS[6]}/64")
                 peer = d.PeerDump(namespace=veth.peer_ns, name=veth.peer)
                 self.spaces[link.ns].link(link.name, "veth", peer=peer, **more)
 

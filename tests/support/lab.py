@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
 
-from weft.datapaths.driver import Host, Site, whole
+from weft.datapaths.driver import Host, Site, without_lease
 from weft.datapaths.registry import driver, parse_options
 from weft.model import Lease, Network, Node
 
@@ -45,10 +45,10 @@ def site(net: Network, me: Node, **facts: object) -> Site:
 
 
 def lease(net: Network, holder: Node) -> Lease:
-    if driver(net.driver).shared:
-        return whole(net, holder.name)
+    if not driver(net.driver).addresses.leased:
+        return without_lease(net, holder.name)
     subnets = tuple(s for s in map(ip_network, _SUBNETS[holder.name]) if s.version in net.families)
-    if driver(net.driver).blocks:
+    if driver(net.driver).addresses.blocks:
         subnets = tuple(next(s.subnets(new_prefix=26 if s.version == 4 else 122)) for s in subnets)
     data = driver(net.driver).lease_data(Host(node=holder), net, parse_options(net))
     return Lease(network=net.name, node=holder.name, subnets=subnets, data=data)

@@ -57,7 +57,7 @@ def _missing(lab: Lab, hosts: Sequence[str]) -> str:
     for host in hosts:
         agent = client(lab, host)
         for network in agent.networks():
-            if DRIVERS[network.driver].shared:
+            if not DRIVERS[network.driver].addresses.leased:
                 continue
             unknown = set(hosts) - {lease.node for lease in network.leases if lease.alive}
             if unknown:

@@ -18,9 +18,9 @@ from msgspec.structs import replace
 from support import lab
 from support.namespaces import Home, Namespace
 from weft.datapaths import guard
+from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, parse_options
-from weft.datapaths.routed import tunnelled
 from weft.hoststate import Contribution, Union
 from weft.hoststate.links import NAMED
 from weft.hoststate.union import Source
@@ -124,7 +124,7 @@ class Host:
         """The routes that BGP would bring: to blocks that need no tunnel."""
         for block in other.site.lease.subnets:
             fam = 4 if block.version == 4 else 6
-            if not tunnelled(self.node, other.node, self.site.options, fam):
+            if not tunnelled(self.site.options, self.node, other.node, fam):
                 via = str(other.node.address(fam))
                 self.ns.run("ip", "route", "add", str(block), "via", via, "dev", "eth0", "proto", _BIRD)
 
@@ -178,9 +178,10 @@ def other_site(host: Host, driver: str, name: str, *subnets: str, **changed: obj
     """A network with subnets of its own, of which the host has a /24 and a /64 (or all of it, or a block)."""
     net = lab.network(driver, name=name, subnets=tuple(map(ip_network, subnets)), **changed)
     kind = DRIVERS[driver]
-    lengths = {4: 26, 6: 122} if kind.blocks else {4: 24, 6: 64}
+    lengths = {4: 26, 6: 122} if kind.addresses.blocks else {4: 24, 6: 64}
     mine = tuple(next(s.subnets(new_prefix=lengths[s.version])) for s in net.subnets)
-    lease = Lease(network=name, node=host.name, subnets=net.subnets if kind.shared else mine, data={"vtep-mac": _VTEP})
+    held = mine if kind.addresses.leased else net.subnets
+    lease = Lease(network=name, node=host.name, subnets=held, data={"vtep-mac": _VTEP})
     return Site(host.site.host, net, parse_options(net), lease)
 
 

@@ -43,7 +43,7 @@ from weft.converge.stepper import Outcome
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import Daemon, Routing
 from weft.datapaths import registry
-from weft.datapaths.driver import Host, whole
+from weft.datapaths.driver import Host, without_lease
 from weft.endpoints.engines import EngineAttachments
 from weft.endpoints.evidence import Evidence
 from weft.hoststate import HOST, Object, Union
@@ -380,7 +380,7 @@ class Agent:
     async def ensure_lease(self, name: str) -> Lease:
         """This node's lease in a network. Raises Unavailable, Conflict, NotFound."""
         host, name = self.ready(), self.view.home(name)
-        if self.view.shared(name):
+        if not self.view.driver(name).addresses.leased:
             return self._share(name, host)
         lease = self.view.lease(name, self.view.me)
         if lease is None:
@@ -394,7 +394,7 @@ class Agent:
         refusal = registry.driver(network.driver).refusal(host, network, registry.parse_options(network))
         if refusal and name not in self.view.followed:
             raise Conflict(refusal)
-        return whole(network, host.node.name)
+        return without_lease(network, host.node.name)
 
     # Namespaces.
 

@@ -14,7 +14,8 @@ nothing that a router has passed on is taken (RFC 5082); each as far as both end
 from __future__ import annotations
 
 import hmac
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
+from functools import partial
 from ipaddress import IPv4Address
 from typing import Literal
 
@@ -24,7 +25,7 @@ from weft.base.errors import WeftError
 from weft.base.names import digest
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, covers, family, host_prefix, parse_network
 from weft.datapaths import registry
-from weft.datapaths.routed import RoutedOptions, tunnelled
+from weft.datapaths.traits import KnownBy
 from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Network, Node
 from weft.model.bgp import REFLECTOR
 from weft.model.selector import matches
@@ -33,6 +34,9 @@ LONGEST_NAME = 60
 """Of a protocol: BIRD's own limit is 64."""
 TTL, PASSWORD = "ttl", "password"
 """A node's `bgp_guards`."""
+
+Tunnelled = Callable[[Node, Node, Family], bool]
+"""Whether a network's packets of a family go from one node to another through a tunnel."""
 
 
 class Model(msgspec.Struct, frozen=True, kw_only=True):
@@ -122,8 +126,8 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True):
 
 
 def speaker(me: Node, model: Model) -> Speaker | None:
-    """None where this host has nothing to say: no routed network, and no router that wants to hear of it."""
-    networks = dict(routed(model.networks))
+    """None where this host has nothing to say: no network that BGP announces, and no router that wants to hear of it."""
+    networks = dict(announced(model.networks))
     selected = spoken_to(me, model)
     if not networks and not selected:
         return None
@@ -221,16 +225,16 @@ def spoken_to(me: Node, model: Model) -> list[BgpPeer]:
     return sorted((p for p in model.peers.values() if matches(p.nodes, me.labels)), key=lambda p: p.name)
 
 
-def routed(networks: Mapping[str, Network]) -> Iterator[tuple[str, RoutedOptions]]:
-    """Those with blocks that this version of Weft understands."""
+def announced(networks: Mapping[str, Network]) -> Iterator[tuple[str, Tunnelled]]:
+    """Those whose containers are known by BGP, and that this version of Weft understands."""
     for name, network in sorted(networks.items()):
-        if network.driver in registry.DRIVERS and registry.driver(network.driver).blocks:
+        driver = registry.of(network)
+        if driver.known_by is KnownBy.BGP:
             try:
                 options = registry.parse_options(network)
             except WeftError:
                 continue
-            if isinstance(options, RoutedOptions):
-                yield name, options
+            yield name, partial(driver.tunnelled, options)
 
 
 def _reflectors(nodes: Mapping[str, Node]) -> tuple[dict[str, str], list[str]]:
@@ -356,14 +360,14 @@ def _router_session(me: Node, peer: BgpPeer, sessions: Iterable[Session]) -> Ses
     )
 
 
-def _tunnels(me: Node, model: Model, networks: Mapping[str, RoutedOptions]) -> Iterator[Tunnel]:
-    for name, options in networks.items():
+def _tunnels(me: Node, model: Model, networks: Mapping[str, Tunnelled]) -> Iterator[Tunnel]:
+    for name, tunnelled in networks.items():
         holders = [
             n for holder in sorted(model.leases.get(name, {})) if holder != me.name and (n := model.nodes.get(holder))
         ]
         for fam in FAMILIES:
             subnets = tuple(s for s in model.networks[name].subnets if s.version == fam)
-            hops = tuple(a for n in holders if (a := n.address(fam)) and tunnelled(me, n, options, fam))
+            hops = tuple(a for n in holders if (a := n.address(fam)) and tunnelled(me, n, fam))
             if subnets and hops:
                 yield Tunnel(subnets, hops)
 

@@ -12,8 +12,7 @@ from collections.abc import Iterable, Iterator
 import msgspec
 
 from weft.base.net import Family, family
-from weft.bgp.plan import Model, others, routed, spoken_to
-from weft.datapaths.routed import RoutedOptions, tunnelled
+from weft.bgp.plan import Model, Tunnelled, announced, others, spoken_to
 from weft.model import Node
 
 
@@ -29,19 +28,19 @@ def unreached(me: Node, model: Model) -> Iterator[Unreached]:
     """As seen from this node, a line for each network, family and reason."""
     speaking, _ = others(me, model)
     told_to = {family(peer.address) for peer in spoken_to(me, model)}
-    for name, options in routed(model.networks):
+    for name, tunnelled in announced(model.networks):
         network = model.networks[name]
         if network.home != name:
             continue
         nodes = [n for n in speaking.values() if n.name in model.leases.get(name, {}) or n.name in model.present]
         for fam in network.families if nodes else ():
-            yield from _of_family(me, nodes, name, options, fam, routers=fam in told_to)
+            yield from _of_family(me, nodes, name, tunnelled, fam, routers=fam in told_to)
 
 
 def _of_family(
-    me: Node, nodes: Iterable[Node], network: str, options: RoutedOptions, fam: Family, *, routers: bool
+    me: Node, nodes: Iterable[Node], network: str, tunnelled: Tunnelled, fam: Family, *, routers: bool
 ) -> Iterator[Unreached]:
-    plain = [n for n in nodes if not tunnelled(me, n, options, fam)]
+    plain = [n for n in nodes if not tunnelled(me, n, fam)]
     instead = (
         f"make network {network} with -o encap=vxlan{' -o underlay=ipv6' if fam == 4 else ''}, or without IPv{fam}"
     )

@@ -11,7 +11,8 @@ import msgspec
 
 from weft.cli.output import blocks, plain
 from weft.cli.table import Page
-from weft.datapaths.driver import CommonOptions, Driver, Options
+from weft.datapaths.driver import Driver
+from weft.datapaths.options import CommonOptions, SubnetOptions
 from weft.datapaths.registry import DRIVERS, driver
 
 
@@ -78,7 +79,7 @@ def _options(d: Driver) -> tuple[Option, ...]:
 
 
 _EVERYWHERE = {field.encode_name for field in msgspec.structs.fields(CommonOptions)}
-_COMMON = {field.encode_name for field in msgspec.structs.fields(Options)}
+_COMMON = {field.encode_name for field in msgspec.structs.fields(SubnetOptions)}
 """Those of drivers with a subnet for each node are among them."""
 
 _WORDS: dict[object, str] = {int: "NUMBER", bool: "true|false", str: "TEXT"}

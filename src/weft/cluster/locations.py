@@ -15,6 +15,7 @@ from collections.abc import AsyncIterator
 from weft.base.errors import NotFound, Unavailable
 from weft.cluster.putback import Follower
 from weft.cluster.view import View
+from weft.datapaths.traits import KnownBy
 from weft.model import keys
 from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.known import KnownStore
@@ -73,7 +74,7 @@ class Locations:
             return
         wanted = {endpoint.network for endpoint in self._view.endpoints.values()}
         wanted.update(network for network, holds in self._holds.items() if holds)
-        wanted = {network for network in wanted if self._view.shared(network)}
+        wanted = {network for network in wanted if self._view.driver(network).known_by is KnownBy.LOCATIONS}
         for network in self._followers.keys() - wanted:
             self._close(network)
         for network in wanted - self._followers.keys():

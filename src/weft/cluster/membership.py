@@ -25,7 +25,8 @@ from weft.cluster import records
 from weft.cluster.liveness import Attention
 from weft.cluster.view import View
 from weft.datapaths import registry
-from weft.datapaths.driver import Host, Options, subnet_rules
+from weft.datapaths.driver import Host
+from weft.datapaths.options import subnet_rules
 from weft.model import BgpSecret, Lease, Network, Node, claims, encode, keys
 from weft.store.protocol import Absent, Change, Delete, DeletePrefix, Guard, Item, Op, Put, Store, Unchanged
 
@@ -121,7 +122,7 @@ class Membership:
     def missing(self) -> list[str]:
         """Networks in which this node has no subnet yet."""
         view = self._view
-        leased = [name for name in view.networks if not view.shared(name) and view.home(name) == name]
+        leased = [n for n in view.networks if view.driver(n).addresses.leased and view.home(n) == n]
         return [name for name in leased if view.lease(name, view.me) is None]
 
     async def acquire(self, name: str, host: Host) -> Lease | None:
@@ -154,10 +155,9 @@ class Membership:
         held = self._view.lease(network.name, self._view.me)
         if held is not None and held.data == data:
             return held
-        if driver.blocks:
+        if driver.addresses.blocks:
             return await self._begin(network, data)
-        assert isinstance(options, Options), f"{network.driver} has no subnets of nodes"
-        plans = subnets.plans(network, subnet_rules(options))
+        plans = subnets.plans(network, subnet_rules(registry.subnet_options(network)))
         for _ in range(ATTEMPTS):
             claimed = await self._look_again(network.name)
             held_by = self._view.leases.get(network.name, {})

@@ -21,6 +21,7 @@ from typing import Any, TypeVar
 from weft.base.errors import Invalid, WeftError
 from weft.base.net import IPAddress, parse_address
 from weft.datapaths import registry
+from weft.datapaths.driver import Driver
 from weft.model import (
     BgpPeer,
     BgpSecret,
@@ -346,10 +347,9 @@ class View:
 
     # What others ask.
 
-    def shared(self, network: str) -> bool:
-        """Whether it is one of those with one subnet for all hosts."""
-        found = self.networks.get(network)
-        return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).shared
+    def driver(self, network: str) -> Driver:
+        """What carries a network; of one that is not there or not understood, a driver that does nothing."""
+        return registry.of(self.networks.get(network))
 
     @property
     def bgp(self) -> BgpSettings:
@@ -358,11 +358,6 @@ class View:
     def has_bgp_secret(self) -> bool:
         """Whether the store has it, and it can be read."""
         return self.revision(keys.BGP_SECRET) > 0 and keys.BGP_SECRET not in self.broken
-
-    def blocks(self, network: str) -> bool:
-        """Whether it is one of those whose addresses come from blocks."""
-        found = self.networks.get(network)
-        return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).blocks
 
     def home(self, network: str) -> str:
         """The network whose subnets, leases and data path a network uses."""

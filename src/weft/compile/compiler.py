@@ -16,7 +16,9 @@ from weft.base.errors import WeftError
 from weft.cluster.view import Key, View
 from weft.compile import handover
 from weft.datapaths import guard, registry
-from weft.datapaths.driver import Answer, CommonOptions, Host, Site, gather, whole
+from weft.datapaths.driver import Answer, Host, Site, gather, without_lease
+from weft.datapaths.options import CommonOptions
+from weft.datapaths.traits import KnownBy
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.model import Endpoint, Network
@@ -145,12 +147,12 @@ class Compiler:
         network = self.view.networks.get(name)
         if network is None or self.host is None:
             return None
-        shared = self.view.shared(name)
-        lease = whole(network, self.view.me) if shared else self.view.lease(name, self.view.me)
-        here = name in self.view.followed if shared else lease is not None
+        driver, me = registry.of(network), self.view.me
+        lease = self.view.lease(name, me) if driver.addresses.leased else without_lease(network, me)
+        here = name in self.view.followed if driver.known_by is KnownBy.LOCATIONS else lease is not None
         try:
             options = self._options_of(network)
-            refusal = "" if here else registry.driver(network.driver).refusal(self.host, network, options)
+            refusal = "" if here else driver.refusal(self.host, network, options)
         except WeftError as error:
             refusal = f"{error} (made by another version of Weft?)"
         if refusal:

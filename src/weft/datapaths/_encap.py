@@ -40,7 +40,7 @@ def tunnel(encap: Encap) -> Tunnel:
     return _TUNNELS[encap]
 
 
-def tunnelled(me: Node, node: Node, options: Any, fam: Family) -> bool:
+def tunnelled(options: Any, me: Node, node: Node, fam: Family) -> bool:
     """Whether packets of this family to a block of `node` go through the tunnel."""
     if not tunnel(options.encap) or (tunnel(options.encap) == "ipip" and fam == 6):
         return False
@@ -99,12 +99,12 @@ def _ipip(site: Site) -> Answer:
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
     kind, me, fam = tunnel(site.options.encap), site.host.node, site.options.underlay_family
     prefixes = (*lease.subnets, *lease.hosts)
-    plain = [prefix for prefix in prefixes if not tunnelled(me, node, site.options, family(prefix))]
+    plain = [prefix for prefix in prefixes if not tunnelled(site.options, me, node, family(prefix))]
     yield from guard.inside(site, me.uplink, plain)
     if not kind or me.address(fam) is None:
         return
     remote = node.address(fam)
-    through = [prefix for prefix in prefixes if tunnelled(me, node, site.options, family(prefix))]
+    through = [prefix for prefix in prefixes if tunnelled(site.options, me, node, family(prefix))]
     if through and kind == "vxlan":
         yield from _by_vxlan(site, node, lease, through)
     elif through and remote is None:

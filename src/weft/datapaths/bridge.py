@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from weft.datapaths import _parts
 from weft.datapaths.driver import Answer, Driver, Site
+from weft.datapaths.options import SubnetOptions
+from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.model import Endpoint
 
 
@@ -25,6 +27,10 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
 DRIVER = Driver(
     name="bridge",
     summary="containers of one host on a bridge, no way to other hosts",
+    options=SubnetOptions,
+    addresses=OWN_SUBNET,
+    known_by=KnownBy.NOTHING,
+    switched=Switched.ON_HOST,
     features=_parts.FEATURES,
     network=network,
     endpoint=endpoint,

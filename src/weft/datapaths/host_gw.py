@@ -11,6 +11,8 @@ from __future__ import annotations
 from weft.base.net import IPNetwork, family
 from weft.datapaths import _parts, guard
 from weft.datapaths.driver import Answer, Driver, Problem, Site
+from weft.datapaths.options import SubnetOptions
+from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.model import Endpoint, Lease, Node
 
 
@@ -60,6 +62,10 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
 DRIVER = Driver(
     name="host-gw",
     summary="host routes on one L2 segment, no encapsulation",
+    options=SubnetOptions,
+    addresses=OWN_SUBNET,
+    known_by=KnownBy.LEASES,
+    switched=Switched.ON_HOST,
     features=_parts.FEATURES,
     network=network,
     peer=peer,

@@ -25,7 +25,9 @@ from collections.abc import Iterator
 from weft.base.names import stable_mac
 from weft.base.net import Family
 from weft.datapaths import _gateway, _parts, _rules, _tunnel, guard
-from weft.datapaths.driver import Answer, CommonOptions, Driver, Numbered, Problem, Site
+from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
+from weft.datapaths.options import CommonOptions
+from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
 from weft.hoststate.paths import ALL
 from weft.model import Endpoint, Location, Node
@@ -139,8 +141,10 @@ DRIVER = Driver(
     name="overlay",
     summary="one L2 subnet over all hosts, as Docker's overlay",
     options=OverlayOptions,
-    shared=True,
-    gateway=True,
+    addresses=ONE_SUBNET,
+    known_by=KnownBy.LOCATIONS,
+    switched=Switched.EVERYWHERE,
+    way_out=WayOut(second_interface=True),
     numbered=Numbered(option="vni", claim="vni/", first=FIRST_VNI, last=_tunnel.LARGEST_VNI),
     features=(*_parts.FEATURES, "vxlan"),
     network=network,

@@ -6,10 +6,11 @@ from typing import get_args
 
 import msgspec
 
-from weft.alloc import blocks, subnets
 from weft.base.errors import Invalid
 from weft.datapaths import bridge, host_gw, overlay, routed, vxlan
-from weft.datapaths.driver import BlockOptions, CommonOptions, Driver, Options, subnet_rules
+from weft.datapaths.driver import Driver, nothing
+from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
+from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.model import Network
 from weft.model.codec import convert
 
@@ -20,6 +21,17 @@ DRIVERS: dict[str, Driver] = {
     d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER, routed.DRIVER)
 }
 
+_UNKNOWN = Driver(
+    name="",
+    summary="a driver of another version of Weft",
+    options=CommonOptions,
+    addresses=OWN_SUBNET,
+    known_by=KnownBy.NOTHING,
+    switched=Switched.ON_HOST,
+    network=nothing,
+    endpoint=nothing,
+)
+
 
 def driver(name: str) -> Driver:
     found = DRIVERS.get(name)
@@ -28,23 +40,41 @@ def driver(name: str) -> Driver:
     return found
 
 
+def of(network: Network | None) -> Driver:
+    """The network's driver; where there is none, one that claims nothing and is known by nothing."""
+    return _UNKNOWN if network is None else DRIVERS.get(network.driver, _UNKNOWN)
+
+
 def parse_options(network: Network) -> CommonOptions:
     """The network's options in its driver's own type. Raises Invalid: names the options there are, or says why nodes'
     subnets cannot be cut from the network this way."""
-    kind = driver(network.driver).options
+    chosen = driver(network.driver)
+    kind = chosen.options
     fields = {f.encode_name: f for f in msgspec.structs.fields(kind)}
     for name, value in network.options.items():
         if name not in fields:
             raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(fields))}")
         _check_type(network.driver, name, value, fields[name].type)
     options = convert(kind, network.options, strict=False)
-    _check_subnets(network, several=driver(network.driver).blocks)
-    if isinstance(options, BlockOptions):
-        blocks.check(network, options.block_prefix, options.reserved)
-    elif isinstance(options, Options):
-        subnets.plans(network, subnet_rules(options))
-    else:
-        subnets.check_shared(network, options.reserved)
+    _check_subnets(network, several=chosen.addresses.pools)
+    chosen.addresses.check(network, options)
+    return options
+
+
+def subnet_options(network: Network) -> SubnetOptions:
+    """Of a network whose nodes have subnets of their own."""
+    options = parse_options(network)
+    assert isinstance(options, SubnetOptions), f"{network.driver} has no subnets of nodes"
+    return options
+
+
+def block_options(network: Network) -> BlockOptions:
+    """Of a network whose addresses come from blocks. Raises Invalid where they don't."""
+    options = parse_options(network)
+    if not isinstance(options, BlockOptions):
+        raise Invalid(
+            f"network {network.name}: driver {network.driver} has no pools: its subnets are given at creation"
+        )
     return options
 
 

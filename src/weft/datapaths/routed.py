@@ -24,17 +24,16 @@ from weft.base.errors import Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, link_local, parse_network
 from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel, guard
-from weft.datapaths._encap import tunnelled
-from weft.datapaths.driver import Answer, BlockOptions, Driver, Host, Site
+from weft.datapaths.driver import Answer, Driver, Host, Site
+from weft.datapaths.options import BlockOptions
+from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
 from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Lease, Network, Node
 
-__all__ = ["DRIVER", "GATEWAY", "HOST_END_MAC", "RoutedOptions", "tunnelled"]
-
 HOST_END_MAC = "ee:ee:ee:ee:ee:ee"
 """Of every host end: each is alone on its link with one container."""
-GATEWAY: dict[Family, str] = {4: guard.NOWHERE, 6: str(link_local(HOST_END_MAC))}
+NEXT_HOPS: dict[Family, str] = {4: guard.NOWHERE, 6: str(link_local(HOST_END_MAC))}
 """Containers' next hop: v4's exists nowhere, the host end answers for it (proxy ARP); v6's is the host end's link-local
 address, made from its MAC."""
 
@@ -87,7 +86,7 @@ def network(site: Site) -> Answer:
     yield guard.checked()
     if 4 in site.network.families:
         # The kernel answers ARP only for what it has a route to; there need not be a default route.
-        yield route(f"{GATEWAY[4]}/32", dev="lo")
+        yield route(f"{NEXT_HOPS[4]}/32", dev="lo")
     yield from _encap.network(site)
 
 
@@ -103,8 +102,8 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield from _host_route(ep, address)
     for fam in sorted({family(address) for address in targets}):
         if fam == 4:
-            yield route(f"{GATEWAY[4]}/32", dev=ep.interface, ns=ep.namespace.path, metric=_metric(ep))
-        yield from _parts.container_routes(site, ep, GATEWAY[fam], site.network.subnets)
+            yield route(f"{NEXT_HOPS[4]}/32", dev=ep.interface, ns=ep.namespace.path, metric=_metric(ep))
+        yield from _parts.container_routes(site, ep, NEXT_HOPS[fam], site.network.subnets)
     own: list[IPNetwork] = [parse_network(host_prefix(address)) for address in targets]
     yield from _ports.published(ep.ports, targets, ep.host_interface, own)
     yield from _floating.floating(ep.floating, targets, ep.host_interface)
@@ -173,13 +172,17 @@ DRIVER = Driver(
     name="routed",
     summary="pure L3: a route per container, hosts' blocks spread by BGP, tunnels where needed",
     options=RoutedOptions,
-    blocks=True,
-    next_hops=GATEWAY,
-    features=("veth", "nftables", "bird"),
+    addresses=BLOCKS,
+    known_by=KnownBy.BGP,
+    switched=Switched.NOWHERE,
+    way_out=WayOut(next_hops=NEXT_HOPS),
+    features=("veth", "nftables"),
+    daemons=("bird",),
     network=network,
     peer=peer,
     endpoint=endpoint,
     lease_data=lease_data,
     claims=claims,
     refusal=refusal,
+    tunnelled=_encap.tunnelled,
 )

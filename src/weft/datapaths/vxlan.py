@@ -13,12 +13,14 @@ from __future__ import annotations
 
 from weft.base.net import Family, host_prefix
 from weft.datapaths import _parts, _tunnel, guard
-from weft.datapaths.driver import Answer, Driver, Numbered, Options, Problem, Site
+from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
+from weft.datapaths.options import SubnetOptions
+from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
 
 
-class VxlanOptions(Options, frozen=True, kw_only=True, rename="kebab"):
+class VxlanOptions(SubnetOptions, frozen=True, kw_only=True, rename="kebab"):
     """`vni`: 1 to 16777215, one network's own; left out: the smallest that is free. `port`: UDP. `underlay`: the
     hosts' addresses to send between. `direct_routing`: plain host routes to nodes on the same segment."""
 
@@ -84,6 +86,9 @@ DRIVER = Driver(
     name="vxlan",
     summary="a subnet per host, routed between hosts through VXLAN",
     options=VxlanOptions,
+    addresses=OWN_SUBNET,
+    known_by=KnownBy.LEASES,
+    switched=Switched.ON_HOST,
     features=(*_parts.FEATURES, "vxlan"),
     network=network,
     peer=peer,

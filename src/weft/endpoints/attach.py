@@ -30,6 +30,7 @@ from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.containers.find import Target
 from weft.datapaths import registry
+from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, Addresses
 from weft.endpoints import floating
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
@@ -72,8 +73,13 @@ class Attachments:
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self.promises = Promises(time.monotonic)
         common = view, membership, self._promised, self.promises
-        self._own, self._shared = OwnSubnet(*common), Shared(*common, locations)
         self.blocks = Blocks(*common, store)
+        self._shared = Shared(*common, locations)
+        self._ways: dict[Addresses, Way] = {
+            OWN_SUBNET: OwnSubnet(*common),
+            ONE_SUBNET: self._shared,
+            BLOCKS: self.blocks,
+        }
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
         self._turns: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
@@ -112,9 +118,7 @@ class Attachments:
 
     def way(self, network: str) -> Way:
         """How its addresses are given."""
-        if self._view.blocks(network):
-            return self.blocks
-        return self._shared if self._view.shared(network) else self._own
+        return self._ways[self._view.driver(network).addresses]
 
     async def _take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
         """Where others want the same addresses, whoever comes second tries again."""
@@ -233,7 +237,7 @@ class Attachments:
 
     def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """The container's second interface, where it is to have one. `kind`: how its name begins."""
-        if not registry.driver(network.driver).gateway:
+        if not registry.of(network).way_out.second_interface:
             return None
         promised = self._promised.setdefault(GATEWAY, set())
         held = [e.gateway for e in self._view.endpoints.values() if e.gateway]

@@ -30,7 +30,6 @@ from weft.cluster.journal import boot_id
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.datapaths import registry
-from weft.datapaths.driver import BlockOptions
 from weft.endpoints.removal import remove_node
 from weft.ipam import macs
 from weft.ipam.addresses import CHUNK, Way, holder, key_of
@@ -183,7 +182,7 @@ class Evidence:
 
     async def _without(self, lease: Lease, taken: list[IPNetwork]) -> Lease | None:
         """What is left of it; None where it is a whole or nothing."""
-        if not self._view.blocks(lease.network):
+        if not self._view.driver(lease.network).addresses.blocks:
             return None if taken else lease
         claimed = await self._claims(lease.network)
         lone = [parse_interface(str(host)).ip for host in lease.hosts]
@@ -220,9 +219,10 @@ class Evidence:
         endpoint = msgspec.structs.replace(endpoint, floating=await self._floating(endpoint, guards))
         ops: list[Op] = [Put(key_of(endpoint), encode(endpoint), tenure)]
         ops += [Put(keys.floating_claim(a), holder(endpoint), tenure) for a in endpoint.floating]
-        if not view.shared(name):
+        ways = view.driver(name).addresses
+        if ways.leased:
             await self._route(endpoint, home, guards, ops)
-        if view.shared(name) or view.blocks(name):
+        if ways.claimed:
             claimed = await self._claims(home)
             for address in endpoint.addresses:
                 guards.append(self._free(keys.address_claim(home, address.ip), claimed.get(address.ip), endpoint))
@@ -238,7 +238,7 @@ class Evidence:
         lease = self._view.lease(home, self._view.me)
         held = (*lease.subnets, *lease.hosts) if lease else ()
         missing = [a.ip for a in endpoint.addresses if not any(contains(subnet, a.ip) for subnet in held)]
-        if lease is None or (missing and not self._view.blocks(home)):
+        if lease is None or (missing and not self._view.driver(home).addresses.blocks):
             raise Taken(f"{endpoint.addresses[0].ip} is in a subnet that another node has by now")
         if missing:
             given = [await self._block(home, address, guards, ops) for address in missing]
@@ -246,8 +246,7 @@ class Evidence:
 
     async def _block(self, home: str, address: IPAddress, guards: list[Guard], ops: list[Op]) -> Given:
         """An address outside the blocks of the lease comes with its block where that is free, else alone."""
-        options = registry.parse_options(self._view.networks[home])
-        assert isinstance(options, BlockOptions)
+        options = registry.block_options(self._view.networks[home])
         block = parse_interface(f"{address}/{options.block_prefix(family(address))}").network
         claim, me = keys.subnet_claim(home, block), self._view.me.encode()
         item = await self._store.get(claim)

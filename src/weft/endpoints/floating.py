@@ -18,6 +18,7 @@ from weft.base.net import IPAddress, contains
 from weft.cluster import records
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
+from weft.datapaths.traits import KnownBy
 from weft.ipam.addresses import holder, key_of
 from weft.model import Endpoint, Network, Node, decode, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, NothingNewer, Op, Put, Store, Unchanged
@@ -37,7 +38,7 @@ async def taking(
     """What has to hold for the endpoint to get the `new` of its floating addresses. Raises Invalid, Conflict."""
     if not (new := tuple(new)):
         return []
-    if not view.blocks(network.name):
+    if view.driver(network.name).known_by is not KnownBy.BGP:
         raise Invalid(
             f"floating address {new[0]}: network {network.name} is of driver {network.driver}, which speaks no BGP to "
             "announce it: attach the container to one of driver routed"

@@ -19,7 +19,6 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.containers.find import Target
 from weft.datapaths import registry
-from weft.datapaths.driver import BlockOptions
 from weft.endpoints import floating
 from weft.ipam.addresses import holder, key_of, lease_guard
 from weft.model import Endpoint, decode, encode, keys
@@ -58,7 +57,7 @@ async def move(agent: Agent, found: t.EndpointInfo, request: t.Move) -> Endpoint
 
 def _check_movable(agent: Agent, found: t.EndpointInfo) -> None:
     network = agent.view.networks[found.network]
-    if not agent.view.blocks(network.name):
+    if not agent.view.driver(network.name).addresses.movable:
         raise Invalid(
             f"endpoint {found.name} cannot move: in network {network.name} (driver {network.driver}) addresses belong to "
             "their host's subnet or place; detach it there and attach it here"
@@ -125,8 +124,7 @@ def _route(agent: Agent, new: Endpoint, home: str, guards: list[Guard], ops: lis
     if lease is None:
         raise Unavailable(f"network {home}: {new.node} has no lease in it: try again")
     lone = [Given(a.ip, host=True) for a in new.addresses if alloc.outside(lease, a.ip)]
-    options = registry.parse_options(agent.view.networks[home])
-    if lone and isinstance(options, BlockOptions) and options.strict_affinity:
+    if lone and registry.block_options(agent.view.networks[home]).strict_affinity:
         raise Conflict(
             f"{lone[0].address} is in no block of {new.node}, and network {home} has strict-affinity: it cannot move there"
         )

@@ -37,7 +37,7 @@ class Ports:
                 f"network {network.name} is internal: nothing outside of it reaches its containers, so no port can be "
                 "published; attach the container to another network as well, and publish there"
             )
-        if endpoint.ports and registry.driver(network.driver).gateway and endpoint.gateway is None:
+        if endpoint.ports and registry.of(network).way_out.second_interface and endpoint.gateway is None:
             raise Invalid(
                 f"{endpoint.container} has its way out by another network than {network.name}: publish the port there"
             )

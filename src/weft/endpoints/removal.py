@@ -31,7 +31,7 @@ async def _forget_endpoints(store: Store, view: View, name: str) -> bool:
     """With what they claim, and then the node. False: one came or was changed meanwhile, whose claims would have stayed."""
     listing = await store.list(keys.endpoints(name))
     for endpoint, item in records.pairs(Endpoint, listing.items):
-        if view.shared(endpoint.network) or view.blocks(endpoint.network):
+        if view.driver(endpoint.network).addresses.claimed:
             ops = removal(endpoint, view.home(endpoint.network))
             if await store.commit([Unchanged(item.key, item.revision)], ops) is None:
                 return False

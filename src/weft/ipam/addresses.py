@@ -1,4 +1,4 @@
-"""How an endpoint gets its addresses: three ways, by its network's driver.
+"""How an endpoint gets its addresses: three ways, by what its network's driver says (`Driver.addresses`).
 
 OwnSubnet   out of the node's subnet: the agent alone gives them, while the node's lease is as it was seen
 Shared      out of one subnet for all hosts: had by creating their claims with the endpoint (docs/adr/0002)
@@ -25,7 +25,7 @@ from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.datapaths import registry
-from weft.datapaths.driver import whole
+from weft.datapaths.driver import without_lease
 from weft.ipam.promises import Promises
 from weft.model import AddressRange, Endpoint, Lease, Location, Network, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
@@ -70,19 +70,12 @@ class Way(ABC):
     # What each way does in its own manner.
 
     @abstractmethod
-    def pick(self, ask: Ask) -> Choice:
-        """Raises Invalid, Conflict, Exhausted."""
+    def choosing(self, ask: Ask) -> contextlib.AbstractAsyncContextManager[Choice]:
+        """Within, the choice is promised. Raises Invalid, Conflict, Exhausted, Unavailable."""
 
     def held(self, network: str) -> contextlib.AbstractAsyncContextManager[None]:
         """What has to stand while addresses are chosen."""
         return contextlib.nullcontext()
-
-    @contextlib.asynccontextmanager
-    async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
-        """Within, the choice is promised."""
-        choice = self.pick(ask)
-        with self.promising(ask.network, choice):
-            yield choice
 
     def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
         """With the endpoint, if it is to have the addresses."""
@@ -227,7 +220,21 @@ class Way(ABC):
         return Unchanged(key_of(endpoint), self._view.revision(key_of(endpoint)))
 
 
-class OwnSubnet(Way):
+class _AtOnce(Way):
+    """What there is to choose from is known here, so the store need not be asked."""
+
+    @abstractmethod
+    def pick(self, ask: Ask) -> Choice:
+        """Raises Invalid, Conflict, Exhausted, Unavailable."""
+
+    @contextlib.asynccontextmanager
+    async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
+        choice = self.pick(ask)
+        with self.promising(ask.network, choice):
+            yield choice
+
+
+class OwnSubnet(_AtOnce):
     def pick(self, ask: Ask) -> Choice:
         lease_key = keys.lease(ask.network.name, self._view.me)
         lease = self._view.lease(ask.network.name, self._view.me)
@@ -237,7 +244,7 @@ class OwnSubnet(Way):
         return msgspec.structs.replace(chosen, guards=(Unchanged(lease_key, self._view.revision(lease_key)),))
 
 
-class Shared(Way):
+class Shared(_AtOnce):
     def __init__(
         self,
         view: View,
@@ -254,7 +261,7 @@ class Shared(Way):
 
     def pick(self, ask: Ask) -> Choice:
         located = self._view.located.get(ask.network.name, {})
-        return self._in_subnets(ask, whole(ask.network, "").subnets, self.holders(ask, located), "")
+        return self._in_subnets(ask, without_lease(ask.network, "").subnets, self.holders(ask, located), "")
 
     def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
         guards, ops = super().writes(choice, endpoint)

@@ -113,15 +113,10 @@ class Audit:
 
     def claimed(self, network: str) -> bool:
         """Whether its addresses are claimed."""
-        found = self.networks.get(network)
-        if found is None or found.driver not in registry.DRIVERS:
-            return False
-        driver = registry.driver(found.driver)
-        return driver.shared or driver.blocks
+        return registry.of(self.networks.get(network)).addresses.claimed
 
     def blocks(self, network: str) -> bool:
-        found = self.networks.get(network)
-        return found is not None and found.driver in registry.DRIVERS and registry.driver(found.driver).blocks
+        return registry.of(self.networks.get(network)).addresses.blocks
 
     def faults(self) -> Iterator[Fault]:
         """Of networks whose addresses are claimed, and of those that are no more."""

@@ -25,7 +25,7 @@ from weft.cluster import records
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.datapaths import registry
-from weft.datapaths.driver import BlockOptions
+from weft.datapaths.options import BlockOptions
 from weft.ipam.addresses import ATTEMPTS, CHUNK, Ask, Choice, Way, key_of, lease_guard, removal
 from weft.ipam.promises import Promises
 from weft.model import Endpoint, Lease, Network, claims, encode, keys
@@ -88,9 +88,7 @@ class Blocks(Way):
         network = self._view.networks.get(home)
         if network is None:
             raise NotFound(f"no network {home}: it was just removed")
-        options = registry.parse_options(network)
-        assert isinstance(options, BlockOptions), f"{network.driver} gives no blocks"
-        return network, options
+        return network, registry.block_options(network)
 
     # Choosing.
 
@@ -105,9 +103,6 @@ class Blocks(Way):
                 choice = self._alone(ask, home, cooling) or await self._with_lease(ask, home, cooling)
             stack.enter_context(self.promising(ask.network, choice))
             yield choice
-
-    def pick(self, ask: Ask) -> Choice:
-        raise NotImplementedError("a block may be needed: `choosing` asks the store")
 
     async def _wished(self, ask: Ask, home: str) -> dict[IPAddress, int]:
         """What is wished for and cools down, with its claim's revision; what others have is taken to be lost."""

@@ -35,7 +35,7 @@ class GiveBack:
                     log.warning("blocks of network %s not given back yet: %s", home, error)
 
     def _due(self, now: float) -> dict[str, list[IPNetwork]]:
-        homes = [n for n in self._view.networks if self._view.blocks(n) and self._view.home(n) == n]
+        homes = [n for n in self._view.networks if self._view.driver(n).addresses.blocks and self._view.home(n) == n]
         idle = {(home, block) for home in homes for block in self._blocks.idle(home)}
         self._since = {key: self._since.get(key, now) for key in idle}
         due: dict[str, list[IPNetwork]] = {}

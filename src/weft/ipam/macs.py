@@ -12,6 +12,7 @@ from weft.base.names import stable_mac
 from weft.base.net import contains, parse_address
 from weft.cluster.view import View
 from weft.datapaths import registry
+from weft.datapaths.traits import Switched
 from weft.ipam.addresses import asked_for, holder
 from weft.model import Endpoint, Network, keys
 from weft.store.protocol import Absent, Guard, Op, Put, Store
@@ -19,9 +20,10 @@ from weft.store.protocol import Absent, Guard, Op, Put, Store
 
 def key_of(endpoint: Endpoint, network: Network) -> str:
     """Of the claim; "" where this endpoint needs none: its MAC address is the usual one, or it is alone on its link."""
-    if registry.driver(network.driver).blocks or not asked_for(endpoint):
+    switched = registry.of(network).switched
+    if switched is Switched.NOWHERE or not asked_for(endpoint):
         return ""
-    return keys.mac_claim(network.name, "" if registry.driver(network.driver).shared else endpoint.node, endpoint.mac)
+    return keys.mac_claim(network.name, "" if switched is Switched.EVERYWHERE else endpoint.node, endpoint.mac)
 
 
 async def taking(store: Store, view: View, endpoint: Endpoint, network: Network) -> list[Guard]:

@@ -6,8 +6,11 @@ import pytest
 
 from support import lab
 from weft.base.errors import Invalid
-from weft.datapaths.registry import DRIVERS, driver, parse_options
+from weft.datapaths.driver import nothing
+from weft.datapaths.registry import DRIVERS, driver, of, parse_options
+from weft.datapaths.traits import KnownBy
 from weft.datapaths.vxlan import VxlanOptions
+from weft.model import Network
 from weft.model.network import OptionValue
 
 COMMON = "masquerade, node-prefix, node-prefix-v6, "
@@ -111,3 +114,19 @@ def test_two_networks_of_one_vni_claim_the_same() -> None:
 
 def test_every_driver_is_found_by_its_name() -> None:
     assert all(driver(name).name == name for name in DRIVERS)
+
+
+@pytest.mark.parametrize("name", sorted(DRIVERS))
+def test_a_driver_has_the_functions_for_what_it_says(name: str) -> None:
+    used = DRIVERS[name]
+    by_leases = used.known_by in (KnownBy.LEASES, KnownBy.BGP)
+    assert (used.peer is not nothing) == by_leases
+    assert (used.location is not nothing) == (used.segment is not nothing) == (used.known_by is KnownBy.LOCATIONS)
+    assert used.addresses.leased or not by_leases, "no lease tells where its containers are"
+    assert used.addresses.leased or not used.addresses.blocks, "blocks belong to a lease"
+
+
+def test_a_driver_of_another_version_does_nothing() -> None:
+    strange = Network(name="x", driver="of-tomorrow", subnets=(ip_network("10.0.0.0/16"),))
+    for found in (of(strange), of(None)):
+        assert (found.known_by, found.addresses.claimed, found.addresses.leased) == (KnownBy.NOTHING, False, True)

@@ -9,9 +9,10 @@ import pytest
 
 from support import lab
 from weft.base.net import parse_network
+from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import gather
 from weft.datapaths.registry import driver, parse_options
-from weft.datapaths.routed import GATEWAY, tunnelled
+from weft.datapaths.routed import NEXT_HOPS
 from weft.hoststate import Link, NftElement, Route
 from weft.model.network import OptionValue
 
@@ -32,18 +33,18 @@ ONE, NEAR, FAR = (lab.node(name) for name in ("node-1", "node-2", "node-4"))
 def test_who_is_tunnelled(encap: str, through: set[tuple[str, int]]) -> None:
     options = parse_options(lab.network("routed", options={"encap": encap}))
     peers = {"near": NEAR, "far": FAR}
-    found = {(name, fam) for name, node in peers.items() for fam in (4, 6) if tunnelled(ONE, node, options, fam)}
+    found = {(name, fam) for name, node in peers.items() for fam in (4, 6) if tunnelled(options, ONE, node, fam)}
     assert found == through
 
 
 def test_a_segment_by_name_counts_as_one() -> None:
     options = parse_options(lab.network("routed", options={"encap": "vxlan-cross-subnet"}))
     one, far = lab.node("node-1", segment="rack"), lab.node("node-4", segment="rack")
-    assert not tunnelled(one, far, options, 4)
+    assert not tunnelled(options, one, far, 4)
 
 
 def test_the_next_hop_of_v6_is_what_the_kernel_makes_of_the_mac() -> None:
-    assert GATEWAY == {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
+    assert NEXT_HOPS == {4: "169.254.1.1", 6: "fe80::ecee:eeff:feee:eeee"}
 
 
 def refusal(options: dict[str, OptionValue], families: tuple[int, ...] = (4,), **facts: object) -> str:

@@ -18,8 +18,8 @@ from weft.bgp.replies import PROTOCOL
 from weft.daemons.bird import OTHERS, PACKAGE, ask
 from weft.datapaths import registry
 from weft.datapaths._encap import IPIP_DEVICE
-from weft.datapaths.driver import CommonOptions
 from weft.datapaths.guard import BRIDGE_RULES
+from weft.datapaths.options import CommonOptions
 from weft.kernel.host.diagnose import blocking_chains, foreign_vteps, udp_holders
 from weft.kernel.host.facts import MD5
 from weft.kernel.kinds import sysctl
@@ -109,7 +109,7 @@ def _uplink(agent: Agent) -> Iterator[t.Finding]:
 
 def _features(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     """What drivers need in any case; what they need for some options only where a network has these."""
-    wanted = {f: "" for d in registry.DRIVERS.values() for f in d.features}
+    wanted = {f: "" for d in registry.DRIVERS.values() for f in d.needs}
     for network, options in networks:
         wanted |= {f: network.name for f in options.features if not wanted.get(f)}
     for name, needed_by in sorted(wanted.items()):
@@ -117,7 +117,7 @@ def _features(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> It
         if name in agent.features:
             yield _ok(check, "installed" if name in PACKAGES else "works")
             continue
-        drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.features)
+        drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.needs)
         lost = f"networks of driver {drivers}" if drivers else f"network {needed_by}"
         yield t.Finding(
             check=check,

@@ -14,6 +14,7 @@ from weft.base.errors import WeftError
 from weft.base.net import IPAddress, family, parse_address, parse_network
 from weft.compile.handover import with_inside
 from weft.datapaths import registry
+from weft.datapaths.traits import KnownBy
 from weft.hoststate import Link, Object, Route
 from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.network import OptionValue
@@ -108,13 +109,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
 
 def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
     """Next hops that it could have, in the order of its addresses."""
-    network, lease = view.networks.get(e.network), view.lease(e.network, e.node)
-    fixed = registry.DRIVERS[network.driver].next_hops if network and network.driver in registry.DRIVERS else None
-    if fixed is not None:
-        yield from (parse_address(fixed[fam]) for fam in e.families)
-        return
-    yield from (a.network.network_address + 1 for a in e.gateway.addresses) if e.gateway else ()
-    yield from (s.network_address + 1 for s in lease.subnets) if lease else ()
+    return view.driver(e.network).way_out.hops(e, view.lease(e.network, e.node))
 
 
 def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
@@ -297,7 +292,7 @@ def _peer(agent: Agent, n: Node) -> t.PeerStatus:
 
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
     lease = view.lease(n.home, view.me)
-    if view.shared(n.name):
+    if view.driver(n.name).known_by is KnownBy.LOCATIONS:
         subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
     else:
         subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.home, {}))

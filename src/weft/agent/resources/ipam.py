@@ -118,8 +118,7 @@ async def show(agent: Agent, network: Network | None) -> tuple[t.IpamInfo, ...]:
 
 
 def _claimed(network: Network) -> bool:
-    driver = registry.DRIVERS.get(network.driver)
-    return driver is not None and (driver.shared or driver.blocks)
+    return registry.of(network).addresses.claimed
 
 
 async def _info(agent: Agent, network: Network, places: dict[IPAddress, str]) -> t.IpamInfo:
@@ -128,7 +127,7 @@ async def _info(agent: Agent, network: Network, places: dict[IPAddress, str]) ->
     found = records.readable(Lease, (await agent.store.list(keys.leases(network.name))).items)
     leases = {lease.node: lease for lease in found}
     used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
-    blocks = registry.driver(network.driver).blocks
+    blocks = registry.of(network).addresses.blocks
     away = [a for a in used if a in places and places[a] in leases and alloc.outside(leases[places[a]], a)]
     return t.IpamInfo(
         network=network.name,

@@ -17,7 +17,9 @@ from weft.cluster import records
 from weft.compile.compiler import of_network
 from weft.datapaths import registry
 from weft.datapaths._parts import named_apart
-from weft.datapaths.driver import CommonOptions, Numbered
+from weft.datapaths.driver import Numbered
+from weft.datapaths.options import CommonOptions
+from weft.datapaths.traits import KnownBy
 from weft.endpoints import floating
 from weft.ipam import sharing
 from weft.model import Endpoint, Network, Node, encode, keys
@@ -80,7 +82,7 @@ class Networks:
         check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._agent.ready()
-        missing = [f for f in driver.features if f not in self._agent.features]
+        missing = [f for f in driver.needs if f not in self._agent.features]
         if missing:
             raise Unsupported(
                 f"network {network.name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
@@ -242,7 +244,7 @@ def check_mtu(network: Network, node: Node, options: CommonOptions) -> None:
     """Raises Invalid where packets of the network's MTU do not fit through the uplink. Of a network that stays on one host
     they need not."""
     room = node.mtu - options.overhead
-    if network.mtu is not None and network.mtu > room and registry.driver(network.driver).spans:
+    if network.mtu is not None and network.mtu > room and registry.of(network).known_by is not KnownBy.NOTHING:
         share = f", less {options.overhead} for the tunnel {room}" if options.overhead else ""
         raise Invalid(
             f"network {network.name}: MTU {network.mtu} does not fit: {node.uplink} carries {node.mtu}{share}: "
@@ -263,6 +265,6 @@ def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...
     if numbered and left_out and settled is not None and settled.driver == n.driver:
         number = getattr(registry.parse_options(settled), numbered.option)
         n = msgspec.structs.replace(n, options={**n.options, numbered.option: number})
-    if settled is not None and registry.driver(n.driver).blocks and set(n.subnets) <= set(settled.subnets):
+    if settled is not None and registry.of(n).addresses.pools and set(n.subnets) <= set(settled.subnets):
         n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu

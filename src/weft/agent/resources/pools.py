@@ -14,7 +14,7 @@ from weft.base.errors import Conflict, Invalid, NotFound, Unavailable
 from weft.base.net import IPNetwork, check_for_containers, contains, covers
 from weft.cluster import records
 from weft.datapaths import registry
-from weft.datapaths.driver import BlockOptions
+from weft.datapaths.options import BlockOptions
 from weft.endpoints import floating
 from weft.ipam import sharing
 from weft.ipam.blocks import rules
@@ -149,11 +149,7 @@ class Pools:
 
 def _options(network: Network) -> BlockOptions:
     """Raises Invalid."""
-    options = registry.parse_options(network)
-    if not isinstance(options, BlockOptions):
-        raise Invalid(
-            f"network {network.name}: driver {network.driver} has no pools: its subnets are given at creation"
-        )
+    options = registry.block_options(network)
     if network.home != network.name:
         raise Invalid(f"network {network.name} shares the pools of {network.home}: name that")
     return options

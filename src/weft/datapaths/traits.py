@@ -1,0 +1,97 @@
+"""What a driver says of itself, for those outside who need to know it. They ask one of these values, never for a driver by
+its name: so a further driver, or a further way to give addresses, is a new value here and no new branch elsewhere.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping
+from enum import StrEnum
+from typing import Any
+
+import msgspec
+
+from weft.alloc import addresses as alloc
+from weft.alloc import blocks, subnets
+from weft.base.net import Family, IPAddress, parse_address
+from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions, subnet_rules
+from weft.model import Endpoint, Lease, Network
+
+
+class Addresses(msgspec.Struct, frozen=True, kw_only=True):
+    """How a network's containers get their addresses. `weft.ipam` has a class for each of these values; all others ask
+    for what they need to know:
+
+    `name`: in words. `check`: whether the network's subnets can be given out so, by these options; raises Invalid.
+    `leased`: every node holds a lease, and has the addresses that are in it. `claimed`: several nodes give addresses of one
+    subnet, so each address is claimed in the cluster. `blocks`: a node's lease begins empty and gets blocks as its
+    containers need them. `pools`: a network may have several subnets of a family, with conditions, and get more of them.
+    `movable`: an address belongs to its container, which may take it along to another node.
+    """
+
+    name: str
+    check: Callable[[Network, Any], None]
+    leased: bool = False
+    claimed: bool = False
+    blocks: bool = False
+    pools: bool = False
+    movable: bool = False
+
+
+def _check_blocks(network: Network, options: BlockOptions) -> None:
+    blocks.check(network, options.block_prefix, options.reserved)
+
+
+def _check_one(network: Network, options: CommonOptions) -> None:
+    subnets.check_shared(network, options.reserved)
+
+
+def _check_own(network: Network, options: SubnetOptions) -> None:
+    subnets.plans(network, subnet_rules(options))
+
+
+OWN_SUBNET = Addresses(name="a subnet for each node", leased=True, check=_check_own)
+ONE_SUBNET = Addresses(name="one subnet for all nodes", claimed=True, check=_check_one)
+BLOCKS = Addresses(
+    name="blocks of nodes", leased=True, claimed=True, blocks=True, pools=True, movable=True, check=_check_blocks
+)
+
+
+class KnownBy(StrEnum):
+    """What other hosts know a host's containers by."""
+
+    NOTHING = "nothing"
+    """They don't: the network does not reach from host to host."""
+    LEASES = "leases"
+    """Its lease says which subnets lead to it."""
+    LOCATIONS = "locations"
+    """Each container has a record of where it is, which every host reads that has one of the network itself."""
+    BGP = "bgp"
+    """BIRD announces what its lease says, to other hosts and to routers. What goes through a tunnel is routed by the lease."""
+
+
+class Switched(StrEnum):
+    """How far a container's frames go: two that can meet must not have the same MAC address."""
+
+    NOWHERE = "nowhere"
+    """It is alone on its link with the host, which routes."""
+    ON_HOST = "on its host"
+    EVERYWHERE = "on all hosts"
+
+
+class WayOut(msgspec.Struct, frozen=True, kw_only=True):
+    """By what containers send to outside: the first address of their host's subnet, unless this says something else.
+
+    `second_interface`: by an interface of its own in a bridge of the host's (`weft.datapaths._gateway`).
+    `next_hops`: the same one for all containers, by family.
+    """
+
+    second_interface: bool = False
+    next_hops: Mapping[Family, str] | None = None
+
+    def hops(self, endpoint: Endpoint, lease: Lease | None) -> Iterator[IPAddress]:
+        """The next hops that a container could have, in the order of its addresses. `lease`: its node's."""
+        if self.next_hops is not None:
+            yield from (parse_address(self.next_hops[fam]) for fam in endpoint.families)
+            return
+        yield from (alloc.gateway(a.network) for a in endpoint.gateway.addresses) if endpoint.gateway else ()
+        yield from (alloc.gateway(s) for s in lease.subnets) if lease else ()
