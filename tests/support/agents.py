@@ -21,7 +21,7 @@ import msgspec
 
 from support.birds import FakeBird
 from support.hoststates import FOREIGN
-from weft.agent.agent import Agent
+from weft.agent.agent import Agent, Surroundings
 from weft.agent.config import Config
 from weft.agent.resources.service import Service
 from weft.api import types as t
@@ -37,6 +37,7 @@ from weft.store.known import KnownStore
 from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
+from weft.targets.remote import Remote
 
 FEATURES = frozenset(
     ["veth", "bridge", "vxlan", "nftables", "nft-bridge", "address-mark", "tbf", "ifb", "mirred", "bird", "tcp-md5"]
@@ -182,7 +183,14 @@ async def _next(batches: AsyncGenerator[Batch, None]) -> Batch:
     return await anext(batches)
 
 
-def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str = "", **settings: Any) -> Agent:
+def make_agent(
+    host: FakeHost,
+    file: Path,
+    name: str = "node-1",
+    instance: str = "",
+    remotes: Sequence[Remote] = (),
+    **settings: Any,
+) -> Agent:
     """Not running yet. Its store is a `Tap`."""
     state = str(file.parent / name)
     config = Config(store=f"sqlite://{file}", run_dir=str(file.parent), **{"state_dir": state, **settings})
@@ -192,11 +200,14 @@ def make_agent(host: FakeHost, file: Path, name: str = "node-1", instance: str =
         name,
         instance or f"instance-of-{name}",
         Tap(known),
-        kernel=lambda _desired, _cookies: host,
-        find=host.find,
-        cookie=host.cookie,
-        bird=host.bird,
         known=known,
+        around=Surroundings(
+            kernel=lambda _desired, _cookies: host,
+            find=host.find,
+            cookie=host.cookie,
+            bird=host.bird,
+            remotes=tuple(remotes),
+        ),
     )
 
 

@@ -1,7 +1,7 @@
 """One node's agent, put together: what it knows, and the tasks that keep that true.
 
 follow    the store's changes into the view; when it is lost, the kernel stays as it is
-loop      the view into the kernel
+loop      the view into the kernel; each other target has one of its own
 routing   the view into BIRD
 presence  renewed while we live
 liveness  which other nodes are dead, and why that is believed
@@ -19,7 +19,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import Protocol
+from typing import NamedTuple, Protocol
 
 from weft import __version__
 from weft.agent.config import Config
@@ -38,7 +38,8 @@ from weft.cluster.view import Key, View
 from weft.compile.compiler import Compiler, everything, of_nodes, touched
 from weft.containers import find as containers
 from weft.containers.find import Target
-from weft.converge.loop import Loop
+from weft.converge.loops import Loops
+from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import Daemon, Routing
@@ -61,6 +62,7 @@ from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Absent, Delete, Item, Store
 from weft.store.url import without_secret
+from weft.targets.remote import Remote
 from weft.tasks import Supervisor
 
 log = logging.getLogger(__name__)
@@ -83,6 +85,17 @@ MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKe
 """Given what is desired, and the cookie of the namespace that should be at a path; both stay up to date."""
 
 
+class Surroundings(NamedTuple):
+    """What an agent works on. `kernel`, `find`, `cookie`, `bird`: this host's, its containers and their namespaces, and its BGP
+    speaker (by default its own BIRD). `remotes`: the targets besides the kernel."""
+
+    kernel: MakeKernel | None = None
+    find: Callable[[str], Target] = containers.find
+    cookie: Callable[[str], int] = netns.cookie
+    bird: Daemon | None = None
+    remotes: Sequence[Remote] = ()
+
+
 class Agent:
     def __init__(
         self,
@@ -91,14 +104,12 @@ class Agent:
         instance: str,
         store: Store,
         *,
-        kernel: MakeKernel | None = None,
-        find: Callable[[str], Target] = containers.find,
-        cookie: Callable[[str], int] = netns.cookie,
-        bird: Daemon | None = None,
         known: KnownStore | None = None,
+        around: Surroundings | None = None,
     ) -> None:
-        """`kernel`, `find`, `cookie`, `bird`: this host, its containers and their namespaces, its BGP speaker, unless others
-        are to be used. `known`: what tells whether `store` is the one that this host knows, if it is not `store` itself."""
+        """`known`: what tells whether `store` is the one that this host knows, if it is not `store` itself. `around`: this
+        host, unless another one is to be used."""
+        around = around or Surroundings()
         self.config, self.started = config, time.time()
         self.store = store
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
@@ -109,16 +120,19 @@ class Agent:
         )
         self.compiler = Compiler(self.view, self.liveness.dead)
         union = Union()
-        make = kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
+        make = around.kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
         self.kernel = make(union.desired, self.view.cookie)
-        self._cookie, self._find = cookie, find
+        self._cookie, self._find = around.cookie, around.find
         self._control = Control(config)
-        self.loop = Loop(self.kernel, union, self.compiler, config.resync)
+        self.loops = Loops(
+            self.kernel, union, self.compiler.contribution, Pacing(interval=config.resync), around.remotes
+        )
+        self.loop = self.loops.kernel
         self.loop.listeners.append(self._stepped)
         self.routing = Routing(
             self.view,
             lambda: self.node,
-            bird or Bird(Path(config.run_dir)),
+            around.bird or Bird(Path(config.run_dir)),
             signatures,
             self.membership.ensure_bgp_secret,
         )
@@ -133,7 +147,7 @@ class Agent:
         self._revived: list[Endpoint] = []
         """Own endpoints that a store which was put back has again."""
         self.attachments = EngineAttachments(
-            self.view, self.membership, self.locations, store, self.loop.settle, find, config.gateway_subnets
+            self.view, self.membership, self.locations, store, self.loop.settle, around.find, config.gateway_subnets
         )
         self.journal = Journal(Path(config.state_dir), self.view)
         self.evidence = Evidence(store, self.view, self.membership, self.attachments.way, self._inside)
@@ -179,12 +193,14 @@ class Agent:
                 await self.locations.complete()
                 await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 keep("loop", self.loop.run)
+                for target, loop in self.loops.targets.items():
+                    keep(f"target {target}", loop.run)
                 keep("routing", self.routing.run)
         finally:
-            self.loop.end()
+            self.loops.end()
 
     def close(self) -> None:
-        self.loop.close()
+        self.loops.close()
         self.kernel.close()
 
     def ready(self) -> Host:
@@ -246,7 +262,7 @@ class Agent:
     def _changed(self, changed: set[Key]) -> None:
         """The view's listener."""
         self.journal.note(changed)
-        self.loop.touch(touched(self.view, changed))
+        self.loops.touch(touched(self.view, changed))
         if any(key[0] in ("presence", "nodes") for key in changed):
             self.liveness.review()
             if self.node is not None and not self.membership.registered(self.node):
@@ -264,7 +280,7 @@ class Agent:
         return self.kernel.answering(addresses, seconds)
 
     def _died_or_came_back(self, nodes: set[str]) -> None:
-        self.loop.touch(of_nodes(self.view, nodes))
+        self.loops.touch(of_nodes(self.view, nodes))
 
     # This host.
 
@@ -320,7 +336,7 @@ class Agent:
             self._look.clear()
             if await self._learn() and self._complete.is_set():
                 log.info("this host's uplink or addresses are not what they were")
-                self.loop.touch(everything(self.view))
+                self.loops.touch(everything(self.view))
                 await self._register()
                 self._leasing.set()
 

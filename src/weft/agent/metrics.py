@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
+from functools import partial
 from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
@@ -11,6 +12,7 @@ from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from weft.converge.loops import Loops
 from weft.converge.stepper import Outcome
 
 if TYPE_CHECKING:
@@ -41,6 +43,8 @@ class Metrics:
             registry=self._registry,
         )
         agent.loop.listeners.append(self._stepped)
+        if agent.loops.targets:
+            _Targets(self._registry, agent.loops)
 
     def _stepped(self, outcome: Outcome) -> None:
         self._converge.observe(outcome.seconds)
@@ -52,6 +56,29 @@ class Metrics:
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
 
 
+class _Targets:
+    """Of targets other than the kernel, the same, each under its name."""
+
+    def __init__(self, registry: CollectorRegistry, loops: Loops) -> None:
+        label = ("target",)
+        self._steps = Histogram(
+            "weft_target_converge_seconds",
+            "Time of one step of a target's convergence loop",
+            label,
+            buckets=(*BUCKETS, 10.0, 30.0, 60.0),
+            registry=registry,
+        )
+        self._writes = Counter("weft_target_writes", "Objects written to a target", label, registry=registry)
+        self._repairs = Counter("weft_target_repairs", "Objects put right after drift", label, registry=registry)
+        for name, loop in loops.targets.items():
+            loop.listeners.append(partial(self._stepped, name))
+
+    def _stepped(self, target: str, outcome: Outcome) -> None:
+        self._steps.labels(target).observe(outcome.seconds)
+        self._writes.labels(target).inc(outcome.writes)
+        self._repairs.labels(target).inc(len(outcome.repaired))
+
+
 class _State(Collector):
     """What is read at the moment of asking."""
 
@@ -59,8 +86,10 @@ class _State(Collector):
         self._agent = agent
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        counts = self._agent.loop.counts()
-        objects = GaugeMetricFamily("weft_objects", "Kernel objects", labels=("kind", "state"))
+        counts = self._agent.loops.counts()
+        objects = GaugeMetricFamily(
+            "weft_objects", "Objects of the kernel, and of other targets", labels=("kind", "state")
+        )
         for kind, count in counts.items():
             objects.add_metric((kind, "desired"), count.desired)
             objects.add_metric((kind, "actual"), count.actual)
@@ -85,3 +114,11 @@ class _State(Collector):
                 "Since the last full comparison with the kernel",
                 value=time.time() - self._agent.loop.last_resync,
             )
+        ages = GaugeMetricFamily(
+            "weft_target_resync_age_seconds", "Since the last full comparison with a target", labels=("target",)
+        )
+        for name, loop in self._agent.loops.targets.items():
+            if loop.last_resync:
+                ages.add_metric((name,), time.time() - loop.last_resync)
+        if ages.samples:
+            yield ages

@@ -1,14 +1,17 @@
-"""The convergence loop: collects what changed and what the kernel tells, and makes one step of all of it.
+"""The convergence loop of one target, the kernel or another: collects what changed and what it tells, and makes one step of all
+of it.
 
 While one step runs, the next one's work gathers: a hundred containers attached together cost a few steps, not a hundred.
+What is said of the kernel here holds of any target (`weft.converge.loops` has one loop for each).
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Set
 from concurrent.futures import ThreadPoolExecutor
 from typing import TypeVar
 
@@ -16,10 +19,10 @@ import msgspec
 
 from weft.api import types as t
 from weft.base.errors import Unavailable, one_line
-from weft.compile.compiler import Compiler
 from weft.converge.complaints import Complaints
+from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome, Stepper, Work
-from weft.hoststate import Contribution, Key, Object, Union, describe
+from weft.hoststate import HOST, Contribution, Key, Object, Union, describe
 from weft.hoststate.union import Source
 from weft.reconcile.protocol import Kernel
 from weft.reconcile.trouble import Trouble
@@ -35,16 +38,27 @@ SOONEST = 0.02
 STOPPING = "the agent is stopping: try again when it runs again"
 
 T = TypeVar("T")
+Compile = Callable[[Source], Contribution | None]
 Waiter = tuple[frozenset[Source], "asyncio.Future[list[str]]"]
 
 
 class Loop:
-    def __init__(self, kernel: Kernel, union: Union, compiler: Compiler, interval: float) -> None:
-        """`interval`: seconds between full comparisons with the kernel."""
-        self._compiler, self._interval = compiler, interval
+    def __init__(
+        self,
+        kernel: Kernel,
+        union: Union,
+        compile: Compile,
+        pacing: Pacing,
+        *,
+        always: Set[str] = frozenset({HOST}),
+        name: str = "kernel",
+    ) -> None:
+        """`compile`: what a source wants of this target. `always`: the namespaces, or places, that are read whatever is
+        wanted."""
+        self._compile, self._pacing = compile, pacing
         self._watcher = kernel.watch()
-        self._stepper = Stepper(kernel, self._watcher, union)
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-kernel")
+        self._stepper = Stepper(kernel, self._watcher, union, always, near=pacing.near)
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix=f"weft-{name}")
         self._sources: set[Source] = set()
         self._waiters: list[Waiter] = []
         self._again: set[str] | None = set()
@@ -63,9 +77,11 @@ class Loop:
         self.started = False
         self._stepping = False
         self.repairs = 0
-        self.last_repair = ""
+        self.last_repair, self.repaired_at = "", 0.0
         self.last_resync = 0.0
         self._resynced = 0.0
+        self._interval = pacing.interval
+        """Seconds from the last full comparison to the next."""
         self.listeners: list[Callable[[Outcome], None]] = []
         """Called after each step."""
 
@@ -92,6 +108,8 @@ class Loop:
 
     async def dry_run(self, network: str = "") -> list[str]:
         """What would be done now, as commands; of one network, or of all."""
+        if not self._pacing.near:
+            return self._stepper.dry_run(network)  # a step of it may take long, and this one asks nobody
         return await self.in_thread(lambda: self._stepper.dry_run(network))
 
     async def faults(self, sources: Iterable[Source]) -> list[str]:
@@ -193,6 +211,8 @@ class Loop:
         try:
             async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
                 await self._wake.wait()
+            if self._pacing.gather:
+                await asyncio.sleep(self._pacing.gather)
         except TimeoutError:
             self._overdue()
         self._wake.clear()
@@ -228,7 +248,10 @@ class Loop:
         if outcome.disturbed:
             self._read_soon(outcome)
         for listener in self.listeners:
-            listener(outcome)
+            try:
+                listener(outcome)
+            except Exception as error:
+                log.error("who hears of steps failed: %s", one_line(str(error)), exc_info=error)
 
     def _failed(self, source: Source, outcome: Outcome) -> list[str]:
         return [*([self._broken[source]] if source in self._broken else []), *outcome.failed.get(source, ())]
@@ -237,7 +260,7 @@ class Loop:
         """What a source wants; what it wanted before, with the reason, where its driver fails. A driver is one file, maybe
         somebody's own: a defect in it must not cost other networks anything, so whatever it raises is contained here."""
         try:
-            found = self._compiler.contribution(source)
+            found = self._compile(source)
         except Exception as error:
             reason = f"its driver failed, what it has stays as it is: {one_line(str(error)) or type(error).__name__}"
             if self._broken.get(source) != reason:
@@ -269,10 +292,11 @@ class Loop:
             self.conflicts = self._stepper.union.conflicts()
         if work.namespaces is None:
             self.last_resync, self._resynced = time.time(), time.monotonic()
+            self._interval = self._pacing.interval * (1 - self._pacing.jitter * random.random())
         self._complaints.look(dict(self._failing()))
         if outcome.repaired and self.started:
             self.repairs += len(outcome.repaired)
-            self.last_repair = outcome.repaired[-1]
+            self.last_repair, self.repaired_at = outcome.repaired[-1], time.time()
             log.info("repaired %s", ", ".join(outcome.repaired[:5]) + (" …" if len(outcome.repaired) > 5 else ""))
 
     async def in_thread(self, work: Callable[[], T]) -> T:

@@ -1,4 +1,4 @@
-"""Union and reconciler, with all that blocks on the kernel. Lives in one worker thread; nothing else changes it.
+"""Union and reconciler, with all that blocks on a kernel or another target. Lives in one worker thread, which alone changes it.
 
 A step is: take new contributions in, hear what the kernel has to tell, bring to the kernel what follows.
 """
@@ -6,13 +6,13 @@ A step is: take new contributions in, hear what the kernel has to tell, bring to
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Set
 
 import msgspec
 
-from weft.hoststate import Contribution, Key, Union, describe
+from weft.hoststate import HOST, Contribution, Key, Union, describe
 from weft.hoststate.union import Source
-from weft.reconcile.protocol import Kernel, Watcher
+from weft.reconcile.protocol import Kernel, Op, Watcher
 from weft.reconcile.reconciler import Drift, Reconciler, key_of
 from weft.reconcile.relations import in_order
 from weft.reconcile.render import commands
@@ -45,15 +45,18 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Stepper:
-    def __init__(self, kernel: Kernel, watcher: Watcher, union: Union) -> None:
-        self._kernel, self._watcher = kernel, watcher
+    def __init__(
+        self, kernel: Kernel, watcher: Watcher, union: Union, always: Set[str] = frozenset({HOST}), *, near: bool = True
+    ) -> None:
+        """`always`: as of `Reconciler`. `near`: as of `Pacing`."""
+        self._kernel, self._watcher, self._near = kernel, watcher, near
         self.union = union
-        self.reconciler = Reconciler(kernel, union.desired, time.monotonic)
+        self.reconciler = Reconciler(kernel, union.desired, time.monotonic, always)
         self._adopted = False
         """Whether it was read what an earlier agent left: until then everything would seem to be missing."""
 
     def step(self, work: Work) -> Outcome:
-        began = time.monotonic()
+        began, waiting = time.monotonic(), self.reconciler.later
         changed: set[Key] = set()
         for source, contribution in work.contributions:
             changed |= self.union.set(source, contribution)
@@ -70,7 +73,7 @@ class Stepper:
         reports += repairs
         return Outcome(
             failed={s: lines for s, c in work.contributions if (lines := self._failures(c))},
-            repaired=tuple(describe(key_of(op)) for r in repairs for op in r.ops),
+            repaired=tuple(describe(key) for r in repairs for op in r.ops if (key := key_of(op)) not in waiting),
             failures=sum(len(r.failures) for r in reports),
             writes=sum(len(r.ops) for r in reports),
             disturbed=frozenset(drift.namespaces),
@@ -97,8 +100,12 @@ class Stepper:
 
     def dry_run(self, network: str = "") -> list[str]:
         """Commands for what would be done now, for all objects or for one network's."""
-        ops = self.reconciler.dry_run().ops
+        ops = self.reconciler.dry_run().ops if self._near else self._forecast()
         if network:
             keys = {o.key for source, c in self.union.sources.items() if source[1] == network for o in c.objects}
             ops = tuple(op for op in ops if key_of(op) in keys)
         return [line for op in ops for line in commands(op)]
+
+    def _forecast(self) -> tuple[Op, ...]:
+        """Nothing, before it was ever looked at."""
+        return self.reconciler.forecast().ops if self._adopted else ()

@@ -1,5 +1,6 @@
 """The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
 
+from weft.hoststate.beyond import TargetObject
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, KINDS, Key, Object, describe, is_ours
@@ -31,6 +32,7 @@ __all__ = [
     "Redirect",
     "Route",
     "Sysctl",
+    "TargetObject",
     "Union",
     "Veth",
     "Vxlan",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.hoststate.beyond import TargetObject
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import ALL, MAIN, PROTO, FdbEntry, Neighbour, Route, Sysctl
@@ -11,9 +12,10 @@ HOST = ""
 """The host's own network namespace."""
 
 Rules = NftSet | NftElement | NftChain | IptablesChain
-Object = Netns | Sysctl | Rules | Link | Qdisc | Redirect | Address | Neighbour | FdbEntry | Route
+KernelObject = Netns | Sysctl | Rules | Link | Qdisc | Redirect | Address | Neighbour | FdbEntry | Route
+Object = KernelObject | TargetObject
 Key = tuple[str, ...]
-"""(kind, namespace, …): as the kernel keys objects of that kind."""
+"""(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""
 
 KINDS: tuple[str, ...] = (
     "netns",

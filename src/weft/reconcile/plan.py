@@ -17,7 +17,7 @@ from errno import EEXIST, ENODEV, ENOENT
 
 import msgspec
 
-from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Sysctl, Veth, Vxlan, describe
+from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Sysctl, TargetObject, Veth, Vxlan, describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
 from weft.reconcile.relations import (
     HOSTS,
@@ -126,6 +126,8 @@ class _Arrangement:
         key = want.key
         if want.ns in self.gone:
             return Failure(key, f"network namespace {want.ns} is gone", ENOENT)
+        if isinstance(want, TargetObject) and key in self.foreign:
+            return Failure(key, f"{describe(key)} exists and is not Weft's: remove it", EEXIST)
         if isinstance(want, Netns) and key in self.foreign:
             return Failure(
                 key, f"a network namespace {want.path} exists and is not Weft's: rename or remove it", EEXIST

@@ -1,4 +1,7 @@
-"""What the reconciler needs of a kernel. `weft.kernel.linux` is the real one, `weft.kernel.fake` one that fails on demand."""
+"""What the reconciler needs of a kernel. `weft.kernel.linux` is the real one, `weft.kernel.fake` one that fails on demand;
+`weft.targets.remote` makes one of what is far away and is reconciled all the same. What is said of namespaces here holds of
+its places.
+"""
 
 from __future__ import annotations
 
@@ -33,11 +36,13 @@ Op = Create | Change | Remove
 
 
 class Failure(msgspec.Struct, frozen=True):
-    """`reason`: one line for the user; `errno` where the kernel gave one, else 0."""
+    """`reason`: one line for the user; `errno` where the kernel gave one, else 0. `later`: it was not tried, as its turn has
+    not come. That is no trouble: its namespace is read again soon, and then it has its turn."""
 
     key: Key
     reason: str
     errno: int = 0
+    later: bool = False
 
 
 class Unread(msgspec.Struct, frozen=True):
@@ -54,10 +59,10 @@ class Unread(msgspec.Struct, frozen=True):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """What was found. `objects`: everything that carries our mark, whatever is desired. `foreign`: device names (as Link
-    keys) that exist and are not ours. `gone`: namespaces that could not be opened any more. `unread`: what could not be
-    read, which is neither there nor missing. `waived`: what is desired in a container's namespace and is not to be made there,
-    because somebody else decided so there after us; and why, where users should know."""
+    """What was found. `objects`: everything that carries our mark, whatever is desired. `foreign`: what exists and is not
+    ours, where we have to keep off (device names, as Link keys). `gone`: namespaces that could not be opened any more.
+    `unread`: what could not be read, which is neither there nor missing. `waived`: what is desired in a container's namespace
+    and is not to be made there, because somebody else decided so there after us; and why, where users should know."""
 
     objects: dict[Key, Object]
     foreign: frozenset[Key] = frozenset()

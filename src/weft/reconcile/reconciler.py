@@ -11,7 +11,7 @@ must come in one piece: drain the watcher after a call, not during one.
 
 from __future__ import annotations
 
-from collections import Counter
+from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
@@ -69,15 +69,25 @@ def key_of(op: Op) -> Key:
 class Reconciler:
     """`desired` is somebody else's to change (`Union.desired`); the keys that changed are then given to `update`.
     `clock`: seconds, monotonic. Nothing is removed until `complete` is set: as long as only a part of the model is
-    known, what is not desired may be so in a moment."""
+    known, what is not desired may be so in a moment. `always`: the namespaces that are looked at whatever is desired."""
 
-    def __init__(self, kernel: Kernel, desired: Mapping[Key, Object], clock: Callable[[], float]) -> None:
+    def __init__(
+        self,
+        kernel: Kernel,
+        desired: Mapping[Key, Object],
+        clock: Callable[[], float],
+        always: Set[str] = frozenset({HOST}),
+    ) -> None:
         self.kernel = kernel
         self.desired = desired
+        self._always = always
         self.complete = False
         self.known: dict[Key, Object] = {}
+        self._foreign: frozenset[Key] = frozenset()
         self.waived: dict[Key, str] = {}
         """What others decided in containers' namespaces (`Reading.waived`): it counts as being there."""
+        self.later: set[Key] = set()
+        """What was to be done, and has to wait for its turn (`Failure.later`)."""
         self.altered: dict[Key, str] = {}
         """Devices that are lent and have been given this other MAC address."""
         self._clock = clock
@@ -98,8 +108,8 @@ class Reconciler:
         return self._unread.by_key
 
     def counts(self) -> dict[str, Count]:
-        """By kind, all kinds."""
-        counts = {kind: Count() for kind in KINDS}
+        """By kind; the kernel's first, in their order."""
+        counts = defaultdict(Count, {kind: Count() for kind in KINDS})
         for key in list(self.desired):
             counts[key[0]].desired += 1
         for key in list(self.known):
@@ -111,7 +121,7 @@ class Reconciler:
     def namespaces(self) -> set[str]:
         """All that have to do with us."""
         seen = (*list(self.desired), *list(self.known), *list(self.failures))
-        return {HOST} | {key[1] for key in seen} | self._unsure
+        return {*self._always} | {key[1] for key in seen} | self._unsure
 
     # ------------------------------------------------------------------------------------------------ with a reading
 
@@ -125,6 +135,13 @@ class Reconciler:
         unknown = tuple(Failure(key, reason) for key, reason in hidden.items() if key in desired)
         return Plan(found.ops, found.failures + unknown)
 
+    def forecast(self) -> Plan:
+        """The same by what was found last: for what is slow to be asked, or must not be asked often. Of what could not be read
+        nothing is said."""
+        unread = {ns for _, ns in list(self.unread)}
+        known = Reading(dict(self.known), self._foreign)
+        return plan(dict(self.desired), known, self.namespaces() - unread, remove=self.complete)
+
     def resync(self, namespaces: Set[str] | None = None) -> Report:
         """Read these namespaces (None: all) and put right what is not as desired."""
         start = self._clock()
@@ -137,6 +154,7 @@ class Reconciler:
             todo = plan(desired, reading, chosen, held=self._troubles.held() | hidden, remove=self.complete)
         self._note_unread(reading, chosen)
         self.known = reading.objects
+        self._foreign = reading.foreign | {key for key in self._foreign if key[1] not in chosen}
         self._unsure -= chosen
         self._forgive(todo, desired, chosen)
         return self._carry_out(todo, start)
@@ -290,6 +308,9 @@ class Reconciler:
         for key in affected:
             if key not in self.failures and not self._was_right(key, self.desired):
                 self._troubles.add(key, "what it stands on was removed, or was not", tried=False)
+        self.later = {failure.key for failure in refused if failure.later}
+        self._unsure.update(key[1] for key in self.later)
+        refused = [failure for failure in refused if not failure.later]
         for tried, failures in ((False, todo.failures), (True, refused)):
             for failure in failures:
                 self._troubles.add(failure.key, failure.reason, tried=tried)

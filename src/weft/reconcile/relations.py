@@ -29,6 +29,7 @@ from weft.hoststate import (
     Redirect,
     Route,
     Sysctl,
+    TargetObject,
     Veth,
     Vxlan,
 )
@@ -52,6 +53,8 @@ def hosts_of(obj: Object) -> tuple[Key, ...]:
 def carriers_of(obj: Object) -> tuple[Key, ...]:
     """Those with which `obj` need not be removed. A redirection is worth nothing without the device that it leads to, but
     its filter stays in the kernel, and then drops everything."""
+    if isinstance(obj, TargetObject):
+        return ()
     found: list[Key] = [("netns", HOST, obj.ns)] if obj.ns != HOST else []
     if (device := device_of(obj)) is not None:
         found.append(device)
@@ -97,6 +100,8 @@ def outside(link: Link) -> str:
 def needs(obj: Object) -> list[Key]:
     """What has to exist before `obj` can be made: its hosts (for the veth end that makes both, the other end's namespace
     instead of the other end), its bridge."""
+    if isinstance(obj, TargetObject):
+        return list(obj.needs())
     found = list(hosts_of(obj))
     if isinstance(obj, Link):
         if isinstance(obj.type, Veth) and obj.type.primary:
@@ -182,6 +187,8 @@ def in_order(objects: Iterable[Object]) -> list[Object]:
 
     def place(obj: Object) -> tuple[int, int, Key]:
         key = obj.key
+        if isinstance(obj, TargetObject):
+            return obj.order, 0, key
         phase, within = _PHASE[key[0]], 0
         match obj:
             case Link(type=Veth(primary=False)):

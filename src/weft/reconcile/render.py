@@ -32,6 +32,7 @@ from weft.hoststate import (
     Redirect,
     Route,
     Sysctl,
+    TargetObject,
     Veth,
     Vxlan,
 )
@@ -73,6 +74,17 @@ def commands(op: Op, before: Mapping[Key, str] | None = None) -> list[str]:
             return _sysctl(op, sysctl, (before or {}).get(sysctl.key))
         case NftSet() | NftElement() | NftChain() | IptablesChain() as rules:
             return _rules(op, rules)
+        case TargetObject() as obj:
+            return _elsewhere(op, obj)
+
+
+def _elsewhere(op: Op, obj: TargetObject) -> list[str]:
+    match op:
+        case Create():
+            return obj.making()
+        case Change(old=TargetObject() as old):
+            return obj.changing(old)
+    return obj.removing()
 
 
 def _rules(op: Op, obj: NftSet | NftElement | NftChain | IptablesChain) -> list[str]:

@@ -17,6 +17,7 @@ from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.converge.complaints import Complaints
 from weft.converge.loop import Loop
+from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome
 from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, describe, route
 from weft.hoststate.union import Source
@@ -59,7 +60,7 @@ class Steps(list[Outcome]):
 def make(host: FakeHost, wishes: Wishes) -> Callable[..., contextlib.AbstractAsyncContextManager[Loop]]:
     @contextlib.asynccontextmanager
     async def running(interval: float = 60.0) -> AsyncIterator[Loop]:
-        loop = Loop(host, Union(), wishes, interval)
+        loop = Loop(host, Union(), lambda source: wishes.contribution(source), Pacing(interval=interval))
         task = asyncio.create_task(loop.run())
         await until(lambda: loop.started or task.done())
         try:
@@ -224,7 +225,7 @@ async def test_a_dry_run_tells_and_does_nothing(loop: Loop, wishes: Wishes, host
 
 async def test_nothing_is_done_before_it_runs(host: FakeHost, wishes: Wishes) -> None:
     host.plant(BRIDGE)  # of an earlier agent, and nobody has said yet that it is still wanted
-    loop = Loop(host, Union(), wishes, 60)
+    loop = Loop(host, Union(), wishes.contribution, Pacing(interval=60))
     wishes.want(B, ROUTE)
     loop.touch([B])
     await asyncio.sleep(0.02)
@@ -235,7 +236,7 @@ async def test_nothing_is_done_before_it_runs(host: FakeHost, wishes: Wishes) ->
 async def test_a_step_that_breaks_hangs_nobody_and_the_loop_can_begin_again(
     host: FakeHost, wishes: Wishes, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    loop = Loop(host, Union(), wishes, 60)
+    loop = Loop(host, Union(), wishes.contribution, Pacing(interval=60))
     task = asyncio.create_task(loop.run())
     await until(lambda: loop.started)
     wishes.want(B, ROUTE)
@@ -312,7 +313,7 @@ async def test_what_fails_once_is_not_in_the_log(caplog: pytest.LogCaptureFixtur
 
 
 async def test_whoever_waits_at_the_end_is_told(host: FakeHost, wishes: Wishes) -> None:
-    loop = Loop(host, Union(), wishes, 60)
+    loop = Loop(host, Union(), wishes.contribution, Pacing(interval=60))
     waiting = asyncio.create_task(loop.settle([A]))
     await asyncio.sleep(0)
     loop.end()

@@ -135,7 +135,7 @@ def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
 
 def problems(agent: Agent) -> Iterator[t.Problem]:
     """What cannot be had here: from the data paths, from leasing, from the store."""
-    for source, texts in sorted(agent.loop.problems.items()):
+    for source, texts in sorted(agent.loops.problems.items()):
         peer = source[2] if source[0] == "peer" else ""
         for text in texts:
             yield t.Problem(network=source[1], peer=peer, text=text)
@@ -155,7 +155,7 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
     for peer, text in agent.routing.problems():
         yield t.Problem(network="", peer=peer, text=text)
     yield from _switched_off(agent)
-    for text in agent.loop.conflicts:
+    for text in agent.loops.conflicts:
         yield t.Problem(network="", peer="", text=text)
 
 
@@ -174,7 +174,7 @@ def _switched_off(agent: Agent) -> Iterator[t.Problem]:
 
 
 def status(agent: Agent) -> t.Status:
-    view, loop = agent.view, agent.loop
+    view, loops = agent.view, agent.loops
     me = agent.node
     found = tuple(problems(agent))
     return t.Status(
@@ -187,11 +187,11 @@ def status(agent: Agent) -> t.Status:
         state=_state(agent),
         started=agent.started,
         store=store(agent),
-        objects=loop.counts(),
-        repairs=loop.repairs,
-        last_repair=loop.last_repair,
-        last_resync=loop.last_resync,
-        troubles=loop.troubles(),
+        objects=loops.counts(),
+        repairs=loops.repairs,
+        last_repair=loops.last_repair,
+        last_resync=loops.kernel.last_resync,
+        troubles=loops.troubles(),
         problems=found,
         peers=tuple(_peer(agent, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
         bgp=bgp_status(agent),
@@ -272,9 +272,9 @@ def _state(agent: Agent) -> str:
         return "degraded"
     if not agent.loop.started:
         return "starting"
-    if agent.loop.troubles() or agent.store_status.state != "connected" or agent.waiting_for:
+    if agent.loops.troubles() or agent.store_status.state != "connected" or agent.waiting_for:
         return "degraded"
-    return "converging" if agent.loop.busy else "converged"
+    return "converging" if agent.loops.busy else "converged"
 
 
 def _peer(agent: Agent, n: Node) -> t.PeerStatus:

@@ -47,7 +47,7 @@ class Service(BgpService):
     async def plan(self, network: str = "") -> t.PlanReply:
         if network:
             await self._networks.known(network)
-        return t.PlanReply(commands=tuple(await self._agent.loop.dry_run(network)))
+        return t.PlanReply(commands=tuple(await self._agent.loops.dry_run(network)))
 
     async def kernel(self, namespaces: str = "") -> HostDump:
         """`namespaces`: paths of local endpoints' namespaces and of our own, with commas between; else those of all."""
