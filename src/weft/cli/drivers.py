@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from itertools import zip_longest
-from typing import get_args
+from typing import Annotated, get_args, get_origin
 
 import msgspec
 
@@ -62,20 +61,17 @@ def _one(page: Page, name: str, summary: str, options: list[Option]) -> Iterator
 
 
 def _options(d: Driver) -> tuple[Option, ...]:
-    helps: dict[str, str] = {}
-    chosen = d.numbered.option if d.numbered else ""  # left out, it has no default: a free number is found
-    for kind in reversed(d.options.mro()):
-        if issubclass(kind, CommonOptions):
-            helps |= _helps(kind)
-    return tuple(
-        Option(
-            field.encode_name,
-            _words(field.type),
-            "" if field.encode_name == chosen else field.default,
-            helps.get(field.name, ""),
-        )
-        for field in msgspec.structs.fields(d.options)
-    )
+    return tuple(_option(d, field) for field in msgspec.structs.fields(d.options))
+
+
+def _option(d: Driver, field: msgspec.structs.FieldInfo) -> Option:
+    kind, *said = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
+    text = " ".join(meta.description for meta in said if isinstance(meta, msgspec.Meta) and meta.description)
+    if d.numbered is None or d.numbered.option != field.encode_name:
+        return Option(field.encode_name, _words(kind), field.default, text)
+    # Its default is not what it is when it is left out.
+    text += f" Left out: the smallest from {d.numbered.first} on that is free."
+    return Option(field.encode_name, _words(kind), "", text)
 
 
 _EVERYWHERE = {field.encode_name for field in msgspec.structs.fields(CommonOptions)}
@@ -87,18 +83,3 @@ _WORDS: dict[object, str] = {int: "NUMBER", bool: "true|false", str: "TEXT"}
 
 def _words(kind: object) -> str:
     return _WORDS.get(kind) or "|".join(map(str, get_args(kind)))
-
-
-_FIELDS = r"(?:`\w+`(?:, )?)+(?: \(and `_\w+`\))?"
-_DOCUMENTED = re.compile(rf"(?P<names>{_FIELDS}): (?P<text>.*?)(?=\s*{_FIELDS}:|\Z)")
-
-
-def _helps(kind: type[CommonOptions]) -> dict[str, str]:
-    """What the class's docstring says of its fields: "`name`, `other` (and `_ending`): text." each."""
-    helps: dict[str, str] = {}
-    for found in _DOCUMENTED.finditer(" ".join((kind.__doc__ or "").split())):
-        words = re.findall(r"`(\w+)`", found["names"])
-        names = [word for word in words if not word.startswith("_")]
-        endings = ["", *(word for word in words if word.startswith("_"))]
-        helps.update({name + ending: found["text"].strip() for name in names for ending in endings})
-    return helps

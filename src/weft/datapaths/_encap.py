@@ -10,7 +10,9 @@ A host takes IPIP packets only from hosts of the cluster; of VXLAN `_tunnel` say
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
+
+from msgspec import Meta
 
 from weft.base.net import Family, IPNetwork, family, link_local
 from weft.datapaths import _rules, _tunnel, guard
@@ -18,7 +20,13 @@ from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import Ipip, Link, Neighbour, NftSet, Object, route
 from weft.model import Lease, Network, Node
 
-Encap = Literal["never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet"]
+Encap = Annotated[
+    Literal["never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet"],
+    Meta(
+        description="what carries packets between hosts: nothing; or a tunnel, to all hosts or to those of other "
+        "segments only."
+    ),
+]
 Tunnel = Literal["", "ipip", "vxlan"]
 
 IPIP_DEVICE = "weft.ipip"
@@ -73,7 +81,7 @@ def network(site: Site) -> Answer:
     kind = tunnel(site.options.encap)
     if kind == "vxlan":
         yield from _tunnel.vtep(site)
-        yield from guard.inside(site, _tunnel.device(site.options))
+        yield from guard.inside(site, site.options.tunnel_device)
     elif kind == "ipip":
         yield from _ipip(site)
         yield from guard.inside(site, IPIP_DEVICE)

@@ -9,12 +9,12 @@ whole network, so that it gets an answer at once and never strays to the default
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import count
 
 import msgspec
 
 from weft.alloc import addresses
-from weft.base.names import device, stable_mac
+from weft.alloc.bridges import bridge_name
+from weft.base.names import stable_mac
 from weft.base.net import Family, IPNetwork, family, link_local, parse_address
 from weft.datapaths import _limits, _ports, _rules, guard
 from weft.datapaths.driver import Answer, Host, Problem, Site
@@ -32,8 +32,7 @@ from weft.hoststate import (
     Veth,
     route,
 )
-from weft.model import Endpoint, Network, Node
-from weft.model.network import BRIDGES
+from weft.model import Endpoint, Node
 
 FEATURES = ("bridge", "veth", "nftables")
 """What the parts in this file need of the kernel."""
@@ -43,18 +42,6 @@ FALLBACK = 1_000_000
 for their turn, which the kernel gives them in each family by itself."""
 LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
-
-
-def bridge_name(network: Network) -> str:
-    return network.bridge or device(BRIDGES, network.name)
-
-
-def named_apart(network: Network, others: Iterable[Network]) -> Network:
-    """With a bridge that has another name than the bridges of `others`: two long names can be cut to the same one."""
-    taken = {bridge_name(other) for other in others}
-    names = (device(BRIDGES, network.name, attempt) for attempt in count())
-    free = next(name for name in names if name not in taken)
-    return network if free == bridge_name(network) else msgspec.structs.replace(network, bridge=free)
 
 
 def gateway_address(subnet: IPNetwork) -> str:

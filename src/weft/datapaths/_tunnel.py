@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, Literal
+from typing import Any
 
 from weft.base.errors import Invalid
 from weft.base.names import stable_mac
 from weft.base.net import Family
 from weft.datapaths import _rules
 from weft.datapaths.driver import Answer, Host, Problem, Site
+from weft.datapaths.options import Port, Underlay, Vni
 from weft.hoststate import FdbEntry, Link, NftElement, Object, Vxlan
 from weft.model import Lease, Network, Node
 
@@ -21,7 +22,35 @@ VTEP_MAC = "vtep-mac"
 
 LARGEST_VNI = (1 << 24) - 1
 
-Underlay = Literal["ipv4", "ipv6"]
+
+class OverVxlan:
+    """What the options `vni`, `port` and `underlay` come to. A driver's options inherit from this, and name the three with
+    the driver's own defaults."""
+
+    __slots__ = ()
+    vni: Vni
+    port: Port
+    underlay: Underlay
+
+    @property
+    def underlay_family(self) -> Family:
+        return 4 if self.underlay == "ipv4" else 6
+
+    @property
+    def overhead(self) -> int:
+        return OVERHEAD[self.underlay_family]
+
+    @property
+    def udp_port(self) -> int | None:
+        return self.port
+
+    @property
+    def tunnel_vni(self) -> int | None:
+        return self.vni
+
+    @property
+    def tunnel_device(self) -> str:
+        return f"weft.{self.vni}"
 
 
 def check(vni: int, port: int) -> None:
@@ -30,10 +59,6 @@ def check(vni: int, port: int) -> None:
         raise Invalid(f"vni={vni} is outside 1 to {LARGEST_VNI} (RFC 7348: 24 bits)")
     if not 1 <= port < 1 << 16:
         raise Invalid(f"port={port} is outside 1 to 65535")
-
-
-def family_of(underlay: Underlay) -> Family:
-    return 4 if underlay == "ipv4" else 6
 
 
 def room(site: Site) -> int:
@@ -53,10 +78,6 @@ def unfit(site: Site, what: str = "VXLAN") -> Iterator[Problem]:
         yield Problem(f"MTU {mtu(site)} does not fit: {share}; make the network with --mtu {room(site)} or without")
 
 
-def device(options: Any) -> str:
-    return f"weft.{options.vni}"
-
-
 def vtep(site: Site) -> Answer:
     """The host's VXLAN device, of which peers know the MAC address and nothing is learnt; what it is not, where the host
     has lost its address."""
@@ -67,7 +88,7 @@ def vtep(site: Site) -> Answer:
         return
     yield from unfit(site)
     yield Link(
-        name=device(options),
+        name=options.tunnel_device,
         type=Vxlan(vni=options.vni, port=options.port, local=str(local), dev=node.uplink),
         mtu=mtu(site),
         mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
@@ -96,7 +117,7 @@ def remote(site: Site, node: Node, lease: Lease) -> FdbEntry | Problem:
         return unreachable(node.name, node.uplink, options.underlay_family)
     if mac is None:
         return Problem(f"{node.name} has not told its VTEP's MAC address: VXLAN cannot reach it; restart its agent")
-    return FdbEntry(lladdr=mac, dst=str(address), dev=device(options))
+    return FdbEntry(lladdr=mac, dst=str(address), dev=options.tunnel_device)
 
 
 def lease_data(host: Host, network: Network, _options: Any) -> dict[str, str]:

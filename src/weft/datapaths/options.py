@@ -1,18 +1,70 @@
-"""What `-o KEY=VALUE` may say: the options that several drivers have. One driver's own are in its file."""
+"""What `-o KEY=VALUE` may say: the options that several drivers have.
+
+An option is declared once, as a type with its help text, and a driver has it by naming it with its own default:
+
+    vni: Vni = 4096
+
+So what is called the same means the same everywhere. Options of one driver alone are declared in its file, in the same way;
+`weft network drivers` shows all of them from here and there. What VXLAN's options come to is in `_tunnel.OverVxlan`.
+"""
 
 from __future__ import annotations
 
+from typing import Annotated, Literal
+
 import msgspec
+from msgspec import Meta
 
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
 from weft.base.net import Family, IPNetwork, parse_network
 
+Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
+Masquerade = Annotated[
+    bool,
+    Meta(
+        description="to outside with the host's address; without it nothing is connection-tracked, and outside needs "
+        "routes."
+    ),
+]
+
+Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
+Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
+Underlay = Annotated[Literal["ipv4", "ipv6"], Meta(description="the hosts' addresses to send between.")]
+
+NodePrefix = Annotated[
+    int,
+    Meta(
+        description="prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer than the network; "
+        "v6: 64 of a /62 or larger)."
+    ),
+]
+SubnetBound = Annotated[
+    str, Meta(description='first and last subnet given to nodes ("": the network\'s second, and its last).')
+]
+
+BlockSize = Annotated[int, Meta(description="prefix length of a block.")]
+StrictAffinity = Annotated[
+    bool,
+    Meta(
+        description="a node gives addresses of its own blocks only, and none is left if it can have no more of these; "
+        "else it borrows single addresses of others'."
+    ),
+]
+Share = Annotated[
+    str,
+    Meta(
+        description="the name of another network of this driver, whose subnets, blocks and data path this one uses; "
+        '"": its own.'
+    ),
+]
+Cooldown = Annotated[int, Meta(description="seconds until a freed address is given again.")]
+
 
 class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Options that every data path takes (`-o KEY=VALUE`). `reserve`: comma-separated prefixes that are given to nobody."""
+    """Options that every data path takes, and what others ask about a tunnel: the answers here are for none."""
 
-    reserve: str = ""
+    reserve: Reserve = ""
 
     def __post_init__(self) -> None:
         _ = self.reserved
@@ -22,37 +74,41 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return tuple(parse_network(text.strip()) for text in self.reserve.split(",") if text.strip())
 
     @property
-    def overhead(self) -> int:
-        """Octets that the tunnel adds to each packet."""
-        return 0
-
-    @property
     def features(self) -> tuple[str, ...]:
         """What these options need of the kernel, beyond what the driver does in any case."""
         return ()
+
+    @property
+    def overhead(self) -> int:
+        """Octets that the tunnel adds to each packet."""
+        return 0
 
     @property
     def udp_port(self) -> int | None:
         """That the tunnel uses."""
         return None
 
+    @property
+    def tunnel_vni(self) -> int | None:
+        """Of the VXLAN device. The kernel has one for a VNI and a UDP port."""
+        return None
 
-class SubnetOptions(CommonOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Options that every data path with a subnet per node takes.
+    @property
+    def tunnel_device(self) -> str:
+        """In the host's own namespace; "" where there is none."""
+        return ""
 
-    `node_prefix`, `node_prefix_v6`: prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer
-    than the network; v6: 64 of a /62 or larger). `subnet_min`, `subnet_max` (and `_v6`): first and last subnet given to
-    nodes ("": the network's second, and its last). `masquerade`: to outside with the host's address; without it nothing is
-    connection-tracked, and outside needs routes.
-    """
 
-    node_prefix: int = 0
-    node_prefix_v6: int = 0
-    subnet_min: str = ""
-    subnet_max: str = ""
-    subnet_min_v6: str = ""
-    subnet_max_v6: str = ""
-    masquerade: bool = True
+class SubnetOptions(CommonOptions, frozen=True, kw_only=True):
+    """Options that every data path with a subnet per node takes."""
+
+    node_prefix: NodePrefix = 0
+    node_prefix_v6: NodePrefix = 0
+    subnet_min: SubnetBound = ""
+    subnet_max: SubnetBound = ""
+    subnet_min_v6: SubnetBound = ""
+    subnet_max_v6: SubnetBound = ""
+    masquerade: Masquerade = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,19 +117,14 @@ class SubnetOptions(CommonOptions, frozen=True, kw_only=True, forbid_unknown_fie
                 parse_network(text)
 
 
-class BlockOptions(CommonOptions, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Options that every data path with blocks takes.
+class BlockOptions(CommonOptions, frozen=True, kw_only=True):
+    """Options that every data path with blocks takes."""
 
-    `block_size`, `block_size_v6`: prefix length of a block. `strict_affinity`: a node gives addresses of its own blocks
-    only, and none is left if it can have no more of these; else it borrows single addresses of others'. `cooldown`:
-    seconds until a freed address is given again. `masquerade`: to outside with the host's address.
-    """
-
-    block_size: int = 26
-    block_size_v6: int = 122
-    strict_affinity: bool = False
-    cooldown: int = 30
-    masquerade: bool = True
+    block_size: BlockSize = 26
+    block_size_v6: BlockSize = 122
+    strict_affinity: StrictAffinity = False
+    cooldown: Cooldown = 30
+    masquerade: Masquerade = True
 
     def __post_init__(self) -> None:
         super().__post_init__()

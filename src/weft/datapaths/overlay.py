@@ -21,12 +21,15 @@ a known container's MAC and come from another host than its own (vxlan_snoop()).
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Annotated
+
+from msgspec import Meta
 
 from weft.base.names import stable_mac
-from weft.base.net import Family
 from weft.datapaths import _gateway, _parts, _rules, _tunnel, guard
+from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import CommonOptions
+from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
 from weft.hoststate.paths import ALL
@@ -35,30 +38,24 @@ from weft.model import Endpoint, Location, Node
 FIRST_VNI = 256
 
 
-class OverlayOptions(CommonOptions, frozen=True, kw_only=True, rename="kebab"):
-    """`vni`: 1 to 16777215, one network's own; 0: the smallest from 256 on that is free. `port`: UDP. `underlay`: the
-    hosts' addresses to send between. `flood`: broadcast and multicast reach the hosts that have containers."""
+Flood = Annotated[bool, Meta(description="broadcast and multicast reach the hosts that have containers.")]
 
-    vni: int = 0
-    port: int = 4789
-    underlay: _tunnel.Underlay = "ipv4"
-    flood: bool = False
+
+class OverlayOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
+    """`vni`: 0, as it is left out, is replaced when the network is made."""
+
+    vni: Vni = 0
+    port: Port = 4789
+    underlay: Underlay = "ipv4"
+    flood: Flood = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _tunnel.check(self.vni or FIRST_VNI, self.port)
 
     @property
-    def underlay_family(self) -> Family:
-        return _tunnel.family_of(self.underlay)
-
-    @property
-    def overhead(self) -> int:
-        return _tunnel.OVERHEAD[self.underlay_family]
-
-    @property
-    def udp_port(self) -> int:
-        return self.port
+    def tunnel_device(self) -> str:
+        return ""  # it is in the network's own namespace
 
 
 def _namespace(site: Site) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import get_args
+from typing import Annotated, get_args, get_origin
 
 import msgspec
 
@@ -94,5 +94,7 @@ def _check_type(driver: str, name: str, value: object, wanted: object) -> None:
 
 
 def _words(wanted: object) -> str:
+    """`wanted`: the type of an option, with or without what else is said of it."""
+    kind = get_args(wanted)[0] if get_origin(wanted) is Annotated else wanted
     known: dict[object, str] = {int: "a whole number", bool: "true or false", str: "text"}
-    return known.get(wanted) or " or ".join(map(str, get_args(wanted)))
+    return known.get(kind) or " or ".join(map(str, get_args(kind)))

@@ -24,8 +24,10 @@ from weft.base.errors import Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, link_local, parse_network
 from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel, guard
+from weft.datapaths._encap import Encap
+from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Host, Site
-from weft.datapaths.options import BlockOptions
+from weft.datapaths.options import BlockOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
 from weft.hoststate.links import CHECKED
@@ -38,16 +40,14 @@ NEXT_HOPS: dict[Family, str] = {4: guard.NOWHERE, 6: str(link_local(HOST_END_MAC
 address, made from its MAC."""
 
 
-class RoutedOptions(BlockOptions, frozen=True, kw_only=True, rename="kebab"):
-    """`encap`: what carries packets between hosts: nothing; or a tunnel, to all hosts or to those of other segments only.
-    `vni`, `port`, `underlay`: VXLAN's, and the hosts' addresses that it sends between. `share`: the name of another routed
-    network whose subnets, blocks and data path this one uses; "": its own."""
+class RoutedOptions(OverVxlan, BlockOptions, frozen=True, kw_only=True):
+    """`vni`, `port`, `underlay` are VXLAN's, and say nothing without it."""
 
-    encap: _encap.Encap = "never"
-    vni: int = 4096
-    port: int = 4789
-    underlay: _tunnel.Underlay = "ipv4"
-    share: str = ""
+    encap: Encap = "never"
+    vni: Vni = 4096
+    port: Port = 4789
+    underlay: Underlay = "ipv4"
+    share: Share = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -61,13 +61,9 @@ class RoutedOptions(BlockOptions, frozen=True, kw_only=True, rename="kebab"):
         return _encap.tunnel(self.encap)
 
     @property
-    def underlay_family(self) -> Family:
-        return _tunnel.family_of(self.underlay)
-
-    @property
     def overhead(self) -> int:
         if self.tunnel == "vxlan":
-            return _tunnel.OVERHEAD[self.underlay_family]
+            return super().overhead
         return _encap.IPIP_OVERHEAD if self.tunnel else 0
 
     @property
@@ -76,7 +72,17 @@ class RoutedOptions(BlockOptions, frozen=True, kw_only=True, rename="kebab"):
 
     @property
     def udp_port(self) -> int | None:
-        return self.port if self.tunnel == "vxlan" else None
+        return super().udp_port if self.tunnel == "vxlan" else None
+
+    @property
+    def tunnel_vni(self) -> int | None:
+        return super().tunnel_vni if self.tunnel == "vxlan" else None
+
+    @property
+    def tunnel_device(self) -> str:
+        if self.tunnel == "vxlan":
+            return super().tunnel_device
+        return _encap.IPIP_DEVICE if self.tunnel else ""
 
 
 def network(site: Site) -> Answer:

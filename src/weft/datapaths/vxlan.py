@@ -11,48 +11,40 @@ plain host route instead.
 
 from __future__ import annotations
 
-from weft.base.net import Family, host_prefix
+from typing import Annotated
+
+from msgspec import Meta
+
+from weft.base.net import host_prefix
 from weft.datapaths import _parts, _tunnel, guard
+from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import SubnetOptions
+from weft.datapaths.options import Port, SubnetOptions, Underlay, Vni
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
 
+DirectRouting = Annotated[bool, Meta(description="plain host routes to nodes on the same segment.")]
 
-class VxlanOptions(SubnetOptions, frozen=True, kw_only=True, rename="kebab"):
-    """`vni`: 1 to 16777215, one network's own; left out: the smallest that is free. `port`: UDP. `underlay`: the
-    hosts' addresses to send between. `direct_routing`: plain host routes to nodes on the same segment."""
 
-    vni: int = 1
-    port: int = 8472
-    underlay: _tunnel.Underlay = "ipv4"
-    direct_routing: bool = False
+class VxlanOptions(OverVxlan, SubnetOptions, frozen=True, kw_only=True):
+    vni: Vni = 1
+    port: Port = 8472
+    underlay: Underlay = "ipv4"
+    direct_routing: DirectRouting = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _tunnel.check(self.vni, self.port)
 
-    @property
-    def underlay_family(self) -> Family:
-        return _tunnel.family_of(self.underlay)
-
-    @property
-    def overhead(self) -> int:
-        return _tunnel.OVERHEAD[self.underlay_family]
-
-    @property
-    def udp_port(self) -> int:
-        return self.port
-
 
 def network(site: Site) -> Answer:
     yield from _parts.gateway(site, _tunnel.mtu(site))
     yield from _tunnel.vtep(site)
-    yield from guard.inside(site, _tunnel.device(site.options))
+    yield from guard.inside(site, site.options.tunnel_device)
     if site.host.node.address(site.options.underlay_family) is not None:
         for subnet in site.lease.subnets:
-            yield Address(address=host_prefix(subnet.network_address), dev=_tunnel.device(site.options))
+            yield Address(address=host_prefix(subnet.network_address), dev=site.options.tunnel_device)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:

@@ -1,9 +1,13 @@
 from __future__ import annotations
 
+import ast
 from ipaddress import ip_network
+from pathlib import Path
 
+import msgspec
 import pytest
 
+import weft
 from support import lab
 from weft.base.errors import Invalid
 from weft.datapaths.driver import nothing
@@ -130,3 +134,32 @@ def test_a_driver_of_another_version_does_nothing() -> None:
     strange = Network(name="x", driver="of-tomorrow", subnets=(ip_network("10.0.0.0/16"),))
     for found in (of(strange), of(None)):
         assert (found.known_by, found.addresses.claimed, found.addresses.leased) == (KnownBy.NOTHING, False, True)
+
+
+def test_an_option_is_the_same_whichever_driver_has_it() -> None:
+    """But for its default."""
+    found: dict[str, set[object]] = {}
+    for used in DRIVERS.values():
+        for field in msgspec.structs.fields(used.options):
+            found.setdefault(field.encode_name, set()).add(field.type)
+    assert {name for name, types in found.items() if len(types) > 1} == set()
+    assert found["vni"] and found["masquerade"]
+
+
+def test_nobody_else_asks_for_a_driver_by_its_name() -> None:
+    """`bridge` and `vxlan` are also what the kernel calls such devices: of these only comparisons with a driver are looked for.
+    The lab makes networks, so it names drivers."""
+    source, own = Path(weft.__file__).parent, set(DRIVERS) - {"bridge", "vxlan"}
+    found = []
+    for path in source.rglob("*.py"):
+        if path.relative_to(source).parts[0] in ("datapaths", "lab"):
+            continue
+        for node in ast.walk(ast.parse(path.read_text())):
+            if isinstance(node, ast.Constant) and node.value in own:
+                found.append(f"{path}:{node.lineno}")
+            if isinstance(node, ast.Compare) and any(
+                isinstance(side, ast.Attribute) and side.attr == "driver" and isinstance(other, ast.Constant)
+                for side, other in ((node.left, node.comparators[0]), (node.comparators[0], node.left))
+            ):
+                found.append(f"{path}:{node.lineno}")
+    assert found == []

@@ -17,7 +17,6 @@ from weft.bgp.config import METRIC
 from weft.bgp.replies import PROTOCOL
 from weft.daemons.bird import OTHERS, PACKAGE, ask
 from weft.datapaths import registry
-from weft.datapaths._encap import IPIP_DEVICE
 from weft.datapaths.guard import BRIDGE_RULES
 from weft.datapaths.options import CommonOptions
 from weft.kernel.host.diagnose import blocking_chains, foreign_vteps, udp_holders
@@ -268,7 +267,7 @@ def _other_vteps(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Fi
     """The kernel has one VXLAN device for a VNI on a port."""
     there = foreign_vteps()
     for network, options in networks:
-        vni = getattr(options, "vni", 0)
+        vni = options.tunnel_vni or 0
         for name in there.get((vni, options.udp_port or 0), ()) if network.home == network.name else ():
             yield t.Finding(
                 check=f"VNI of {network.name}",
@@ -284,8 +283,8 @@ def _reverse_path(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -
     the larger of `all` and the device's own: ip-sysctl.rst)."""
     if agent.node is None or not any(4 in network.families for network, _ in networks):
         return
-    tunnels = {f"weft.{vni}" for _, o in networks if o.udp_port and (vni := getattr(o, "vni", 0))} | {IPIP_DEVICE}
-    for dev in (agent.node.uplink, *sorted(tunnels)):
+    tunnels = sorted({o.tunnel_device for _, o in networks if o.tunnel_device})
+    for dev in (agent.node.uplink, *tunnels):
         values = [sysctl.get(f"net/ipv4/conf/{each}/rp_filter") for each in ("all", dev)]
         if values[1] is not None and max(int(v or 0) for v in values) == 1:
             yield t.Finding(

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from weft.agent.resources import doctor
+from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.compile.compiler import of_network
 from weft.datapaths import registry
-from weft.datapaths._parts import named_apart
 from weft.datapaths.driver import Numbered
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy

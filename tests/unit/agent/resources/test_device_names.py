@@ -10,10 +10,10 @@ import pytest
 from support.agents import FakeHost, agent_on, create, settled
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
+from weft.alloc.bridges import bridge_name, named_apart
 from weft.api import types as t
 from weft.base.errors import Invalid
 from weft.base.names import IFNAMSIZ, device
-from weft.datapaths._parts import bridge_name, named_apart
 from weft.hoststate import Bridge, Link
 from weft.model import Network
 from weft.model.codec import decode, encode
