@@ -13,7 +13,8 @@ import msgspec
 from bench import model
 from bench.figures import Figure, Goal, Named, beside
 from bench.stats import percentile
-from weft.cluster.view import Key, View
+from weft.cluster.changes import Changed
+from weft.cluster.view import View
 from weft.compile.compiler import Compiler, everything, touched
 from weft.datapaths.driver import Host
 from weft.hoststate import Key as ObjectKey
@@ -44,8 +45,9 @@ class Core:
 
     def __init__(self, effort: Effort) -> None:
         self._revision = 0
-        self._changed: set[Key] = set()
-        self.view = View("node-1", self._changed.update)
+        self._changed = Changed()
+        self.view = View("node-1")
+        self.view.subscribe("the bench", lambda changed: self._changed.update(changed))
         self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=model.node(1))
         self.union = Union()
@@ -64,12 +66,12 @@ class Core:
         self.union = Union()
         for source in everything(self.view):
             self.union.set(source, self.compiler.contribution(source))
-        self._changed.clear()
+        self._changed = Changed()
         return len(plan(self.union.desired, Reading({}), {key[1] for key in self.union.desired}).ops)
 
     def change(self, key: str, value: bytes | None) -> tuple[Op, ...]:
         """What one change in the store leads to."""
-        self._changed.clear()
+        self._changed = Changed()
         self._tell(key, value)
         differing: set[ObjectKey] = set()
         for source in touched(self.view, self._changed):

@@ -23,16 +23,17 @@ from weft.alloc.addresses import mac_for
 from weft.api.types import Attach
 from weft.base.errors import WeftError
 from weft.base.net import parse_address, parse_interface, parse_network
+from weft.cluster.changes import Changed
 from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
-from weft.cluster.view import Key, View
+from weft.cluster.view import View
 from weft.compile.compiler import Compiler, touched
 from weft.containers.find import Target
 from weft.datapaths.driver import Host
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Union
 from weft.hoststate.union import Source
-from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys
+from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys, records
 from weft.model.endpoint import endpoint_id
 from weft.store.follow import Changes, Synced, follow
 from weft.store.known import KnownStore
@@ -126,7 +127,8 @@ class SimulatedAgent:
         """`compiled`: told the id of each container elsewhere whose entries this agent now wants."""
         self._compiled = compiled
         self.store = open_store(url, StoreOptions())
-        self.view = View(name_of(number), self._changed)
+        self.view = View(name_of(number))
+        self.view.subscribe("the simulated agent", self._changed)
         self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=node(number))
         config = Config()
@@ -140,12 +142,12 @@ class SimulatedAgent:
         )
         self.synced = asyncio.Event()
 
-    def _changed(self, changed: set[Key]) -> None:
+    def _changed(self, changed: Changed) -> None:
         for source in touched(self.view, changed):
             self._compile(source)
             if source[0] == "location" and source in self._union.sources:
                 self._compiled(source[2])
-        if any(key[0] in ("networks", "endpoints") for key in changed):
+        if changed.any((records.NETWORKS, records.ENDPOINTS)):
             self.locations.review()
 
     def _compile(self, source: Source) -> None:

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from support.hoststates import FOREIGN
 from support.models import ME, NETWORKS, PATHS, histories, hosts, state
+from weft.cluster.changes import Changed
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler, everything, of_nodes, touched
 from weft.converge.stepper import Stepper, Work
@@ -16,7 +17,7 @@ from weft.datapaths.driver import Host
 from weft.hoststate import Contribution, Key, Link, Union
 from weft.hoststate.union import Source
 from weft.kernel.fake import FakeKernel
-from weft.model import keys
+from weft.model import keys, records
 from weft.store.protocol import Change
 
 PREFIXES = (*View(ME).prefixes(), keys.LOCATIONS)
@@ -49,15 +50,14 @@ def fresh(history: History) -> View:
     """As one listing of the end tells it."""
     view = View(ME)
     for name in NETWORKS:
-        view.open(name)
+        view.open(records.LOCATIONS, name)
     view.listed(PREFIXES, state(history), len(history))
     return view
 
 
 def facts(view: View) -> tuple[object, ...]:
-    leases = {name: held for name, held in view.leases.items() if held}
-    located = {name: held for name, held in view.located.items() if held}
-    return view.nodes, view.present, view.networks, leases, view.endpoints, located, view.revisions
+    indices = {(kind.kind, path): view.table(kind).by(*path) for kind in view.kinds for path in kind.by}
+    return indices, view.revisions
 
 
 @settings(deadline=None)
@@ -96,7 +96,8 @@ class Follower:
     def __init__(self, host: Host | None, random: Random, *, withdraw: bool) -> None:
         self.kernel = FakeKernel(PATHS)
         self.kernel.plant(*FOREIGN)
-        self.view = View(ME, self.changed)
+        self.view = View(ME)
+        self.view.subscribe("the follower", self.changed)
         self.dead, self.withdraw = set[str](), withdraw
         self.compiler = Compiler(self.view, self.dead)
         self.compiler.host = host
@@ -106,9 +107,9 @@ class Follower:
         self.random = random
         self.pending: set[Source] = set()
         for name in NETWORKS:
-            self.view.open(name)
+            self.view.open(records.LOCATIONS, name)
 
-    def changed(self, changed: set[tuple[str, ...]]) -> None:
+    def changed(self, changed: Changed) -> None:
         self.pending |= touched(self.view, changed)
         if self.withdraw:
             self.pending |= set(of_nodes(self.view, self.dead ^ absent(self.view)))

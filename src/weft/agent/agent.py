@@ -29,12 +29,13 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress
 from weft.bgp.plan import PASSWORD, TTL
+from weft.cluster.changes import Changed
 from weft.cluster.journal import Journal, boot_id
 from weft.cluster.liveness import Liveness
 from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
 from weft.cluster.putback import Follower, PutBack
-from weft.cluster.view import Key, View
+from weft.cluster.view import View
 from weft.compile.compiler import Compiler, everything, of_nodes, touched
 from weft.containers import find as containers
 from weft.containers.find import Target
@@ -42,7 +43,7 @@ from weft.converge.loops import Loops
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome
 from weft.daemons.bird import Bird, signatures
-from weft.daemons.routing import Daemon, Routing
+from weft.daemons.routing import CONCERNS, Daemon, Routing
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, without_lease
 from weft.endpoints.engines import EngineAttachments
@@ -55,7 +56,7 @@ from weft.kernel.host.facts import FEATURES, MD5, HostFacts
 from weft.kernel.kinds.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
-from weft.model import Endpoint, Lease, Node, keys
+from weft.model import Endpoint, Lease, Node, keys, records
 from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.known import KnownStore
@@ -113,7 +114,7 @@ class Agent:
         self.config, self.started = config, time.time()
         self.store = store
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
-        self.view = View(name, self._changed)
+        self.view = View(name)
         self.membership = Membership(store, self.view, instance, presence_ttl=config.presence_ttl, tenure=config.tenure)
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
@@ -165,6 +166,7 @@ class Agent:
         self._look = asyncio.Event()
         self._tidy = asyncio.Event()
         self._leasing = asyncio.Event()
+        self._subscribe()
 
     async def run(self) -> None:
         """For ever; ends by cancellation, which leaves the data plane as it is. Raises Conflict for a taken name, Invalid
@@ -259,22 +261,26 @@ class Agent:
             log.info("store is back after %.1f s", since - old.since)
         self.store_status = t.StoreStatus(url=old.url, state=state, since=since, reason=reason, revision=revision)
 
-    def _changed(self, changed: set[Key]) -> None:
-        """The view's listener."""
-        self.journal.note(changed)
-        self.loops.touch(touched(self.view, changed))
-        if any(key[0] in ("presence", "nodes") for key in changed):
-            self.liveness.review()
-            if self.node is not None and not self.membership.registered(self.node):
-                self.membership.hurry.set()
-        if any(key[0] in ("networks", "leases") for key in changed):
-            self._leasing.set()
-        if any(key[0] in ("networks", "endpoints") for key in changed):
-            self.locations.review()
-        if any(key[0] == "networks" and key[1] not in self.view.networks for key in changed):
+    def _subscribe(self) -> None:
+        """Who hears of the model's changes, in this order."""
+        subscribe, networks = self.view.subscribe, records.NETWORKS
+        subscribe("the journal", self.journal.note, self.journal.kinds)
+        subscribe("the compiler", lambda changed: self.loops.touch(touched(self.view, changed)))
+        subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
+        subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
+        subscribe("leasing", lambda _: self._leasing.set(), (networks, records.LEASES))
+        subscribe("the follower of locations", lambda _: self.locations.review(), (networks, records.ENDPOINTS))
+        subscribe("tidying", self._tidy_after, (networks,))
+        subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
+
+    def _still_registered(self) -> None:
+        if self.node is not None and not self.membership.registered(self.node):
+            self.membership.hurry.set()
+
+    def _tidy_after(self, changed: Changed) -> None:
+        """What is left of networks that are no more."""
+        if any(at.network not in self.view.networks for at in changed.of(records.NETWORKS)):
             self._tidy.set()
-        if any(self.routing.concerns(key) for key in changed):
-            self.routing.touch()
 
     def _answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         return self.kernel.answering(addresses, seconds)
@@ -427,7 +433,8 @@ class Agent:
                 async with asyncio.timeout(self.config.resync):
                     await self._tidy.wait()
             self._tidy.clear()
-            self.journal.note(())
+            self.journal.note(Changed())
+            self.view.tell_again()
             try:
                 await self._forget_cursors()
                 await asyncio.to_thread(self.evidence.review)

@@ -45,7 +45,7 @@ class Situation(msgspec.Struct, frozen=True, kw_only=True):
     rules: Rules
     own: tuple[IPNetwork, ...]
     others: Mapping[IPNetwork, str] = {}
-    taken: Mapping[IPAddress, str] = {}
+    taken: Mapping[IPAddress, object] = {}
     after: Mapping[str, IPAddress] = {}
     within: tuple[AddressRange, ...] = ()
 

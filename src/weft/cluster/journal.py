@@ -13,15 +13,15 @@ from __future__ import annotations
 
 import logging
 import shutil
-from collections.abc import Iterable, Iterator
 from pathlib import Path
+from typing import Any
 from urllib.parse import quote, unquote
 
-import msgspec
-
 from weft.base.errors import WeftError
-from weft.cluster.view import Key, View
-from weft.model import Endpoint, Lease, Network, decode, encode, keys
+from weft.cluster.changes import Changed
+from weft.cluster.view import View
+from weft.model import encode, records
+from weft.model.record import Record, own_copy
 from weft.store.protocol import Item
 
 log = logging.getLogger(__name__)
@@ -53,8 +53,9 @@ def forget(state: Path) -> None:
 class Journal:
     def __init__(self, state: Path, view: View) -> None:
         self._folder, self._view = state / FOLDER, view
-        self._late: set[Key] = set()
-        """Keys whose file is not what it should be, because it could not be written."""
+        self.kinds = (*(kind for kind in view.kinds if kind.held), records.NETWORKS)
+        self._late: set[tuple[Record[Any, Any], Any]] = set()
+        """Records whose file is not what it should be, because it could not be written."""
         self.trouble = ""
         """Why, in one line."""
 
@@ -68,37 +69,32 @@ class Journal:
                 boot.write_text(boot_id())
             for path in self._folder.glob("*%2F*"):
                 if not path.name.endswith(".new"):
-                    found += self._record(unquote(path.name).split("/"), path.read_bytes())
+                    found += self._record(unquote(path.name), path.read_bytes())
             (self._folder / "node").write_text(self._view.me)
         except OSError as error:
             self._say(error)
         return found
 
-    def _record(self, parts: list[str], value: bytes) -> Iterator[Item]:
+    def _record(self, key: str, value: bytes) -> list[Item]:
         """The record, with this node's present name."""
-        me = self._view.me
-        try:
-            match parts:
-                case ["endpoints", _, network, id]:
-                    endpoint = msgspec.structs.replace(decode(Endpoint, value), node=me)
-                    yield Item(keys.endpoint(me, network, id), encode(endpoint), 0)
-                case ["leases", network, _]:
-                    lease = msgspec.structs.replace(decode(Lease, value), node=me)
-                    yield Item(keys.lease(network, me), encode(lease), 0)
-                case ["networks", network]:
-                    yield Item(keys.network(network), value, 0)
-        except WeftError as error:
-            log.warning("%s, which this node held, cannot be read: %s", "/".join(parts), error)
+        for kind in self.kinds:
+            if (at := kind.pattern.parse(key)) is not None:
+                try:
+                    at, found = own_copy(at, kind.read(at, value), self._view.me)
+                    return [Item(kind.pattern.key(*at), encode(found), 0)]
+                except WeftError as error:
+                    log.warning("%s, which this node held, cannot be read: %s", key, error)
+        return []
 
-    def note(self, changed: Iterable[Key]) -> None:
-        """These keys of the view may say something else now."""
-        late = {key for key in changed if self._concerns(key)} | self._late
+    def note(self, changed: Changed) -> None:
+        """These records of the view may say something else now."""
+        late = {found for found in changed.all() if self._concerns(*found)} | self._late
         self._late = set()
-        for key in late:
+        for kind, at in late:
             try:
-                self._write(key)
+                self._write(kind, at)
             except OSError as error:
-                self._late.add(key)
+                self._late.add((kind, at))
                 self._say(error)
         if not self._late:
             self.trouble = ""
@@ -109,33 +105,15 @@ class Journal:
             log.warning("what this node holds is not written down: %s", why)
         self.trouble = why
 
-    def _concerns(self, key: Key) -> bool:
-        me = self._view.me
-        match key:
-            case ("endpoints", node, _, _):
-                return node == me
-            case ("leases", _, node):
-                return node == me
-            case ("networks", _):
-                return True
-        return False
+    def _concerns(self, kind: Record[Any, Any], at: Any) -> bool:
+        return kind is records.NETWORKS or (kind.held and kind.mine(at, self._view.me))
 
-    def _write(self, key: Key) -> None:
-        path, value = self._folder / quote("/".join(key), safe=""), self._value(key)
+    def _write(self, kind: Record[Any, Any], at: Any) -> None:
+        path = self._folder / quote(kind.pattern.key(*at), safe="")
+        value = self._view.table(kind).get(at)
         if value is None:
             path.unlink(missing_ok=True)
             return
         fresh = path.with_name(f"{path.name}.new")
-        fresh.write_bytes(value)
+        fresh.write_bytes(encode(value))
         fresh.replace(path)
-
-    def _value(self, key: Key) -> bytes | None:
-        view = self._view
-        match key:
-            case ("endpoints", _, _, id):
-                found: Endpoint | Lease | Network | None = view.endpoints.get(id)
-            case ("leases", network, _):
-                found = view.lease(network, view.me)
-            case _:
-                found = view.networks.get(key[1])
-        return None if found is None else encode(found)

@@ -16,7 +16,7 @@ from weft.base.errors import NotFound, Unavailable
 from weft.cluster.putback import Follower
 from weft.cluster.view import View
 from weft.datapaths.traits import KnownBy
-from weft.model import keys
+from weft.model import keys, records
 from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.known import KnownStore
 from weft.store.protocol import Store
@@ -82,7 +82,7 @@ class Locations:
 
     def _open(self, network: str, tasks: asyncio.TaskGroup) -> None:
         follower = self._followers[network] = _Follower()
-        self._view.open(network)
+        self._view.open(records.LOCATIONS, network)
         name = f"locations of {network}"
         follower.task = tasks.create_task(
             self._supervisor.keep(name, lambda: self._follow(network, follower)), name=name
@@ -94,7 +94,7 @@ class Locations:
             follower.task.cancel()
         follower.reason = "it is not followed any more"
         follower.told.set()
-        self._view.close(network)
+        self._view.close(records.LOCATIONS, network)
         # Whoever waits for `complete` is not to wait for this one.
         follower.synced.set()
 

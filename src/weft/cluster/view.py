@@ -1,8 +1,11 @@
 """The model as the store last told it: what one node needs of it.
 
 Changes come from the store's watch, from listings, and from writes of our own, which are taken over at once, before or
-after the watch tells them. Whatever the order of arrival, a key ends as its highest revision says. `listener` is told the
-keys that really changed.
+after the watch tells them. Whatever the order of arrival, a key ends as its highest revision says. Who subscribes is told
+the records that really changed.
+
+There is a table for each kind of record (`weft.cluster.kinds`), and all of them are kept in the same way. What most ask
+for has a name here: `view.nodes`, `view.lease(network, node)`. Other kinds are found by `view.table(KIND)`.
 
 This node's own endpoints and leases are its own to remove. Where the store has one no more and this node did not remove it,
 it is `lost`: what it said still counts here, so that what runs goes on, until `weft.endpoints.evidence` has found out what
@@ -13,71 +16,43 @@ from __future__ import annotations
 
 import logging
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from contextlib import contextmanager
 from itertools import islice
 from typing import Any, TypeVar
 
-from weft.base.errors import Invalid, WeftError
-from weft.base.net import IPAddress, parse_address
+from weft.base.errors import WeftError
+from weft.base.net import IPAddress
+from weft.cluster.changes import Changed, Listener, Subscribers
+from weft.cluster.kinds import KINDS
+from weft.cluster.tables import Table
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver
-from weft.model import (
-    BgpPeer,
-    BgpSecret,
-    BgpSettings,
-    Endpoint,
-    Lease,
-    Location,
-    Network,
-    Node,
-    decode,
-    encode,
-    keys,
-)
+from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Location, Network, Node, encode, keys, records
+from weft.model.record import Follow, Record
 from weft.store.protocol import Change, Item
 
 log = logging.getLogger(__name__)
 
-Key = tuple[str, ...]
-"""A store key, split at the slashes."""
-
 DELETIONS = 10_000
 """So many of the last deletions are remembered at least: what was said before one may arrive after it."""
 
-T = TypeVar("T")
+K = TypeVar("K", bound=tuple[str, ...])
+V = TypeVar("V")
+Place = tuple[Table[Any, Any], Any]
+"""Where a store key belongs: its kind's table, and what the key says."""
 
 
 class View:
-    def __init__(self, me: str, listener: Callable[[set[Key]], None] = lambda _: None) -> None:
+    def __init__(self, me: str, kinds: Iterable[Record[Any, Any]] = KINDS) -> None:
+        """`me`: this node's name."""
         self.me = me
-        self.listener = listener
-        self.nodes: dict[str, Node] = {}
-        self.present: dict[str, str] = {}
-        """Node name → instance, of those whose agent lives."""
-        self.networks: dict[str, Network] = {}
-        self.leases: dict[str, dict[str, Lease]] = {}
-        """Network → node → lease."""
-        self.endpoints: dict[str, Endpoint] = {}
-        """This node's, by id."""
-        self.locations: dict[str, dict[str, Location]] = {}
-        """Network → endpoint's id → location; of followed networks."""
-        self.located: dict[str, dict[IPAddress, str]] = {}
-        """Network → address → whose it is, in words; of followed networks."""
-        self._locators: dict[tuple[str, IPAddress], str] = {}
-        """(Network, address) → the id of the location that says so."""
-        self.followed: set[str] = set()
-        """Networks with one subnet for all hosts that this node has to do with now."""
-        self.bgp_peers: dict[str, BgpPeer] = {}
-        self._bgp: dict[str, BgpSettings] = {}
-        self.bgp_secret = ""
-        """Once known it stays in force, whatever becomes of its key: sessions are not to end because of that."""
-        self.floating: dict[str, tuple[IPAddress, str]] = {}
-        """Every floating address, by its text, with the node that may announce it."""
-        self.cursors: dict[str, dict[str, IPAddress]] = {}
-        """Network → family → the address given last, on this node."""
-        self._places: dict[str, dict[str, int]] = {}
-        """Namespace's path → endpoint's id → cookie."""
+        self._tables: dict[Record[Any, Any], Table[Any, Any]] = {kind: Table(kind) for kind in kinds}
+        self._by_head: dict[str, list[Table[Any, Any]]] = {}
+        """By what stands before the first slash of their keys."""
+        for kind, table in self._tables.items():
+            self._by_head.setdefault(kind.pattern.root.partition("/")[0], []).append(table)
+        self._subscribers = Subscribers()
         self.revisions: dict[str, int] = {}
         self._deleted: dict[str, int] = {}
         """Key → revision of its deletion, in order of arrival."""
@@ -92,18 +67,29 @@ class View:
         self.unregistered = 0
         """The revision that deleted this node's own record last."""
 
+    @property
+    def kinds(self) -> Collection[Record[Any, Any]]:
+        return self._tables.keys()
+
+    def table(self, kind: Record[K, V]) -> Table[K, V]:
+        return self._tables[kind]
+
+    def subscribe(self, name: str, listener: Listener, kinds: Collection[Record[Any, Any]] | None = None) -> None:
+        """From now on `listener` is told what changes, of these kinds or of all. `name`: what it is called where it fails."""
+        self._subscribers.add(name, listener, kinds)
+
+    def tell_again(self) -> None:
+        """Who failed over a change hears of it again."""
+        self._subscribers.again()
+
+    def problems(self) -> Iterator[str]:
+        """Who could not deal with a change, a line each."""
+        return self._subscribers.problems()
+
     def prefixes(self) -> tuple[str, ...]:
-        """What to follow in the store."""
-        return (
-            keys.NODES,
-            keys.PRESENCE,
-            keys.NETWORKS,
-            keys.LEASES,
-            keys.BGP,
-            keys.FLOATING,
-            keys.endpoints(self.me),
-            keys.cursors(self.me),
-        )
+        """What every node follows in the store, none of them under another."""
+        found = dict.fromkeys(prefix for kind in self._tables if (prefix := kind.prefix(self.me)))
+        return tuple(p for p in found if not any(p != other and p.startswith(other) for other in found))
 
     def listed(self, prefixes: Iterable[str], items: Iterable[Item], revision: int, *, careful: bool = False) -> None:
         """All there is under `prefixes` at `revision`: what is not among `items` no longer exists. `careful`: the store was put
@@ -121,11 +107,8 @@ class View:
 
     def _is_outdated(self, item: Item) -> bool:
         """An own record that says something else than the view: then it is lost, and the revision is the older one's."""
-        parts = item.key.split("/")
-        if not self._is_own(parts) or not self._has(parts):
-            return False
-        mine = self.endpoints[parts[-1]] if parts[0] == "endpoints" else self.lease(parts[1], self.me)
-        if encode(mine) == item.value:
+        mine = self._own(item.key)
+        if mine is None or encode(mine) == item.value:
             return False
         self.revisions[item.key] = item.revision
         self.lost[item.key] = 0
@@ -133,21 +116,23 @@ class View:
 
     def _is_others(self, key: str) -> bool:
         """A record that is not this node's, and that its writer does not lose all the time."""
-        passing = key.startswith((keys.PRESENCE, keys.CURSORS)) or key == keys.node(self.me)
-        return not passing and not self._is_own(key.split("/"))
+        place = self._place(key)
+        if place is None:
+            return True
+        kind = place[0].record
+        return not kind.passing and not kind.mine(place[1], self.me)
 
     def presume(self, items: Iterable[Item]) -> None:
         """What was known before the agent's restart, for a careful listing to be compared with."""
-        known = set[Key]()
+        known = Changed()
         for item in items:
             try:
-                self._put(item.key.split("/"), item.value)
+                self._put(item.key, item.value, known)
             except WeftError as error:
                 log.warning("%s, which was known here, cannot be read: %s", item.key, error)
                 continue
             self.revisions[item.key] = -1
-            known.add(tuple(item.key.split("/")))
-        self.listener(known)
+        self._tell(known)
 
     def contradicted(self, items: Iterable[Item], revision: int) -> str:
         """The key of which a listing at `revision` says less than was known by then, as only a store does that was put back;
@@ -161,11 +146,11 @@ class View:
     def let_go(self) -> None:
         """What was kept is gone for good."""
         gone, self.kept = self.kept, set()
+        changed = Changed()
         for key in gone:
             self.revisions.pop(key, None)
-            self._put(key.split("/"), None)
-        if gone:
-            self.listener({tuple(key.split("/")) for key in gone})
+            self._put(key, None, changed)
+        self._tell(changed)
 
     def present_now(self, item: Item) -> None:
         """One key as it was just read."""
@@ -173,23 +158,29 @@ class View:
 
     def apply(self, changes: Iterable[Change]) -> None:
         """What was committed, in any order; from the watch, or by ourselves."""
-        changed = {tuple(c.key.split("/")) for c in changes if self._is_news(c) and self._take(c)}
+        changed = Changed()
+        for change in changes:
+            if self._is_news(change):
+                self._take(change, changed)
         if self.lost:
-            changed |= self._drop([key for key in self.lost if _network_of(key) not in self.networks])
-        if changed:
-            self.listener(changed)
+            networks = self.networks
+            self._drop([key for key in self.lost if self._network_of(key) not in networks], changed)
+        self._tell(changed)
         if self.lost:
             self.on_loss()
+
+    def _tell(self, changed: Changed) -> None:
+        if changed:
+            self._subscribers.tell(changed)
 
     # Own records that the store has no more.
 
     def recall(self, items: Iterable[Item]) -> None:
         """What this node held before its agent's restart: lost, unless the store says otherwise."""
         for item in items:
-            parts = item.key.split("/")
-            if self._is_own(parts):
+            if self._is_own(item.key):
                 try:
-                    self._put(parts, item.value)
+                    self._put(item.key, item.value, Changed())
                     self.lost[item.key] = 0
                 except WeftError as error:
                     log.warning("%s, which this node held, cannot be read: %s", item.key, error)
@@ -207,26 +198,29 @@ class View:
 
     def obey(self, lost: Iterable[str]) -> None:
         """They are gone for good."""
-        if changed := self._drop([key for key in lost if key in self.lost]):
-            self.listener(changed)
+        changed = Changed()
+        self._drop([key for key in lost if key in self.lost], changed)
+        self._tell(changed)
 
-    def _drop(self, lost: Iterable[str]) -> set[Key]:
-        changed = set()
+    def _drop(self, lost: Iterable[str], changed: Changed) -> None:
         for key in lost:
             del self.lost[key]
             self.revisions.pop(key, None)  # whatever the store says of it counts again
-            self._put(key.split("/"), None)
-            changed.add(tuple(key.split("/")))
-        return changed
+            self._put(key, None, changed)
 
-    def _is_own(self, parts: list[str]) -> bool:
-        match parts:
-            case ["endpoints", node, _, _] | ["leases", _, node]:
-                return node == self.me
-        return False
+    def _is_own(self, key: str) -> bool:
+        place = self._place(key)
+        return place is not None and place[0].record.held and place[0].record.mine(place[1], self.me)
 
-    def _has(self, parts: list[str]) -> bool:
-        return parts[-1] in self.endpoints if parts[0] == "endpoints" else self.lease(parts[1], self.me) is not None
+    def _own(self, key: str) -> Any:
+        """The record of this node's own under a key, as it is known here; None where there is none."""
+        place = self._place(key)
+        return place[0].get(place[1]) if place is not None and self._is_own(key) else None
+
+    def _network_of(self, key: str) -> str:
+        """Of an own record that was lost."""
+        place = self._place(key)
+        return getattr(place[1], "network", "") if place else ""
 
     def rewound(self, prefixes: Iterable[str] = ("",)) -> None:
         """The store was put back to an earlier state: what the next listing of these says counts, whatever its revisions."""
@@ -235,117 +229,139 @@ class View:
         for key in [key for key in self._deleted if key.startswith(some)]:
             del self._deleted[key]
 
-    def open(self, network: str) -> None:
-        """Its locations are followed from now on."""
-        self.followed.add(network)
-        self.listener({("locations", network)})
+    # What is followed on demand.
 
-    def close(self, network: str) -> None:
-        """Its locations are not known any more."""
-        self.followed.discard(network)
-        prefix = keys.locations(network)
-        gone = {tuple(key.split("/")) for key in self.revisions if key.startswith(prefix)}
-        for key in gone:
-            del self.revisions["/".join(key)]
-            self.kept.discard("/".join(key))
-            self._put(list(key), None)
-        self.listener({("locations", network), *gone})
+    def follows(self, kind: Record[Any, Any], name: str) -> bool:
+        """Whether the records of a kind are followed whose keys have this name first."""
+        return name in self._tables[kind].parts
+
+    def open(self, kind: Record[Any, Any], name: str) -> None:
+        """They are followed from now on."""
+        self._tables[kind].parts.add(name)
+        changed = Changed()
+        changed.note_part(kind, name)
+        self._tell(changed)
+
+    def close(self, kind: Record[Any, Any], name: str) -> None:
+        """They are not known any more."""
+        self._tables[kind].parts.discard(name)
+        prefix, changed = kind.pattern.under(name), Changed()
+        for key in [key for key in self.revisions if key.startswith(prefix)]:
+            del self.revisions[key]
+            self.kept.discard(key)
+            self.broken.pop(key, None)
+            self._put(key, None, changed)
+        changed.note_part(kind, name)
+        self._tell(changed)
 
     def _is_news(self, change: Change) -> bool:
         return change.revision > max(self.revisions.get(change.key, -1), self._deleted.get(change.key, -1))
 
-    def _take(self, change: Change) -> bool:
-        """Store one value; whether it differs from the one before."""
-        self._deleted.pop(change.key, None)
-        self.kept.discard(change.key)
-        parts = change.key.split("/")
+    def _take(self, change: Change, changed: Changed) -> None:
+        """Keep one value, and note it where it differs from the one before."""
+        key = change.key
+        self._deleted.pop(key, None)
+        self.kept.discard(key)
         if change.value is None:
-            self.revisions.pop(change.key, None)
+            self.revisions.pop(key, None)
             self._remember_deleted(change)
-            if change.key == keys.node(self.me):
+            if key == keys.node(self.me):
                 self.unregistered = change.revision
-            if self._is_own(parts) and not self._removing[change.key] and self._has(parts):
-                self.lost.setdefault(change.key, change.revision)
-                return False
+            if not self._removing[key] and self._own(key) is not None:
+                self.lost.setdefault(key, change.revision)
+                return
         else:
-            self.revisions[change.key] = change.revision
-        self.lost.pop(change.key, None)
-        self.broken.pop(change.key, None)
+            self.revisions[key] = change.revision
+        self.lost.pop(key, None)
+        self.broken.pop(key, None)
         try:
-            return self._put(parts, change.value)
+            self._put(key, change.value, changed)
         except WeftError as error:
-            self.broken[change.key] = str(error)
-            log.warning("%s in the store cannot be read: %s", change.key, error)
-            return self._put(change.key.split("/"), None)
+            self.broken[key] = str(error)
+            log.warning("%s in the store cannot be read: %s", key, error)
+            self._put(key, None, changed)
 
     def _remember_deleted(self, change: Change) -> None:
         if len(self._deleted) >= 2 * DELETIONS:
             self._deleted = dict(islice(self._deleted.items(), DELETIONS, None))
         self._deleted[change.key] = change.revision
 
-    def _put(self, parts: list[str], value: bytes | None) -> bool:
-        def read(cls: type[T], **named: str) -> T | None:
-            return None if value is None else _read(cls, value, named)
+    def _place(self, key: str) -> Place | None:
+        """None where nothing here is kept under such a key: it is of no kind that is known, or another node's matter."""
+        for table in self._by_head.get(key.partition("/")[0], ()):
+            kind = table.record
+            if (at := kind.pattern.parse(key)) is not None:
+                return (table, at) if kind.follow is not Follow.OWN or kind.mine(at, self.me) else None
+        return None
 
-        match parts:
-            case ["nodes", name]:
-                return _set(self.nodes, name, read(Node, name=name))
-            case ["presence", name]:
-                return _set(self.present, name, None if value is None else value.decode(errors="replace"))
-            case ["networks", name]:
-                return _set(self.networks, name, read(Network, name=name))
-            case ["leases", network, node]:
-                return _set(self.leases.setdefault(network, {}), node, read(Lease, network=network, node=node))
-            case ["endpoints", node, network, id] if node == self.me:
-                return self._place(id, read(Endpoint, node=node, network=network, id=id))
-            case ["locations", network, id]:
-                return self._locate(network, id, read(Location))
-            case ["bgp", *what]:
-                return self._put_bgp(what, value)
-            case ["claims", "floating", address]:
-                return _set(self.floating, address, _floated(address, value))
-            case ["cursors", _, network]:
-                return _set(self.cursors, network, read(dict[str, IPAddress]))
-        return False
-
-    def _put_bgp(self, what: list[str], value: bytes | None) -> bool:
-        def read(cls: type[T], **named: str) -> T | None:
-            return None if value is None else _read(cls, value, named)
-
-        match what:
-            case ["settings"]:
-                return _set(self._bgp, "settings", read(BgpSettings))
-            case ["peers", name]:
-                return _set(self.bgp_peers, name, read(BgpPeer, name=name))
-            case ["secret"]:
-                secret = read(BgpSecret)
-                self.bgp_secret = secret.value if secret else self.bgp_secret
-                return True
-        return False
-
-    def _place(self, id: str, endpoint: Endpoint | None) -> bool:
-        old = self.endpoints.get(id)
-        if old is not None:
-            others = self._places[old.namespace.path]
-            del others[id]
-            if not others:
-                del self._places[old.namespace.path]
-        if endpoint is not None:
-            self._places.setdefault(endpoint.namespace.path, {})[id] = endpoint.namespace.cookie
-        return _set(self.endpoints, id, endpoint)
-
-    def _locate(self, network: str, id: str, location: Location | None) -> bool:
-        table, holders = self.locations.setdefault(network, {}), self.located.setdefault(network, {})
-        old = table.get(id)
-        for address in old.addresses if old else ():
-            if self._locators.get((network, address)) == id:  # else the address's next holder is told already
-                del self._locators[network, address], holders[address]
-        if location is not None:
-            holders.update(dict.fromkeys(location.addresses, f"a container on {location.node}"))
-            self._locators.update(((network, address), id) for address in location.addresses)
-        return _set(table, id, location)
+    def _put(self, key: str, value: bytes | None, changed: Changed) -> None:
+        """Raises Invalid where it cannot be read."""
+        place = self._place(key)
+        if place is None:
+            return
+        table, at = place
+        if table.put(at, None if value is None else table.record.read(at, value)):
+            changed.note(table.record, at)
 
     # What others ask.
+
+    @property
+    def nodes(self) -> dict[str, Node]:
+        return self._tables[records.NODES].by("node")
+
+    @property
+    def present(self) -> dict[str, str]:
+        """Node name → instance, of those whose agent lives."""
+        return self._tables[records.PRESENCE].by("node")
+
+    @property
+    def networks(self) -> dict[str, Network]:
+        return self._tables[records.NETWORKS].by("network")
+
+    @property
+    def leases(self) -> dict[str, dict[str, Lease]]:
+        """Network → node → lease."""
+        return self._tables[records.LEASES].by("network", "node")
+
+    @property
+    def endpoints(self) -> dict[str, Endpoint]:
+        """This node's, by id."""
+        return self._tables[records.ENDPOINTS].by("id")
+
+    @property
+    def locations(self) -> dict[str, dict[str, Location]]:
+        """Network → endpoint's id → location; of followed networks."""
+        return self._tables[records.LOCATIONS].by("network", "id")
+
+    @property
+    def located(self) -> dict[str, dict[IPAddress, Location]]:
+        """Network → address → who has it; of followed networks."""
+        return self._tables[records.LOCATIONS].by("network", "addresses")
+
+    @property
+    def followed(self) -> set[str]:
+        """Networks with one subnet for all hosts that this node has to do with now."""
+        return self._tables[records.LOCATIONS].parts
+
+    @property
+    def floating(self) -> Mapping[str, records.Floating]:
+        """Every floating address, by its text, with the node that may announce it."""
+        return self._tables[records.FLOATING].by("address")
+
+    @property
+    def cursors(self) -> dict[str, dict[str, IPAddress]]:
+        """Network → family → the address given last, on this node."""
+        return self._tables[records.CURSORS].by("network")
+
+    @property
+    def bgp_peers(self) -> dict[str, BgpPeer]:
+        return self._tables[records.BGP_PEERS].by("name")
+
+    @property
+    def bgp_secret(self) -> str:
+        """Once known it stays in force, whatever becomes of its key: sessions are not to end because of that."""
+        found = self._tables[records.BGP_SECRET].get(keys.OneOf())
+        return found.value if found else ""
 
     def driver(self, network: str) -> Driver:
         """What carries a network; of one that is not there or not understood, a driver that does nothing."""
@@ -353,7 +369,7 @@ class View:
 
     @property
     def bgp(self) -> BgpSettings:
-        return self._bgp.get("settings") or BgpSettings()
+        return self._tables[records.BGP_SETTINGS].get(keys.OneOf()) or BgpSettings()
 
     def has_bgp_secret(self) -> bool:
         """Whether the store has it, and it can be read."""
@@ -372,42 +388,23 @@ class View:
 
     def cookie(self, path: str) -> int:
         """Of the namespace that is meant by a path; 0 where none of our containers is."""
-        cookies = tuple(self._places.get(path, {}).values())  # the kernel's thread asks: no iteration over a live dict
-        return cookies[0] if cookies else 0
+        there = self._tables[records.ENDPOINTS].by("namespace.path", "id").get(path, {})
+        found = tuple(there.values())  # the kernel's thread asks: no iteration over a live mapping
+        return found[0].namespace.cookie if found else 0
 
-    def endpoints_of(self, network: str) -> Iterator[Endpoint]:
-        return (e for e in self.endpoints.values() if e.network == network)
+    def endpoints_in(self, cookie: int) -> list[Endpoint]:
+        """Those of one namespace."""
+        return list(self._tables[records.ENDPOINTS].by("namespace.cookie", "id").get(cookie, {}).values())
+
+    def endpoints_of(self, network: str) -> Collection[Endpoint]:
+        found: dict[str, Endpoint] = self._tables[records.ENDPOINTS].by("network", "id").get(network, {})
+        return found.values()
 
     def endpoints_at(self, home: str) -> Iterator[Endpoint]:
         """Those of a network and of all that share it."""
-        return (e for e in self.endpoints.values() if self.home(e.network) == home)
+        return (endpoint for network in self.sharing(home) for endpoint in self.endpoints_of(network))
 
-
-def _read(cls: type[T], value: bytes, named: Mapping[str, str]) -> T:
-    """`named`: what the key says, which the record has to say as well. Raises Invalid."""
-    found = decode(cls, value)
-    for field, name in named.items():
-        if getattr(found, field) != name:
-            raise Invalid(f"its {field} is '{getattr(found, field)}', but its key says '{name}'")
-    return found
-
-
-def _network_of(key: str) -> str:
-    """Of an endpoint's key, or a lease's."""
-    parts = key.split("/")
-    return parts[2] if parts[0] == "endpoints" else parts[1]
-
-
-def _floated(address: str, value: bytes | None) -> tuple[IPAddress, str] | None:
-    """A claim says "ENDPOINT on NODE", and neither name has a space. Raises Invalid."""
-    if value is None:
-        return None
-    return parse_address(address), value.decode(errors="replace").rpartition(" on ")[2]
-
-
-def _set(table: dict[str, Any], name: str, value: Any) -> bool:
-    if value is None:
-        return table.pop(name, None) is not None
-    before = table.get(name)
-    table[name] = value
-    return bool(before != value)
+    def sharing(self, home: str) -> Collection[str]:
+        """The networks that use a network's subnets, leases and data path: itself, and those that share it."""
+        found = self._tables[records.NETWORKS].by("home", "network").get(home, {})
+        return found.keys() if home in self.networks else {home, *found}

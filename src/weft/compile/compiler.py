@@ -8,12 +8,13 @@ the network is not here. All pure.
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Iterator
+from collections.abc import Container, Iterator
 
 import msgspec
 
 from weft.base.errors import WeftError
-from weft.cluster.view import Key, View
+from weft.cluster.changes import Changed
+from weft.cluster.view import View
 from weft.compile import handover
 from weft.datapaths import guard, registry
 from weft.datapaths.driver import Answer, Host, Site, gather, without_lease
@@ -21,31 +22,26 @@ from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
-from weft.model import Endpoint, Network
+from weft.model import Endpoint, Network, records
 
 
-def touched(view: View, changed: Iterable[Key]) -> set[Source]:
-    """The sources whose contribution may differ after `changed` keys of the model."""
+def touched(view: View, changed: Changed) -> set[Source]:
+    """The sources whose contribution may differ after these changes of the model."""
     found: set[Source] = set()
-    nodes = {key[1] for key in changed if key[0] == "nodes"} - {view.me}
+    nodes = {at.node for at in changed.of(records.NODES)} - {view.me}
     if nodes:
         found.update(of_nodes(view, nodes))
-    for key in changed:
-        match key:
-            case ("nodes", node) if node != view.me:
-                found.add(("node", "", node))
-            case ("networks", network):
-                found.update(of_network(view, network))
-            case ("leases", network, node) if node == view.me:
-                found.update(of_network(view, network))
-            case ("leases", network, node):
-                found.add(("peer", network, node))
-            case ("locations", network):
-                found.add(("segment", network))
-            case ("locations", network, id):
-                found.add(("location", network, id))
-            case ("endpoints", _, network, id):
-                found.add(("endpoint", network, id))
+        found.update(("node", "", node) for node in nodes)
+    for at in changed.of(records.NETWORKS):
+        found.update(of_network(view, at.network))
+    for lease in changed.of(records.LEASES):
+        if lease.node == view.me:
+            found.update(of_network(view, lease.network))
+        else:
+            found.add(("peer", lease.network, lease.node))
+    found.update(("segment", network) for network in changed.parts(records.LOCATIONS))
+    found.update(("location", at.network, at.id) for at in changed.of(records.LOCATIONS))
+    found.update(("endpoint", at.network, at.id) for at in changed.of(records.ENDPOINTS))
     return found
 
 
@@ -60,17 +56,18 @@ def of_network(view: View, network: str) -> Iterator[Source]:
     yield ("segment", network)
     yield from (("location", network, id) for id in view.locations.get(network, ()))
     yield from (("peer", network, node) for node in view.leases.get(network, {}) if node != view.me)
-    for e in view.endpoints.values():
-        if network in (e.network, view.home(e.network)):  # its own, and those of networks that share it
-            yield ("endpoint", e.network, e.id)
+    for name in {network, *view.sharing(network)}:
+        yield from (("endpoint", name, e.id) for e in view.endpoints_of(name))
 
 
 def of_nodes(view: View, nodes: set[str]) -> Iterator[Source]:
     """What other nodes contribute. In one pass, however many nodes come or go at once."""
-    for network, held in view.leases.items():
-        yield from (("peer", network, node) for node in nodes & held.keys())
-    for network, found in view.locations.items():
-        yield from (("location", network, id) for id, location in found.items() if location.node in nodes)
+    leases = view.table(records.LEASES).by("node", "network")
+    located = view.table(records.LOCATIONS).by("node", "network", "id")
+    for node in nodes:
+        yield from (("peer", network, node) for network in leases.get(node, ()))
+        for network, found in located.get(node, {}).items():
+            yield from (("location", network, id) for id in found)
 
 
 class Compiler:

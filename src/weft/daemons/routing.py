@@ -29,8 +29,8 @@ from weft.bgp.diagnose import Signatures, Verdict
 from weft.bgp.plan import Model, Session, Speaker, speaker
 from weft.bgp.reach import Unreached
 from weft.bgp.replies import Line, Protocol, Refused, Route, Unheard
-from weft.cluster.view import Key, View
-from weft.model import BgpPeer, Node, keys
+from weft.cluster.view import View
+from weft.model import BgpPeer, Node, keys, records
 
 log = logging.getLogger(__name__)
 
@@ -93,6 +93,20 @@ class State(msgspec.Struct, frozen=True, kw_only=True):
     down_since: float = 0.0
 
 
+CONCERNS = (
+    records.NETWORKS,
+    records.LEASES,
+    records.NODES,
+    records.PRESENCE,
+    records.ENDPOINTS,
+    records.FLOATING,
+    records.BGP_SETTINGS,
+    records.BGP_SECRET,
+    records.BGP_PEERS,
+)
+"""The kinds of record that may have to do with it."""
+
+
 class Routing:
     def __init__(
         self,
@@ -125,11 +139,6 @@ class Routing:
         self._started = 0.0
         self._lock = asyncio.Lock()
         """BIRD is told one thing at a time."""
-
-    @staticmethod
-    def concerns(key: Key) -> bool:
-        """Whether a key of the model may have to do with it."""
-        return key[0] in ("networks", "leases", "nodes", "presence", "bgp", "endpoints", "claims")
 
     def touch(self) -> None:
         self._unreached = None

@@ -118,7 +118,7 @@ class Way(ABC):
         finally:
             promised.difference_update(chosen)
 
-    def holders(self, ask: Ask, *more: Mapping[IPAddress, str]) -> Mapping[IPAddress, str]:
+    def holders(self, ask: Ask, *more: Mapping[IPAddress, object]) -> Mapping[IPAddress, object]:
         """Who has which address, as far as it is known here."""
         home = self._view.home(ask.network.name)
         return ChainMap(
@@ -139,7 +139,9 @@ class Way(ABC):
                 raise Invalid(f"{address}: network {ask.network.name} takes one address of each of {has}")
         return found
 
-    def _in_subnets(self, ask: Ask, subnets: Iterable[IPNetwork], taken: Mapping[IPAddress, str], node: str) -> Choice:
+    def _in_subnets(
+        self, ask: Ask, subnets: Iterable[IPNetwork], taken: Mapping[IPAddress, object], node: str
+    ) -> Choice:
         """`node`: whose subnets they are; "" for all nodes'."""
         reserved = registry.parse_options(ask.network).reserved
         some = [s for s in subnets if s.version in ask.families]

@@ -15,74 +15,132 @@
     claims/macs/NETWORK/[NODE/]MAC    of MAC addresses that users ask for
     claims/floating/ADDRESS           the endpoint that it leads to
 
+How the keys of a kind are written and read again is a `Pattern`; what lies under them is declared in `weft.model.records`.
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
 """
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 from weft.base.net import IPAddress, IPNetwork, parse_address
+from weft.model.record import Pattern
+
+
+class OneOf(NamedTuple):
+    """There is one in the cluster: its key says nothing more."""
+
+
+class OfNode(NamedTuple):
+    node: str
+
+
+class OfNetwork(NamedTuple):
+    network: str
+
+
+class Leased(NamedTuple):
+    network: str
+    node: str
+
+
+class Attached(NamedTuple):
+    node: str
+    network: str
+    id: str
+
+
+class Given(NamedTuple):
+    node: str
+    network: str
+
+
+class Located(NamedTuple):
+    network: str
+    id: str
+
+
+class Named(NamedTuple):
+    name: str
+
+
+class Claimed(NamedTuple):
+    address: str
+
+
+NODE = Pattern("nodes/{node}", OfNode)
+PRESENCE_OF = Pattern("presence/{node}", OfNode)
+NETWORK = Pattern("networks/{network}", OfNetwork)
+LEASE = Pattern("leases/{network}/{node}", Leased)
+ENDPOINT = Pattern("endpoints/{node}/{network}/{id}", Attached)
+CURSOR = Pattern("cursors/{node}/{network}", Given)
+LOCATION = Pattern("locations/{network}/{id}", Located)
+SETTINGS = Pattern("bgp/settings", OneOf)
+SECRET = Pattern("bgp/secret", OneOf)
+PEER = Pattern("bgp/peers/{name}", Named)
+FLOATED = Pattern("claims/floating/{address}", Claimed)
 
 CLUSTER = "cluster"
-NODES = "nodes/"
-PRESENCE = "presence/"
-NETWORKS = "networks/"
-LEASES = "leases/"
-ENDPOINTS = "endpoints/"
-CURSORS = "cursors/"
-LOCATIONS = "locations/"
-FLOATING = "claims/floating/"
-BGP = "bgp/"
-BGP_SETTINGS = f"{BGP}settings"
-BGP_SECRET = f"{BGP}secret"
-BGP_PEERS = f"{BGP}peers/"
+NODES = NODE.root
+PRESENCE = PRESENCE_OF.root
+NETWORKS = NETWORK.root
+LEASES = LEASE.root
+ENDPOINTS = ENDPOINT.root
+CURSORS = CURSOR.root
+LOCATIONS = LOCATION.root
+FLOATING = FLOATED.root
+BGP = SETTINGS.root
+BGP_SETTINGS = SETTINGS.key()
+BGP_SECRET = SECRET.key()
+BGP_PEERS = PEER.root
 
 
 def node(name: str) -> str:
-    return f"{NODES}{name}"
+    return NODE.key(name)
 
 
 def presence(name: str) -> str:
-    return f"{PRESENCE}{name}"
+    return PRESENCE_OF.key(name)
 
 
 def network(name: str) -> str:
-    return f"{NETWORKS}{name}"
+    return NETWORK.key(name)
 
 
 def leases(network: str) -> str:
-    return f"{LEASES}{network}/"
+    return LEASE.under(network)
 
 
 def lease(network: str, node: str) -> str:
-    return f"{LEASES}{network}/{node}"
+    return LEASE.key(network, node)
 
 
 def endpoints(node: str) -> str:
-    return f"{ENDPOINTS}{node}/"
+    return ENDPOINT.under(node)
 
 
 def endpoint(node: str, network: str, id: str) -> str:
-    return f"{ENDPOINTS}{node}/{network}/{id}"
+    return ENDPOINT.key(node, network, id)
 
 
 def cursors(node: str) -> str:
-    return f"{CURSORS}{node}/"
+    return CURSOR.under(node)
 
 
 def cursor(node: str, network: str) -> str:
-    return f"{CURSORS}{node}/{network}"
+    return CURSOR.key(node, network)
 
 
 def locations(network: str) -> str:
-    return f"{LOCATIONS}{network}/"
+    return LOCATION.under(network)
 
 
 def location(network: str, id: str) -> str:
-    return f"{LOCATIONS}{network}/{id}"
+    return LOCATION.key(network, id)
 
 
 def bgp_peer(name: str) -> str:
-    return f"{BGP_PEERS}{name}"
+    return PEER.key(name)
 
 
 def address_claims(network: str) -> str:
@@ -111,7 +169,7 @@ def mac_claim(network: str, node: str, mac: str) -> str:
 
 
 def floating_claim(address: IPAddress) -> str:
-    return f"{FLOATING}{address}"
+    return FLOATED.key(str(address))
 
 
 def floating_address(key: str) -> IPAddress:

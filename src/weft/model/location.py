@@ -19,3 +19,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         check_name("node", self.node)
         parse_mac(self.mac)
+
+    def __str__(self) -> str:
+        """Who has its addresses, where somebody else wants one."""
+        return f"a container on {self.node}"

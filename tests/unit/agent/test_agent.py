@@ -18,9 +18,10 @@ from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Failed, Unavailable
 from weft.cluster import journal
+from weft.cluster.changes import Changed
 from weft.datapaths import registry
 from weft.hoststate import Address, Link, Route
-from weft.model import Node, decode, encode, keys
+from weft.model import Node, decode, encode, keys, records
 from weft.reconcile.protocol import UplinkChanged
 from weft.store.follow import Changes, Event, Synced
 from weft.store.protocol import Batch, Change, Item, Put
@@ -485,8 +486,8 @@ async def test_a_task_that_fails_in_whatever_way_is_started_again(
     host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     async with agent_on(host, store_file) as agent:
-        for name in ("note", "load"):
-            monkeypatch.setattr(agent.journal, name, lambda *_: (_ for _ in ()).throw(OSError(28, "No space left")))
+        for name in ("apply", "listed"):
+            monkeypatch.setattr(agent.view, name, lambda *_, **__: (_ for _ in ()).throw(OSError(28, "No space left")))
         with pytest.raises(OSError, match="No space left"):
             await create(agent)
         async with agent_on(
@@ -496,6 +497,29 @@ async def test_a_task_that_fails_in_whatever_way_is_started_again(
             monkeypatch.undo()
             await until(lambda: "node-2" in agent.view.nodes and "blue" in agent.view.networks)
         await until(lambda: infos.status(agent).state == "converged")
+
+
+async def test_a_listener_that_raises_costs_the_others_nothing_and_hears_of_it_again(agent: Agent) -> None:
+    heard: list[set[str]] = []
+
+    def listener(changed: Changed) -> None:
+        heard.append({at.network for at in changed.of(records.NETWORKS)})
+        if len(heard) == 1:
+            raise OSError(28, "No space left")
+
+    agent.view.subscribe("the page", listener, (records.NETWORKS,))
+    later: list[Changed] = []
+    agent.view.subscribe("the next one", later.append)
+    await create(agent)
+    assert heard == [{"blue"}] and later
+    assert [p.text for p in infos.problems(agent)] == [
+        "the page failed over a change, and hears of it again: [Errno 28] No space left"
+    ]
+    agent._tidy.set()  # as after each interval
+    await until(lambda: heard == [{"blue"}, {"blue"}])
+    assert not list(infos.problems(agent))
+    await create(agent, "red", "10.9.0.0/16")
+    assert heard[2:] == [{"red"}]
 
 
 async def test_a_driver_that_raises_costs_its_own_network_only(

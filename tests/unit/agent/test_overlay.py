@@ -88,7 +88,7 @@ async def test_the_namespace_stands_from_the_first_container_to_the_last(
     assert ("netns", "", NS) in host.objects
     await Service(agent).detach("c2")
     assert ours(host) == [] and await left(agent) == []
-    assert agent.view.locations["blue"] == {} and agent.view.located["blue"] == {}
+    assert "blue" not in agent.view.locations and "blue" not in agent.view.located
     assert ips(one).isdisjoint(ips(two))
 
 

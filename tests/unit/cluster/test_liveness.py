@@ -23,7 +23,8 @@ class World:
 
     def __init__(self, *, withdraw: bool = True) -> None:
         self.time = 1000.0
-        self.view = View("node-1", lambda _: self.liveness.review())
+        self.view = View("node-1")
+        self.view.subscribe("liveness", lambda _: self.liveness.review())
         self.attention = Attention(TTL, lambda: self.time)
         self.told: list[set[str]] = []
         self.liveness = Liveness(

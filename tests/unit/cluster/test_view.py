@@ -7,7 +7,8 @@ from ipaddress import ip_interface, ip_network
 import pytest
 
 from weft.cluster import view as view_module
-from weft.cluster.view import Key, View
+from weft.cluster.changes import Changed
+from weft.cluster.view import View
 from weft.model import Endpoint, Lease, Namespace, Network, Node, encode, keys
 from weft.store.protocol import Change, Item
 
@@ -28,9 +29,11 @@ ENDPOINT = Endpoint(
 )
 
 
-class Heard(list[set[Key]]):
-    def __call__(self, changed: set[Key]) -> None:
-        self.append(changed)
+class Heard(list[set[str]]):
+    """The keys that changed, each time."""
+
+    def __call__(self, changed: Changed) -> None:
+        self.append({kind.pattern.key(*at) for kind, at in changed.all()})
 
 
 @pytest.fixture
@@ -40,7 +43,9 @@ def heard() -> Heard:
 
 @pytest.fixture
 def view(heard: Heard) -> View:
-    return View("node-1", heard)
+    view = View("node-1")
+    view.subscribe("the test", heard)
+    return view
 
 
 def put(value: object, revision: int) -> Change:
@@ -71,10 +76,10 @@ def test_every_kind_has_its_place(view: View, heard: Heard) -> None:
     assert str(view.cursors["blue"]["4"]) == "10.1.1.9"
     assert view.revision(keys.lease("blue", "node-2")) == 3
     assert heard[0] == {
-        ("networks", "blue"),
-        ("nodes", "node-2"),
-        ("leases", "blue", "node-2"),
-        ("endpoints", "node-1", "blue", ENDPOINT.id),
+        "networks/blue",
+        "nodes/node-2",
+        "leases/blue/node-2",
+        f"endpoints/node-1/blue/{ENDPOINT.id}",
     }
 
 
@@ -121,7 +126,7 @@ def test_a_listing_replaces_what_is_under_its_prefixes(view: View, heard: Heard)
     heard.clear()
     view.listed(("networks/",), [Item("networks/blue", encode(BLUE), 1)], 8)
     assert set(view.networks) == {"blue"} and set(view.nodes) == {"node-2"}
-    assert heard == [{("networks", "red")}]
+    assert heard == [{"networks/red"}]
 
 
 def test_a_listing_older_than_an_own_write_does_not_undo_it(view: View) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shutil
+from ipaddress import ip_network
 from pathlib import Path
 
 import pytest
@@ -13,13 +14,14 @@ from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.base.names import stable_id
 from weft.cluster import journal
+from weft.cluster.changes import Changed
 from weft.cluster.journal import Journal
 from weft.cluster.view import View
 from weft.hoststate import Link
-from weft.model import decode, encode, keys
+from weft.model import Network, decode, encode, keys
 from weft.model.lease import Lease
 from weft.reconcile.protocol import Remove
-from weft.store.protocol import Delete, Put
+from weft.store.protocol import Change, Delete, Put
 from weft.store.sqlite import SqliteStore
 
 NETWORKS = {"bridge": "10.1.0.0/16", "vxlan": "10.2.0.0/16", "overlay": "10.4.0.0/16", "routed": "10.5.0.0/16"}
@@ -179,14 +181,16 @@ def test_a_full_disk_is_told_and_costs_nothing(tmp_path: Path, monkeypatch: pyte
     view = View("node-1")
     kept = Journal(tmp_path, view)
     kept.load()
+    view.subscribe("the journal", kept.note)
+    blue = Network(name="blue", driver="vxlan", subnets=(ip_network("10.1.0.0/16"),))
+    view.apply([Change(keys.network("blue"), encode(blue), 1)])
     lease = Lease(network="blue", node="node-1", subnets=())
-    view.leases["blue"] = {"node-1": lease}
     with monkeypatch.context() as full:
         full.setattr(Path, "write_bytes", lambda *_: (_ for _ in ()).throw(OSError(28, "No space left on device")))
-        kept.note([("leases", "blue", "node-1")])
+        view.apply([Change(keys.lease("blue", "node-1"), encode(lease), 2)])
         assert kept.trouble.startswith(f"No space left on device ({tmp_path}/holdings): if the store loses")
-        assert not kept.load()
-    kept.note([])
-    assert not kept.trouble and [decode(Lease, i.value) for i in kept.load()] == [lease]
+        assert [i.key for i in kept.load()] == ["networks/blue"]
+    kept.note(Changed())
+    assert not kept.trouble and [decode(Lease, i.value) for i in kept.load() if i.key.startswith("leases")] == [lease]
     (tmp_path / journal.FOLDER / "endpoints%2Fnode-1%2Fblue%2Fx").write_text("{")
-    assert len(kept.load()) == 1
+    assert len(kept.load()) == 2

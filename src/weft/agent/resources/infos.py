@@ -144,7 +144,7 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
-    for text in agent.supervisor.problems():
+    for text in (*agent.supervisor.problems(), *agent.view.problems()):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (*agent.evidence.problems(), *agent.put_back.problems()):
         yield t.Problem(network=name, peer="", text=text)
