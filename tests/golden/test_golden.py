@@ -19,9 +19,10 @@ from weft.datapaths import guard
 from weft.datapaths.driver import Driver, Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.datapaths.traits import KnownBy
-from weft.hoststate import KINDS, Contribution
+from weft.hoststate import Contribution
 from weft.model import Endpoint, Location, Network, Node
 from weft.model.codec import convert
+from weft.reconcile.kinds.table import KINDS
 from weft.reconcile.protocol import Create
 from weft.reconcile.render import script
 
@@ -60,7 +61,7 @@ def _text(site: Site, peers: list[Node], endpoints: list[Endpoint], locations: l
     problems: list[str] = []
     lines: list[str] = []
     for title, contribution in _sections(driver(site.network.driver), site, peers, endpoints, locations):
-        ops = [Create(obj) for obj in sorted(contribution.objects, key=lambda obj: KINDS.index(obj.kind))]
+        ops = [Create(obj) for obj in sorted(contribution.objects, key=lambda obj: list(KINDS).index(obj.kind))]
         lines += [f"# {title}", *script(ops), ""]
         problems += [f"{title}: {problem}" for problem in contribution.problems]
     return "\n".join([*lines, "# problems", *problems, ""])

@@ -30,8 +30,8 @@ from weft.base.numbers import HIGHEST_PORT, is_number
 from weft.cluster.journal import forget, former_name
 from weft.cluster.membership import presence_lease
 from weft.daemons.bird import Bird
-from weft.hoststate import describe
 from weft.kernel.linux import LinuxKernel
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.known import KnownStore
 from weft.store.memory import remembered

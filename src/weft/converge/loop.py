@@ -22,8 +22,9 @@ from weft.base.errors import Unavailable, one_line
 from weft.converge.complaints import Complaints
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome, Stepper, Work
-from weft.hoststate import HOST, Contribution, Key, Object, Union, describe
+from weft.hoststate import HOST, Contribution, Key, Object, Union
 from weft.hoststate.union import Source
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Kernel
 from weft.reconcile.trouble import Trouble
 
@@ -289,7 +290,7 @@ class Loop:
         if outcome.read > 0.001:
             self._reading = outcome.read
         if work.contributions:
-            self.conflicts = self._stepper.union.conflicts()
+            self.conflicts = self._stepper.conflicts()
         if work.namespaces is None:
             self.last_resync, self._resynced = time.time(), time.monotonic()
             self._interval = self._pacing.interval * (1 - self._pacing.jitter * random.random())

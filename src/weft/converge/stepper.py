@@ -10,8 +10,9 @@ from collections.abc import Iterable, Set
 
 import msgspec
 
-from weft.hoststate import HOST, Contribution, Key, Union, describe
+from weft.hoststate import HOST, Contribution, Key, Union
 from weft.hoststate.union import Source
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Kernel, Op, Watcher
 from weft.reconcile.reconciler import Drift, Reconciler, key_of
 from weft.reconcile.relations import in_order
@@ -88,6 +89,13 @@ class Stepper:
         objects = in_order(contribution.objects) if contribution and self.reconciler.failures else ()
         troubles = self.reconciler.failures
         return [f"{describe(o.key)}: {t.reason}" for o in objects if (t := troubles.get(o.key))]
+
+    def conflicts(self) -> list[str]:
+        """One line for each wish of a source that another source's stands against."""
+        return [
+            f"{describe(c.key)}: {' '.join(c.source)} wants it otherwise than {' '.join(c.other)}"
+            for c in self.union.conflicts()
+        ]
 
     def faults(self, sources: Iterable[Source]) -> list[str]:
         """What of these sources' objects the kernel does not have as it should, a line each; read anew."""

@@ -3,14 +3,13 @@
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
-from weft.hoststate.objects import HOST, KINDS, Key, Object, describe, is_ours
+from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.shaping import Qdisc, Redirect
 from weft.hoststate.union import Contribution, Union
 
 __all__ = [
     "HOST",
-    "KINDS",
     "PROTO",
     "Address",
     "Bridge",
@@ -36,8 +35,6 @@ __all__ = [
     "Union",
     "Veth",
     "Vxlan",
-    "describe",
-    "is_ours",
     "netns",
     "route",
 ]

@@ -13,7 +13,7 @@ from collections.abc import Iterable, Mapping
 
 import msgspec
 
-from weft.hoststate.objects import Key, Object, describe
+from weft.hoststate.objects import Key, Object
 
 Source = tuple[str, ...]
 
@@ -25,6 +25,14 @@ class Contribution(msgspec.Struct, frozen=True):
     objects: tuple[Object, ...] = ()
     problems: tuple[str, ...] = ()
     rank: int = 0
+
+
+class Conflict(msgspec.Struct, frozen=True, order=True):
+    """What `source` wants is not made, because `other` wants it otherwise."""
+
+    key: Key
+    source: Source
+    other: Source
 
 
 class Union:
@@ -57,10 +65,10 @@ class Union:
             self._wish(key, source, before.get(key), after.get(key))
         return {key for key in touched if self._settle(key)}
 
-    def conflicts(self) -> list[str]:
-        """One line for each wish that another source's wish stands against."""
+    def conflicts(self) -> list[Conflict]:
+        """One for each wish that another source's wish stands against."""
         return [
-            f"{describe(key)}: {' '.join(source)} wants it otherwise than {' '.join(self._first(key))}"
+            Conflict(key, source, self._first(key))
             for key in self._contested
             for source, obj in self._wishes[key].items()
             if obj != self.desired[key] and not self._sources[source].rank

@@ -18,7 +18,7 @@ import msgspec
 from weft.hoststate import HOST, PROTO, Address, Key, Neighbour, Object, Route, Sysctl
 from weft.hoststate.paths import MAIN
 from weft.kernel.plumbing.spaces import Space
-from weft.reconcile.relations import device_of
+from weft.reconcile.kinds.sysctl import device_of
 
 
 class Decided:

@@ -14,7 +14,7 @@ from socket import inet_ntop
 
 import msgspec
 
-from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl, describe
+from weft.hoststate import HOST, PROTO, Key, Link, Object, Sysctl
 from weft.hoststate.paths import MAIN, fdb_key
 from weft.kernel.kinds import links, tc, wire
 from weft.kernel.kinds.addresses import Lost, lose
@@ -24,6 +24,7 @@ from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Netlink, Refused, attributes, open_socket
 from weft.kernel.plumbing.spaces import Space, Spaces
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 

@@ -1,46 +1,25 @@
 """A kernel in memory that behaves like the real one where it matters to the reconciler, and fails on demand.
 
-What is modelled: a device takes along what stands on it and the other end of a veth; a port needs its bridge, a route
-its device and its source address, an element its set, a jump its chain; what is made anew must not exist; a namespace
-of ours takes along what is in it; IPv4 routes vanish without notice when their device goes or goes down; other people's
-objects lie beside ours; namespaces vanish.
+What is modelled for every kind, from what `weft.reconcile.kinds` says of it: a device takes along what stands on it and the
+other end of a veth; what something needs or names must be there, and what is named cannot be removed; what is made anew must
+not exist; a namespace of ours takes along what is in it; some go without notice when their device goes; other people's
+objects lie beside ours; namespaces vanish. What is peculiar to a kind, its own module says (`Kind.refuses`).
 """
 
 from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Mapping, Sequence, Set
-from errno import EBUSY, EEXIST, EINVAL, ENETDOWN, ENODEV, ENOENT, EOPNOTSUPP
+from errno import EBUSY, EEXIST, ENODEV, ENOENT
 
 import msgspec
 
-from weft.hoststate import (
-    HOST,
-    Address,
-    FdbEntry,
-    IptablesChain,
-    Key,
-    Link,
-    Neighbour,
-    Netns,
-    NftChain,
-    NftElement,
-    NftSet,
-    Object,
-    Qdisc,
-    Redirect,
-    Route,
-    Sysctl,
-    Veth,
-    Vxlan,
-    is_ours,
-)
+from weft.hoststate import HOST, Key, Link, Object
 from weft.kernel.guarding import wait
+from weft.reconcile.kinds.kind import namespace_key
+from weft.reconcile.kinds.table import CARRIERS, KINDS, is_ours, kind_of
 from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen, Unread
-from weft.reconcile.relations import device_of, fall, jumps, outside, same_type, sets
-
-TOLD = ("netns", "link", "qdisc", "redirect", "address", "neighbour", "fdb", "route")
-"""The kinds whose changes are told one by one (rtnetlink); of rules only that something changed, of sysctls nothing."""
+from weft.reconcile.relations import fall, hosts_of, losing, needs
 
 
 class Killed(BaseException):
@@ -91,7 +70,7 @@ class FakeKernel:
         self.kill_at: int | None = None
         self._number = 0
         self._watchers: list[FakeWatcher] = []
-        self._before: dict[Key, Sysctl] = {}
+        self._before: dict[Key, Object | None] = {}
 
     # ---------------------------------------------------------------------------------------------- as a Kernel
 
@@ -102,9 +81,10 @@ class FakeKernel:
         for key, obj in self.objects.items():
             if key[1] not in namespaces or any(u.covers(key) for u in unread):
                 continue
-            if self._ours(obj) or (isinstance(obj, Sysctl) and key in desired):
+            kind = kind_of(obj)
+            if self._ours(obj) or (not kind.marked and key in desired):
                 objects[key] = obj
-            elif isinstance(obj, Link | Netns):
+            elif kind.clash is not None:
                 foreign.add(key)
         return Reading(objects, frozenset(foreign), frozenset(namespaces - self.namespaces), unread)
 
@@ -147,11 +127,11 @@ class FakeKernel:
 
     def vanish(self, ns: str) -> None:
         """A network namespace ends, and with it its devices and the other ends of its veths."""
-        for key in [key for key in self.objects if key[1] == ns and key[0] == "link"]:
+        for key in [key for key in self.objects if key[1] == ns and key[0] in CARRIERS]:
             self._drop(key)
         self.objects = {key: obj for key, obj in self.objects.items() if key[1] != ns}
         self.namespaces.discard(ns)
-        if named := self.objects.get(("netns", HOST, ns)):
+        if named := self.objects.get(namespace_key(ns)):
             self._vanish(named, told=True)
         self._tell(Disturbed(ns, "the namespace is gone"))
 
@@ -175,7 +155,7 @@ class FakeKernel:
     # --------------------------------------------------------------------------------------------------- inside
 
     def _ours(self, obj: Object) -> bool:
-        return obj.key in self._before if isinstance(obj, Sysctl) else is_ours(obj)
+        return is_ours(obj) if kind_of(obj).marked else obj.key in self._before
 
     def _carry_out(self, op: Op) -> int:
         """0 or an errno."""
@@ -185,182 +165,83 @@ class FakeKernel:
         if obj.ns not in self.namespaces:
             return ENOENT
         there = self.objects.get(obj.key)
-        if code := self._refusal(obj, there, making=isinstance(op, Create)):
+        kind, making = kind_of(obj), isinstance(op, Create)
+        if code := self._lacking(obj) or self._taken(obj, making) or kind.refuses(obj, making, self.objects):
             return code
-        if isinstance(obj, Link):
-            if isinstance(op, Change) and isinstance(op.old, Link) and isinstance(there, Link) and obj.lent:
-                obj = _only_changed(op.old, obj, there)
-            obj = self._complete(obj, there)
-            if there is None and isinstance(obj.type, Veth):
-                self._put(_other_end(obj, obj.type))
-        if isinstance(obj, Sysctl):
-            nought = Sysctl(name=obj.name, value="0", ns=obj.ns)
-            self._before.setdefault(obj.key, there if isinstance(there, Sysctl) else nought)
+        obj = kind.becomes(obj, op.old if isinstance(op, Change) else None, there)
+        if there is None:
+            for other in kind.brings(obj):
+                self._put(other)
+        if not kind.marked:
+            self._before.setdefault(obj.key, there)
         self._put(obj)
         return 0
 
-    def _refusal(self, obj: Object, there: Object | None, *, making: bool) -> int:
-        match obj:
-            case Netns():
-                return EEXIST if there is not None or obj.path in self.namespaces else 0
-            case Link():
-                return self._refuse_link(obj, there, making=making)
-            case NftElement():
-                holder = self.objects.get(("nft-set", obj.ns, obj.set))
-                if not isinstance(holder, NftSet):
-                    return ENOENT
-                return 0 if bool(holder.to) == bool(obj.to) else EINVAL
-            case NftChain():
-                return 0 if all(key in self.objects for key in jumps(obj) | sets(obj)) else ENOENT
-            case IptablesChain():
-                known = all(key in self.objects for key in jumps(obj) if not key[-1].isupper() or "-" in key[-1])
-                return 0 if known else ENOENT
-            case Sysctl():
-                device = device_of(obj)
-                return 0 if device is None or device in self.objects else ENOENT
-        if making and there is not None:
-            return EEXIST
-        return self._refuse_on_device(obj)
+    def _lacking(self, obj: Object) -> int:
+        """The errno for what it stands on, needs or names and is not there. (Namespaces need not be ours.)"""
+        kind = kind_of(obj)
+        if not self.namespaces.issuperset(kind.namespaces(obj)):
+            return ENOENT
+        missing = [key for key in needs(obj) if key not in self.objects and KINDS[key[0]].opens is None]
+        if missing:
+            return ENODEV if missing[0][0] == "link" else ENOENT
+        return 0 if kind.names is None or kind.names(obj) <= self.objects.keys() else ENOENT
 
-    def _refuse_on_device(self, obj: Object) -> int:
-        match obj:
-            case Address() | Neighbour() | FdbEntry():
-                link = self.objects.get(("link", obj.ns, obj.dev))
-                if not isinstance(link, Link):
-                    return ENODEV
-                if isinstance(obj, FdbEntry) and obj.bridge:
-                    return 0 if link.master == obj.bridge else EINVAL
-                return EOPNOTSUPP if isinstance(obj, FdbEntry) and not isinstance(link.type, Vxlan) else 0
-            case Qdisc() | Redirect():
-                wanted = (obj.dev, obj.to) if isinstance(obj, Redirect) else (obj.dev,)
-                return 0 if all(self._has("link", obj.ns, dev) for dev in wanted) else ENODEV
-            case Route():
-                return self._refuse_route(obj)
-        return 0
-
-    def _refuse_link(self, obj: Link, there: Object | None, *, making: bool) -> int:
-        if obj.master and not self._has("link", obj.ns, obj.master):
-            return ENODEV
-        if not making or (isinstance(obj.type, Veth) and not obj.type.primary):
-            if not isinstance(there, Link):
-                return ENODEV
-            return 0 if same_type(there, obj) else EOPNOTSUPP
-        if there is not None:
-            return EEXIST
-        match obj.type:
-            case Veth(peer, peer_ns):
-                if peer_ns not in self.namespaces:
-                    return ENOENT
-                return EEXIST if self._has("link", peer_ns, peer) else 0
-            case Vxlan(vni, port, dev=dev):
-                if dev and not self._has("link", outside(obj), dev):
-                    return ENODEV
-                links = [o for o in self.objects.values() if isinstance(o, Link) and outside(o) == outside(obj)]
-                others = [o.type for o in links]
-                return EEXIST if any(isinstance(t, Vxlan) and (t.vni, t.port) == (vni, port) for t in others) else 0
-        return 0
-
-    def _refuse_route(self, obj: Route) -> int:
-        link = self.objects.get(("link", obj.ns, obj.dev))
-        if obj.dev not in ("", "lo"):
-            if not isinstance(link, Link):
-                return ENODEV
-            if not link.up:
-                return ENETDOWN
-        here = [o.address for o in self.objects.values() if isinstance(o, Address) and o.ns == obj.ns]
-        return EINVAL if obj.src and not any(address.startswith(f"{obj.src}/") for address in here) else 0
-
-    def _complete(self, obj: Link, there: Object | None) -> Link:
-        """With what the kernel chooses itself."""
-        old = there if isinstance(there, Link) else None
-        mac = obj.mac or (old.mac if old else None) or f"52:00:00:00:00:{len(obj.name):02x}"
-        return msgspec.structs.replace(obj, mtu=obj.mtu or (old.mtu if old else None) or 1500, mac=mac)
+    def _taken(self, obj: Object, making: bool) -> int:
+        opens = kind_of(obj).opens
+        return EEXIST if making and opens is not None and opens(obj) in self.namespaces else 0
 
     def _remove(self, obj: Object) -> int:
         key = obj.key
         if key not in self.objects:
             return 0
-        match obj:
-            case NftSet():
-                if any(key in sets(chain) for chain in self.objects.values() if isinstance(chain, NftChain)):
-                    return EBUSY
-            case NftChain() | IptablesChain():
-                chains = [o for o in self.objects.values() if isinstance(o, NftChain | IptablesChain)]
-                if any(key in jumps(chain) for chain in chains if chain.key != key):
-                    return EBUSY
-            case Sysctl():
-                if before := self._before.pop(key, None):
-                    self._put(before)
-                return 0
+        if any(key in names(o) for o in self.objects.values() if (names := kind_of(o).names) and o.key != key):
+            return EBUSY
+        if not kind_of(obj).marked:
+            if key in self._before:
+                before = self._before.pop(key)
+                self._put(before) if before is not None else self._drop(key)
+            return 0
         self._drop(key)
         return 0
 
     def _put(self, obj: Object) -> None:
         before = self.objects.get(obj.key)
         self.objects[obj.key] = obj
-        if isinstance(obj, Netns):
-            self.namespaces.add(obj.path)
-        if isinstance(obj, Link) and isinstance(before, Link) and before.up and not obj.up:
-            routes = [o for o in self.objects.values() if isinstance(o, Route) and device_of(o) == obj.key]
-            for route in routes:
-                self._vanish(route, told=not _is_v4_route(route))
+        kind = kind_of(obj)
+        if kind.opens is not None:
+            self.namespaces.add(kind.opens(obj))
+        if before is not None and (dropped := kind.drops(before, obj)):
+            on_it = [o for o in self.objects.values() if o.kind in dropped and obj.key in hosts_of(o)]
+            for each in on_it:
+                self._vanish(each, told=not kind_of(each).silent(each))
         if obj != before:
             self._announce(obj, Seen(obj))
 
     def _drop(self, key: Key) -> None:
         gone = fall({key}, self.objects)
-        for port in [o for o in self.objects.values() if isinstance(o, Link) and o.master]:
-            if ("link", port.ns, port.master) in gone and port.key not in gone:
-                self._put(msgspec.structs.replace(port, master=""))
+        for rest in losing(gone, {k: obj for k, obj in self.objects.items() if k not in gone}).values():
+            self._put(rest)
         for each in sorted(gone):
             if obj := self.objects.get(each):
-                self._vanish(obj, told=each == key or not _is_v4_route(obj))
+                self._vanish(obj, told=each == key or not kind_of(obj).silent(obj))
 
     def _vanish(self, obj: Object, *, told: bool) -> None:
         del self.objects[obj.key]
         self._before.pop(obj.key, None)
-        if isinstance(obj, Netns):
-            self.namespaces.discard(obj.path)
+        if (opens := kind_of(obj).opens) is not None:
+            self.namespaces.discard(opens(obj))
         if told:
             self._announce(obj, Gone(obj.key))
 
     def _announce(self, obj: Object, event: Event) -> None:
-        if obj.kind in TOLD:
+        told = kind_of(obj).told
+        if told == "each":
             if is_ours(obj):
                 self._tell(event)
-        elif obj.kind != "sysctl":
+        elif told == "namespace":
             self._tell(Disturbed(obj.ns, "rules were changed"))
 
     def _tell(self, event: Event) -> None:
         for watcher in self._watchers:
             watcher.put(event)
-
-    def _has(self, *key: str) -> bool:
-        return key in self.objects
-
-
-def _only_changed(old: Link, new: Link, there: Link) -> Link:
-    """Of a device that is lent, what others made of it stays."""
-    return msgspec.structs.replace(
-        new,
-        mtu=there.mtu if new.mtu == old.mtu else new.mtu,
-        mac=there.mac if new.mac == old.mac else new.mac,
-        master=there.master if new.master == old.master else new.master,
-    )
-
-
-def _other_end(link: Link, veth: Veth) -> Link:
-    return Link(
-        name=veth.peer,
-        type=Veth(link.name, link.ns, primary=False),
-        mtu=1500,
-        mac=f"52:00:00:00:01:{len(link.name):02x}",
-        up=False,
-        alias="",
-        ns=veth.peer_ns,
-    )
-
-
-def _is_v4_route(obj: Object) -> bool:
-    """fib_table_flush() tells nobody."""
-    return isinstance(obj, Route) and ":" not in obj.prefix

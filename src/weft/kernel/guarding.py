@@ -12,9 +12,11 @@ from errno import ENODEV
 
 from weft.base.errors import WeftError
 from weft.base.net import covers, parse_network
-from weft.hoststate import Key, Link, NftChain, NftElement, NftSet, describe
+from weft.hoststate import Key, Link, NftChain, NftElement, NftSet
+from weft.reconcile.kinds.firewall import sets
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
-from weft.reconcile.relations import guards_of, sets
+from weft.reconcile.relations import guards_of
 
 
 def put_off(ops: Sequence[Op]) -> list[Op]:

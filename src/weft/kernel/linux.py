@@ -19,7 +19,7 @@ import msgspec
 
 from weft.base.errors import Denied, NotFound, WeftError
 from weft.base.net import IPAddress
-from weft.hoststate import HOST, PROTO, Bridge, Key, Link, Netns, Object, Route, Sysctl, Veth, Vxlan, describe
+from weft.hoststate import HOST, PROTO, Bridge, Key, Link, Netns, Object, Route, Sysctl, Veth, Vxlan
 from weft.hoststate.links import NAMED
 from weft.kernel import announce, guarding
 from weft.kernel.decided import Decided
@@ -37,6 +37,7 @@ from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Netlink, Refused, open_socket
 from weft.kernel.plumbing.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.watch import LinuxWatcher
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove, Unread
 
 RUN = Path("/run/weft")

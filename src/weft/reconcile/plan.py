@@ -17,21 +17,22 @@ from errno import EEXIST, ENODEV, ENOENT
 
 import msgspec
 
-from weft.hoststate import HOST, Key, Link, Netns, NftSet, Object, Sysctl, TargetObject, Veth, Vxlan, describe
+from weft.hoststate import HOST, Key, Object
+from weft.reconcile.kinds.kind import namespace_key
+from weft.reconcile.kinds.table import CARRIERS, KINDS, describe, kind_of
 from weft.reconcile.protocol import Change, Create, Failure, Op, Reading, Remove
 from weft.reconcile.relations import (
-    HOSTS,
     carriers_of,
     fall,
     fits,
     guards_of,
     hosts_of,
     in_order,
+    in_place,
+    losing,
     needs,
-    outside,
-    peer_of,
-    same_type,
     stands,
+    twin_of,
 )
 
 
@@ -51,7 +52,7 @@ def plan(
     """What turns `reading` into `desired` in these namespaces. Nothing is done to the keys in `held`; without `remove`
     nothing is removed, neither for good nor to be made anew."""
     actual = reading.objects
-    namespaces = namespaces | {HOST} if any(("netns", HOST, ns) in desired for ns in reading.gone) else namespaces
+    namespaces = namespaces | {HOST} if any(namespace_key(ns) in desired for ns in reading.gone) else namespaces
     differing = [
         key
         for key, want in desired.items()
@@ -90,7 +91,7 @@ class _Arrangement:
     ) -> None:
         self.desired, self.actual = desired, reading.objects
         self.foreign, self.held, self.remove = reading.foreign, held, remove
-        self.gone = {ns for ns in reading.gone if ("netns", HOST, ns) not in desired}  # ours are only to be made
+        self.gone = {ns for ns in reading.gone if namespace_key(ns) not in desired}  # ours are only to be made
         self.failures: list[Failure] = []
         self.wanted = {key: desired[key] for key in differing if key in desired}
         waiting = {key for key in held if key not in desired}  # what goes with these waits with them
@@ -111,7 +112,7 @@ class _Arrangement:
 
     def _block(self) -> None:
         """Take out of `wanted` what cannot be had now; those who need it come later in the order and so follow."""
-        missing = {key for key in self.surplus if key[0] in HOSTS}
+        missing = {key for key in self.surplus if key[0] in CARRIERS}
         for want in in_order(self.wanted.values()):
             key = want.key
             failure = None if key in self.held else self._obstacle(want, missing)
@@ -119,25 +120,17 @@ class _Arrangement:
                 self.failures.append(failure)
             if failure or key in self.held:
                 del self.wanted[key]
-                if key[0] in HOSTS and key not in self.actual:
+                if key[0] in CARRIERS and key not in self.actual:
                     missing.add(key)
 
     def _obstacle(self, want: Object, missing: Set[Key]) -> Failure | None:
         key = want.key
-        if want.ns in self.gone:
-            return Failure(key, f"network namespace {want.ns} is gone", ENOENT)
-        if isinstance(want, TargetObject) and key in self.foreign:
-            return Failure(key, f"{describe(key)} exists and is not Weft's: remove it", EEXIST)
-        if isinstance(want, Netns) and key in self.foreign:
-            return Failure(
-                key, f"a network namespace {want.path} exists and is not Weft's: rename or remove it", EEXIST
-            )
-        if isinstance(want, Link):
-            if key in self.foreign and not self._other_end_of_ours(want):
-                reason = f"device {want.name} exists and is not Weft's: rename or remove it"
-                return Failure(key, reason, EEXIST)
-            if isinstance(want.type, Veth) and want.type.peer_ns in self.gone:
-                return Failure(key, f"network namespace {want.type.peer_ns} is gone", ENOENT)
+        kind = kind_of(want)
+        for ns in kind.namespaces(want):
+            if ns in self.gone:
+                return Failure(key, f"network namespace {ns} is gone", ENOENT)
+        if kind.clash is not None and key in self.foreign and not self._other_end_of_ours(want):
+            return Failure(key, kind.clash(want), EEXIST)
         for need in needs(want):
             if need in missing:
                 return Failure(key, f"waits for {describe(need)}", ENODEV)
@@ -146,61 +139,55 @@ class _Arrangement:
                 return Failure(key, f"waits for {describe(guard)}, which guards it", ENODEV)
         return None
 
-    def _other_end_of_ours(self, want: Link) -> bool:
+    def _other_end_of_ours(self, want: Object) -> bool:
         """The end that is made along with the other carries no mark until its own turn has come."""
-        return peer_of(self.actual.get(peer_of(want) or ())) == want.key
+        return twin_of(self.actual.get(twin_of(want) or ())) == want.key
 
     def _doom(self) -> None:
         self.doomed: set[Key] = set()
-        vnis: set[tuple[str, int]] = set()
+        claimed: set[Key] = set()
         for key, want in list(self.wanted.items()):
             have = self.actual.get(key)
-            if have is not None and not _changeable(have, want):
+            if have is not None and not in_place(have, want):
                 if not self.remove:
                     del self.wanted[key]
                     continue
                 self.doomed.add(key)
-            if isinstance(want, Link) and (have is None or key in self.doomed):
-                if isinstance(want.type, Vxlan):
-                    vnis.add((outside(want), want.type.vni))
-                peer = peer_of(want)
-                if isinstance(want.type, Veth) and want.type.primary and peer and peer in self.actual and self.remove:
-                    self.doomed.add(peer)
-        # Two VXLAN devices cannot share a VNI even for a moment (EEXIST).
-        self.doomed.update(
-            key
-            for key, have in self.surplus.items()
-            if isinstance(have, Link) and isinstance(have.type, Vxlan) and (outside(have), have.type.vni) in vnis
-        )
+            if have is None or key in self.doomed:
+                kind = KINDS[key[0]]
+                if (claim := kind.excludes(want)) is not None:
+                    claimed.add(claim)
+                if self.remove:
+                    self.doomed.update(other.key for other in kind.brings(want) if other.key in self.actual)
+        if claimed:
+            self.doomed.update(key for key, have in self.surplus.items() if kind_of(have).excludes(have) in claimed)
 
     def _renew(self) -> None:
         self.fallen = fall(self.doomed, self.actual) if self.doomed else set()
-        made = {
-            key
-            for key, want in self.wanted.items()
-            if isinstance(want, Link)
-            and isinstance(want.type, Veth)
-            and want.type.primary
-            and key not in self.actual
-            and (peer := peer_of(want)) in self.desired
-            and peer not in self.wanted
-        } | {key for key in self.wanted if key[0] == "netns" and key not in self.actual}
+        made = {key for key, want in self.wanted.items() if key[0] in CARRIERS and self._made_with_more(key, want)}
         if not (self.doomed or made):
             return
         self.fallen |= fall(self.doomed | made, self.desired)
         for key in self.fallen:
             if key in self.desired and key not in self.held and key[1] not in self.gone:
                 self.wanted[key] = self.desired[key]
-        for key, want in self.desired.items():
-            if isinstance(want, Link) and want.master and ("link", want.ns, want.master) in self.fallen:
-                self.wanted.setdefault(key, want)
+        for key in losing(self.fallen, self.desired):
+            self.wanted.setdefault(key, self.desired[key])
+
+    def _made_with_more(self, key: Key, want: Object) -> bool:
+        """Whether it is missing, and what was thought to be there is made anew with it: all that is in a namespace, the
+        other end of a pair."""
+        if key in self.actual:
+            return False
+        kind = KINDS[key[0]]
+        others = (other.key for other in kind.brings(want))
+        return kind.opens is not None or any(key in self.desired and key not in self.wanted for key in others)
 
     def _make(self, want: Object) -> Op:
         have = None if want.key in self.fallen else self.actual.get(want.key)
         if have is None:
             return Create(want)
-        if isinstance(have, Link) and have.master and ("link", have.ns, have.master) in self.fallen:
-            have = msgspec.structs.replace(have, master="")
+        have = losing(self.fallen, {want.key: have}).get(want.key, have) if self.fallen else have
         return Change(have, want)
 
     def _removals(self) -> list[Op]:
@@ -208,36 +195,24 @@ class _Arrangement:
         return [Remove(obj) for obj in reversed(self._roots(left))]
 
     def _roots(self, objects: Mapping[Key, Object]) -> list[Object]:
-        """Without those that go with another of them, or whose other end is to stay. Old sysctl values are put back all
-        the same: they are remembered outside the kernel."""
-        going = {key for key, obj in objects.items() if key[0] in HOSTS and not self._other_end_stays(obj)}
+        """Without those that go with another of them, or whose other end is to stay."""
+        going = {key for key, obj in objects.items() if key[0] in CARRIERS and not self._other_end_stays(obj)}
         roots: dict[Key, Object] = {}
         covered: set[Key] = set()
         for obj in in_order(objects[key] for key in going):
             if covered.isdisjoint(hosts_of(obj)):
                 roots[obj.key] = obj
             covered.add(obj.key)
-        rest = [
-            obj
-            for key, obj in objects.items()
-            if key[0] not in HOSTS and ((isinstance(obj, Sysctl) and obj.lasting) or going.isdisjoint(carriers_of(obj)))
-        ]
+        rest = [obj for key, obj in objects.items() if key[0] not in CARRIERS and going.isdisjoint(carriers_of(obj))]
         return in_order([*roots.values(), *rest])
 
     def _other_end_stays(self, obj: Object) -> bool:
-        other = peer_of(obj) or ()
+        other = twin_of(obj) or ()
         have, want = self.actual.get(other), self.desired.get(other)
         return (
-            isinstance(have, Link)
-            and isinstance(want, Link)
-            and isinstance(want.type, Veth)
-            and peer_of(want) == obj.key
-            and same_type(have, want)
+            have is not None
+            and want is not None
+            and twin_of(want) == obj.key
+            and in_place(have, want)
             and other not in self.fallen
         )
-
-
-def _changeable(have: Object, want: Object) -> bool:
-    if isinstance(have, Link) and isinstance(want, Link):
-        return same_type(have, want)
-    return not isinstance(have, NftSet)

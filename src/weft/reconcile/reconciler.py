@@ -16,7 +16,9 @@ from collections.abc import Callable, Iterable, Mapping, Set
 
 import msgspec
 
-from weft.hoststate import HOST, KINDS, Key, Link, Object
+from weft.hoststate import HOST, Key, Object
+from weft.reconcile.kinds.kind import namespace_key
+from weft.reconcile.kinds.table import CARRIERS, KINDS
 from weft.reconcile.plan import Plan, changes, plan
 from weft.reconcile.protocol import (
     Change,
@@ -32,7 +34,7 @@ from weft.reconcile.protocol import (
     Seen,
     UplinkChanged,
 )
-from weft.reconcile.relations import HOSTS, fall, fits, guards_of, needs
+from weft.reconcile.relations import fall, fits, guards_of, losing, needs
 from weft.reconcile.trouble import Trouble, Troubles
 
 
@@ -201,7 +203,7 @@ class Reconciler:
                     latest[obj.key] = obj
                 case Gone(key):
                     latest[key] = None
-                    if key[0] in HOSTS and key in self.known:
+                    if key[0] in CARRIERS and key in self.known:
                         lost.add(key)
                 case Disturbed(ns):
                     drift.namespaces.add(ns)
@@ -229,7 +231,7 @@ class Reconciler:
 
     def _note(self, key: Key, found: Object | None) -> None:
         if (want := self.desired.get(key)) is not None:
-            self._note_mac(want, found)
+            self._note_altered(want, found)
         if found is None:
             self.known.pop(key, None)
         elif self._drifted(key, found):
@@ -267,22 +269,23 @@ class Reconciler:
             if have is not None:
                 objects[key] = want if have == want or fits(have, want) else have
             if key[1] in namespaces:
-                self._note_mac(want, have)
+                self._note_altered(want, have)
         objects.update((key, obj) for key, obj in found.items() if key not in desired)
         if reading.unread:
             unread = {key for key in self.known if any(u.covers(key) for u in reading.unread)}
             objects.update((key, self.known[key]) for key in unread)
         self.waived = {k: why for k, why in self.waived.items() if k[1] not in namespaces} | reading.waived
         for ns in reading.gone:
-            objects.pop(("netns", HOST, ns), None)
+            objects.pop(namespace_key(ns), None)
         return Reading(objects, reading.foreign, reading.gone, reading.unread)
 
-    def _note_mac(self, want: Object, have: Object | None) -> None:
-        if not (isinstance(want, Link) and want.lent):
+    def _note_altered(self, want: Object, have: Object | None) -> None:
+        if (altered := _ALTERED.get(want.kind)) is None:
             return
-        self.altered.pop(want.key, None)
-        if isinstance(have, Link) and have.mac and have.mac != want.mac:
-            self.altered[want.key] = have.mac
+        if have is not None and (what := altered(want, have)):
+            self.altered[want.key] = what
+        else:
+            self.altered.pop(want.key, None)
 
     def _forgive(self, todo: Plan, desired: Mapping[Key, Object], namespaces: Set[str]) -> None:
         """Drop the troubles that the reading shows to be over, and put off those that still wait for another's end."""
@@ -321,7 +324,7 @@ class Reconciler:
         """Take out of `known` what went with something that was removed (what then could not be made anew counts as
         removed). The keys, those of ports that lost their bridge, and of what should have gone and did not."""
         anew = {op.obj.key for op in todo.ops if isinstance(op, Create)}
-        keys = {op.obj.key for op in todo.ops if isinstance(op, Remove) and op.obj.key[0] in HOSTS}
+        keys = {op.obj.key for op in todo.ops if isinstance(op, Remove) and op.obj.key[0] in CARRIERS}
         removed = {key for key in keys if key not in failed or key in anew}
         if not keys:
             return set()
@@ -329,13 +332,9 @@ class Reconciler:
         fallen = fall(removed, self.known)
         for key in fallen:
             self.known.pop(key, None)
-        ports = {
-            key: msgspec.structs.replace(obj, master="")
-            for key, obj in self.known.items()
-            if isinstance(obj, Link) and obj.master and ("link", obj.ns, obj.master) in removed
-        }
-        self.known.update(ports)
-        return fallen.union(ports, stuck)
+        left = losing(removed, self.known)
+        self.known.update(left)
+        return fallen.union(left, stuck)
 
     def _remember(self, todo: Plan, failed: Set[Key]) -> None:
         for op in todo.ops:
@@ -358,6 +357,9 @@ class Reconciler:
         self._troubles.hurry(
             key for key, obj in waiting if obj is not None and not made.isdisjoint((*needs(obj), *guards_of(obj)))
         )
+
+
+_ALTERED = {name: kind.altered for name, kind in KINDS.items() if kind.altered is not None}
 
 
 def _hidden(reading: Reading, desired: Mapping[Key, Object]) -> dict[Key, str]:

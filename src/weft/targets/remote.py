@@ -21,7 +21,8 @@ from functools import partial
 from typing import Any, TypeVar
 
 from weft.base.errors import NotFound, Unavailable, WeftError, one_line
-from weft.hoststate import Key, Object, TargetObject, describe
+from weft.hoststate import Key, Object, TargetObject
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Event, Failure, Op, Reading, Remove, Unread
 from weft.reconcile.reconciler import key_of
 from weft.targets.calls import Calls, Limits

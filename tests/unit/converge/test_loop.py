@@ -19,8 +19,9 @@ from weft.converge.complaints import Complaints
 from weft.converge.loop import Loop
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome
-from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, describe, route
+from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, route
 from weft.hoststate.union import Source
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Disturbed, Op, Unread
 from weft.reconcile.reconciler import key_of
 from weft.reconcile.trouble import Troubles

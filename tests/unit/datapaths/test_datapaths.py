@@ -11,9 +11,10 @@ from support import lab
 from weft.datapaths.driver import gather
 from weft.datapaths.options import subnet_rules
 from weft.datapaths.registry import DRIVERS, driver, parse_options
-from weft.hoststate import Bridge, Contribution, IptablesChain, Link, NftElement, Route, Sysctl, Union, is_ours
+from weft.hoststate import Bridge, Contribution, IptablesChain, Link, NftElement, Route, Sysctl, Union
 from weft.model import Endpoint, Location, Namespace, Network
 from weft.model.endpoint import endpoint_id
+from weft.reconcile.kinds.table import is_ours
 
 NAMES = sorted(DRIVERS)
 LEASED = sorted(name for name, used in DRIVERS.items() if used.addresses.leased)

@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.hoststate import Contribution, NftSet, Object, Union, route
-from weft.hoststate.union import union
+from weft.hoststate.union import Conflict, union
 
 PREFIX = "10.2.0.0/24"
 EAST = route(PREFIX, via="192.168.1.2", dev="eth0")
@@ -46,7 +46,7 @@ def test_the_first_in_order_of_names_has_it_whatever_came_first(
 ) -> None:
     whole = union(order)
     assert whole.desired == {EAST.key: EAST}
-    assert whole.conflicts() == [f"route {PREFIX}: lease b wants it otherwise than lease a"]
+    assert whole.conflicts() == [Conflict(EAST.key, B, A)]
 
 
 def test_a_conflict_ends_with_the_one_who_had_it() -> None:

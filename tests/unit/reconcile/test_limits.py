@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from support.hoststates import Clock, keyed, limited
-from weft.hoststate import Bridge, Link, Object, Qdisc, Redirect, Veth, describe
+from weft.hoststate import Bridge, Link, Object, Qdisc, Redirect, Veth
 from weft.kernel.fake import FakeKernel
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Change, Op, Reading
 from weft.reconcile.reconciler import Reconciler

@@ -6,12 +6,13 @@ import errno
 from collections.abc import Container, Iterator, Sequence
 
 from weft.base.errors import WeftError
-from weft.hoststate import Address, FdbEntry, Key, Neighbour, describe
+from weft.hoststate import Address, FdbEntry, Key, Neighbour
 from weft.hoststate.connected import connected
 from weft.kernel.kinds import wire
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, Refused, gone
 from weft.kernel.plumbing.spaces import Space, Spaces
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
 
 _EXTRA = {

@@ -22,7 +22,7 @@ from weft.kernel.kinds.links import KIND_NAMES, Device, Surroundings
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Refused, quietly
 from weft.kernel.plumbing.spaces import Space, Spaces
-from weft.reconcile.relations import outside
+from weft.reconcile.kinds.link import outside
 
 
 def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -> None:

@@ -15,11 +15,12 @@ import msgspec
 
 from weft.base.errors import Failed, WeftError
 from weft.base.net import FAMILIES, Family
-from weft.hoststate import IptablesChain, Key, Object, describe
+from weft.hoststate import IptablesChain, Key, Object
 from weft.hoststate.firewall import CHAIN_PREFIX
 from weft.kernel.plumbing import netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.nfnl import Nftables
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 PACKAGE = "iptables"

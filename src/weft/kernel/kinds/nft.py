@@ -12,12 +12,13 @@ from collections.abc import Iterable, Iterator, Sequence
 import msgspec
 
 from weft.base.errors import Failed, WeftError
-from weft.hoststate import Key, NftChain, NftElement, NftSet, Object, describe
+from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import TABLE, Family, element_text, noun, set_text
 from weft.kernel.host import flows
 from weft.kernel.plumbing import netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.nfnl import Nftables
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 PACKAGE = "nftables"

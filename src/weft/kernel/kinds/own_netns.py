@@ -7,13 +7,14 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from weft.base.errors import NotFound, WeftError
-from weft.hoststate import Key, Netns, describe
+from weft.hoststate import Key, Netns
 from weft.hoststate.links import NETNS_ALIAS, NETNS_PREFIX
 from weft.kernel.kinds import links
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, Netlink, open_socket
 from weft.kernel.plumbing.spaces import LOOPBACK, Space, Spaces
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Create, Failure, Op, Remove
 
 

@@ -15,12 +15,13 @@ from collections.abc import Iterator, Mapping, Sequence
 from functools import partial
 
 from weft.base.errors import WeftError
-from weft.hoststate import Key, Object, Qdisc, Redirect, describe
+from weft.hoststate import Key, Object, Qdisc, Redirect
 from weft.hoststate.shaping import HANDLE, PREF
 from weft.kernel.kinds.links import Device
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, Refused, attr, attributes, gone
 from weft.kernel.plumbing.spaces import Space, Spaces
+from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
 
 _TCMSG = struct.Struct("=BxxxiIII")  # family, ifindex, handle, parent, info
