@@ -16,7 +16,7 @@ from bench import flock, labs
 from weft.base.errors import Failed, Unavailable
 from weft.bgp import config, replies
 from weft.bgp.plan import Model, Speaker, speaker
-from weft.bgp.replies import Line, Protocol
+from weft.bgp.replies import BirdProtocol, Line
 from weft.daemons.bird import Bird
 from weft.lab import Host
 from weft.lab.inside import InsideProcess
@@ -100,7 +100,7 @@ class Daemon:
             raise Failed(f"{self.host.name}'s BIRD: {command}: {said}")
         return answer
 
-    def sessions(self) -> dict[str, Protocol]:
+    def sessions(self) -> dict[str, BirdProtocol]:
         """Those that are up."""
         return {n: p for n, p in replies.protocols(self.ask("show protocols all")).items() if p.up}
 

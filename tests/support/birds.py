@@ -7,7 +7,8 @@ from pathlib import Path
 
 from weft.base.errors import Unavailable
 from weft.base.net import Family
-from weft.bgp.replies import Line, Refused, Unheard, lines
+from weft.bgp.replies import Line, lines
+from weft.daemons.resident import ConfigRefused, Unheard
 
 
 class FakeRemovals:
@@ -38,6 +39,8 @@ class FakeBird:
     """`refuse`: its complaint about the next configurations, or about those with `refuse_if` in them. `silent`: it answers
     nothing; `deaf`: its control socket is gone; `number`: how many of it run. `answers`: by command. `done`: what was asked
     of it."""
+
+    title = "BIRD"
 
     def __init__(self) -> None:
         self.log = Path("/run/weft/bird.log")
@@ -78,7 +81,7 @@ class FakeBird:
 
     def check(self, text: str) -> None:
         if self.refuse or (self.refuse_if and self.refuse_if in text):
-            raise Refused(f"BIRD refuses its configuration: {self.refuse or self.refuse_if}")
+            raise ConfigRefused(f"BIRD refuses its configuration: {self.refuse or self.refuse_if}")
 
     def configure(self, text: str) -> None:
         self.check(text)
@@ -115,9 +118,15 @@ class FakeBird:
             self.done.append(command)
         return tuple(lines(self.answers.get(command, "0000 \n")))
 
+    def answer(self) -> None:
+        self.ask("show status")
+
     def lost_routes(self) -> FakeRemovals:
         self.removals = FakeRemovals()
         return self.removals
 
     def tail(self) -> list[str]:
         return []
+
+    def last_words(self) -> str:
+        return "it has said nothing"

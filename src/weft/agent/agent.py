@@ -43,7 +43,7 @@ from weft.converge.loops import Loops
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome
 from weft.daemons.bird import Bird, signatures
-from weft.daemons.routing import CONCERNS, Daemon, Routing
+from weft.daemons.routing import CONCERNS, BgpSpeaker, Routing
 from weft.datapaths import registry
 from weft.datapaths.driver import Host, without_lease
 from weft.endpoints.engines import EngineAttachments
@@ -93,7 +93,7 @@ class Surroundings(NamedTuple):
     kernel: MakeKernel | None = None
     find: Callable[[str], Target] = containers.find
     cookie: Callable[[str], int] = netns.cookie
-    bird: Daemon | None = None
+    bird: BgpSpeaker | None = None
     remotes: Sequence[Remote] = ()
 
 

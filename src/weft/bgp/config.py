@@ -13,7 +13,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from weft.base.net import Family, IPNetwork
-from weft.bgp.plan import Session, Speaker
+from weft.bgp.plan import PlannedSession, Speaker
 from weft.model.bgp import ALL, NONE, canonical
 
 METRIC = 2048
@@ -121,7 +121,7 @@ def _nodes(speaker: Speaker, fam: Family) -> Iterator[str]:
     yield "}"
 
 
-def _node(speaker: Speaker, session: Session) -> Iterator[str]:
+def _node(speaker: Speaker, session: PlannedSession) -> Iterator[str]:
     """The next hop is the node that has the containers, whoever tells. The import table keeps what was told as it was told:
     when the model allows something else, nobody has to be asked to tell everything again. What is not believed is kept as
     well, to be counted."""
@@ -144,7 +144,7 @@ def _node(speaker: Speaker, session: Session) -> Iterator[str]:
     yield "}"
 
 
-def _from_node(session: Session) -> str:
+def _from_node(session: PlannedSession) -> str:
     if session.reflects:
         return f"where told_of_all{session.family}()"
     if not session.announces:
@@ -156,7 +156,7 @@ def _among(prefixes: Iterable[IPNetwork]) -> str:
     return f"net ~ [ {', '.join(map(str, prefixes))} ]"
 
 
-def _router(speaker: Speaker, session: Session) -> Iterator[str]:
+def _router(speaker: Speaker, session: PlannedSession) -> Iterator[str]:
     peer, fam = session.router, session.family
     assert peer is not None
     yield f"protocol bgp '{session.name}' {{"
@@ -176,7 +176,7 @@ def _router(speaker: Speaker, session: Session) -> Iterator[str]:
     yield "}"
 
 
-def _to_router(session: Session, speaker: Speaker) -> Iterator[str]:
+def _to_router(session: PlannedSession, speaker: Speaker) -> Iterator[str]:
     peer, fam = session.router, session.family
     assert peer is not None
     everything = f"ours{fam}() || theirs{fam}()" if peer.scope == "cluster" else f"ours{fam}()"
@@ -196,7 +196,7 @@ def _to_router(session: Session, speaker: Speaker) -> Iterator[str]:
     yield "accept;"
 
 
-def _session(speaker: Speaker, session: Session, hold_time: int) -> Iterator[str]:
+def _session(speaker: Speaker, session: PlannedSession, hold_time: int) -> Iterator[str]:
     """`strict bind`: only this address, so that others may use port 179 of others. What a neighbour's silence means is
     told by the hold time alone, and it withdraws; graceful restart is for a speaker that went away and said nothing."""
     yield f"  local {session.local} as {speaker.asn};"

@@ -12,8 +12,8 @@ from typing import NamedTuple
 
 import msgspec
 
-from weft.bgp.plan import Session
-from weft.bgp.replies import Protocol
+from weft.bgp.plan import PlannedSession
+from weft.bgp.replies import BirdProtocol
 
 
 class Signatures(msgspec.Struct, frozen=True, kw_only=True):
@@ -88,7 +88,9 @@ def bad_as(log: Iterable[str]) -> dict[str, int]:
     return {found[1]: int(found[2]) for line in log if (found := _LOGGED.search(line))}
 
 
-def verdict(session: Session, state: Protocol, dropped: Signatures, asns: dict[str, int], own: int) -> Verdict:
+def verdict(
+    session: PlannedSession, state: BirdProtocol, dropped: Signatures, asns: dict[str, int], own: int
+) -> Verdict:
     """`dropped`: lately. `asns`: as of `bad_as`. `own`: this host's AS."""
     if state.up:
         return WELL
@@ -109,7 +111,7 @@ def verdict(session: Session, state: Protocol, dropped: Signatures, asns: dict[s
     )
 
 
-def _wrong_as(session: Session, error: str, told: int | None, own: int) -> Verdict:
+def _wrong_as(session: PlannedSession, error: str, told: int | None, own: int) -> Verdict:
     if error.startswith("Received"):
         where = "its configuration" if session.router else f"the settings of {session.with_}'s agent"
         return Verdict(
@@ -122,7 +124,7 @@ def _wrong_as(session: Session, error: str, told: int | None, own: int) -> Verdi
     return Verdict(reason, f"correct `weft bgp peer add {session.with_} --asn {told or 'N'} --replace`, or the router")
 
 
-def _password(session: Session, dropped: Signatures) -> Verdict:
+def _password(session: PlannedSession, dropped: Signatures) -> Verdict:
     have, router = bool(session.password), session.router is not None
     if have and dropped.failure:
         return Verdict(

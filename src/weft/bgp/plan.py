@@ -56,7 +56,7 @@ class Model(msgspec.Struct, frozen=True, kw_only=True):
     secret: str = ""
 
 
-class Session(msgspec.Struct, frozen=True, kw_only=True):
+class PlannedSession(msgspec.Struct, frozen=True, kw_only=True):
     """`name`: of BIRD's protocol. `kind`: what the other end is; to "client" we reflect. `with_`: its name. `passive`: the
     other end connects. `on_link`: no router in between. `password`: TCP MD5 (RFC 2385). `signed`: both ends can have one.
     `ttl_security`: RFC 5082. `announces`: all that a node may tell of itself; `reflects`: it may also tell what others may."""
@@ -108,7 +108,7 @@ class Speaker(msgspec.Struct, frozen=True, kw_only=True):
     subnets: tuple[IPNetwork, ...] = ()
     tunnels: tuple[Tunnel, ...] = ()
     origins: tuple[Origin, ...] = ()
-    sessions: tuple[Session, ...] = ()
+    sessions: tuple[PlannedSession, ...] = ()
     problems: tuple[str, ...] = ()
 
     def tunnelled(self, prefix: IPNetwork, next_hop: IPAddress) -> bool:
@@ -263,7 +263,7 @@ def _node_sessions(
     families: set[Family],
     nodes: Mapping[str, Node],
     told: Mapping[str, tuple[IPNetwork, ...]],
-) -> Iterator[Session]:
+) -> Iterator[PlannedSession]:
     if not reflectors and not model.settings.mesh:
         return
     members = {name for network in networks for name in model.leases.get(network, {})} | reflectors.keys()
@@ -276,7 +276,7 @@ def _node_sessions(
             local, remote = me.address(fam), node.address(fam)
             if fam in families and local is not None and remote is not None:
                 signed = PASSWORD in me.bgp_guards and PASSWORD in node.bgp_guards
-                yield Session(
+                yield PlannedSession(
                     name=_protocol(f"node{fam}:{name}"),
                     kind="client" if client else "node",
                     with_=name,
@@ -305,7 +305,7 @@ def _password(secret: str, one: IPAddress, other: IPAddress) -> str:
     return hmac.digest(bytes.fromhex(secret), f"weft bgp {ends}".encode(), "sha256").hex()
 
 
-def _unprotected(me: Node, sessions: Iterable[Session]) -> list[str]:
+def _unprotected(me: Node, sessions: Iterable[PlannedSession]) -> list[str]:
     """What keeps sessions between nodes from having a password, a line."""
     open_ones = sorted({s.with_ for s in sessions if not s.signed})
     if not open_ones:
@@ -332,7 +332,7 @@ def _passive(me: Node, node: Node, reflectors: Mapping[str, str], fam: Family) -
     return local is not None and remote is not None and int(local) < int(remote)
 
 
-def _router_session(me: Node, peer: BgpPeer, sessions: Iterable[Session]) -> Session | str:
+def _router_session(me: Node, peer: BgpPeer, sessions: Iterable[PlannedSession]) -> PlannedSession | str:
     """Or why there is none."""
     fam = family(peer.address)
     mine = next((a for a in me.addresses if a.version == fam), None)
@@ -345,7 +345,7 @@ def _router_session(me: Node, peer: BgpPeer, sessions: Iterable[Session]) -> Ses
         return (
             f"bgp peer {peer.name}: {peer.address} is {same}'s address too, and {me.name} peers with that: remove one"
         )
-    return Session(
+    return PlannedSession(
         name=_protocol(f"router:{peer.name}"),
         kind="router",
         with_=peer.name,

@@ -12,17 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
-from weft.base.errors import Failed, Unavailable
-
 PROTOCOL, DETAILS, ROUTE, NEXT_HOP, ATTRIBUTES = 1002, 1006, 1007, 1008, 1012
-
-
-class Refused(Failed):
-    """BIRD cannot do with a configuration, in its own words."""
-
-
-class Unheard(Unavailable):
-    """Nobody listens on BIRD's control socket."""
 
 
 class Line(NamedTuple):
@@ -48,7 +38,7 @@ def complete(answer: str) -> bool:
     return last[:4].isdecimal() and last[4:5] == " "
 
 
-class Protocol(msgspec.Struct, frozen=True, kw_only=True):
+class BirdProtocol(msgspec.Struct, frozen=True, kw_only=True):
     """A BGP protocol in BIRD. `state`: BGP's own ("Established"; RFC 4271 §8.2.2), "Down", or "Unknown" where BIRD does not
     say. `since`: of that; 0.0 where it is
     not told. `error`: the last one; it stays while the session is up again. `received`, `filtered`, `announced`: prefixes,
@@ -70,16 +60,16 @@ class Protocol(msgspec.Struct, frozen=True, kw_only=True):
 _ROUTES = re.compile(r"(\d+) (imported|filtered|exported)")
 
 
-def protocols(answer: Iterable[Line]) -> dict[str, Protocol]:
+def protocols(answer: Iterable[Line]) -> dict[str, BirdProtocol]:
     """From `show protocols all`: BGP's, by name."""
-    found: dict[str, Protocol] = {}
+    found: dict[str, BirdProtocol] = {}
     name = ""
     for code, text in answer:
         words = text.split()
         if code == PROTOCOL and len(words) >= 5:
             name = words[0] if words[1] == "BGP" else ""
             if name:
-                found[name] = Protocol(name=name, state="Down", since=_number(words[4]))
+                found[name] = BirdProtocol(name=name, state="Down", since=_number(words[4]))
         elif code == DETAILS and name:
             key, _, value = text.strip().partition(":")
             found[name] = msgspec.structs.replace(found[name], **_detail(key, value.strip()))
@@ -101,7 +91,7 @@ def _detail(key: str, value: str) -> dict[str, object]:
     return {}
 
 
-class Route(msgspec.Struct, frozen=True, kw_only=True):
+class BirdRoute(msgspec.Struct, frozen=True, kw_only=True):
     """One way to a prefix. `type`: unicast, blackhole, unreachable. `protocol`: that brought it. `best`: the one in use.
     `via`: next hops with their device, as BIRD writes them, "192.168.1.254 on eth0".
     `attributes`: BGP's, by BIRD's names without `BGP.`."""
@@ -125,15 +115,15 @@ _ROUTE = re.compile(
 )
 
 
-def routes(answer: Iterable[Line]) -> tuple[Route, ...]:
+def routes(answer: Iterable[Line]) -> tuple[BirdRoute, ...]:
     """From `show route all`."""
-    found: list[Route] = []
+    found: list[BirdRoute] = []
     for code, text in answer:
         head = _ROUTE.fullmatch(text) if code == ROUTE else None
         if head is not None:
             prefix = head["prefix"] or (found[-1].prefix if found else "")
             found.append(
-                Route(
+                BirdRoute(
                     prefix=prefix,
                     type=head["type"],
                     protocol=head["protocol"],
@@ -146,7 +136,7 @@ def routes(answer: Iterable[Line]) -> tuple[Route, ...]:
     return tuple(found)
 
 
-def _more(route: Route, text: str) -> Route:
+def _more(route: BirdRoute, text: str) -> BirdRoute:
     kind, _, rest = text.partition(" ")
     if kind in ("via", "dev"):
         via = rest if kind == "via" else f"on {rest}"

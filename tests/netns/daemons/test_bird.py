@@ -16,10 +16,10 @@ import pytest
 from support.namespaces import Home
 from support.waiting import until
 from weft.base.errors import Failed, Unavailable
-from weft.bgp.replies import Refused, Unheard
 from weft.daemons import bird as module
 from weft.daemons.bird import Bird
 from weft.daemons.bird_routes import LostRoutes
+from weft.daemons.resident import ConfigRefused, Unheard
 
 pytestmark = pytest.mark.skipif(shutil.which("bird", path="/usr/sbin") is None, reason="needs bird2")
 
@@ -127,7 +127,7 @@ def test_what_it_has_not_confirmed_is_not_what_it_runs_on(
 
 def test_what_it_refuses_changes_nothing(bird: Bird, tmp_path: Path) -> None:
     before = bird.configured()
-    with pytest.raises(Refused, match="BIRD refuses its configuration"):
+    with pytest.raises(ConfigRefused, match="BIRD refuses its configuration"):
         bird.configure(f"{before}nonsense\n")
     assert bird.configured() == before
 

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 
 from weft.bgp.diagnose import Signatures, bad_as, verdict
-from weft.bgp.plan import Session
-from weft.bgp.replies import Protocol
+from weft.bgp.plan import PlannedSession
+from weft.bgp.replies import BirdProtocol
 from weft.model import BgpPeer
 
-NODE = Session(
+NODE = PlannedSession(
     name="node4:node-2",
     kind="node",
     with_="node-2",
@@ -29,13 +29,13 @@ SECRET = msgspec.structs.replace(ROUTER, password="secret", router=msgspec.struc
 SIGNED = msgspec.structs.replace(NODE, password="5e" * 32, ttl_security=True)
 
 
-def words(session: Session, error: str = "", dropped: Signatures | None = None, asn: int = 0) -> str:
-    state = Protocol(name=session.name, state="Active", since=0, error=error)
+def words(session: PlannedSession, error: str = "", dropped: Signatures | None = None, asn: int = 0) -> str:
+    state = BirdProtocol(name=session.name, state="Active", since=0, error=error)
     return ": ".join(verdict(session, state, dropped or Signatures(), {session.name: asn} if asn else {}, 64512))
 
 
 def test_what_is_up_needs_no_words() -> None:
-    up = Protocol(name="x", state="Established", since=1, error="Received: Bad peer AS")
+    up = BirdProtocol(name="x", state="Established", since=1, error="Received: Bad peer AS")
     assert verdict(ROUTER, up, Signatures(failure=9), {}, 64512) == ("", "")
 
 

@@ -6,7 +6,7 @@ from ipaddress import ip_address, ip_interface, ip_network
 
 import pytest
 
-from weft.bgp.plan import Model, Session, Speaker, speaker
+from weft.bgp.plan import Model, PlannedSession, Speaker, speaker
 from weft.model import BgpSettings, Lease, Network, Node
 
 NETWORK = Network(name="prod", driver="routed", subnets=(ip_network("197.19.0.0/16"),))
@@ -80,12 +80,12 @@ def spoken(me: str, *nodes: Node, blocks: dict[str, str] | None = None, **model:
     return found
 
 
-def between(me: str, other: str, *nodes: Node, **model: object) -> Session:
+def between(me: str, other: str, *nodes: Node, **model: object) -> PlannedSession:
     (found,) = [s for s in spoken(me, *nodes, **model).sessions if s.with_ == other]
     return found
 
 
-def ends(one: Node, other: Node, **model: object) -> tuple[Session, Session]:
+def ends(one: Node, other: Node, **model: object) -> tuple[PlannedSession, PlannedSession]:
     return between(one.name, other.name, one, other, **model), between(other.name, one.name, one, other, **model)
 
 

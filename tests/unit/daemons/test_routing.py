@@ -67,7 +67,7 @@ async def test_changes_come_to_it_together_and_only_where_they_matter(agent: Age
 async def test_a_bird_that_ended_is_started_again_without_being_asked_for(agent: Agent, host: FakeHost) -> None:
     await network(agent, BLOCK)
     await until(lambda: host.bird.running)
-    agent.routing._started = 0.0  # long ago
+    agent.routing.daemon._started = 0.0  # long ago
     host.bird.crash()
     await until(lambda: host.bird.done.count("start") == 2)
     assert agent.routing.restarts == 1 and agent.routing.trouble == ""
@@ -120,7 +120,7 @@ async def test_an_agent_that_comes_back_finds_it_and_tells_it_nothing(host: Fake
     assert host.bird.running, "it outlives the agent"
     second = make_agent(host, store_file)
     async with running(second):
-        await until(lambda: second.routing._fd)
+        await until(lambda: second.routing.daemon._fd)
     assert host.bird.done == ["install", "start"]
 
 
@@ -135,7 +135,7 @@ async def test_a_router_alone_is_enough_and_its_session_is_explained(
     assert (session.name, session.state) == ("tor", "Active")
     assert session.reason.startswith("AS mismatch") and session.advice
     assert (await service.status()).bgp == t.BgpStatus(sessions=1, established=0)
-    agent.routing._down["router:tor"] -= 60  # it has been so for a minute
+    agent.routing.sessions.down["router:tor"] -= 60  # it has been so for a minute
     await service.bgp_sessions()
     (problem,) = (await service.status()).problems
     assert problem.peer == "tor" and "AS mismatch" in problem.text
@@ -214,7 +214,7 @@ async def test_one_whose_control_socket_was_removed_is_started_anew_and_only_onc
 ) -> None:
     await network(agent, BLOCK)
     await until(lambda: host.bird.running)
-    agent.routing._started = 0.0  # long ago
+    agent.routing.daemon._started = 0.0  # long ago
     host.bird.deaf = True
     with pytest.raises(Unavailable):
         await service.bgp_sessions()  # this is how it is noticed, at the latest by the agent's own look
@@ -229,8 +229,8 @@ async def test_one_that_is_silent_for_long_is_started_anew(
 ) -> None:
     await network(agent, BLOCK)
     await until(lambda: host.bird.running)
-    agent.routing._started = 0.0
-    monkeypatch.setattr("weft.daemons.routing.SILENT", 0.5)
+    agent.routing.daemon._started = 0.0
+    monkeypatch.setattr("weft.daemons.supervisor.SILENT", 0.5)
     host.bird.silent = True
     agent.routing.touch()
     await until(lambda: host.bird.done[-2:] == ["kill", "start"])

@@ -21,9 +21,9 @@ from weft.model.network import OptionValue
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
-    from weft.bgp.replies import Route as BirdRoute
+    from weft.bgp.replies import BirdRoute
     from weft.cluster.view import View
-    from weft.daemons.routing import State
+    from weft.daemons.bgp_sessions import SessionStatus
 
 
 def node(agent: Agent, n: Node) -> t.NodeInfo:
@@ -221,7 +221,7 @@ def bgp_status(agent: Agent) -> t.BgpStatus | None:
     )
 
 
-def bgp_session(state: State) -> t.BgpSession:
+def bgp_session(state: SessionStatus) -> t.BgpSession:
     session, protocol = state.session, state.protocol
     return t.BgpSession(
         name=session.with_,
