@@ -29,6 +29,11 @@ from weft.hoststate import (
     Vxlan,
     route,
 )
+from weft.hoststate.firewall import FILTER as PRIORITY
+from weft.hoststate.firewall import Hook
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Jump
+from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Op, Reading
 from weft.reconcile.render import script
@@ -36,16 +41,18 @@ from weft.reconcile.render import script
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
 
 C1 = "/run/netns/c1"
-HOOK = "type filter hook forward priority filter; policy accept;"
+HOOK = Hook(type="filter", hook="forward", priority=PRIORITY)
+LATER = Hook(type="filter", hook="forward", priority=PRIORITY + 5)
+OURS = IIFNAME.is_("weft0")
 FILTER = IptablesChain(
-    backend="legacy", family=4, table="filter", parent="FORWARD", name="WEFT-FORWARD", rules=("-i weft0 -j ACCEPT",)
+    backend="legacy", family=4, table="filter", parent="FORWARD", name="WEFT-FORWARD", rules=(rule(OURS, ACCEPT),)
 )
 OBJECTS: tuple[Object, ...] = (
     Sysctl(name="net/ipv4/ip_forward", value="1"),
-    NftSet(name="subnets", type="ipv4_addr", flags=("interval",)),
+    NftSet(name="subnets", type=("ipv4_addr",), flags=("interval",)),
     NftElement(set="subnets", value="10.1.0.0/16"),
-    NftChain(name="cluster", rules=("ip saddr @subnets accept",)),
-    NftChain(name="forward0", hook=HOOK, rules=('iifname "weft0" jump cluster',)),
+    NftChain(name="cluster", rules=(rule(SADDR[4].among("subnets"), ACCEPT),)),
+    NftChain(name="forward0", hook=HOOK, rules=(rule(OURS, Jump("cluster")),)),
     FILTER,
     msgspec.structs.replace(FILTER, backend="nft", family=6, rules=()),
     Link(name="weft0", type=Bridge(), mtu=1450, alias="weft:blue"),
@@ -76,9 +83,9 @@ OBJECTS: tuple[Object, ...] = (
 )
 CHANGED: tuple[Object, ...] = (
     Sysctl(name="net/ipv4/conf/weft0/rp_filter", value="2"),
-    NftChain(name="cluster", rules=("ip saddr @subnets counter packets 0 bytes 0 drop",)),
-    NftChain(name="forward0", hook=HOOK.replace("filter;", "filter + 5;"), rules=("jump cluster",)),
-    msgspec.structs.replace(FILTER, parent="INPUT", rules=("-i weft0 -j DROP",)),
+    NftChain(name="cluster", rules=(rule(SADDR[4].among("subnets"), COUNTER, DROP),)),
+    NftChain(name="forward0", hook=LATER, rules=(rule(Jump("cluster")),)),
+    msgspec.structs.replace(FILTER, parent="INPUT", rules=(rule(OURS, DROP),)),
     Link(name="weft0", type=Bridge(), mtu=1400, alias="weft:red"),
     Link(name="veth1", type=Veth("in0", C1), mtu=1400),
     Qdisc(dev="veth1", rate=30_000_000, burst=40960, limit=98304),

@@ -45,7 +45,7 @@ def test_only_what_is_in_the_way_of_something_new_goes_at_once(actual: State, de
     rules = [op for op in planned(actual, desired) if key_of(op)[0] in RULES]
     at_once = {key_of(op) for op in rules if isinstance(op, Remove)} - {key_of(op) for op in put_off(rules)}
     made = {key_of(op) for op in rules if not isinstance(op, Remove)}
-    assert all(key in made or ("nft-set", key[1], key[2]) in made or key[0] != "nft-set" for key in at_once)
+    assert all(key in made or ("nft-set", *key[1:4]) in made or key[0] != "nft-set" for key in at_once)
 
 
 def element(name: str, value: str) -> NftElement:

@@ -28,7 +28,11 @@ from weft.hoststate import (
     Vxlan,
     route,
 )
+from weft.hoststate.firewall import DSTNAT, FILTER, Chain, Hook, same_rules
 from weft.hoststate.paths import ALL
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, RETURN, Jump, Nat
+from weft.hoststate.rules.matches import L4PROTO, SADDR, TH_DPORT
 from weft.kernel.fake import FakeKernel
 from weft.reconcile.relations import fits
 
@@ -172,11 +176,11 @@ def limited(name: str, queue: str, rate: int, ns: str = "") -> list[Object]:
 
 @st.composite
 def rules(draw: st.DrawFn) -> list[Object]:
-    accept = draw(st.sampled_from(["accept", "counter accept"]))
-    cluster = NftChain(name="cluster", rules=(f"ip saddr @subnets {accept}",))
-    hook = "type filter hook forward priority filter; policy accept;"
+    actions = draw(st.sampled_from([(ACCEPT,), (COUNTER, ACCEPT)]))
+    cluster = NftChain(name="cluster", rules=(rule(SADDR[4].among("subnets"), *actions),))
+    hook = Hook(type="filter", hook="forward", priority=FILTER)
     objects: list[Object] = draw(
-        st.sampled_from([[], [cluster], [cluster, NftChain(name="forward", hook=hook, rules=("jump cluster",))]])
+        st.sampled_from([[], [cluster], [cluster, NftChain(name="forward", hook=hook, rules=(rule(Jump("cluster")),))]])
     )
     wishes: list[Object] = [
         IptablesChain(
@@ -185,7 +189,7 @@ def rules(draw: st.DrawFn) -> list[Object]:
             table="filter",
             parent="FORWARD",
             name="WEFT-FORWARD",
-            rules=(f"-j {accept.upper()[-6:]}",),
+            rules=(rule(draw(st.sampled_from([ACCEPT, RETURN]))),),
         ),
         Sysctl(name="net/ipv4/ip_forward", value="1"),
         route("10.60.0.0/24", via=f"192.168.1.{draw(st.integers(2, 4))}", dev="eth0"),
@@ -202,15 +206,19 @@ def published(draw: st.DrawFn) -> list[Object]:
     if not ports:
         return []
     elements = [NftElement(set="ports", value=f"tcp . {p}", to=f"10.1.1.{draw(st.integers(2, 3))} . 80") for p in ports]
-    hook = "type nat hook prerouting priority dstnat; policy accept;"
-    chain = NftChain(name="publish", hook=hook, rules=("dnat ip to meta l4proto . th dport map @ports",))
-    return [NftSet(name="ports", type="inet_proto . inet_service", to="ipv4_addr . inet_service"), *elements, chain]
+    hook = Hook(type="nat", hook="prerouting", priority=DSTNAT)
+    chain = NftChain(name="publish", hook=hook, rules=(rule(Nat("dnat", 4, by=L4PROTO + TH_DPORT, map="ports")),))
+    return [
+        NftSet(name="ports", type=("inet_proto", "inet_service"), to=("ipv4_addr", "inet_service")),
+        *elements,
+        chain,
+    ]
 
 
 @st.composite
 def hoststates(draw: st.DrawFn) -> dict[Key, Object]:
     """A consistent desired state: everything that something in it needs is in it too, or is the host's."""
-    objects: list[Object] = [NftSet(name="subnets", type="ipv4_addr", flags=("interval",))]
+    objects: list[Object] = [NftSet(name="subnets", type=("ipv4_addr",), flags=("interval",))]
     bridges = draw(st.lists(st.sampled_from([1, 2]), unique=True))
     for number in bridges:
         objects += draw(networks(number))
@@ -222,3 +230,10 @@ def hoststates(draw: st.DrawFn) -> dict[Key, Object]:
     for number in draw(st.lists(st.sampled_from([1, 2]), unique=True)):
         objects += draw(namespaced(number))
     return keyed(*objects, *draw(rules()))
+
+
+def alike(found: Object | None, wanted: Object | None) -> bool:
+    """The same, as far as it can be read back: of rules, their marks."""
+    if isinstance(found, Chain) and isinstance(wanted, Chain):
+        return same_rules(found, wanted)
+    return found == wanted

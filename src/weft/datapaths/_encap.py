@@ -18,6 +18,10 @@ from weft.base.net import Family, IPNetwork, family, link_local
 from weft.datapaths import _rules, _tunnel, guard
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import Ipip, Link, Neighbour, NftSet, Object, route
+from weft.hoststate.firewall import FILTER, RAW
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import DROP, NOTRACK
+from weft.hoststate.rules.matches import DADDR, L4PROTO, SADDR
 from weft.model import Lease, Network, Node
 
 Encap = Annotated[
@@ -95,13 +99,14 @@ def _ipip(site: Site) -> Answer:
         return
     yield from _tunnel.unfit(site, "IPIP")
     yield Link(name=IPIP_DEVICE, type=Ipip(local=str(local)), mtu=node.mtu - IPIP_OVERHEAD, alias="weft:ipip")
-    yield NftSet(name="known-hosts4", type="ipv4_addr")
-    unknown = f"meta l4proto {IPIP} ip saddr != @known-hosts4 drop"
-    yield _rules.base_chain("ipip-input", "type filter hook input priority filter", unknown)
+    yield NftSet(name="known-hosts4", type=("ipv4_addr",))
+    ipip = L4PROTO.is_(IPIP)
+    unknown = rule(ipip, SADDR[4].not_among("known-hosts4"), DROP)
+    yield _rules.base_chain("ipip-input", "filter", "input", FILTER, unknown)
     # As with VXLAN, only the packets inside are connection-tracked. Others' IPIP is left as it is.
-    for hook, end in (("prerouting", "saddr"), ("output", "daddr")):
-        rule = f"meta l4proto {IPIP} ip {end} @known-hosts4 notrack"
-        yield _rules.base_chain(f"ipip-{hook}", f"type filter hook {hook} priority raw", rule)
+    for hook, end in (("prerouting", SADDR[4]), ("output", DADDR[4])):
+        untracked = rule(ipip, end.among("known-hosts4"), NOTRACK)
+        yield _rules.base_chain(f"ipip-{hook}", "filter", hook, RAW, untracked)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:

@@ -17,8 +17,11 @@ from collections.abc import Iterable, Iterator
 
 from weft.base.net import FAMILIES, IPAddress, family, host_prefix
 from weft.datapaths import _rules
-from weft.datapaths._rules import IP, MULTICAST
 from weft.hoststate import NftElement, NftSet, Object, route
+from weft.hoststate.firewall import DSTNAT, SRCNAT
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import Nat
+from weft.hoststate.rules.matches import DADDR, SADDR
 
 
 def floating(addresses: Iterable[IPAddress], targets: Iterable[IPAddress], dev: str) -> Iterator[Object]:
@@ -40,15 +43,14 @@ def floating(addresses: Iterable[IPAddress], targets: Iterable[IPAddress], dev: 
 def _tables() -> Iterator[Object]:
     inward, outward = [], []
     for fam in FAMILIES:
-        kind, ip = f"ipv{fam}_addr", IP[fam]
+        kind, source, target = _rules.address(fam), SADDR[fam], DADDR[fam]
         for name in ("floating", "floating-out"):
-            yield NftSet(name=f"{name}{fam}", type=kind, to=kind)
-        yield NftSet(name=f"floating-self{fam}", type=f"{kind} . {kind}", to=kind)
-        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {MULTICAST[fam]}"
-        inward.append(f"dnat {ip} to {ip} daddr map @floating{fam}")
-        outward.append(f"snat {ip} to {ip} saddr . {ip} daddr map @floating-self{fam}")
-        outward.append(f"{outside} snat {ip} to {ip} saddr map @floating-out{fam}")
+            yield NftSet(name=f"{name}{fam}", type=(kind,), to=(kind,))
+        yield NftSet(name=f"floating-self{fam}", type=(kind, kind), to=(kind,))
+        inward.append(rule(Nat("dnat", fam, by=target, map=f"floating{fam}")))
+        outward.append(rule(Nat("snat", fam, by=source + target, map=f"floating-self{fam}")))
+        outward.append(rule(*_rules.outside(fam), Nat("snat", fam, by=source, map=f"floating-out{fam}")))
     yield from _rules.sets("cluster")
-    yield _rules.base_chain("floating-prerouting", "type nat hook prerouting priority dstnat", *inward)
-    yield _rules.base_chain("floating-output", "type nat hook output priority -100", *inward)
-    yield _rules.base_chain("floating-postrouting", "type nat hook postrouting priority srcnat - 1", *outward)
+    yield _rules.base_chain("floating-prerouting", "nat", "prerouting", DSTNAT, *inward)
+    yield _rules.base_chain("floating-output", "nat", "output", DSTNAT, *inward)
+    yield _rules.base_chain("floating-postrouting", "nat", "postrouting", SRCNAT - 1, *outward)

@@ -19,11 +19,16 @@ from collections.abc import Iterator
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
-from weft.base.net import family
+from weft.base.net import FAMILIES, family
 from weft.datapaths import _limits, _parts, _ports, _rules, guard
 from weft.datapaths.driver import Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
+from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
+from weft.hoststate.firewall import BRIDGE_FILTER, FILTER, SRCNAT
 from weft.hoststate.links import GATEWAY, UNCHECKED
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, DROP, Masquerade
+from weft.hoststate.rules.matches import CT_STATUS, DADDR, IIFNAME, OIFNAME, PKTTYPE, SADDR, field
 from weft.model import Endpoint
 
 BRIDGE = "weft_gw"
@@ -47,29 +52,33 @@ def common(site: Site) -> Iterator[Object]:
     yield from _parts.forwarding(site)
     yield from _parts.accept_forwarding(site.host)
     yield from _rules.sets("gateway")
+    elsewhere = OIFNAME.is_not(BRIDGE)
     masquerading = [
-        f'oifname != "{BRIDGE}" {ip} saddr @gateway{fam} {ip} daddr != {_rules.MULTICAST[fam]} masquerade fully-random'
-        for fam, ip in _rules.IP.items()
+        rule(
+            elsewhere,
+            SADDR[fam].among(f"gateway{fam}"),
+            DADDR[fam].is_not(_rules.MULTICAST[fam]),
+            Masquerade(random=True),
+        )
+        for fam in FAMILIES
     ]
     yield from _apart(site)
-    yield _rules.base_chain("gateway-postrouting", "type nat hook postrouting priority srcnat", *masquerading)
+    yield _rules.base_chain("gateway-postrouting", "nat", "postrouting", SRCNAT, *masquerading)
 
 
 def _apart(site: Site) -> Iterator[NftChain]:
     """What keeps containers apart, but for published ports. The bridge's hooks come before br_netfilter's (priority 0)."""
-    back = f'iifname "{BRIDGE}" oifname "{BRIDGE}"'
-    apart = f"{back} ct status dnat accept", f"{back} drop"
-    yield _rules.base_chain("gateway-forward", "type filter hook forward priority filter", *apart)
+    back = IIFNAME.is_(BRIDGE), OIFNAME.is_(BRIDGE)
+    apart = rule(*back, CT_STATUS.is_("dnat"), ACCEPT), rule(*back, DROP)
+    yield _rules.base_chain("gateway-forward", "filter", "forward", FILTER, *apart)
     if guard.BRIDGE_RULES in site.host.lacking:
         return
-    here, many = f'iifname "{_PORT}*"', "meta pkttype { broadcast, multicast }"
-    one = many.replace("{", "!= {")
-    for hook, rule in {
-        "prerouting": f"{here} {one} ether daddr != {_mac(site)} drop",
-        "forward": f"{here} {many} drop",
+    here, many = IIFNAME.is_(f"{_PORT}*"), ("broadcast", "multicast")
+    for hook, kept in {
+        "prerouting": rule(here, PKTTYPE.is_not(*many), field("ether daddr").is_not(_mac(site)), DROP),
+        "forward": rule(here, PKTTYPE.is_(*many), DROP),
     }.items():
-        kind = f"type filter hook {hook} priority filter; policy accept;"
-        yield NftChain(name=f"gateway-bridge-{hook}", family="bridge", hook=kind, rules=(rule,))
+        yield _rules.base_chain(f"gateway-bridge-{hook}", "filter", hook, BRIDGE_FILTER, kept, table=BRIDGE_TABLE)
 
 
 def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:

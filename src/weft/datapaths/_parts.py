@@ -15,7 +15,7 @@ import msgspec
 from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
-from weft.base.net import Family, IPNetwork, family, link_local, parse_address
+from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
 from weft.datapaths import _limits, _ports, _rules, guard
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import (
@@ -32,6 +32,10 @@ from weft.hoststate import (
     Veth,
     route,
 )
+from weft.hoststate.firewall import SRCNAT
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, Masquerade
+from weft.hoststate.rules.matches import IIFNAME, OIFNAME, SADDR
 from weft.model import Endpoint, Node
 
 FEATURES = ("bridge", "veth", "nftables")
@@ -114,11 +118,10 @@ def rules(site: Site) -> Iterator[Object]:
 def _masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     """To outside with the host's address, but never between addresses of Weft's networks."""
     yield from _rules.sets("masquerade")
-    rules = []
-    for fam, ip in _rules.IP.items():
-        outside = f"{ip} daddr != @cluster{fam} {ip} daddr != {_rules.MULTICAST[fam]}"
-        rules.append(f"{ip} saddr @masquerade{fam} {outside} masquerade fully-random")
-    yield _rules.base_chain("postrouting", "type nat hook postrouting priority srcnat", *rules)
+    rules = [
+        rule(SADDR[fam].among(f"masquerade{fam}"), *_rules.outside(fam), Masquerade(random=True)) for fam in FAMILIES
+    ]
+    yield _rules.base_chain("postrouting", "nat", "postrouting", SRCNAT, *rules)
     for subnet in subnets:
         yield NftElement(set=f"masquerade{subnet.version}", value=str(subnet))
 
@@ -132,7 +135,7 @@ def accept_forwarding(host: Host) -> Iterator[Object]:
             table="filter",
             parent="FORWARD",
             name="WEFT-FORWARD",
-            rules=("-i weft+ -j ACCEPT", "-o weft+ -j ACCEPT"),
+            rules=tuple(rule(end.is_("weft*"), ACCEPT) for end in (IIFNAME, OIFNAME)),
         )
 
 

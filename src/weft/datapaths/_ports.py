@@ -11,20 +11,27 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family
+from weft.datapaths import _rules
 from weft.hoststate import NftChain, NftElement, NftSet, Object, Sysctl
+from weft.hoststate.firewall import DSTNAT, RAW, SRCNAT
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import DROP, RETURN, Jump, Masquerade, Nat
+from weft.hoststate.rules.matches import (
+    CT_STATUS,
+    DADDR,
+    DADDR_TYPE,
+    IIFNAME,
+    L4PROTO,
+    OIFNAME,
+    SADDR,
+    TH_DPORT,
+)
 from weft.model import PublishedPort
 
 _LOOPBACK = "127.0.0.0/8"
-_RULES: dict[Family, tuple[str, str]] = {
-    4: (
-        "dnat ip to ip daddr . meta l4proto . th dport map @published-at4",
-        "dnat ip to meta l4proto . th dport map @published4",
-    ),
-    6: (
-        "dnat ip6 to ip6 daddr . meta l4proto . th dport map @published-at6",
-        "dnat ip6 to meta l4proto . th dport map @published6",
-    ),
-}
+_PORT = L4PROTO + TH_DPORT
+_FROM_CONTAINER = IIFNAME.is_("weft*")
+_TRANSLATED = CT_STATUS.is_("dnat")
 
 
 def published(
@@ -58,30 +65,20 @@ def _elements(port: PublishedPort, to: dict[Family, IPAddress]) -> Iterator[NftE
 
 def _tables() -> Iterator[Object]:
     for fam in FAMILIES:
-        kind = f"ipv{fam}_addr"
-        yield NftSet(name=f"published{fam}", type="inet_proto . inet_service", to=f"{kind} . inet_service")
-        yield NftSet(name=f"published-at{fam}", type=f"{kind} . inet_proto . inet_service", to=f"{kind} . inet_service")
-        yield NftSet(name=f"hairpin{fam}", type=f"{kind} . {kind}", flags=("interval",))
-    yield NftChain(name="publish", rules=tuple(rule for pair in zip(*_RULES.values(), strict=True) for rule in pair))
+        at, to = (_rules.address(fam), "inet_proto", "inet_service"), (_rules.address(fam), "inet_service")
+        yield NftSet(name=f"published{fam}", type=at[1:], to=to)
+        yield NftSet(name=f"published-at{fam}", type=at, to=to)
+    yield from _rules.sets("hairpin", "", "")
+    by_address = [rule(Nat("dnat", fam, by=DADDR[fam] + _PORT, map=f"published-at{fam}")) for fam in FAMILIES]
+    by_port = [rule(Nat("dnat", fam, by=_PORT, map=f"published{fam}")) for fam in FAMILIES]
+    yield NftChain(name="publish", rules=(*by_address, *by_port))
     # With route_localnet on a bridge, containers have to be kept from the host's loopback addresses by rule.
-    yield NftChain(
-        name="published-guard",
-        hook="type filter hook prerouting priority raw; policy accept;",
-        rules=tuple(f'iifname "weft*" ip {end} {_LOOPBACK} drop' for end in ("saddr", "daddr")),
-    )
-    local = "fib daddr type local jump publish"
+    loopback = [rule(_FROM_CONTAINER, end[4].is_(_LOOPBACK), DROP) for end in (SADDR, DADDR)]
+    yield _rules.base_chain("published-guard", "filter", "prerouting", RAW, *loopback)
+    local = rule(DADDR_TYPE.is_("local"), Jump("publish"))
     # From outside, 127.0.0.0/8 is a martian and has to stay one: translated, it would no longer look like one.
-    for name, hook, never in (
-        ("published-prerouting", "prerouting priority dstnat", f"ip daddr {_LOOPBACK} return"),
-        ("published-output", "output priority -100", "ip6 daddr ::1 return"),
-    ):
-        yield NftChain(name=name, hook=f"type nat hook {hook}; policy accept;", rules=(never, local))
-    yield NftChain(
-        name="published-postrouting",
-        hook="type nat hook postrouting priority srcnat; policy accept;",
-        rules=(
-            "ct status dnat ip saddr . ip daddr @hairpin4 masquerade",
-            "ct status dnat ip6 saddr . ip6 daddr @hairpin6 masquerade",
-            f'ct status dnat oifname "weft*" ip saddr {_LOOPBACK} masquerade',
-        ),
-    )
+    for hook, never in (("prerouting", DADDR[4].is_(_LOOPBACK)), ("output", DADDR[6].is_("::1"))):
+        yield _rules.base_chain(f"published-{hook}", "nat", hook, DSTNAT, rule(never, RETURN), local)
+    hairpins = [rule(_TRANSLATED, (SADDR[f] + DADDR[f]).among(f"hairpin{f}"), Masquerade()) for f in FAMILIES]
+    from_loopback = rule(_TRANSLATED, OIFNAME.is_("weft*"), SADDR[4].is_(_LOOPBACK), Masquerade())
+    yield _rules.base_chain("published-postrouting", "nat", "postrouting", SRCNAT, *hairpins, from_loopback)

@@ -12,6 +12,10 @@ from weft.datapaths import _rules
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.datapaths.options import Port, Underlay, Vni
 from weft.hoststate import FdbEntry, Link, NftElement, Object, Vxlan
+from weft.hoststate.firewall import RAW
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import NOTRACK
+from weft.hoststate.rules.matches import IIFNAME, UDP_DPORT, Match
 from weft.model import Lease, Network, Node
 
 OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
@@ -104,9 +108,10 @@ def accepted(site: Site) -> Iterator[Object]:
     options = site.options
     yield NftElement(set="tunnel-ports", value=str(options.port))
     yield NftElement(set="vnis", value=f"{options.port} . {options.vni:#x}")
-    for hook, ours in (("prerouting", 'iifname != "weft*" '), ("output", "")):
-        rule = f"{ours}udp dport @tunnel-ports notrack"
-        yield _rules.base_chain(f"raw-{hook}", f"type filter hook {hook} priority raw", rule)
+    hooks: dict[str, tuple[Match, ...]] = {"prerouting": (IIFNAME.is_not("weft*"),), "output": ()}
+    for hook, others in hooks.items():
+        untracked = rule(*others, UDP_DPORT.among("tunnel-ports"), NOTRACK)
+        yield _rules.base_chain(f"raw-{hook}", "filter", hook, RAW, untracked)
 
 
 def remote(site: Site, node: Node, lease: Lease) -> FdbEntry | Problem:

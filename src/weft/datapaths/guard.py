@@ -25,7 +25,23 @@ from weft.base.net import FAMILIES, IPAddress, IPNetwork
 from weft.datapaths import _rules
 from weft.datapaths.driver import Host, Site
 from weft.hoststate import HOST, Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate.firewall import BRIDGE, BRIDGE_FILTER, FILTER, RAW, Hook
 from weft.hoststate.links import CHECKED, UNCHECKED
+from weft.hoststate.rules import Rule, rule
+from weft.hoststate.rules.actions import ACCEPT, DROP, RETURN, Jump
+from weft.hoststate.rules.matches import (
+    DADDR,
+    IIFGROUP,
+    IIFNAME,
+    L4PROTO,
+    NO_WAY_BACK,
+    OIFGROUP,
+    SADDR,
+    TCP_DPORT,
+    UDP_DPORT,
+    Match,
+    field,
+)
 from weft.model import Node
 
 NOWHERE = "169.254.1.1"
@@ -33,11 +49,18 @@ NOWHERE = "169.254.1.1"
 BGP = 179
 BRIDGE_RULES = "nft-bridge"
 """What a kernel may lack: nftables' family `bridge` (name of `weft doctor`)."""
-TUNNELS = "meta l4proto { 4, 41, 47 } drop", "udp dport @cluster-tunnels drop"
+TUNNELS = rule(L4PROTO.is_(4, 41, 47), DROP), rule(UDP_DPORT.among("cluster-tunnels"), DROP)
 """Packets of IPIP, of IPv6 in IPv4 and of GRE, and of all VXLAN networks of the cluster."""
 
-_ADVERTISEMENTS = "icmpv6 type nd-router-advert", "vlan id 0", "ether type 8021ad vlan id 0"
+_NO_VLAN = field("vlan id").is_(0)
+_ADVERTISEMENTS: tuple[tuple[Match, ...], ...] = (
+    (field("icmpv6 type").is_("nd-router-advert"),),
+    (_NO_VLAN,),
+    (field("ether type").is_("8021ad"), _NO_VLAN),
+)
 _CONTAINERS = f"{CHECKED}-{UNCHECKED}"
+_VNI = "@th,96,24"
+"""Behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5)."""
 
 
 def group(site: Site) -> int:
@@ -47,8 +70,15 @@ def group(site: Site) -> int:
 
 def checked() -> NftChain:
     """What is dropped of packets whose source address has to be true."""
-    rules = f"iifgroup != {CHECKED} return", "fib saddr . iif oif missing drop", f"ip daddr {NOWHERE} drop"
-    return _rules.base_chain("checked", "type filter hook prerouting priority raw", *rules)
+    return _rules.base_chain(
+        "checked",
+        "filter",
+        "prerouting",
+        RAW,
+        rule(IIFGROUP.is_not(CHECKED), RETURN),
+        rule(NO_WAY_BACK, DROP),
+        rule(DADDR[4].is_(NOWHERE), DROP),
+    )
 
 
 def guards(site: Site) -> tuple[Key, ...]:
@@ -67,23 +97,26 @@ def chains(host: Host) -> tuple[Key, ...]:
 
 def control(host: Host) -> Iterator[Object]:
     """Rules and sets; what this host itself puts into them. (Of other hosts: `known_node`, `gateways`.)"""
-    yield NftSet(name="cluster-tunnels", type="inet_service")
-    yield NftSet(name="control-ports", type="inet_service")
+    yield NftSet(name="cluster-tunnels", type=("inet_service",))
+    yield NftSet(name="control-ports", type=("inet_service",))
     yield from _cluster_sets()
-    yield NftSet(name="tunnel-ports", type="inet_service")
-    yield NftSet(name="vnis", type="typeof udp dport . @th,96,24")
-    here: tuple[str, ...] = ("tcp dport @control-ports drop",)
-    there = tuple(f"{ip} daddr . tcp dport @control{fam} drop" for fam, ip in _rules.IP.items())
+    yield NftSet(name="tunnel-ports", type=("inet_service",))
+    yield NftSet(name="vnis", type=("inet_service", _VNI))
+    here: tuple[Rule, ...] = (rule(TCP_DPORT.among("control-ports"), DROP),)
+    there = tuple(rule((DADDR[fam] + TCP_DPORT).among(f"control{fam}"), DROP) for fam in FAMILIES)
     if host.control_open:
         here = there = ()
-    to_hosts = (f"{ip} daddr @hosts{fam} jump elsewhere" for fam, ip in _rules.IP.items())
-    inward = f"iifgroup {_CONTAINERS} jump here", "udp dport @tunnel-ports jump tunnelled"
+    to_hosts = (rule(DADDR[fam].among(f"hosts{fam}"), Jump("elsewhere")) for fam in FAMILIES)
+    inward = (
+        rule(IIFGROUP.is_(_CONTAINERS), Jump("here")),
+        rule(UDP_DPORT.among("tunnel-ports"), Jump("tunnelled")),
+    )
+    ours = rule((UDP_DPORT + field(_VNI)).among("vnis"), DROP)
     yield NftChain(name="here", rules=(*TUNNELS, *here))
-    yield NftChain(name="elsewhere", rules=(f"iifgroup != {_CONTAINERS} return", *TUNNELS, *there))
-    # @th,96,24: the VNI, behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5).
-    yield NftChain(name="tunnelled", rules=(*_from_known_hosts(host.node), "udp dport . @th,96,24 @vnis drop"))
-    yield _rules.base_chain("input", "type filter hook input priority filter", *inward)
-    yield _rules.base_chain("to-hosts", "type filter hook forward priority filter", *to_hosts)
+    yield NftChain(name="elsewhere", rules=(rule(IIFGROUP.is_not(_CONTAINERS), RETURN), *TUNNELS, *there))
+    yield NftChain(name="tunnelled", rules=(*_from_known_hosts(host.node), ours))
+    yield _rules.base_chain("input", "filter", "input", FILTER, *inward)
+    yield _rules.base_chain("to-hosts", "filter", "forward", FILTER, *to_hosts)
     for port in sorted({BGP, *host.node.control}):
         yield NftElement(set="control-ports", value=str(port))
     for address, port in sorted(host.store, key=str):
@@ -93,15 +126,15 @@ def control(host: Host) -> Iterator[Object]:
 
 def _cluster_sets() -> Iterator[NftSet]:
     for fam in FAMILIES:
-        yield NftSet(name=f"known-hosts{fam}", type=f"ipv{fam}_addr")
-        yield NftSet(name=f"hosts{fam}", type=f"ipv{fam}_addr")
-        yield NftSet(name=f"control{fam}", type=f"ipv{fam}_addr . inet_service")
+        yield NftSet(name=f"known-hosts{fam}", type=(_rules.address(fam),))
+        yield NftSet(name=f"hosts{fam}", type=(_rules.address(fam),))
+        yield NftSet(name=f"control{fam}", type=(_rules.address(fam), "inet_service"))
 
 
-def _from_known_hosts(me: Node) -> Iterator[str]:
-    for fam, ip in _rules.IP.items():
+def _from_known_hosts(me: Node) -> Iterator[Rule]:
+    for fam in FAMILIES:
         if (local := me.address(fam)) is not None:
-            yield f"{ip} saddr @known-hosts{fam} {ip} daddr {local} return"
+            yield rule(SADDR[fam].among(f"known-hosts{fam}"), DADDR[fam].is_(local), RETURN)
 
 
 def known_node(me: Node, node: Node) -> Iterator[Object]:
@@ -126,7 +159,7 @@ def gateways(node: Node, subnets: Iterable[IPNetwork]) -> Iterator[Object]:
 def cluster_tunnel(port: int | None) -> Iterator[Object]:
     """Of a network that need not be on this host."""
     if port is not None:
-        yield NftSet(name="cluster-tunnels", type="inet_service")
+        yield NftSet(name="cluster-tunnels", type=("inet_service",))
         yield NftElement(set="cluster-tunnels", value=str(port))
 
 
@@ -148,12 +181,12 @@ def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
     device that it made for them itself."""
     if BRIDGE_RULES in host.lacking:
         return
-    ours = ' iifname "weft*"' if ns == HOST else ""
+    ours = (IIFNAME.is_("weft*"),) if ns == HOST else ()
     yield NftChain(
         name="advertisements",
-        family="bridge",
-        hook="type filter hook forward priority filter; policy accept;",
-        rules=tuple(f"{what}{ours} drop" for what in _ADVERTISEMENTS),
+        table=BRIDGE,
+        hook=Hook(type="filter", hook="forward", priority=BRIDGE_FILTER),
+        rules=tuple(rule(*what, *ours, DROP) for what in _ADVERTISEMENTS),
         ns=ns,
     )
 
@@ -168,18 +201,20 @@ def isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     multicast from container to container has to pass: IPv6 asks so for a neighbour (RFC 4861, 7.2.2)."""
     subnets = tuple(subnets)
     yield checked()
-    yield from _rules.sets("inside", "ifname . {addr} . {addr}")
+    yield from _rules.sets("inside", "ifname", "", "")
     yield from _rules.sets("internal")
-    yield from _rules.sets("within", "{addr} . {addr}")
-    rules: list[str] = []
-    for fam, ip in _rules.IP.items():
-        from_it, to_it = f"{ip} saddr @internal{fam}", f"{ip} daddr @internal{fam}"
-        elsewhere = f"{ip} saddr . {ip} daddr != @within{fam} drop"
-        rules.append(f"iifgroup {CHECKED} oifgroup {CHECKED} {ip} daddr {_rules.MULTICAST[fam]} accept")
-        rules.append(f"{from_it} {elsewhere}")
-        rules.append(f"iifgroup {CHECKED} {to_it} {elsewhere}")
-        rules.append(f"iifgroup != {CHECKED} {to_it} iifname . {ip} saddr . {ip} daddr != @inside{fam} drop")
-    yield _rules.base_chain("forward", "type filter hook forward priority filter", *rules)
+    yield from _rules.sets("within", "", "")
+    rules: list[Rule] = []
+    checked_in, checked_out = IIFGROUP.is_(CHECKED), OIFGROUP.is_(CHECKED)
+    for fam in FAMILIES:
+        from_it, to_it = SADDR[fam].among(f"internal{fam}"), DADDR[fam].among(f"internal{fam}")
+        ends = SADDR[fam] + DADDR[fam]
+        elsewhere, not_inside = ends.not_among(f"within{fam}"), (IIFNAME + ends).not_among(f"inside{fam}")
+        rules.append(rule(checked_in, checked_out, DADDR[fam].is_(_rules.MULTICAST[fam]), ACCEPT))
+        rules.append(rule(from_it, elsewhere, DROP))
+        rules.append(rule(checked_in, to_it, elsewhere, DROP))
+        rules.append(rule(IIFGROUP.is_not(CHECKED), to_it, not_inside, DROP))
+    yield _rules.base_chain("forward", "filter", "forward", FILTER, *rules)
     for subnet in subnets:
         yield NftElement(set=f"internal{subnet.version}", value=str(subnet))
     for one, other in _pairs(subnets, subnets):

@@ -1,6 +1,6 @@
-"""Rules: Weft's own nftables tables `inet weft` and `bridge weft`, and chains of its own where iptables is in use.
+"""Rules: Weft's own nftables tables, all of the name `weft`, and chains of its own where iptables is in use.
 
-Rules are text exactly as `nft list` and `iptables-save` print them, so that what is read back can be compared.
+What a rule says is in `weft.hoststate.rules`. What is found on a host knows its rules by their marks only (`FoundRule`).
 """
 
 from __future__ import annotations
@@ -9,30 +9,97 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+from weft.base.net import Family as IpFamily
+from weft.hoststate.rules import FoundRule, Rule
+
 TABLE = "weft"
-"""Ownership mark: everything in the tables of this name of the families `inet` and `bridge` is ours, nothing outside is."""
-Family = Literal["inet", "bridge"]
+"""Ownership mark: everything in the tables of this name is ours, nothing outside is."""
+Family = Literal["inet", "bridge", "netdev", "ip", "ip6"]
 
 CHAIN_PREFIX = "WEFT-"
 """Ownership mark of iptables chains, and of the jumps to them."""
 
+Rules = tuple[Rule | FoundRule, ...]
+
+
+class Table(msgspec.Struct, frozen=True, gc=False):
+    family: Family
+    name: str = TABLE
+
+    def __str__(self) -> str:
+        return f"{self.family} {self.name}"
+
+
+INET, BRIDGE = Table("inet"), Table("bridge")
+
+
+class Hook(msgspec.Struct, frozen=True, kw_only=True):
+    """Where the packets of a base chain come from. `type`: "filter", "nat" or "route"; `hook`: "prerouting", "forward" …;
+    `priority`: chains with lower ones come first; `devices`: whose packets, for the family `netdev`."""
+
+    type: str
+    hook: str
+    priority: int
+    policy: Literal["accept", "drop"] = "accept"
+    devices: tuple[str, ...] = ()
+
+
+RAW, DSTNAT, FILTER, SRCNAT = -300, -100, 0, 100
+"""Priorities (linux/netfilter_ipv4.h). RAW is before connection tracking."""
+BRIDGE_FILTER = -200
+"""Of the family bridge (linux/netfilter_bridge.h)."""
+
+_PRIORITIES = {RAW: "raw", -150: "mangle", DSTNAT: "dstnat", FILTER: "filter", 50: "security", SRCNAT: "srcnat"}
+_BRIDGE_PRIORITIES = {-300: "dstnat", BRIDGE_FILTER: "filter", 100: "out", 300: "srcnat"}
+_ONLY = {"dstnat": ("prerouting",), "srcnat": ("postrouting",), "out": ("output",)}
+"""The hooks at which nft takes a name."""
+
+
+def hook_text(hook: Hook, family: Family) -> str:
+    """As it stands between the braces of a chain."""
+    devices = f" devices = {{ {', '.join(map(_quoted, hook.devices))} }}" if hook.devices else ""
+    priority = _priority(hook, family)
+    return f"type {hook.type} hook {hook.hook}{devices} priority {priority}; policy {hook.policy};"
+
+
+def _quoted(name: str) -> str:
+    return f'"{name}"'
+
+
+def _priority(hook: Hook, family: Family) -> str:
+    """By name if it is near to one that has a name."""
+    names = _BRIDGE_PRIORITIES if family == "bridge" else _PRIORITIES
+    for value, name in names.items():
+        if abs(away := hook.priority - value) <= 10 and hook.hook in _ONLY.get(name, (hook.hook,)):
+            return f"{name} {'-' if away < 0 else '+'} {abs(away)}" if away else name
+    return str(hook.priority)
+
+
+def priority_of(text: str, family: Family) -> int:
+    """What nft calls so: "filter", "srcnat - 1", "-100"."""
+    names = {name: value for value, name in (_BRIDGE_PRIORITIES if family == "bridge" else _PRIORITIES).items()}
+    name, _, away = text.partition(" ")
+    return names[name] + int(away.replace(" ", "") or 0) if name in names else int(text)
+
 
 class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`type`: "ipv4_addr", "inet_service", "ipv4_addr . ipv4_addr" …, or "typeof" and an expression, for what has no type by
-    name. `flags`: ("interval",) for prefixes.
-    `to`: the type of what each element leads to, which makes it a map (rules name it as they name a set, `@name`)."""
+    """`type`: the parts of a key: "ipv4_addr", "inet_service" …, or a place in the packet for what has no type by name
+    ("@th,96,24"). `flags`: ("interval",) for prefixes. `timeout`: seconds after which an element vanishes; 0: never.
+    `to`: the parts of what each element leads to, which makes it a map (rules name it as they name a set, `@name`)."""
 
     kind: ClassVar[str] = "nft-set"
 
     name: str
-    type: str
+    type: tuple[str, ...]
     flags: tuple[str, ...] = ()
-    to: str = ""
+    to: tuple[str, ...] = ()
+    timeout: int = 0
+    table: Table = INET
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("nft-set", self.ns, self.name)
+        return ("nft-set", self.ns, str(self.table), self.name)
 
 
 class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -43,11 +110,29 @@ class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     set: str
     value: str
     to: str = ""
+    table: Table = INET
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("nft-element", self.ns, self.set, self.value)
+        return ("nft-element", self.ns, str(self.table), self.set, self.value)
+
+    @property
+    def holder(self) -> tuple[str, ...]:
+        """The key of its set."""
+        return ("nft-set", self.ns, str(self.table), self.set)
+
+
+_LIKE = {
+    "ipv4_addr": "ip saddr",
+    "ipv6_addr": "ip6 saddr",
+    "inet_service": "udp dport",
+    "inet_proto": "meta l4proto",
+    "ifname": "iifname",
+    "ether_addr": "ether saddr",
+    "mark": "meta mark",
+}
+"""Fields of each type: a set with a part that has no type by name takes all its parts from fields (`typeof`)."""
 
 
 def element_text(obj: NftElement) -> str:
@@ -58,46 +143,93 @@ def element_text(obj: NftElement) -> str:
 def set_text(obj: NftSet) -> str:
     """As it stands behind `add`."""
     flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
-    to = f" : {obj.to}" if obj.to else ""
-    kind = obj.type if obj.type.startswith("typeof ") else f"type {obj.type}"
-    return f"{noun(obj)} inet {TABLE} {obj.name} {{ {kind}{to};{flags} }}"
+    timeout = f" timeout {obj.timeout}s;" if obj.timeout else ""
+    parts, word = obj.type, "type"
+    if any(part.startswith("@") for part in parts):
+        parts, word = tuple(_LIKE.get(part, part) for part in parts), "typeof"
+    to = f" : {' . '.join(obj.to)}" if obj.to else ""
+    return f"{noun(obj)} {obj.table} {obj.name} {{ {word} {' . '.join(parts)}{to};{flags}{timeout} }}"
 
 
 def noun(obj: NftSet) -> str:
     return "map" if obj.to else "set"
 
 
-class NftChain(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`hook`: "type filter hook forward priority filter; policy accept;" for a base chain, "" for one jumped to. `family`:
-    of its table; no two chains of one namespace have the same name, whatever their family."""
+class NftChain(msgspec.Struct, frozen=True, kw_only=True):
+    """`hook`: None for a chain that others jump to."""
 
     kind: ClassVar[str] = "nft-chain"
 
     name: str
-    family: Family = "inet"
-    hook: str = ""
-    rules: tuple[str, ...] = ()
+    table: Table = INET
+    hook: Hook | None = None
+    rules: Rules = ()
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
-        return ("nft-chain", self.ns, self.name)
+        return ("nft-chain", self.ns, str(self.table), self.name)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        return tuple(rule.mark for rule in self.rules)
+
+    @property
+    def sets(self) -> set[tuple[str, ...]]:
+        """The keys of the sets that its rules look up."""
+        return {("nft-set", self.ns, str(self.table), name) for rule in self.rules for name in rule.sets}
+
+    @property
+    def jumps(self) -> set[tuple[str, ...]]:
+        """The keys of the chains that its rules lead to."""
+        return {(*self.key[:-1], name) for rule in self.rules for name in rule.jumps}
 
 
-class IptablesChain(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+def chain_text(chain: NftChain) -> str:
+    """As it stands behind `add`, without its rules."""
+    hook = f" {{ {hook_text(chain.hook, chain.table.family)} }}" if chain.hook is not None else ""
+    return f"chain {chain.table} {chain.name}{hook}"
+
+
+class IptablesChain(msgspec.Struct, frozen=True, kw_only=True):
     """A chain of ours and the jump to it, first in `parent`. Needed because an accept in one nftables table does not
-    overrule the drop policy that another program (Docker) gives to iptables' FORWARD. `rules` without "-A CHAIN"."""
+    overrule the drop policy that another program (Docker) gives to iptables' FORWARD."""
 
     kind: ClassVar[str] = "iptables-chain"
 
     backend: Literal["nft", "legacy"]
-    family: Literal[4, 6]
+    family: IpFamily
     table: str
     parent: str
     name: str
-    rules: tuple[str, ...] = ()
+    rules: Rules = ()
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         return ("iptables-chain", self.ns, self.backend, str(self.family), self.table, self.name)
+
+    @property
+    def marks(self) -> tuple[str, ...]:
+        """Raises Unsupported."""
+        return tuple(rule.iptables_mark(self.family) if isinstance(rule, Rule) else rule.mark for rule in self.rules)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Its rules as arguments, behind "-A CHAIN". Raises Unsupported."""
+        return tuple(rule.iptables(self.family) for rule in self.rules if isinstance(rule, Rule))
+
+    @property
+    def jumps(self) -> set[tuple[str, ...]]:
+        """The keys of the chains that its rules lead to."""
+        return {(*self.key[:-1], name) for rule in self.rules for name in rule.jumps}
+
+
+Chain = NftChain | IptablesChain
+
+
+def same_rules(found: Chain, wanted: Chain) -> bool:
+    """Whether two chains of one key are alike, as far as marks tell."""
+    return msgspec.structs.replace(found, rules=()) == msgspec.structs.replace(wanted, rules=()) and (
+        found.marks == wanted.marks
+    )

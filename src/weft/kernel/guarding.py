@@ -13,7 +13,6 @@ from errno import ENODEV
 from weft.base.errors import WeftError
 from weft.base.net import covers, parse_network
 from weft.hoststate import Key, Link, NftChain, NftElement, NftSet
-from weft.reconcile.kinds.firewall import sets
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
 from weft.reconcile.relations import guards_of
@@ -26,7 +25,7 @@ def put_off(ops: Sequence[Op]) -> list[Op]:
     elements: dict[Key, list[NftElement]] = {}
     for obj in new:
         if isinstance(obj, NftElement):
-            elements.setdefault(("nft-set", obj.ns, obj.set), []).append(obj)
+            elements.setdefault(obj.holder, []).append(obj)
     return [op for op in ops if isinstance(op, Remove) and not _in_the_way(op, made, elements)]
 
 
@@ -54,10 +53,10 @@ def _in_the_way(op: Remove, made: set[Key], elements: dict[Key, list[NftElement]
         case NftSet():
             return op.obj.key in made
         case NftElement():
-            holder = ("nft-set", op.obj.ns, op.obj.set)
+            holder = op.obj.holder
             return holder in made or any(_overlap(op.obj, other) for other in elements.get(holder, ()))
         case NftChain():
-            return not sets(op.obj).isdisjoint(made)
+            return not op.obj.sets.isdisjoint(made)
     return False
 
 

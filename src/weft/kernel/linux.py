@@ -93,7 +93,7 @@ class LinuxKernel:
         self._lost: addresses.Lost = {}
         self._pids: deque[int] = deque(maxlen=64)
         self._ruled = {HOST}
-        self._nft = Nft(self._pids.append)
+        self._nft = Nft(self._pids.append, self._desired)
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
         self._features: frozenset[str] | None = None

@@ -159,7 +159,8 @@ def test_containers_do_not_meet_on_the_bridge_that_overlay_networks_share(
 def test_no_device_of_the_shared_bridge_is_made_before_the_rules_that_keep_containers_apart(scene: Scene) -> None:
     desired = scene.host.union.desired.values()
     links = [link for link in desired if isinstance(link, Link) and "weft_gw" in (link.name, link.master)]
-    rules = {("nft-chain", "", f"gateway-{name}") for name in ("forward", "bridge-prerouting", "bridge-forward")}
+    chains = ("inet", "forward"), ("bridge", "bridge-prerouting"), ("bridge", "bridge-forward")
+    rules = {("nft-chain", "", f"{family} weft", f"gateway-{name}") for family, name in chains}
     assert len(links) == 4  # the bridge and three containers' ports
     assert [link.name for link in links if not rules <= set(link.guards)] == []
 

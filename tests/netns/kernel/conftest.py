@@ -5,6 +5,7 @@ from pathlib import Path
 
 import pytest
 
+from support.hoststates import alike
 from support.namespaces import Home, Namespace
 from weft.hoststate import Bridge, Key, Link, Object, Veth, Vxlan
 from weft.kernel.linux import LinuxKernel
@@ -41,12 +42,17 @@ class Bench:
         return self.kernel.read(self.desired, frozenset(namespaces or {obj.ns for obj in self.desired.values()} | {""}))
 
     def converged(self) -> bool:
-        return self.read().objects == self.desired
+        return self.holds(*self.desired.values())
+
+    def holds(self, *objects: Object) -> bool:
+        """These, and nothing else of ours."""
+        found = self.read().objects
+        return found.keys() == {obj.key for obj in objects} and all(alike(found[obj.key], obj) for obj in objects)
 
     def difference(self) -> list[Object | None]:
         """What of the desired is read otherwise, and what is read beyond it: for messages."""
         found = self.read().objects
-        keys = [key for key in found.keys() | self.desired.keys() if found.get(key) != self.desired.get(key)]
+        keys = [key for key in found.keys() | self.desired.keys() if not alike(found.get(key), self.desired.get(key))]
         return [obj for key in keys for obj in (self.desired.get(key), found.get(key))]
 
 

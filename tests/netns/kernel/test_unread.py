@@ -17,7 +17,7 @@ from weft.kernel.plumbing import spaces
 from weft.reconcile.protocol import Create
 
 OWN = Link(name="weft-own", type=Bridge(), alias="weft:network/own")
-HOSTS = NftSet(name="hosts", type="ipv4_addr")
+HOSTS = NftSet(name="hosts", type=("ipv4_addr",))
 
 
 def _raise(error: Exception) -> Callable[..., Any]:

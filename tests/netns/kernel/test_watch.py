@@ -12,6 +12,8 @@ import pytest
 from support.ear import Ear
 from support.namespaces import Namespace
 from weft.hoststate import Address, FdbEntry, Key, Link, Neighbour, NftChain, Object, route
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.watch import LinuxWatcher
 from weft.reconcile.protocol import Disturbed, Event, Gone, Remove, Seen, UplinkChanged
@@ -151,7 +153,7 @@ def test_a_restarted_agent_hears_containers_after_its_first_reading(
 
 def test_rules_changed_by_others_and_by_us(bench: Any, ear: Ear) -> None:
     bench.netns.run("nft", "add", "table", "inet", "other")
-    bench.made(NftChain(name="c", rules=("accept",)))
+    bench.made(NftChain(name="c", rules=(rule(ACCEPT),)))
     if Path("/proc/self/ns/pid").stat().st_ino == FIRST_PID_NAMESPACE:
         assert ear.settle() == []
     else:

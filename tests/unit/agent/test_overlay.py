@@ -65,7 +65,7 @@ async def left(agent: Agent, network: str = "blue") -> list[str]:
 def ours(host: FakeHost) -> list[Object]:
     """But for what is known of the cluster as soon as there is a network."""
     cluster = re.compile("cluster-tunnels|known-hosts.|hosts.|control.")
-    return [o for o in host.ours().values() if o.kind != "sysctl" and not cluster.fullmatch(o.key[2])]
+    return [o for o in host.ours().values() if o.kind != "sysctl" and not any(map(cluster.fullmatch, o.key))]
 
 
 # Coming and going.

@@ -491,7 +491,7 @@ async def test_a_port_follows_to_the_container_s_other_network(
     second = await attach(agent, "c1", "blue", ports=ports)
 
     def led_to() -> str:
-        element = host.objects["nft-element", "", "published4", "tcp . 8080"]
+        element = host.objects["nft-element", "", "inet weft", "published4", "tcp . 8080"]
         assert isinstance(element, NftElement)
         return element.to.partition(" ")[0]
 

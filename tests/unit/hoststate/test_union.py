@@ -14,7 +14,7 @@ from weft.hoststate.union import Conflict, union
 PREFIX = "10.2.0.0/24"
 EAST = route(PREFIX, via="192.168.1.2", dev="eth0")
 WEST = route(PREFIX, via="192.168.1.3", dev="eth0")
-SET = NftSet(name="subnets", type="ipv4_addr")
+SET = NftSet(name="subnets", type=("ipv4_addr",))
 A, B, C = ("lease", "a"), ("lease", "b"), ("lease", "c")
 
 
@@ -87,7 +87,7 @@ def test_what_thousands_want_alike_is_no_work_for_each_of_them(monkeypatch: pyte
     assert not looked and not whole.desired and not whole._wishes and not whole._kinds and not whole._contested
 
 
-OBJECTS = (EAST, WEST, SET, NftSet(name="subnets", type="ipv6_addr"))
+OBJECTS = (EAST, WEST, SET, NftSet(name="subnets", type=("ipv6_addr",)))
 contributions = st.none() | st.lists(st.sampled_from(OBJECTS), max_size=3, unique_by=lambda o: o.key).map(
     lambda some: wants(*some)
 )

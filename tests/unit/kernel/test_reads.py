@@ -117,9 +117,9 @@ def test_nft_that_cannot_list_the_table(monkeypatch: pytest.MonkeyPatch) -> None
     monkeypatch.setattr(nft, "Nftables", Rules)
     Rules.there = [True, True]
     with pytest.raises(Failed, match="cannot be read: nft: nobody knows why"):
-        nft.Nft(lambda _pid: None).read("")
-    Rules.there = [True, False, False]  # removed in between; and none of the second family
-    assert nft.Nft(lambda _pid: None).read("") == {}
+        nft.Nft(lambda _pid: None, {}).read("")
+    Rules.there = [True, *[False] * len(nft.FAMILIES)]  # removed in between; and none of the other families
+    assert nft.Nft(lambda _pid: None, {}).read("") == {}
 
 
 @pytest.mark.usefixtures("failing")

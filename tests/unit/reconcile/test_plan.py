@@ -25,6 +25,10 @@ from weft.hoststate import (
     netns,
     route,
 )
+from weft.hoststate.firewall import FILTER, Hook
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, Jump
+from weft.hoststate.rules.matches import SADDR
 from weft.reconcile.plan import Plan, changes, plan
 from weft.reconcile.protocol import Change, Create, Op, Reading, Remove
 
@@ -175,9 +179,9 @@ def test_other_namespaces_are_not_looked_at() -> None:
 
 
 def test_sets_before_rules_and_targets_before_jumps() -> None:
-    nft_set, element = NftSet(name="s", type="ipv4_addr"), NftElement(set="s", value="10.1.0.0")
-    leaf = NftChain(name="z", rules=("ip saddr @s accept",))
-    base = NftChain(name="a", hook="type filter hook forward priority filter; policy accept;", rules=("jump z",))
+    nft_set, element = NftSet(name="s", type=("ipv4_addr",)), NftElement(set="s", value="10.1.0.0")
+    leaf = NftChain(name="z", rules=(rule(SADDR[4].among("s"), ACCEPT),))
+    base = NftChain(name="a", hook=Hook(type="filter", hook="forward", priority=FILTER), rules=(rule(Jump("z")),))
     ops = diff([base, leaf, element, nft_set], []).ops
     assert ops == (Create(nft_set), Create(element), Create(leaf), Create(base))
     assert diff([], [base, leaf, element, nft_set]).ops == (Remove(base), Remove(leaf), Remove(nft_set))

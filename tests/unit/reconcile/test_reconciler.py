@@ -10,6 +10,7 @@ import pytest
 
 from support.hoststates import Clock, host, keyed
 from weft.hoststate import Address, Bridge, Key, Link, Neighbour, NftChain, Object, Veth, Vxlan, route
+from weft.hoststate.firewall import FILTER, Hook
 from weft.kernel.fake import FakeKernel
 from weft.reconcile.protocol import Change, Create, Disturbed, Gone, Op, Remove, Seen, Unread, UplinkChanged
 from weft.reconcile.reconciler import Reconciler, key_of
@@ -113,7 +114,7 @@ def test_a_failure_is_tried_again_with_growing_delays(kernel: FakeKernel, clock:
     assert not reconciler.failures and reconciler.next_try() is None
 
 
-RULE = NftChain(name="input", hook="type filter hook input priority filter; policy accept;")
+RULE = NftChain(name="input", hook=Hook(type="filter", hook="input", priority=FILTER))
 GUARDED = Link(name="weft0", type=Bridge(), guards=(RULE.key,))
 
 

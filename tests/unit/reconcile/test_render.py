@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+
 import msgspec
 import pytest
 
@@ -23,21 +25,43 @@ from weft.hoststate import (
     netns,
     route,
 )
+from weft.hoststate.firewall import FILTER as PRIORITY
+from weft.hoststate.firewall import Hook
 from weft.hoststate.paths import ALL
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, COUNTER
+from weft.hoststate.rules.matches import IIFNAME, OIFNAME, SADDR
 from weft.reconcile.protocol import Change, Create, Op, Remove
 from weft.reconcile.render import commands, script
+
+
+def comment(rule: str) -> str:
+    """A rule's mark: a hash of the rule itself."""
+    return f'comment "weft:{hashlib.sha256(rule.encode()).hexdigest()[:12]}"'
+
+
+def option(rule: str) -> str:
+    return f"-m comment --comment weft:{hashlib.sha256(rule.encode()).hexdigest()[:12]}"
+
 
 C1, PATH = "/run/netns/c1", "/proc/7/ns/net"
 BRIDGE = Link(name="weft0", type=Bridge(), mtu=1450, alias="weft:blue")
 VXLAN = Link(name="weft.1", type=Vxlan(1, 8472, "192.168.1.68", "eth0"), mac="02:00:00:00:00:01", mtu=1450)
 PORT = Link(name="veth1", type=Veth("eth0", C1), master="weft0")
 INSIDE = Link(name="eth0", type=Veth("veth1", "", False), mac="02:00:00:00:00:05", mtu=1450, ns=C1)
-HOOK = "type filter hook forward priority filter; policy accept;"
-CHAIN = NftChain(name="forward1", hook=HOOK, rules=("ip saddr @subnets accept", 'oifname "weft0" accept'))
-PORTS = NftSet(name="ports", type="inet_proto . inet_service", to="ipv4_addr . inet_service")
+HOOK = Hook(type="filter", hook="forward", priority=PRIORITY)
+CHAIN = NftChain(
+    name="forward1", hook=HOOK, rules=(rule(SADDR[4].among("subnets"), ACCEPT), rule(OIFNAME.is_("weft0"), ACCEPT))
+)
+PORTS = NftSet(name="ports", type=("inet_proto", "inet_service"), to=("ipv4_addr", "inet_service"))
 WEB = NftElement(set="ports", value="tcp . 8080", to="10.1.1.2 . 80")
 FILTER = IptablesChain(
-    backend="legacy", family=4, table="filter", parent="FORWARD", name="WEFT-FORWARD", rules=("-i weft0 -j ACCEPT",)
+    backend="legacy",
+    family=4,
+    table="filter",
+    parent="FORWARD",
+    name="WEFT-FORWARD",
+    rules=(rule(IIFNAME.is_("weft0"), ACCEPT),),
 )
 NEIGHBOUR = Neighbour(address="10.1.2.0", lladdr="02:00:00:00:00:02", dev="weft.1")
 ENTRY = FdbEntry(lladdr="02:00:00:00:00:02", dst="192.168.1.2", dev="weft.1")
@@ -143,7 +167,7 @@ GOLDEN: list[tuple[Op, list[str]]] = [
     (Remove(Sysctl(name="net/ipv4/ip_forward", value="1")), [
         'sysctl -w net/ipv4/ip_forward="${BEFORE:?its value before Weft}"'
     ]),
-    (Create(NftSet(name="subnets", type="ipv4_addr", flags=("interval",))), [
+    (Create(NftSet(name="subnets", type=("ipv4_addr",), flags=("interval",))), [
         "nft add table inet weft",
         "nft 'add set inet weft subnets { type ipv4_addr; flags interval; }'",
     ]),
@@ -152,7 +176,7 @@ GOLDEN: list[tuple[Op, list[str]]] = [
         "nft 'add map inet weft ports { type inet_proto . inet_service : ipv4_addr . inet_service; }'",
     ]),
     (Remove(PORTS), ["nft 'delete map inet weft ports'"]),
-    (Change(NftSet(name="ports", type="inet_service"), PORTS), [
+    (Change(NftSet(name="ports", type=("inet_service",)), PORTS), [
         "nft 'delete set inet weft ports; "
         "add map inet weft ports { type inet_proto . inet_service : ipv4_addr . inet_service; }'",
     ]),
@@ -162,7 +186,7 @@ GOLDEN: list[tuple[Op, list[str]]] = [
         "nft 'delete element inet weft ports { tcp . 8080 : 10.1.1.2 . 80 }; "
         "add element inet weft ports { tcp . 8080 : 10.1.1.3 . 80 }'",
     ]),
-    (Remove(NftSet(name="subnets", type="ipv4_addr")), ["nft 'delete set inet weft subnets'"]),
+    (Remove(NftSet(name="subnets", type=("ipv4_addr",))), ["nft 'delete set inet weft subnets'"]),
     (Create(NftElement(set="subnets", value="10.1.0.0/16")), ["nft 'add element inet weft subnets { 10.1.0.0/16 }'"]),
     (Remove(NftElement(set="subnets", value="10.1.0.0/16", ns=PATH)), [
         "nsenter --net=/proc/7/ns/net nft 'delete element inet weft subnets { 10.1.0.0/16 }'"
@@ -170,23 +194,24 @@ GOLDEN: list[tuple[Op, list[str]]] = [
     (Create(CHAIN), [
         "nft add table inet weft",
         "nft 'add chain inet weft forward1 { type filter hook forward priority filter; policy accept; }; "
-        "add rule inet weft forward1 ip saddr @subnets accept; "
-        'add rule inet weft forward1 oifname "weft0" accept\'',
+        f"add rule inet weft forward1 ip saddr @subnets accept {comment('ip saddr @subnets accept')}; "
+        f"""add rule inet weft forward1 oifname "weft0" accept {comment('oifname "weft0" accept')}'""",
     ]),
-    (Change(CHAIN, other(CHAIN, rules=("counter",))), [
-        "nft 'flush chain inet weft forward1; add rule inet weft forward1 counter'"
+    (Change(CHAIN, other(CHAIN, rules=(rule(COUNTER),))), [
+        f"nft 'flush chain inet weft forward1; add rule inet weft forward1 counter {comment('counter')}'"
     ]),
-    (Change(CHAIN, other(CHAIN, hook="", rules=())), [
+    (Change(CHAIN, other(CHAIN, hook=None, rules=())), [
         "nft 'flush chain inet weft forward1; delete chain inet weft forward1; add chain inet weft forward1'"
     ]),
     (Remove(CHAIN), ["nft 'flush chain inet weft forward1; delete chain inet weft forward1'"]),
     (Create(FILTER), [
         "iptables-legacy -w -t filter -N WEFT-FORWARD",
-        "iptables-legacy -w -t filter -A WEFT-FORWARD -i weft0 -j ACCEPT",
+        f"iptables-legacy -w -t filter -A WEFT-FORWARD -i weft0 {option('-i weft0 -j ACCEPT')} -j ACCEPT",
         "iptables-legacy -w -t filter -I FORWARD 1 -j WEFT-FORWARD",
     ]),
-    (Change(FILTER, other(FILTER, rules=("-o weft0 -j ACCEPT",))), [
-        "printf '%s\\n' '*filter' ':WEFT-FORWARD - [0:0]' '-A WEFT-FORWARD -o weft0 -j ACCEPT' COMMIT"
+    (Change(FILTER, other(FILTER, rules=(rule(OIFNAME.is_("weft0"), ACCEPT),))), [
+        "printf '%s\\n' '*filter' ':WEFT-FORWARD - [0:0]' "
+        f"'-A WEFT-FORWARD -o weft0 {option('-o weft0 -j ACCEPT')} -j ACCEPT' COMMIT"
         " | iptables-legacy-restore -w --noflush"
     ]),
     (Remove(other(FILTER, backend="nft", family=6)), [
@@ -208,7 +233,7 @@ def test_a_sysctls_old_value_where_it_is_known() -> None:
 
 
 def test_a_script_makes_a_table_once() -> None:
-    objects = keyed(CHAIN, NftSet(name="s", type="ipv4_addr"), NftSet(name="s", type="ipv4_addr", ns=C1))
+    objects = keyed(CHAIN, NftSet(name="s", type=("ipv4_addr",)), NftSet(name="s", type=("ipv4_addr",), ns=C1))
     lines = script(Create(obj) for obj in objects.values())
     assert [line for line in lines if "table" in line] == [
         "nft add table inet weft",

@@ -17,6 +17,7 @@ from weft.base.errors import Failed, WeftError
 from weft.base.net import FAMILIES, Family
 from weft.hoststate import IptablesChain, Key, Object
 from weft.hoststate.firewall import CHAIN_PREFIX
+from weft.hoststate.rules import MARK, FoundRule
 from weft.kernel.plumbing import netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.nfnl import Nftables
@@ -35,11 +36,10 @@ _LEGACY_NAMES: dict[Family, Path] = {
 
 
 class Where(msgspec.Struct, frozen=True):
-    """One table of one back end."""
+    """One back end."""
 
     backend: Backend
     family: Family
-    table: str = "filter"
 
     @property
     def program(self) -> str:
@@ -57,11 +57,12 @@ def in_use(table: str = "filter", parent: str = "FORWARD") -> frozenset[tuple[Fa
 
 def legacy_in_use(table: str = "filter") -> frozenset[tuple[Family, Backend]]:
     """The old back end's share of that: cheap to ask for, and no event tells when it changes."""
-    return frozenset(
-        (family, "legacy")
-        for family, path in _LEGACY_NAMES.items()
-        if path.exists() and table in path.read_text().split()
-    )
+    return frozenset((family, "legacy") for family in FAMILIES if table in _legacy_tables(family))
+
+
+def _legacy_tables(family: Family) -> list[str]:
+    path = _LEGACY_NAMES[family]
+    return path.read_text().split() if path.exists() else []
 
 
 _DOCKER = re.compile(
@@ -71,7 +72,13 @@ _DOCKER = re.compile(
 bridges, and where an administrator drops what is meant to be dropped; and rules for one bridge of its own."""
 
 
-class Table(msgspec.Struct):
+Parents = dict[tuple[str, str], str]
+"""By table and chain."""
+_COMMENT = re.compile(rf'--comment "?({MARK.pattern})"?')
+_JUMP = re.compile(rf"-[jg] ({CHAIN_PREFIX}\S+)")
+
+
+class Saved(msgspec.Struct):
     """What `iptables-save` says of one table: rules by chain, in order."""
 
     rules: dict[str, list[str]]
@@ -89,60 +96,86 @@ class Table(msgspec.Struct):
         return all(rule.startswith(f"-j {CHAIN_PREFIX}") or _DOCKER.fullmatch(rule) for rule in before)
 
 
-def parse(text: str) -> Table:
+def parse(text: str) -> dict[str, Saved]:
+    """By the tables' names."""
+    tables: dict[str, Saved] = {}
     rules: dict[str, list[str]] = {}
     for line in text.splitlines():
-        if line.startswith(":"):
+        if line.startswith("*"):
+            rules = tables.setdefault(line[1:], Saved({})).rules
+        elif line.startswith(":"):
             rules.setdefault(line[1:].split(" ", 1)[0], [])
         elif line.startswith("-A "):
             _, chain, rule = (*line.split(" ", 2), "")[:3]
             rules.setdefault(chain, []).append(rule)
-    return Table(rules)
+    return tables
 
 
-def save(where: Where) -> Table:
-    """Raises WeftError."""
-    output = tools.run([f"{where.program}-save", "-t", where.table], PACKAGE)
+def save(where: Where) -> dict[str, Saved]:
+    """The tables that there are; asking for them makes none. Raises WeftError."""
+    output = tools.run([f"{where.program}-save"], PACKAGE)
     if output.status:
-        raise Failed(f"table {where.table} cannot be read: {where.program}-save: {tools.complaint(output)}")
+        raise Failed(f"the rules of iptables cannot be read: {where.program}-save: {tools.complaint(output)}")
     return parse(output.out)
 
 
-def chains(table: Table, where: Where, ns: str, parents: dict[str, str]) -> Iterator[IptablesChain]:
-    """Ours. `parents`: where the jump is meant to be; a jump that is not there, or not first, shows as no parent."""
-    for name, rules in table.rules.items():
-        if name.startswith(CHAIN_PREFIX):
-            parent = parents.get(name) or next(iter(table.jumps(name)), "")
+def chains(tables: dict[str, Saved], where: Where, ns: str, parents: Parents) -> Iterator[IptablesChain]:
+    """Ours, in all tables. `parents`: where the jump is meant to be, by table and chain; a jump that is not there, or not
+    first, shows as no parent."""
+    for table, content in tables.items():
+        for name, rules in content.rules.items():
+            if not name.startswith(CHAIN_PREFIX):
+                continue
+            parent = parents.get((table, name)) or next(iter(content.jumps(name)), "")
             yield IptablesChain(
                 backend=where.backend,
                 family=where.family,
-                table=where.table,
-                parent=parent if table.leads(parent, name) else "",
+                table=table,
+                parent=parent if content.leads(parent, name) else "",
                 name=name,
-                rules=tuple(rules),
+                rules=tuple(map(_seen, rules)),
                 ns=ns,
             )
 
 
-def script(table: Table, where: Where, ops: Iterable[Op]) -> str:
-    """For `iptables-restore --noflush`: naming a chain of one's own empties it."""
-    declare, fill = [], []
+def _seen(line: str) -> FoundRule:
+    """A rule that `iptables-save` printed."""
+    mark = _COMMENT.search(line)
+    return FoundRule(mark[1] if mark else "", jumps=tuple(_JUMP.findall(line)))
+
+
+def script(tables: dict[str, Saved], ops: Iterable[Op]) -> str:
+    """For `iptables-restore --noflush`, where naming a chain of one's own empties it. Each table changes at once."""
+    groups: dict[str, list[Op]] = {}
     for op in ops:
-        obj = op.new if isinstance(op, Change) else op.obj
-        assert isinstance(obj, IptablesChain)
-        name = obj.name
-        stale = [f"-D {parent} -j {name}" for parent in table.jumps(name)]
+        groups.setdefault(_chain(op).table, []).append(op)
+    return "".join(_script(name, tables.get(name, Saved({})), group) for name, group in groups.items())
+
+
+def _script(name: str, table: Saved, ops: Iterable[Op]) -> str:
+    """Chains that go are all emptied before the first is deleted, which another may jump to."""
+    declare, fill, delete = [], [], []
+    for op in ops:
+        obj = _chain(op)
+        stale = [f"-D {parent} -j {obj.name}" for parent in table.jumps(obj.name)]
         if isinstance(op, Remove):
-            if name in table.rules:
-                fill += [*stale, f"-F {name}", f"-X {name}"]
+            if obj.name in table.rules:
+                fill += [*stale, f"-F {obj.name}"]
+                delete.append(f"-X {obj.name}")
             continue
-        declare.append(f":{name} - [0:0]")
-        fill += [f"-A {name} {rule}" for rule in obj.rules]
-        if not table.leads(obj.parent, name) or len(stale) != 1:
-            fill += [*stale, f"-I {obj.parent} 1 -j {name}"]
+        declare.append(f":{obj.name} - [0:0]")
+        fill += [f"-A {obj.name} {line}" for line in obj.lines]
+        if not table.leads(obj.parent, obj.name) or len(stale) != 1:
+            fill += [*stale, f"-I {obj.parent} 1 -j {obj.name}"]
     if not declare and not fill:
         return ""
-    return "\n".join([f"*{where.table}", *declare, *fill, "COMMIT", ""])
+    return "\n".join([f"*{name}", *declare, *fill, *delete, "COMMIT", ""])
+
+
+def _chain(op: Op) -> IptablesChain:
+    obj = op.new if isinstance(op, Change) else op.obj
+    assert isinstance(obj, IptablesChain)
+    return obj
 
 
 class Iptables:
@@ -157,24 +190,19 @@ class Iptables:
         return netns.call(ns, lambda: self._read(ns, wanted))
 
     def _read(self, ns: str, wanted: Sequence[IptablesChain]) -> dict[Key, IptablesChain]:
-        parents: dict[Where, dict[str, str]] = {Where(backend, family): {} for family, backend in in_use()}
+        parents: dict[Where, Parents] = {where: {} for where in _may_hold_ours()}
         for obj in wanted:
-            parents.setdefault(Where(obj.backend, obj.family, obj.table), {})[obj.name] = obj.parent
+            parents.setdefault(Where(obj.backend, obj.family), {})[obj.table, obj.name] = obj.parent
         found: dict[Key, IptablesChain] = {}
-        with Nftables() as nftables:
-            for where, names in parents.items():
-                if not names and not _ours_there(nftables, where):
-                    continue
-                for chain in chains(save(where), where, ns, names):
-                    found[chain.key] = chain
+        for where, names in parents.items():
+            for chain in chains(save(where), where, ns, names):
+                found[chain.key] = chain
         return found
 
     def apply(self, ns: str, ops: Sequence[Op]) -> list[Failure]:
         groups: dict[Where, list[Op]] = {}
         for op in ops:
-            obj = op.new if isinstance(op, Change) else op.obj
-            assert isinstance(obj, IptablesChain)
-            groups.setdefault(Where(obj.backend, obj.family, obj.table), []).append(op)
+            groups.setdefault(Where(_chain(op).backend, _chain(op).family), []).append(op)
         failures: list[Failure] = []
         for where, group in groups.items():
             failures += self._guard(ns, where, group)
@@ -190,21 +218,23 @@ class Iptables:
         if not complaint:
             return []
         if len(ops) == 1:
-            op = ops[0]
-            key = op.new.key if isinstance(op, Change) else op.obj.key
+            key = _chain(ops[0]).key
             return [Failure(key, f"{describe(key)}: {complaint}")]
         return [failure for op in ops for failure in self._guard(ns, where, [op])]
 
     def _apply(self, where: Where, ops: Sequence[Op]) -> str:
-        text = script(save(where), where, ops)
+        text = script(save(where), ops)
         if not text:
             return ""
         output = tools.run([f"{where.program}-restore", "--noflush", "-w", "10"], PACKAGE, text, self._started)
         return tools.complaint(output) if output.status else ""
 
 
-def _ours_there(nftables: Nftables, where: Where) -> bool:
-    """Cheaply, whether a back end that nobody asks for could hold a chain of ours: its programs are slow to start."""
-    if where.backend == "legacy":
-        return True
-    return nftables.has_chain(_NFPROTO[where.family], where.table, f"{CHAIN_PREFIX}FORWARD")
+def _may_hold_ours() -> Iterator[Where]:
+    """The back ends that could hold a chain of ours in the calling thread's namespace, found out cheaply: their programs
+    are slow to start."""
+    with Nftables() as nftables:
+        for family in FAMILIES:
+            if any(name.startswith(CHAIN_PREFIX) for _table, name in nftables.chains(_NFPROTO[family])):
+                yield Where("nft", family)
+    yield from (Where("legacy", family) for family in FAMILIES if _legacy_tables(family))

@@ -1,19 +1,30 @@
-"""Weft's own nftables tables `inet weft` and `bridge weft`: read as `nft` lists it, changed by one atomic transaction per call.
+"""Weft's own nftables tables, `weft` of any family: read as `nft` lists them, changed by one atomic transaction per call.
 
-Rules are compared as text. Other versions of nft may print a rule otherwise than we write it: what our own rules look
-like in this version's print is learnt by listing the table right after they were made.
-"""
+Of a rule that is found only its comment is compared, which is a hash of the rule (`weft.hoststate.rules`); the text says
+nothing but which sets and chains it names."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
 from weft.base.errors import Failed, WeftError
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
-from weft.hoststate.firewall import TABLE, Family, element_text, noun, set_text
+from weft.hoststate.firewall import (
+    TABLE,
+    Family,
+    Hook,
+    Table,
+    chain_text,
+    element_text,
+    noun,
+    priority_of,
+    same_rules,
+    set_text,
+)
+from weft.hoststate.rules import MARK, FoundRule, Rule
 from weft.kernel.host import flows
 from weft.kernel.plumbing import netns, tools
 from weft.kernel.plumbing import uapi as u
@@ -24,14 +35,23 @@ from weft.reconcile.protocol import Change, Failure, Op, Remove
 PACKAGE = "nftables"
 NftObject = NftSet | NftElement | NftChain
 Content = dict[Key, NftObject]
-FAMILIES: dict[Family, int] = {"inet": u.NFPROTO_INET, "bridge": u.AF_BRIDGE}
+FAMILIES: dict[Family, int] = {
+    "inet": u.NFPROTO_INET,
+    "bridge": u.AF_BRIDGE,
+    "netdev": u.NFPROTO_NETDEV,
+    "ip": u.AF_INET,
+    "ip6": u.AF_INET6,
+}
 
 _OPEN = re.compile(r"\t(set|map|chain) (\S+) \{")
 _PROTOCOLS = {"6": "tcp", "17": "udp", "132": "sctp"}
-_TUNNELS = {"ipencap": "4", "ipv6": "41", "gre": "47"}
-"""What /etc/protocols calls IPv4 in IPv4, IPv6 in IPv4 and GRE; where that is missing nft prints numbers, and takes only
-those."""
-_NAMED_TUNNEL = re.compile(r"\b(?:l4proto|protocol) (?:ipencap\b|\{[^}]*\})")
+_HOOK = re.compile(r"type (\w+) hook (\w+)(?: devices? =? ?(\{[^}]*\}|\S+))? priority ([^;]+); policy (\w+);")
+_JUMP = re.compile(r"\b(?:jump|goto) ([^\s,;}]+)")
+_SET = re.compile(r"@(?!(?:ll|nh|th|ih),\d)([^\s,;}]+)")
+"""A set's name; what is excluded are places in a packet, such as `@th,96,24`."""
+_TYPES = {"udp dport": "inet_service"}
+_DURATION = re.compile(r"(\d+)([dhms])")
+_SECONDS = {"d": 86400, "h": 3600, "m": 60, "s": 1}
 _LOCATION = re.compile(r"^\S*?:(\d+):\d+-\d+: (?:Error: )?(.*)$", re.M)
 
 
@@ -46,33 +66,57 @@ def parse(listing: str, ns: str = "", family: Family = "inet") -> Content:
         if opened := _OPEN.fullmatch(line):
             kind, name, lines = opened[1], opened[2], []
         elif line == "\t}" and kind:
-            for obj in _SECTIONS[kind](name, lines, ns):
-                found[obj.key] = msgspec.structs.replace(obj, family=family) if isinstance(obj, NftChain) else obj
+            for obj in _SECTIONS[kind](name, lines, Table(family), ns):
+                found[obj.key] = obj
             kind = ""
         elif kind:
             lines.append(line.strip())
     return found
 
 
-def _parse_chain(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:
-    hook = lines[0] if lines and lines[0].startswith("type ") else ""
-    rules = (_NAMED_TUNNEL.sub(_numbers, line) for line in lines[1 if hook else 0 :] if line)
-    yield NftChain(name=name, hook=hook, rules=tuple(rules), ns=ns)
+def _parse_chain(name: str, lines: list[str], table: Table, ns: str) -> Iterator[NftObject]:
+    hook = _HOOK.fullmatch(lines[0]) if lines else None
+    rules = (_seen(line) for line in lines[1 if hook else 0 :] if line)
+    yield NftChain(name=name, table=table, hook=hook and _hook(hook, table.family), rules=tuple(rules), ns=ns)
 
 
-def _numbers(found: re.Match[str]) -> str:
-    return re.sub(r"\w+", lambda word: _TUNNELS.get(word[0], word[0]), found[0])
+def _hook(found: re.Match[str], family: Family) -> Hook:
+    kind, hook, devices, priority, policy = found.groups()
+    names = tuple(sorted(re.findall(r"[^\s{},\"]+", devices or "")))
+    return Hook(
+        type=kind,
+        hook=hook,
+        priority=priority_of(priority, family),
+        policy="drop" if policy == "drop" else "accept",
+        devices=names,
+    )
 
 
-def _parse_set(name: str, lines: list[str], ns: str) -> Iterator[NftObject]:
+def _seen(line: str) -> FoundRule:
+    text, _, comment = line.removesuffix('"').rpartition(' comment "')
+    mark = comment if MARK.fullmatch(comment) else ""
+    return FoundRule(mark, tuple(_SET.findall(text or line)), tuple(_JUMP.findall(text or line)))
+
+
+def _parse_set(name: str, lines: list[str], table: Table, ns: str) -> Iterator[NftObject]:
     _, _, elements = " ".join(lines).partition("elements = {")
     words = {line.split(" ", 1)[0]: line for line in lines}
     flags = words.get("flags", "").removeprefix("flags ").replace(" ", "")
-    kind, _, to = words.get("typeof", words.get("type", "")).removeprefix("type ").partition(" : ")
-    yield NftSet(name=name, type=kind, flags=_split(flags), to=to, ns=ns)
+    kind, _, to = words.get("typeof", words.get("type", "")).partition(" ")[2].partition(" : ")
+    yield NftSet(
+        name=name,
+        type=tuple(_TYPES.get(part, part) for part in kind.split(" . ")),
+        flags=_split(flags),
+        to=tuple(to.split(" . ")) if to else (),
+        timeout=sum(int(n) * _SECONDS[unit] for n, unit in _DURATION.findall(words.get("timeout", ""))),
+        table=table,
+        ns=ns,
+    )
     for element in _split(elements.removesuffix("}")):
         value, _, to = element.partition(" : ")
-        yield NftElement(set=name, value=_with_names(value) if "inet_proto" in kind else value, to=to, ns=ns)
+        yield NftElement(
+            set=name, value=_with_names(value) if "inet_proto" in kind else value, to=to, table=table, ns=ns
+        )
 
 
 def _split(text: str) -> tuple[str, ...]:
@@ -105,8 +149,13 @@ def script(before: Content, after: Content) -> list[Step]:
 
 
 def _of(family: Family, content: Content) -> Content:
-    """Sets are all in the first table."""
-    return {key: obj for key, obj in content.items() if family == (obj.family if isinstance(obj, NftChain) else "inet")}
+    return {key: obj for key, obj in content.items() if family == obj.table.family}
+
+
+def _alike(one: NftObject | None, other: NftObject | None) -> bool:
+    if isinstance(one, NftChain) and isinstance(other, NftChain):
+        return same_rules(one, other)
+    return one == other
 
 
 def _script(family: Family, before: Content, after: Content) -> list[Step]:
@@ -115,10 +164,12 @@ def _script(family: Family, before: Content, after: Content) -> list[Step]:
     if not after:
         return [Step(("nft-chain", "", "*"), (f"delete table {family} {TABLE}",))] if before else []
     if any(key in after and after[key] != obj for key, obj in before.items() if isinstance(obj, NftSet)):
-        # A set in use cannot change its type: all anew, still in one transaction.
+        # A set in use cannot change its type: all anew, still in one transaction. A chain that nobody wants any more, of
+        # which only the marks are known, goes already now.
+        after = {key: obj for key, obj in after.items() if not _only_seen(obj)}
         return [Step(("nft-chain", "", "*"), (f"delete table {family} {TABLE}",)), *_script(family, {}, after)]
     gone = [obj for key, obj in before.items() if key not in after]
-    new = [obj for key, obj in after.items() if before.get(key) != obj]
+    new = [obj for key, obj in after.items() if not _alike(before.get(key), obj)]
     steps = [Step(("nft-chain", "", "*"), (f"add table {family} {TABLE}",))]
     chains = [obj for obj in new if isinstance(obj, NftChain)]
     rehooked = {obj.key for obj in chains if isinstance(old := before.get(obj.key), NftChain) and old.hook != obj.hook}
@@ -131,26 +182,28 @@ def _script(family: Family, before: Content, after: Content) -> list[Step]:
     dead = [obj for obj in gone if isinstance(obj, NftChain)]
     steps += [Step(obj.key, (f"flush chain {family} {TABLE} {obj.name}",)) for obj in dead]
     steps += [Step(obj.key, (f"delete chain {family} {TABLE} {obj.name}",)) for obj in dead]
-    steps += [
-        Step(obj.key, (f"delete {noun(obj)} inet {TABLE} {obj.name}",)) for obj in gone if isinstance(obj, NftSet)
-    ]
+    steps += [Step(obj.key, (f"delete {noun(obj)} {obj.table} {obj.name}",)) for obj in gone if isinstance(obj, NftSet)]
     return steps if len(steps) > 1 else []
 
 
+def _only_seen(obj: NftObject) -> bool:
+    return isinstance(obj, NftChain) and any(isinstance(rule, FoundRule) for rule in obj.rules)
+
+
 def _element(obj: NftElement) -> str:
-    return f"element inet {TABLE} {obj.set} {{ {element_text(obj)} }}"
+    return f"element {obj.table} {obj.set} {{ {element_text(obj)} }}"
 
 
 def _declare(obj: NftChain, anew: bool) -> Iterator[str]:
     if anew:
-        yield f"flush chain {obj.family} {TABLE} {obj.name}"
-        yield f"delete chain {obj.family} {TABLE} {obj.name}"
-    yield f"add chain {obj.family} {TABLE} {obj.name}" + (f" {{ {obj.hook} }}" if obj.hook else "")
+        yield f"flush chain {obj.table} {obj.name}"
+        yield f"delete chain {obj.table} {obj.name}"
+    yield f"add {chain_text(obj)}"
 
 
 def _fill(obj: NftChain) -> Iterator[str]:
-    yield f"flush chain {obj.family} {TABLE} {obj.name}"
-    yield from (f"add rule {obj.family} {TABLE} {obj.name} {rule}" for rule in obj.rules)
+    yield f"flush chain {obj.table} {obj.name}"
+    yield from (f"add rule {obj.table} {obj.name} {rule.nft}" for rule in obj.rules if isinstance(rule, Rule))
 
 
 def merged(content: Content, ops: Iterable[Op]) -> Content:
@@ -173,20 +226,17 @@ def merged(content: Content, ops: Iterable[Op]) -> Content:
 
 
 class Nft:
-    """`started` is told the ids of the processes that change rules."""
+    """`started` is told the ids of the processes that change rules. `desired`: what is wanted of this host; a chain that
+    is as wanted can be written again, and has to be where a table is made anew."""
 
-    def __init__(self, started: tools.Started) -> None:
+    def __init__(self, started: tools.Started, desired: Mapping[Key, Object]) -> None:
         self._started = started
-        self._learnt: dict[Key, tuple[NftChain, NftChain]] = {}
+        self._desired = desired
         self._listed: dict[str, tuple[int, Content]] = {}
 
     def read(self, ns: str) -> Content:
-        """In the wording of who made them, as far as it is known. Raises WeftError."""
-        found = dict(netns.call(ns, lambda: self._list(ns)))
-        for key, (printed, meant) in self._learnt.items():
-            if found.get(key) == printed:
-                found[key] = meant
-        return found
+        """Raises WeftError."""
+        return dict(netns.call(ns, lambda: self._list(ns)))
 
     def _list(self, ns: str) -> Content:
         """The listing, again only if any rule changed since (the kernel counts generations)."""
@@ -218,7 +268,7 @@ class Nft:
         """All in one transaction; what nft objects to is left out, and told, and the rest done."""
         try:
             before = self.read(ns)
-            after = merged(before, ops)
+            after = merged({key: self._known(obj) for key, obj in before.items()}, ops)
             return netns.call(ns, lambda: self._apply(ns, before, after, ops))
         except WeftError as error:
             return [Failure(op.new.key if isinstance(op, Change) else op.obj.key, str(error)) for op in ops]
@@ -239,9 +289,12 @@ class Nft:
                     after[key] = before[key]
                 else:
                     after.pop(key, None)
-        self._learn(ns, [obj for key, obj in after.items() if before.get(key) != obj])
         flows.settle(before, after)
         return list(failures.values())
+
+    def _known(self, found: NftObject) -> NftObject:
+        wanted = self._desired.get(found.key)
+        return wanted if isinstance(wanted, NftChain) and _alike(found, wanted) else found
 
     def _run(self, steps: Sequence[Step]) -> dict[Key, str]:
         """Run the transaction. Empty if it went through; else nft's complaints, by object."""
@@ -253,18 +306,6 @@ class Nft:
         located = [(int(line), text) for line, text in _LOCATION.findall(output.err)]
         found = {lines[line - 1][1]: text for line, text in located if line <= len(lines)}
         return found or {("nft-chain", "", "*"): tools.complaint(output)}
-
-    def _learn(self, ns: str, made: Sequence[Object]) -> None:
-        chains = [obj for obj in made if isinstance(obj, NftChain)]
-        if not chains:
-            return
-        printed = self._list(ns)
-        for meant in chains:
-            seen = printed.get(meant.key)
-            if isinstance(seen, NftChain) and seen != meant and len(seen.rules) == len(meant.rules):
-                self._learnt[meant.key] = (seen, meant)
-            else:
-                self._learnt.pop(meant.key, None)
 
 
 def op_key(op: Op) -> Key:

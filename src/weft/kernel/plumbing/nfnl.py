@@ -54,6 +54,17 @@ class Nftables:
         body = attr(u.NFTA_CHAIN_TABLE, table.encode() + b"\0") + attr(u.NFTA_CHAIN_NAME, chain.encode() + b"\0")
         return self._ask(u.NFT_MSG_GETCHAIN, family, body) is not None
 
+    def chains(self, family: int) -> list[tuple[str, str]]:
+        """Table and name of each."""
+        if self._netlink is None:
+            return []
+        try:
+            return self._netlink.dump(message(u.NFT_MSG_GETCHAIN), _NFGENMSG.pack(family, 0, 0), _chain)
+        except Refused as refused:
+            if refused.errno in _UNKNOWN:
+                return []
+            raise
+
     def _ask(self, kind: int, family: int, body: bytes) -> bytes | None:
         if self._netlink is None:
             return None
@@ -63,3 +74,9 @@ class Nftables:
             if refused.errno in _UNKNOWN:
                 return None
             raise
+
+
+def _chain(data: bytes, start: int, end: int) -> tuple[str, str]:
+    found = attributes(data, start + _NFGENMSG.size, end)
+    table, name = (found[kind].rstrip(b"\0").decode() for kind in (u.NFTA_CHAIN_TABLE, u.NFTA_CHAIN_NAME))
+    return table, name

@@ -15,24 +15,29 @@ import pytest
 from support.namespaces import Namespace
 from weft.base.errors import Conflict, Invalid
 from weft.hoststate import Bridge, Link, NftChain, NftElement, NftSet, Object, Veth
+from weft.hoststate.firewall import DSTNAT, Hook
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import Nat
+from weft.hoststate.rules.matches import DADDR, L4PROTO, TH_DPORT
 from weft.kernel.host.listeners import check_free
 from weft.model.ports import parse
 from weft.reconcile.protocol import Change, Create, Disturbed, Remove
 
 PUBLISHED = [
-    NftSet(name=f"published{fam}", type="inet_proto . inet_service", to=f"ipv{fam}_addr . inet_service")
+    NftSet(name=f"published{fam}", type=("inet_proto", "inet_service"), to=(f"ipv{fam}_addr", "inet_service"))
     for fam in (4, 6)
 ]
-AT = NftSet(name="published-at4", type="ipv4_addr . inet_proto . inet_service", to="ipv4_addr . inet_service")
+AT = NftSet(name="published-at4", type=("ipv4_addr", "inet_proto", "inet_service"), to=("ipv4_addr", "inet_service"))
+PORT = L4PROTO + TH_DPORT
 DNAT = (
-    "dnat ip to ip daddr . meta l4proto . th dport map @published-at4",
-    "dnat ip to meta l4proto . th dport map @published4",
-    "dnat ip6 to meta l4proto . th dport map @published6",
+    rule(Nat("dnat", 4, by=DADDR[4] + PORT, map="published-at4")),
+    rule(Nat("dnat", 4, by=PORT, map="published4")),
+    rule(Nat("dnat", 6, by=PORT, map="published6")),
 )
-CHAIN = NftChain(
-    name="published-prerouting", hook="type nat hook prerouting priority dstnat; policy accept;", rules=DNAT
+CHAIN, OUTPUT = (
+    NftChain(name=f"published-{hook}", hook=Hook(type="nat", hook=hook, priority=DSTNAT), rules=DNAT)
+    for hook in ("prerouting", "output")
 )
-OUTPUT = NftChain(name="published-output", hook="type nat hook output priority -100; policy accept;", rules=DNAT)
 TABLE: list[Object] = [*PUBLISHED, AT, CHAIN, OUTPUT]
 
 
@@ -62,10 +67,10 @@ def test_maps_are_made_read_changed_and_removed(bench: Any) -> None:
 
 
 def test_a_set_that_becomes_a_map(bench: Any) -> None:
-    old = NftSet(name="published4", type="inet_proto . inet_service")
+    old = NftSet(name="published4", type=("inet_proto", "inet_service"))
     bench.made(old, NftElement(set="published4", value="tcp . 1"))
     assert bench.kernel.apply([Remove(old), Create(PUBLISHED[0]), Create(ELEMENTS[0])]) == []
-    assert bench.read().objects == {obj.key: obj for obj in (PUBLISHED[0], ELEMENTS[0])}
+    assert bench.holds(PUBLISHED[0], ELEMENTS[0])
 
 
 def test_an_element_changed_by_hand_is_heard_and_found(bench: Any) -> None:
