@@ -26,7 +26,7 @@ from weft.hoststate import HOST, Contribution, Key, Object, Union
 from weft.hoststate.union import Source
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Kernel
-from weft.reconcile.trouble import Trouble
+from weft.reconcile.trouble import Trouble, Troubles
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +37,8 @@ SOONEST = 0.02
 """Seconds from a disturbance to reading again: disturbances come in groups."""
 
 STOPPING = "the agent is stopping: try again when it runs again"
+
+_STEP = ("step",)
 
 T = TypeVar("T")
 Compile = Callable[[Source], Contribution | None]
@@ -75,6 +77,8 @@ class Loop:
         self.problems: dict[Source, tuple[str, ...]] = {}
         self.conflicts: list[str] = []
         self._complaints = Complaints()
+        self._name, self._failed_steps = name, Troubles(time.monotonic)
+        """What kept the last step from being made at all, if anything did."""
         self.started = False
         self._stepping = False
         self.repairs = 0
@@ -151,8 +155,9 @@ class Loop:
     def _failing(self) -> list[tuple[str, Trouble]]:
         """What cannot be read or written, by name."""
         reconciler = self._stepper.reconciler
+        steps = [(f"the {self._name}", x) for x in self._failed_steps.by_key.values()]
         unread = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
-        return unread + [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
+        return steps + unread + [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
 
     def troubles(self) -> tuple[t.Trouble, ...]:
         offset = time.time() - time.monotonic()
@@ -238,10 +243,12 @@ class Loop:
         except BaseException as error:
             self._sources |= sources  # so that nothing is forgotten
             if isinstance(error, Exception):
+                self._failed_steps.add(_STEP, one_line(str(error)) or type(error).__name__, tried=True)
                 why = f"this host cannot be changed now: {one_line(str(error))}"
                 _answer(waiters, lambda _: [why])
             _refuse(waiters, Unavailable(STOPPING))
             raise
+        self._failed_steps.clear(_STEP)
         if events:
             asyncio.get_running_loop().add_reader(self._watcher.fileno(), self._heard)
         self._note(work, outcome)
