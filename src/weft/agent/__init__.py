@@ -1,8 +1,8 @@
-"""The node agent: the only event loop. Store → view → compile → converge → status, and the local API.
+"""The node agent: one event loop for all that is on this host. Store → view → compile → converge → status, and the local API.
 
 view       the model as the store last told it
 compiler   which sources a change touches, and what they contribute
-engine     union and reconciler, in one worker thread
+stepper    union and reconciler, in one worker thread
 loop       batches changes, kernel events, retries and resyncs into the engine
 membership this node in the store: record, presence, leases of subnets
 attach     containers come and go

@@ -58,7 +58,7 @@ class Drift(msgspec.Struct):
     uplink: bool = False
 
 
-class Count(msgspec.Struct):
+class KindCount(msgspec.Struct):
     desired: int = 0
     actual: int = 0
     failed: int = 0
@@ -109,9 +109,9 @@ class Reconciler:
         """By (part, namespace), in words and as a path."""
         return self._unread.by_key
 
-    def counts(self) -> dict[str, Count]:
+    def counts(self) -> dict[str, KindCount]:
         """By kind; the kernel's first, in their order."""
-        counts = defaultdict(Count, {kind: Count() for kind in KINDS})
+        counts = defaultdict(KindCount, {kind: KindCount() for kind in KINDS})
         for key in list(self.desired):
             counts[key[0]].desired += 1
         for key in list(self.known):
