@@ -32,7 +32,7 @@ BLOCKS = {
     "node-3": ("197.19.26.0/26", "fd80:24e2:f998:72d6::300/122"),
     "node-4": ("197.19.65.128/26", "fd80:24e2:f998:72d6::400/122"),
 }
-_COOKIE = "import sys; from weft.kernel import netns; print(netns.cookie(sys.argv[1]))"
+_COOKIE = "import sys; from weft.kernel.plumbing import netns; print(netns.cookie(sys.argv[1]))"
 
 
 def commit(lab: Lab, ops: Sequence[Op]) -> None:

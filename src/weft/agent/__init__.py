@@ -3,7 +3,7 @@
 view       the model as the store last told it
 compiler   which sources a change touches, and what they contribute
 stepper    union and reconciler, in one worker thread
-loop       batches changes, kernel events, retries and resyncs into the engine
+loop       batches changes, kernel events, retries and resyncs into steps; a loop for each target
 membership this node in the store: record, presence, leases of subnets
 attach     containers come and go
 service    the API's operations;  http serves them;  status and doctor tell

@@ -51,7 +51,7 @@ async def test_a_kernel_that_cannot_be_used_is_told_and_used_again(
         await until(lambda: agent.loop.troubles())
         assert ("the kernel", "[Errno 5] Input/output error") in await told(service)
         with pytest.raises(Failed, match="Input/output error"):
-            await asyncio.wait_for(service.attach(t.Attach(target=path, network="blue")), 5)
+            await asyncio.wait_for(service.attach(t.Attach(target=path, network="blue")), 20)
         status = await service.status()
         assert status.state == "degraded" and status.store.state == "connected"
         assert any("task loop failed" in p.text for p in status.problems)
@@ -60,7 +60,7 @@ async def test_a_kernel_that_cannot_be_used_is_told_and_used_again(
         await until(lambda: agent.view.lease("red", "node-1"))
     await until(lambda: not agent.loop.troubles())
     assert victim in host.objects
-    await asyncio.wait_for(service.attach(t.Attach(target=path, network="blue")), 5)
+    await asyncio.wait_for(service.attach(t.Attach(target=path, network="blue")), 20)
 
 
 async def test_events_that_cannot_be_heard_cost_a_look(
@@ -86,7 +86,7 @@ async def test_who_hears_of_steps_and_fails_costs_nobody_else(
     agent.loop.listeners.insert(0, broken(EIO, "nobody listens"))
     agent.loop.listeners.append(heard.append)
     await service.create_network(t.CreateNetwork(network=network("blue")))
-    await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 5)
+    await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 20)
     assert heard and "nobody listens" in caplog.text and not agent.loop.troubles()
 
 
@@ -117,8 +117,8 @@ async def test_a_full_disk_keeps_bird_as_it_is_and_nothing_else(
         full.setattr(host.bird, "configure", broken(ENOSPC, "No space left on device"))
         await service.create_network(t.CreateNetwork(network=network("prod", "197.19.0.0/16", driver="routed")))
         await service.create_network(t.CreateNetwork(network=network("blue")))
-        await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 5)
-        await asyncio.wait_for(service.attach(t.Attach(target=host.open("c2"), network="prod")), 5)
+        await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 20)
+        await asyncio.wait_for(service.attach(t.Attach(target=host.open("c2"), network="prod")), 20)
         await until(lambda: "No space left on device" in agent.routing.trouble)
         assert any("No space left on device" in p.text for p in (await service.status()).problems)
         assert not host.bird.running and not agent.loop.troubles()
