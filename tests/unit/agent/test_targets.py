@@ -46,7 +46,7 @@ async def test_status_plan_and_metrics_tell_of_it(host: FakeHost, store_file: Pa
     async with agent_on(host, store_file, remotes=(remote,)) as agent, agent_on(far, store_file, "node-2") as other:
         service = Service(agent)
         await service.create_network(t.CreateNetwork(network=network("blue")))
-        await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 20)
+        await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 5)
         lease = await other.ensure_lease("blue")
         await until(lambda: agent.view.lease("blue", "node-2"))
         await until(lambda: agent.loops.troubles())

@@ -24,6 +24,10 @@ GATEWAY = Address(address="10.1.1.1/24", dev="weft-a")
 A, B = ("network", "a"), ("peer", "a", "node-2")
 
 
+def peer(n: int) -> Source:
+    return ("peer", "a", f"node-{n}")
+
+
 class Both:
     """Loops that run, over a host and a cloud, and what their sources want."""
 
@@ -80,7 +84,7 @@ async def test_the_kernel_goes_on_while_a_call_to_a_target_lasts() -> None:
     async with run(both), asyncio.timeout(20):
         await until(lambda: both.cloud.calls)
         for n in range(50):
-            source = ("peer", "a", f"node-{n}")
+            source = peer(n)
             both.want(source, kernel_route(f"10.1.{n}.0/24", via="192.168.1.2", dev="eth0"), route(n))
             assert await both.loops.kernel.settle([source]) == []
             assert await both.loops.dry_run() == [], "nothing is known of what was not read yet"
@@ -91,7 +95,7 @@ async def test_the_kernel_goes_on_while_a_call_to_a_target_lasts() -> None:
 async def test_a_dead_target_is_told_and_comes_back(both: Both, trouble: str) -> None:
     setattr(both.cloud, trouble, True)
     for n in range(60):
-        both.want(("peer", "a", f"node-{n}"), kernel_route(f"10.1.{n}.0/24", via="192.168.1.2", dev="eth0"), route(n))
+        both.want(peer(n), kernel_route(f"10.1.{n}.0/24", via="192.168.1.2", dev="eth0"), route(n))
     await until(lambda: len([o for o in both.host.objects if o[0] == "route" and o[3].startswith("10.1.")]) == 60)
     await until(lambda: "reading cloud of rtb-1" in {x.object for x in both.loops.troubles()})
     assert await both.loops.dry_run() == [], "nothing is known of what cannot be read"
@@ -121,7 +125,7 @@ async def test_all_it_may_do_and_everything_converges() -> None:
     async with run(both):
         began = time.monotonic()
         for n in (*range(40), 99):
-            both.want(("peer", "a", f"node-{n}"), BRIDGE, route(n))
+            both.want(peer(n), BRIDGE, route(n))
         await until(lambda: len(cloud.objects) >= 20)
         cloud.objects.clear()
         await until(lambda: any(x.reason == "RouteLimitExceeded" for x in both.loops.troubles()))
