@@ -17,6 +17,7 @@ from weft.cli.session import Waiting, client
 from weft.cli.status import alive
 from weft.cli.table import Page
 from weft.model import Network
+from weft.model.network import SHARE
 
 app = group(
     "Networks that containers can be attached to.",
@@ -57,7 +58,7 @@ def create(
 ) -> None:
     """Create a network on all nodes."""
     options = pairs("--option", option)
-    if not subnet and "share" not in options:
+    if not subnet and SHARE not in options:
         raise typer.BadParameter("missing: give the network's addresses", param_hint="'--subnet'")
     network = Network(
         name=name,

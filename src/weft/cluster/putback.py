@@ -123,7 +123,8 @@ class PutBack:
         check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         guards: list[Guard] = [NothingNewer(keys.NETWORKS, listing.revision), Absent(key)]
         ops: list[Op] = [Put(key, encode(network))]
-        for claim, what in _claims(network):
+        for number, what in registry.claims(network):
+            claim = keys.claim(number)
             item = await self._store.get(claim)
             if item is not None and item.value != name.encode():
                 raise Conflict(f"{what} belongs to network {item.value.decode(errors='replace')} by now")
@@ -154,10 +155,3 @@ class PutBack:
                 f"the store was put back to an earlier state; it lacks {', '.join(kept[:MANY])}{more}, by which this "
                 "node still goes: their own nodes' agents write them back; `weft store accept` lets them go",
             )
-
-
-def _claims(network: Network) -> list[tuple[str, str]]:
-    if network.home != network.name:
-        return []  # what it uses is the other's
-    found = registry.driver(network.driver).claims(registry.parse_options(network))
-    return [(keys.claim(key), what) for key, what in found]

@@ -61,6 +61,13 @@ def parse_options(network: Network) -> CommonOptions:
     return options
 
 
+def claims(network: Network) -> tuple[tuple[str, str], ...]:
+    """(Key, what it is) pairs that no other network may have. Of what it shares all is the other network's."""
+    if network.home != network.name:
+        return ()
+    return driver(network.driver).claims(parse_options(network))
+
+
 def subnet_options(network: Network) -> SubnetOptions:
     """Of a network whose nodes have subnets of their own."""
     options = parse_options(network)

@@ -171,7 +171,7 @@ def lease_data(host: Host, network: Network, options: Any) -> dict[str, str]:
 
 
 def claims(options: Any) -> tuple[tuple[str, str], ...]:
-    return _tunnel.claims(options) if options.tunnel == "vxlan" and not options.share else ()
+    return _tunnel.claims(options) if options.tunnel == "vxlan" else ()
 
 
 DRIVER = Driver(

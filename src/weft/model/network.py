@@ -12,6 +12,9 @@ from weft.model import selector
 BRIDGES = "weft-"
 """How the names of networks' bridges begin."""
 
+SHARE = "share"
+"""The option by which users say which network is shared."""
+
 OptionValue = str | int | bool
 
 
@@ -33,7 +36,9 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     """`subnets`: none overlaps another; most drivers take one of each family. `pools`: conditions on some of them, where
     the driver gives addresses from blocks. `options`: as given by the user; the driver checks their names and types
     (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in octets; None = found by the data
-    path. `bridge`: what its bridge is called, where the usual name is that of another network's; "": as usual."""
+    path. `share`: another network, whose subnets, pools, blocks, leases and data path this one uses; `subnets` are a copy of
+    those. "": none. (The option of that name says the same, and is kept beside it: versions of Weft before the field read
+    only that.) `bridge`: what its bridge is called, where the usual name is that of another network's; "": as usual."""
 
     name: str
     driver: str
@@ -42,11 +47,13 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     options: dict[str, OptionValue] = {}
     internal: bool = False
     mtu: int | None = None
+    share: str = ""
     bridge: str = ""
     labels: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("network", self.name)
+        self._agree_on_share()
         if self.bridge and not check_ifname(self.bridge).startswith(BRIDGES):
             raise Invalid(
                 f"network {self.name}: its bridge cannot be called {self.bridge}: such a name begins with {BRIDGES}"
@@ -69,6 +76,17 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
             if not least <= self.mtu <= 65535:
                 raise Invalid(f"network {self.name}: MTU {self.mtu} is outside {least} to 65535")
 
+    def _agree_on_share(self) -> None:
+        """Field and option say the same, whichever of them was given."""
+        asked = str(self.options.get(SHARE) or "")
+        if self.share and asked and self.share != asked:
+            raise Invalid(
+                f"network {self.name}: it shares {self.share}, and its option {SHARE} says {asked}: leave one out"
+            )
+        if share := self.share or asked:
+            msgspec.structs.force_setattr(self, "share", share)
+            msgspec.structs.force_setattr(self, "options", {**self.options, SHARE: share})
+
     def subnet(self, fam: Family) -> IPNetwork | None:
         """The first of a family; the only one, unless the driver takes several."""
         return next((s for s in self.subnets if s.version == fam), None)
@@ -84,9 +102,8 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def home(self) -> str:
-        """The network whose subnets, blocks, leases and data path it uses: its own, unless it shares another's (option
-        `share`). Then `subnets` are a copy of those."""
-        return str(self.options.get("share") or self.name)
+        """The network whose subnets, blocks, leases and data path it uses: itself, unless it shares another's."""
+        return self.share or self.name
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
 
+import msgspec
 import pytest
 
 from weft.base.errors import Invalid
@@ -163,3 +164,32 @@ def test_one_networks_keys_are_not_anothers() -> None:
     assert not keys.endpoint("node-12", "blue", "ab").startswith(keys.endpoints("node-1"))
     assert not keys.lease("blue-2", "node-1").startswith(keys.leases("blue"))
     assert not keys.subnet_claim("blue-2", LEASE.subnets[0]).startswith(keys.subnet_claims("blue"))
+
+
+class TestSharing:
+    """A field since the option alone was: records of either kind are read, and what is written is read by both."""
+
+    RECORD = b'{"name": "dev", "driver": "routed", "subnets": ["10.9.0.0/24"], "options": {"share": "prod"}}'
+
+    def test_a_record_of_a_former_version(self) -> None:
+        dev = decode(Network, self.RECORD)
+        assert (dev.share, dev.home) == ("prod", "prod")
+
+    def test_a_former_version_reads_what_is_written(self) -> None:
+        made = Network(name="dev", driver="routed", subnets=(), share="prod")
+        for record in (encode(made), encode(decode(Network, encode(made)))):
+            assert msgspec.json.decode(record)["options"] == {"share": "prod"}
+            assert decode(Network, record) == made
+
+    def test_other_options_stay(self) -> None:
+        made = msgspec.structs.replace(decode(Network, self.RECORD), options={"vni": 7})
+        assert (made.share, made.options) == ("prod", {"vni": 7, "share": "prod"})
+
+    def test_its_own_is_neither(self) -> None:
+        made = Network(name="blue", driver="routed", subnets=NETWORK.subnets, options={"share": ""})
+        assert (made.share, made.home) == ("", "blue")
+
+    def test_one_of_two_is_meant(self) -> None:
+        with pytest.raises(Invalid) as caught:
+            Network(name="dev", driver="routed", subnets=(), share="prod", options={"share": "test"})
+        assert str(caught.value) == "network dev: it shares prod, and its option share says test: leave one out"

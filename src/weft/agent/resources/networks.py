@@ -129,7 +129,7 @@ class Networks:
 
     async def _try_create(self, network: Network, *, chosen: bool) -> bool:
         """`chosen`: what it claims was chosen by us, and may be chosen again."""
-        claims = {keys.claim(key): what for key, what in _claims(network)}
+        claims = {keys.claim(key): what for key, what in registry.claims(network)}
         store, view = self._agent.store, self._agent.view
         listing = await store.list(keys.NETWORKS)
         others = records.readable(Network, listing.items)
@@ -195,7 +195,7 @@ class Networks:
             ops: list[Op] = [
                 Delete(keys.network(name)),
                 *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
-                *(Delete(keys.claim(key)) for key, _ in _claims(network)),
+                *(Delete(keys.claim(key)) for key, _ in registry.claims(network)),
             ]
             sources = set(of_network(view, name))
             if await self._agent.membership.write(guards, ops):
@@ -250,12 +250,6 @@ def check_mtu(network: Network, node: Node, options: CommonOptions) -> None:
             f"network {network.name}: MTU {network.mtu} does not fit: {node.uplink} carries {node.mtu}{share}: "
             f"give --mtu {room} or leave it out"
         )
-
-
-def _claims(network: Network) -> tuple[tuple[str, str], ...]:
-    if network.home != network.name:
-        return ()  # what it uses is the other's
-    return registry.driver(network.driver).claims(registry.parse_options(network))
 
 
 def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
