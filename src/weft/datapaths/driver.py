@@ -103,35 +103,45 @@ class Numbered(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):
-    """What a data path says of itself, and its functions.
-
-    `name`: what `--driver` takes. `summary`: one line for lists. `addresses`: how containers get theirs. `known_by`: what
-    other hosts know its containers by. `switched`: how far containers' frames go. `way_out`: by what they send to outside.
-    `features`: what the kernel must be able to do (names of `weft doctor`). `daemons`: programs that the agent keeps
-    running for it. `numbered`: see there. `lease_data`: what peers must know of this host. `claims`: (key, what it is)
-    pairs that no other network may have. `refusal`: why this host cannot take part, or "". `tunnelled`: where containers
-    are known by BGP, whether packets of a family to another node go through a tunnel, whose routes are then ours.
-    """
+    """What a data path says of itself (all that others know of it), and its functions (see above)."""
 
     name: str
+    """What `--driver` takes."""
     summary: str
+    """One line for lists."""
     options: type[CommonOptions]
+    """What `-o` takes."""
     addresses: Addresses
+    """How containers get theirs."""
     known_by: KnownBy
+    """What other hosts know its containers by."""
     switched: Switched
+    """How far containers' frames go."""
     way_out: WayOut = WayOut()
+    """By what containers send to outside."""
     features: tuple[str, ...] = ()
+    """What the kernel must be able to do (names of `weft doctor`), whatever the options."""
     daemons: tuple[str, ...] = ()
+    """Programs that the agent keeps running for it (names of `weft doctor`)."""
+    targets: tuple[str, ...] = ()
+    """What it writes to besides this host's kernel (names of `weft.targets`)."""
     numbered: Numbered | None = None
+
     network: Callable[[Site], Answer]
     peer: Callable[[Site, Node, Lease], Answer] = nothing
     endpoint: Callable[[Site, Endpoint], Answer]
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
+
     lease_data: Callable[[Host, Network, Any], dict[str, str]] = _no_data
+    """What peers must know of this host, by key."""
     claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
+    """From the options: (key, what it is) pairs that no other network may have."""
     refusal: Callable[[Host, Network, Any], str] = _no_refusal
+    """Why this host cannot take part, or ""."""
     tunnelled: Callable[[Any, Node, Node, Family], bool] = _never
+    """Where containers are known by BGP: whether, with these options, packets of a family from one node to the other go
+    through a tunnel instead, for which the data path has routes of its own."""
 
     @property
     def needs(self) -> tuple[str, ...]:

@@ -13,7 +13,9 @@ from support.agents import FakeHost, agent_on, network, until
 from support.clouds import CloudRoute, FakeCloud
 from weft.agent.resources.service import Service
 from weft.api import types as t
+from weft.base.errors import Unsupported
 from weft.compile.compiler import Compiler
+from weft.datapaths.registry import DRIVERS
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.targets.calls import Limits
@@ -69,6 +71,24 @@ async def test_status_plan_and_metrics_tell_of_it(host: FakeHost, store_file: Pa
         assert 'weft_objects{kind="cloud-route",state="actual"} 1.0' in text
         assert 'weft_target_writes_total{target="cloud"} 1.0' in text
         assert 'weft_target_resync_age_seconds{target="cloud"}' in text
+
+
+async def test_a_driver_that_needs_one_is_refused_without_it(
+    host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    cloudy = msgspec.structs.replace(DRIVERS["bridge"], name="cloudy", targets=("cloud",))
+    monkeypatch.setitem(DRIVERS, "cloudy", cloudy)
+    async with agent_on(host, store_file) as agent:
+        with pytest.raises(Unsupported) as caught:
+            await Service(agent).create_network(t.CreateNetwork(network=network("blue", driver="cloudy")))
+        assert str(caught.value) == (
+            "network blue: this agent is not set up for cloud, which driver cloudy needs: set it up in weft.toml, or choose "
+            "another driver"
+        )
+    remote = Remote(FakeCloud("rtb-1", clock=time.monotonic), Limits(rate=100.0, timeout=1.0))
+    async with agent_on(host, store_file, remotes=(remote,)) as agent:
+        made = await Service(agent).create_network(t.CreateNetwork(network=network("blue", driver="cloudy")))
+        assert made.driver == "cloudy"
 
 
 async def test_without_one_nothing_is_told(host: FakeHost, store_file: Path) -> None:

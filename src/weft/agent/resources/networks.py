@@ -17,7 +17,7 @@ from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.compile.compiler import of_network
 from weft.datapaths import registry
-from weft.datapaths.driver import Numbered
+from weft.datapaths.driver import Driver, Numbered
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.endpoints import floating
@@ -82,12 +82,7 @@ class Networks:
         check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._agent.ready()
-        missing = [f for f in driver.needs if f not in self._agent.features]
-        if missing:
-            raise Unsupported(
-                f"network {network.name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
-                f"{'; '.join(doctor.remedy(name) for name in missing)}"
-            )
+        self._check_equipped(network.name, driver)
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
         check_apart(network, self._agent.config.gateway_subnets)
@@ -99,6 +94,19 @@ class Networks:
                 await self._set_up(network.name)
                 return
         raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+
+    def _check_equipped(self, name: str, driver: Driver) -> None:
+        """Raises Unsupported where this host, or its agent, lacks what the driver needs."""
+        if missing := [feature for feature in driver.needs if feature not in self._agent.features]:
+            raise Unsupported(
+                f"network {name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
+                f"{'; '.join(doctor.remedy(feature) for feature in missing)}"
+            )
+        if missing := [target for target in driver.targets if target not in self._agent.loops.targets]:
+            raise Unsupported(
+                f"network {name}: this agent is not set up for {', '.join(missing)}, which driver {driver.name} needs: "
+                "set it up in weft.toml, or choose another driver"
+            )
 
     async def _home(self, network: Network) -> Network | None:
         """The network that it shares, if it does. Raises NotFound."""
