@@ -162,6 +162,7 @@ class TestNetwork:
             "options": {"vni": "7", "reserve": "a=b"},
             "internal": True,
             "mtu": 1400,
+            "share": "",
             "bridge": "",
             "labels": {"team": "payments"},
         }
