@@ -15,7 +15,7 @@ from bench.figures import Figure, Goal, Named, beside
 from bench.stats import percentile
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
-from weft.compile.compiler import Compiler, everything, touched
+from weft.compile.compiler import Compiler
 from weft.datapaths.driver import Host
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
@@ -64,7 +64,7 @@ class Core:
     def whole(self) -> int:
         """Compile everything and compare; how many operations from nothing."""
         self.union = Union()
-        for source in everything(self.view):
+        for source in self.compiler.everything():
             self.union.set(source, self.compiler.contribution(source))
         self._changed = Changed()
         return len(plan(self.union.desired, Reading({}), {key[1] for key in self.union.desired}).ops)
@@ -74,7 +74,7 @@ class Core:
         self._changed = Changed()
         self._tell(key, value)
         differing: set[ObjectKey] = set()
-        for source in touched(self.view, self._changed):
+        for source in self.compiler.touched(self._changed):
             differing |= self.union.set(source, self.compiler.contribution(source))
         return changes(differing, dict(self.union.desired), self.known).ops
 

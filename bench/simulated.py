@@ -27,7 +27,8 @@ from weft.cluster.changes import Changed
 from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
-from weft.compile.compiler import Compiler, touched
+from weft.compile import location
+from weft.compile.compiler import Compiler
 from weft.containers.find import Target
 from weft.datapaths.driver import Host
 from weft.endpoints.attach import Attachments
@@ -143,10 +144,10 @@ class SimulatedAgent:
         self.synced = asyncio.Event()
 
     def _changed(self, changed: Changed) -> None:
-        for source in touched(self.view, changed):
+        for source in self.compiler.touched(changed):
             self._compile(source)
-            if source[0] == "location" and source in self._union.sources:
-                self._compiled(source[2])
+            if source.contributor == location.NAME and source in self._union.sources:
+                self._compiled(source.name)
         if changed.any((records.NETWORKS, records.ENDPOINTS)):
             self.locations.review()
 

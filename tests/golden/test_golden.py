@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 
 from support import lab
+from support.parts import all_of_endpoint
 from weft.datapaths import guard
 from weft.datapaths.driver import Driver, Site, gather
 from weft.datapaths.registry import DRIVERS, driver
@@ -82,4 +83,4 @@ def _sections(
         node = next(peer for peer in peers if peer.name == found.node)
         yield f"location {found.addresses[0]}", gather(used.location(site, node, found))
     for endpoint in endpoints:
-        yield f"endpoint {endpoint.name}", gather(used.endpoint(site, endpoint))
+        yield f"endpoint {endpoint.name}", gather(all_of_endpoint(site, endpoint))

@@ -11,7 +11,7 @@ from support.hoststates import FOREIGN
 from support.models import ME, NETWORKS, PATHS, histories, hosts, state
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
-from weft.compile.compiler import Compiler, everything, of_nodes, touched
+from weft.compile.compiler import Compiler
 from weft.converge.stepper import Stepper, Work
 from weft.datapaths.driver import Host
 from weft.hoststate import Contribution, Key, Link, Union
@@ -81,7 +81,7 @@ def compiled(history: History, host: Host | None, *, withdraw: bool) -> Union:
     view, union = fresh(history), Union()
     compiler = Compiler(view, absent(view) if withdraw else ())
     compiler.host = host
-    for source in everything(view):
+    for source in compiler.everything():
         union.set(source, compiler.contribution(source))
     return union
 
@@ -110,9 +110,9 @@ class Follower:
             self.view.open(records.LOCATIONS, name)
 
     def changed(self, changed: Changed) -> None:
-        self.pending |= touched(self.view, changed)
+        self.pending |= self.compiler.touched(changed)
         if self.withdraw:
-            self.pending |= set(of_nodes(self.view, self.dead ^ absent(self.view)))
+            self.pending |= self.compiler.of_nodes(self.dead ^ absent(self.view))
             self.dead.clear()
             self.dead.update(absent(self.view))
         if self.random.random() < 0.4:
@@ -120,7 +120,7 @@ class Follower:
 
     def move(self, host: Host) -> None:
         self.compiler.host = host
-        self.pending |= everything(self.view)
+        self.pending |= self.compiler.everything()
 
     def step(self) -> None:
         pending, self.pending = sorted(self.pending, key=lambda _: self.random.random()), set()

@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from support import lab
+from support.parts import all_of_endpoint
 from weft.api import dump as d
 from weft.base.names import stable_mac
 from weft.base.net import IPAddress, IPInterface, family
@@ -114,7 +115,7 @@ class HostBuilder:
         for peer in NODES:
             if peer != self.name:
                 objects += gather(used.peer(site, lab.node(peer), lab.lease(self.network, lab.node(peer)))).objects
-        objects += gather(used.endpoint(site, endpoint(self.network, self.name))).objects
+        objects += gather(all_of_endpoint(site, endpoint(self.network, self.name))).objects
         for obj in objects:
             self.add(obj)
         if used.known_by is KnownBy.BGP:

@@ -17,6 +17,7 @@ from msgspec.structs import replace
 
 from support import lab
 from support.namespaces import Home, Namespace
+from support.parts import all_of_endpoint
 from weft.datapaths import guard
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Site, gather
@@ -76,9 +77,9 @@ class Host:
     def join(self, site: Site) -> None:
         """One more network."""
         driver, name = DRIVERS[site.network.driver], site.network.name
-        self.want(("network", name), gather(driver.network(site)))
-        self.want(("segment", name), gather(driver.segment(site)))
-        self.want(("tunnel", name), gather(guard.cluster_tunnel(site.options.udp_port)))
+        self.want(Source("network", name), gather(driver.network(site)))
+        self.want(Source("segment", name), gather(driver.segment(site)))
+        self.want(Source("tunnel", name), gather(guard.cluster_tunnel(site.options.udp_port)))
 
     def _plug(self, router: Router, segment: str) -> None:
         port = f"p-{self.name}"
@@ -116,9 +117,9 @@ class Host:
         return report
 
     def knows(self, other: Host) -> None:
-        self.want(("node", "", other.name), gather(guard.known_node(self.node, other.node)))
+        self.want(Source("node", "", other.name), gather(guard.known_node(self.node, other.node)))
         driver = DRIVERS[self.site.network.driver]
-        self.want(("peer", other.name), gather(driver.peer(self.site, other.node, other.site.lease)))
+        self.want(Source("peer", other.name), gather(driver.peer(self.site, other.node, other.site.lease)))
 
     def spread(self, other: Host) -> None:
         """The routes that BGP would bring: to blocks that need no tunnel."""
@@ -170,7 +171,7 @@ class Host:
         site = site or self.site
         changed = replace(endpoint, floating=tuple(map(ip_address, floating)))
         self.endpoints[endpoint.name] = changed
-        self.want(("endpoint", endpoint.name), gather(DRIVERS[site.network.driver].endpoint(site, changed)))
+        self.want(Source("endpoint", endpoint.name), gather(all_of_endpoint(site, changed)))
         return changed
 
 

@@ -10,7 +10,7 @@ import sys
 import time
 
 from weft.cluster.view import View
-from weft.compile.compiler import Compiler, everything
+from weft.compile.compiler import Compiler
 from weft.datapaths.driver import Host
 from weft.hoststate import Union
 from weft.kernel.linux import LinuxKernel
@@ -39,7 +39,7 @@ def main(node: str, url: str) -> None:
         compiler.host = Host(
             node=view.nodes[node], iptables=found.iptables, advertised=found.advertised, ipv6=found.ipv6
         )
-        for source in everything(view):
+        for source in compiler.everything():
             union.set(source, compiler.contribution(source))
         sys.stdout.writelines(
             f"{line}\n" for line in script(Reconciler(kernel, union.desired, time.monotonic).dry_run().ops)

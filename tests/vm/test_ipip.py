@@ -15,6 +15,7 @@ from support.hoststates import keyed
 from support.namespaces import Home
 from support.routed import Host, hosts, listening, ping, protocols
 from weft.hoststate import Ipip, Link
+from weft.hoststate.union import Source
 from weft.kernel.host import facts
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.plan import plan
@@ -53,7 +54,7 @@ def test_the_device_is_made_adopted_and_kept(one: Host) -> None:
     one.ns.sh("ip link set weft.ipip type ipip local 192.168.1.68 ttl 9")
     assert {type(op) for op in one.converge().ops} >= {Remove, Create}
     assert one.converge().ops == ()
-    one.want(("network", "blue"), None)
+    one.want(Source("network", "blue"), None)
     one.converge()
     assert not [link for link in one.ns.json("ip", "-j", "link") if link["ifname"].startswith("weft.")]
 
@@ -96,8 +97,8 @@ def test_between_hosts(netns: Home, tmp_path: Path, encap: str) -> None:
 
 
 def _nothing_is_taken_of_an_unknown_host(one: Host, four: Host) -> None:
-    four.want(("peer", "node-1"), None)
-    four.want(("node", "", "node-1"), None)  # it is no host of the cluster any more
+    four.want(Source("peer", "node-1"), None)
+    four.want(Source("node", "", "node-1"), None)  # it is no host of the cluster any more
     four.converge()
     with listening(four.containers["c4"], "eth0") as heard, listening(four.ns, "eth0") as wire:
         assert not ping(one.containers["c1"], four.addresses()[0], "-W1")

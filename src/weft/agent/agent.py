@@ -36,7 +36,7 @@ from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
 from weft.cluster.putback import Follower, PutBack
 from weft.cluster.view import View
-from weft.compile.compiler import Compiler, everything, of_nodes, touched
+from weft.compile.compiler import Compiler
 from weft.containers import find as containers
 from weft.containers.find import Target
 from weft.converge.loops import Loops
@@ -265,7 +265,7 @@ class Agent:
         """Who hears of the model's changes, in this order."""
         subscribe, networks = self.view.subscribe, records.NETWORKS
         subscribe("the journal", self.journal.note, self.journal.kinds)
-        subscribe("the compiler", lambda changed: self.loops.touch(touched(self.view, changed)))
+        subscribe("the compiler", lambda changed: self.loops.touch(self.compiler.touched(changed)))
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("leasing", lambda _: self._leasing.set(), (networks, records.LEASES))
@@ -286,7 +286,7 @@ class Agent:
         return self.kernel.answering(addresses, seconds)
 
     def _died_or_came_back(self, nodes: set[str]) -> None:
-        self.loops.touch(of_nodes(self.view, nodes))
+        self.loops.touch(self.compiler.of_nodes(nodes))
 
     # This host.
 
@@ -342,7 +342,7 @@ class Agent:
             self._look.clear()
             if await self._learn() and self._complete.is_set():
                 log.info("this host's uplink or addresses are not what they were")
-                self.loops.touch(everything(self.view))
+                self.loops.touch(self.compiler.everything())
                 await self._register()
                 self._leasing.set()
 

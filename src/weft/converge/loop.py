@@ -19,6 +19,7 @@ import msgspec
 
 from weft.api import types as t
 from weft.base.errors import Unavailable, one_line
+from weft.converge.broken import Broken
 from weft.converge.complaints import Complaints
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome, Stepper, Work
@@ -72,8 +73,7 @@ class Loop:
         self._reading = 0.0
         """Seconds the last reading took."""
         self._read_again: asyncio.TimerHandle | None = None
-        self._broken: dict[Source, str] = {}
-        """Sources of which the last contribution could not be computed, and why."""
+        self._broken = Broken()
         self.problems: dict[Source, tuple[str, ...]] = {}
         self.conflicts: list[str] = []
         self._complaints = Complaints()
@@ -211,9 +211,9 @@ class Loop:
         self._wake.set()
 
     async def _wait(self) -> None:
-        """Until there is work, or a failed object is due again, or the interval is over."""
-        next_try = self._stepper.reconciler.next_try()
-        due = min(t for t in (self._resynced + self._interval, next_try) if t is not None)
+        """Until there is work, or a failed object or source is due again, or the interval is over."""
+        tries = self._stepper.reconciler.next_try(), self._broken.next_try()
+        due = min(t for t in (self._resynced + self._interval, *tries) if t is not None)
         try:
             async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
                 await self._wake.wait()
@@ -227,12 +227,11 @@ class Loop:
         now = time.monotonic()
         if now >= self._resynced + self._interval:
             self._again = None
-            self._sources |= self._broken.keys()
         elif self._again is not None:
             self._again |= self._stepper.reconciler.due(now)
 
     async def _step(self) -> None:
-        sources, self._sources = self._sources, set()
+        sources, self._sources = self._sources | self._broken.due(), set()
         waiters, self._waiters = self._waiters, []
         again, self._again = self._again, set()
         events, self._events = self._events, False
@@ -262,7 +261,7 @@ class Loop:
                 log.error("who hears of steps failed: %s", one_line(str(error)), exc_info=error)
 
     def _failed(self, source: Source, outcome: Outcome) -> list[str]:
-        return [*([self._broken[source]] if source in self._broken else []), *outcome.failed.get(source, ())]
+        return [*self._broken.reasons(source), *outcome.failed.get(source, ())]
 
     def _contribution(self, source: Source) -> Contribution | None:
         """What a source wants; what it wanted before, with the reason, where its driver fails. A driver is one file, maybe
@@ -271,11 +270,10 @@ class Loop:
             found = self._compile(source)
         except Exception as error:
             reason = f"its driver failed, what it has stays as it is: {one_line(str(error)) or type(error).__name__}"
-            if self._broken.get(source) != reason:
-                log.error("%s: %s", "/".join(source), reason, exc_info=error)
-            self._broken[source] = reason
+            if self._broken.note(source, reason):
+                log.error("%s: %s", source, reason, exc_info=error)
             return msgspec.structs.replace(self.contribution(source) or Contribution(), problems=(reason,))
-        self._broken.pop(source, None)
+        self._broken.clear(source)
         return found
 
     def _read_soon(self, outcome: Outcome) -> None:

@@ -92,10 +92,7 @@ class Stepper:
 
     def conflicts(self) -> list[str]:
         """One line for each wish of a source that another source's stands against."""
-        return [
-            f"{describe(c.key)}: {' '.join(c.source)} wants it otherwise than {' '.join(c.other)}"
-            for c in self.union.conflicts()
-        ]
+        return [f"{describe(c.key)}: {c.source} wants it otherwise than {c.other}" for c in self.union.conflicts()]
 
     def faults(self, sources: Iterable[Source]) -> list[str]:
         """What of these sources' objects the kernel does not have as it should, a line each; read anew."""
@@ -110,7 +107,7 @@ class Stepper:
         """Commands for what would be done now, for all objects or for one network's."""
         ops = self.reconciler.dry_run().ops if self._near else self._forecast()
         if network:
-            keys = {o.key for source, c in self.union.sources.items() if source[1] == network for o in c.objects}
+            keys = {o.key for source, c in self.union.sources.items() if source.network == network for o in c.objects}
             ops = tuple(op for op in ops if key_of(op) in keys)
         return [line for op in ops for line in commands(op)]
 

@@ -20,8 +20,8 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, family
-from weft.datapaths import _limits, _parts, _ports, _rules, guard
-from weft.datapaths.driver import Site
+from weft.datapaths import _limits, _parts, _rules, guard
+from weft.datapaths.driver import Reached, Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
 from weft.hoststate.firewall import BRIDGE_FILTER, FILTER, SRCNAT
@@ -104,5 +104,11 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
             yield _parts.link_local_of(eth, mac, ns)
         yield Neighbour(address=str(address.ip), lladdr=mac, dev=BRIDGE)
         yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)
-    targets, subnets = [a.ip for a in gateway.addresses], [a.network for a in gateway.addresses]
-    yield from _ports.published(endpoint.ports, targets, BRIDGE, subnets)
+
+
+def reached(_: Site, endpoint: Endpoint) -> Reached | None:
+    """By its second interface."""
+    if endpoint.gateway is None:
+        return None
+    addresses = endpoint.gateway.addresses
+    return Reached(dev=BRIDGE, targets=tuple(a.ip for a in addresses), subnets=tuple(a.network for a in addresses))

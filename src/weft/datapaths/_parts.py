@@ -16,8 +16,8 @@ from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
-from weft.datapaths import _limits, _ports, _rules, guard
-from weft.datapaths.driver import Answer, Host, Problem, Site
+from weft.datapaths import _limits, _rules, guard
+from weft.datapaths.driver import Answer, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
     Bridge,
@@ -160,7 +160,12 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     bridge, targets = bridge_name(site.network), [address.ip for address in endpoint.addresses]
     # Permanent, so that no ARP or ND message of another container can change who gets this one's packets.
     yield from (Neighbour(address=str(target), lladdr=endpoint.mac, dev=bridge) for target in targets)
-    yield from _ports.published(endpoint.ports, targets, bridge, site.lease.subnets)
+
+
+def on_bridge(site: Site, endpoint: Endpoint) -> Reached:
+    """By the network's bridge, on which all of this host's subnets are."""
+    targets = tuple(address.ip for address in endpoint.addresses)
+    return Reached(dev=bridge_name(site.network), targets=targets, subnets=site.lease.subnets)
 
 
 def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:

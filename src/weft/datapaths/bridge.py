@@ -34,4 +34,5 @@ DRIVER = Driver(
     features=_parts.FEATURES,
     network=network,
     endpoint=endpoint,
+    reached=_parts.on_bridge,
 )

@@ -3,6 +3,7 @@
     network    for the network as such: devices, chains, the gateway's address
     peer       for another node that holds a lease: a route, a neighbour, an FDB entry
     endpoint   for a container on this host
+    reached    how the host reaches it, for ports and addresses of the host that lead to it; None where it does not
 
 Where containers are known by their locations instead of leases (`KnownBy.LOCATIONS`), it has instead of `peer`
 
@@ -71,6 +72,19 @@ class Problem(msgspec.Struct, frozen=True):
 Answer = Iterator[Object | Problem]
 
 
+class Reached(msgspec.Struct, frozen=True, kw_only=True):
+    """How this host itself reaches a container: by the device `dev`, at `targets`, at most one address of each family.
+    `subnets`: those on that device whose addresses answer each other, or themselves, without passing the host."""
+
+    dev: str
+    targets: tuple[IPAddress, ...]
+    subnets: tuple[IPNetwork, ...]
+
+
+def _not_reached(_site: Site, _endpoint: Endpoint) -> Reached | None:
+    return None
+
+
 def nothing(*_: object) -> Answer:
     """What a data path answers that needs nothing for this."""
     yield from ()
@@ -130,6 +144,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     network: Callable[[Site], Answer]
     peer: Callable[[Site, Node, Lease], Answer] = nothing
     endpoint: Callable[[Site, Endpoint], Answer]
+    reached: Callable[[Site, Endpoint], Reached | None] = _not_reached
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
 

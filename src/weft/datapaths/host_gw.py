@@ -70,4 +70,5 @@ DRIVER = Driver(
     network=network,
     peer=peer,
     endpoint=endpoint,
+    reached=_parts.on_bridge,
 )

@@ -148,6 +148,7 @@ DRIVER = Driver(
     segment=segment,
     location=location,
     endpoint=endpoint,
+    reached=_gateway.reached,
     claims=_tunnel.claims,
     refusal=_tunnel.refusal,
 )

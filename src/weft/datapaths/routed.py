@@ -22,11 +22,11 @@ from typing import Any
 
 from weft.base.errors import Invalid
 from weft.base.names import digest
-from weft.base.net import Family, IPAddress, IPNetwork, family, host_prefix, link_local, parse_network
-from weft.datapaths import _encap, _floating, _limits, _parts, _ports, _tunnel, guard
+from weft.base.net import Family, IPAddress, family, host_prefix, link_local, parse_network
+from weft.datapaths import _encap, _limits, _parts, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Driver, Host, Site
+from weft.datapaths.driver import Answer, Driver, Host, Reached, Site
 from weft.datapaths.options import BlockOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
@@ -110,9 +110,13 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         if fam == 4:
             yield route(f"{NEXT_HOPS[4]}/32", dev=ep.interface, ns=ep.namespace.path, metric=_metric(ep))
         yield from _parts.container_routes(site, ep, NEXT_HOPS[fam], site.network.subnets)
-    own: list[IPNetwork] = [parse_network(host_prefix(address)) for address in targets]
-    yield from _ports.published(ep.ports, targets, ep.host_interface, own)
-    yield from _floating.floating(ep.floating, targets, ep.host_interface)
+
+
+def reached(_: Site, ep: Endpoint) -> Reached:
+    """Each by a device of its own, on which there is nobody else."""
+    targets = tuple(address.ip for address in ep.addresses)
+    own = tuple(parse_network(host_prefix(address)) for address in targets)
+    return Reached(dev=ep.host_interface, targets=targets, subnets=own)
 
 
 def _metric(ep: Endpoint) -> int:
@@ -187,6 +191,7 @@ DRIVER = Driver(
     network=network,
     peer=peer,
     endpoint=endpoint,
+    reached=reached,
     lease_data=lease_data,
     claims=claims,
     refusal=refusal,

@@ -85,6 +85,7 @@ DRIVER = Driver(
     network=network,
     peer=peer,
     endpoint=endpoint,
+    reached=_parts.on_bridge,
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),

@@ -28,6 +28,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, pa
 from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
+from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
 from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, Addresses
@@ -195,7 +196,7 @@ class Attachments:
         return present
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
-        if failures := await self._converge([_source(endpoint)]):
+        if failures := await self._converge(sources_of(self._view, endpoint)):
             raise Failed(f"{endpoint.container} is attached to {endpoint.network}, but {failures[0]}")
         return endpoint
 
@@ -296,11 +297,11 @@ class Attachments:
 
     async def converged(self, endpoint: Endpoint) -> None:
         """Raises Failed."""
-        failures = await self._converge([_source(endpoint)])
+        failures = await self._converge(sources_of(self._view, endpoint))
         if failures:
             # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
             home = self._view.home(endpoint.network)
-            failures = [*await self._converge([("network", home), ("segment", home)]), *failures]
+            failures = [*await self._converge(beneath(home)), *failures]
             raise Failed(f"{endpoint.container} cannot be attached to {endpoint.network}: {failures[0]}")
 
     async def _take_back(self, endpoint: Endpoint) -> None:
@@ -340,7 +341,7 @@ class Attachments:
         if not endpoints:
             return
         await self.forget(endpoints)
-        for line in await self._converge([_source(e) for e in endpoints]):
+        for line in await self._converge([source for e in endpoints for source in sources_of(self._view, e)]):
             log.warning("while detaching: %s (will be tried again)", line)
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
@@ -366,10 +367,6 @@ def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) ->
 def _open(port: PublishedPort) -> PublishedPort:
     """The wish for any port of the host's that it grants."""
     return msgspec.structs.replace(port, host_port=ANY)
-
-
-def _source(endpoint: Endpoint) -> Source:
-    return ("endpoint", endpoint.network, endpoint.id)
 
 
 def _join(values: Iterable[object]) -> str:

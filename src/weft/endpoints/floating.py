@@ -18,6 +18,7 @@ from weft.base.net import IPAddress, contains
 from weft.cluster import records
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
+from weft.compile.compiler import sources_of
 from weft.datapaths.traits import KnownBy
 from weft.ipam.addresses import holder, key_of
 from weft.model import Endpoint, Network, Node, decode, encode, keys
@@ -164,6 +165,6 @@ async def _take_back(agent: Agent, old: Endpoint, new: Endpoint) -> None:
             return
         gone = [Absent(keys.floating_claim(a)) for a in old.floating if a not in new.floating]
         if await _write(agent.membership, [Unchanged(item.key, item.revision), *gone], new, old):
-            await agent.loop.settle([("endpoint", new.network, new.id)])
+            await agent.loop.settle(sources_of(agent.view, new))
             return
     log.warning("endpoint %s keeps floating addresses that do not stand: others changed them too fast", new.name)

@@ -17,6 +17,7 @@ from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
+from weft.compile.compiler import sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
 from weft.endpoints import floating
@@ -140,6 +141,6 @@ async def _bring_back(agent: Agent, old: Endpoint, new: Endpoint) -> None:
             if item is None or await _transfer(agent, new, item.revision, old):
                 break
             await agent.attachments.blocks.refresh(agent.view.home(old.network))
-        await agent.loop.settle([("endpoint", new.network, new.id)])
+        await agent.loop.settle(sources_of(agent.view, new))
     except WeftError as error:
         log.warning("endpoint %s is not back on %s: %s", old.name, old.node, error)

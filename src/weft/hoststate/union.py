@@ -10,12 +10,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
+from typing import NamedTuple
 
 import msgspec
 
 from weft.hoststate.objects import Key, Object
 
-Source = tuple[str, ...]
+
+class Source(NamedTuple):
+    """What asks for objects. `contributor`: which kind of source it is (`weft.compile`). `network`: "" where it is of none
+    alone. `name`: which one it is of that network's, or of all."""
+
+    contributor: str
+    network: str = ""
+    name: str = ""
+
+    def __str__(self) -> str:
+        return " ".join(part for part in self if part)
 
 
 class Contribution(msgspec.Struct, frozen=True):

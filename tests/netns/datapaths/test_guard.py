@@ -18,6 +18,7 @@ from support.routed import Host, Listener, Router, listening, other_site, ping
 from weft.datapaths import _gateway, guard
 from weft.datapaths.driver import Site, gather
 from weft.hoststate import Contribution
+from weft.hoststate.union import Source
 from weft.model import Gateway, Node
 
 DRIVERS = {
@@ -48,7 +49,7 @@ class Scene:
         )
         self.host.join(self.inner)
         self.peer = lab.node("node-2", control=(9473,))
-        self.host.want(("node", "", "node-2"), _known(self.host, self.peer))
+        self.host.want(Source("node", "", "node-2"), _known(self.host, self.peer))
         self.out = self.host.attach("o1", 2)
         self.inside = self.host.attach("i1", 2, site=self.inner)
         self.host.converge()
@@ -195,7 +196,7 @@ def test_no_tunnel_packets_of_a_container_reach_a_host(scene: Scene, protocol: i
 
 def test_no_vxlan_packets_of_a_container_reach_a_host(scene: Scene) -> None:
     """Those of all tunnels of the cluster; its own address or a forged one, its own host or another."""
-    scene.host.want(("tunnel", "elsewhere"), _tunnel(9999))
+    scene.host.want(Source("tunnel", "elsewhere"), _tunnel(9999))
     scene.host.converge()
     o1, own = scene.container("o1"), str(scene.out.addresses[0].ip)
     ports = {9999} | ({scene.inner.options.udp_port} - {None})
@@ -401,7 +402,7 @@ def test_entries_follow_a_mac_address_that_another_plugin_gave(scene: Scene) -> 
     shown = scene.host.ns.json("ip", "-j", "neigh", "show", "to", address)
     assert [n["lladdr"] for n in shown if n["state"] == ["PERMANENT"]] == [new]
     assert endpoint.mac not in scene.host.ns.run("bridge", "fdb", "show")
-    scene.host.want(("endpoint", "o3"), None)
+    scene.host.want(Source("endpoint", "o3"), None)
     scene.host.converge()
     assert new not in scene.host.ns.run("bridge", "fdb", "show")
 
@@ -429,7 +430,7 @@ class Ways:
         )
         endpoint = replace(endpoint, gateway=gateway)
         parts = [*_gateway.common(site), *_gateway.port(site, endpoint)]
-        self.host.want(("endpoint", name), gather(iter([*guard.control(site.host), *parts])))
+        self.host.want(Source("endpoint", name), gather(iter([*guard.control(site.host), *parts])))
         return self.host.containers[name]
 
 

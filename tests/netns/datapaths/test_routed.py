@@ -16,6 +16,7 @@ from support.namespaces import Home
 from support.routed import Host, Router, hosts, listening, ping, protocols
 from support.waiting import until
 from weft.base.net import parse_mac
+from weft.hoststate.union import Source
 
 BOTH = (4, 6)
 
@@ -191,7 +192,7 @@ def test_vxlan_packets_of_an_unknown_host_are_dropped(netns: Home, tmp_path: Pat
     with hosts(netns, net, ["node-1", "node-2"], tmp_path) as found:
         one, two = found.values()
         assert "ttl=62" in ping(one.containers["c1"], two.addresses()[0])
-        two.want(("node", "", "node-1"), None)
+        two.want(Source("node", "", "node-1"), None)
         two.converge()
         with listening(two.containers["c2"], "eth0") as heard:
             assert not ping(one.containers["c1"], two.addresses()[0], "-W1")

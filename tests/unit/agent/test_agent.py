@@ -21,6 +21,7 @@ from weft.cluster import journal
 from weft.cluster.changes import Changed
 from weft.datapaths import registry
 from weft.hoststate import Address, Link, Route
+from weft.hoststate.union import Source
 from weft.model import Node, decode, encode, keys, records
 from weft.reconcile.protocol import UplinkChanged
 from weft.store.follow import Changes, Event, Synced
@@ -537,10 +538,10 @@ async def test_a_driver_that_raises_costs_its_own_network_only(
         assert host.objects == before and not agent.view.endpoints
         await attach(agent, "c1", "good")
         broken.setitem(registry.DRIVERS, "bridge", msgspec.structs.replace(bad, network=lambda *_: 1 // 0))
-        agent.loop.touch([("network", "bad")])
+        agent.loop.touch([Source("network", "bad")])
         await settled(agent)
         assert "weft-bad" in devices(host)
         assert any(p.network == "bad" and "its driver failed" in p.text for p in infos.problems(agent))
-    agent.loop.touch([("network", "bad")])
+    agent.loop.touch([Source("network", "bad")])
     await settled(agent)
     assert not any(p.network == "bad" for p in infos.problems(agent))

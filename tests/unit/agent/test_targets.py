@@ -28,11 +28,11 @@ def routed_by_the_cloud(monkeypatch: pytest.MonkeyPatch) -> None:
 
     def contribution(self: Compiler, source: Source) -> Contribution | None:
         found = kernels(self, source)
-        if found is None or source[0] != "peer":
+        if found is None or source.contributor != "peer":
             return found
-        lease = self.view.lease(source[1], source[2])
+        lease = self.view.lease(source.network, source.name)
         routes = (
-            CloudRoute(place="rtb-1", destination=str(s), via=source[2]) for s in (lease.subnets if lease else ())
+            CloudRoute(place="rtb-1", destination=str(s), via=source.name) for s in (lease.subnets if lease else ())
         )
         return msgspec.structs.replace(found, objects=(*found.objects, *routes))
 

@@ -29,7 +29,7 @@ from weft.reconcile.trouble import Troubles
 BRIDGE = Link(name="weft-a", type=Bridge())
 GATEWAY = Address(address="10.1.1.1/24", dev="weft-a")
 ROUTE = route("10.1.2.0/24", via="192.168.1.2", dev="eth0")
-A, B = ("network", "a"), ("peer", "a", "node-2")
+A, B = Source("network", "a"), Source("peer", "a", "node-2")
 
 
 class Wishes(Compiler):
@@ -117,7 +117,7 @@ async def test_each_waiter_gets_the_failures_of_its_own_sources(loop: Loop, wish
 
 
 async def test_a_hundred_waiters_cost_a_few_steps(loop: Loop, wishes: Wishes, host: FakeHost, steps: Steps) -> None:
-    sources = [("peer", "a", f"node-{n}") for n in range(100)]
+    sources = [Source("peer", "a", f"node-{n}") for n in range(100)]
     for n, source in enumerate(sources):
         wishes.want(source, route(f"10.1.{n}.0/24", via="192.168.1.2", dev="eth0"))
 
@@ -215,9 +215,9 @@ async def test_in_intervals_all_is_compared(
 
 async def test_a_dry_run_tells_and_does_nothing(loop: Loop, wishes: Wishes, host: FakeHost) -> None:
     wishes.want(A, BRIDGE)
-    wishes.want(("peer", "b", "node-2"), ROUTE)
+    wishes.want(Source("peer", "b", "node-2"), ROUTE)
     refuse(host, BRIDGE.key, ROUTE.key)
-    await loop.settle([A, ("peer", "b", "node-2")])
+    await loop.settle([A, Source("peer", "b", "node-2")])
     whole = await loop.dry_run()
     assert any("weft-a" in line for line in whole) and any("10.1.2.0/24" in line for line in whole)
     assert [line for line in await loop.dry_run("b") if "weft-a" in line] == []

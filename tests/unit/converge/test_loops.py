@@ -21,11 +21,11 @@ from weft.targets.remote import Remote
 
 BRIDGE = Link(name="weft-a", type=Bridge())
 GATEWAY = Address(address="10.1.1.1/24", dev="weft-a")
-A, B = ("network", "a"), ("peer", "a", "node-2")
+A, B = Source("network", "a"), Source("peer", "a", "node-2")
 
 
 def peer(n: int) -> Source:
-    return ("peer", "a", f"node-{n}")
+    return Source("peer", "a", f"node-{n}")
 
 
 class Both:

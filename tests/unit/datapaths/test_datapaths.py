@@ -8,6 +8,7 @@ import msgspec
 import pytest
 
 from support import lab
+from support.parts import all_of_endpoint
 from weft.datapaths.driver import gather
 from weft.datapaths.options import subnet_rules
 from weft.datapaths.registry import DRIVERS, driver, parse_options
@@ -50,7 +51,7 @@ def compiled(net: Network, **facts: object) -> dict[tuple[str, ...], Contributio
             found["location", net.name, name] = gather(used.location(site, node, location(net, int(name[-1]))))
     found["segment", net.name] = gather(used.segment(site))
     for ep in (endpoint(2), endpoint(3)):
-        found["endpoint", net.name, ep.id] = gather(used.endpoint(site, ep))
+        found["endpoint", net.name, ep.id] = gather(all_of_endpoint(site, ep))
     return found
 
 

@@ -9,13 +9,13 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.hoststate import Contribution, NftSet, Object, Union, route
-from weft.hoststate.union import Conflict, union
+from weft.hoststate.union import Conflict, Source, union
 
 PREFIX = "10.2.0.0/24"
 EAST = route(PREFIX, via="192.168.1.2", dev="eth0")
 WEST = route(PREFIX, via="192.168.1.3", dev="eth0")
 SET = NftSet(name="subnets", type=("ipv4_addr",))
-A, B, C = ("lease", "a"), ("lease", "b"), ("lease", "c")
+A, B, C = Source("lease", "a"), Source("lease", "b"), Source("lease", "c")
 
 
 def wants(*objects: Object) -> Contribution:
@@ -80,10 +80,10 @@ def test_what_thousands_want_alike_is_no_work_for_each_of_them(monkeypatch: pyte
     """Every endpoint wants the network's chains: neither another one nor the search for conflicts looks at all of them."""
     looked: list[object] = []
     monkeypatch.setattr(Union, "_first", lambda _, key: looked.append(key))
-    whole = union((("endpoint", str(n)), wants(SET, route(f"10.2.{n}.0/24", dev="eth0"))) for n in range(200))
+    whole = union((Source("endpoint", str(n)), wants(SET, route(f"10.2.{n}.0/24", dev="eth0"))) for n in range(200))
     assert whole.conflicts() == [] and not looked
     for n in range(200):
-        whole.set(("endpoint", str(n)), None)
+        whole.set(Source("endpoint", str(n)), None)
     assert not looked and not whole.desired and not whole._wishes and not whole._kinds and not whole._contested
 
 

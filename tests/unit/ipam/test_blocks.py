@@ -16,7 +16,7 @@ from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid
-from weft.compile.compiler import of_network
+from weft.hoststate.union import Source
 from weft.model import AddressRange, Lease, claims, keys
 from weft.store.protocol import Delete, Listing, Put
 
@@ -324,9 +324,9 @@ async def test_a_network_that_shares_another_s_blocks(agent: Agent, host: FakeHo
     assert ip_address(ips(two)[0]) == ip_address(ips(one)[0]) + 1 and two.network == "dev"
     assert agent.view.leases.get("dev", {}) == {} and len(lease(agent).subnets) == 2
     assert any(o for o in host.inside("/run/netns/c2"))
-    inside = {("endpoint", "dev", two.id)}
-    assert inside <= set(of_network(agent.view, "dev")), "also where the network is heard of after its containers"
-    assert inside <= set(of_network(agent.view, "prod"))
+    inside = {Source("endpoint", "dev", two.id)}
+    assert inside <= agent.compiler.of_network("dev"), "also where the network is heard of after its containers"
+    assert inside <= agent.compiler.of_network("prod")
     with pytest.raises(Conflict, match="network prod is shared by dev: remove that first"):
         await Service(agent).remove_network("prod", force="yes")
     for options, text in (

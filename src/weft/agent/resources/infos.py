@@ -12,10 +12,13 @@ from weft import __version__
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, family, parse_address, parse_network
+from weft.compile import endpoint as endpoints
+from weft.compile import peer as peers
 from weft.compile.handover import with_inside
 from weft.datapaths import registry
 from weft.datapaths.traits import KnownBy
 from weft.hoststate import Link, Object, Route
+from weft.hoststate.union import Source
 from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.network import OptionValue
 
@@ -122,7 +125,7 @@ def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
 def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:
     """What is wanted in the container's namespace; of what is handed over, of its engine."""
     ns = with_inside(e).namespace.path
-    wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(("endpoint", e.network, e.id))
+    wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(Source(endpoints.NAME, e.network, e.id))
     return (o for o in (wanted.objects if wanted else ()) if o.ns == ns)
 
 
@@ -136,9 +139,9 @@ def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
 def problems(agent: Agent) -> Iterator[t.Problem]:
     """What cannot be had here: from the data paths, from leasing, from the store."""
     for source, texts in sorted(agent.loops.problems.items()):
-        peer = source[2] if source[0] == "peer" else ""
+        peer = source.name if source.contributor == peers.NAME else ""
         for text in texts:
-            yield t.Problem(network=source[1], peer=peer, text=text)
+            yield t.Problem(network=source.network, peer=peer, text=text)
     for name, text in agent.membership.refused.items():
         if name in agent.view.networks:
             yield t.Problem(network=name, peer="", text=text)

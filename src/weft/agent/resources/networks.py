@@ -15,7 +15,6 @@ from weft.alloc.leases import check_apart, check_host, check_new
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
 from weft.base.net import check_for_containers
 from weft.cluster import records
-from weft.compile.compiler import of_network
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver, Numbered
 from weft.datapaths.options import CommonOptions
@@ -115,7 +114,7 @@ class Networks:
     async def _set_up(self, name: str) -> None:
         """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
         await self._agent.ensure_lease(name)
-        failures = await self._agent.loop.settle(of_network(self._agent.view, name))
+        failures = await self._agent.loop.settle(self._agent.compiler.of_network(name))
         if failures:
             await self.remove(name)
             raise Failed(f"network {name} cannot be set up here: {failures[0]}")
@@ -205,7 +204,7 @@ class Networks:
                 *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
                 *(Delete(keys.claim(key)) for key, _ in registry.claims(network)),
             ]
-            sources = set(of_network(view, name))
+            sources = self._agent.compiler.of_network(name)
             if await self._agent.membership.write(guards, ops):
                 await self._agent.loop.settle(sources)
                 return inside

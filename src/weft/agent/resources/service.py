@@ -17,6 +17,7 @@ from weft.api.dump import HostDump
 from weft.base.errors import Conflict, Invalid, NotFound, Unsupported
 from weft.base.net import parse_address, parse_network
 from weft.cluster import records
+from weft.compile.compiler import beneath, sources_of
 from weft.datapaths import registry
 from weft.endpoints import floating, move, removal
 from weft.hoststate import netns
@@ -248,7 +249,7 @@ class Service(BgpService):
         endpoint = next((e for e in self._agent.view.endpoints.values() if owner and e.owner == owner), None)
         if endpoint is None:
             raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
-        sources = ("network", endpoint.network), ("endpoint", endpoint.network, endpoint.id)
+        sources = {beneath(endpoint.network)[0], *sources_of(self._agent.view, endpoint)}
         faults = await self._agent.loop.faults(sources)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(SETTLING):

@@ -14,6 +14,7 @@ from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
 from weft.hoststate import NftElement
+from weft.hoststate.union import Source
 from weft.model import keys
 
 MORE = ip_network("10.8.0.0/24")
@@ -58,7 +59,7 @@ async def test_a_pool_goes_outside_in_its_own_way(agent: Agent, host: FakeHost) 
     await prod(agent, "10.9.0.0/24")
 
     def masqueraded() -> set[str]:
-        elements = (o for o in agent.loop.contribution(("network", "prod")).objects if isinstance(o, NftElement))
+        elements = (o for o in agent.loop.contribution(Source("network", "prod")).objects if isinstance(o, NftElement))
         return {e.value for e in elements if e.set == "masquerade4"}
 
     await service.add_pool("prod", t.AddPool(subnet=MORE, masquerade=False))

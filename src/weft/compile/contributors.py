@@ -1,0 +1,19 @@
+"""The table of all contributors. Where two sources want different things in one place, the one whose name sorts first has it
+(`weft.hoststate.union`): the order here says nothing."""
+
+from __future__ import annotations
+
+from weft.compile import endpoint, floating, location, network, node, peer, ports, segment, tunnel
+from weft.compile.contributor import Contributor
+
+CONTRIBUTORS: tuple[Contributor, ...] = (
+    node.CONTRIBUTOR,
+    tunnel.CONTRIBUTOR,
+    network.CONTRIBUTOR,
+    segment.CONTRIBUTOR,
+    location.CONTRIBUTOR,
+    peer.CONTRIBUTOR,
+    endpoint.CONTRIBUTOR,
+    ports.CONTRIBUTOR,
+    floating.CONTRIBUTOR,
+)

@@ -1,0 +1,67 @@
+"""A container on this host: its interface. What a data path wants of the container's own namespace is told to its engine
+where the interface is handed over (`weft.compile.handover`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import msgspec
+
+from weft.cluster.changes import Changed
+from weft.cluster.view import View
+from weft.compile import handover
+from weft.compile.contributor import Contributor
+from weft.compile.known import Known
+from weft.datapaths import registry
+from weft.datapaths.driver import Site
+from weft.hoststate import Contribution
+from weft.hoststate.union import Source
+from weft.model import Endpoint, records
+
+NAME = "endpoint"
+
+
+def changed_here(changed: Changed, name: str) -> Iterator[Source]:
+    """For contributors that have a source for each endpoint."""
+    return (Source(name, at.network, at.id) for at in changed.of(records.ENDPOINTS))
+
+
+def here(view: View, network: str, name: str) -> Iterator[Source]:
+    """Those of a network, and of the networks that share it."""
+    networks = {network, *view.sharing(network)}
+    return (Source(name, other, e.id) for other in networks for e in view.endpoints_of(other))
+
+
+def site_of(known: Known, endpoint: Endpoint) -> Site | None:
+    """Where it is attached."""
+    site = known.site(known.view.home(endpoint.network))
+    return site if isinstance(site, Site) else None
+
+
+def ranked(endpoint: Endpoint, found: Contribution) -> Contribution:
+    """Of a container's several interfaces the first one has what they all want."""
+    return msgspec.structs.replace(found, rank=endpoint.rank) if endpoint.rank else found
+
+
+def whole(known: Known, endpoint: Endpoint) -> Contribution:
+    """What its interface consists of, with what its engine will do itself if it is handed over."""
+    site = site_of(known, endpoint)
+    if site is None:
+        return Contribution()
+    answer = registry.of(site.network).endpoint(site, handover.with_inside(endpoint))
+    return ranked(endpoint, known.gather(answer))
+
+
+def _contribute(known: Known, source: Source) -> Contribution | None:
+    endpoint = known.view.endpoints.get(source.name)
+    if endpoint is None or site_of(known, endpoint) is None:
+        return None
+    return handover.host_part(endpoint, whole(known, endpoint))
+
+
+CONTRIBUTOR = Contributor(
+    name=NAME,
+    contribute=_contribute,
+    touched=lambda _, changed: changed_here(changed, NAME),
+    of_network=lambda view, network: here(view, network, NAME),
+)
