@@ -24,7 +24,7 @@ from weft.api.types import Attach
 from weft.base.errors import WeftError
 from weft.base.net import parse_address, parse_interface, parse_network
 from weft.cluster.changes import Changed
-from weft.cluster.locations import Locations
+from weft.cluster.follower import Follower
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.compile import location
@@ -34,9 +34,9 @@ from weft.datapaths.driver import Host
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Union
 from weft.hoststate.union import Source
-from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys, records
+from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys
 from weft.model.endpoint import endpoint_id
-from weft.store.follow import Changes, Synced, follow
+from weft.store.follow import Event, Synced
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Put
@@ -136,10 +136,10 @@ class SimulatedAgent:
         membership = Membership(
             self.store, self.view, _INSTANCE, presence_ttl=config.presence_ttl, tenure=config.tenure
         )
-        self.locations = Locations(self.store, self.view, KnownStore(self.store, Memory()))
+        self.follower = Follower(self.store, self.view, KnownStore(self.store, Memory()))
         self._union = Union()
         self._attachments = Attachments(
-            self.view, membership, self.locations, self.store, self._converge, _find, config.gateway_subnets
+            self.view, membership, self.follower, self.store, self._converge, _find, config.gateway_subnets
         )
         self.synced = asyncio.Event()
 
@@ -148,8 +148,8 @@ class SimulatedAgent:
             self._compile(source)
             if source.contributor == location.NAME and source in self._union.sources:
                 self._compiled(source.name)
-        if changed.any((records.NETWORKS, records.ENDPOINTS)):
-            self.locations.review()
+        if changed.any(self.compiler.needs_from):
+            self.follower.need("contributors", self.compiler.needs())
 
     def _compile(self, source: Source) -> None:
         self._union.set(source, self.compiler.contribution(source))
@@ -159,20 +159,14 @@ class SimulatedAgent:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Until it knows all there is."""
-        tasks.create_task(self._follow())
+        tasks.create_task(self.follower.run(self._heard))
         await self.synced.wait()
-        self.locations.start(tasks, Supervisor())
-        await self.locations.complete()
+        self.follower.start(tasks, Supervisor())
+        await self.follower.complete()
 
-    async def _follow(self) -> None:
-        async with contextlib.aclosing(follow(self.store, *self.view.prefixes())) as events:
-            async for event in events:
-                match event:
-                    case Synced(prefixes, items, revision):
-                        self.view.listed(prefixes, items, revision)
-                        self.synced.set()
-                    case Changes(_, batch):
-                        self.view.apply(batch.changes)
+    def _heard(self, event: Event, _put_back: bool) -> None:
+        if isinstance(event, Synced):
+            self.synced.set()
 
     async def attach(self, number: int) -> None:
         network = self.view.networks[NETWORK.name]

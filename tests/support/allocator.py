@@ -14,7 +14,7 @@ from weft.agent.config import Config
 from weft.api import types as t
 from weft.base.errors import Exhausted
 from weft.base.net import parse_interface
-from weft.cluster.locations import Locations
+from weft.cluster.follower import Follower
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.containers.find import Target
@@ -42,7 +42,7 @@ class Allocator:
         self.attachments = Attachments(
             self.view,
             self.membership,
-            Locations(store, self.view, KnownStore(store, Memory())),
+            Follower(store, self.view, KnownStore(store, Memory())),
             store,
             _stands,
             _finder(name),

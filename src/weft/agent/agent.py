@@ -30,11 +30,11 @@ from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.changes import Changed
+from weft.cluster.follower import Follower
 from weft.cluster.journal import Journal, boot_id
 from weft.cluster.liveness import Liveness
-from weft.cluster.locations import Locations
 from weft.cluster.membership import Membership
-from weft.cluster.putback import Follower, PutBack
+from weft.cluster.putback import PutBack
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.containers import find as containers
@@ -58,7 +58,7 @@ from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
 from weft.model import Endpoint, Lease, Node, keys, records
 from weft.reconcile.protocol import Kernel
-from weft.store.follow import Changes, Lost, Synced, follow
+from weft.store.follow import Changes, Event, Lost, Synced
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Absent, Delete, Item, Store
@@ -139,16 +139,17 @@ class Agent:
         )
         self.metrics = Metrics(self)
         self.supervisor = Supervisor()
-        self.locations = Locations(store, self.view, self.known)
-        self._past = Follower(self.known, self.view)
+        self.follower = Follower(store, self.view, self.known)
         self.put_back = PutBack(store, self.view, self.membership)
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
         self._boot_checked = False
+        self._had = frozenset[str]()
+        """Own endpoints before the last listing."""
         self._revived: list[Endpoint] = []
         """Own endpoints that a store which was put back has again."""
         self.attachments = EngineAttachments(
-            self.view, self.membership, self.locations, store, self.loop.settle, around.find, config.gateway_subnets
+            self.view, self.membership, self.follower, store, self.loop.settle, around.find, config.gateway_subnets
         )
         self.journal = Journal(Path(config.state_dir), self.view)
         self.evidence = Evidence(store, self.view, self.membership, self.attachments.way, self._inside)
@@ -180,11 +181,12 @@ class Agent:
             self.view.recall(self._held)
             await self._learn()
             async with asyncio.TaskGroup() as tasks:
-                keep("follow", self._follow)
+                keep("follow", lambda: self.follower.run(self._heard, self._expect))
                 keep("uplink", self._uplink)
                 await self._complete.wait()
                 await self._register()
-                self.locations.start(tasks, self.supervisor)
+                self._need()
+                self.follower.start(tasks, self.supervisor)
                 keep("evidence", self.evidence.run)
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
@@ -192,7 +194,7 @@ class Agent:
                 keep("leases", self._lease_all)
                 keep("tidy", self._tidy_up)
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
-                await self.locations.complete()
+                await self.follower.complete()
                 await self._learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 keep("loop", self.loop.run)
                 for target, loop in self.loops.targets.items():
@@ -218,36 +220,32 @@ class Agent:
 
     # The store.
 
-    async def _follow(self) -> None:
-        async with contextlib.aclosing(follow(self.store, *self.view.prefixes())) as events:
-            async for event in events:
-                match event:
-                    case Synced(prefixes, items, revision):
-                        self._adopt(prefixes, items, revision)
-                        self._store_is("connected", revision)
-                        self.membership.attention.interrupted()
-                        self.membership.hurry.set()
-                        self._complete.set()
-                        self._leasing.set()
-                    case Changes(_, batch):
-                        self._past.told(batch.revision)
-                        self.view.apply(batch.changes)
-                        self._echoed(batch.revision)
-                        self._store_is("connected", max(batch.revision, self.store_status.revision))
-                    case Lost(reason):
-                        log.warning("store lost, the data plane stays as it is: %s", reason)
-                        self.membership.attention.interrupted()
-                        self._store_is("lost", self.store_status.revision, reason)
-
-    def _adopt(self, prefixes: tuple[str, ...], items: tuple[Item, ...], revision: int) -> None:
-        """What a listing says, which may be of a store that was put back."""
-        first, had = not self._complete.is_set(), set(self.view.endpoints)
-        if first and self.known.put_back:
+    def _expect(self, _: Synced) -> None:
+        """A listing, before the view takes it over. It may be of a store that was put back."""
+        if not self._complete.is_set() and self.known.put_back:
             self.view.presume(item for item in self._held if item.key.startswith(keys.NETWORKS))
-        if self._past.adopt(prefixes, items, revision) and not first:
-            self._revived = [e for id, e in self.view.endpoints.items() if id not in had]
-            self._tidy.set()
-        self.put_back.review()
+        self._had = frozenset(self.view.endpoints)
+
+    def _heard(self, event: Event, put_back: bool) -> None:
+        """What the store said, once the view has it."""
+        match event:
+            case Synced(_, _, revision):
+                if put_back and self._complete.is_set():
+                    self._revived = [e for id, e in self.view.endpoints.items() if id not in self._had]
+                    self._tidy.set()
+                self.put_back.review()
+                self._store_is("connected", revision)
+                self.membership.attention.interrupted()
+                self.membership.hurry.set()
+                self._complete.set()
+                self._leasing.set()
+            case Changes(_, batch):
+                self._echoed(batch.revision)
+                self._store_is("connected", max(batch.revision, self.store_status.revision))
+            case Lost(reason):
+                log.warning("store lost, the data plane stays as it is: %s", reason)
+                self.membership.attention.interrupted()
+                self._store_is("lost", self.store_status.revision, reason)
 
     def _echoed(self, revision: int) -> None:
         lag = self.membership.echoed(revision)
@@ -269,9 +267,13 @@ class Agent:
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("leasing", lambda _: self._leasing.set(), (networks, records.LEASES))
-        subscribe("the follower of locations", lambda _: self.locations.review(), (networks, records.ENDPOINTS))
+        subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
+
+    def _need(self) -> None:
+        """What contributors need of what is followed on demand, as the view is now."""
+        self.follower.need("contributors", self.compiler.needs())
 
     def _still_registered(self) -> None:
         if self.node is not None and not self.membership.registered(self.node):

@@ -32,7 +32,7 @@ MANY = 8
 """So many keys are named in one line."""
 
 
-class Follower:
+class Past:
     """Of some prefixes, from one connection to the next: what the listing that begins each of them means for the view."""
 
     def __init__(self, known: KnownStore, view: View) -> None:

@@ -4,8 +4,10 @@ source wants of this host. All pure."""
 from __future__ import annotations
 
 from collections.abc import Container, Iterable, Set
+from typing import Any
 
 from weft.cluster.changes import Changed
+from weft.cluster.follower import Part
 from weft.cluster.view import View
 from weft.compile import network, segment
 from weft.compile.contributor import Contributor
@@ -16,6 +18,7 @@ from weft.datapaths.driver import Host
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.model import Endpoint, keys, records
+from weft.model.record import Record
 
 
 def sources_of(view: View, endpoint: Endpoint, contributors: Iterable[Contributor] = CONTRIBUTORS) -> frozenset[Source]:
@@ -63,6 +66,15 @@ class Compiler:
     def everything(self) -> set[Source]:
         found = {source for name in self.view.networks for source in self.of_network(name)}
         return found.union(*(c.everything(self.view) for c in self.contributors.values()))
+
+    def needs(self) -> set[Part]:
+        """What has to be followed on demand, as the view is now."""
+        return {part for c in self.contributors.values() if c.needs for part in c.needs.parts(self.view)}
+
+    @property
+    def needs_from(self) -> tuple[Record[Any, Any], ...]:
+        """The kinds of record by whose changes that changes."""
+        return tuple({kind: None for c in self.contributors.values() if c.needs for kind in c.needs.kinds})
 
     def of_network(self, name: str) -> set[Source]:
         """All that depends on a network on this host."""

@@ -16,14 +16,12 @@ from typing import Any
 import msgspec
 
 from weft.cluster.changes import Changed
+from weft.cluster.follower import Part
 from weft.cluster.view import View
 from weft.compile.known import Known
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.model.record import Record
-
-Part = tuple[Record[Any, Any], str]
-"""Records of one kind whose keys have one name first: all that is followed on demand of a network, for example."""
 
 
 def _no_sources(*_: object) -> Iterable[Source]:

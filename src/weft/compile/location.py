@@ -6,8 +6,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 
 from weft.cluster.changes import Changed
+from weft.cluster.follower import Part
 from weft.cluster.view import View
-from weft.compile.contributor import Contributor, Needs, Part
+from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
 from weft.datapaths import registry
 from weft.datapaths.traits import KnownBy

@@ -25,7 +25,7 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Failed, NotFound, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
-from weft.cluster.locations import Locations
+from weft.cluster.follower import Follower
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.compile.compiler import beneath, sources_of
@@ -61,7 +61,7 @@ class Attachments:
         self,
         view: View,
         membership: Membership,
-        locations: Locations,
+        follower: Follower,
         store: Store,
         converge: Converge,
         find: Callable[[str], Target],
@@ -75,7 +75,7 @@ class Attachments:
         self.promises = Promises(time.monotonic)
         common = view, membership, self._promised, self.promises
         self.blocks = Blocks(*common, store)
-        self._shared = Shared(*common, locations)
+        self._shared = Shared(*common, follower)
         self._ways: dict[Addresses, Way] = {
             OWN_SUBNET: OwnSubnet(*common),
             ONE_SUBNET: self._shared,

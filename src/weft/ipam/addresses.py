@@ -19,15 +19,15 @@ from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mappi
 import msgspec
 
 from weft.alloc import addresses as alloc
-from weft.base.errors import Exhausted, Invalid, Unavailable
+from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface
-from weft.cluster.locations import Locations
+from weft.cluster.follower import Follower
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.datapaths.driver import without_lease
 from weft.ipam.promises import Promises
-from weft.model import AddressRange, Endpoint, Lease, Location, Network, encode, keys
+from weft.model import AddressRange, Endpoint, Lease, Location, Network, encode, keys, records
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
 ATTEMPTS = 50
@@ -253,13 +253,18 @@ class Shared(_AtOnce):
         membership: Membership,
         promised: dict[str, set[IPAddress]],
         promises: Promises,
-        locations: Locations,
+        follower: Follower,
     ) -> None:
         super().__init__(view, membership, promised, promises)
-        self._locations = locations
+        self._follower = follower
 
-    def held(self, network: str) -> contextlib.AbstractAsyncContextManager[None]:
-        return self._locations.held(network)
+    @contextlib.asynccontextmanager
+    async def held(self, network: str) -> AsyncIterator[None]:
+        """All others' containers in it are known meanwhile. Raises NotFound, Unavailable."""
+        if network not in self._view.networks:
+            raise NotFound(f"no network {network}: it was just removed")
+        async with self._follower.held(records.LOCATIONS, network):
+            yield
 
     def pick(self, ask: Ask) -> Choice:
         located = self._view.located.get(ask.network.name, {})
