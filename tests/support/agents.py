@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -27,12 +27,16 @@ from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import NotFound, Unavailable
 from weft.base.net import IPAddress
+from weft.cluster.kinds import KINDS
+from weft.compile.contributor import Contributor
+from weft.compile.contributors import CONTRIBUTORS
 from weft.containers.find import Target
 from weft.hoststate import Link, Object
 from weft.kernel.fake import FakeKernel
 from weft.kernel.host.facts import HostFacts
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
+from weft.model.record import Record
 from weft.store.known import KnownStore
 from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
@@ -189,6 +193,8 @@ def make_agent(
     name: str = "node-1",
     instance: str = "",
     remotes: Sequence[Remote] = (),
+    kinds: Iterable[Record[Any, Any]] = KINDS,
+    contributors: Iterable[Contributor] = CONTRIBUTORS,
     **settings: Any,
 ) -> Agent:
     """Not running yet. Its store is a `Tap`."""
@@ -208,6 +214,8 @@ def make_agent(
             bird=host.bird,
             remotes=tuple(remotes),
         ),
+        kinds=kinds,
+        contributors=contributors,
     )
 
 

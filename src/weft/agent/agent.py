@@ -19,7 +19,7 @@ import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
 from pathlib import Path
-from typing import NamedTuple, Protocol
+from typing import Any, NamedTuple, Protocol
 
 from weft import __version__
 from weft.agent.config import Config
@@ -32,11 +32,14 @@ from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.changes import Changed
 from weft.cluster.follower import Follower
 from weft.cluster.journal import Journal, boot_id
+from weft.cluster.kinds import KINDS
 from weft.cluster.liveness import Liveness
 from weft.cluster.membership import Membership
 from weft.cluster.putback import PutBack
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler
+from weft.compile.contributor import Contributor
+from weft.compile.contributors import CONTRIBUTORS
 from weft.containers import find as containers
 from weft.containers.find import Target
 from weft.converge.loops import Loops
@@ -57,6 +60,7 @@ from weft.kernel.kinds.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
 from weft.model import Endpoint, Lease, Node, keys, records
+from weft.model.record import Record
 from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Event, Lost, Synced
 from weft.store.known import KnownStore
@@ -107,19 +111,21 @@ class Agent:
         *,
         known: KnownStore | None = None,
         around: Surroundings | None = None,
+        kinds: Iterable[Record[Any, Any]] = KINDS,
+        contributors: Iterable[Contributor] = CONTRIBUTORS,
     ) -> None:
         """`known`: what tells whether `store` is the one that this host knows, if it is not `store` itself. `around`: this
-        host, unless another one is to be used."""
+        host, unless another one is to be used. `kinds`, `contributors`: the features that it has."""
         around = around or Surroundings()
         self.config, self.started = config, time.time()
         self.store = store
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
-        self.view = View(name)
+        self.view = View(name, kinds)
         self.membership = Membership(store, self.view, instance, presence_ttl=config.presence_ttl, tenure=config.tenure)
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )
-        self.compiler = Compiler(self.view, self.liveness.dead)
+        self.compiler = Compiler(self.view, self.liveness.dead, contributors)
         union = Union()
         make = around.kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
         self.kernel = make(union.desired, self.view.cookie)

@@ -17,7 +17,7 @@ from weft.agent.agent import Agent
 from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Failed, Unavailable
-from weft.cluster import journal
+from weft.cluster import follower, journal
 from weft.cluster.changes import Changed
 from weft.datapaths import registry
 from weft.hoststate import Address, Link, Route
@@ -290,7 +290,7 @@ async def test_a_store_that_was_put_back_removes_nothing(
         while True:
             yield await told.get()
 
-    monkeypatch.setattr(agent_module, "follow", follow)
+    monkeypatch.setattr(follower, "follow", follow)
     agent = make_agent(host, store_file)
     async with running(agent):
         blue, red = (Item(f"networks/{n}", encode(network(n)), 90) for n in ("blue", "red"))
