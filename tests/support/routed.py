@@ -146,7 +146,7 @@ class Host:
         self.containers[name] = inside = self.home.new()
         site = site or self.site
         driver, gateway = DRIVERS[site.network.driver], None
-        if driver.gateway and not site.network.internal:
+        if driver.way_out.second_interface and not site.network.internal:
             ways = {4: f"172.30.0.{number}/16", 6: f"fd57:4546:54::{number}/64"}
             ours = tuple(ip_interface(ways[fam]) for fam in site.network.families)
             gateway = Gateway(interface="eth1", addresses=ours)
