@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import weakref
 from pathlib import Path
 
 from weft.base.errors import Unavailable
@@ -16,6 +17,7 @@ class FakeRemovals:
 
     def __init__(self) -> None:
         self._read, self._write = os.pipe()
+        self.close = weakref.finalize(self, _close, self._read, self._write)  # also where no test closes it
         self._lost: set[Family] = set()
 
     def remove(self, family: Family) -> None:
@@ -30,9 +32,10 @@ class FakeRemovals:
         lost, self._lost = frozenset(self._lost), set()
         return lost
 
-    def close(self) -> None:
-        os.close(self._read)
-        os.close(self._write)
+
+def _close(*descriptors: int) -> None:
+    for descriptor in descriptors:
+        os.close(descriptor)
 
 
 class FakeBird:
@@ -52,7 +55,7 @@ class FakeBird:
         self.removals = FakeRemovals()
         self.answers: dict[str, str] = {}
         self.done: list[str] = []
-        self._pipe: tuple[int, int] | None = None
+        self._ends: weakref.finalize[..., FakeBird] | None = None
 
     def pid(self) -> int | None:
         return 4711 if self.running else None
@@ -64,14 +67,15 @@ class FakeBird:
         """The reading end of a pipe that is closed when it ends."""
         if not self.running:
             return None
-        self._pipe = os.pipe()
-        return self._pipe[0]
+        reading, writing = os.pipe()
+        self._ends = weakref.finalize(self, _close, writing)
+        return reading
 
     def crash(self) -> None:
         self.running = False
-        if self._pipe is not None:
-            os.close(self._pipe[1])
-            self._pipe = None
+        if self._ends is not None:
+            self._ends()
+            self._ends = None
 
     def left(self) -> bool:
         return self.once
