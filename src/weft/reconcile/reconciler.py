@@ -19,6 +19,7 @@ import msgspec
 from weft.hoststate import HOST, Key, Object
 from weft.reconcile.kinds.kind import namespace_key
 from weft.reconcile.kinds.table import CARRIERS, KINDS
+from weft.reconcile.known import Known
 from weft.reconcile.plan import Plan, changes, plan
 from weft.reconcile.protocol import (
     Change,
@@ -34,7 +35,7 @@ from weft.reconcile.protocol import (
     Seen,
     UplinkChanged,
 )
-from weft.reconcile.relations import fall, fits, guards_of, losing, needs
+from weft.reconcile.relations import fits, guards_of, needs
 from weft.reconcile.trouble import Trouble, Troubles
 
 
@@ -84,7 +85,7 @@ class Reconciler:
         self.desired = desired
         self._always = always
         self.complete = False
-        self.known: dict[Key, Object] = {}
+        self.known = Known()
         self._foreign: frozenset[Key] = frozenset()
         self.waived: dict[Key, str] = {}
         """What others decided in containers' namespaces (`Reading.waived`): it counts as being there."""
@@ -155,7 +156,7 @@ class Reconciler:
         if self._note_changed_back(todo, desired):
             todo = plan(desired, reading, chosen, held=self._troubles.held() | hidden, remove=self.complete)
         self._note_unread(reading, chosen)
-        self.known = reading.objects
+        self.known.become(reading.objects)
         self._foreign = reading.foreign | {key for key in self._foreign if key[1] not in chosen}
         self._unsure -= chosen
         self._forgive(todo, desired, chosen)
@@ -211,7 +212,7 @@ class Reconciler:
                     drift.uplink = True
         self._troubles.disturbed(drift.namespaces)
         # What went with a device is not always told (IPv4 routes are not), even if the device is back already.
-        silent = fall(lost, self.known).difference(latest) if lost else set()
+        silent = self.known.fall(lost).difference(latest) if lost else set()
         for key, found in latest.items():
             if self._drifted(key, found):
                 drift.keys.add(key)
@@ -328,11 +329,11 @@ class Reconciler:
         removed = {key for key in keys if key not in failed or key in anew}
         if not keys:
             return set()
-        stuck = fall(keys - removed, self.known) - keys
-        fallen = fall(removed, self.known)
+        stuck = self.known.fall(keys - removed) - keys
+        fallen = self.known.fall(removed)
         for key in fallen:
             self.known.pop(key, None)
-        left = losing(removed, self.known)
+        left = self.known.losing(removed)
         self.known.update(left)
         return fallen.union(left, stuck)
 
