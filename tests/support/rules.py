@@ -1,0 +1,180 @@
+"""Rules of every sort, and what each renderer makes of them."""
+
+from __future__ import annotations
+
+from weft.base.net import Family
+from weft.hoststate.rules import Rule, rule
+from weft.hoststate.rules.actions import (
+    ACCEPT,
+    COUNTER,
+    DROP,
+    NOTRACK,
+    RETURN,
+    Dispatch,
+    Jump,
+    Log,
+    Masquerade,
+    Nat,
+    Reject,
+    SetMark,
+    Spread,
+)
+from weft.hoststate.rules.matches import (
+    CT_STATE,
+    CT_STATUS,
+    DADDR,
+    DADDR_TYPE,
+    IIFGROUP,
+    IIFNAME,
+    L4PROTO,
+    MARK,
+    NO_WAY_BACK,
+    OIFNAME,
+    PKTTYPE,
+    SADDR,
+    TCP_DPORT,
+    TH_DPORT,
+    UDP_DPORT,
+    Limit,
+    field,
+)
+
+EVERYWHERE: list[tuple[Rule, Family, str, str]] = [
+    (rule(ACCEPT), 4, "accept", "-j ACCEPT"),
+    (rule(IIFNAME.is_("weft*"), DROP), 4, 'iifname "weft*" drop', "-i weft+ -j DROP"),
+    (rule(OIFNAME.is_not("eth0"), RETURN), 6, 'oifname != "eth0" return', "! -o eth0 -j RETURN"),
+    (
+        rule(IIFGROUP.is_(87), Jump("WEFT-HERE")),
+        4,
+        "iifgroup 87 jump WEFT-HERE",
+        "-m devgroup --src-group 87 -j WEFT-HERE",
+    ),
+    (
+        rule(SADDR[4].is_("10.1.0.0/16"), Jump("WEFT-ON", back=False)),
+        4,
+        "ip saddr 10.1.0.0/16 goto WEFT-ON",
+        "-s 10.1.0.0/16 -g WEFT-ON",
+    ),
+    (rule(DADDR[6].is_not("fd00::/8"), DROP), 6, "ip6 daddr != fd00::/8 drop", "! -d fd00::/8 -j DROP"),
+    (rule(TCP_DPORT.is_(80), ACCEPT), 4, "tcp dport 80 accept", "-p tcp -m tcp --dport 80 -j ACCEPT"),
+    (
+        rule(field("udp sport").is_not("53-54"), ACCEPT),
+        4,
+        "udp sport != 53-54 accept",
+        "-p udp -m udp ! --sport 53:54 -j ACCEPT",
+    ),
+    (
+        rule(field("sctp dport").is_(80, "90-99"), ACCEPT),
+        6,
+        "sctp dport { 80, 90-99 } accept",
+        "-p sctp -m multiport --dports 80,90:99 -j ACCEPT",
+    ),
+    (
+        rule(field("tcp sport").is_(1), TCP_DPORT.is_(2), DROP),
+        4,
+        "tcp sport 1 tcp dport 2 drop",
+        "-p tcp -m tcp --sport 1 -m tcp --dport 2 -j DROP",
+    ),
+    (
+        rule(field("icmp type").is_("echo-request"), ACCEPT),
+        4,
+        "icmp type echo-request accept",
+        "-p icmp -m icmp --icmp-type echo-request -j ACCEPT",
+    ),
+    (
+        rule(field("icmpv6 type").is_("nd-router-advert"), DROP),
+        6,
+        "icmpv6 type nd-router-advert drop",
+        "-p ipv6-icmp -m icmp6 --icmpv6-type 134 -j DROP",
+    ),
+    (
+        rule(CT_STATE.is_("established", "related"), ACCEPT),
+        4,
+        "ct state { established, related } accept",
+        "-m conntrack --ctstate ESTABLISHED,RELATED -j ACCEPT",
+    ),
+    (rule(CT_STATUS.is_("dnat"), ACCEPT), 4, "ct status dnat accept", "-m conntrack --ctstate DNAT -j ACCEPT"),
+    (rule(L4PROTO.is_(4), DROP), 4, "meta l4proto 4 drop", "-p 4 -j DROP"),
+    (rule(PKTTYPE.is_("broadcast"), DROP), 4, "meta pkttype broadcast drop", "-m pkttype --pkt-type broadcast -j DROP"),
+    (rule(MARK.is_("0x10"), ACCEPT), 4, "meta mark 0x10 accept", "-m mark --mark 0x10 -j ACCEPT"),
+    (
+        rule(MARK.is_not("0x10/0xf0"), ACCEPT),
+        4,
+        "meta mark & 0xf0 != 0x10 accept",
+        "-m mark ! --mark 0x10/0xf0 -j ACCEPT",
+    ),
+    (rule(DADDR_TYPE.is_("local"), DROP), 4, "fib daddr type local drop", "-m addrtype --dst-type LOCAL -j DROP"),
+    (rule(NO_WAY_BACK, DROP), 4, "fib saddr . iif oif missing drop", "-m rpfilter --invert -j DROP"),
+    (
+        rule(Limit(10, "minute", 20), Log("weft: dropped ")),
+        4,
+        'limit rate 10/minute burst 20 packets log prefix "weft: dropped "',
+        '-m limit --limit 10/minute --limit-burst 20 -j LOG --log-prefix "weft: dropped "',
+    ),
+    (rule(COUNTER, DROP), 4, "counter drop", "-j DROP"),
+    (rule(SetMark(0x10)), 4, "meta mark set 0x00000010", "-j MARK --set-xmark 0x10/0xffffffff"),
+    (
+        rule(SetMark(0x10, 0xF0, "ct mark")),
+        4,
+        "ct mark set ct mark & 0xffffff0f | 0x00000010",
+        "-j CONNMARK --set-xmark 0x10/0xf0",
+    ),
+    (rule(NOTRACK), 4, "notrack", "-j CT --notrack"),
+    (rule(Reject()), 4, "reject with icmpx port-unreachable", "-j REJECT --reject-with icmp-port-unreachable"),
+    (
+        rule(Reject("admin-prohibited")),
+        6,
+        "reject with icmpx admin-prohibited",
+        "-j REJECT --reject-with icmp6-adm-prohibited",
+    ),
+    (
+        rule(TCP_DPORT.is_(1), Reject("tcp-reset")),
+        4,
+        "tcp dport 1 reject with tcp reset",
+        "-p tcp -m tcp --dport 1 -j REJECT --reject-with tcp-reset",
+    ),
+    (rule(Nat("dnat", 4, "10.1.0.2")), 4, "dnat ip to 10.1.0.2", "-j DNAT --to-destination 10.1.0.2"),
+    (
+        rule(TCP_DPORT.is_(80), Nat("dnat", 6, "fd00::2", 8080)),
+        6,
+        "tcp dport 80 dnat ip6 to [fd00::2]:8080",
+        "-p tcp -m tcp --dport 80 -j DNAT --to-destination [fd00::2]:8080",
+    ),
+    (rule(Nat("snat", 4, "192.0.2.1")), 4, "snat ip to 192.0.2.1", "-j SNAT --to-source 192.0.2.1"),
+    (rule(Masquerade()), 4, "masquerade", "-j MASQUERADE"),
+    (rule(Masquerade(random=True)), 6, "masquerade fully-random", "-j MASQUERADE --random-fully"),
+]
+"""A rule, its family where iptables has it, as nftables reads it, as iptables does; both without the comment."""
+
+NFT_ONLY: list[tuple[Rule, str, str]] = [
+    (rule(SADDR[4].among("s"), ACCEPT), "ip saddr @s accept", "cannot ask for the set s"),
+    (
+        rule((IIFNAME + SADDR[4] + TCP_DPORT).not_among("k"), DROP),
+        "iifname . ip saddr . tcp dport != @k drop",
+        "cannot ask for the set k",
+    ),
+    (rule((UDP_DPORT + field("@th,96,24")).among("v"), DROP), "udp dport . @th,96,24 @v drop", "the set v"),
+    (rule(SADDR[4].is_("10.1.0.0/16", "10.2.0.1"), DROP), "ip saddr { 10.1.0.0/16, 10.2.0.1 } drop", "with one value"),
+    (rule(IIFGROUP.is_("87-88"), DROP), "iifgroup 87-88 drop", "with one number, not with 87-88"),
+    (rule(TH_DPORT.is_(80), DROP), "th dport 80 drop", "cannot ask for th dport"),
+    (rule(field("vlan id").is_(0), DROP), "vlan id 0 drop", "cannot ask for vlan id"),
+    (rule(CT_STATUS.is_("assured"), DROP), "ct status assured drop", "no ct status assured"),
+    (rule(SADDR[6].is_("fd00::/8"), DROP), "ip6 saddr fd00::/8 drop", "IPv4 packets have no ip6 saddr"),
+    (rule(field("icmpv6 type").is_("echo-request"), DROP), "icmpv6 type echo-request drop", "no icmpv6 type"),
+    (rule(Log("a"), DROP), 'log prefix "a" drop', 'does one thing, not -j LOG --log-prefix "a" and -j DROP'),
+    (
+        rule(Spread(("a", "b"))),
+        "numgen random mod 2 vmap { 0 : jump a, 1 : jump b }",
+        "no spread",
+    ),
+    (
+        rule(Spread(("a", "b"), by=SADDR[4] + DADDR[4])),
+        "jhash ip saddr . ip daddr mod 2 vmap { 0 : jump a, 1 : jump b }",
+        "no spread",
+    ),
+    (rule(Dispatch(DADDR[4] + TH_DPORT, "m")), "ip daddr . th dport vmap @m", "no dispatch"),
+    (rule(Nat("dnat", 4, by=L4PROTO + TH_DPORT, map="n")), "dnat ip to meta l4proto . th dport map @n", "the map n"),
+    (rule(Nat("snat", 6, "fd00::1")), "snat ip6 to fd00::1", "IPv4 packets cannot be sent to fd00::1"),
+    (rule(TCP_DPORT.is_(*range(16)), DROP), f"tcp dport {{ {', '.join(map(str, range(16)))} }} drop", "15 ports"),
+]
+"""A rule, as nftables reads it, why iptables (for IPv4) has no such rule."""
