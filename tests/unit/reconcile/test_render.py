@@ -214,6 +214,10 @@ GOLDEN: list[tuple[Op, list[str]]] = [
         f"'-A WEFT-FORWARD -o weft0 {option('-o weft0 -j ACCEPT')} -j ACCEPT' COMMIT"
         " | iptables-legacy-restore -w --noflush"
     ]),
+    (Remove(other(FILTER, parent="")), [
+        "iptables-legacy -w -t filter -F WEFT-FORWARD",
+        "iptables-legacy -w -t filter -X WEFT-FORWARD",
+    ]),
     (Remove(other(FILTER, backend="nft", family=6)), [
         "ip6tables-nft -w -t filter -D FORWARD -j WEFT-FORWARD",
         "ip6tables-nft -w -t filter -F WEFT-FORWARD",

@@ -84,8 +84,9 @@ class Saved(msgspec.Struct):
     rules: dict[str, list[str]]
 
     def jumps(self, chain: str) -> list[str]:
-        """The chains that jump to `chain` without a condition, as often as they do."""
-        return [parent for parent, rules in self.rules.items() for rule in rules if rule == f"-j {chain}"]
+        """The chains of others that jump to `chain` without a condition, as often as they do."""
+        others = {name: rules for name, rules in self.rules.items() if not name.startswith(CHAIN_PREFIX)}
+        return [parent for parent, rules in others.items() for rule in rules if rule == f"-j {chain}"]
 
     def leads(self, parent: str, chain: str) -> bool:
         """Whether the jump is there once, with nothing but jumps of ours, and of Docker's, before it."""
@@ -153,15 +154,13 @@ def script(tables: dict[str, Saved], ops: Iterable[Op]) -> str:
 
 
 def _script(name: str, table: Saved, ops: Iterable[Op]) -> str:
-    """Chains that go are all emptied before the first is deleted, which another may jump to."""
-    declare, fill, delete = [], [], []
+    declare, fill = [], []
     for op in ops:
         obj = _chain(op)
         stale = [f"-D {parent} -j {obj.name}" for parent in table.jumps(obj.name)]
         if isinstance(op, Remove):
             if obj.name in table.rules:
-                fill += [*stale, f"-F {obj.name}"]
-                delete.append(f"-X {obj.name}")
+                fill += [*stale, f"-F {obj.name}", f"-X {obj.name}"]
             continue
         declare.append(f":{obj.name} - [0:0]")
         fill += [f"-A {obj.name} {line}" for line in obj.lines]
@@ -169,7 +168,7 @@ def _script(name: str, table: Saved, ops: Iterable[Op]) -> str:
             fill += [*stale, f"-I {obj.parent} 1 -j {obj.name}"]
     if not declare and not fill:
         return ""
-    return "\n".join([f"*{name}", *declare, *fill, *delete, "COMMIT", ""])
+    return "\n".join([f"*{name}", *declare, *fill, "COMMIT", ""])
 
 
 def _chain(op: Op) -> IptablesChain:

@@ -81,6 +81,10 @@ def _nft_chain(op: Op, obj: NftChain) -> list[str]:
     return [_nft(obj.ns, flush, *([delete, add] if rehung else []), *rules)]
 
 
+def _unhang(chain: IptablesChain) -> list[str]:
+    return [f"-D {chain.parent} -j {chain.name}"] if chain.parent else []
+
+
 def _iptables(op: Op, obj: IptablesChain) -> list[str]:
     tool = f"{'iptables' if obj.family == 4 else 'ip6tables'}-{obj.backend}"
     call = f"{tool} -w -t {obj.table}"
@@ -90,11 +94,11 @@ def _iptables(op: Op, obj: IptablesChain) -> list[str]:
         case Create():
             lines = [f"-N {obj.name}", *rules, f"-I {obj.parent} 1 {jump}"]
         case Remove():
-            lines = [f"-D {obj.parent} {jump}", f"-F {obj.name}", f"-X {obj.name}"]
+            lines = [*_unhang(obj), f"-F {obj.name}", f"-X {obj.name}"]
         case Change(old=old):
             hang = []
             if isinstance(old, IptablesChain) and old.parent != obj.parent:
-                hang = [f"-D {old.parent} {jump}", f"-I {obj.parent} 1 {jump}"]
+                hang = [*_unhang(old), f"-I {obj.parent} 1 {jump}"]
             table = [f"*{obj.table}", f":{obj.name} - [0:0]", *rules, *hang, "COMMIT"]
             given = " ".join(map(shlex.quote, table))
             return [f"printf '%s\\n' {given} | " + run_in(obj.ns, f"{tool}-restore -w --noflush")]

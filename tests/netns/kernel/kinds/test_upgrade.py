@@ -16,6 +16,7 @@ from weft.hoststate import IptablesChain, Key, NftChain, Object
 from weft.kernel.plumbing.nfnl import Nftables
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Change, Op
+from weft.reconcile.render import script
 
 FORMER = Path(__file__).parent / "former_rules.sh"
 """A VXLAN network on a host where iptables is in use, as the version before rules had marks made it."""
@@ -94,15 +95,20 @@ done
 """
 
 
-def test_left_chains_and_sets_of_any_name_go_and_others_stay(bench: Any) -> None:
+@pytest.mark.parametrize("pasted", [False, True], ids=["by the agent", "by a pasted plan"])
+def test_left_chains_and_sets_of_any_name_go_and_others_stay(bench: Any, pasted: bool) -> None:
     bench.netns.run("bash", "-euc", LEFT)
     bench.made(NftChain(name="mine"))
     found = bench.read().objects
     assert sum(obj.kind == "iptables-chain" for obj in found.values()) == 2 * 4 * 4
-    assert bench.kernel.apply(plan(bench.desired, bench.read(), {""}).ops) == []
+    ops = plan(bench.desired, bench.read(), {""}).ops
+    if pasted:
+        bench.netns.run("bash", "-euc", "\n".join(script(ops)))
+    else:
+        assert bench.kernel.apply(ops) == []
     assert bench.holds(NftChain(name="mine"))
     left = bench.netns.run("nft", "list", "ruleset")
-    assert left.count("accept") >= 8 and not any(word in left for word in ("WEFT", "older", "ip weft"))
+    assert left.count("accept") >= 8 and not any(word in left for word in ("WEFT", "old", "here", "jump", "goto"))
     for tool in ("iptables-legacy-save", "ip6tables-legacy-save"):
         saved = bench.netns.run(tool)
         assert saved.count("-j ACCEPT") == 4 and "WEFT" not in saved
