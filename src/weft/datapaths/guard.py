@@ -62,6 +62,36 @@ _CONTAINERS = f"{CHECKED}-{UNCHECKED}"
 _VNI = "@th,96,24"
 """Behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5)."""
 
+# What is the same on every host is made once: each container's device asks for it.
+_NOT_CONTAINERS = rule(IIFGROUP.is_not(_CONTAINERS), RETURN)
+_CONTROL_HERE = (rule(TCP_DPORT.among("control-ports"), DROP),)
+_CONTROL_ELSEWHERE = tuple(rule((DADDR[fam] + TCP_DPORT).among(f"control{fam}"), DROP) for fam in FAMILIES)
+_OUR_VNIS = rule((UDP_DPORT + field(_VNI)).among("vnis"), DROP)
+_INPUT = _rules.base_chain(
+    "input",
+    "filter",
+    "input",
+    FILTER,
+    rule(IIFGROUP.is_(_CONTAINERS), Jump("here")),
+    rule(UDP_DPORT.among("tunnel-ports"), Jump("tunnelled")),
+)
+_TO_HOSTS = _rules.base_chain(
+    "to-hosts",
+    "filter",
+    "forward",
+    FILTER,
+    *(rule(DADDR[fam].among(f"hosts{fam}"), Jump("elsewhere")) for fam in FAMILIES),
+)
+_CHECKED = _rules.base_chain(
+    "checked",
+    "filter",
+    "prerouting",
+    RAW,
+    rule(IIFGROUP.is_not(CHECKED), RETURN),
+    rule(NO_WAY_BACK, DROP),
+    rule(DADDR[4].is_(NOWHERE), DROP),
+)
+
 
 def group(site: Site) -> int:
     """Of the bridge that a network's containers are on."""
@@ -70,15 +100,7 @@ def group(site: Site) -> int:
 
 def checked() -> NftChain:
     """What is dropped of packets whose source address has to be true."""
-    return _rules.base_chain(
-        "checked",
-        "filter",
-        "prerouting",
-        RAW,
-        rule(IIFGROUP.is_not(CHECKED), RETURN),
-        rule(NO_WAY_BACK, DROP),
-        rule(DADDR[4].is_(NOWHERE), DROP),
-    )
+    return _CHECKED
 
 
 def guards(site: Site) -> tuple[Key, ...]:
@@ -89,7 +111,7 @@ def guards(site: Site) -> tuple[Key, ...]:
 
 def chains(host: Host) -> tuple[Key, ...]:
     """Those of `control`, which any device for containers waits for."""
-    return tuple(obj.key for obj in control(host) if isinstance(obj, NftChain))
+    return tuple(chain.key for chain in _control_chains(host))
 
 
 # -- what containers may not reach -------------------------------------------------------------------------------------
@@ -102,26 +124,21 @@ def control(host: Host) -> Iterator[Object]:
     yield from _cluster_sets()
     yield NftSet(name="tunnel-ports", type=("inet_service",))
     yield NftSet(name="vnis", type=("inet_service", _VNI))
-    here: tuple[Rule, ...] = (rule(TCP_DPORT.among("control-ports"), DROP),)
-    there = tuple(rule((DADDR[fam] + TCP_DPORT).among(f"control{fam}"), DROP) for fam in FAMILIES)
-    if host.control_open:
-        here = there = ()
-    to_hosts = (rule(DADDR[fam].among(f"hosts{fam}"), Jump("elsewhere")) for fam in FAMILIES)
-    inward = (
-        rule(IIFGROUP.is_(_CONTAINERS), Jump("here")),
-        rule(UDP_DPORT.among("tunnel-ports"), Jump("tunnelled")),
-    )
-    ours = rule((UDP_DPORT + field(_VNI)).among("vnis"), DROP)
-    yield NftChain(name="here", rules=(*TUNNELS, *here))
-    yield NftChain(name="elsewhere", rules=(rule(IIFGROUP.is_not(_CONTAINERS), RETURN), *TUNNELS, *there))
-    yield NftChain(name="tunnelled", rules=(*_from_known_hosts(host.node), ours))
-    yield _rules.base_chain("input", "filter", "input", FILTER, *inward)
-    yield _rules.base_chain("to-hosts", "filter", "forward", FILTER, *to_hosts)
+    yield from _control_chains(host)
     for port in sorted({BGP, *host.node.control}):
         yield NftElement(set="control-ports", value=str(port))
     for address, port in sorted(host.store, key=str):
         yield _host(address)
         yield _port(address, port)
+
+
+def _control_chains(host: Host) -> Iterator[NftChain]:
+    here, there = ((), ()) if host.control_open else (_CONTROL_HERE, _CONTROL_ELSEWHERE)
+    yield NftChain(name="here", rules=(*TUNNELS, *here))
+    yield NftChain(name="elsewhere", rules=(_NOT_CONTAINERS, *TUNNELS, *there))
+    yield NftChain(name="tunnelled", rules=(*_from_known_hosts(host.node), _OUR_VNIS))
+    yield _INPUT
+    yield _TO_HOSTS
 
 
 def _cluster_sets() -> Iterator[NftSet]:

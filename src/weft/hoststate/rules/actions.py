@@ -5,30 +5,18 @@ from __future__ import annotations
 import re
 from typing import ClassVar, Literal
 
-import msgspec
-
 from weft.base.errors import Invalid
 from weft.base.net import Family
-from weft.hoststate.rules.matches import Selector
+from weft.hoststate.rules.matches import Part, Selector
 
 _PREFIX = re.compile(r"[A-Za-z0-9 ._:/=+-]{1,29}")
 _CHAIN = re.compile(r"[A-Za-z0-9_-]{1,28}")
 
 
-class Action(msgspec.Struct, frozen=True):
+class Action(Part, frozen=True):
     """`final`: a verdict."""
 
     final: ClassVar[bool] = False
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        """The sets and maps that it looks up."""
-        return ()
-
-    @property
-    def jumps(self) -> tuple[str, ...]:
-        """The chains that it leads to."""
-        return ()
 
 
 class Counter(Action, frozen=True):

@@ -78,7 +78,21 @@ PLACE = re.compile(r"@(?:ll|nh|th),(\d{1,4}),(\d{1,3})")
 """So many bits (second) behind so many (first) of the link's, network's or transport's header."""
 
 
-class Match(msgspec.Struct, frozen=True):
+class Part(msgspec.Struct, frozen=True):
+    """Of a rule."""
+
+    @property
+    def sets(self) -> tuple[str, ...]:
+        """The sets and maps that it looks up."""
+        return ()
+
+    @property
+    def jumps(self) -> tuple[str, ...]:
+        """The chains that it leads to."""
+        return ()
+
+
+class Match(Part, frozen=True):
     """The fields have one of `values`, or are in the set `among`; the contrary where it is `negated`. A mark's value can
     have a mask: "0x100/0xff00". Raises Invalid."""
 
@@ -100,10 +114,6 @@ class Match(msgspec.Struct, frozen=True):
     @property
     def sets(self) -> tuple[str, ...]:
         return (self.among,) if self.among else ()
-
-    @property
-    def jumps(self) -> tuple[str, ...]:
-        return ()
 
 
 class Selector(msgspec.Struct, frozen=True):
@@ -132,20 +142,12 @@ class Selector(msgspec.Struct, frozen=True):
         return Match(self.fields, among=name, negated=True)
 
 
-class Limit(msgspec.Struct, frozen=True):
+class Limit(Part, frozen=True):
     """Fits so many packets of a time, and `burst` at once."""
 
     rate: int
     per: Literal["second", "minute", "hour", "day"] = "second"
     burst: int = 5
-
-    @property
-    def sets(self) -> tuple[str, ...]:
-        return ()
-
-    @property
-    def jumps(self) -> tuple[str, ...]:
-        return ()
 
 
 def _check_fields(fields: tuple[str, ...]) -> None:
