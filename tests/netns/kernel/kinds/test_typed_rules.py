@@ -46,6 +46,11 @@ def test_tables_of_other_families(bench: Any, family: Any) -> None:
     assert "weft" not in bench.netns.run("nft", "list", "ruleset")
 
 
+def test_a_set_whose_elements_vanish(bench: Any) -> None:
+    bench.made(NftSet(name="s", type=("ipv4_addr",), timeout=90061))
+    assert bench.converged(), bench.difference()
+
+
 def place(text: str) -> tuple[str, str]:
     """The table and the chain in which iptables takes a rule."""
     for words, where in (
