@@ -93,12 +93,16 @@ class _Arrangement:
         self.foreign, self.held, self.remove = reading.foreign, held, remove
         self.gone = {ns for ns in reading.gone if namespace_key(ns) not in desired}  # ours are only to be made
         self.failures: list[Failure] = []
-        self.wanted = {key: desired[key] for key in differing if key in desired}
+        self.wanted = {key: want for key in differing if (want := desired.get(key)) is not None}
         waiting = {key for key in held if key not in desired}  # what goes with these waits with them
         self.surplus = {
             key: self.actual[key]
             for key in differing
-            if key not in desired and remove and key not in held and waiting.isdisjoint(hosts_of(self.actual[key]))
+            if key not in self.wanted
+            and key in self.actual
+            and remove
+            and key not in held
+            and waiting.isdisjoint(hosts_of(self.actual[key]))
         }
 
     def plan(self) -> Plan:
@@ -167,12 +171,13 @@ class _Arrangement:
         made = {key for key, want in self.wanted.items() if key[0] in CARRIERS and self._made_with_more(key, want)}
         if not (self.doomed or made):
             return
-        self.fallen |= fall(self.doomed | made, self.desired)
+        desired = dict(self.desired)  # at one stroke: its owner may go on changing it
+        self.fallen |= fall(self.doomed | made, desired)
         for key in self.fallen:
-            if key in self.desired and key not in self.held and key[1] not in self.gone:
-                self.wanted[key] = self.desired[key]
-        for key in losing(self.fallen, self.desired):
-            self.wanted.setdefault(key, self.desired[key])
+            if key in desired and key not in self.held and key[1] not in self.gone:
+                self.wanted[key] = desired[key]
+        for key in losing(self.fallen, desired):
+            self.wanted.setdefault(key, desired[key])
 
     def _made_with_more(self, key: Key, want: Object) -> bool:
         """Whether it is missing, and what was thought to be there is made anew with it: all that is in a namespace, the

@@ -188,9 +188,10 @@ class Reconciler:
         return self.repair(wanted)
 
     def repair(self, keys: Iterable[Key]) -> Report:
-        """The same for keys that someone else changed in the kernel."""
+        """The same for keys that someone else changed in the kernel. Costs what these keys cost, however much else is desired
+        and known."""
         start = self._clock()
-        todo = changes(keys, dict(self.desired), self.known, held=self._troubles.held(), remove=self.complete)
+        todo = changes(keys, self.desired, self.known, held=self._troubles.held(), remove=self.complete)
         return self._carry_out(todo, start)
 
     def observe(self, events: Iterable[Event]) -> Drift:

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from errno import EBUSY
 from select import select
+from typing import Any
 
 import msgspec
 import pytest
 
 from support.hoststates import Clock, host, keyed
-from weft.hoststate import Address, Bridge, Key, Link, Neighbour, NftChain, Object, Veth, Vxlan, route
+from weft.hoststate import (
+    Address,
+    Bridge,
+    Key,
+    Link,
+    Neighbour,
+    NftChain,
+    NftElement,
+    NftSet,
+    Object,
+    Veth,
+    Vxlan,
+    route,
+)
 from weft.hoststate.firewall import FILTER, Hook
 from weft.kernel.fake import FakeKernel
 from weft.reconcile.protocol import Change, Create, Disturbed, Gone, Op, Remove, Seen, Unread, UplinkChanged
@@ -50,6 +65,28 @@ def converged(kernel: FakeKernel, clock: Clock, *objects: Object) -> tuple[Recon
 
 def refuse(*keys: Key) -> object:
     return lambda number, op: EBUSY if key_of(op) in keys else 0
+
+
+class Lookup(dict[Key, Object]):
+    """Looked up key by key, never gone through: so what is done does not depend on how much is in it."""
+
+    def __iter__(self) -> Iterator[Key]:
+        raise AssertionError("gone through")
+
+    def keys(self) -> Any:
+        return iter(self)
+
+    items = values = copy = keys
+
+
+def test_one_element_costs_the_same_however_many_there_are(kernel: FakeKernel, clock: Clock) -> None:
+    chosen, element = NftSet(name="s", type="ipv4_addr"), NftElement(set="s", value="10.0.0.1")
+    reconciler, _ = converged(kernel, clock, chosen)
+    desired = Lookup({chosen.key: chosen, element.key: element})
+    reconciler.desired, reconciler.known = desired, Lookup(reconciler.known)
+    assert reconciler.update([element.key]).ops == (Create(element),)
+    del desired[element.key]
+    assert reconciler.update([element.key]).ops == (Remove(element),)
 
 
 def test_nothing_is_removed_before_the_model_is_complete(kernel: FakeKernel, clock: Clock) -> None:
