@@ -20,6 +20,8 @@ from weft.reconcile.relations import guards_of
 
 def put_off(ops: Sequence[Op]) -> list[Op]:
     """Of the operations on nftables those that can wait for the end."""
+    if not any(isinstance(op, Remove) for op in ops):
+        return []
     new = [op.new if isinstance(op, Change) else op.obj for op in ops if not isinstance(op, Remove)]
     made = {obj.key for obj in new}
     elements: dict[Key, list[NftElement]] = {}

@@ -101,6 +101,7 @@ class LinuxKernel:
 
     def close(self) -> None:
         self._host.netlink.close()
+        self._nft.close()
         os.close(self._host_fd)
 
     # -- reading -------------------------------------------------------------------------------------------------------

@@ -20,7 +20,7 @@ from weft.kernel.events import Interpreter
 from weft.kernel.kinds.addresses import Lost
 from weft.kernel.plumbing import nfnl
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import attributes, messages, open_socket
+from weft.kernel.plumbing.netlink import HEADER, attributes, messages, open_socket
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 _GROUPS: Final = (
@@ -43,8 +43,8 @@ _AT_ONCE: Final = 2000
 
 class LinuxWatcher:
     """`desired`: what is desired, live. `nsids`: paths of namespaces by the host's numbers for them, live. `pids`: the
-    processes whose changes of rules are our own. (The kernel tells pids of its first pid namespace: inside another one
-    our own changes look like somebody else's, and cost a reading.)"""
+    processes whose changes of rules are our own, and the ports of our sockets. (The kernel tells pids of its first pid
+    namespace. Inside another one a program is still known by its socket, whose port is its pid there.)"""
 
     def __init__(
         self,
@@ -124,7 +124,8 @@ class LinuxWatcher:
             found = attributes(data, start + 20, end)
             if kind == nfnl.message(u.NFT_MSG_NEWGEN):
                 pid = int.from_bytes(found.get(u.NFTA_GEN_PROC_PID, b""), "big")
-                changed |= self._touched and pid not in self._pids
+                port = HEADER.unpack_from(data, start)[4]
+                changed |= self._touched and pid not in self._pids and port not in self._pids
                 self._touched = False
             else:
                 self._touched |= _concerns_us(data[start + 16], found.get(1, b""))

@@ -98,9 +98,9 @@ def failing(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 
 
 class Rules(nfnl.Nftables):
-    """A kernel with rules; whether our table is among them is told one answer after the other."""
+    """A kernel with rules, which `dumps` or does not."""
 
-    there: list[bool]
+    dumps: Callable[[], list[Any]]
 
     def __init__(self) -> None:
         self._netlink = None
@@ -109,17 +109,34 @@ class Rules(nfnl.Nftables):
         return 1
 
     def has_table(self, family: int, table: str) -> bool:
-        return self.there.pop(0)
+        return True
+
+    def dump(self, kind: int, body: bytes, decode: Callable[[bytes, int, int], Any]) -> list[Any]:
+        return Rules.dumps()
 
 
-@pytest.mark.usefixtures("failing")
-def test_nft_that_cannot_list_the_table(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_rules_that_cannot_be_dumped(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nothing is remembered of it; a table that was removed in between is no failure."""
     monkeypatch.setattr(nft, "Nftables", Rules)
-    Rules.there = [True, True]
-    with pytest.raises(Failed, match="cannot be read: nft: nobody knows why"):
-        nft.Nft(lambda _pid: None, {}).read("")
-    Rules.there = [True, *[False] * len(nft.FAMILIES)]  # removed in between; and none of the other families
-    assert nft.Nft(lambda _pid: None, {}).read("") == {}
+
+    def refuse() -> list[Any]:
+        raise Refused(errno.ENOMEM, "Cannot allocate memory")
+
+    adapter = nft.Nft(lambda _pid: None, {})
+    Rules.dumps = staticmethod(refuse)
+    with pytest.raises(Refused, match="Cannot allocate memory"):
+        adapter.read("")
+    Rules.dumps = staticmethod(list)
+    assert adapter.read("") == {}
+
+
+@pytest.mark.parametrize("answer", [done(1, errno.ENOENT), message(u.NLMSG_ERROR, 1, struct.pack("=i", -errno.ENOENT))])
+def test_a_table_of_rules_that_is_gone_is_empty(answer: bytes) -> None:
+    class Found(nfnl.Nftables):
+        def __init__(self) -> None:
+            self._netlink = Netlink(cast(Any, Socket(lambda _seq: [answer])))
+
+    assert Found().dump(u.NFT_MSG_GETSET, b"", lambda data, start, end: data) == []
 
 
 @pytest.mark.usefixtures("failing")

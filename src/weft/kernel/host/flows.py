@@ -19,13 +19,13 @@ import errno
 import logging
 import socket
 import struct
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Sequence
 from functools import partial
 
 import msgspec
 
 from weft.base.net import Family
-from weft.hoststate import Key, NftElement, Object
+from weft.hoststate import NftElement
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, Netlink, Refused, attr, attributes, open_socket
 
@@ -97,9 +97,9 @@ def substitute(element: NftElement) -> Substitute | None:
     return None
 
 
-def settle(before: Mapping[Key, Object], after: Mapping[Key, Object]) -> None:
-    """End the flows of the calling thread's namespace that belong to how it was `before` and not to how it is `after`."""
-    gone, come = list(_changed(before, after)), list(_changed(after, before))
+def settle(gone: Sequence[NftElement], come: Sequence[NftElement]) -> None:
+    """End the flows of the calling thread's namespace that belong to how it was. `gone`, `come`: elements of maps that were
+    removed and made; both in turn, where one leads elsewhere now."""
     if not (gone or come):
         return
     old, new = ({t for e in some if (t := translation(e))} for some in (gone, come))
@@ -120,13 +120,6 @@ def settle(before: Mapping[Key, Object], after: Mapping[Key, Object]) -> None:
         log.warning("translated connections stay as they were: conntrack: %s", refused_all.text)
     finally:
         netlink.close()
-
-
-def _changed(these: Mapping[Key, Object], but_for: Mapping[Key, Object]) -> Iterator[NftElement]:
-    """Elements of maps."""
-    for key, obj in these.items():
-        if key[0] == "nft-element" and isinstance(obj, NftElement) and obj.to and but_for.get(key) != obj:
-            yield obj
 
 
 def _led_astray(

@@ -11,6 +11,7 @@ import errno
 import os
 import socket
 import struct
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import suppress
 from typing import TypeVar
@@ -33,6 +34,8 @@ CHUNK = 64 * 1024
 _RECEIVE = 1 << 18
 _RCVBUF = 4 << 20
 _ATTEMPTS = 20
+_OVERHEAD = 1 << 16
+"""Octets that the kernel counts beside a datagram's own, amply."""
 _REPORT = 2048
 """Octets of receive buffer that the report of one failed message takes, amply."""
 
@@ -98,6 +101,16 @@ def open_socket(protocol: int = u.NETLINK_ROUTE, rcvbuf: int = _RCVBUF) -> socke
     return sock
 
 
+def _widen(sock: socket.socket, size: int) -> None:
+    """So that a datagram of so many octets can be sent; as far as that is allowed to us."""
+    wanted = size + _OVERHEAD
+    if wanted > sock.getsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF):
+        try:
+            sock.setsockopt(socket.SOL_SOCKET, u.SO_SNDBUFFORCE, wanted)
+        except PermissionError:  # root of a user namespace
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, wanted)
+
+
 class Netlink:
     """Blocking; one caller at a time. The kernel answers within the system call, so there is no waiting for it."""
 
@@ -112,6 +125,16 @@ class Netlink:
 
     def fileno(self) -> int:
         return self._sock.fileno()
+
+    @property
+    def cookie(self) -> int:
+        """Tells its namespace from all others."""
+        return int.from_bytes(self._sock.getsockopt(socket.SOL_SOCKET, u.SO_NETNS_COOKIE, 8), sys.byteorder)
+
+    @property
+    def port(self) -> int:
+        """The socket's number in its namespace: whatever comes of its requests carries it."""
+        return int(self._sock.getsockname()[0])
 
     def dump(self, kind: int, body: bytes, decode: Callable[[bytes, int, int], T | None]) -> list[T]:
         """What `decode(data, offset of the body, end)` makes of each answer. Repeated while the kernel's tables changed
@@ -187,6 +210,36 @@ class Netlink:
                 refused += self._exchange(b"".join(chunk), seq, i)
                 chunk, size, first = [], 0, i + 1
         return refused
+
+    def at_once(self, batch: Sequence[Message]) -> list[tuple[int, Refused]]:
+        """Send all in one datagram, as a transaction of nf_tables has to be; the refusals by position in `batch`. Whoever
+        wants to know of success puts NLM_F_ACK to a message. Raises Failed."""
+        first = self._seq + 1
+        parts = list[bytes]()
+        for message in batch:
+            self._seq += 1
+            parts += HEADER.pack(16 + len(message.body), message.type, message.flags, self._seq, 0), message.body
+        data = b"".join(parts)
+        try:
+            _widen(self._sock, len(data))
+            self._sock.send(data)
+        except OSError as error:
+            raise Failed(f"netlink: {error.strerror}") from None
+        return [(seq - first, refused) for seq, refused in self._answers() if refused is not None and seq >= first]
+
+    def _answers(self) -> Iterator[tuple[int, Refused | None]]:
+        """All that there is to read now: the kernel has answered before send(2) returned."""
+        while True:
+            try:
+                data = self._sock.recv(_RECEIVE, socket.MSG_DONTWAIT)
+            except BlockingIOError:
+                return
+            except OSError as error:
+                raise Failed(f"netlink: {error.strerror}") from None
+            for kind, _flags, start, end in messages(data):
+                if kind == u.NLMSG_ERROR:
+                    failed = _ERROR.unpack_from(data, start + 16)[0]
+                    yield HEADER.unpack_from(data, start + 20)[3], _refusal(data, start, end) if failed else None
 
     def _exchange(self, chunk: bytes, last_seq: int, last: int) -> list[tuple[int, Refused]]:
         self._sock.send(chunk)

@@ -1,16 +1,21 @@
-"""The few questions about nftables that are asked of the kernel itself, so that `nft` runs only when there is something
-to list: which generation the rules are of, whether a table or chain exists (nfnetlink, linux/netfilter/nf_tables.h)."""
+"""Speaking to nf_tables: which generation the rules are of, whether a table or chain exists, dumps, transactions (nfnetlink,
+linux/netfilter/nf_tables.h)."""
 
 from __future__ import annotations
 
 import errno
+import socket
 import struct
+from collections.abc import Callable, Sequence
+from typing import TypeVar
 
 from weft.base.errors import Failed
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Netlink, Refused, attr, attributes, open_socket
+from weft.kernel.plumbing.netlink import Message, Netlink, Refused, attr, attributes, open_socket
 
-_NFGENMSG = struct.Struct("=BBH")
+T = TypeVar("T")
+
+NFGENMSG = struct.Struct("=BBH")
 _UNKNOWN = (errno.ENOENT, errno.EINVAL, errno.EOPNOTSUPP, errno.EPROTONOSUPPORT)
 """EINVAL: the kernel has no nf_tables, or not this family."""
 
@@ -56,20 +61,45 @@ class Nftables:
 
     def chains(self, family: int) -> list[tuple[str, str]]:
         """Table and name of each."""
+        return self.dump(u.NFT_MSG_GETCHAIN, NFGENMSG.pack(family, 0, 0), _chain)
+
+    def dump(self, kind: int, body: bytes, decode: Callable[[bytes, int, int], T | None]) -> list[T]:
+        """As `Netlink.dump`, of messages of nf_tables. Nothing where there is no such table or set."""
         if self._netlink is None:
             return []
         try:
-            return self._netlink.dump(message(u.NFT_MSG_GETCHAIN), _NFGENMSG.pack(family, 0, 0), _chain)
+            return self._netlink.dump(message(kind), body, decode)
         except Refused as refused:
             if refused.errno in _UNKNOWN:
                 return []
             raise
 
+    @property
+    def cookie(self) -> int:
+        """Tells the namespace from all others (`netns.cookie`)."""
+        return 0 if self._netlink is None else self._netlink.cookie
+
+    @property
+    def port(self) -> int:
+        """By which the kernel tells who made a change. 0: of none."""
+        return 0 if self._netlink is None else self._netlink.port
+
+    def transaction(self, batch: Sequence[Message], generation: int | None) -> list[tuple[int, Refused]]:
+        """All of it, if the kernel refuses nothing of it, else nothing: the refusals by position in `batch`. -1: of the whole,
+        as when the rules are not of this `generation` (ERESTART; None: they may be of any), or when there is no nf_tables."""
+        if self._netlink is None:
+            return [(-1, Refused(errno.EOPNOTSUPP, "the kernel has no nftables"))]
+        head = NFGENMSG.pack(u.AF_UNSPEC, 0, socket.htons(u.NFNL_SUBSYS_NFTABLES))
+        begin = head if generation is None else head + attr(u.NFNL_BATCH_GENID, struct.pack(">I", generation))
+        framed = [Message(u.NFNL_MSG_BATCH_BEGIN, u.NLM_F_REQUEST, begin), *batch]
+        refused = self._netlink.at_once([*framed, Message(u.NFNL_MSG_BATCH_END, u.NLM_F_REQUEST, head)])
+        return [(place - 1 if place <= len(batch) else -1, refusal) for place, refusal in refused]
+
     def _ask(self, kind: int, family: int, body: bytes) -> bytes | None:
         if self._netlink is None:
             return None
         try:
-            return self._netlink.request(message(kind), 0, _NFGENMSG.pack(family, 0, 0) + body)
+            return self._netlink.request(message(kind), 0, NFGENMSG.pack(family, 0, 0) + body)
         except Refused as refused:
             if refused.errno in _UNKNOWN:
                 return None
@@ -77,6 +107,6 @@ class Nftables:
 
 
 def _chain(data: bytes, start: int, end: int) -> tuple[str, str]:
-    found = attributes(data, start + _NFGENMSG.size, end)
+    found = attributes(data, start + NFGENMSG.size, end)
     table, name = (found[kind].rstrip(b"\0").decode() for kind in (u.NFTA_CHAIN_TABLE, u.NFTA_CHAIN_NAME))
     return table, name

@@ -2,58 +2,27 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
+import msgspec
 import pytest
 
-from weft.hoststate import IptablesChain, NftChain, NftElement, NftSet
-from weft.hoststate.firewall import FILTER, Hook, same_rules
+from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate.firewall import BRIDGE, FILTER, INET, Hook, same_rules
 from weft.hoststate.rules import FoundRule, rule
 from weft.hoststate.rules.actions import ACCEPT, Jump
 from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.kernel.host.flows import Translation, translation
-from weft.kernel.kinds import iptables, nft, sysctl
+from weft.kernel.kinds import iptables, nft_text, sysctl
 from weft.kernel.kinds.iptables import Where
-from weft.reconcile.protocol import Create, Remove
+from weft.kernel.kinds.nft_content import MANY, Content, delta, merge
+from weft.reconcile.protocol import Change, Create, Op, Remove
 
 ACCEPTED, ONWARD = rule(SADDR[4].among("cluster4"), ACCEPT), rule(Jump("other"))
-LISTING = """table inet weft {
-\tset cluster4 {
-\t\ttype ipv4_addr
-\t\tflags interval
-\t\telements = { 10.1.0.0/16, 10.2.0.0/16,
-\t\t\t     10.3.0.0/16 }
-\t}
-
-\tset within4 {
-\t\ttype ipv4_addr . ipv4_addr
-\t\tflags interval
-\t\telements = { 10.1.0.0/16 . 10.1.0.0/16 }
-\t}
-
-\tset ports {
-\t\ttype inet_service
-\t}
-
-\tmap published6 {
-\t\ttype inet_proto . inet_service : ipv6_addr . inet_service
-\t\telements = { udp . 53 : fd00:1::2 . 53,
-\t\t\t     132 . 53 : fd00:1::2 . 53 }
-\t}
-
-\tchain forward {
-\t\ttype filter hook forward priority filter; policy accept;
-\t\tip saddr @cluster4 accept comment "{ACCEPTED.mark}"
-\t\tjump other comment "{ONWARD.mark}"
-\t}
-
-\tchain other {
-\t}
-}
-""".replace("{ACCEPTED.mark}", ACCEPTED.mark).replace("{ONWARD.mark}", ONWARD.mark)
 CLUSTER = NftSet(name="cluster4", type=("ipv4_addr",), flags=("interval",))
-FORWARD = NftChain(
-    name="forward",
-    hook=Hook(type="filter", hook="forward", priority=FILTER),
-    rules=(FoundRule(ACCEPTED.mark, ("cluster4",)), FoundRule(ONWARD.mark, (), ("other",))),
+FORWARD = NftChain(name="forward", hook=Hook(type="filter", hook="forward", priority=FILTER), rules=(ACCEPTED, ONWARD))
+SEEN = msgspec.structs.replace(
+    FORWARD, rules=(FoundRule(ACCEPTED.mark, ("cluster4",)), FoundRule(ONWARD.mark, (), ("other",)))
 )
 CONTENT: list[NftSet | NftElement | NftChain] = [
     CLUSTER,
@@ -69,32 +38,32 @@ CONTENT: list[NftSet | NftElement | NftChain] = [
 ]
 
 
-def commands(before: nft.Content, after: nft.Content) -> list[str]:
-    return [command for step in nft.script(before, after) for command in step.commands]
+def content() -> Content:
+    found = Content()
+    found.put(CONTENT)
+    return found
 
 
-def test_a_listing() -> None:
-    assert list(nft.parse(LISTING).values()) == CONTENT
+def commands(before: Content, *ops: Op, desired: Mapping[Key, Object] | None = None) -> list[str]:
+    change = delta(before, ops)
+    steps = nft_text.script(before, change, desired or {}) if change else []
+    return [command for step in steps for command in step.commands]
 
 
 def test_nothing_to_do() -> None:
-    content = nft.parse(LISTING)
-    assert commands(content, content) == [] == commands({}, {})
+    assert commands(content(), *map(Create, CONTENT), Create(SEEN)) == []
+    assert commands(Content(), *map(Remove, CONTENT)) == []
 
 
 def test_elements_go_before_others_come() -> None:
-    before = nft.parse(LISTING)
-    after = nft.merged(before, [Create(NftElement(set="cluster4", value="10.1.0.0/17")), Remove(CONTENT[1])])
-    assert commands(before, after)[1:] == [
+    assert commands(content(), Create(NftElement(set="cluster4", value="10.1.0.0/17")), Remove(CONTENT[1])) == [
         "delete element inet weft cluster4 { 10.1.0.0/16 }",
         "add element inet weft cluster4 { 10.1.0.0/17 }",
     ]
 
 
 def test_an_element_that_leads_elsewhere_is_made_anew() -> None:
-    before = nft.parse(LISTING)
-    after = nft.merged(before, [Create(NftElement(set="published6", value="udp . 53", to="fd00:1::3 . 53"))])
-    assert commands(before, after)[1:] == [
+    assert commands(content(), Create(NftElement(set="published6", value="udp . 53", to="fd00:1::3 . 53"))) == [
         "delete element inet weft published6 { udp . 53 : fd00:1::2 . 53 }",
         "add element inet weft published6 { udp . 53 : fd00:1::3 . 53 }",
     ]
@@ -116,14 +85,56 @@ def test_what_an_element_translates(value: str, to: str, found: Translation | No
 
 
 def test_a_set_takes_its_elements_along() -> None:
-    before = nft.parse(LISTING)
-    after = nft.merged(before, [Remove(CLUSTER), Remove(CONTENT[1])])
-    assert not [obj for obj in after.values() if isinstance(obj, NftElement) and obj.set == "cluster4"]
+    before = content()
+    change = delta(before, [Remove(CLUSTER), Remove(CONTENT[1])])
+    assert [e.value for e in change.stale] == ["10.1.0.0/16", "10.2.0.0/16", "10.3.0.0/16"]
+    assert commands(before, Remove(CLUSTER), Remove(CONTENT[1])) == ["delete set inet weft cluster4"]
+    merge(before, change)
+    assert (INET, "cluster4") not in before.sets and (INET, "cluster4") not in before.elements
 
 
 def test_the_table_goes_with_the_last_object() -> None:
-    content = nft.parse(LISTING)
-    assert commands(content, nft.merged(content, [Remove(obj) for obj in CONTENT])) == ["delete table inet weft"]
+    before = content()
+    removals = [Remove(obj) for obj in CONTENT]
+    assert commands(before, *removals) == ["delete table inet weft"]
+    change = delta(before, removals)
+    assert change.emptied == (INET,) and not change.textual
+    merge(before, change)
+    assert not before.objects()
+
+
+def test_a_set_of_another_type_takes_the_table_made_anew() -> None:
+    """Rules of which only the marks are known are written as they are desired; if they are not, they go."""
+    wider = NftSet(name="ports", type=("inet_service",), flags=("interval",))
+    before = content()
+    before.put([SEEN, NftChain(name="old", rules=(FoundRule(""),)), NftChain(name="frames", table=BRIDGE)])
+    said = commands(before, Change(CONTENT[6], wider), desired={FORWARD.key: FORWARD})
+    assert said[:2] == ["delete table inet weft", "add table inet weft"]
+    assert "add set inet weft ports { type inet_service; flags interval; }" in said
+    after = commands(Content(), *map(Create, [wider if obj == CONTENT[6] else obj for obj in CONTENT]))
+    assert sorted(said[1:]) == sorted(after)
+
+
+def test_a_set_made_again_keeps_the_elements_that_are_named() -> None:
+    before, anew = content(), NftSet(name="cluster4", type=("ipv4_addr",))
+    change = delta(before, [Remove(CLUSTER), Create(anew), Create(CONTENT[2])])
+    merge(before, change)
+    assert before.sets[INET, "cluster4"] == anew and list(before.elements[INET, "cluster4"]) == ["10.2.0.0/16"]
+
+
+def test_thousands_of_elements_come_before_the_rules() -> None:
+    many = [NftElement(set="cluster4", value=f"10.9.{i // 256}.{i % 256}") for i in range(MANY)]
+    jumping = NftElement(set="v", value="10.0.0.1", to="jump forward")
+    others = [NftSet(name="v", type=("ipv4_addr",), to=("verdict",)), jumping, NftChain(name="new")]
+    change = delta(content(), [Create(obj) for obj in (*many, *others)])
+    early = change.early()
+    assert (
+        early is not None and early.elements == many and [each.name for each in early.sets] == [] and not early.textual
+    )
+    few = delta(content(), [Create(obj) for obj in (*many[1:], NftChain(name="new"))])
+    assert few.early() is None
+    overlapping = delta(content(), [Create(obj) for obj in (*many, *others)] + [Remove(CONTENT[1])])
+    assert overlapping.early() is None  # a part of that set has to go in the same transaction
 
 
 SAVED = """# Generated by iptables-save

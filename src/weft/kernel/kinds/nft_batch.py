@@ -1,0 +1,93 @@
+"""A change of sets and elements as messages of one transaction. Pure."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Set
+
+import msgspec
+
+from weft.base.errors import NotFound, WeftError
+from weft.hoststate import Key, NftElement, NftSet
+from weft.kernel.kinds import nft_wire
+from weft.kernel.kinds.nft_content import Content, Delta, Named
+from weft.kernel.plumbing.netlink import Message
+
+
+class Packet(msgspec.Struct, frozen=True, gc=False):
+    """A message, and the objects it is about."""
+
+    message: Message
+    keys: tuple[Key, ...] = ()
+
+
+def transaction(content: Content, change: Delta, alone: Set[Key]) -> tuple[list[Packet], dict[Key, str]]:
+    """What makes this change of `content`, in order: elements go before others come, since intervals must not overlap.
+    Elements share messages, but for those in `alone`. And what is wrong with objects that cannot be sent."""
+    packets = [Packet(nft_wire.del_table(table)) for table in change.emptied]
+    packets += (Packet(nft_wire.new_table(table)) for table in dict.fromkeys(obj.table for obj in change.sets))
+    complaints: dict[Key, str] = {}
+    sets = {**content.sets, **{(obj.table, obj.name): obj for obj in change.sets}}
+    going = {(obj.table, obj.name) for obj in change.dead_sets}
+
+    def packed(elements: Iterable[NftElement], *, new: bool) -> Iterator[Packet]:
+        for name, some in _by_set(elements).items():
+            try:
+                if name not in sets:
+                    raise NotFound(f"there is no set {name[1]}")
+                encoded = _encode(nft_wire.encoder(sets[name]), some, complaints)
+                yield from _packed(sets[name], encoded, alone, new=new)
+            except WeftError as error:
+                complaints.update((element.key, str(error)) for element in some)
+
+    packets += packed((e for e in change.stale if (e.table, e.set) not in going), new=False)
+    for number, obj in enumerate(change.sets, 1):
+        try:
+            packets.append(Packet(nft_wire.new_set(obj, number), (obj.key,)))
+        except WeftError as error:
+            complaints[obj.key] = str(error)
+    packets += packed(change.elements, new=True)
+    dead = (obj for obj in change.dead_sets if obj.table not in change.emptied)
+    packets += (Packet(nft_wire.del_set(obj), (obj.key,)) for obj in dead)
+    return packets, complaints
+
+
+def _by_set(elements: Iterable[NftElement]) -> dict[Named, list[NftElement]]:
+    found: dict[Named, list[NftElement]] = {}
+    for element in elements:
+        name = element.table, element.set
+        if name in found:
+            found[name].append(element)
+        else:
+            found[name] = [element]
+    return found
+
+
+def _encode(
+    encode: Callable[[NftElement], bytes], elements: Iterable[NftElement], complaints: dict[Key, str]
+) -> Iterator[tuple[NftElement, bytes]]:
+    for element in elements:
+        try:
+            yield element, encode(element)
+        except WeftError as error:
+            complaints[element.key] = str(error)
+
+
+def _packed(obj: NftSet, some: Iterable[tuple[NftElement, bytes]], alone: Set[Key], *, new: bool) -> Iterator[Packet]:
+    """As few messages as hold these elements."""
+    chunk: list[tuple[NftElement, bytes]] = []
+    size = 0
+    for each in some:
+        if alone and each[0].key in alone:
+            yield _packet(obj, [each], new)
+            continue
+        if size + len(each[1]) > nft_wire.ROOM:
+            yield _packet(obj, chunk, new)
+            chunk, size = [], 0
+        chunk.append(each)
+        size += len(each[1])
+    if chunk:
+        yield _packet(obj, chunk, new)
+
+
+def _packet(obj: NftSet, chunk: list[tuple[NftElement, bytes]], new: bool) -> Packet:
+    return Packet(nft_wire.elements(obj, [part for _, part in chunk], new=new), tuple(e.key for e, _ in chunk))

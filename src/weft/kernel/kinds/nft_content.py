@@ -1,0 +1,194 @@
+"""What is in Weft's nftables tables of one namespace, and what operations change of it. Pure.
+
+Finding the change looks up what the operations are about, and nothing else: it does not depend on how much there is. An
+exception is a set that is to be of another type while rules name it. Such a table is made anew as a whole.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+import msgspec
+
+from weft.hoststate import Key, NftChain, NftElement, NftSet
+from weft.hoststate.firewall import Table, same_rules
+from weft.kernel.kinds.nft_wire import FAMILIES
+from weft.reconcile.protocol import Change, Create, Op, Remove
+
+NftObject = NftSet | NftElement | NftChain
+TABLES = tuple(map(Table, FAMILIES))
+MANY = 1000
+"""So many elements, and `nft` would take long over their text."""
+
+
+Named = tuple[Table, str]
+"""A set or chain of one namespace. (Its key is longer to make, and an element has one of its own.)"""
+
+
+class Content(msgspec.Struct):
+    """Chains and sets by table and name, elements by set and value."""
+
+    chains: dict[Named, NftChain] = {}
+    sets: dict[Named, NftSet] = {}
+    elements: dict[Named, dict[str, NftElement]] = {}
+
+    def put(self, objects: Iterable[NftObject]) -> None:
+        for obj in objects:
+            if isinstance(obj, NftElement):
+                holder = obj.table, obj.set
+                if holder in self.elements:
+                    self.elements[holder][obj.value] = obj
+                else:
+                    self.elements[holder] = {obj.value: obj}
+            elif isinstance(obj, NftSet):
+                self.sets[obj.table, obj.name] = obj
+            else:
+                self.chains[obj.table, obj.name] = obj
+
+    def find(self, obj: NftObject) -> NftObject | None:
+        """What is there under the key of `obj`."""
+        if isinstance(obj, NftElement):
+            some = self.elements.get((obj.table, obj.set))
+            return some.get(obj.value) if some else None
+        name = obj.table, obj.name
+        return self.sets.get(name) if isinstance(obj, NftSet) else self.chains.get(name)
+
+    def objects(self) -> dict[Key, NftObject]:
+        found: dict[Key, NftObject] = {obj.key: obj for obj in self.sets.values()}
+        for some in self.elements.values():
+            found.update((element.key, element) for element in some.values())
+        found.update((chain.key, chain) for chain in self.chains.values())
+        return found
+
+    def copy(self) -> Content:
+        elements = {name: dict(some) for name, some in self.elements.items()}
+        return Content(dict(self.chains), dict(self.sets), elements)
+
+    def of(self, table: Table) -> Iterator[NftSet | NftChain]:
+        yield from (obj for obj in self.sets.values() if obj.table == table)
+        yield from (chain for chain in self.chains.values() if chain.table == table)
+
+
+class Delta(msgspec.Struct, kw_only=True):
+    """What one transaction changes. `stale`: elements that go, also those that then lead elsewhere; `dead_…`: what goes;
+    the rest is new, or new in this form. `anew`: tables that have to be made anew. `emptied`: those that go with the last that
+    is in them."""
+
+    stale: list[NftElement] = []
+    sets: list[NftSet] = []
+    elements: list[NftElement] = []
+    chains: list[NftChain] = []
+    dead_chains: list[NftChain] = []
+    dead_sets: list[NftSet] = []
+    anew: frozenset[Table] = frozenset()
+    emptied: tuple[Table, ...] = ()
+
+    def __bool__(self) -> bool:
+        return any((self.stale, self.sets, self.elements, self.chains, self.dead_chains, self.dead_sets))
+
+    @property
+    def textual(self) -> bool:
+        """Whether chains change, which are left to `nft`: it compiles rules."""
+        dead = (chain for chain in self.dead_chains if chain.table not in self.emptied)
+        return bool(self.anew or self.chains) or next(dead, None) is not None
+
+    def early(self) -> Delta | None:
+        """Of a change of chains as well as of many elements, what can come before it in a transaction of its own: sets
+        and elements that only come, and which new rules then find complete. What a verdict leads to has to be there first."""
+        if self.anew or not self.textual or len(self.elements) < MANY:
+            return None
+        crossed = {(element.table, element.set) for element in self.stale}
+        crossed |= {(e.table, e.set) for e in self.elements if e.to.startswith(("jump ", "goto "))}
+        plain = [e for e in self.elements if (e.table, e.set) not in crossed]
+        sets = [obj for obj in self.sets if (obj.table, obj.name) not in crossed]
+        return Delta(sets=sets, elements=plain) if plain or sets else None
+
+
+def alike(one: NftObject | None, other: NftObject | None) -> bool:
+    """A rule is what its mark says."""
+    if isinstance(one, NftChain) and isinstance(other, NftChain):
+        return same_rules(one, other)
+    return one == other
+
+
+def delta(content: Content, ops: Sequence[Op]) -> Delta:
+    """What is to be done, where `content` is what there is."""
+    found = Delta()
+    removed: list[NftElement] = []
+    again: dict[Named, NftSet] = {}
+    for op in ops:
+        obj = op.new if isinstance(op, Change) else op.obj
+        assert isinstance(obj, NftObject)
+        have = content.find(obj)
+        if have is None and not isinstance(op, Remove):
+            _note_new(found, obj, None)
+        elif isinstance(op, Remove):
+            _note_gone(found, have, removed)
+        elif isinstance(obj, NftSet) and (have != obj or have in found.dead_sets):
+            again[obj.table, obj.name] = obj
+        elif not alike(have, obj):
+            _note_new(found, obj, have)
+    if again:
+        _note_again(found, content, ops, again)
+    dead = {(obj.table, obj.name) for obj in found.dead_sets}
+    found.stale += [e for e in removed if (e.table, e.set) not in dead]
+    found.stale += [e for name in dead for e in content.elements.get(name, {}).values()]
+    if found.dead_sets or found.dead_chains:
+        found.emptied = tuple(_emptied(content, found))
+    return found
+
+
+def _note_gone(found: Delta, have: NftObject | None, removed: list[NftElement]) -> None:
+    match have:
+        case NftElement():
+            removed.append(have)
+        case NftSet():
+            found.dead_sets.append(have)
+        case NftChain():
+            found.dead_chains.append(have)
+
+
+def _note_new(found: Delta, obj: NftObject, have: NftObject | None) -> None:
+    match obj:
+        case NftElement():
+            found.elements.append(obj)
+            if isinstance(have, NftElement):
+                found.stale.append(have)
+        case NftSet():
+            found.sets.append(obj)
+        case NftChain():
+            found.chains.append(obj)
+
+
+def _note_again(found: Delta, content: Content, ops: Sequence[Op], again: Mapping[Named, NftSet]) -> None:
+    """Sets of another type: of what was removed to be made again, only the elements that are named stay."""
+    found.anew = frozenset(table for table, _ in again)
+    found.sets += again.values()
+    emptied = {(obj.table, obj.name) for obj in found.dead_sets} & again.keys()
+    found.dead_sets = [obj for obj in found.dead_sets if (obj.table, obj.name) not in again]
+    named = {op.obj.key for op in ops if isinstance(op, Create) and isinstance(op.obj, NftElement)}
+    for name in emptied:
+        found.stale += [e for e in content.elements.get(name, {}).values() if e.key not in named]
+
+
+def _emptied(content: Content, found: Delta) -> Iterator[Table]:
+    gone = {obj.key for obj in found.dead_sets} | {chain.key for chain in found.dead_chains}
+    come = {chain.table for chain in found.chains} | {obj.table for obj in found.sets}
+    for table in TABLES:
+        there = [obj.key for obj in content.of(table)]
+        if there and table not in come and gone.issuperset(there):
+            yield table
+
+
+def merge(content: Content, change: Delta) -> None:
+    """Bring `content` to what it is after the change."""
+    for element in change.stale:
+        content.elements.get((element.table, element.set), {}).pop(element.value, None)
+    for obj in change.dead_sets:
+        content.sets.pop((obj.table, obj.name), None)
+        content.elements.pop((obj.table, obj.name), None)
+    for chain in change.dead_chains:
+        content.chains.pop((chain.table, chain.name), None)
+    content.put(change.sets)
+    content.put(change.elements)
+    content.put(change.chains)
