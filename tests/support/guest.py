@@ -3,6 +3,9 @@
 One machine is booted for all that were chosen; a pytest in it runs them, with this module as its plugin, and writes its
 reports down, which the pytest outside then tells as its own. The machine is emulated, also where there is a /dev/kvm: on
 hosts that are virtual machines themselves that may hang. So it takes half a minute to boot, and is several times slower.
+
+Its root file system asks this machine for every file each time it is opened, which an emulated processor spends most of a
+test on. Programs and this checkout do not change meanwhile: they are mounted once more, to be read and remembered.
 """
 
 from __future__ import annotations
@@ -26,6 +29,7 @@ _ROOT = Path(__file__).parents[2]
 _BOOT = 240
 """Seconds until the first test begins, at most; and for each test."""
 _EACH = 300
+_SHARE = "remembered"
 
 
 def inside() -> bool:
@@ -80,9 +84,20 @@ def _command(folder: Path) -> list[str]:
     words += ["-o", f"timeout={_EACH}", f"@{folder}/nodes"]
     path = f"{_ROOT}/src:{_ROOT}/tests"
     setting = f"env PYTHONPATH={path} PYTHONDONTWRITEBYTECODE=1 {INSIDE}={folder}"
-    line = f"cd {shlex.quote(str(_ROOT))} && {setting} {shlex.join(words)} >{folder}/printed 2>&1"
+    line = f"({_remembered()} && cd {shlex.quote(str(_ROOT))} && {setting} {shlex.join(words)}) >{folder}/printed 2>&1"
     size = ["--cpus", "2", "--memory", "1G"]
-    return [str(_tool()), "-r", str(kernel()), "--disable-kvm", "--rw", *size, f"--rwdir={folder}", "--", line]
+    share = f"-fsdev local,id={_SHARE},path=/,security_model=none,multidevs=remap"
+    share += f" -device virtio-9p-pci,fsdev={_SHARE},mount_tag={_SHARE}"
+    options = [*size, f"--qemu-opts={share}", f"--rwdir={folder}"]
+    return [str(_tool()), "-r", str(kernel()), "--disable-kvm", "--rw", *options, "--", line]
+
+
+def _remembered() -> str:
+    """A line for the machine's shell. What is written to `folder` goes to this machine at once, as before."""
+    seen = f"/run/{_SHARE}"
+    how = "ro,trans=virtio,version=9p2000.L,msize=524288,cache=loose"
+    again = [f"mount --bind {shlex.quote(f'{seen}{path}')} {shlex.quote(path)}" for path in ("/usr", str(_ROOT))]
+    return " && ".join([f"mkdir {seen}", f"mount -t 9p -o {how} {_SHARE} {seen}", *again])
 
 
 def _reports(folder: Path) -> dict[str, list[dict[str, Any]]]:
