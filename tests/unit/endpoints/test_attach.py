@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from errno import EBUSY, ENOSPC
 from functools import partial
 from ipaddress import ip_address, ip_network
@@ -21,6 +22,8 @@ from weft.model import AddressRange, keys
 from weft.model.ports import parse
 from weft.reconcile.protocol import Create, Op
 from weft.reconcile.reconciler import key_of
+from weft.store.protocol import Guard, Put
+from weft.store.protocol import Op as Write
 
 
 @pytest.fixture
@@ -399,11 +402,20 @@ async def test_a_store_that_is_lost_makes_no_half_an_endpoint(agent: Agent, host
     assert await endpoints_in(agent) == []
 
 
-async def test_a_network_that_changes_under_ones_feet(agent: Agent, host: FakeHost, tap: Tap) -> None:
+async def test_a_network_that_changes_under_ones_feet(
+    agent: Agent, host: FakeHost, tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
     await create(agent)
     host.open("c1")
-    network_key = keys.network("blue")
-    agent.view.revisions[network_key] -= 1  # as if someone had just written it
+    network_key, commit = keys.network("blue"), tap.store.commit
+
+    async def too_late(guards: Sequence[Guard], ops: Sequence[Write]) -> int | None:
+        """Somebody else writes the network first: what is decided by then is decided by an older one."""
+        item = await tap.store.get(network_key)
+        assert item and await commit([], [Put(network_key, item.value)])
+        return await commit(guards, ops)
+
+    monkeypatch.setattr(tap.store, "commit", too_late)
     with pytest.raises(Unavailable, match="network blue was just changed by someone else: try again"):
         await attach(agent, "c1")
     assert await endpoints_in(agent) == []
