@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import json
 import signal
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ import pytest
 from support.labs import eventually
 from support.rate import throughput
 from support.reach import Container, client, make_network
-from support.waiting import until
+from support.waiting import note, until
 from weft.api import types as t
 from weft.lab import Lab
 from weft.model import Bandwidth
@@ -28,8 +28,20 @@ BOTH = Bandwidth(ingress=LIMIT, egress=LIMIT)
 DRIVERS = {"vxlan": "10.1.0.0/16", "host-gw": "10.2.0.0/16", "bridge": "10.3.0.0/16", "overlay": "10.4.0.0/16"}
 
 
-def limited(rate: float) -> bool:
-    return 0.8 * LIMIT <= rate <= 1.1 * LIMIT
+def limited(source: Container, target: Container) -> bool:
+    return obeys(lambda: between(source, target, AMOUNT), LIMIT, 0.8)
+
+
+def obeys(measured: Callable[[], float], limit: float, least: float) -> bool:
+    """Whether what gets through is never above the limit, and reaches this share of it. A machine with other things to do
+    may hold a connection up; what a limit makes of it shows in one of five."""
+    for _ in range(5):
+        rate = measured()
+        if not least * limit <= rate <= 1.1 * limit:
+            note(f"{rate:.0f} bit/s with a limit of {limit}")
+        if rate >= least * limit:
+            return rate <= 1.1 * limit
+    return False
 
 
 def container(lab: Lab, name: str, network: str, host: str, bandwidth: Bandwidth | None = None) -> Container:
@@ -39,7 +51,7 @@ def container(lab: Lab, name: str, network: str, host: str, bandwidth: Bandwidth
     return Container(name, host, lab.inside(f"{host}/{name}"), client(lab, host).attach(request))
 
 
-def between(one: Container, other: Container, octets: int = AMOUNT) -> float:
+def between(one: Container, other: Container, octets: int) -> float:
     return throughput(one.inside, other.inside, other.address(4), octets)
 
 
@@ -81,8 +93,7 @@ def test_either_way(networks: Lab, driver: str) -> None:
     before = queues(networks), qdiscs(networks)
     one = container(networks, f"a-{driver}", driver, "node-1", BOTH)
     other = container(networks, f"b-{driver}", driver, elsewhere)
-    assert limited(between(one, other))
-    assert limited(between(other, one))
+    assert limited(one, other) and limited(other, one)
     for each in (one, other):
         client(networks, each.host).detach(each.name)
     assert (queues(networks), qdiscs(networks)) == before
@@ -91,7 +102,7 @@ def test_either_way(networks: Lab, driver: str) -> None:
 def test_one_way_only(networks: Lab, fast: Container) -> None:
     sends = container(networks, "sends", "vxlan", "node-1", Bandwidth(egress=LIMIT))
     gets = container(networks, "gets", "vxlan", "node-1", Bandwidth(ingress=LIMIT, ingress_burst=100_000))
-    assert limited(between(sends, fast)) and limited(between(fast, gets))
+    assert limited(sends, fast) and limited(fast, gets)
     assert between(fast, sends, 40_000_000) > 4 * LIMIT
     assert between(gets, fast, 40_000_000) > 4 * LIMIT
     for name in ("sends", "gets"):
@@ -102,7 +113,7 @@ def test_the_way_out_of_an_overlay(networks: Lab) -> None:
     """The second interface has the same limits."""
     one = container(networks, "out", "overlay", "node-1", BOTH)
     outside = networks.host("outside")
-    assert limited(throughput(one.inside, outside, "203.0.113.10", AMOUNT))
+    assert obeys(lambda: throughput(one.inside, outside, "203.0.113.10", AMOUNT), LIMIT, 0.8)
     client(networks, "node-1").detach("out")
 
 
@@ -110,12 +121,8 @@ def test_the_way_out_of_an_overlay(networks: Lab) -> None:
 def test_tcp_reaches_the_limit(networks: Lab, fast: Container, rate: int) -> None:
     one = container(networks, f"r{rate}", "vxlan", "node-1", Bandwidth(ingress=rate, egress=rate))
     octets = max(rate // 8 * 2, 500_000)
-    for source, target in ((one, fast), (fast, one)):
-        # A machine with other things to do may hold a connection up; what a limit makes of it shows in one of three.
-        runs = [between(source, target, octets)]
-        while runs[-1] < 0.9 * rate and len(runs) < 3:
-            runs.append(between(source, target, octets))
-        assert max(runs) <= 1.1 * rate and runs[-1] >= 0.9 * rate, runs
+    assert obeys(lambda: between(one, fast, octets), rate, 0.9)
+    assert obeys(lambda: between(fast, one, octets), rate, 0.9)
     client(networks, "node-1").detach(one.name)
 
 
@@ -158,7 +165,7 @@ def test_a_killed_agent_leaves_them_and_the_next_one_changes_nothing(
 ) -> None:
     agent, before = networks.agent("node-1"), qdiscs(networks)
     agent.end(signal.SIGKILL)
-    assert limited(between(slow, fast)) and limited(between(fast, slow))
+    assert limited(slow, fast) and limited(fast, slow)
     agent.start()
     agent.wait_ready()
     until(lambda: client(networks, "node-1").status().state == "converged", 20, "the agent")
@@ -190,7 +197,7 @@ def test_what_is_taken_away_by_hand_comes_back(networks: Lab, slow: Container, f
     before = shown()
     node.run(command.format(dev=dev, queue=queues(networks)[0]).split(), check=True)
     assert eventually(lambda: shown() == before, 2), shown()
-    assert limited(between(slow, fast)) and limited(between(fast, slow))
+    assert limited(slow, fast) and limited(fast, slow)
     until(lambda: client(networks, "node-1").plan().commands == (), 5, "an empty plan")
 
 
