@@ -1,0 +1,49 @@
+"""The order of modules. Workers are given whole modules, in this order: one that takes long and begins late leaves all other
+workers waiting for its end."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+LONG = (
+    "e2e/engines/test_docker_restarts",
+    "e2e/engines/test_podman",
+    "e2e/cni/test_conformance",
+    "e2e/cni/test_crash",
+    "e2e/test_bandwidth",
+    "e2e/faults/test_store_lost",
+    "e2e/faults/test_attach",
+    "e2e/engines/test_docker",
+    "e2e/test_overlay",
+    "e2e/test_ports",
+    "e2e/faults/test_routed",
+    "e2e/test_routed_moves",
+    "e2e/test_chaos",
+    "e2e/faults/test_deleted",
+    "e2e/faults/test_nodes",
+    "e2e/test_bad_input",
+    "e2e/engines/test_docker_routed",
+    "e2e/engines/test_mixed",
+    "e2e/test_trace",
+    "e2e/faults/test_purge",
+    "e2e/faults/test_agent_killed",
+    "e2e/test_bgp",
+    "e2e/test_routed",
+    "e2e/test_plan",
+    "e2e/cni/test_fuzz",
+    "e2e/faults/test_uplink",
+    "e2e/engines/test_containerd",
+    "netns/datapaths/test_guard",
+    "e2e/test_scale",
+)
+"""Modules that take over half a minute on a busy machine, the longest first. All others follow as they are found."""
+
+_HERE = Path(__file__).parent
+_PLACES = {_HERE / f"{name}.py": place for place, name in enumerate(LONG)}
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    items.sort(key=lambda item: _PLACES.get(item.path, len(_PLACES)))
