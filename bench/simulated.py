@@ -24,8 +24,8 @@ from weft.api.types import Attach
 from weft.base.errors import WeftError
 from weft.base.net import parse_address, parse_interface, parse_network
 from weft.cluster.changes import Changed
+from weft.cluster.cluster import Cluster
 from weft.cluster.follower import Follower
-from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.compile import location
 from weft.compile.compiler import Compiler
@@ -133,14 +133,10 @@ class SimulatedAgent:
         self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=node(number))
         config = Config()
-        membership = Membership(
-            self.store, self.view, _INSTANCE, presence_ttl=config.presence_ttl, tenure=config.tenure
-        )
+        cluster = Cluster(self.store, self.view, _INSTANCE, config.tenure)
         self.follower = Follower(self.store, self.view, KnownStore(self.store, Memory()))
         self._union = Union()
-        self._attachments = Attachments(
-            self.view, membership, self.follower, self.store, self._converge, _find, config.gateway_subnets
-        )
+        self._attachments = Attachments(cluster, self.follower, self._converge, _find, config.gateway_subnets)
         self.synced = asyncio.Event()
 
     def _changed(self, changed: Changed) -> None:

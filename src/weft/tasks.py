@@ -31,6 +31,22 @@ def backoff(first: float = 0.2, last: float = 5.0, chance: Callable[[], float] =
         delay = min(2 * delay, last)
 
 
+async def whenever(wake: asyncio.Event, work: Callable[[], Awaitable[None]], failing: str) -> None:
+    """For ever: `work` after each time that `wake` was set. Where it fails because of the store it is tried again by itself,
+    after a pause that grows; `failing` says in the log what is not done yet."""
+    delays = backoff()
+    while True:
+        await wake.wait()
+        wake.clear()
+        try:
+            await work()
+            delays = backoff()
+        except WeftError as error:
+            log.warning("%s: %s", failing, error)
+            await asyncio.sleep(next(delays))
+            wake.set()
+
+
 class Supervisor:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock

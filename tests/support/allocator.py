@@ -14,14 +14,16 @@ from weft.agent.config import Config
 from weft.api import types as t
 from weft.base.errors import Exhausted
 from weft.base.net import parse_interface
+from weft.cluster.cluster import Cluster
 from weft.cluster.follower import Follower
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.containers.find import Target
 from weft.datapaths.driver import Host
 from weft.endpoints.attach import Attachments
-from weft.endpoints.move import move
+from weft.endpoints.move import Moves
 from weft.hoststate.union import Source
+from weft.ipam.leases import Leases
 from weft.model import Endpoint, Namespace, Node
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
@@ -38,12 +40,11 @@ class Allocator:
     def __init__(self, store: Store, name: str) -> None:
         self.store, self.view = store, View(name)
         self.node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
-        self.membership = Membership(store, self.view, name, presence_ttl=Config().presence_ttl, tenure=Config().tenure)
+        self.cluster = Cluster(store, self.view, name, Config().tenure)
+        self.membership, self.leases = Membership(self.cluster, Config().presence_ttl), Leases(self.cluster)
         self.attachments = Attachments(
-            self.view,
-            self.membership,
+            self.cluster,
             Follower(store, self.view, KnownStore(store, Memory())),
-            store,
             _stands,
             _finder(name),
             (),
@@ -52,7 +53,7 @@ class Allocator:
     async def join(self, network: str) -> None:
         await self.look()
         await self.membership.register(self.node)
-        await self.membership.acquire(network, Host(node=self.node))
+        await self.leases.acquire(network, Host(node=self.node))
 
     async def look(self) -> None:
         for prefix in self.view.prefixes():
@@ -71,7 +72,7 @@ class Allocator:
             host_interface=endpoint.host_interface,
             addresses=endpoint.addresses,
         )
-        await move(self, found, t.Move(target=target))  # type: ignore[arg-type] # all of an agent that it asks for
+        await Moves(self.cluster, self.attachments).move(found, t.Move(target=target))
 
 
 async def _stands(_: Iterable[Source]) -> Sequence[str]:

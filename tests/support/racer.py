@@ -11,9 +11,11 @@ import sys
 
 from weft.agent.config import Config
 from weft.base.net import parse_interface
+from weft.cluster.cluster import Cluster
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.datapaths.driver import Host
+from weft.ipam.leases import Leases
 from weft.model import Node
 from weft.store.url import StoreOptions, open_store
 
@@ -22,15 +24,16 @@ async def race(url: str, name: str, network: str) -> None:
     store = open_store(url, StoreOptions())
     view = View(name)
     node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
-    membership = Membership(store, view, name, presence_ttl=Config().presence_ttl, tenure=Config().tenure)
+    cluster = Cluster(store, view, name, Config().tenure)
+    membership, leases = Membership(cluster, Config().presence_ttl), Leases(cluster)
     for prefix in view.prefixes():
         listing = await store.list(prefix)
         view.listed((prefix,), listing.items, listing.revision)
     await membership.register(node)
     say("ready")
     await asyncio.to_thread(sys.stdin.readline)
-    lease = await membership.acquire(network, Host(node=node))
-    say(*(lease.subnets if lease else [membership.refused[network]]))
+    lease = await leases.acquire(network, Host(node=node))
+    say(*(lease.subnets if lease else [leases.refused[network]]))
     await store.close()
 
 

@@ -18,6 +18,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -30,12 +31,15 @@ from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.changes import Changed
+from weft.cluster.cluster import Cluster
 from weft.cluster.follower import Follower
+from weft.cluster.footprint import key_of
 from weft.cluster.journal import Journal, boot_id
 from weft.cluster.kinds import KINDS
 from weft.cluster.liveness import Liveness
 from weft.cluster.membership import Membership
 from weft.cluster.putback import PutBack
+from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.compile.contributor import Contributor
@@ -47,19 +51,18 @@ from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import CONCERNS, BgpSpeaker, Routing
-from weft.datapaths import registry
-from weft.datapaths.driver import Host, without_lease
-from weft.endpoints.engines import EngineAttachments
+from weft.datapaths.driver import Host
 from weft.endpoints.evidence import Evidence
+from weft.endpoints.handover import HandoverAttachments
 from weft.hoststate import HOST, Object, Union
 from weft.hoststate import Key as ObjectKey
-from weft.ipam.addresses import key_of
 from weft.ipam.giveback import GiveBack
+from weft.ipam.leases import Leases
 from weft.kernel.host.facts import FEATURES, MD5, HostFacts
 from weft.kernel.kinds.iptables import legacy_in_use
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
-from weft.model import Endpoint, Lease, Node, keys, records
+from weft.model import Endpoint, Node, keys, records
 from weft.model.record import Record
 from weft.reconcile.protocol import Kernel
 from weft.store.follow import Changes, Event, Lost, Synced
@@ -121,7 +124,9 @@ class Agent:
         self.store = store
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
         self.view = View(name, kinds)
-        self.membership = Membership(store, self.view, instance, presence_ttl=config.presence_ttl, tenure=config.tenure)
+        self.cluster = Cluster(store, self.view, instance, config.tenure)
+        self.membership = Membership(self.cluster, config.presence_ttl)
+        self.leases = Leases(self.cluster)
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )
@@ -141,12 +146,12 @@ class Agent:
             lambda: self.node,
             around.bird or Bird(Path(config.run_dir)),
             signatures,
-            self.membership.ensure_bgp_secret,
+            partial(ensure_bgp_secret, self.cluster),
         )
         self.metrics = Metrics(self)
         self.supervisor = Supervisor()
         self.follower = Follower(store, self.view, self.known)
-        self.put_back = PutBack(store, self.view, self.membership)
+        self.put_back = PutBack(self.cluster)
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
         self._boot_checked = False
@@ -154,11 +159,11 @@ class Agent:
         """Own endpoints before the last listing."""
         self._revived: list[Endpoint] = []
         """Own endpoints that a store which was put back has again."""
-        self.attachments = EngineAttachments(
-            self.view, self.membership, self.follower, store, self.loop.settle, around.find, config.gateway_subnets
+        self.attachments = HandoverAttachments(
+            self.cluster, self.follower, self.loop.settle, around.find, config.gateway_subnets
         )
         self.journal = Journal(Path(config.state_dir), self.view)
-        self.evidence = Evidence(store, self.view, self.membership, self.attachments.way, self._inside)
+        self.evidence = Evidence(self.cluster, self._inside)
         self.features: frozenset[str] = frozenset()
         self.node: Node | None = None
         self.waiting_for = ""
@@ -172,7 +177,6 @@ class Agent:
         """The uplink was."""
         self._look = asyncio.Event()
         self._tidy = asyncio.Event()
-        self._leasing = asyncio.Event()
         self._subscribe()
 
     async def run(self) -> None:
@@ -197,7 +201,7 @@ class Agent:
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
                 keep("liveness", self.liveness.run)
-                keep("leases", self._lease_all)
+                keep("leases", lambda: self.leases.run(self.config.resync))
                 keep("tidy", self._tidy_up)
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
                 await self.follower.complete()
@@ -244,7 +248,7 @@ class Agent:
                 self.membership.attention.interrupted()
                 self.membership.hurry.set()
                 self._complete.set()
-                self._leasing.set()
+                self.leases.wake.set()
             case Changes(_, batch):
                 self._echoed(batch.revision)
                 self._store_is("connected", max(batch.revision, self.store_status.revision))
@@ -254,7 +258,7 @@ class Agent:
                 self._store_is("lost", self.store_status.revision, reason)
 
     def _echoed(self, revision: int) -> None:
-        lag = self.membership.echoed(revision)
+        lag = self.cluster.echoed(revision)
         if lag is not None:
             self.metrics.watch_lag.observe(lag)
 
@@ -272,7 +276,7 @@ class Agent:
         subscribe("the compiler", lambda changed: self.loops.touch(self.compiler.touched(changed)))
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
-        subscribe("leasing", lambda _: self._leasing.set(), (networks, records.LEASES))
+        subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
@@ -312,7 +316,7 @@ class Agent:
                 labels=self.config.labels,
                 asn=self.config.asn,
                 bgp_guards=(TTL, PASSWORD) if MD5 in found.features else (TTL,),
-                instance=self.membership.instance,
+                instance=self.cluster.instance,
                 control=control,
                 boot=boot_id(),
                 version=__version__,
@@ -338,7 +342,7 @@ class Agent:
         )
         if host == self.compiler.host:
             return False
-        self.node, self.compiler.host = node, host
+        self.node, self.compiler.host, self.leases.host = node, host, host
         self.routing.touch()
         self._learnt.set()
         return True
@@ -352,7 +356,7 @@ class Agent:
                 log.info("this host's uplink or addresses are not what they were")
                 self.loops.touch(self.compiler.everything())
                 await self._register()
-                self._leasing.set()
+                self.leases.wake.set()
 
     async def _hint(self, seconds: float) -> None:
         """Until the kernel hints at a change, or this time is over, or the old iptables are in use by now."""
@@ -387,45 +391,6 @@ class Agent:
             await self.attachments.forget([e for e in self.view.endpoints.values() if key_of(e) not in held])
         self._boot_checked = True
 
-    # Leases.
-
-    async def _lease_all(self) -> None:
-        """A subnet in every network, as soon as there is one."""
-        while True:
-            self._leasing.clear()
-            for name in self.membership.missing():
-                await self._try_lease(name)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(self.config.resync):
-                    await self._leasing.wait()
-
-    async def _try_lease(self, name: str) -> None:
-        if self.compiler.host is None:
-            return
-        try:
-            await self.membership.acquire(name, self.compiler.host)
-        except WeftError as error:
-            log.warning("no subnet in network %s yet: %s", name, error)
-
-    async def ensure_lease(self, name: str) -> Lease:
-        """This node's lease in a network. Raises Unavailable, Conflict, NotFound."""
-        host, name = self.ready(), self.view.home(name)
-        if not self.view.driver(name).addresses.leased:
-            return self._share(name, host)
-        lease = self.view.lease(name, self.view.me)
-        if lease is None:
-            lease = await self.membership.acquire(name, host)
-        if lease is None:
-            raise Conflict(self.membership.refused[name])
-        return lease
-
-    def _share(self, name: str, host: Host) -> Lease:
-        network = self.view.networks[name]
-        refusal = registry.driver(network.driver).refusal(host, network, registry.parse_options(network))
-        if refusal and name not in self.view.followed:
-            raise Conflict(refusal)
-        return without_lease(network, host.node.name)
-
     # Namespaces.
 
     def _stepped(self, outcome: Outcome) -> None:
@@ -459,7 +424,7 @@ class Agent:
     async def _forget_cursors(self) -> None:
         """This node's own, of networks that are no more."""
         for name in [name for name in self.view.cursors if name not in self.view.networks]:
-            await self.membership.write([Absent(keys.network(name))], [Delete(keys.cursor(self.view.me, name))])
+            await self.cluster.write([Absent(keys.network(name))], [Delete(keys.cursor(self.view.me, name))])
 
     def _inside(self, endpoint: Endpoint) -> tuple[str, ...] | None:
         """The devices in an endpoint's namespace; None where that is gone."""

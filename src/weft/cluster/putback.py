@@ -16,15 +16,16 @@ import logging
 from collections.abc import Iterable, Iterator
 
 from weft.alloc.leases import check_new
-from weft.base.errors import Conflict, WeftError
+from weft.base.errors import Conflict
 from weft.cluster import records
-from weft.cluster.membership import Membership
+from weft.cluster.cluster import Cluster
+from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.model import Network, encode, keys
 from weft.store.known import KnownStore
-from weft.store.protocol import Absent, Guard, Item, NothingNewer, Op, Put, Store, Unchanged
-from weft.tasks import backoff
+from weft.store.protocol import Absent, Guard, Item, NothingNewer, Op, Put, Unchanged
+from weft.tasks import whenever
 
 log = logging.getLogger(__name__)
 
@@ -70,8 +71,8 @@ class Past:
 
 
 class PutBack:
-    def __init__(self, store: Store, view: View, membership: Membership) -> None:
-        self._store, self._view, self._membership = store, view, membership
+    def __init__(self, cluster: Cluster) -> None:
+        self._cluster, self._store, self._view = cluster, cluster.store, cluster.view
         self._wake = asyncio.Event()
         self._trouble: dict[str, str] = {}
         """Network → why it cannot be written back."""
@@ -83,17 +84,7 @@ class PutBack:
 
     async def run(self) -> None:
         """For ever; begin when the view is complete."""
-        delays = backoff()
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self.write_back()
-                delays = backoff()
-            except WeftError as error:
-                log.warning("what the store lacks is not written back yet: %s", error)
-                await asyncio.sleep(next(delays))
-                self._wake.set()
+        await whenever(self._wake, self.write_back, "what the store lacks is not written back yet")
 
     async def write_back(self) -> None:
         """What belongs to nobody in particular. Raises WeftError where the store does not answer."""
@@ -107,10 +98,10 @@ class PutBack:
                 self._trouble[network.name] = str(error)
                 log.error("network %s is not written back: %s", network.name, error)
         for key, value in (*((keys.bgp_peer(n), p) for n, p in view.bgp_peers.items()), (keys.BGP_SETTINGS, view.bgp)):
-            if key in view.kept and not await self._membership.write([Absent(key)], [Put(key, encode(value))]):
+            if key in view.kept and not await self._cluster.write([Absent(key)], [Put(key, encode(value))]):
                 await self._look(key)
         if keys.BGP_SECRET in view.kept:
-            await self._membership.ensure_bgp_secret()
+            await ensure_bgp_secret(self._cluster)
 
     async def _network(self, network: Network) -> None:
         """Raises Conflict where others have made one meanwhile that excludes it."""
@@ -130,7 +121,7 @@ class PutBack:
                 raise Conflict(f"{what} belongs to network {item.value.decode(errors='replace')} by now")
             guards.append(Absent(claim) if item is None else Unchanged(claim, item.revision))
             ops += [Put(claim, name.encode())] if item is None else []
-        if await self._membership.write(guards, ops):
+        if await self._cluster.write(guards, ops):
             log.warning("wrote back network %s, which the store had lost", name)
         else:
             await self._look(key)

@@ -22,27 +22,25 @@ import msgspec
 
 from weft.alloc import addresses as alloc
 from weft.api import types as t
-from weft.base.errors import Conflict, Exhausted, Failed, NotFound, WeftError
+from weft.base.errors import Conflict, Failed, NotFound, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
+from weft.cluster.cluster import Cluster, Refused
 from weft.cluster.follower import Follower
-from weft.cluster.membership import Membership
-from weft.cluster.view import View
 from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
 from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, Addresses
-from weft.endpoints import floating
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
-from weft.ipam import macs
-from weft.ipam.addresses import ATTEMPTS, Ask, Choice, OwnSubnet, Shared, Way, key_of
+from weft.ipam import floating, macs
+from weft.ipam.addresses import Ask, Choice, OwnSubnet, Shared, Way
 from weft.ipam.blocks import Blocks
+from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
-from weft.model import Endpoint, Gateway, Network, PublishedPort, encode, keys
+from weft.model import Endpoint, Gateway, Network, PublishedPort, keys
 from weft.model.endpoint import endpoint_id
 from weft.model.ports import ANY
-from weft.store.protocol import Absent, Put, Store, Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -59,23 +57,20 @@ class Converge(Protocol):
 class Attachments:
     def __init__(
         self,
-        view: View,
-        membership: Membership,
+        cluster: Cluster,
         follower: Follower,
-        store: Store,
         converge: Converge,
         find: Callable[[str], Target],
         gateways: tuple[IPNetwork, ...],
     ) -> None:
         """`gateways`: this host's subnets for containers' second interface."""
-        self._view, self._membership, self._converge, self.find = view, membership, converge, find
-        self._gateways, self.ports, self._store = gateways, Ports(view), store
+        self._cluster, self._view, self.converge, self.find = cluster, cluster.view, converge, find
+        self._gateways, self.ports = gateways, Ports(cluster.view)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
-        self.promises = Promises(time.monotonic)
-        common = view, membership, self._promised, self.promises
-        self.blocks = Blocks(*common, store)
-        self._shared = Shared(*common, follower)
+        self.promises, self._passing = Promises(time.monotonic), PassingClaims(cluster)
+        common = cluster, self._promised, self.promises, self._passing
+        self.blocks, self._shared = Blocks(*common), Shared(*common, follower)
         self._ways: dict[Addresses, Way] = {
             OWN_SUBNET: OwnSubnet(*common),
             ONE_SUBNET: self._shared,
@@ -133,14 +128,18 @@ class Attachments:
             owner=request.owner,
         )
         way = self.way(network.name)
-        async with way.held(network.name):
-            for _ in range(ATTEMPTS):
-                async with way.choosing(ask) as choice:
-                    made = await self._try(request, network, target, choice)
-                if made is not None:
-                    return await self._stand(made)
+
+        async def attempt() -> Endpoint:
+            async with way.choosing(ask) as choice:
+                made = await self._try(request, network, target, choice)
+            if made is None:
                 await way.refused(ask, choice)
-        raise Exhausted(f"network {network.name}: other nodes took every address tried, {ATTEMPTS} times: try again")
+                raise Refused
+            return made
+
+        async with way.held(network.name):
+            made = await way.race(attempt, network.name)
+        return await self._stand(made)
 
     async def _try(self, request: t.Attach, network: Network, target: Target, choice: Choice) -> Endpoint | None:
         """The endpoint, in the store; None if others wrote in between."""
@@ -196,7 +195,7 @@ class Attachments:
         return present
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
-        if failures := await self._converge(sources_of(self._view, endpoint)):
+        if failures := await self.converge(sources_of(self._view, endpoint)):
             raise Failed(f"{endpoint.container} is attached to {endpoint.network}, but {failures[0]}")
         return endpoint
 
@@ -274,16 +273,12 @@ class Attachments:
     async def _write(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
         """If the network is still as it was seen, and the addresses can be had."""
         guards, ops = self.way(network.name).writes(choice, endpoint)
-        guards += await floating.taking(self._store, self._view, endpoint, network, endpoint.floating)
-        ops += floating.claims(endpoint, self._membership.tenure_lease)
-        guards += await macs.taking(self._store, self._view, endpoint, network)
-        ops += macs.claims(endpoint, network, self._membership.tenure_lease)
-        key, network_key = key_of(endpoint), keys.network(network.name)
-        guards = [Unchanged(network_key, self._view.revision(network_key)), Absent(key), *guards]
-        put = Put(key, encode(endpoint), self._membership.tenure_lease)
-        written = await self._membership.write(guards, [put, *ops])
+        guards += await floating.taking(self._cluster, endpoint, network, endpoint.floating)
+        await macs.check(self._cluster, endpoint, network)
+        guards.append(self._cluster.unchanged(keys.network(network.name)))
+        written = await self._cluster.write(guards, ops)
         if not written:
-            await macs.taking(self._store, self._view, endpoint, network)  # tells it where that is the reason
+            await macs.check(self._cluster, endpoint, network)  # tells it where that is the reason
         return written
 
     async def _stand(self, endpoint: Endpoint) -> Endpoint:
@@ -297,11 +292,11 @@ class Attachments:
 
     async def converged(self, endpoint: Endpoint) -> None:
         """Raises Failed."""
-        failures = await self._converge(sources_of(self._view, endpoint))
+        failures = await self.converge(sources_of(self._view, endpoint))
         if failures:
             # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
             home = self._view.home(endpoint.network)
-            failures = [*await self._converge(beneath(home)), *failures]
+            failures = [*await self.converge(beneath(home)), *failures]
             raise Failed(f"{endpoint.container} cannot be attached to {endpoint.network}: {failures[0]}")
 
     async def _take_back(self, endpoint: Endpoint) -> None:
@@ -341,7 +336,7 @@ class Attachments:
         if not endpoints:
             return
         await self.forget(endpoints)
-        for line in await self._converge([source for e in endpoints for source in sources_of(self._view, e)]):
+        for line in await self.converge([source for e in endpoints for source in sources_of(self._view, e)]):
             log.warning("while detaching: %s (will be tried again)", line)
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:

@@ -23,24 +23,20 @@ import msgspec
 
 from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given
-from weft.base.errors import Unavailable, WeftError
+from weft.base.errors import Unavailable
 from weft.base.net import IPAddress, IPNetwork, contains, covers, family, parse_interface
-from weft.cluster import records
+from weft.cluster import footprint, records
+from weft.cluster.cluster import Cluster
+from weft.cluster.footprint import holder, key_of
 from weft.cluster.journal import boot_id
-from weft.cluster.membership import Membership
-from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.endpoints.removal import remove_node
-from weft.ipam import macs
-from weft.ipam.addresses import CHUNK, Way, holder, key_of
+from weft.ipam.addresses import CHUNK
 from weft.model import Endpoint, Lease, claims, encode, keys
-from weft.store.protocol import Absent, Guard, Item, Op, Put, Store, Unchanged
-from weft.tasks import backoff
+from weft.store.protocol import Absent, Guard, Item, Op, Put, Unchanged
+from weft.tasks import whenever
 
 log = logging.getLogger(__name__)
-
-ATTEMPTS = 5
-"""How often one record is tried while others write."""
 
 
 class Taken(Exception):
@@ -48,37 +44,18 @@ class Taken(Exception):
 
 
 class Evidence:
-    def __init__(
-        self,
-        store: Store,
-        view: View,
-        membership: Membership,
-        way: Callable[[str], Way],
-        inside: Callable[[Endpoint], tuple[str, ...] | None],
-    ) -> None:
-        """`way`: how a network's addresses are given. `inside`: the devices in an endpoint's namespace, None where that is
-        gone; blocks."""
-        self._store, self._view, self._membership = store, view, membership
-        self._way, self._inside = way, inside
+    def __init__(self, cluster: Cluster, inside: Callable[[Endpoint], tuple[str, ...] | None]) -> None:
+        """`inside`: the devices in an endpoint's namespace, None where that is gone; blocks."""
+        self._cluster, self._store, self._view, self._inside = cluster, cluster.store, cluster.view, inside
         self._wake = asyncio.Event()
         self._wake.set()
         self._lock = asyncio.Lock()
         self._cut: dict[str, tuple[Endpoint, str]] = {}
-        view.on_loss = self._wake.set
+        self._view.on_loss = self._wake.set
 
     async def run(self) -> None:
         """For ever; begin when the view is complete."""
-        delays = backoff()
-        while True:
-            await self._wake.wait()
-            self._wake.clear()
-            try:
-                await self.write_back()
-                delays = backoff()
-            except WeftError as error:
-                log.warning("what runs here is not written back yet: %s", error)
-                await asyncio.sleep(next(delays))
-                self._wake.set()
+        await whenever(self._wake, self.write_back, "what runs here is not written back yet")
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(Network, why a container there was cut), until it is attached again."""
@@ -112,11 +89,11 @@ class Evidence:
         view, here = self._view, boot_id()
         me = view.nodes.get(view.me)
         mine = {a.ip for a in me.addresses} if me else set()
-        for node in [n for n in view.nodes.values() if n.name != view.me and n.instance == self._membership.instance]:
+        for node in [n for n in view.nodes.values() if n.name != view.me and n.instance == self._cluster.instance]:
             returned = node.name not in view.present and not mine.isdisjoint(a.ip for a in node.addresses)
             if node.boot == here or returned:
                 log.warning("this host was node %s and is %s now: what it held moves along", node.name, view.me)
-                await remove_node(self._store, view, self._membership, node.name)
+                await remove_node(self._cluster, node.name)
 
     async def _removed_on_purpose(self) -> list[str]:
         """Of what was deleted while we watched. A tenure that ends takes the node's own record along, in the same revision:
@@ -140,45 +117,38 @@ class Evidence:
         """An interface that its engine has taken over is the engine's to give back, wherever it is now."""
         return bool(endpoint.handover) or endpoint.interface in (self._inside(endpoint) or ())
 
-    def _as_is(self, key: str) -> Guard:
-        """A store that was put back may have the record as it was earlier."""
-        revision = self._view.revision(key)
-        return Unchanged(key, revision) if revision > 0 else Absent(key)
-
     # Leases.
 
     async def _lease(self, key: str) -> None:
         """With those of its subnets that nobody else has."""
-        for _ in range(ATTEMPTS):
-            lease = self._view.lease(key.split("/")[1], self._view.me)
-            if key not in self._view.lost or lease is None:
-                return
-            if await self._put_lease(key, lease):
-                log.warning("wrote back that this node has %s in network %s", _join(lease.subnets), lease.network)
-                return
-        raise Unavailable(f"network {key.split('/')[1]}: others change it too fast just now")
 
-    async def _put_lease(self, key: str, lost: Lease) -> bool:
-        view, me, name = self._view, self._view.me, lost.network
-        network = view.networks[name]
+        async def attempt() -> None:
+            lease = self._view.lease(key.split("/")[1], self._view.me)
+            if key in self._view.lost and lease is not None:
+                await self._put_lease(key, lease)
+
+        await self._cluster.change(attempt, f"network {key.split('/')[1]}")
+
+    async def _put_lease(self, key: str, lost: Lease) -> None:
+        """Its claims, and then the lease itself. Raises Refused."""
+        view, me, name, tenure = self._view, self._view.me.encode(), lost.network, self._cluster.tenure_lease
         items = (await self._store.list(keys.subnet_claims(name))).items
         claimed = dict(records.claimed(claims.subnet, items))
-        theirs = {block for block, item in claimed.items() if item.value != me.encode()}
-        taken = [s for s in lost.subnets if s in theirs or not any(covers(whole, s) for whole in network.subnets)]
+        theirs = {block for block, item in claimed.items() if item.value != me}
+        wholes = view.networks[name].subnets
+        taken = [s for s in lost.subnets if s in theirs or not any(covers(whole, s) for whole in wholes)]
         lease = await self._without(lost, taken)
         if lease is None:
             log.error("network %s: others have %s by now: this node gets another subnet", name, _join(taken))
             view.obey([key])
-            return True
-        unchanged = Unchanged(keys.network(name), view.revision(keys.network(name)))
+            return
+        network = self._cluster.unchanged(keys.network(name))
         mine = [s for s in lease.subnets if s not in claimed]
         for start in range(0, len(mine), CHUNK):
             some = [keys.subnet_claim(name, s) for s in mine[start : start + CHUNK]]
-            ops: list[Op] = [Put(claim, me.encode(), self._membership.tenure_lease) for claim in some]
-            if not await self._membership.write([unchanged, *(Absent(claim) for claim in some)], ops):
-                return False
-        guards: list[Guard] = [unchanged, self._as_is(key)]
-        return await self._membership.write(guards, [Put(key, encode(lease), self._membership.tenure_lease)])
+            await self._cluster.commit([network, *map(Absent, some)], [Put(claim, me, tenure) for claim in some])
+        await self._cluster.commit([network, self._cluster.as_seen(key)], [Put(key, encode(lease), tenure)])
+        log.warning("wrote back that this node has %s in network %s", _join(lease.subnets), name)
 
     async def _without(self, lease: Lease, taken: list[IPNetwork]) -> Lease | None:
         """What is left of it; None where it is a whole or nothing."""
@@ -191,18 +161,16 @@ class Evidence:
     # Endpoints.
 
     async def _endpoint(self, endpoint: Endpoint) -> None:
-        for _ in range(ATTEMPTS):
-            if key_of(endpoint) not in self._view.lost:
-                return
-            try:
-                guards, ops = await self._record(endpoint)
-            except Taken as taken:
-                self._cut_off(endpoint, str(taken))
-                return
-            if await self._membership.write(guards, ops):
+
+        async def attempt() -> None:
+            if key_of(endpoint) in self._view.lost:
+                await self._cluster.commit(*await self._record(endpoint))
                 log.warning("wrote back endpoint %s in network %s: it runs here", endpoint.name, endpoint.network)
-                return
-        raise Unavailable(f"endpoint {endpoint.name}: others change its network too fast just now")
+
+        try:
+            await self._cluster.change(attempt, f"endpoint {endpoint.name}")
+        except Taken as taken:
+            self._cut_off(endpoint, str(taken))
 
     def _cut_off(self, endpoint: Endpoint, why: str) -> None:
         text = f"container {endpoint.container} lost its interface {endpoint.interface}: {why}: detach it and attach it again"
@@ -211,30 +179,30 @@ class Evidence:
         self._view.obey([key_of(endpoint)])
 
     async def _record(self, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
-        """What writes it back as it was. Raises Taken."""
-        view, name = self._view, endpoint.network
-        home, tenure = view.home(name), self._membership.tenure_lease
-        guards: list[Guard] = [Unchanged(keys.network(n), view.revision(keys.network(n))) for n in {name, home}]
-        guards.append(self._as_is(key_of(endpoint)))
+        """What writes it back as it was, but for what others have by now of that which it can do without. Raises Taken."""
+        at = footprint.place(self._view, endpoint.network)
+        guards: list[Guard] = [self._cluster.unchanged(keys.network(n)) for n in {endpoint.network, at.home}]
+        guards.append(self._cluster.as_seen(key_of(endpoint)))
         endpoint = msgspec.structs.replace(endpoint, floating=await self._floating(endpoint, guards))
-        ops: list[Op] = [Put(key_of(endpoint), encode(endpoint), tenure)]
-        ops += [Put(keys.floating_claim(a), holder(endpoint), tenure) for a in endpoint.floating]
-        ways = view.driver(name).addresses
-        if ways.leased:
-            await self._route(endpoint, home, guards, ops)
-        if ways.claimed:
-            claimed = await self._claims(home)
+        wanted, ops = footprint.of(endpoint, at), list[Op]()
+        if self._view.driver(endpoint.network).addresses.leased:
+            await self._route(endpoint, at.home, guards, ops)
+        if at.claimed:
+            claimed = await self._claims(at.home)
             for address in endpoint.addresses:
-                guards.append(self._free(keys.address_claim(home, address.ip), claimed.get(address.ip), endpoint))
-                ops.append(Put(keys.address_claim(home, address.ip), holder(endpoint), tenure))
-        ops += self._way(name).told(endpoint)
-        absent, put = await macs.back(self._store, endpoint, view.networks[name], tenure)
-        return [*guards, *absent], [*ops, *put]
+                guards.append(self._free(keys.address_claim(at.home, address.ip), claimed.get(address.ip), endpoint))
+        if mac := footprint.mac_claim(endpoint, at):
+            if await self._store.get(mac) is None:
+                guards.append(Absent(mac))
+            else:  # it keeps its MAC address, whoever has claimed that meanwhile
+                del wanted[mac]
+        tenure = self._cluster.tenure_lease
+        return guards, [*ops, *(Put(key, value, tenure) for key, value in wanted.items())]
 
     async def _route(self, endpoint: Endpoint, home: str, guards: list[Guard], ops: list[Op]) -> None:
         """Add what makes its addresses this node's. Raises Taken."""
         key = keys.lease(home, self._view.me)
-        guards.append(Unchanged(key, self._view.revision(key)))
+        guards.append(self._cluster.unchanged(key))
         lease = self._view.lease(home, self._view.me)
         held = (*lease.subnets, *lease.hosts) if lease else ()
         missing = [a.ip for a in endpoint.addresses if not any(contains(subnet, a.ip) for subnet in held)]
@@ -242,7 +210,7 @@ class Evidence:
             raise Taken(f"{endpoint.addresses[0].ip} is in a subnet that another node has by now")
         if missing:
             given = [await self._block(home, address, guards, ops) for address in missing]
-            ops.append(Put(key, encode(alloc.with_given(lease, given)), self._membership.tenure_lease))
+            ops.append(Put(key, encode(alloc.with_given(lease, given)), self._cluster.tenure_lease))
 
     async def _block(self, home: str, address: IPAddress, guards: list[Guard], ops: list[Op]) -> Given:
         """An address outside the blocks of the lease comes with its block where that is free, else alone."""
@@ -253,7 +221,7 @@ class Evidence:
         if item is not None and item.value != me:
             return Given(address, host=True)
         guards.append(Absent(claim) if item is None else Unchanged(claim, item.revision))
-        ops.append(Put(claim, me, self._membership.tenure_lease))
+        ops.append(Put(claim, me, self._cluster.tenure_lease))
         return Given(address, block=block)
 
     def _free(self, key: str, item: Item | None, endpoint: Endpoint) -> Guard:

@@ -14,24 +14,27 @@ from __future__ import annotations
 import contextlib
 from abc import ABC, abstractmethod
 from collections import ChainMap
-from collections.abc import AsyncIterator, Collection, Iterable, Iterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Collection, Iterable, Iterator, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 
 from weft.alloc import addresses as alloc
 from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface
+from weft.cluster import footprint
+from weft.cluster.cluster import RACE, Cluster, Refused
 from weft.cluster.follower import Follower
-from weft.cluster.membership import Membership
-from weft.cluster.view import View
+from weft.cluster.footprint import key_of
 from weft.datapaths import registry
 from weft.datapaths.driver import without_lease
+from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
-from weft.model import AddressRange, Endpoint, Lease, Location, Network, encode, keys, records
-from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
+from weft.model import AddressRange, Endpoint, Network, encode, keys, records
+from weft.store.protocol import Guard, Op, Put
 
-ATTEMPTS = 50
-"""How often to try for an address while other nodes are quicker: each failure means that one of them got one."""
+T = TypeVar("T")
+
 CHUNK = 25
 """Endpoints that are removed in one transaction, each with its claims."""
 
@@ -61,11 +64,11 @@ class Choice(msgspec.Struct, frozen=True, kw_only=True):
 
 class Way(ABC):
     def __init__(
-        self, view: View, membership: Membership, promised: dict[str, set[IPAddress]], promises: Promises
+        self, cluster: Cluster, promised: dict[str, set[IPAddress]], promises: Promises, passing: PassingClaims
     ) -> None:
         """`promised`: by network, addresses chosen for endpoints that are not in the store yet."""
-        self._view, self._membership = view, membership
-        self.promised, self.promises = promised, promises
+        self._cluster, self._store, self._view = cluster, cluster.store, cluster.view
+        self.promised, self.promises, self._passing = promised, promises, passing
 
     # What each way does in its own manner.
 
@@ -78,14 +81,21 @@ class Way(ABC):
         return contextlib.nullcontext()
 
     def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
-        """With the endpoint, if it is to have the addresses."""
+        """The endpoint with all its records, if it is to have the addresses."""
+        at, tenure = footprint.place(self._view, endpoint.network), self._cluster.tenure_lease
+        guards, ops = footprint.step(None, endpoint, at, tenure, self._taken_over(choice, endpoint, at.home))
         cursor = keys.cursor(endpoint.node, endpoint.network)
         after = encode(self._view.cursors.get(endpoint.network, {}))
-        return list(choice.guards), [*choice.ops, Put(cursor, after, self._membership.tenure_lease)]
+        return [*choice.guards, *guards], [*choice.ops, *ops, Put(cursor, after, tenure)]
 
-    def told(self, endpoint: Endpoint) -> list[Op]:
-        """What tells other hosts where it is, beside their node's lease."""
-        return []
+    def _taken_over(self, choice: Choice, endpoint: Endpoint, home: str) -> dict[str, int]:
+        """Claims that are there: of addresses that were freed or kept for this endpoint."""
+        found = {keys.address_claim(home, address): revision for address, revision in choice.cooling.items()}
+        for address in choice.addresses:
+            promise = self.promises.to(home, address.ip, endpoint.owner)
+            if promise is not None and promise.revision:
+                found[keys.address_claim(home, address.ip)] = promise.revision
+        return found
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
         """The store did not take it: learn why, for the next try. Raises Unavailable where that cannot be known."""
@@ -102,9 +112,7 @@ class Way(ABC):
         """Take endpoints of this node out of the store."""
         for start in range(0, len(endpoints), 2 * CHUNK):
             some = endpoints[start : start + 2 * CHUNK]
-            ops: list[Op] = [Delete(key_of(e)) for e in some]
-            ops += [Delete(keys.mac_claim(e.network, e.node, e.mac)) for e in some if asked_for(e)]
-            await self._membership.write([], ops)
+            await self._cluster.write([], [op for e in some for op in self._removal(e)])
 
     # What they have in common.
 
@@ -166,31 +174,27 @@ class Way(ABC):
             has = ", ".join(map(str, ask.network.subnets))
             raise Invalid(f"range {strange[0]}: network {ask.network.name} has only {has}")
 
-    def claims(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
-        """Of the addresses: nobody else has them."""
-        home, tenure = self._view.home(endpoint.network), self._membership.tenure_lease
-        guards: list[Guard] = []
-        for address in choice.addresses:
-            claim, revision = keys.address_claim(home, address.ip), choice.cooling.get(address.ip)
-            promise = self.promises.to(home, address.ip, endpoint.owner)
-            if promise is not None and promise.revision:
-                revision = promise.revision
-            guards.append(Absent(claim) if revision is None else Unchanged(claim, revision))
-        return guards, [Put(keys.address_claim(home, a.ip), holder(endpoint), tenure) for a in choice.addresses]
-
     async def keep_claimed(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
         """In a race with other nodes, as for an endpoint."""
         home = self._view.home(ask.network.name)
-        for _ in range(ATTEMPTS):
+
+        async def attempt() -> IPInterface:
             async with self.choosing(ask) as choice:
                 [chosen] = choice.addresses
                 key, over = keys.address_claim(home, chosen.ip), choice.cooling.get(chosen.ip, 0)
-                made = await self._membership.claim_for(key, seconds, over) if await self.prepared(choice) else None
+                made = await self._passing.take(key, seconds, over) if await self.prepared(choice) else None
                 if made:
                     self.promises.keep(home, chosen.ip, owner, seconds, made)
                     return chosen
             await self.refused(ask, choice)
-        raise Exhausted(f"network {home}: other nodes took every address tried, {ATTEMPTS} times: try again")
+            raise Refused
+
+        return await self.race(attempt, home)
+
+    async def race(self, attempt: Callable[[], Awaitable[T]], network: str) -> T:
+        """For addresses of a network. Raises Exhausted."""
+        taken = Exhausted(f"network {network}: other nodes took every address tried, {RACE} times: try again")
+        return await self._cluster.change(attempt, f"network {network}", attempts=RACE, at_last=taken)
 
     async def prepared(self, choice: Choice) -> bool:
         """What has to be there before an address is kept for an endpoint to come."""
@@ -200,26 +204,23 @@ class Way(ABC):
         """With their claims, as long as they are as they were seen: else the addresses may be somebody else's by now."""
         for start in range(0, len(endpoints), CHUNK):
             some = endpoints[start : start + CHUNK]
-            if not await self._membership.write([self._seen(e) for e in some], [op for e in some for op in removal(e)]):
+            guards = [self._cluster.unchanged(key_of(e)) for e in some]
+            if not await self._cluster.write(guards, [op for e in some for op in self._removal(e)]):
                 for endpoint in some:
                     await self._forget_one(endpoint)
 
     async def _forget_one(self, endpoint: Endpoint) -> None:
         """As it is in the end: what was changed meanwhile may claim more than it did. Raises Unavailable."""
-        key, store = key_of(endpoint), self._membership
-        for _ in range(ATTEMPTS):
-            if await store.write([self._seen(endpoint)], removal(endpoint)):
-                return
-            item = await store.claim(key)
-            if item is None:
-                await store.write([Absent(key)], [Delete(key)])  # nothing to delete: the view learns it so
-                return
-            self._view.present_now(item)
-            endpoint = self._view.endpoints.get(endpoint.id, endpoint)
-        raise Unavailable(f"endpoint {endpoint.name} changes too fast just now: try again")
 
-    def _seen(self, endpoint: Endpoint) -> Guard:
-        return Unchanged(key_of(endpoint), self._view.revision(key_of(endpoint)))
+        async def attempt() -> None:
+            found = self._view.endpoints.get(endpoint.id)
+            if found is not None:
+                await self._cluster.commit([self._cluster.unchanged(key_of(found))], self._removal(found))
+
+        await self._cluster.change(attempt, f"endpoint {endpoint.name}")
+
+    def _removal(self, endpoint: Endpoint) -> list[Op]:
+        return footprint.removal(endpoint, footprint.place(self._view, endpoint.network))
 
 
 class _AtOnce(Way):
@@ -238,24 +239,25 @@ class _AtOnce(Way):
 
 class OwnSubnet(_AtOnce):
     def pick(self, ask: Ask) -> Choice:
-        lease_key = keys.lease(ask.network.name, self._view.me)
         lease = self._view.lease(ask.network.name, self._view.me)
         if lease is None:
             raise Unavailable(f"network {ask.network.name}: this node's subnet was just taken from it: try again")
         chosen = self._in_subnets(ask, lease.subnets, self.holders(ask), self._view.me)
-        return msgspec.structs.replace(chosen, guards=(Unchanged(lease_key, self._view.revision(lease_key)),))
+        return msgspec.structs.replace(
+            chosen, guards=(self._cluster.unchanged(keys.lease(ask.network.name, self._view.me)),)
+        )
 
 
 class Shared(_AtOnce):
     def __init__(
         self,
-        view: View,
-        membership: Membership,
+        cluster: Cluster,
         promised: dict[str, set[IPAddress]],
         promises: Promises,
+        passing: PassingClaims,
         follower: Follower,
     ) -> None:
-        super().__init__(view, membership, promised, promises)
+        super().__init__(cluster, promised, promises, passing)
         self._follower = follower
 
     @contextlib.asynccontextmanager
@@ -270,19 +272,10 @@ class Shared(_AtOnce):
         located = self._view.located.get(ask.network.name, {})
         return self._in_subnets(ask, without_lease(ask.network, "").subnets, self.holders(ask, located), "")
 
-    def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
-        guards, ops = super().writes(choice, endpoint)
-        absent, claims = self.claims(choice, endpoint)
-        return guards + absent, [*ops, *claims, *self.told(endpoint)]
-
-    def told(self, endpoint: Endpoint) -> list[Op]:
-        found = Location(node=endpoint.node, mac=endpoint.mac, addresses=tuple(a.ip for a in endpoint.addresses))
-        return [Put(keys.location(endpoint.network, endpoint.id), encode(found), self._membership.tenure_lease)]
-
     async def refused(self, ask: Ask, choice: Choice) -> None:
         name, found = ask.network.name, dict[IPAddress, str]()
         for address in choice.addresses:
-            item = await self._membership.claim(keys.address_claim(name, address.ip))
+            item = await self._store.get(keys.address_claim(name, address.ip))
             promise = self.promises.to(name, address.ip, ask.owner)
             if item is not None and (promise is None or item.revision != promise.revision):
                 found[address.ip] = item.value.decode(errors="replace")
@@ -305,33 +298,3 @@ def _within(ask: Ask, subnet: IPNetwork) -> list[AddressRange]:
     for wrong in (r.gateway for r in found if r.gateway not in (None, gateway)):
         raise Invalid(f"{wrong} is not the gateway of {subnet}: it is {gateway}, leave it to Weft")
     return found
-
-
-def holder(endpoint: Endpoint) -> bytes:
-    """What a claim says."""
-    return f"{endpoint.name} on {endpoint.node}".encode()
-
-
-def asked_for(endpoint: Endpoint) -> bool:
-    """Whether its MAC address is another than the usual one, which is made of its address."""
-    return bool(endpoint.addresses) and endpoint.mac != alloc.mac_for(endpoint.addresses[0].ip)
-
-
-def key_of(endpoint: Endpoint) -> str:
-    return keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
-
-
-def removal(endpoint: Endpoint, home: str = "") -> list[Op]:
-    """What takes an endpoint, whose addresses are claimed, out of the store. `home`: whose addresses they are, if another
-    network's than its own."""
-    network = home or endpoint.network
-    ops: list[Op] = [Delete(key_of(endpoint)), Delete(keys.location(endpoint.network, endpoint.id))]
-    ops += [Delete(keys.mac_claim(endpoint.network, "", endpoint.mac))] if asked_for(endpoint) else []
-    ops += [Delete(keys.floating_claim(a)) for a in endpoint.floating]
-    return ops + [Delete(keys.address_claim(network, a.ip)) for a in endpoint.addresses]
-
-
-def lease_guard(view: View, lease: Lease) -> Guard:
-    """It is as it was seen."""
-    key = keys.lease(lease.network, lease.node)
-    return Unchanged(key, view.revision(key))

@@ -21,8 +21,8 @@ from weft.alloc import blocks as alloc
 from weft.base.errors import WeftError
 from weft.base.names import stable_id
 from weft.base.net import IPAddress, IPNetwork, host_prefix, parse_network
+from weft.cluster.footprint import holder
 from weft.datapaths import registry
-from weft.ipam.addresses import holder
 from weft.model import Endpoint, Lease, Location, Network, Node, claims, decode, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, Item, NothingNewer, Op, Put, Unchanged
 

@@ -6,7 +6,7 @@ from collections import defaultdict
 from collections.abc import Iterator
 
 from weft.base.net import IPAddress
-from weft.ipam.addresses import holder
+from weft.cluster.footprint import holder
 from weft.ipam.audit import Audit, Fault, Fix, as_seen, seen
 from weft.model import Endpoint, keys
 from weft.store.protocol import Absent, Delete, Item, Put

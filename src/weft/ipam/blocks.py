@@ -22,11 +22,12 @@ from weft.alloc.blocks import Given, Rules, Situation
 from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
 from weft.base.net import FAMILIES, IPAddress, IPInterface, IPNetwork, host_prefix, parse_interface
 from weft.cluster import records
-from weft.cluster.membership import Membership
-from weft.cluster.view import View
+from weft.cluster.cluster import Cluster
+from weft.cluster.footprint import key_of
 from weft.datapaths import registry
 from weft.datapaths.options import BlockOptions
-from weft.ipam.addresses import ATTEMPTS, CHUNK, Ask, Choice, Way, key_of, lease_guard, removal
+from weft.ipam.addresses import CHUNK, Ask, Choice, Way
+from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.model import Endpoint, Lease, Network, claims, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, NothingNewer, Op, Put, Store, Unchanged
@@ -57,15 +58,10 @@ class Cooldown:
 
 class Blocks(Way):
     def __init__(
-        self,
-        view: View,
-        membership: Membership,
-        promised: dict[str, set[IPAddress]],
-        promises: Promises,
-        store: Store,
+        self, cluster: Cluster, promised: dict[str, set[IPAddress]], promises: Promises, passing: PassingClaims
     ) -> None:
-        super().__init__(view, membership, promised, promises)
-        self._store, self._cooldown = store, Cooldown(store)
+        super().__init__(cluster, promised, promises, passing)
+        self._cooldown = Cooldown(cluster.store)
         self._heard: dict[str, tuple[float, dict[IPAddress, str]]] = {}
         """Network → when its claims were listed, and what was found."""
         self._cooling: dict[str, dict[IPAddress, float]] = {}
@@ -180,12 +176,12 @@ class Blocks(Way):
         lease, me = self.lease(home), self._view.me
         cursors = self._view.cursors.setdefault(ask.network.name, {})
         cursors.update({str(g.address.version): g.address for g in given if g.address not in ask.wishes})
-        guards: list[Guard] = [lease_guard(self._view, lease)]
+        guards: list[Guard] = [self.lease_guard(lease)]
         if home != ask.network.name:
-            guards.append(Unchanged(keys.network(home), self._view.revision(keys.network(home))))
+            guards.append(self._cluster.unchanged(keys.network(home)))
         ops: list[Op] = []
         if any(g.needs_lease for g in given):
-            tenure, new = self._membership.tenure_lease, [keys.subnet_claim(home, g.block) for g in given if g.block]
+            tenure, new = self._cluster.tenure_lease, [keys.subnet_claim(home, g.block) for g in given if g.block]
             guards += [Absent(claim) for claim in new]
             ops = [Put(claim, me.encode(), tenure) for claim in new]
             ops.append(Put(keys.lease(home, me), encode(alloc.with_given(lease, given)), tenure))
@@ -193,17 +189,12 @@ class Blocks(Way):
         chosen = tuple(_alone(g.address) for g in given)
         return Choice(addresses=chosen, guards=tuple(guards), ops=tuple(ops), cooling=taken_over)
 
-    def writes(self, choice: Choice, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
-        guards, ops = super().writes(choice, endpoint)
-        absent, taken = self.claims(choice, endpoint)
-        return guards + absent, ops + taken
-
     async def refused(self, ask: Ask, choice: Choice) -> None:
         """Someone had an address or a block first, or network or lease are not what they were: look at all of it."""
         home = self._view.home(ask.network.name)
         await self.refresh(home)
         if home != ask.network.name:
-            await self._read(keys.network(ask.network.name))
+            await self._cluster.look(keys.network(ask.network.name))
         if ask.network.name not in self._view.networks:
             raise NotFound(f"no network {ask.network.name}: it was just removed")
         await self._listen(home)
@@ -215,19 +206,13 @@ class Blocks(Way):
         """A block that is needed is taken now; whoever never comes leaves it empty, and it is given back. A lone address is
         routed once its endpoint is there."""
         new = any(isinstance(guard, Absent) for guard in choice.guards)
-        return not new or await self._membership.write(list(choice.guards), list(choice.ops))
+        return not new or await self._cluster.write(choice.guards, choice.ops)
 
     # What is known.
 
     async def refresh(self, home: str) -> None:
         """The network and this node's lease as they are now."""
-        await self._read(keys.network(home))
-        await self._read(keys.lease(home, self._view.me))
-
-    async def _read(self, key: str) -> None:
-        item = await self._store.get(key)
-        if item is not None:
-            self._view.present_now(item)
+        await self._cluster.look(keys.network(home), keys.lease(home, self._view.me))
 
     def _knows(self, home: str) -> bool:
         """Whether its claims were listed lately."""
@@ -258,81 +243,78 @@ class Blocks(Way):
 
     async def _forget(self, home: str, endpoints: Sequence[Endpoint]) -> None:
         """What somebody else has removed already is left alone: its addresses may be somebody else's by now."""
-        left = list(endpoints)
-        for _ in range(ATTEMPTS):
-            left = [self._view.endpoints[e.id] for e in left if e.id in self._view.endpoints]
-            if not left or await self._try_forget(home, left):
-                return
-            await self.refresh(home)
-            for endpoint in left:
-                await self._look_for(endpoint)
-        raise Unavailable(f"network {home}: its containers change too fast just now: try again")
 
-    async def _look_for(self, endpoint: Endpoint) -> None:
-        key = key_of(endpoint)
-        item = await self._store.get(key)
-        if item is not None:
-            self._view.present_now(item)
-        else:
-            await self._membership.write([Absent(key)], [Delete(key)])  # nothing to delete: the view learns it so
+        async def attempt() -> None:
+            left = [self._view.endpoints[e.id] for e in endpoints if e.id in self._view.endpoints]
+            if left:
+                await self._try_forget(home, left)
 
-    async def _try_forget(self, home: str, endpoints: Sequence[Endpoint]) -> bool:
+        await self._cluster.change(attempt, f"network {home}: its containers")
+
+    async def _try_forget(self, home: str, endpoints: Sequence[Endpoint]) -> None:
         addresses = [a.ip for e in endpoints for a in e.addresses]
         async with contextlib.AsyncExitStack() as stack:
             lone = {parse_interface(str(host)).ip for host in self._hosts(home)}
             if not lone.isdisjoint(addresses):
                 await stack.enter_async_context(self.lock(home))
-            guards = [self._seen(e) for e in endpoints]
-            ops: list[Op] = [Delete(key_of(e)) for e in endpoints]
-            ops += [Delete(keys.floating_claim(a)) for e in endpoints for a in e.floating]
-            ops += await self._freed(home, endpoints)
+            guards = [self._cluster.unchanged(key_of(e)) for e in endpoints]
+            freed = await self._freed(home, endpoints)
+            ops = [
+                op for e in endpoints for op in self._removal(e) if not isinstance(op, Delete) or op.key not in freed
+            ]
+            ops += freed.values()
             lease = self._view.lease(home, self._view.me)
             if lease is not None and (left := alloc.without(lease, gone=addresses)) != lease:
-                guards.append(lease_guard(self._view, lease))
-                ops.append(Put(keys.lease(home, lease.node), encode(left), self._membership.tenure_lease))
-            return await self._membership.write(guards, ops)
+                guards.append(self.lease_guard(lease))
+                ops.append(Put(keys.lease(home, lease.node), encode(left), self._cluster.tenure_lease))
+            await self._cluster.commit(guards, ops)
+
+    def lease_guard(self, lease: Lease) -> Guard:
+        """It is as it was seen."""
+        return self._cluster.unchanged(keys.lease(lease.network, lease.node))
 
     def _hosts(self, home: str) -> Iterable[object]:
         lease = self._view.lease(home, self._view.me)
         return lease.hosts if lease else ()
 
-    async def _freed(self, home: str, endpoints: Sequence[Endpoint]) -> list[Op]:
-        """Their claims go, at once or later by themselves."""
+    async def _freed(self, home: str, endpoints: Sequence[Endpoint]) -> dict[str, Op]:
+        """Their claims go, at once or later by themselves: by key, what becomes of those that stay for a while."""
         seconds = 0
         with contextlib.suppress(NotFound):
             seconds = self.options(home)[1].cooldown
-        freed = [(keys.address_claim(home, a.ip), e) for e in endpoints for a in e.addresses]
-        _, heard = self._heard.get(home, (0.0, {}))
         if not seconds:
+            _, heard = self._heard.get(home, (0.0, {}))
             for endpoint in endpoints:
                 for address in endpoint.addresses:
                     heard.pop(address.ip, None)
-            return [Delete(claim) for claim, _ in freed]
+            return {}
         lease, until = await self._cooldown.lease(seconds), time.monotonic() + seconds * (1 + 1 / STEP) + 1
         self._cooling.setdefault(home, {}).update({a.ip: until for e in endpoints for a in e.addresses})
-        return [Put(claim, claims.cooling(e.name, e.node), lease) for claim, e in freed]
+        claimed = [(keys.address_claim(home, a.ip), e) for e in endpoints for a in e.addresses]
+        return {claim: Put(claim, claims.cooling(e.name, e.node), lease) for claim, e in claimed}
 
     async def forget_elsewhere(self, endpoint: Endpoint) -> None:
         """Take an endpoint of any node out of the store, with its claims and routes."""
         key, home = key_of(endpoint), self._view.home(endpoint.network)
-        for _ in range(ATTEMPTS):
+
+        async def attempt() -> None:
             item = await self._store.get(key)
             if item is None:
                 return
-            await self._read(keys.lease(home, endpoint.node))
+            await self._cluster.look(keys.lease(home, endpoint.node))
             guards: list[Guard] = [Unchanged(key, item.revision)]
-            ops = removal(endpoint, home)
+            ops = self._removal(endpoint)
             self.unroute(endpoint, home, guards, ops)
-            if await self._membership.write(guards, ops):
-                return
-        raise Unavailable(f"network {home}: its containers change too fast just now: try again")
+            await self._cluster.commit(guards, ops)
+
+        await self._cluster.change(attempt, f"network {home}: its containers")
 
     def unroute(self, endpoint: Endpoint, home: str, guards: list[Guard], ops: list[Op]) -> None:
         """Add what takes an endpoint's lone addresses out of its node's lease, if there are any."""
         lease = self._view.lease(home, endpoint.node)
         if lease is not None and (left := alloc.without(lease, gone=[a.ip for a in endpoint.addresses])) != lease:
-            guards.append(lease_guard(self._view, lease))
-            ops.append(Put(keys.lease(home, lease.node), encode(left), self._membership.tenure_of(endpoint.node)))
+            guards.append(self.lease_guard(lease))
+            ops.append(Put(keys.lease(home, lease.node), encode(left), self._cluster.tenure_of(endpoint.node)))
 
     # Giving back.
 
@@ -357,11 +339,11 @@ class Blocks(Way):
             leaving = [b for b in alloc.empty(self.lease(home), used) if b in idle and b in blocks][:CHUNK]
             if not leaving:
                 return False
-            guards: list[Guard] = [lease_guard(self._view, lease), NothingNewer(keys.endpoints(me), listing.revision)]
+            guards: list[Guard] = [self.lease_guard(lease), NothingNewer(keys.endpoints(me), listing.revision)]
             ops: list[Op] = [Delete(keys.subnet_claim(home, block)) for block in leaving]
             left = encode(alloc.without(lease, leaving))
-            return await self._membership.write(
-                guards, [*ops, Put(keys.lease(home, me), left, self._membership.tenure_lease)]
+            return await self._cluster.write(
+                guards, [*ops, Put(keys.lease(home, me), left, self._cluster.tenure_lease)]
             )
 
 

@@ -10,49 +10,26 @@ from __future__ import annotations
 from weft.base.errors import Conflict
 from weft.base.names import stable_mac
 from weft.base.net import contains, parse_address
+from weft.cluster import footprint
+from weft.cluster.cluster import Cluster
 from weft.cluster.view import View
-from weft.datapaths import registry
-from weft.datapaths.traits import Switched
-from weft.ipam.addresses import asked_for, holder
-from weft.model import Endpoint, Network, keys
-from weft.store.protocol import Absent, Guard, Op, Put, Store
+from weft.model import Endpoint, Network
 
 
-def key_of(endpoint: Endpoint, network: Network) -> str:
-    """Of the claim; "" where this endpoint needs none: its MAC address is the usual one, or it is alone on its link."""
-    switched = registry.of(network).switched
-    if switched is Switched.NOWHERE or not asked_for(endpoint):
-        return ""
-    return keys.mac_claim(network.name, "" if switched is Switched.EVERYWHERE else endpoint.node, endpoint.mac)
-
-
-async def taking(store: Store, view: View, endpoint: Endpoint, network: Network) -> list[Guard]:
-    """What has to hold for it to have its MAC address. Raises Conflict."""
-    key = key_of(endpoint, network)
+async def check(cluster: Cluster, endpoint: Endpoint, network: Network) -> None:
+    """Raises Conflict where somebody else has its MAC address."""
+    view = cluster.view
+    key = footprint.mac_claim(endpoint, footprint.place(view, network.name))
     if not key:
-        return []
+        return
     who = _reserved(view, endpoint, network) or _known(view, endpoint, network)
-    if not who and (item := await store.get(key)) is not None:
+    if not who and (item := await cluster.store.get(key)) is not None:
         who = item.value.decode(errors="replace")
     if who:
         raise Conflict(
             f"MAC address {endpoint.mac} is taken in network {network.name} by {who}: choose another, or leave the "
             "choice to Weft"
         )
-    return [Absent(key)]
-
-
-async def back(store: Store, endpoint: Endpoint, network: Network, tenure: int) -> tuple[list[Guard], list[Op]]:
-    """For the record of one that runs already: it keeps its MAC address, whoever has claimed that meanwhile."""
-    key = key_of(endpoint, network)
-    if not key or await store.get(key) is not None:
-        return [], []
-    return [Absent(key)], claims(endpoint, network, tenure)
-
-
-def claims(endpoint: Endpoint, network: Network, tenure: int) -> list[Op]:
-    key = key_of(endpoint, network)
-    return [Put(key, holder(endpoint), tenure)] if key else []
 
 
 def _reserved(view: View, endpoint: Endpoint, network: Network) -> str:

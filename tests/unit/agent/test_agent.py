@@ -275,7 +275,7 @@ async def test_a_network_of_another_version_is_listed_and_told(agent: Agent) -> 
     await settled(agent)
     (info,) = await Service(agent).networks()
     assert info.options == {"factor": 9}
-    await until(lambda: (agent.loop.problems, agent.membership.refused) != ({}, {}))
+    await until(lambda: (agent.loop.problems, agent.leases.refused) != ({}, {}))
     (text, *_) = (await Service(agent).network("novel")).problems
     assert text.startswith("unknown driver 'warp': choose one of bridge, host-gw, overlay, routed, vxlan")
     assert await Service(agent).doctor()
@@ -434,7 +434,7 @@ async def test_exhaustion_on_one_node_is_told_there(agent: Agent, store_file: Pa
     await create(agent, "blue", "10.1.0.0/28", node_prefix=30, subnet_min="10.1.0.4/30", subnet_max="10.1.0.4/30")
     second = FakeHost("192.168.1.2/24")
     async with agent_on(second, store_file, "node-2") as other:
-        await until(lambda: other.membership.refused)
+        await until(lambda: other.leases.refused)
         (problem,) = [p for p in infos.status(other).problems if p.network == "blue"]
         assert problem.text.startswith("network blue: no subnet is left for node-2")
         second.open("c1")

@@ -49,7 +49,7 @@ async def test_status_plan_and_metrics_tell_of_it(host: FakeHost, store_file: Pa
         service = Service(agent)
         await service.create_network(t.CreateNetwork(network=network("blue")))
         await asyncio.wait_for(service.attach(t.Attach(target=host.open("c1"), network="blue")), 5)
-        lease = await other.ensure_lease("blue")
+        lease = await other.leases.ensure("blue", other.ready())
         await until(lambda: agent.view.lease("blue", "node-2"))
         await until(lambda: agent.loops.troubles())
         status = await service.status()

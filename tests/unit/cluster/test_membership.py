@@ -15,10 +15,12 @@ from support.agents import Tap, network, until
 from weft.agent.config import Config
 from weft.base.errors import Conflict, NotFound, Unavailable
 from weft.base.net import IPNetwork
+from weft.cluster.cluster import Cluster
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.datapaths._tunnel import VTEP_MAC
 from weft.datapaths.driver import Host
+from weft.ipam.leases import Leases
 from weft.model import Lease, Network, Node, decode, encode, keys
 from weft.store.protocol import Delete, Put
 from weft.store.sqlite import SqliteStore
@@ -36,9 +38,9 @@ class Member:
         self.view = View(name)
         config = Config(presence_ttl=max(ttl, 2.0))
         config = config if ttl >= 2 else _shortened(config, ttl)
-        self.membership = Membership(
-            self.store, self.view, instance, presence_ttl=config.presence_ttl, tenure=config.tenure
-        )
+        self.cluster = Cluster(self.store, self.view, instance, config.tenure)
+        self.membership = Membership(self.cluster, config.presence_ttl)
+        self.leases = Leases(self.cluster)
         self.tasks: list[asyncio.Task[None]] = []
 
     async def look(self) -> None:
@@ -196,16 +198,16 @@ async def test_a_tenure_that_has_ended_begins_anew(join: Join) -> None:
     one = join()
     await one.membership.register(one.node)
     await declare(one, network("blue"))
-    await one.store.revoke(one.membership.tenure_lease)
-    assert await one.membership.acquire("blue", one.host)
-    await one.store.revoke(one.membership.tenure_lease)
+    await one.store.revoke(one.cluster.tenure_lease)
+    assert await one.leases.acquire("blue", one.host)
+    await one.store.revoke(one.cluster.tenure_lease)
     assert not (await one.store.list("leases/")).items  # they end together
 
 
 async def test_a_lease_has_subnets_claims_and_the_data_paths_data(join: Join) -> None:
     one = join()
     await declare(one, network("blue", "10.1.0.0/16", "fd00:1::/48"))
-    lease = await one.membership.acquire("blue", one.host)
+    lease = await one.leases.acquire("blue", one.host)
     assert lease and one.view.lease("blue", "node-1") == lease
     v4, v6 = lease.subnets
     assert v4.subnet_of(ip_network("10.1.0.0/16")) and v4.prefixlen == 24  # type: ignore[arg-type]
@@ -218,41 +220,41 @@ async def test_a_lease_has_subnets_claims_and_the_data_paths_data(join: Join) ->
 async def test_a_lease_is_kept_over_a_restart(join: Join) -> None:
     one = join()
     await declare(one, network("blue"))
-    lease = await one.membership.acquire("blue", one.host)
+    lease = await one.leases.acquire("blue", one.host)
     await one.close()
     again = join()
     await again.look()
-    assert again.membership.missing() == []
-    assert await again.membership.acquire("blue", again.host) == lease
+    assert again.leases.missing() == []
+    assert await again.leases.acquire("blue", again.host) == lease
     assert again.store.commits == 0
 
 
 async def test_a_lease_is_found_that_the_view_does_not_know_yet(join: Join) -> None:
     one = join()
     await declare(one, network("blue"))
-    lease = await one.membership.acquire("blue", one.host)
+    lease = await one.leases.acquire("blue", one.host)
     again = join()
     listing = await again.store.list("networks/")
     again.view.listed(("networks/",), listing.items, listing.revision)
-    assert again.membership.missing() == ["blue"]
-    assert await again.membership.acquire("blue", again.host) == lease
+    assert again.leases.missing() == ["blue"]
+    assert await again.leases.acquire("blue", again.host) == lease
     assert again.store.commits == 0
 
 
 async def test_own_claims_are_taken_up_again_where_the_lease_was_lost(join: Join) -> None:
     one = join()
     await declare(one, network("blue"))
-    lease = await one.membership.acquire("blue", one.host)
+    lease = await one.leases.acquire("blue", one.host)
     assert lease
     await one.store.commit([], [Delete(keys.lease("blue", "node-1"))])
     await one.look()
-    assert await one.membership.acquire("blue", one.host) == lease
+    assert await one.leases.acquire("blue", one.host) == lease
 
 
 async def test_a_claim_that_was_lost_is_made_again(join: Join) -> None:
     one = join()
     await declare(one, network("blue"))
-    lease = await one.membership.acquire("blue", one.host)
+    lease = await one.leases.acquire("blue", one.host)
     assert lease
     claim = keys.subnet_claim("blue", lease.subnets[0])
     await one.store.commit([], [Delete(claim), Delete(keys.lease("blue", "node-1"))])
@@ -260,7 +262,7 @@ async def test_a_claim_that_was_lost_is_made_again(join: Join) -> None:
     again = join()
     listing = await again.store.list("networks/")
     again.view.listed(("networks/",), listing.items, listing.revision)
-    assert await again.membership.acquire("blue", again.host) == lease
+    assert await again.leases.acquire("blue", again.host) == lease
     assert await one.store.get(claim)
 
 
@@ -271,7 +273,7 @@ async def test_racing_agents_get_distinct_subnets(join: Join, agents: int) -> No
     await declare(members[0], wish)
     for member in members:
         await member.look()
-    leases = await asyncio.gather(*(m.membership.acquire("blue", m.host) for m in members))
+    leases = await asyncio.gather(*(m.leases.acquire("blue", m.host) for m in members))
     subnets = [s for lease in leases if lease for s in lease.subnets]
     assert len(subnets) == len(set(subnets)) == agents
     claims = await members[0].store.list("claims/subnets/blue/")
@@ -285,7 +287,7 @@ async def test_all_nodes_start_at_one_candidate_and_still_differ(join: Join, mon
     await declare(members[0], network("blue", "10.1.0.0/24", node_prefix=28))
     for member in members:
         await member.look()
-    leases = await asyncio.gather(*(m.membership.acquire("blue", m.host) for m in members))
+    leases = await asyncio.gather(*(m.leases.acquire("blue", m.host) for m in members))
     assert len({lease.subnets for lease in leases if lease}) == 8
 
 
@@ -294,10 +296,10 @@ async def test_an_exhausted_network_is_a_refusal_until_one_is_free(join: Join) -
     await declare(members[0], network("blue", "10.1.0.0/28", node_prefix=30))  # three without the first
     for member in members:
         await member.look()
-        await member.membership.acquire("blue", member.host)
-    refused = [m for m in members if m.membership.refused]
+        await member.leases.acquire("blue", member.host)
+    refused = [m for m in members if m.leases.refused]
     assert [m.node.name for m in refused] == ["node-4"]
-    assert refused[0].membership.refused["blue"] == (
+    assert refused[0].leases.refused["blue"] == (
         "network blue: no subnet is left for node-4: of 3 /30 in 10.1.0.0/28 3 are leased and 0 reserved: "
         "remove nodes that are gone with weft node rm, or make a larger network"
     )
@@ -306,15 +308,15 @@ async def test_an_exhausted_network_is_a_refusal_until_one_is_free(join: Join) -
     await members[0].store.commit(
         [], [Delete(keys.lease("blue", "node-1")), Delete(keys.subnet_claim("blue", lease.subnets[0]))]
     )
-    got = await refused[0].membership.acquire("blue", refused[0].host)
-    assert got and got.subnets == lease.subnets and not refused[0].membership.refused
+    got = await refused[0].leases.acquire("blue", refused[0].host)
+    assert got and got.subnets == lease.subnets and not refused[0].leases.refused
 
 
 async def test_a_host_without_the_underlays_family_is_refused(join: Join) -> None:
     one = join(v4=False)
     await declare(one, network("blue"))
-    assert await one.membership.acquire("blue", one.host) is None
-    assert one.membership.refused["blue"] == (
+    assert await one.leases.acquire("blue", one.host) is None
+    assert one.leases.refused["blue"] == (
         "node-1 has no IPv4 address on eth0: give it one, or make network blue with -o underlay=ipv6"
     )
 
@@ -322,15 +324,15 @@ async def test_a_host_without_the_underlays_family_is_refused(join: Join) -> Non
 async def test_what_another_version_made_is_refused(join: Join) -> None:
     one = join()
     await declare(one, network("blue", driver="warp"))
-    assert await one.membership.acquire("blue", one.host) is None
-    assert one.membership.refused["blue"].startswith("unknown driver 'warp'")
+    assert await one.leases.acquire("blue", one.host) is None
+    assert one.leases.refused["blue"].startswith("unknown driver 'warp'")
 
 
 async def test_a_network_that_is_gone_before_the_attempt(join: Join) -> None:
     one = join()
     with pytest.raises(NotFound, match="no network blue"):
-        await one.membership.acquire("blue", one.host)
-    assert one.membership.refused == {}
+        await one.leases.acquire("blue", one.host)
+    assert one.leases.refused == {}
 
 
 async def test_a_network_removed_while_acquiring(join: Join) -> None:
@@ -352,9 +354,9 @@ async def test_a_network_removed_while_acquiring(join: Join) -> None:
 
     one.store.list = list_and_remove  # type: ignore[method-assign,assignment]
     with pytest.raises(NotFound, match="no network blue: it was just removed"):
-        await asyncio.wait_for(one.membership.acquire("blue", one.host), 5)
+        await asyncio.wait_for(one.leases.acquire("blue", one.host), 5)
     assert not (await listed("leases/")).items and not (await listed("claims/subnets/")).items
-    assert one.membership.refused == {}
+    assert one.leases.refused == {}
 
 
 async def test_a_network_replaced_while_acquiring(join: Join) -> None:
@@ -362,8 +364,8 @@ async def test_a_network_replaced_while_acquiring(join: Join) -> None:
     await declare(one, network("blue"))
     await one.store.commit([], [Put("networks/blue", encode(network("blue", "10.9.0.0/16")))])
     with pytest.raises(Unavailable, match="was just changed by someone else: try again"):
-        await one.membership.acquire("blue", one.host)
-    lease = await one.membership.acquire("blue", one.host)
+        await one.leases.acquire("blue", one.host)
+    lease = await one.leases.acquire("blue", one.host)
     assert lease and _inside(lease, ip_network("10.9.0.0/16"))
 
 
@@ -376,14 +378,14 @@ async def test_a_lost_store_is_no_refusal(join: Join) -> None:
     await declare(one, network("blue"))
     one.store.lose()
     with pytest.raises(Unavailable):
-        await one.membership.acquire("blue", one.host)
-    assert one.membership.refused == {}
+        await one.leases.acquire("blue", one.host)
+    assert one.leases.refused == {}
 
 
 async def test_the_lag_of_the_watch_is_measured_for_own_writes_only(join: Join) -> None:
     one = join()
     await one.membership.register(one.node)
     revision = one.view.revision("nodes/node-1")
-    assert one.membership.echoed(revision - 1) is None
-    assert (one.membership.echoed(revision) or -1) >= 0
-    assert one.membership.echoed(revision) is None
+    assert one.cluster.echoed(revision - 1) is None
+    assert (one.cluster.echoed(revision) or -1) >= 0
+    assert one.cluster.echoed(revision) is None

@@ -94,7 +94,7 @@ async def test_an_emptied_store_takes_nothing_down_and_is_restored_by_the_agents
 ) -> None:
     host.open("c1")
     await attach(agent, "c1")
-    await agent.membership.write([], [Put(keys.BGP_SETTINGS, encode(BgpSettings(asn=64999)))])
+    await agent.cluster.write([], [Put(keys.BGP_SETTINGS, encode(BgpSettings(asn=64999)))])
     await settled(agent)
     before, stands = await everything(raw), kernel(host)
     await wiped(raw)
@@ -144,7 +144,7 @@ async def test_what_came_after_the_backup_is_written_back(
     item = await raw.get(key)
     assert item
     changed = decode(Endpoint, item.value)
-    await agent.membership.write([], [Put(key, encode(type(changed)(**{**_fields(changed), "labels": {"a": "b"}})))])
+    await agent.cluster.write([], [Put(key, encode(type(changed)(**{**_fields(changed), "labels": {"a": "b"}})))])
     await until(lambda: other.view.lease("red", "node-1") and other.view.lease("red", "node-2"))
     await settled(agent)
     before, stands = await everything(raw), kernel(host)

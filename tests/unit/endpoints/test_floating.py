@@ -212,7 +212,7 @@ async def test_it_moves_with_the_endpoint(agent: Agent, host: FakeHost, other: A
     assert set((await claimed(agent)).values()) == {"web on node-2"}
     assert mapped(other_host) == {str(F4): str(before.addresses[0].ip), str(F6): str(before.addresses[1].ip)}
     await until(lambda: not mapped(host))
-    await agent.store.revoke(agent.membership.tenure_lease)  # what is left of node-1 in the store ends
+    await agent.store.revoke(agent.cluster.tenure_lease)  # what is left of node-1 in the store ends
     assert len(await claimed(other)) == 2
     await Service(other).detach("web")
     assert await claimed(other) == {}
@@ -293,7 +293,7 @@ async def test_the_audit(agent: Agent, other: Agent, what: str) -> None:
     assert await faults(agent) == ([] if fixable else [(FAULTS[what], False)])
     if what == "unclaimed":
         assert await claimed(agent) == {str(F4): "web on node-1"}
-        await agent.store.revoke(agent.membership.tenure_lease)
+        await agent.store.revoke(agent.cluster.tenure_lease)
         assert await claimed(agent) == {}
 
 

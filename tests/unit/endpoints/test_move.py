@@ -101,7 +101,7 @@ async def test_what_the_kernel_refuses_goes_back(
     await until(lambda: host.inside(path) and not other_host.inside(there) and not other.view.endpoints)
     assert lease(other).hosts == ()
     await check(agent)
-    await agent.store.revoke(other.membership.tenure_lease)
+    await agent.store.revoke(other.cluster.tenure_lease)
     assert await agent.store.get(keys.endpoint("node-1", "prod", before.id)), (
         "it is bound to its own node's tenure again"
     )

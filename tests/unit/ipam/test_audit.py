@@ -131,7 +131,7 @@ async def test_a_fault_is_found_and_put_right(agent: Agent, other: Agent, what: 
     assert {kind for kind, _ in fixed} == set(FAULTS[what]) and all(done for _, done in fixed)
     assert await check(agent) == []
     if what in ("cooling", "unclaimed", "unlocated", "unblock"):  # what is put back ends with its node's tenure
-        await agent.store.revoke(other.membership.tenure_lease)
+        await agent.store.revoke(other.cluster.tenure_lease)
         assert (await agent.store.list("claims/")).items == tuple(
             i for i in (await agent.store.list("claims/")).items if b"node-2" not in i.value
         )

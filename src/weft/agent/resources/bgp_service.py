@@ -12,7 +12,7 @@ from weft.base.errors import Conflict, NotFound, Unavailable
 from weft.base.net import parse_address, parse_network
 from weft.model import BgpPeer, BgpSettings, encode, keys, to_builtins
 from weft.model.codec import convert
-from weft.store.protocol import Absent, Delete, Guard, Put, Unchanged
+from weft.store.protocol import Delete, Put
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
@@ -45,9 +45,8 @@ class BgpService:
         self._agent.ready()
         changed = {name: value for name, value in to_builtins(request).items() if value is not None}
         wanted = convert(BgpSettings, {**to_builtins(self._agent.view.bgp), **changed})
-        revision = self._agent.view.revision(keys.BGP_SETTINGS)
-        guard: Guard = Unchanged(keys.BGP_SETTINGS, revision) if revision else Absent(keys.BGP_SETTINGS)
-        if not await self._agent.membership.write([guard], [Put(keys.BGP_SETTINGS, encode(wanted))]):
+        guard = self._agent.cluster.as_seen(keys.BGP_SETTINGS)
+        if not await self._agent.cluster.write([guard], [Put(keys.BGP_SETTINGS, encode(wanted))]):
             raise Unavailable(f"bgp: {BUSY}")
         return wanted
 
@@ -67,10 +66,7 @@ class BgpService:
         if peer.name in view.bgp_peers and not request.replace:
             raise Conflict(f"bgp peer {peer.name} exists: choose another name, or use --replace")
         key = keys.bgp_peer(peer.name)
-        revision = view.revision(key)
-        if not await self._agent.membership.write(
-            [Unchanged(key, revision) if revision else Absent(key)], [Put(key, encode(peer))]
-        ):
+        if not await self._agent.cluster.write([self._agent.cluster.as_seen(key)], [Put(key, encode(peer))]):
             raise Unavailable(f"bgp peer {peer.name}: {BUSY}")
         return _info(peer)
 
@@ -79,7 +75,7 @@ class BgpService:
         view, key = self._agent.view, keys.bgp_peer(name)
         if name not in view.bgp_peers:
             raise NotFound(f"no bgp peer {name}: `weft bgp peer ls` shows those there are")
-        if not await self._agent.membership.write([Unchanged(key, view.revision(key))], [Delete(key)]):
+        if not await self._agent.cluster.write([self._agent.cluster.unchanged(key)], [Delete(key)]):
             raise Unavailable(f"bgp peer {name}: {BUSY}")
         return t.Done(what=(name,))
 

@@ -142,7 +142,7 @@ def problems(agent: Agent) -> Iterator[t.Problem]:
         peer = source.name if source.contributor == peers.NAME else ""
         for text in texts:
             yield t.Problem(network=source.network, peer=peer, text=text)
-    for name, text in agent.membership.refused.items():
+    for name, text in agent.leases.refused.items():
         if name in agent.view.networks:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in agent.view.broken.items():

@@ -66,7 +66,7 @@ async def _fix(agent: Agent, faults: Iterable[Fault]) -> list[Fault]:
             continue
         if fault.fix not in outcome:
             try:
-                outcome[fault.fix] = await agent.membership.write(list(fault.fix.guards), list(fault.fix.ops))
+                outcome[fault.fix] = await agent.cluster.write(fault.fix.guards, fault.fix.ops)
             except NotFound:  # the tenure of the node that it is bound to has ended
                 outcome[fault.fix] = False
         if outcome[fault.fix]:

@@ -12,30 +12,27 @@ import msgspec
 from weft.agent.resources import doctor
 from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
-from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported
+from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unsupported
 from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver, Numbered
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
-from weft.endpoints import floating
-from weft.ipam import sharing
+from weft.ipam import floating, sharing
 from weft.model import Endpoint, Network, Node, encode, keys
-from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put, Unchanged
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put
 
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
-RETRIES = 10
-"""How often a decision is taken again when others wrote meanwhile."""
 CLOSE = 100_000
 """How far from a number that is taken a free one is looked for, to be named."""
 
 
 class Networks:
     def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+        self._agent, self._cluster = agent, agent.cluster
 
     async def known(self, name: str) -> Network:
         """The network, also one that was made elsewhere this very moment. Raises NotFound."""
@@ -87,12 +84,13 @@ class Networks:
         check_apart(network, self._agent.config.gateway_subnets)
         check_host(network, host.attached if network.home == network.name else ())
         check_mtu(network, host.node, options)
-        for _ in range(RETRIES):
+
+        async def attempt() -> None:
             numbered = await self._numbered(network)
-            if await self._try_create(numbered, chosen=numbered is not network):
-                await self._set_up(network.name)
-                return
-        raise Unavailable(f"network {network.name}: other networks are being made at the same time: try again")
+            await self._try_create(numbered, chosen=numbered is not network)
+
+        await self._cluster.change(attempt, f"network {network.name}")
+        await self._set_up(network.name)
 
     def _check_equipped(self, name: str, driver: Driver) -> None:
         """Raises Unsupported where this host, or its agent, lacks what the driver needs."""
@@ -113,7 +111,7 @@ class Networks:
 
     async def _set_up(self, name: str) -> None:
         """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
-        await self._agent.ensure_lease(name)
+        await self._agent.leases.ensure(name, self._agent.ready())
         failures = await self._agent.loop.settle(self._agent.compiler.of_network(name))
         if failures:
             await self.remove(name)
@@ -134,8 +132,8 @@ class Networks:
         taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
         return next((n for n in range(first, last + 1) if str(n) not in taken), None)
 
-    async def _try_create(self, network: Network, *, chosen: bool) -> bool:
-        """`chosen`: what it claims was chosen by us, and may be chosen again."""
+    async def _try_create(self, network: Network, *, chosen: bool) -> None:
+        """`chosen`: what it claims was chosen by us, and may be chosen again. Raises Refused."""
         claims = {keys.claim(key): what for key, what in registry.claims(network)}
         store, view = self._agent.store, self._agent.view
         listing = await store.list(keys.NETWORKS)
@@ -144,9 +142,7 @@ class Networks:
             raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
         check_new(network, others, [node for _, node in sorted(view.nodes.items())])
         for key, what in claims.items():
-            holder = await store.get(key)
-            if holder is not None and chosen:
-                return False
+            holder = None if chosen else await store.get(key)
             if holder is not None:
                 way_out = await self._other_number(network, key)
                 raise Conflict(
@@ -160,10 +156,10 @@ class Networks:
             *(Absent(key) for key in claims),
         ]
         if network.home != network.name:
-            guards.append(Unchanged(keys.network(network.home), view.revision(keys.network(network.home))))
+            guards.append(self._cluster.unchanged(keys.network(network.home)))
         ops: list[Op] = [Put(keys.network(network.name), encode(network))]
         ops += [Put(key, network.name.encode()) for key in claims]
-        return await self._agent.membership.write(guards, ops)
+        await self._cluster.commit(guards, ops)
 
     async def _other_number(self, network: Network, taken: str) -> str:
         """What to do where the claim with this key is another's. Its last part is a number, the one before that the option
@@ -181,34 +177,35 @@ class Networks:
         if keys.network(name) in self._agent.view.broken and force:
             return await self._remove_broken(name)
         network = await self.known(name)
-        store, view = self._agent.store, self._agent.view
-        for _ in range(RETRIES):
-            networks = await store.list(keys.NETWORKS)
-            sharing.check_unshared(name, records.readable(Network, networks.items))
-            listing = await store.list(keys.ENDPOINTS)
-            there = [item for item in listing.items if item.key.split("/")[2:3] == [name]]
-            inside = records.readable(Endpoint, there)
-            if there and not force:
-                names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3]) or "with records that cannot be read"
-                raise Conflict(
-                    f"network {name} has {len(there)} endpoints ({names}): detach them first, or use --force"
-                )
-            await self._drop(network, inside, there, NothingNewer(keys.ENDPOINTS, listing.revision))
-            guards: list[Guard] = [
-                Unchanged(keys.network(name), view.revision(keys.network(name))),
-                NothingNewer(keys.ENDPOINTS, listing.revision),
-                NothingNewer(keys.NETWORKS, networks.revision),
-            ]
-            ops: list[Op] = [
-                Delete(keys.network(name)),
-                *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
-                *(Delete(keys.claim(key)) for key, _ in registry.claims(network)),
-            ]
-            sources = self._agent.compiler.of_network(name)
-            if await self._agent.membership.write(guards, ops):
-                await self._agent.loop.settle(sources)
-                return inside
-        raise Unavailable(f"network {name}: containers come and go too fast just now: try again")
+        sources = self._agent.compiler.of_network(name)
+        inside = await self._cluster.change(lambda: self._try_remove(network, force=force), f"network {name}")
+        await self._agent.loop.settle(sources)
+        return inside
+
+    async def _try_remove(self, network: Network, *, force: bool) -> list[Endpoint]:
+        """Raises Refused."""
+        name, store = network.name, self._cluster.store
+        networks = await store.list(keys.NETWORKS)
+        sharing.check_unshared(name, records.readable(Network, networks.items))
+        listing = await store.list(keys.ENDPOINTS)
+        there = [item for item in listing.items if item.key.split("/")[2:3] == [name]]
+        inside = records.readable(Endpoint, there)
+        if there and not force:
+            names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3]) or "with records that cannot be read"
+            raise Conflict(f"network {name} has {len(there)} endpoints ({names}): detach them first, or use --force")
+        await self._drop(network, inside, there, NothingNewer(keys.ENDPOINTS, listing.revision))
+        guards: list[Guard] = [
+            self._cluster.unchanged(keys.network(name)),
+            NothingNewer(keys.ENDPOINTS, listing.revision),
+            NothingNewer(keys.NETWORKS, networks.revision),
+        ]
+        ops: list[Op] = [
+            Delete(keys.network(name)),
+            *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
+            *(Delete(keys.claim(key)) for key, _ in registry.claims(network)),
+        ]
+        await self._cluster.commit(guards, ops)
+        return inside
 
     async def _remove_broken(self, name: str) -> list[Endpoint]:
         """Of a network whose record cannot be read nothing is known but its name: what lies under that goes, and what is
@@ -220,8 +217,7 @@ class Networks:
         ops: list[Op] = [Delete(keys.network(name)), *(DeletePrefix(prefix) for prefix in keys.of_network(name))]
         ops += [DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in sorted({i.key.split("/")[1] for i in there})]
         ops += [Delete(item.key) for item in found if records.holder(item) == name]
-        for start in range(0, len(ops), 100):
-            await self._agent.membership.write([], ops[start : start + 100])
+        await self._cluster.write_all([], ops)
         return records.readable(Endpoint, there)
 
     async def _drop(
@@ -234,12 +230,9 @@ class Networks:
                 await self._agent.attachments.blocks.forget_elsewhere(endpoint)
         if network.home != network.name:
             return
-        ops = [
-            DeletePrefix(f"{keys.endpoints(node)}{network.name}/")
-            for node in sorted({i.key.split("/")[1] for i in there})
-        ]
-        for start in range(0, len(ops), 100):
-            await self._agent.store.commit([none_came], ops[start : start + 100])
+        nodes = sorted({item.key.split("/")[1] for item in there})
+        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in nodes]
+        await self._cluster.write_all([none_came], ops)
 
 
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:

@@ -10,13 +10,12 @@ import msgspec
 from weft.alloc.leases import check_host, check_new
 from weft.api import limits
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid, NotFound, Unavailable
+from weft.base.errors import Conflict, Invalid, NotFound
 from weft.base.net import IPNetwork, check_for_containers, contains, covers
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.datapaths.options import BlockOptions
-from weft.endpoints import floating
-from weft.ipam import sharing
+from weft.ipam import floating, sharing
 from weft.ipam.blocks import rules
 from weft.model import Network, Pool, claims, encode, keys
 from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
@@ -24,12 +23,10 @@ from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
 if TYPE_CHECKING:
     from weft.agent.agent import Agent
 
-RETRIES = 10
-
 
 class Pools:
     def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+        self._agent, self._cluster = agent, agent.cluster
 
     async def listed(self, network: Network) -> tuple[t.PoolInfo, ...]:
         """Raises Invalid where the network has none."""
@@ -93,9 +90,9 @@ class Pools:
         self, name: str, change: Callable[[Network], Network], leaving: IPNetwork | None = None
     ) -> Network:
         """In the network and all that share it."""
-        store = self._agent.store
-        for _ in range(RETRIES):
-            listing = await store.list(keys.NETWORKS)
+
+        async def attempt() -> Network:
+            listing = await self._cluster.store.list(keys.NETWORKS)
             found = {item.key: (network, item.revision) for network, item in records.pairs(Network, listing.items)}
             old, revision = found.get(keys.network(name), (None, 0))
             if old is None:
@@ -103,24 +100,29 @@ class Pools:
             _options(old)
             networks = [network for network, _ in found.values()]
             new = change(old)
-            limits.check_network(new)
-            registry.parse_options(new)
-            if leaving is None and set(new.subnets) != set(old.subnets):
-                others = [n for n in networks if n.home != name]
-                check_new(new, others, [node for _, node in sorted(self._agent.view.nodes.items())])
-                check_host(new, self._agent.ready().attached)
+            self._check(old, new, [n for n in networks if n.home != name], leaving is not None)
+            if new == old:
+                return new
             guards: list[Guard] = [
                 Unchanged(keys.network(name), revision),
                 NothingNewer(keys.NETWORKS, listing.revision),
-                await floating.apart(store, new),
+                await floating.apart(self._cluster.store, new),
             ]
             if leaving is not None:
                 guards += await self._unused(name, leaving)
             copies = [msgspec.structs.replace(n, subnets=new.subnets) for n in sharing.sharers(name, networks)]
-            ops = [Put(keys.network(n.name), encode(n)) for n in (new, *copies)]
-            if new == old or await self._agent.membership.write(guards, list(ops)):
-                return new
-        raise Unavailable(f"network {name}: it and others change too fast just now: try again")
+            await self._cluster.commit(guards, [Put(keys.network(n.name), encode(n)) for n in (new, *copies)])
+            return new
+
+        return await self._cluster.change(attempt, f"network {name}")
+
+    def _check(self, old: Network, new: Network, others: list[Network], less: bool) -> None:
+        """`less`: a pool goes. Raises Invalid, Conflict."""
+        limits.check_network(new)
+        registry.parse_options(new)
+        if not less and set(new.subnets) != set(old.subnets):
+            check_new(new, others, [node for _, node in sorted(self._cluster.view.nodes.items())])
+            check_host(new, self._agent.ready().attached)
 
     async def _unused(self, name: str, subnet: IPNetwork) -> list[Guard]:
         """What keeps it so. Raises Conflict."""

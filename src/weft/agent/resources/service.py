@@ -19,7 +19,9 @@ from weft.base.net import parse_address, parse_network
 from weft.cluster import records
 from weft.compile.compiler import beneath, sources_of
 from weft.datapaths import registry
-from weft.endpoints import floating, move, removal
+from weft.endpoints import removal
+from weft.endpoints.floating import Floating
+from weft.endpoints.move import Moves
 from weft.hoststate import netns
 from weft.kernel.host.dump import dump
 from weft.model import Bandwidth, Endpoint, keys
@@ -36,6 +38,10 @@ class Service(BgpService):
     def __init__(self, agent: Agent) -> None:
         super().__init__(agent)
         self._networks = Networks(agent)
+        self._floating, self._moves = (
+            Floating(agent.cluster, agent.attachments),
+            Moves(agent.cluster, agent.attachments),
+        )
 
     # This node.
 
@@ -89,13 +95,13 @@ class Service(BgpService):
         return infos.node(self._agent, view.nodes[name])
 
     async def remove_node(self, name: str, force: str = "") -> t.Done:
-        view, store = self._agent.view, self._agent.store
+        view = self._agent.view
         await self.node(name)
         if name in view.present and not _yes(force):
             raise Conflict(
                 f"{name}'s agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
             )
-        freed = await removal.remove_node(store, view, self._agent.membership, name)
+        freed = await removal.remove_node(self._agent.cluster, name)
         return t.Done(what=(name, *freed))
 
     # Networks.
@@ -146,7 +152,7 @@ class Service(BgpService):
 
     async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
         network = await self._networks.known(name)
-        await self._agent.ensure_lease(name)
+        await self._agent.leases.ensure(name, self._agent.ready())
         return t.Reserved(address=await self._agent.attachments.reserve(request, network))
 
     async def release(self, name: str, address: str, owner: str = "") -> t.Done:
@@ -189,28 +195,29 @@ class Service(BgpService):
             request = msgspec.structs.replace(request, bandwidth=self._limits(request))
             wanted, networks = request.definition, self._networks
             network = await (networks.ensure(wanted, request.network) if wanted else networks.known(request.network))
-            await self._agent.ensure_lease(network.name)
+            await self._agent.leases.ensure(network.name, self._agent.ready())
             endpoint = await self._agent.attachments.attach(request, network)
         return infos.endpoint(self._agent, endpoint)
 
     async def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
         self._agent.ready()
         found = await self.endpoint(ref)
-        await self._agent.ensure_lease((await self._networks.known(found.network)).name)
-        return infos.endpoint(self._agent, await move.move(self._agent, found, request))
+        network = await self._networks.known(found.network)
+        await self._agent.leases.ensure(network.name, self._agent.ready())
+        return infos.endpoint(self._agent, await self._moves.move(found, request))
 
     async def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
         self._agent.ready()
         found = await self.endpoint(ref)
         await self._networks.known(found.network)
-        return infos.endpoint(self._agent, await floating.add(self._agent, found, request.addresses))
+        return infos.endpoint(self._agent, await self._floating.add(found, request.addresses))
 
     async def remove_floating(self, ref: str, addresses: str = "") -> t.EndpointInfo:
         self._agent.ready()
         found = await self.endpoint(ref)
         await self._networks.known(found.network)
         wanted = tuple(parse_address(text) for text in addresses.split(",") if text)
-        return infos.endpoint(self._agent, await floating.remove(self._agent, found, wanted))
+        return infos.endpoint(self._agent, await self._floating.remove(found, wanted))
 
     def _limits(self, request: t.Attach) -> Bandwidth | None:
         """As asked, or by labels. Raises Invalid, Unsupported."""

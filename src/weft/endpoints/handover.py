@@ -4,26 +4,27 @@ to come, ports that change while a container runs."""
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 
 import msgspec
 
 from weft.api import types as t
 from weft.base.errors import Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress, IPInterface, parse_mac
+from weft.cluster import footprint
+from weft.cluster.footprint import key_of
 from weft.containers.find import Target
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Key
 from weft.ipam import macs
 from weft.ipam.addresses import Ask
-from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, encode, keys
+from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, keys
 from weft.model.endpoint import handover_id
-from weft.store.protocol import Delete, Guard, Op, Put, Unchanged
 
 log = logging.getLogger(__name__)
 
 
-class EngineAttachments(Attachments):
+class HandoverAttachments(Attachments):
     """A namespace that the engine will make has the cookie 0, whichever that will be: it is told apart by its path."""
 
     # Interfaces that are handed over.
@@ -101,7 +102,7 @@ class EngineAttachments(Attachments):
         """A reserved address that nobody has attached with. Whether there was one. Raises Unavailable."""
         promise = self.promises.drop(home, address, owner)
         if promise is not None and promise.revision:
-            await self._membership.give_back(keys.address_claim(home, address), promise.revision)
+            await self._passing.give_back(keys.address_claim(home, address), promise.revision)
         return promise is not None
 
     # Ports.
@@ -143,18 +144,14 @@ class EngineAttachments(Attachments):
             if network is None or self._view.endpoints.get(endpoint.id) != endpoint:  # detached, or changed meanwhile
                 return
             new = msgspec.structs.replace(endpoint, mac=mac)
-            guards = await macs.taking(self._store, self._view, new, network)
-            ops = macs.claims(new, network, self._membership.tenure_lease)
-            if former := macs.key_of(endpoint, network):
-                ops.append(Delete(former))
-            await self._rewrite(new, guards, ops)
+            await macs.check(self._cluster, new, network)
+            await self._rewrite(new)
 
-    async def _rewrite(self, endpoint: Endpoint, guards: Sequence[Guard] = (), ops: Sequence[Op] = ()) -> Endpoint:
-        """Of what is in the store already. `guards`, `ops`: what else has to hold, and is written with it."""
-        key = keys.endpoint(endpoint.node, endpoint.network, endpoint.id)
-        record = Put(key, encode(endpoint), self._membership.tenure_lease)
-        told = self.way(endpoint.network).told(endpoint)
-        if not await self._membership.write([Unchanged(key, self._view.revision(key)), *guards], [record, *told, *ops]):
+    async def _rewrite(self, endpoint: Endpoint) -> Endpoint:
+        """Of what is in the store already, as the view has it."""
+        present, at = self._view.endpoints.get(endpoint.id), footprint.place(self._view, endpoint.network)
+        guards, ops = footprint.step(present, endpoint, at, self._cluster.tenure_lease)
+        if not await self._cluster.write([self._cluster.unchanged(key_of(endpoint)), *guards], ops):
             raise Unavailable(f"endpoint {endpoint.name} was just changed by someone else: try again")
         return await self.standing(endpoint)
 
