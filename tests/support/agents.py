@@ -21,8 +21,9 @@ import msgspec
 
 from support.birds import FakeBird
 from support.hoststates import FOREIGN
-from weft.agent.agent import Agent, Surroundings
+from weft.agent.agent import Agent
 from weft.agent.config import Config
+from weft.agent.parts import Surroundings
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import NotFound, Unavailable

@@ -3,28 +3,27 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
 from prometheus_client.core import GaugeMetricFamily
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from weft.api import types as t
+from weft.cluster.view import View
 from weft.converge.loops import Loops
 from weft.converge.stepper import Outcome
-
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
+from weft.daemons.routing import Routing
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Metrics:
-    def __init__(self, agent: Agent) -> None:
+    def __init__(self, view: View, loops: Loops, routing: Routing, store: Callable[[], t.StoreStatus]) -> None:
         self._registry = CollectorRegistry()
-        self._registry.register(_State(agent))
+        self._registry.register(_State(view, loops, routing, store))
         self._converge = Histogram(
             "weft_converge_seconds",
             "Time of one step of the convergence loop",
@@ -42,9 +41,9 @@ class Metrics:
             buckets=BUCKETS,
             registry=self._registry,
         )
-        agent.loop.listeners.append(self._stepped)
-        if agent.loops.targets:
-            _Targets(self._registry, agent.loops)
+        loops.kernel.listeners.append(self._stepped)
+        if loops.targets:
+            _Targets(self._registry, loops)
 
     def _stepped(self, outcome: Outcome) -> None:
         self._converge.observe(outcome.seconds)
@@ -82,11 +81,11 @@ class _Targets:
 class _State(Collector):
     """What is read at the moment of asking."""
 
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, view: View, loops: Loops, routing: Routing, store: Callable[[], t.StoreStatus]) -> None:
+        self._view, self._loops, self._routing, self._store = view, loops, routing, store
 
     def collect(self) -> Iterator[GaugeMetricFamily]:
-        counts = self._agent.loops.counts()
+        counts = self._loops.counts()
         objects = GaugeMetricFamily(
             "weft_objects", "Objects of the kernel, and of other targets", labels=("kind", "state")
         )
@@ -95,29 +94,29 @@ class _State(Collector):
             objects.add_metric((kind, "actual"), count.actual)
             objects.add_metric((kind, "failed"), count.failed)
         yield objects
-        store = self._agent.store_status
+        store = self._store()
         yield GaugeMetricFamily("weft_store_connected", "1 while the store answers", value=store.state == "connected")
         yield GaugeMetricFamily("weft_store_revision", "Last change taken over", value=store.revision)
-        yield GaugeMetricFamily("weft_nodes_alive", "Nodes whose agent lives", value=len(self._agent.view.present))
-        yield GaugeMetricFamily("weft_endpoints", "Containers on this node", value=len(self._agent.view.endpoints))
+        yield GaugeMetricFamily("weft_nodes_alive", "Nodes whose agent lives", value=len(self._view.present))
+        yield GaugeMetricFamily("weft_endpoints", "Containers on this node", value=len(self._view.endpoints))
         sessions = GaugeMetricFamily("weft_bgp_sessions", "BGP sessions", labels=("state",))
-        routing = self._agent.routing
+        routing = self._routing
         up, unknown = routing.count("Established"), routing.count("Unknown")
         sessions.add_metric(("established",), up)
         sessions.add_metric(("down",), len(routing.states) - up - unknown)
         sessions.add_metric(("unknown",), unknown)
         yield sessions
-        yield GaugeMetricFamily("weft_bgp_restarts", "BIRD started again", value=self._agent.routing.restarts)
-        if self._agent.loop.last_resync:
+        yield GaugeMetricFamily("weft_bgp_restarts", "BIRD started again", value=self._routing.restarts)
+        if self._loops.kernel.last_resync:
             yield GaugeMetricFamily(
                 "weft_resync_age_seconds",
                 "Since the last full comparison with the kernel",
-                value=time.time() - self._agent.loop.last_resync,
+                value=time.time() - self._loops.kernel.last_resync,
             )
         ages = GaugeMetricFamily(
             "weft_target_resync_age_seconds", "Since the last full comparison with a target", labels=("target",)
         )
-        for name, loop in self._agent.loops.targets.items():
+        for name, loop in self._loops.targets.items():
             if loop.last_resync:
                 ages.add_metric((name,), time.time() - loop.last_resync)
         if ages.samples:

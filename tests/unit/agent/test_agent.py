@@ -516,7 +516,7 @@ async def test_a_listener_that_raises_costs_the_others_nothing_and_hears_of_it_a
     assert [p.text for p in infos.problems(agent)] == [
         "the page failed over a change, and hears of it again: [Errno 28] No space left"
     ]
-    agent._tidy.set()  # as after each interval
+    agent.tidy.wake.set()  # as after each interval
     await until(lambda: heard == [{"blue"}, {"blue"}])
     assert not list(infos.problems(agent))
     await create(agent, "red", "10.9.0.0/16")

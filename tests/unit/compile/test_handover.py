@@ -107,7 +107,7 @@ async def test_it_stays_until_the_engine_takes_it_away(agent: Agent, host: FakeH
     await attach(agent, "c1")
     host.cookies[SANDBOX] = 4711  # now the namespace is there
     host.vanish("/run/netns/c1")
-    agent._tidy.set()
+    agent.tidy.wake.set()
     await until(lambda: len(agent.view.endpoints) == 1)
     assert [e.id for e in await Service(agent).endpoints()] == [made.id]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import msgspec
 
+from weft.agent.parts import Parts
 from weft.agent.resources import infos
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound, Unavailable
@@ -14,49 +13,46 @@ from weft.model import BgpPeer, BgpSettings, encode, keys, to_builtins
 from weft.model.codec import convert
 from weft.store.protocol import Delete, Put
 
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
-
 BUSY = "was just changed by someone else: look, and try again"
 
 
 class BgpService:
-    def __init__(self, agent: Agent) -> None:
-        self._agent = agent
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
 
     # This node.
 
     async def bgp_sessions(self) -> tuple[t.BgpSession, ...]:
-        self._agent.ready()
-        return tuple(infos.bgp_session(state) for state in await self._agent.routing.look())
+        self._parts.ready()
+        return tuple(infos.bgp_session(state) for state in await self._parts.routing.look())
 
     async def bgp_routes(self, prefix: str = "") -> tuple[t.BgpRoute, ...]:
-        self._agent.ready()
+        self._parts.ready()
         wanted = str(parse_network(prefix) if "/" in prefix else parse_address(prefix)) if prefix else ""
-        return tuple(infos.bgp_route(self._agent, route) for route in await self._agent.routing.routes(wanted))
+        return tuple(infos.bgp_route(self._parts, route) for route in await self._parts.routing.routes(wanted))
 
     # The cluster.
 
     async def bgp_settings(self) -> BgpSettings:
-        self._agent.ready()
-        return self._agent.view.bgp
+        self._parts.ready()
+        return self._parts.view.bgp
 
     async def set_bgp(self, request: t.SetBgp) -> BgpSettings:
-        self._agent.ready()
+        self._parts.ready()
         changed = {name: value for name, value in to_builtins(request).items() if value is not None}
-        wanted = convert(BgpSettings, {**to_builtins(self._agent.view.bgp), **changed})
-        guard = self._agent.cluster.as_seen(keys.BGP_SETTINGS)
-        if not await self._agent.cluster.write([guard], [Put(keys.BGP_SETTINGS, encode(wanted))]):
+        wanted = convert(BgpSettings, {**to_builtins(self._parts.view.bgp), **changed})
+        guard = self._parts.cluster.as_seen(keys.BGP_SETTINGS)
+        if not await self._parts.cluster.write([guard], [Put(keys.BGP_SETTINGS, encode(wanted))]):
             raise Unavailable(f"bgp: {BUSY}")
         return wanted
 
     async def bgp_peers(self) -> tuple[t.BgpPeerInfo, ...]:
-        self._agent.ready()
-        return tuple(_info(peer) for _, peer in sorted(self._agent.view.bgp_peers.items()))
+        self._parts.ready()
+        return tuple(_info(peer) for _, peer in sorted(self._parts.view.bgp_peers.items()))
 
     async def add_bgp_peer(self, request: t.AddBgpPeer) -> t.BgpPeerInfo:
-        self._agent.ready()
-        peer, view = request.peer, self._agent.view
+        self._parts.ready()
+        peer, view = request.peer, self._parts.view
         for _, node in sorted(view.nodes.items()):
             if peer.address in (a.ip for a in node.addresses):
                 raise Conflict(
@@ -66,16 +62,16 @@ class BgpService:
         if peer.name in view.bgp_peers and not request.replace:
             raise Conflict(f"bgp peer {peer.name} exists: choose another name, or use --replace")
         key = keys.bgp_peer(peer.name)
-        if not await self._agent.cluster.write([self._agent.cluster.as_seen(key)], [Put(key, encode(peer))]):
+        if not await self._parts.cluster.write([self._parts.cluster.as_seen(key)], [Put(key, encode(peer))]):
             raise Unavailable(f"bgp peer {peer.name}: {BUSY}")
         return _info(peer)
 
     async def remove_bgp_peer(self, name: str) -> t.Done:
-        self._agent.ready()
-        view, key = self._agent.view, keys.bgp_peer(name)
+        self._parts.ready()
+        view, key = self._parts.view, keys.bgp_peer(name)
         if name not in view.bgp_peers:
             raise NotFound(f"no bgp peer {name}: `weft bgp peer ls` shows those there are")
-        if not await self._agent.cluster.write([self._agent.cluster.unchanged(key)], [Delete(key)]):
+        if not await self._parts.cluster.write([self._parts.cluster.unchanged(key)], [Delete(key)]):
             raise Unavailable(f"bgp peer {name}: {BUSY}")
         return t.Done(what=(name,))
 

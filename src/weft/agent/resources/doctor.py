@@ -7,8 +7,8 @@ import contextlib
 import ctypes
 import shutil
 from collections.abc import Iterator
-from typing import TYPE_CHECKING
 
+from weft.agent.parts import Parts
 from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Failed, Unavailable, WeftError
@@ -25,9 +25,6 @@ from weft.kernel.kinds import sysctl
 from weft.model import Network
 from weft.store.url import unguarded
 
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
-
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 MODULES = {
     "nftables": "nf_tables",
@@ -43,34 +40,34 @@ STA_UNSYNC = 0x0040
 """adjtimex(2): the kernel's clock is not held by anything."""
 
 
-async def findings(agent: Agent) -> tuple[t.Finding, ...]:
-    return await asyncio.to_thread(lambda: tuple(_all(agent)))
+async def findings(parts: Parts) -> tuple[t.Finding, ...]:
+    return await asyncio.to_thread(lambda: tuple(_all(parts)))
 
 
-def _all(agent: Agent) -> Iterator[t.Finding]:
-    yield from _store(agent)
-    yield from _uplink(agent)
-    networks = list(_networks(agent))
-    yield from _features(agent, networks)
-    yield from _bandwidth(agent)
-    yield from _bridge_rules(agent)
+def _all(parts: Parts) -> Iterator[t.Finding]:
+    yield from _store(parts)
+    yield from _uplink(parts)
+    networks = list(_networks(parts))
+    yield from _features(parts, networks)
+    yield from _bandwidth(parts)
+    yield from _bridge_rules(parts)
     yield from _tools()
-    yield _signatures(agent)
+    yield _signatures(parts)
     yield from _other_bird()
     yield from _forwarding({f for n, _ in networks for f in n.families})
-    yield from _mtu(agent, networks)
-    yield from _reach(agent)
+    yield from _mtu(parts, networks)
+    yield from _reach(parts)
     yield from _ports(networks)
-    yield from _overlaps(agent, networks)
+    yield from _overlaps(parts, networks)
     yield from _other_vteps(networks)
-    yield from _reverse_path(agent, networks)
+    yield from _reverse_path(parts, networks)
     yield from _policies()
     yield _clock()
 
 
-def _networks(agent: Agent) -> Iterator[tuple[Network, CommonOptions]]:
+def _networks(parts: Parts) -> Iterator[tuple[Network, CommonOptions]]:
     """But for those that another version of Weft made, which `weft status` tells of."""
-    for _, network in sorted(agent.view.networks.items()):
+    for _, network in sorted(parts.view.networks.items()):
         with contextlib.suppress(WeftError):
             yield network, registry.parse_options(network)
 
@@ -79,15 +76,15 @@ def _ok(check: str, detail: str) -> t.Finding:
     return t.Finding(check=check, result="ok", detail=detail)
 
 
-def _store(agent: Agent) -> Iterator[t.Finding]:
-    if exposed := unguarded(agent.config.store, agent.config.store_cert):
+def _store(parts: Parts) -> Iterator[t.Finding]:
+    if exposed := unguarded(parts.config.store, parts.config.store_cert):
         yield t.Finding(
             check="store: access",
             result="warning",
-            detail=f"{agent.store_status.url} is reached {exposed}: who reaches it can rule every host's network",
+            detail=f"{parts.store_status.url} is reached {exposed}: who reaches it can rule every host's network",
             advice="use etcds:// with store-ca and a user with store-password-file (docs/operating.md, The store of a cluster)",
         )
-    status = agent.store_status
+    status = parts.store_status
     if status.state == "connected":
         yield _ok("store", f"{status.url} answers")
     else:
@@ -97,23 +94,23 @@ def _store(agent: Agent) -> Iterator[t.Finding]:
         )
 
 
-def _uplink(agent: Agent) -> Iterator[t.Finding]:
-    node = agent.node
-    if agent.waiting_for or node is None:
-        detail = agent.waiting_for or "not looked at yet"
+def _uplink(parts: Parts) -> Iterator[t.Finding]:
+    node = parts.node
+    if parts.waiting_for or node is None:
+        detail = parts.waiting_for or "not looked at yet"
         yield t.Finding(check="uplink", result="error", detail=detail, advice="name the right device with --iface")
         return
     yield _ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
 
 
-def _features(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     """What drivers need in any case; what they need for some options only where a network has these."""
     wanted = {f: "" for d in registry.DRIVERS.values() for f in d.needs}
     for network, options in networks:
         wanted |= {f: network.name for f in options.features if not wanted.get(f)}
     for name, needed_by in sorted(wanted.items()):
         check = f"{'tool' if name in PACKAGES else 'kernel'}: {name}"
-        if name in agent.features:
+        if name in parts.features:
             yield _ok(check, "installed" if name in PACKAGES else "works")
             continue
         drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.needs)
@@ -133,9 +130,9 @@ def remedy(feature: str) -> str:
     return f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
 
 
-def _signatures(agent: Agent) -> t.Finding:
+def _signatures(parts: Parts) -> t.Finding:
     """No error: sessions between nodes do without, but then only addresses tell who speaks."""
-    if MD5 in agent.features:
+    if MD5 in parts.features:
         return _ok(f"kernel: {MD5}", "works")
     return t.Finding(
         check=f"kernel: {MD5}",
@@ -145,9 +142,9 @@ def _signatures(agent: Agent) -> t.Finding:
     )
 
 
-def _bridge_rules(agent: Agent) -> Iterator[t.Finding]:
+def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
     """No error: all else works without."""
-    if BRIDGE_RULES in agent.features:
+    if BRIDGE_RULES in parts.features:
         yield _ok(f"kernel: {BRIDGE_RULES}", "works")
         return
     yield t.Finding(
@@ -174,10 +171,10 @@ def _other_bird() -> Iterator[t.Finding]:
         )
 
 
-def _bandwidth(agent: Agent) -> Iterator[t.Finding]:
+def _bandwidth(parts: Parts) -> Iterator[t.Finding]:
     """No error: who limits nothing misses nothing."""
     for name in registry.FROM_CONTAINER:
-        if name in agent.features:
+        if name in parts.features:
             yield _ok(f"kernel: {name}", "works")
             continue
         what = "limits of bandwidth" if name in registry.TO_CONTAINER else "limits of what containers send"
@@ -209,8 +206,8 @@ def _forwarding(families: set[Family]) -> Iterator[t.Finding]:
             yield t.Finding(check=f"forwarding IPv{fam}", result="error", detail=f"{name} is not 1", advice=advice)
 
 
-def _mtu(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
-    node = agent.node
+def _mtu(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    node = parts.node
     if node is None:
         return
     for network, options in networks:
@@ -222,7 +219,7 @@ def _mtu(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterato
             yield t.Finding(check=check, result="error", detail=f"{mtu} does not fit into {room}", advice=advice)
         else:
             yield _ok(check, f"{mtu}, of {room} that fit")
-    others = {n.name: n.mtu for n in tuple(agent.view.nodes.values()) if n.mtu != node.mtu}
+    others = {n.name: n.mtu for n in tuple(parts.view.nodes.values()) if n.mtu != node.mtu}
     if others:
         detail = f"{node.uplink} has {node.mtu}, but " + ", ".join(
             f"{name} has {mtu}" for name, mtu in sorted(others.items())
@@ -231,8 +228,8 @@ def _mtu(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterato
         yield t.Finding(check="MTU of the underlay", result="warning", detail=detail, advice=advice)
 
 
-def _reach(agent: Agent) -> Iterator[t.Finding]:
-    for found in agent.routing.unreached():
+def _reach(parts: Parts) -> Iterator[t.Finding]:
+    for found in parts.routing.unreached():
         detail, _, advice = found.text.partition("; ")
         yield t.Finding(check=f"ways to {found.network}", result="error", detail=detail, advice=advice)
 
@@ -248,9 +245,9 @@ def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]
             yield _ok(f"port {port}", "no program holds it")
 
 
-def _overlaps(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+def _overlaps(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     """Of networks that were made on another host, or before this one got the subnet."""
-    host = agent.compiler.host
+    host = parts.compiler.host
     for network, _ in networks if host else ():
         assert host is not None
         if network.home == network.name and (found := on_host(network, host.attached)):
@@ -277,14 +274,14 @@ def _other_vteps(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Fi
             )
 
 
-def _reverse_path(agent: Agent, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+def _reverse_path(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     """A host's answers to what another host itself sent through a tunnel come back past the tunnel, and what is published may
     be asked for by another interface than the answer takes. Strict filtering drops such packets (RFC 3704; the kernel takes
     the larger of `all` and the device's own: ip-sysctl.rst)."""
-    if agent.node is None or not any(4 in network.families for network, _ in networks):
+    if parts.node is None or not any(4 in network.families for network, _ in networks):
         return
     tunnels = sorted({o.tunnel_device for _, o in networks if o.tunnel_device})
-    for dev in (agent.node.uplink, *tunnels):
+    for dev in (parts.node.uplink, *tunnels):
         values = [sysctl.get(f"net/ipv4/conf/{each}/rp_filter") for each in ("all", dev)]
         if values[1] is not None and max(int(v or 0) for v in values) == 1:
             yield t.Finding(

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from weft import __version__
+from weft.agent.parts import Parts
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, family, parse_address, parse_network
@@ -23,14 +24,13 @@ from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.network import OptionValue
 
 if TYPE_CHECKING:
-    from weft.agent.agent import Agent
     from weft.bgp.replies import BirdRoute
     from weft.cluster.view import View
     from weft.daemons.bgp_sessions import SessionStatus
 
 
-def node(agent: Agent, n: Node) -> t.NodeInfo:
-    view = agent.view
+def node(parts: Parts, n: Node) -> t.NodeInfo:
+    view = parts.view
     held = {name: leases[n.name].subnets for name, leases in sorted(view.leases.items()) if n.name in leases}
     return t.NodeInfo(
         name=n.name,
@@ -40,15 +40,15 @@ def node(agent: Agent, n: Node) -> t.NodeInfo:
         segment=n.segment or ", ".join(str(a.network) for a in n.addresses),
         version=n.version,
         alive=n.name in view.present,
-        evidence=agent.liveness.evidence(n.name),
-        withdrawn=n.name in agent.liveness.dead,
+        evidence=parts.liveness.evidence(n.name),
+        withdrawn=n.name in parts.liveness.dead,
         this=n.name == view.me,
         subnets=held,
     )
 
 
-def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
-    view = agent.view
+def network(parts: Parts, n: Network, endpoints: int) -> t.NetworkInfo:
+    view = parts.view
     leases = tuple(
         t.LeaseInfo(
             node=name,
@@ -70,7 +70,7 @@ def network(agent: Agent, n: Network, endpoints: int) -> t.NetworkInfo:
         labels=n.labels,
         leases=leases,
         endpoints=endpoints,
-        problems=tuple(p.text for p in problems(agent) if p.network == n.name),
+        problems=tuple(p.text for p in problems(parts) if p.network == n.name),
     )
 
 
@@ -83,8 +83,8 @@ def _options(n: Network) -> dict[str, OptionValue]:
     return {name: value for name, value in options.items() if value or value is False}
 
 
-def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
-    inside = tuple(_inside(agent, e)) if e.node == agent.view.me else ()
+def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
+    inside = tuple(_inside(parts, e)) if e.node == parts.view.me else ()
     link = next((o for o in inside if isinstance(o, Link) and o.name == e.interface), None)
     return t.EndpointInfo(
         id=e.id,
@@ -97,7 +97,7 @@ def endpoint(agent: Agent, e: Endpoint) -> t.EndpointInfo:
         host_interface=e.host_interface,
         mac=e.mac,
         addresses=e.addresses,
-        gateways=tuple(_gateways(agent.view, e)),
+        gateways=tuple(_gateways(parts.view, e)),
         mtu=link.mtu or 0 if link else 0,
         routes=tuple(_routes(inside)),
         labels=e.labels,
@@ -122,10 +122,10 @@ def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:
     return t.SecondInterface(interface=e.gateway.interface, mac=next(macs, ""), addresses=e.gateway.addresses)
 
 
-def _inside(agent: Agent, e: Endpoint) -> Iterator[Object]:
+def _inside(parts: Parts, e: Endpoint) -> Iterator[Object]:
     """What is wanted in the container's namespace; of what is handed over, of its engine."""
     ns = with_inside(e).namespace.path
-    wanted = agent.compiler.whole(e) if e.handover else agent.loop.contribution(Source(endpoints.NAME, e.network, e.id))
+    wanted = parts.compiler.whole(e) if e.handover else parts.loop.contribution(Source(endpoints.NAME, e.network, e.id))
     return (o for o in (wanted.objects if wanted else ()) if o.ns == ns)
 
 
@@ -136,29 +136,29 @@ def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
             yield t.RouteInfo(destination=parse_network(o.prefix), gateway=via)
 
 
-def problems(agent: Agent) -> Iterator[t.Problem]:
+def problems(parts: Parts) -> Iterator[t.Problem]:
     """What cannot be had here: from the data paths, from leasing, from the store."""
-    for source, texts in sorted(agent.loops.problems.items()):
+    for source, texts in sorted(parts.loops.problems.items()):
         peer = source.name if source.contributor == peers.NAME else ""
         for text in texts:
             yield t.Problem(network=source.network, peer=peer, text=text)
-    for name, text in agent.leases.refused.items():
-        if name in agent.view.networks:
+    for name, text in parts.leases.refused.items():
+        if name in parts.view.networks:
             yield t.Problem(network=name, peer="", text=text)
-    for key, text in agent.view.broken.items():
+    for key, text in parts.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
-    for text in (*agent.supervisor.problems(), *agent.view.problems()):
+    for text in (*parts.supervisor.problems(), *parts.view.problems()):
         yield t.Problem(network="", peer="", text=text)
-    for name, text in (*agent.evidence.problems(), *agent.put_back.problems()):
+    for name, text in (*parts.evidence.problems(), *parts.put_back.problems()):
         yield t.Problem(network=name, peer="", text=text)
-    if agent.journal.trouble:
-        yield t.Problem(network="", peer="", text=agent.journal.trouble)
-    for found in agent.routing.unreached():
+    if parts.journal.trouble:
+        yield t.Problem(network="", peer="", text=parts.journal.trouble)
+    for found in parts.routing.unreached():
         yield t.Problem(network=found.network, peer=found.peer, text=found.text)
-    for peer, text in agent.routing.problems():
+    for peer, text in parts.routing.problems():
         yield t.Problem(network="", peer=peer, text=text)
-    yield from _switched_off(agent)
-    for text in agent.loops.conflicts:
+    yield from _switched_off(parts)
+    for text in parts.loops.conflicts:
         yield t.Problem(network="", peer="", text=text)
 
 
@@ -168,51 +168,51 @@ def _way_out(key: str) -> str:
     return f"; `weft network rm {name} --force` removes it" if kind == "networks" else ""
 
 
-def _switched_off(agent: Agent) -> Iterator[t.Problem]:
+def _switched_off(parts: Parts) -> Iterator[t.Problem]:
     """What containers do without, since somebody decided so in their namespaces."""
-    there = {e.namespace.path: e for e in agent.view.endpoints.values()}
-    for ns, why in sorted({(key[1], why) for key, why in agent.loop.waived.items() if why}):
+    there = {e.namespace.path: e for e in parts.view.endpoints.values()}
+    for ns, why in sorted({(key[1], why) for key, why in parts.loop.waived.items() if why}):
         if ns in there:
             yield t.Problem(network=there[ns].network, peer="", text=f"{there[ns].name}: {why}: it goes without there")
 
 
-def status(agent: Agent) -> t.Status:
-    view, loops = agent.view, agent.loops
-    me = agent.node
-    found = tuple(problems(agent))
+def status(parts: Parts) -> t.Status:
+    view, loops = parts.view, parts.loops
+    me = parts.node
+    found = tuple(problems(parts))
     return t.Status(
         version=__version__,
         node=view.me,
         addresses=me.addresses if me else (),
         uplink=me.uplink if me else "",
-        why=agent.why,
+        why=parts.why,
         mtu=me.mtu if me else 0,
-        state=_state(agent),
-        started=agent.started,
-        store=store(agent),
+        state=_state(parts),
+        started=parts.started,
+        store=store(parts),
         objects=loops.counts(),
         repairs=loops.repairs,
         last_repair=loops.last_repair,
         last_resync=loops.kernel.last_resync,
         troubles=loops.troubles(),
         problems=found,
-        peers=tuple(_peer(agent, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
-        bgp=bgp_status(agent),
+        peers=tuple(_peer(parts, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
+        bgp=bgp_status(parts),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
     )
 
 
-def store(agent: Agent) -> t.StoreStatus:
+def store(parts: Parts) -> t.StoreStatus:
     """As it is now: a store that lost its identity may have been lost in another way before."""
-    found, known = agent.store_status, agent.known
+    found, known = parts.store_status, parts.known
     if known.doubt:
         found = msgspec.structs.replace(found, state="refused", reason=known.doubt)
-    return msgspec.structs.replace(found, cluster=known.cluster, kept=tuple(sorted(agent.view.kept)))
+    return msgspec.structs.replace(found, cluster=known.cluster, kept=tuple(sorted(parts.view.kept)))
 
 
-def bgp_status(agent: Agent) -> t.BgpStatus | None:
+def bgp_status(parts: Parts) -> t.BgpStatus | None:
     """As it was last looked at; None where BGP is not spoken."""
-    routing = agent.routing
+    routing = parts.routing
     if not routing.states and not routing.trouble:
         return None
     up, unknown = routing.count("Established"), routing.count("Unknown")
@@ -243,8 +243,8 @@ def bgp_session(state: SessionStatus) -> t.BgpSession:
     )
 
 
-def bgp_route(agent: Agent, route: BirdRoute) -> t.BgpRoute:
-    session = agent.routing.session(route.protocol)
+def bgp_route(parts: Parts, route: BirdRoute) -> t.BgpRoute:
+    session = parts.routing.session(route.protocol)
     return t.BgpRoute(
         prefix=parse_network(route.prefix),
         type=route.type,
@@ -253,7 +253,7 @@ def bgp_route(agent: Agent, route: BirdRoute) -> t.BgpRoute:
         since=route.since,
         next_hops=route.via,
         bgp_next_hop=route.next_hop,
-        tunnelled=agent.routing.tunnelled(route),
+        tunnelled=parts.routing.tunnelled(route),
         as_path=route.attributes.get("as_path", ""),
         communities=_communities(route),
         med=int(route.attributes.get("med", 0)),
@@ -270,24 +270,24 @@ def _communities(route: BirdRoute) -> tuple[str, ...]:
     return tuple(":".join(re.findall(r"[^\s,]+", one)) for text in texts for one in re.findall(r"\(([^)]*)\)", text))
 
 
-def _state(agent: Agent) -> str:
-    if agent.known.doubt:
+def _state(parts: Parts) -> str:
+    if parts.known.doubt:
         return "degraded"
-    if not agent.loop.started:
+    if not parts.loop.started:
         return "starting"
-    if agent.loops.troubles() or agent.store_status.state != "connected" or agent.waiting_for:
+    if parts.loops.troubles() or parts.store_status.state != "connected" or parts.waiting_for:
         return "degraded"
-    return "converging" if agent.loops.busy else "converged"
+    return "converging" if parts.loops.busy else "converged"
 
 
-def _peer(agent: Agent, n: Node) -> t.PeerStatus:
-    me = agent.node
+def _peer(parts: Parts, n: Node) -> t.PeerStatus:
+    me = parts.node
     return t.PeerStatus(
         name=n.name,
-        addresses=_underlay(agent.view, n.name),
-        alive=n.name in agent.view.present,
-        evidence=agent.liveness.evidence(n.name),
-        withdrawn=n.name in agent.liveness.dead,
+        addresses=_underlay(parts.view, n.name),
+        alive=n.name in parts.view.present,
+        evidence=parts.liveness.evidence(n.name),
+        withdrawn=n.name in parts.liveness.dead,
         same_segment=me is not None
         and all(me.shares_segment(n, family(a)) for a in n.addresses if me.address(family(a))),
     )

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections import Counter, defaultdict
 from collections.abc import Iterable
-from typing import TYPE_CHECKING
 
+from weft.agent.parts import Parts
 from weft.alloc import blocks as alloc
 from weft.alloc.subnets import merge
 from weft.api import types as t
@@ -18,23 +18,20 @@ from weft.ipam.audit import Audit, Fault, Snapshot, lasting, of_networks
 from weft.model import Endpoint, Lease, Network, claims, keys
 from weft.store.protocol import Item, Store
 
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
-
 ROUNDS = 5
 """Of putting right: what one transaction changes may be what another fix was guarded by."""
 SUBNETS, ADDRESSES = "claims/subnets/", "claims/addresses/"
 
 
-async def check(agent: Agent, network: Network | None, *, fix: bool) -> t.IpamCheck:
+async def check(parts: Parts, network: Network | None, *, fix: bool) -> t.IpamCheck:
     """Faults of one network (or of all), and whether they were put right."""
     wanted = network.name if network else ""
-    audit, found = await faults(agent.store, wanted)
+    audit, found = await faults(parts.store, wanted)
     done: dict[tuple[str, str, str, str], t.Fault] = {}
     for _ in range(ROUNDS if fix else 0):
-        fixed = await _fix(agent, found)
+        fixed = await _fix(parts, found)
         done |= {_key(f): _told(f, fixed=True) for f in fixed}
-        _, found = await faults(agent.store, wanted)
+        _, found = await faults(parts.store, wanted)
         if not fixed:
             break
     done |= {_key(f): _told(f, fixed=False) for f in found}
@@ -57,7 +54,7 @@ def _all(audit: Audit) -> list[Fault]:
     return [*audit.faults(), *audit_floating.faults(audit)]
 
 
-async def _fix(agent: Agent, faults: Iterable[Fault]) -> list[Fault]:
+async def _fix(parts: Parts, faults: Iterable[Fault]) -> list[Fault]:
     """Those that were put right; several faults may have one fix."""
     outcome: dict[object, bool] = {}
     fixed = []
@@ -66,7 +63,7 @@ async def _fix(agent: Agent, faults: Iterable[Fault]) -> list[Fault]:
             continue
         if fault.fix not in outcome:
             try:
-                outcome[fault.fix] = await agent.cluster.write(fault.fix.guards, fault.fix.ops)
+                outcome[fault.fix] = await parts.cluster.write(fault.fix.guards, fault.fix.ops)
             except NotFound:  # the tenure of the node that it is bound to has ended
                 outcome[fault.fix] = False
         if outcome[fault.fix]:
@@ -100,31 +97,31 @@ def _told(fault: Fault, *, fixed: bool) -> t.Fault:
     )
 
 
-async def show(agent: Agent, network: Network | None) -> tuple[t.IpamInfo, ...]:
+async def show(parts: Parts, network: Network | None) -> tuple[t.IpamInfo, ...]:
     """Raises Invalid where a network's addresses are its nodes' own affair."""
     if network is not None and not _claimed(network):
         raise Invalid(
             f"network {network.name}: its addresses are out of its nodes' subnets: `weft network show {network.name}`"
         )
     shown = {network.home: network} if network else {}
-    networks = agent.view.networks
+    networks = parts.view.networks
     homes = (
         sorted(shown) if network else [n.name for _, n in sorted(networks.items()) if n.home == n.name and _claimed(n)]
     )
     places = defaultdict[str, dict[IPAddress, str]](dict)
-    for endpoint in records.readable(Endpoint, (await agent.store.list(keys.ENDPOINTS)).items):
-        places[agent.view.home(endpoint.network)].update({a.ip: endpoint.node for a in endpoint.addresses})
-    return tuple([await _info(agent, networks[home], places[home]) for home in homes if home in networks])
+    for endpoint in records.readable(Endpoint, (await parts.store.list(keys.ENDPOINTS)).items):
+        places[parts.view.home(endpoint.network)].update({a.ip: endpoint.node for a in endpoint.addresses})
+    return tuple([await _info(parts, networks[home], places[home]) for home in homes if home in networks])
 
 
 def _claimed(network: Network) -> bool:
     return registry.of(network).addresses.claimed
 
 
-async def _info(agent: Agent, network: Network, places: dict[IPAddress, str]) -> t.IpamInfo:
-    items = (await agent.store.list(keys.address_claims(network.name))).items
-    held = (await agent.store.list(keys.subnet_claims(network.name))).items
-    found = records.readable(Lease, (await agent.store.list(keys.leases(network.name))).items)
+async def _info(parts: Parts, network: Network, places: dict[IPAddress, str]) -> t.IpamInfo:
+    items = (await parts.store.list(keys.address_claims(network.name))).items
+    held = (await parts.store.list(keys.subnet_claims(network.name))).items
+    found = records.readable(Lease, (await parts.store.list(keys.leases(network.name))).items)
     leases = {lease.node: lease for lease in found}
     used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
     blocks = registry.of(network).addresses.blocks

@@ -5,10 +5,10 @@ it is set up on this host, or it is nowhere.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from weft.agent.parts import Parts
 from weft.agent.resources import doctor
 from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
@@ -23,27 +23,24 @@ from weft.ipam import floating, sharing
 from weft.model import Endpoint, Network, Node, encode, keys
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put
 
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
-
 CLOSE = 100_000
 """How far from a number that is taken a free one is looked for, to be named."""
 
 
 class Networks:
-    def __init__(self, agent: Agent) -> None:
-        self._agent, self._cluster = agent, agent.cluster
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._cluster = parts, parts.cluster
 
     async def known(self, name: str) -> Network:
         """The network, also one that was made elsewhere this very moment. Raises NotFound."""
-        network = self._agent.view.networks.get(name)
+        network = self._parts.view.networks.get(name)
         if network is not None:
             return network
-        item = await self._agent.store.get(keys.network(name))
+        item = await self._parts.store.get(keys.network(name))
         if item is not None:
-            self._agent.view.present_now(item)
-            network = self._agent.view.networks.get(name)
-        if network is None and (reason := self._agent.view.broken.get(keys.network(name))):
+            self._parts.view.present_now(item)
+            network = self._parts.view.networks.get(name)
+        if network is None and (reason := self._parts.view.broken.get(keys.network(name))):
             raise Invalid(
                 f"network {name}: its record in the store cannot be read: {reason}; "
                 f"`weft network rm {name} --force` removes it"
@@ -63,7 +60,7 @@ class Networks:
             try:
                 await self.create(wanted)
             except Conflict:
-                if wanted.name not in self._agent.view.networks:  # else: someone made it this very moment
+                if wanted.name not in self._parts.view.networks:  # else: someone made it this very moment
                     raise
             found = await self.known(wanted.name)
         if _definition(found) != _definition(wanted, found):
@@ -77,11 +74,11 @@ class Networks:
         network = sharing.completed(network, await self._home(network))
         check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
-        host = self._agent.ready()
+        host = self._parts.ready()
         self._check_equipped(network.name, driver)
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
-        check_apart(network, self._agent.config.gateway_subnets)
+        check_apart(network, self._parts.config.gateway_subnets)
         check_host(network, host.attached if network.home == network.name else ())
         check_mtu(network, host.node, options)
 
@@ -94,12 +91,12 @@ class Networks:
 
     def _check_equipped(self, name: str, driver: Driver) -> None:
         """Raises Unsupported where this host, or its agent, lacks what the driver needs."""
-        if missing := [feature for feature in driver.needs if feature not in self._agent.features]:
+        if missing := [feature for feature in driver.needs if feature not in self._parts.features]:
             raise Unsupported(
                 f"network {name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
                 f"{'; '.join(doctor.remedy(feature) for feature in missing)}"
             )
-        if missing := [target for target in driver.targets if target not in self._agent.loops.targets]:
+        if missing := [target for target in driver.targets if target not in self._parts.loops.targets]:
             raise Unsupported(
                 f"network {name}: this agent is not set up for {', '.join(missing)}, which driver {driver.name} needs: "
                 "set it up in weft.toml, or choose another driver"
@@ -111,8 +108,8 @@ class Networks:
 
     async def _set_up(self, name: str) -> None:
         """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
-        await self._agent.leases.ensure(name, self._agent.ready())
-        failures = await self._agent.loop.settle(self._agent.compiler.of_network(name))
+        await self._parts.leases.ensure(name, self._parts.ready())
+        failures = await self._parts.loop.settle(self._parts.compiler.of_network(name))
         if failures:
             await self.remove(name)
             raise Failed(f"network {name} cannot be set up here: {failures[0]}")
@@ -129,13 +126,13 @@ class Networks:
 
     async def _free_number(self, prefix: str, first: int, last: int) -> int | None:
         """The smallest that no network has claimed under `prefix`."""
-        taken = {item.key.removeprefix(prefix) for item in (await self._agent.store.list(prefix)).items}
+        taken = {item.key.removeprefix(prefix) for item in (await self._parts.store.list(prefix)).items}
         return next((n for n in range(first, last + 1) if str(n) not in taken), None)
 
     async def _try_create(self, network: Network, *, chosen: bool) -> None:
         """`chosen`: what it claims was chosen by us, and may be chosen again. Raises Refused."""
         claims = {keys.claim(key): what for key, what in registry.claims(network)}
-        store, view = self._agent.store, self._agent.view
+        store, view = self._parts.store, self._parts.view
         listing = await store.list(keys.NETWORKS)
         others = records.readable(Network, listing.items)
         if any(item.key == keys.network(network.name) for item in listing.items):
@@ -173,13 +170,13 @@ class Networks:
 
     async def remove(self, name: str, *, force: bool = False) -> list[Endpoint]:
         """The endpoints that went with it. Raises NotFound, Conflict, Unavailable."""
-        self._agent.ready()
-        if keys.network(name) in self._agent.view.broken and force:
+        self._parts.ready()
+        if keys.network(name) in self._parts.view.broken and force:
             return await self._remove_broken(name)
         network = await self.known(name)
-        sources = self._agent.compiler.of_network(name)
+        sources = self._parts.compiler.of_network(name)
         inside = await self._cluster.change(lambda: self._try_remove(network, force=force), f"network {name}")
-        await self._agent.loop.settle(sources)
+        await self._parts.loop.settle(sources)
         return inside
 
     async def _try_remove(self, network: Network, *, force: bool) -> list[Endpoint]:
@@ -210,7 +207,7 @@ class Networks:
     async def _remove_broken(self, name: str) -> list[Endpoint]:
         """Of a network whose record cannot be read nothing is known but its name: what lies under that goes, and what is
         claimed in it."""
-        store = self._agent.store
+        store = self._parts.store
         there = [i for i in (await store.list(keys.ENDPOINTS)).items if i.key.split("/")[2:3] == [name]]
         numbers = {d.numbered.claim for d in registry.DRIVERS.values() if d.numbered}
         found = [i for prefix in sorted(numbers) for i in (await store.list(keys.claim(prefix))).items]
@@ -227,7 +224,7 @@ class Networks:
         another's, or nobody's network's, with each endpoint."""
         for endpoint in inside:
             if endpoint.floating or network.home != network.name:
-                await self._agent.attachments.blocks.forget_elsewhere(endpoint)
+                await self._parts.attachments.blocks.forget_elsewhere(endpoint)
         if network.home != network.name:
             return
         nodes = sorted({item.key.split("/")[1] for item in there})

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING
 
 import msgspec
 
+from weft.agent.parts import Parts
 from weft.alloc.leases import check_host, check_new
 from weft.api import limits
 from weft.api import types as t
@@ -20,19 +20,16 @@ from weft.ipam.blocks import rules
 from weft.model import Network, Pool, claims, encode, keys
 from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
 
-if TYPE_CHECKING:
-    from weft.agent.agent import Agent
-
 
 class Pools:
-    def __init__(self, agent: Agent) -> None:
-        self._agent, self._cluster = agent, agent.cluster
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._cluster = parts, parts.cluster
 
     async def listed(self, network: Network) -> tuple[t.PoolInfo, ...]:
         """Raises Invalid where the network has none."""
         options = _options(network)
         masqueraded = network.masqueraded(options.masquerade)
-        store = self._agent.store
+        store = self._parts.store
         blocks = [
             b for b, _ in records.claimed(claims.subnet, (await store.list(keys.subnet_claims(network.home))).items)
         ]
@@ -122,14 +119,14 @@ class Pools:
         registry.parse_options(new)
         if not less and set(new.subnets) != set(old.subnets):
             check_new(new, others, [node for _, node in sorted(self._cluster.view.nodes.items())])
-            check_host(new, self._agent.ready().attached)
+            check_host(new, self._parts.ready().attached)
 
     async def _unused(self, name: str, subnet: IPNetwork) -> list[Guard]:
         """What keeps it so. Raises Conflict."""
-        blocks = await self._agent.store.list(keys.subnet_claims(name))
+        blocks = await self._parts.store.list(keys.subnet_claims(name))
         claimed = records.claimed(claims.subnet, blocks.items)
         held = {block: records.holder(item) for block, item in claimed if covers(subnet, block)}
-        addresses = await self._agent.store.list(keys.address_claims(name))
+        addresses = await self._parts.store.list(keys.address_claims(name))
         found = records.claimed(claims.address, addresses.items)
         used = [(a, i) for a, i in found if contains(subnet, a) and not claims.is_cooling(i.value)]
         if used:

@@ -1,0 +1,82 @@
+"""This host as its agent knows it: a node of the cluster, and what the data paths have to know of it."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Awaitable, Callable
+
+from weft import __version__
+from weft.agent.config import Config
+from weft.agent.control import Control
+from weft.base.errors import WeftError
+from weft.bgp.plan import PASSWORD, TTL
+from weft.cluster.cluster import Cluster
+from weft.cluster.journal import boot_id
+from weft.datapaths.driver import Host
+from weft.kernel.host.facts import FEATURES, MD5, HostFacts
+from weft.model import Node
+
+log = logging.getLogger(__name__)
+
+
+class ThisHost:
+    def __init__(self, config: Config, cluster: Cluster, facts: Callable[[], Awaitable[HostFacts]]) -> None:
+        """`facts`: what the kernel says now; raises WeftError: why this host cannot take part."""
+        self._config, self._cluster, self._facts = config, cluster, facts
+        self._control = Control(config)
+        self.node: Node | None = None
+        self.host: Host | None = None
+        self.features: frozenset[str] = frozenset()
+        self.waiting_for = ""
+        """Why this node cannot take part yet, in one line."""
+        self.why = ""
+        """Why it is this uplink, and these addresses."""
+        self.learnt = asyncio.Event()
+        """Set once there is an uplink."""
+
+    async def learn(self) -> bool:
+        """Look at the uplink; whether something about this host is new."""
+        try:
+            found = await self._facts()
+            control, elsewhere = await self._control.look()
+            node = self._as_node(found, control)
+        except WeftError as error:
+            self.waiting_for = str(error)
+            log.warning("%s", error)
+            return False
+        if found.why != self.why:
+            log.info("uplink %s: %s", found.uplink, found.why)
+        self.waiting_for, self.why, self.features = "", found.why, found.features
+        host = Host(
+            node=node,
+            iptables=found.iptables,
+            advertised=found.advertised,
+            ipv6=found.ipv6,
+            attached=found.attached,
+            lacking=frozenset(FEATURES.keys() - found.features),
+            control_open=self._config.control == "open",
+            store=elsewhere,
+        )
+        if host == self.host:
+            return False
+        self.node, self.host = node, host
+        self.learnt.set()
+        return True
+
+    def _as_node(self, found: HostFacts, control: tuple[int, ...]) -> Node:
+        """Raises Invalid."""
+        return Node(
+            name=self._cluster.me,
+            addresses=found.addresses,
+            uplink=found.uplink,
+            mtu=found.mtu,
+            segment=self._config.segment,
+            labels=self._config.labels,
+            asn=self._config.asn,
+            bgp_guards=(TTL, PASSWORD) if MD5 in found.features else (TTL,),
+            instance=self._cluster.instance,
+            control=control,
+            boot=boot_id(),
+            version=__version__,
+        )

@@ -1,0 +1,174 @@
+"""All parts of one agent, put together. Nothing runs yet: that is `weft.agent.agent`.
+
+What the API's resources and the metrics show, and what they change, they find here.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from functools import partial
+from pathlib import Path
+from typing import Any, NamedTuple, Protocol
+
+from weft.agent.config import Config
+from weft.agent.host import ThisHost
+from weft.agent.metrics import Metrics
+from weft.api import types as t
+from weft.base.errors import Unavailable
+from weft.base.net import IPAddress
+from weft.cluster.cluster import Cluster
+from weft.cluster.follower import Follower
+from weft.cluster.journal import Journal
+from weft.cluster.kinds import KINDS
+from weft.cluster.liveness import Liveness
+from weft.cluster.membership import Membership
+from weft.cluster.putback import PutBack
+from weft.cluster.secret import ensure_bgp_secret
+from weft.cluster.view import View
+from weft.compile.compiler import Compiler
+from weft.compile.contributor import Contributor
+from weft.compile.contributors import CONTRIBUTORS
+from weft.containers import find as containers
+from weft.containers.find import Target
+from weft.converge.loops import Loops
+from weft.converge.pacing import Pacing
+from weft.daemons.bird import Bird, signatures
+from weft.daemons.routing import BgpSpeaker, Routing
+from weft.datapaths.driver import Host
+from weft.endpoints.evidence import Evidence
+from weft.endpoints.handover import HandoverAttachments
+from weft.endpoints.tidy import Tidy, inside
+from weft.hoststate import Key as ObjectKey
+from weft.hoststate import Object, Union
+from weft.ipam.leases import Leases
+from weft.kernel.host.facts import HostFacts
+from weft.kernel.linux import LinuxKernel
+from weft.kernel.plumbing import netns
+from weft.model import Node
+from weft.model.record import Record
+from weft.reconcile.protocol import Kernel
+from weft.store.known import KnownStore
+from weft.store.memory import Memory
+from weft.store.protocol import Store
+from weft.store.url import without_secret
+from weft.targets.remote import Remote
+from weft.tasks import Supervisor
+
+
+class HostKernel(Kernel, Protocol):
+    def facts(self, iface: str = "", fixed: Sequence[IPAddress] = ()) -> HostFacts:
+        """Raises WeftError: why this host cannot take part."""
+
+    def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+        """Those of these hosts that answer within this time; blocks. Raises Denied, Failed."""
+
+
+MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKernel]
+"""Given what is desired, and the cookie of the namespace that should be at a path; both stay up to date."""
+
+
+class Surroundings(NamedTuple):
+    """What an agent works on. `kernel`, `find`, `cookie`, `bird`: this host's, its containers and their namespaces, and its BGP
+    speaker (by default its own BIRD). `remotes`: the targets besides the kernel."""
+
+    kernel: MakeKernel | None = None
+    find: Callable[[str], Target] = containers.find
+    cookie: Callable[[str], int] = netns.cookie
+    bird: BgpSpeaker | None = None
+    remotes: Sequence[Remote] = ()
+
+
+class Parts:
+    def __init__(
+        self,
+        config: Config,
+        name: str,
+        instance: str,
+        store: Store,
+        *,
+        known: KnownStore | None = None,
+        around: Surroundings | None = None,
+        kinds: Iterable[Record[Any, Any]] = KINDS,
+        contributors: Iterable[Contributor] = CONTRIBUTORS,
+    ) -> None:
+        """`known`: what tells whether `store` is the one that this host knows, if it is not `store` itself. `around`: this
+        host, unless another one is to be used. `kinds`, `contributors`: the features that it has."""
+        around = around or Surroundings()
+        self.config, self.started, self.store = config, time.time(), store
+        self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
+        self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
+        self.complete = asyncio.Event()
+        """Set once the view is."""
+        self.supervisor = Supervisor()
+
+        # What the cluster says.
+        self.view = View(name, kinds)
+        self.cluster = Cluster(store, self.view, instance, config.tenure)
+        self.membership = Membership(self.cluster, config.presence_ttl)
+        self.follower = Follower(store, self.view, self.known)
+        self.liveness = Liveness(
+            self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
+        )
+        self.put_back, self.journal = PutBack(self.cluster), Journal(Path(config.state_dir), self.view)
+
+        # What comes of it, and how that gets to the kernel.
+        self.compiler = Compiler(self.view, self.liveness.dead, contributors)
+        union = Union()
+        make = around.kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
+        self.kernel = make(union.desired, self.view.cookie)
+        pacing = Pacing(interval=config.resync)
+        self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes)
+        self.loop = self.loops.kernel
+        self.host = ThisHost(config, self.cluster, self._facts)
+        speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
+        self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
+
+        # Addresses and containers.
+        self.leases = Leases(self.cluster)
+        self.attachments = HandoverAttachments(
+            self.cluster, self.follower, self.loop.settle, around.find, config.gateway_subnets
+        )
+        self.evidence = Evidence(self.cluster, partial(inside, around.find))
+        self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
+        self.metrics = Metrics(self.view, self.loops, self.routing, lambda: self.store_status)
+
+    @property
+    def node(self) -> Node | None:
+        return self.host.node
+
+    @property
+    def features(self) -> frozenset[str]:
+        """What this host's kernel can do (`weft.kernel.host.facts`)."""
+        return self.host.features
+
+    @property
+    def waiting_for(self) -> str:
+        """Why this node cannot take part yet, in one line."""
+        return self.host.waiting_for
+
+    @property
+    def why(self) -> str:
+        """Why it is this uplink, and these addresses."""
+        return self.host.why
+
+    def ready(self) -> Host:
+        """What is known of this host. Raises Unavailable while too little is known to change anything."""
+        if self.known.doubt:
+            raise Unavailable(self.known.doubt)
+        if not self.complete.is_set():
+            reason = self.store_status.reason or "try again in a moment"
+            raise Unavailable(f"the agent has not heard from the store since its start: {reason}")
+        if self.compiler.host is None:
+            raise Unavailable(self.waiting_for or "the agent is still starting: try again in a moment")
+        return self.compiler.host
+
+    async def _facts(self) -> HostFacts:
+        return await self.loop.in_thread(lambda: self.kernel.facts(self.config.iface, self.config.fixed))
+
+    def _answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
+        return self.kernel.answering(addresses, seconds)
+
+    def _died_or_came_back(self, nodes: set[str]) -> None:
+        self.loops.touch(self.compiler.of_nodes(nodes))
