@@ -137,7 +137,7 @@ def _by_vxlan(site: Site, node: Node, lease: Lease, prefixes: list[IPNetwork]) -
 
 
 def _next_hop(node: Node, mac: str, fam: Family) -> str:
-    """A name for the peer's VTEP on the VXLAN device. v4: the host's own address, where it has one."""
+    """The address by which the peer's VTEP is known on the VXLAN device. IPv4: the peer's own, where it has one."""
     address = node.address(4)
     return str(address) if fam == 4 and address is not None else str(link_local(mac))
 

@@ -1,10 +1,10 @@
 """The way out for containers whose network has none of its own: a second interface in a bridge of the host's.
 
 Packet's way out: container's eth1 → port of the bridge `weft_gw` (no network can be called so) → the host routes → its
-uplink, masqueraded as the host. All overlay networks of a host share the bridge, and containers of one network are not
-to meet those of another here: they send to the host only, and what would be routed from the bridge back to it is dropped.
-Each host uses the same subnets; nothing outside ever sees them. The host's neighbour entries for containers are permanent,
-so that no ARP or ND message of one container can change who gets another's answers.
+uplink, masqueraded as the host. All overlay networks of a host share the bridge, but containers of one network must not
+reach those of another through it. So its ports are isolated: they send to the host only. And what the host would route from
+the bridge back into it is dropped. Each host uses the same subnets, which nothing outside ever sees. The host's neighbour
+entries for containers are permanent, so that no ARP or ND message of one container can change who gets another's answers.
 
 Published ports are the exception. Where the host's rules see bridged packets (br_netfilter: Docker, Kubernetes), a packet
 to the host's address is translated in the bridge already, as it comes in, and the kernel then passes it from port to port
@@ -25,7 +25,7 @@ from weft.datapaths.driver import Reached, Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
 from weft.hoststate.firewall import BRIDGE_FILTER, FILTER, SRCNAT
-from weft.hoststate.links import GATEWAY, UNCHECKED
+from weft.hoststate.links import GATEWAY_ALIAS, UNCHECKED
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import ACCEPT, DROP, Masquerade
 from weft.hoststate.rules.matches import CT_STATUS, DADDR, IIFNAME, OIFNAME, PKTTYPE, SADDR, field
@@ -39,7 +39,7 @@ _PORT = "weftg"
 def bridge(site: Site) -> Link:
     mtu, mac = site.host.node.mtu, _mac(site)
     guards = (*guard.chains(site.host), *(chain.key for chain in _apart(site)))
-    return Link(name=BRIDGE, type=Bridge(), mtu=mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY)
+    return Link(name=BRIDGE, type=Bridge(), mtu=mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY_ALIAS)
 
 
 def _mac(site: Site) -> str:
@@ -91,9 +91,9 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
     hairpin = bool(endpoint.ports)
     isolated = not endpoint.ports or guard.BRIDGE_RULES in site.host.lacking
     yield from _parts.veth(
-        bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY, hairpin=hairpin, isolated=isolated
+        bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY_ALIAS, hairpin=hairpin, isolated=isolated
     )
-    yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY)
+    yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY_ALIAS)
     for address in gateway.addresses:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))

@@ -14,8 +14,9 @@ from weft.hoststate import HOST, Ifb, Link, Object, Qdisc, Redirect
 from weft.model import Bandwidth
 
 LEAST_FILL, LEAST_WAIT = 32 * 1024, 64 * 1024
-"""Octets that a bucket holds, and that may wait for it, at least. TCP hands over up to 64 KiB as one packet, which a bucket
-that holds less cuts up first: a queue too short for that loses whole flights, and TCP then waits for its timer."""
+"""Octets that a bucket holds, and that may wait for it, at least. TCP hands over up to 64 KiB as one packet, and a bucket
+that holds less cuts it up first. Where the queue is too short for the pieces, many are lost at once, and TCP waits for its
+timer."""
 FILL, WAIT = 0.010, 0.100
 """Seconds' worth of octets at higher rates. With these TCP gets 96 % of the rate (docs/bandwidth.md); with a quarter of WAIT
 it at times fell to 65 %."""

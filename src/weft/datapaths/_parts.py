@@ -42,8 +42,8 @@ FEATURES = ("bridge", "veth", "nftables")
 """What the parts in this file need of the kernel."""
 
 FALLBACK = 1_000_000
-"""Metric of a container's default routes behind its first one, so that any other comes before them: with that one they wait
-for their turn, which the kernel gives them in each family by itself."""
+"""Metric of default routes by a container's second and further interfaces: so high that any other default route comes first.
+When the first interface goes, the kernel takes the next of them by itself, in each family."""
 LAST_RESORT = 4_000_000_000
 """Metric of the unreachable route over a whole network: any other route to the same prefix comes before it."""
 
@@ -74,9 +74,9 @@ def gateway(site: Site, mtu: int) -> Answer:
         yield link_local_of(bridge, mac)
     for subnet in lease.subnets:
         yield Address(address=gateway_address(subnet), dev=bridge)
-    for whole in network.subnets:
-        if whole not in lease.subnets:
-            yield route(str(whole), type="unreachable", metric=LAST_RESORT)
+    for subnet in network.subnets:
+        if subnet not in lease.subnets:
+            yield route(str(subnet), type="unreachable", metric=LAST_RESORT)
     yield from forwarding(site)
     yield from rules(site)
     yield from guard.no_advertisements(site.host)
@@ -101,8 +101,8 @@ def forwarding(site: Site) -> Iterator[Object]:
 
 
 def rules(site: Site) -> Iterator[Object]:
-    """One table for all networks: a network adds elements to its sets, and the chains of what it asks for, which are the
-    same whoever asks. What nobody asks for costs no packet anything."""
+    """There is one table for all networks. A network adds elements to its sets, and the chains that it needs, which read the
+    same whichever network needs them. A chain that no network needs is not there, and costs nothing."""
     network = site.network
     yield from accept_forwarding(site.host)
     yield from guard.control(site.host)
@@ -155,7 +155,7 @@ def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     shared = Link(name=bridge_name(site.network), type=Bridge(), guards=guard.guards(site))
     yield from port(endpoint, mtu, shared, hairpin=bool(endpoint.ports))
     for subnet in site.lease.subnets:
-        others = (whole for whole in site.network.subnets if whole != subnet)
+        others = (other for other in site.network.subnets if other != subnet)
         yield from container_routes(site, endpoint, str(addresses.gateway(subnet)), others)
     bridge, targets = bridge_name(site.network), [address.ip for address in endpoint.addresses]
     # Permanent, so that no ARP or ND message of another container can change who gets this one's packets.
@@ -241,13 +241,13 @@ def default_route(family: Family, via: str, dev: str, endpoint: Endpoint) -> Rou
 
 
 def container_routes(site: Site, endpoint: Endpoint, via: str, others: Iterable[IPNetwork]) -> Iterator[Object]:
-    """By `via`: the way out, if there is one by this interface, and the way to `others`, what there is of the network beyond,
-    unless the way out is sure to be the same."""
+    """Routes by `via`: to outside, if this interface leads there; and to `others`, the network's other subnets, unless the
+    default route is sure to take the same way."""
     dev, ns, fam = endpoint.interface, endpoint.namespace.path, family(parse_address(via))
     if endpoint.default_route and not site.network.internal:
         yield default_route(fam, via, dev, endpoint)
         if not endpoint.rank:
             return
-    for whole in others:
-        if whole.version == fam:
-            yield route(str(whole), via=via, dev=dev, ns=ns)
+    for subnet in others:
+        if subnet.version == fam:
+            yield route(str(subnet), via=via, dev=dev, ns=ns)

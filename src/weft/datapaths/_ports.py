@@ -2,8 +2,8 @@
 
 A packet to a local address of the host is looked up in a map by protocol and port (before that, with the address it was
 sent to), once per connection, and translated to the container's address; from then on it is routed as any packet to the
-container. Its source stays, but where the answer would not come back by this host: from a port of the same bridge, and
-from the host's own loopback addresses.
+container. Its source address stays, except where the answer would not come back through this host: from a port of the same
+bridge, and from the host's own loopback addresses.
 """
 
 from __future__ import annotations

@@ -83,8 +83,8 @@ def unfit(site: Site, what: str = "VXLAN") -> Iterator[Problem]:
 
 
 def vtep(site: Site) -> Answer:
-    """The host's VXLAN device, of which peers know the MAC address and nothing is learnt; what it is not, where the host
-    has lost its address."""
+    """The host's VXLAN device. Peers know its MAC address by the lease, so nothing is learnt. Where the host has lost its
+    address there is none, and a problem says so."""
     options, node = site.options, site.host.node
     local = node.address(options.underlay_family)
     if local is None:  # lost after the network was set up: local traffic goes on, and the tunnel when it is back
@@ -95,7 +95,7 @@ def vtep(site: Site) -> Answer:
         name=options.tunnel_device,
         type=Vxlan(vni=options.vni, port=options.port, local=str(local), dev=node.uplink),
         mtu=mtu(site),
-        mac=site.lease.data.get(VTEP_MAC),  # not there for a moment in a lease of an earlier network of this name
+        mac=site.lease.data.get(VTEP_MAC),  # missing while the lease is still that of an earlier network of this name
         alias=f"weft:network/{site.network.name}",
     )
     yield from accepted(site)

@@ -170,7 +170,8 @@ def without_lease(network: Network, node: str) -> Lease:
 
 
 def gather(answer: Answer, *, ipv6: bool = True) -> Contribution:
-    """What a data path answered, with what goes for every data path. `ipv6`: as in `Host`."""
+    """What a data path answered, and what every data path needs: devices of ours take no router advertisements. `ipv6`: as
+    in `Host`."""
     items = tuple(answer)
     objects = tuple(i for i in items if not isinstance(i, Problem))
     deaf = tuple(_deaf(o) for o in objects if isinstance(o, Link) and _hears_routers(o)) if ipv6 else ()

@@ -104,7 +104,7 @@ def checked() -> NftChain:
 
 
 def guards(site: Site) -> tuple[Key, ...]:
-    """The rules without which no device is made that packets of the network's containers come in by."""
+    """Keys of the rules that have to stand before any device is made by which the network's containers send."""
     inner = isolation(site.network.subnets) if site.network.internal else ()
     return (*chains(site.host), *(obj.key for obj in (checked(), *inner) if not isinstance(obj, NftSet)))
 
@@ -190,8 +190,8 @@ def _port(address: IPAddress, port: int) -> NftElement:
 
 def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
     """A container is no router: its router advertisements (RFC 4861) do not pass a bridge to other containers. (What the
-    bridge itself takes is settled by `accept_ra`.) On this hook nothing else is looked at, and what goes between a
-    container and the host does not come by. In a namespace of ours all ports are ours.
+    bridge itself takes is settled by `accept_ra`.) This hook sees what goes from port to port, and not what goes between a
+    container and the host. In a namespace of ours all ports are ours.
 
     A tag with the VLAN number 0 names no VLAN (IEEE 802.1Q, 9.6): who gets such a frame takes it as one without a tag, but
     a rule does not see through it. So these frames do not pass either. A container gets frames of other VLANs only by a

@@ -10,9 +10,9 @@ Packet's way, 10.20.0.2 on node-1 to 10.20.0.3 on node-2:
 4. node-2's `vxlan0` unpacks it into its br0, which delivers.
 
 Both entries are there for each remote container, on those hosts only that have a container of the network themselves.
-The namespace is made with the first of them and ends with the last. Broadcast and multicast end at vxlan0, which has no
-entry for them; with `flood` it sends them to each host that has containers. Out of the network leads a second interface
-(`_gateway`), unless it is internal.
+The namespace is made with the host's first container and removed with its last. Broadcast and multicast end at vxlan0,
+which has no entry for them; with `flood` it sends them to each host that has containers. Out of the network leads a second
+interface (`_gateway`), unless it is internal.
 
 `learning` is on as with Docker: beside permanent entries it teaches nothing, but the kernel then drops frames that claim
 a known container's MAC and come from another host than its own (vxlan_snoop()).
@@ -42,7 +42,7 @@ Flood = Annotated[bool, Meta(description="broadcast and multicast reach the host
 
 
 class OverlayOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
-    """`vni`: 0, as it is left out, is replaced when the network is made."""
+    """`vni`: 0 stands for a number that is yet to be chosen, which happens when the network is made."""
 
     vni: Vni = 0
     port: Port = 4789
@@ -71,7 +71,7 @@ def _bridge(site: Site) -> Link:
 
 
 def network(site: Site) -> Answer:
-    """What cannot be had here is told also where no container is yet."""
+    """Problems only: what this host cannot have is told before the first container comes."""
     if site.host.node.address(site.options.underlay_family) is None:
         yield Problem(_tunnel.refusal(site.host, site.network, site.options))
     if _tunnel.mtu(site) < 1280 and 6 in site.network.families:
@@ -130,7 +130,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _parts.port(ep, _tunnel.mtu(site), _bridge(site))
     yield from _gateway.port(site, ep)
     if site.options.flood and 4 in site.network.families:
-        # Else it would take the default route; v6 has a route to ff00::/8 on each device from the kernel.
+        # Without this route multicast would follow the default route. The kernel itself adds ff00::/8 on every device.
         yield route(_rules.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
 
 

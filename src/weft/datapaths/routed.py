@@ -11,8 +11,8 @@ Packet's way, container on node-1 to one on node-2:
 4. node-2 routes to the container by its host route; a permanent neighbour entry says its MAC, so that no ARP message of
    anybody's can change who gets its packets.
 
-For each container a host has one route and one neighbour entry for each address, and no rule: rules ask for the group of
-its device. Its coming and going changes nothing on other hosts, which route whole blocks.
+For each address of a container its host has one route and one neighbour entry, and no rule: rules match the group of its
+device. Its coming and going changes nothing on other hosts, which route whole blocks.
 """
 
 from __future__ import annotations
@@ -120,8 +120,8 @@ def reached(_: Site, ep: Endpoint) -> Reached:
 
 
 def _metric(ep: Endpoint) -> int:
-    """Of the route to the next hop: all routed networks have the same one, so those of a container's several interfaces
-    differ in this."""
+    """Metric of the route to the next hop. That is the same in all routed networks, so a container with several interfaces
+    has several routes to it, which have to differ in something."""
     first = ep.default_route and not ep.rank
     return 0 if first else 1 + int.from_bytes(digest(ep.id)[:3], "big")
 
@@ -160,7 +160,7 @@ def _sysctls(ep: Endpoint) -> Iterator[Sysctl]:
 
 
 def _host_route(ep: Endpoint, address: IPAddress) -> Iterator[Object]:
-    """And the address itself, which has no neighbours."""
+    """The address on the container's device, alone on its link; and how the host reaches it."""
     yield from _parts.inside(host_prefix(address), ep.interface, ep.namespace.path)
     yield Neighbour(address=str(address), lladdr=ep.mac, dev=ep.host_interface)
     yield route(host_prefix(address), dev=ep.host_interface)

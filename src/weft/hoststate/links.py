@@ -17,7 +17,7 @@ CHECKED, UNCHECKED = 87, 88
 """Groups (IFLA_GROUP) of the host's devices that containers' packets come in by, for rules to tell them by. CHECKED: only
 packets with a source address to which the answer would go out by the same device are taken; UNCHECKED: any."""
 
-GATEWAY = "weft:gateway"
+GATEWAY_ALIAS = "weft:gateway"
 """Alias of containers' second interfaces, and of the bridge they are on: the same on every host."""
 
 NAMED = "/run/netns/"

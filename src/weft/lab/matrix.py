@@ -11,7 +11,7 @@ import msgspec
 
 from weft.base.errors import Failed
 from weft.base.net import Family
-from weft.hoststate.links import GATEWAY
+from weft.hoststate.links import GATEWAY_ALIAS
 from weft.lab.inside import Inside
 from weft.lab.lab import Lab
 
@@ -103,5 +103,5 @@ def _fields(line: str) -> tuple[str, str, str]:
 def _addresses(inside: Inside) -> tuple[str, ...]:
     """Without those of the second interface that leads out of some networks: each host has the same."""
     links = json.loads(inside.must("addresses", ["ip", "-j", "-d", "address"]))
-    own = [link for link in links if link.get("ifalias") != GATEWAY]
+    own = [link for link in links if link.get("ifalias") != GATEWAY_ALIAS]
     return tuple(info["local"] for link in own for info in link["addr_info"] if info["scope"] == "global")
