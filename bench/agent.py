@@ -11,7 +11,7 @@ from statistics import median
 
 import msgspec
 
-from bench import attaching, bulk, change, labs, model
+from bench import attaching, bulk, change, elements, labs, model
 from bench.figures import Figure, Goal, Named, beside, paired, single
 from bench.stats import percentile
 from weft.base.errors import Failed
@@ -27,22 +27,25 @@ _LEASE, _LEASE_SECONDS = 4_711, 3_600.0
 
 
 class Effort(msgspec.Struct, frozen=True):
-    """`objects` of each kind, in `rounds`; `containers` to attach, also on a host that has a `crowd`; `change`: of that
-    part, also the model that an agent is filled with."""
+    """`objects` of each kind, and `elements` of a set, in `rounds`; `containers` to attach, also on a host that has a
+    `crowd`; `change`: of that part, also the model that an agent is filled with."""
 
     objects: int = 10_000
+    elements: int = 100_000
     rounds: int = 7
     containers: int = 200
     crowd: int = 1_000
     change: change.Effort = change.Effort()
 
 
-QUICK = Effort(objects=2_000, rounds=3, containers=30, crowd=200, change=change.QUICK)
+QUICK = Effort(objects=2_000, elements=20_000, rounds=3, containers=30, crowd=200, change=change.QUICK)
 
 
 def run(effort: Effort, progress: Progress) -> list[Figure]:
     progress("agent: routes, neighbours and FDB entries in bulk")
     figures = _bulk(effort)
+    progress("agent: elements of a set of nftables")
+    figures += _elements(effort)
     progress("agent: a change in a large model")
     figures += change.run(effort.change)
     for store in ("sqlite", "etcd"):
@@ -65,6 +68,23 @@ def _bulk(effort: Effort) -> list[Figure]:
         paired(Named(group, "of it, the kernel adapter", "s", batch), times.apply, times.by_batch),
         paired(Named(group, "full resync", "s", "ip/bridge -j"), times.resync, times.dumped, Goal("value", most=0.3)),
     ]
+
+
+def _elements(effort: Effort) -> list[Figure]:
+    with labs.up(flat(1)) as lab:
+        words = labs.module("elements", str(effort.elements), str(effort.rounds))
+        both = decode(elements.Both, _output(lab, words).encode())
+    figures = []
+    for what, times in (("addresses", both.addresses), ("prefixes", both.prefixes)):
+        group, goal, by = f"a set of {effort.elements:,} {what}", Goal("ratio", most=1.1), "nft -f"
+        one = [1000 * seconds for seconds in times.one]
+        by_hand = [1000 * seconds for seconds in times.one_by_nft]
+        figures += [
+            paired(Named(group, "all at once", "s", by), times.all, times.all_by_nft, goal),
+            paired(Named(group, "of it, processor time", "s", by), times.all_cpu, times.all_by_nft_cpu),
+            paired(Named(group, "one more", "ms", "nft"), one, by_hand, Goal("value", most=2.0)),
+        ]
+    return figures
 
 
 def _attach(store: str, effort: Effort) -> list[Figure]:

@@ -34,7 +34,7 @@ def put_off(ops: Sequence[Op]) -> list[Op]:
 def wait(ops: Sequence[Op], failed: Set[Key]) -> list[Failure]:
     """Of `ops` the devices that are not made, because a rule that guards them could not be."""
     found: list[Failure] = []
-    for op in ops:
+    for op in ops if failed else ():
         if isinstance(op, Create) and (lacking := [key for key in guards_of(op.obj) if key in failed]):
             found.append(Failure(op.obj.key, f"waits for {describe(lacking[0])}, which guards it", ENODEV))
     return found

@@ -197,10 +197,11 @@ def _send(kernel: Nftables, content: Content, part: Delta, generation: int | Non
         for place, refusal in refused:
             if place < 0:
                 return None if refusal.errno == errno.ERESTART else {WHOLE: refusal.text}
-        crowds = [packets[place].keys for place, _ in refused if len(packets[place].keys) > 1]
+        about = [(packets[place].objects, refusal.text) for place, refusal in refused]
+        crowds = [objects for objects, _ in about if len(objects) > 1]
         if not crowds:
-            return {(packets[place].keys or (WHOLE,))[0]: refusal.text for place, refusal in refused}
-        alone.update(key for keys in crowds for key in keys)
+            return {objects[0].key if objects else WHOLE: text for objects, text in about}
+        alone.update(obj.key for objects in crowds for obj in objects)
 
 
 def op_key(op: Op) -> Key:

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Sequence, Set
 
 import msgspec
 
 from weft.base.errors import NotFound, WeftError
 from weft.hoststate import Key, NftElement, NftSet
 from weft.kernel.kinds import nft_wire
-from weft.kernel.kinds.nft_content import Content, Delta, Named
+from weft.kernel.kinds.nft_content import Content, Delta, Named, NftObject
 from weft.kernel.plumbing.netlink import Message
 
 
@@ -17,7 +17,7 @@ class Packet(msgspec.Struct, frozen=True, gc=False):
     """A message, and the objects it is about."""
 
     message: Message
-    keys: tuple[Key, ...] = ()
+    objects: Sequence[NftObject] = ()
 
 
 def transaction(content: Content, change: Delta, alone: Set[Key]) -> tuple[list[Packet], dict[Key, str]]:
@@ -42,12 +42,12 @@ def transaction(content: Content, change: Delta, alone: Set[Key]) -> tuple[list[
     packets += packed((e for e in change.stale if (e.table, e.set) not in going), new=False)
     for number, obj in enumerate(change.sets, 1):
         try:
-            packets.append(Packet(nft_wire.new_set(obj, number), (obj.key,)))
+            packets.append(Packet(nft_wire.new_set(obj, number), (obj,)))
         except WeftError as error:
             complaints[obj.key] = str(error)
     packets += packed(change.elements, new=True)
     dead = (obj for obj in change.dead_sets if obj.table not in change.emptied)
-    packets += (Packet(nft_wire.del_set(obj), (obj.key,)) for obj in dead)
+    packets += (Packet(nft_wire.del_set(obj), (obj,)) for obj in dead)
     return packets, complaints
 
 
@@ -74,20 +74,18 @@ def _encode(
 
 def _packed(obj: NftSet, some: Iterable[tuple[NftElement, bytes]], alone: Set[Key], *, new: bool) -> Iterator[Packet]:
     """As few messages as hold these elements."""
-    chunk: list[tuple[NftElement, bytes]] = []
+    chunk: list[NftElement] = []
+    parts: list[bytes] = []
     size = 0
-    for each in some:
-        if alone and each[0].key in alone:
-            yield _packet(obj, [each], new)
+    for element, part in some:
+        if alone and element.key in alone:
+            yield Packet(nft_wire.elements(obj, [part], new=new), (element,))
             continue
-        if size + len(each[1]) > nft_wire.ROOM:
-            yield _packet(obj, chunk, new)
-            chunk, size = [], 0
-        chunk.append(each)
-        size += len(each[1])
+        if size + len(part) > nft_wire.ROOM:
+            yield Packet(nft_wire.elements(obj, parts, new=new), chunk)
+            chunk, parts, size = [], [], 0
+        chunk.append(element)
+        parts.append(part)
+        size += len(part)
     if chunk:
-        yield _packet(obj, chunk, new)
-
-
-def _packet(obj: NftSet, chunk: list[tuple[NftElement, bytes]], new: bool) -> Packet:
-    return Packet(nft_wire.elements(obj, [part for _, part in chunk], new=new), tuple(e.key for e, _ in chunk))
+        yield Packet(nft_wire.elements(obj, parts, new=new), chunk)

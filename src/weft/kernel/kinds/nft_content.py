@@ -7,6 +7,7 @@ exception is a set that is to be of another type while rules name it. Such a tab
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from typing import cast
 
 import msgspec
 
@@ -117,13 +118,12 @@ def delta(content: Content, ops: Sequence[Op]) -> Delta:
     removed: list[NftElement] = []
     again: dict[Named, NftSet] = {}
     for op in ops:
-        obj = op.new if isinstance(op, Change) else op.obj
-        assert isinstance(obj, NftObject)
+        obj = cast("NftObject", op.new if isinstance(op, Change) else op.obj)
         have = content.find(obj)
-        if have is None and not isinstance(op, Remove):
-            _note_new(found, obj, None)
-        elif isinstance(op, Remove):
+        if isinstance(op, Remove):
             _note_gone(found, have, removed)
+        elif have is None:
+            _note_new(found, obj, None)
         elif isinstance(obj, NftSet) and (have != obj or have in found.dead_sets):
             again[obj.table, obj.name] = obj
         elif not alike(have, obj):
@@ -149,15 +149,14 @@ def _note_gone(found: Delta, have: NftObject | None, removed: list[NftElement]) 
 
 
 def _note_new(found: Delta, obj: NftObject, have: NftObject | None) -> None:
-    match obj:
-        case NftElement():
-            found.elements.append(obj)
-            if isinstance(have, NftElement):
-                found.stale.append(have)
-        case NftSet():
-            found.sets.append(obj)
-        case NftChain():
-            found.chains.append(obj)
+    if isinstance(obj, NftElement):
+        found.elements.append(obj)
+        if isinstance(have, NftElement):
+            found.stale.append(have)
+    elif isinstance(obj, NftSet):
+        found.sets.append(obj)
+    else:
+        found.chains.append(obj)
 
 
 def _note_again(found: Delta, content: Content, ops: Sequence[Op], again: Mapping[Named, NftSet]) -> None:

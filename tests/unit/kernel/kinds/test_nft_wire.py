@@ -198,10 +198,10 @@ def test_messages_tell_their_objects() -> None:
     there = Content(sets={(INET, "p"): PORTS})
     packets, complaints = nft_batch.transaction(there, Delta(elements=many), set())
     assert not complaints and 1 < len(packets) < 10
-    assert [key for packet in packets for key in packet.keys] == [element.key for element in many]
+    assert [obj for packet in packets for obj in packet.objects] == many
     assert all(len(packet.message.body) < 1 << 16 for packet in packets)
     packets, _ = nft_batch.transaction(there, Delta(elements=many), {many[5].key, many[7].key})
-    assert [packet.keys for packet in packets if len(packet.keys) == 1] == [(many[5].key,), (many[7].key,)]
+    assert [obj for packet in packets if len(packet.objects) == 1 for obj in packet.objects] == [many[5], many[7]]
 
 
 def test_what_cannot_be_sent_is_told() -> None:
