@@ -109,11 +109,11 @@ class Nft:
 
     def _apply(self, ns: str, ops: Sequence[Op]) -> list[Failure]:
         failures: dict[Key, Failure] = {}
-        tries = 0
+        tries, ahead = 0, True
         with self._kernel(ns) as kernel:
             known = self._current(kernel, ns)
             while todo := delta(known.content, ops):
-                part = todo.early() or todo
+                part = (todo.early() if ahead else None) or todo
                 complaints = self._commit(kernel, known, part, guarded=tries < _GUARDED)
                 if complaints is None:
                     tries += 1
@@ -121,6 +121,7 @@ class Nft:
                     self._done(kernel, known, part)
                     if part is todo:
                         break
+                    ahead = False
                 else:
                     fresh = {key: text for key, text in complaints.items() if key not in failures}
                     if not fresh or WHOLE in fresh:
