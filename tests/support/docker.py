@@ -26,6 +26,9 @@ DOCKERD = next((path for path in ("/usr/sbin/dockerd", "/usr/bin/dockerd") if Pa
 IMAGE = "busybox"
 READY = 60.0
 """Seconds for a dockerd to answer; where a plugin is missing it waits 15 s for it."""
+LOOKS = "3"
+"""Seconds between two of the plugin's looks at what Docker has. What a container lacks in two of them is taken for gone: on a
+busy machine Docker needs more than a second from making an endpoint to showing it."""
 
 
 def needed() -> None:
@@ -85,7 +88,9 @@ class Engine:
 
     def start_plugin(self, *words: str) -> None:
         assert self.plugin is None
-        self.plugin = self.host.detach([*WEFT, "docker", "run", "--interval", "1", *words], self.folder / "plugin.log")
+        self.plugin = self.host.detach(
+            [*WEFT, "docker", "run", "--interval", LOOKS, *words], self.folder / "plugin.log"
+        )
         path = "/run/docker/plugins/weft.sock"
         until(lambda: self.host.run(["test", "-S", path]).returncode == 0, 20, self.tail)
 

@@ -12,8 +12,8 @@ from support.waiting import until
 from weft.lab import Lab
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(300)]
-SWEPT = 15.0
-"""Seconds in which the plugin, with an interval of 1, has had two looks at what Docker has."""
+SWEPT = 40.0
+"""Seconds in which the plugin has had two looks at what Docker has, at the latest."""
 
 
 def swept(engine: Engine) -> None:
