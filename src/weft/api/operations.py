@@ -1,7 +1,7 @@
 """Every operation of the agent's API in one table.
 
-Adding one: a line here, a method of the same name in `weft.agent.resources.service`. The client has it at once, the
-OpenAPI document too.
+Adding one: a line here, and a method of the same name in its resource, a class in `weft.agent.resources`. The client has
+it at once, the OpenAPI document too.
 """
 
 from __future__ import annotations

@@ -51,7 +51,7 @@ PROD = {"network": {"name": "prod", "driver": "routed", "subnets": ["10.9.0.0/16
 async def test_every_operation_answers_as_it_is_described(
     api: Client, agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("weft.agent.resources.service.dump", lambda node, held: HostDump(node=node, namespaces=()))
+    monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, held: HostDump(node=node, namespaces=()))
     host.open("c1")
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))

@@ -9,7 +9,7 @@ import pytest
 
 from support.agents import FakeHost, create, network, settled, until
 from weft.agent.agent import Agent
-from weft.agent.resources import service as service_module
+from weft.agent.resources import endpoints as endpoints_module
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
@@ -107,7 +107,7 @@ class TestCheck:
     async def test_read_anew(
         self, host: FakeHost, service: Service, blue: None, monkeypatch: pytest.MonkeyPatch
     ) -> None:
-        monkeypatch.setattr(service_module, "SETTLING", 0.05)
+        monkeypatch.setattr(endpoints_module, "SETTLING", 0.05)
         await service.attach(request("c1"))
         lost = next(o for o in host.inside("/run/netns/c1") if o.kind == "address")
         del host.objects[lost.key]

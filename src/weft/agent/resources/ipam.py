@@ -6,11 +6,12 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from weft.agent.parts import Parts
+from weft.agent.resources.networks import Networks
 from weft.alloc import blocks as alloc
 from weft.alloc.subnets import merge
 from weft.api import types as t
 from weft.base.errors import Invalid, NotFound
-from weft.base.net import IPAddress, IPNetwork, contains, covers, host_prefix, parse_network
+from weft.base.net import IPAddress, IPNetwork, contains, covers, host_prefix, parse_address, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.ipam import audit_floating
@@ -21,6 +22,28 @@ from weft.store.protocol import Item, Store
 ROUNDS = 5
 """Of putting right: what one transaction changes may be what another fix was guarded by."""
 SUBNETS, ADDRESSES = "claims/subnets/", "claims/addresses/"
+
+
+class Ipam:
+    def __init__(self, parts: Parts, networks: Networks) -> None:
+        self._parts, self._networks = parts, networks
+
+    async def ipam(self, network: str = "") -> tuple[t.IpamInfo, ...]:
+        return await show(self._parts, await self._networks.known(network) if network else None)
+
+    async def check_ipam(self, request: t.CheckIpam) -> t.IpamCheck:
+        self._parts.ready()
+        network = await self._networks.known(request.network) if request.network else None
+        return await check(self._parts, network, fix=request.fix)
+
+    async def reserve(self, name: str, request: t.Reserve) -> t.Reserved:
+        network = await self._networks.known(name)
+        await self._parts.leases.ensure(name, self._parts.ready())
+        return t.Reserved(address=await self._parts.attachments.reserve(request, network))
+
+    async def release(self, name: str, address: str, owner: str = "") -> t.Done:
+        freed = await self._parts.attachments.release(self._parts.view.home(name), parse_address(address), owner)
+        return t.Done(what=(address,) if freed else ())
 
 
 async def check(parts: Parts, network: Network | None, *, fix: bool) -> t.IpamCheck:

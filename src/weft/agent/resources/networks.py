@@ -9,9 +9,11 @@ from collections.abc import Sequence
 import msgspec
 
 from weft.agent.parts import Parts
-from weft.agent.resources import doctor
+from weft.agent.resources import doctor, infos
+from weft.agent.resources.flags import yes
 from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
+from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unsupported
 from weft.base.net import check_for_containers
 from weft.cluster import records
@@ -30,6 +32,37 @@ CLOSE = 100_000
 class Networks:
     def __init__(self, parts: Parts) -> None:
         self._parts, self._cluster = parts, parts.cluster
+
+    # The API's operations.
+
+    async def networks(self, brief: str = "") -> tuple[t.NetworkInfo, ...]:
+        """`brief`: without the numbers of endpoints, for which all of the cluster's are looked at."""
+        counts = {} if yes(brief) else await self._endpoint_counts()
+        view = self._parts.view
+        return tuple(infos.network(self._parts, n, counts.get(n.name, 0)) for _, n in sorted(view.networks.items()))
+
+    async def network(self, name: str, brief: str = "") -> t.NetworkInfo:
+        network = await self.known(name)
+        counts = {} if yes(brief) else await self._endpoint_counts()
+        return infos.network(self._parts, network, counts.get(name, 0))
+
+    async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
+        await self.create(request.network)
+        return await self.network(request.network.name, brief="yes")
+
+    async def remove_network(self, name: str, force: str = "") -> t.Done:
+        inside = await self.remove(name, force=yes(force))
+        return t.Done(what=(name, *(e.name for e in inside)))
+
+    async def _endpoint_counts(self) -> dict[str, int]:
+        counts: dict[str, int] = {}
+        for item in (await self._parts.store.list(keys.ENDPOINTS)).items:
+            match item.key.split("/"):
+                case [_, _, network, _]:
+                    counts[network] = counts.get(network, 0) + 1
+        return counts
+
+    # What they consist of.
 
     async def known(self, name: str) -> Network:
         """The network, also one that was made elsewhere this very moment. Raises NotFound."""

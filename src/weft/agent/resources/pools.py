@@ -7,11 +7,12 @@ from collections.abc import Callable
 import msgspec
 
 from weft.agent.parts import Parts
+from weft.agent.resources.networks import Networks
 from weft.alloc.leases import check_host, check_new
 from weft.api import limits
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
-from weft.base.net import IPNetwork, check_for_containers, contains, covers
+from weft.base.net import IPNetwork, check_for_containers, contains, covers, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.datapaths.options import BlockOptions
@@ -22,8 +23,23 @@ from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
 
 
 class Pools:
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self._cluster = parts, parts.cluster
+    def __init__(self, parts: Parts, networks: Networks) -> None:
+        self._parts, self._cluster, self._networks = parts, parts.cluster, networks
+
+    async def pools(self, name: str) -> tuple[t.PoolInfo, ...]:
+        return await self.listed(await self._networks.known(name))
+
+    async def add_pool(self, name: str, request: t.AddPool) -> tuple[t.PoolInfo, ...]:
+        self._parts.ready()
+        return await self.listed(await self.add(name, request))
+
+    async def set_pool(self, name: str, request: t.SetPool) -> tuple[t.PoolInfo, ...]:
+        self._parts.ready()
+        return await self.listed(await self.set(name, request))
+
+    async def remove_pool(self, name: str, subnet: str = "") -> tuple[t.PoolInfo, ...]:
+        self._parts.ready()
+        return await self.listed(await self.remove(name, parse_network(subnet)))
 
     async def listed(self, network: Network) -> tuple[t.PoolInfo, ...]:
         """Raises Invalid where the network has none."""

@@ -12,6 +12,7 @@ import pytest
 
 from support.agents import FEATURES, FakeHost, Tap, agent_on, attach, create, network, settled, until
 from weft.agent.agent import Agent
+from weft.agent.resources.networks import Networks
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, Unsupported, WeftError
@@ -236,7 +237,7 @@ async def test_a_vxlan_network_without_a_number_in_its_record_has_vni_1(agent: A
     assert (await service.network("old")).options["vni"] == 1
     assert (await create(agent)).options["vni"] == 2
     wanted = t.Attach(target="c", network="old", definition=old)
-    assert await service._networks.ensure(wanted.definition, "old") == old
+    assert await Networks(agent).ensure(wanted.definition, "old") == old
 
 
 async def test_an_unreadable_network_says_why_and_can_be_removed(agent: Agent, service: Service) -> None:

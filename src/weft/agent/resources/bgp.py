@@ -16,7 +16,7 @@ from weft.store.protocol import Delete, Put
 BUSY = "was just changed by someone else: look, and try again"
 
 
-class BgpService:
+class Bgp:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
 

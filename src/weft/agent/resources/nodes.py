@@ -1,0 +1,35 @@
+"""All nodes of the cluster."""
+
+from __future__ import annotations
+
+from weft.agent.parts import Parts
+from weft.agent.resources import infos
+from weft.agent.resources.flags import yes
+from weft.api import types as t
+from weft.base.errors import Conflict, NotFound
+from weft.endpoints import removal
+
+
+class Nodes:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def nodes(self) -> tuple[t.NodeInfo, ...]:
+        return tuple(infos.node(self._parts, n) for _, n in sorted(self._parts.view.nodes.items()))
+
+    async def node(self, name: str) -> t.NodeInfo:
+        view = self._parts.view
+        if name not in view.nodes:
+            self._parts.ready()
+            raise NotFound(f"no node {name}: `weft node ls` shows those there are")
+        return infos.node(self._parts, view.nodes[name])
+
+    async def remove_node(self, name: str, force: str = "") -> t.Done:
+        view = self._parts.view
+        await self.node(name)
+        if name in view.present and not yes(force):
+            raise Conflict(
+                f"{name}'s agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
+            )
+        freed = await removal.remove_node(self._parts.cluster, name)
+        return t.Done(what=(name, *freed))

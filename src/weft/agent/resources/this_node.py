@@ -1,0 +1,54 @@
+"""This node: its state, what would be done, what its kernel has, and its store."""
+
+from __future__ import annotations
+
+import asyncio
+
+from weft.agent.parts import Parts
+from weft.agent.resources import doctor, infos
+from weft.agent.resources.networks import Networks
+from weft.api import types as t
+from weft.api.dump import HostDump
+from weft.base.errors import NotFound
+from weft.hoststate import netns
+from weft.kernel.host.dump import dump
+
+
+class ThisNode:
+    def __init__(self, parts: Parts, networks: Networks) -> None:
+        self._parts, self._networks = parts, networks
+
+    async def status(self) -> t.Status:
+        return infos.status(self._parts)
+
+    async def doctor(self) -> tuple[t.Finding, ...]:
+        return await doctor.findings(self._parts)
+
+    async def plan(self, network: str = "") -> t.PlanReply:
+        if network:
+            await self._networks.known(network)
+        return t.PlanReply(commands=tuple(await self._parts.loops.dry_run(network)))
+
+    async def kernel(self, namespaces: str = "") -> HostDump:
+        """`namespaces`: paths of local endpoints' namespaces and of our own, with commas between; else those of all."""
+        view = self._parts.view
+        held = {e.namespace.path: e.name for e in view.endpoints.values() if e.namespace.path}
+        held |= {netns(name).path: f"weft-{name}" for name in sorted(view.followed)}
+        wanted = namespaces.split(",") if namespaces else list(held)
+        if strange := [path for path in wanted if path not in held]:
+            raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
+        return await asyncio.to_thread(dump, self._parts.view.me, {path: held[path] for path in wanted})
+
+    async def store(self) -> t.StoreStatus:
+        return infos.store(self._parts)
+
+    async def accept_store(self) -> t.StoreStatus:
+        """On this host. What it does not say exists no more, as soon as it is listed again."""
+        await self._parts.known.accept()
+        self._parts.view.let_go()
+        return infos.store(self._parts)
+
+    async def restore_store(self) -> t.StoreStatus:
+        """By all agents that belong to the cluster whose identity it is given."""
+        await self._parts.known.restore()
+        return infos.store(self._parts)
