@@ -2,24 +2,32 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 from hypothesis import given
 
 from support.hoststates import host, hoststates
 from weft.hoststate import Bridge, Key, Link, NftElement, Object
 from weft.kernel.guarding import put_off, stay
-from weft.kernel.linux import _runs
+from weft.kernel.kinds.iptables import Iptables
+from weft.kernel.kinds.nft import Nft
+from weft.kernel.kinds.sysctl import Sysctls
+from weft.kernel.kinds.table import Adapters, kinds
+from weft.kernel.runs import runs
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Change, Create, Op, Remove
 from weft.reconcile.reconciler import key_of
 
 State = dict[Key, Object]
+NOWHERE = Path("/nonexistent")
+ON_LINUX = kinds(Adapters(Nft(lambda _pid: None, {}), Iptables(lambda _pid: None), Sysctls(NOWHERE), NOWHERE, set()))
 RULES = ("nft-set", "nft-element", "nft-chain")
 
 
 def carried_out(ops: tuple[Op, ...]) -> list[Op]:
     """In the order in which the kernel is told; a device's first appearance counts."""
     made = {(op.obj.ns, op.obj.name): op.obj for op in ops if isinstance(op, Create) and isinstance(op.obj, Link)}
-    return [op for _, run in _runs(ops, made) for op in run]
+    return [op for _, run in runs(ops, ON_LINUX, made) for op in run]
 
 
 def planned(actual: State, desired: State) -> tuple[Op, ...]:

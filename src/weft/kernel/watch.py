@@ -10,31 +10,19 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Container, Iterator, Mapping
+from collections.abc import Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from weft.base.errors import Denied
 from weft.hoststate import HOST, Key, Object
 from weft.hoststate.firewall import TABLE
 from weft.kernel.events import Interpreter
-from weft.kernel.kinds.addresses import Lost
+from weft.kernel.kinds.kind import Kind
 from weft.kernel.plumbing import nfnl
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import HEADER, attributes, messages, open_socket
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
-_GROUPS: Final = (
-    u.RTNLGRP_LINK,
-    u.RTNLGRP_NEIGH,
-    u.RTNLGRP_TC,
-    u.RTNLGRP_IPV4_IFADDR,
-    u.RTNLGRP_IPV4_ROUTE,
-    u.RTNLGRP_IPV6_IFADDR,
-    u.RTNLGRP_IPV6_ROUTE,
-    u.RTNLGRP_IPV4_NETCONF,
-    u.RTNLGRP_IPV6_NETCONF,
-    u.RTNLGRP_NSID,
-)
 RCVBUF: Final = 32 << 20
 """Octets: an event takes about 1 KB of it, and a burst may be tens of thousands."""
 _AT_ONCE: Final = 2000
@@ -52,11 +40,11 @@ class LinuxWatcher:
         nsids: dict[int, str],
         pids: Container[int],
         host_fd: int,
-        lost: Lost,
+        kinds: Mapping[str, Kind],
         rcvbuf: int = RCVBUF,
     ) -> None:
         self._nsids, self._pids = nsids, pids
-        self._sock = _subscribe(u.NETLINK_ROUTE, _GROUPS, rcvbuf)
+        self._sock = _subscribe(u.NETLINK_ROUTE, sorted({g for kind in kinds.values() for g in kind.groups}), rcvbuf)
         try:
             self._sock.setsockopt(u.SOL_NETLINK, u.NETLINK_LISTEN_ALL_NSID, 1)
         except PermissionError:
@@ -70,7 +58,7 @@ class LinuxWatcher:
         self._epoll = select.epoll()
         for sock in filter(None, (self._sock, self._nft)):
             self._epoll.register(sock, select.EPOLLIN)
-        self._interpreter = Interpreter(desired, nsids, host_fd, lost)
+        self._interpreter = Interpreter(desired, nsids, host_fd, kinds)
 
     def fileno(self) -> int:
         return self._epoll.fileno()
@@ -139,7 +127,7 @@ def _concerns_us(family: int, table: bytes) -> bool:
     return name == TABLE.encode() if family in (u.NFPROTO_INET, u.AF_BRIDGE) else name == b"filter"
 
 
-def _subscribe(protocol: int, groups: tuple[int, ...], rcvbuf: int) -> socket.socket:
+def _subscribe(protocol: int, groups: Iterable[int], rcvbuf: int) -> socket.socket:
     sock = open_socket(protocol, rcvbuf)
     for group in groups:
         sock.setsockopt(u.SOL_NETLINK, u.NETLINK_ADD_MEMBERSHIP, group)

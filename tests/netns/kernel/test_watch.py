@@ -165,7 +165,7 @@ def test_rules_changed_by_others_and_by_us(bench: Any, ear: Ear) -> None:
 def test_lost_events_are_told(bench: Any, vtep: Link) -> None:
     bench.made(vtep)
     fd = os.open("/proc/thread-self/ns/net", os.O_RDONLY)
-    watcher = LinuxWatcher(bench.desired, {}, (), fd, {}, rcvbuf=4096)
+    watcher = LinuxWatcher(bench.desired, {}, (), fd, bench.kernel.kinds, rcvbuf=4096)
     os.close(fd)
     try:
         routes = [route(f"10.{i}.{j}.0/24", dev="weft.1") for i in range(4) for j in range(250)]

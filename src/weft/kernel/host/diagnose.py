@@ -12,7 +12,7 @@ import msgspec
 
 from weft.base.errors import Failed
 from weft.hoststate.firewall import TABLE
-from weft.kernel.kinds import links
+from weft.kernel.plumbing import links
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Netlink, open_socket
 

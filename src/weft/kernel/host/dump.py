@@ -15,9 +15,9 @@ from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST
 from weft.kernel.host import dump_wire
 from weft.kernel.kinds import wire
-from weft.kernel.kinds.links import Device
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.links import Device
 from weft.kernel.plumbing.netlink import Netlink, open_socket
 from weft.kernel.plumbing.spaces import Space
 

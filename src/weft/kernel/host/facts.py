@@ -19,11 +19,11 @@ from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.firewall import TABLE
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import iptables, links, sysctl, tc, wire
+from weft.kernel.kinds import iptables, sysctl, tc, wire
 from weft.kernel.kinds.iptables import Backend
-from weft.kernel.kinds.links import Surroundings
-from weft.kernel.plumbing import netns, tools
+from weft.kernel.plumbing import links, netns, tools
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.links import Surroundings
 from weft.kernel.plumbing.netlink import Netlink, attributes, open_socket
 from weft.kernel.plumbing.nfnl import Nftables
 from weft.kernel.plumbing.spaces import Space

@@ -1,9 +1,10 @@
-"""Which addresses are there, and whether the kernel's own routes to them are."""
+"""Addresses: read, with whether the kernel's own routes to them are there, written and heard of."""
 
 from __future__ import annotations
 
+import struct
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 import msgspec
@@ -12,8 +13,12 @@ from weft.hoststate import HOST, PROTO, Address, Key, Object
 from weft.hoststate.connected import Connected, connected
 from weft.hoststate.paths import MAIN
 from weft.kernel.kinds import wire
+from weft.kernel.kinds.bulk import BULK
+from weft.kernel.kinds.kind import Encoding, Hearing, Kind, Look
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import Message
 from weft.kernel.plumbing.spaces import Space
+from weft.reconcile.protocol import Create, Disturbed, Event, Seen, UplinkChanged
 
 SETTLING = 10.0
 """Seconds. The kernel makes a v6 address's own route later than the address, in a work queue that waits for the processor and
@@ -87,3 +92,84 @@ def _expected(found: _Found, now: float, lost: Lost) -> Iterable[Connected]:
         late = v6 and route.type == "local" and (found.flags & u.IFA_F_TENTATIVE or young)
         if not (late or (others and route.type in ("unicast", "broadcast"))):
             yield route
+
+
+# -- writing -----------------------------------------------------------------------------------------------------------
+
+
+def _anew(space: Space, address: Address) -> list[Message]:
+    """The kernel makes an address's routes with the address: of v6 it is made anew, on which nothing else depends. With a
+    v4 address would go all routes that have it as source, so there the routes are put back one by one."""
+    index = space.index(address.dev)
+    if ":" in address.address:
+        return [
+            wire.encode_address(address, index, u.RTM_DELADDR, wire.PLAIN),
+            wire.encode_address(address, index, u.RTM_NEWADDR, wire.NEW),
+        ]
+    routes = [wire.encode_connected(address, route, index) for route in connected(address)]
+    return [*routes, wire.encode_address(address, index, u.RTM_NEWADDR, wire.REPLACE)]
+
+
+def _yields(space: Space, op: Create, _message: Message) -> bool:
+    """The link-local address of a device of ours is replaced by the same address of ours."""
+    assert isinstance(op.obj, Address)
+    device = space.find(op.obj.dev)
+    return device is not None and device.marked and op.obj.address.startswith("fe80:")
+
+
+# -- hearing -----------------------------------------------------------------------------------------------------------
+
+
+def _hear(lost: Lost, hearing: Hearing, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+    found, flags = wire.decode_any_address(data, start, end, hearing.names(ns), ns)
+    lost.pop((ns, found.dev, f"{found.address.partition('/')[0]}/128"), None)
+    index, scope = struct.unpack_from("=I", data, start + 4)[0], data[start + 3]
+    if kind == u.RTM_DELADDR and data[start] == u.AF_INET:  # with the last one go all routes, silently
+        yield from hearing.shaken(found.dev, ns, "lost an address")
+    if found.proto == PROTO:
+        yield Seen(found) if kind == u.RTM_NEWADDR else hearing.gone(found.key)
+    elif found.key in hearing.desired:
+        yield Disturbed(ns, f"somebody else's {found.address} on {found.dev}")
+    elif ns == HOST and scope == 0 and not hearing.marked(ns, index):
+        about = ("address", index, found.address)
+        if kind == u.RTM_DELADDR:
+            hearing.heard.pop(about, None)
+            yield UplinkChanged(f"address {found.address} on {found.dev} gone")
+        elif hearing.heard.get(about) != flags:  # router advertisements repeat what is known
+            hearing.heard[about] = flags
+            yield UplinkChanged(f"address {found.address} on {found.dev}")
+            yield from hearing.shaken(found.dev, ns, "has an address more")
+
+
+def _hear_route(
+    lost: Lost, hearing: Hearing, _kind: int, data: bytes, start: int, end: int, ns: str
+) -> Iterator[Event]:
+    """That the kernel's own route to an address is gone. (Of one to a subnet, routes hear.)"""
+    found = wire.decode_connected(data, start, end, hearing.names(ns))
+    if found is None or found[1].type == "unicast" or ("link", ns, found[0]) not in hearing.desired:
+        return
+    dev, route = found
+    if route.type == "local" and ":" in route.prefix:
+        lose(lost, ns, dev, route.prefix)
+    yield Disturbed(ns, f"the kernel's own route to {route.prefix} by {dev} is gone")
+
+
+def kind() -> Kind:
+    lost: Lost = {}
+
+    def dump(look: Look) -> list[Address]:
+        return read(look.space, look.names, look.desired, lost)
+
+    return Kind(
+        name="address",
+        phase=BULK,
+        dump=dump,
+        encoding=Encoding(wire.encode_address, u.RTM_NEWADDR, u.RTM_DELADDR, change=_anew, yields=_yields),
+        hears={
+            u.RTM_NEWADDR: partial(_hear, lost),
+            u.RTM_DELADDR: partial(_hear, lost),
+            u.RTM_DELROUTE: partial(_hear_route, lost),
+        },
+        groups=(u.RTNLGRP_IPV4_IFADDR, u.RTNLGRP_IPV6_IFADDR, u.RTNLGRP_IPV4_ROUTE, u.RTNLGRP_IPV6_ROUTE),
+        forget=lost.clear,
+    )

@@ -1,17 +1,16 @@
-"""Routes, neighbours, FDB entries and addresses in batches, each failure traced to its object."""
+"""What is one netlink message each (a route, a neighbour …), in batches; each failure is traced to its object."""
 
 from __future__ import annotations
 
 import errno
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 
 from weft.base.errors import WeftError
-from weft.hoststate import Address, FdbEntry, Key, Neighbour
-from weft.hoststate.connected import connected
+from weft.hoststate import Object
 from weft.kernel.kinds import wire
-from weft.kernel.plumbing import uapi as u
+from weft.kernel.kinds.kind import Encoding, Phase, Work
 from weft.kernel.plumbing.netlink import Message, Refused, gone
-from weft.kernel.plumbing.spaces import Space, Spaces
+from weft.kernel.plumbing.spaces import Space
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
 
@@ -24,37 +23,47 @@ _EXTRA = {
 }
 
 
-def target(op: Op) -> wire.Bulk:
-    obj = op.new if isinstance(op, Change) else op.obj
-    assert isinstance(obj, wire.Bulk)
-    return obj
+def _target(op: Op) -> Object:
+    return op.new if isinstance(op, Change) else op.obj
 
 
-def apply(spaces: Spaces, ops: Sequence[Op], desired: Container[Key]) -> Iterator[Failure]:
-    """In each namespace in the order given; namespaces do not depend on each other. Where a device is `desired`, somebody
+def _encoding(work: Work, op: Op) -> Encoding:
+    encoding = work.kinds[_target(op).kind].encoding
+    assert encoding is not None
+    return encoding
+
+
+def _device(work: Work, op: Op) -> str:
+    return _encoding(work, op).dev(_target(op))
+
+
+def _apply(work: Work, ops: Sequence[Op]) -> Iterator[Failure]:
+    """In each namespace in the order given; namespaces do not depend on each other. Where a device is desired, somebody
     else's device of that name will not do."""
     by_ns: dict[str, list[Op]] = {}
     for op in ops:
-        by_ns.setdefault(target(op).ns, []).append(op)
+        by_ns.setdefault(_target(op).ns, []).append(op)
     for ns, group in by_ns.items():
         try:
-            space = spaces.get(ns)
+            space = work.spaces.get(ns)
         except WeftError as error:
-            yield from (Failure(target(op).key, str(error), errno.ENOENT) for op in group if not isinstance(op, Remove))
+            yield from (
+                Failure(_target(op).key, str(error), errno.ENOENT) for op in group if not isinstance(op, Remove)
+            )
             continue
-        yield from _apply_in(space, group, desired)
+        yield from _apply_in(work, space, group)
 
 
-def _apply_in(space: Space, ops: Sequence[Op], desired: Container[Key]) -> Iterator[Failure]:
+def _apply_in(work: Work, space: Space, ops: Sequence[Op]) -> Iterator[Failure]:
     sent: list[Op | None] = []
     messages: list[Message] = []
-    foreign = _foreign(space, ops, desired)
+    foreign = _foreign(work, space, ops)
     for op in ops:
-        if (dev := target(op).dev) in foreign and not isinstance(op, Remove):
-            yield Failure(target(op).key, f"waits for {describe(('link', space.ns, dev))}", errno.ENODEV)
+        if (dev := _device(work, op)) in foreign and not isinstance(op, Remove):
+            yield Failure(_target(op).key, f"waits for {describe(('link', space.ns, dev))}", errno.ENODEV)
             continue
         try:
-            found = _messages(space, op)
+            found = _messages(work, space, op)
         except Refused as refused:  # there is no such device
             if not isinstance(op, Remove):
                 yield _failure(op, refused)
@@ -66,68 +75,38 @@ def _apply_in(space: Space, ops: Sequence[Op], desired: Container[Key]) -> Itera
         if refused_op is None or (isinstance(refused_op, Remove) and gone(no.errno)):
             continue
         op = refused_op
-        if isinstance(op, Create) and no.errno == errno.EEXIST and _replaceable(space, op):
-            again = space.netlink.batch(_messages(space, Change(op.obj, op.obj)))
+        if (
+            isinstance(op, Create)
+            and no.errno == errno.EEXIST
+            and _encoding(work, op).yields(space, op, messages[position])
+        ):
+            again = space.netlink.batch(_messages(work, space, Change(op.obj, op.obj)))
             yield from (_failure(op, refused) for _, refused in again[-1:])
             continue
         yield _failure(op, no)
 
 
-def _foreign(space: Space, ops: Sequence[Op], desired: Container[Key]) -> set[str]:
+def _foreign(work: Work, space: Space, ops: Sequence[Op]) -> set[str]:
     """The devices that should be ours and are somebody else's."""
-    wanted = {dev for op in ops if (dev := target(op).dev) and ("link", space.ns, dev) in desired}
+    wanted = {dev for op in ops if (dev := _device(work, op)) and ("link", space.ns, dev) in work.desired}
     return {dev for dev in wanted if (device := space.find(dev)) is not None and not device.marked}
 
 
 _FLAGS = {Create: wire.NEW, Change: wire.REPLACE, Remove: wire.PLAIN}
 
 
-def _messages(space: Space, op: Op) -> list[Message]:
-    """The last one tells whether it succeeded; those before it may fail because there is nothing to do. The kernel makes an
-    address's routes with the address: of v6 it is made anew, on which nothing else depends. With a v4 address would go all
-    routes that have it as source, so there the routes are put back one by one."""
-    obj = target(op)
-    if not (isinstance(op, Change) and isinstance(obj, Address)):
-        return [_message(space, op)]
-    if ":" in obj.address:
-        return [_message(space, Remove(obj)), _message(space, Create(obj))]
-    index = space.index(obj.dev)
-    return [*(wire.encode_connected(obj, route, index) for route in connected(obj)), _message(space, op)]
-
-
-def _message(space: Space, op: Op) -> Message:
-    obj = target(op)
-    encode, make, unmake = wire.ENCODERS[obj.kind]
-    index = space.index(obj.dev) if obj.dev else 0
-    return encode(obj, index, unmake if isinstance(op, Remove) else make, _FLAGS[type(op)])
-
-
-def _replaceable(space: Space, op: Create) -> bool:
-    """Whether what lies there is the kernel's own doing: an ARP entry or a learnt MAC is replaced by a permanent one, and
-    the link-local address of a device of ours by the same address of ours."""
-    obj = op.obj
-    if isinstance(obj, Address):
-        device = space.find(obj.dev)
-        return device is not None and device.marked and obj.address.startswith("fe80:")
-    if not isinstance(obj, Neighbour | FdbEntry):
-        return False
-    message = _message(space, op)
-    head, attrs = bytearray(message.body[:12]), message.body[12:24] if isinstance(obj, FdbEntry) else _dst(message.body)
-    head[8:10] = b"\0\0"  # a request names no state, and of the flags only whose table it is about
-    head[10] &= u.NTF_SELF | u.NTF_MASTER
-    try:
-        answer = space.netlink.request(u.RTM_GETNEIGH, 0, bytes(head) + attrs)
-    except Refused as refused:
-        return gone(refused.errno)  # in between
-    return not int.from_bytes(answer[8:10], "little") & u.NUD_PERMANENT
-
-
-def _dst(body: bytes) -> bytes:
-    return body[12 : 12 + int.from_bytes(body[12:14], "little")]
+def _messages(work: Work, space: Space, op: Op) -> list[Message]:
+    """The last one tells whether it succeeded; those before it may fail because there is nothing to do."""
+    obj, encoding = _target(op), _encoding(work, op)
+    if isinstance(op, Change) and encoding.change is not None:
+        return encoding.change(space, obj)
+    dev = encoding.dev(obj)
+    kind = encoding.unmake if isinstance(op, Remove) else encoding.make
+    return [encoding.encode(obj, space.index(dev) if dev else 0, kind, _FLAGS[type(op)])]
 
 
 def _failure(op: Op, refused: Refused) -> Failure:
-    key = target(op).key
+    key = _target(op).key
     if refused.errno == errno.EEXIST:
         reason = f"{describe(key)} exists and is not Weft's: another program or the administrator made it; remove it"
     else:
@@ -135,3 +114,6 @@ def _failure(op: Op, refused: Refused) -> Failure:
         extra = _EXTRA.get(refused.errno)
         reason = f"{describe(key)}: {text}" + (f" ({extra})" if extra and extra != text else "")
     return Failure(key, reason, refused.errno)
+
+
+BULK = Phase("bulk", _apply)

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 import msgspec
 
 from weft.hoststate import Bridge, Ifb, Key, Link, LinkKind, Object, Veth, Vxlan
-from weft.kernel.kinds.links import KIND_NAMES, Device
+from weft.kernel.plumbing.links import KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
 
 

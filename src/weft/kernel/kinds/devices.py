@@ -16,10 +16,10 @@ import msgspec
 
 from weft.base.errors import Conflict, WeftError
 from weft.hoststate import Link, Veth
-from weft.kernel.kinds import links
 from weft.kernel.kinds.describe import as_link, ours
-from weft.kernel.kinds.links import KIND_NAMES, Device, Surroundings
+from weft.kernel.plumbing import links
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.links import KIND_NAMES, Device, Surroundings
 from weft.kernel.plumbing.netlink import Refused, quietly
 from weft.kernel.plumbing.spaces import Space, Spaces
 from weft.reconcile.kinds.link import outside

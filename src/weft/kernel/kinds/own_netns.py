@@ -3,19 +3,20 @@
 from __future__ import annotations
 
 import errno
-from collections.abc import Iterable, Sequence
+import struct
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from weft.base.errors import NotFound, WeftError
-from weft.hoststate import Key, Netns
+from weft.hoststate import HOST, Key, Netns
 from weft.hoststate.links import NETNS_ALIAS, NETNS_PREFIX
-from weft.kernel.kinds import links
-from weft.kernel.plumbing import netns
+from weft.kernel.kinds.kind import NAMESPACES, Hearing, Kind, Look, Phase
+from weft.kernel.plumbing import links, netns
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Message, Netlink, open_socket
+from weft.kernel.plumbing.netlink import Message, Netlink, attributes, open_socket
 from weft.kernel.plumbing.spaces import LOOPBACK, Space, Spaces
 from weft.reconcile.kinds.table import describe
-from weft.reconcile.protocol import Create, Failure, Op, Remove
+from weft.reconcile.protocol import Create, Event, Failure, Gone, Op, Remove
 
 
 def read(spaces: Spaces, folder: Path) -> tuple[list[Netns], set[Key]]:
@@ -87,3 +88,33 @@ def _remove(spaces: Spaces, path: str) -> None:
     space.netlink.batch(gone)
     spaces.drop(path)
     netns.unmake(path)
+
+
+def _hear(hearing: Hearing, _kind: int, data: bytes, start: int, end: int, _ns: str) -> Iterator[Event]:
+    number = attributes(data, start + 4, end).get(u.NETNSA_NSID)
+    path = hearing.nsids.pop(struct.unpack("=i", number)[0], None) if number else None
+    if path is None:
+        return
+    hearing.devices(path).clear()
+    if ("netns", HOST, path) in hearing.desired and not netns.exists(path):
+        yield Gone(("netns", HOST, path))
+
+
+def kind(folder: Path) -> Kind:
+    """`folder`: where they have their names."""
+
+    def dump(look: Look) -> list[Netns]:
+        if look.ns != HOST:
+            return []
+        found, others = read(look.spaces, folder)
+        look.foreign |= others
+        return found
+
+    return Kind(
+        name="netns",
+        phase=Phase("netns", lambda work, ops: apply(work.spaces, ops)),
+        part=NAMESPACES,
+        dump=dump,
+        hears={u.RTM_DELNSID: _hear},
+        groups=(u.RTNLGRP_NSID,),
+    )

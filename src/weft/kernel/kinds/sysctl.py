@@ -10,7 +10,8 @@ from __future__ import annotations
 import errno
 import os
 import re
-from collections.abc import Iterable
+import struct
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -18,20 +19,16 @@ import msgspec
 
 from weft.base.errors import Failed, Invalid, NotFound, Unsupported, WeftError
 from weft.hoststate import HOST, Key, Sysctl
+from weft.kernel.kinds.kind import Hearing, Kind, Part, Phase
 from weft.kernel.plumbing import netns
-from weft.reconcile.protocol import Change, Create, Failure, Remove
+from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.netlink import attributes
+from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Remove
 
 ROOT = Path("/proc/sys")
 _NAME = re.compile(r"[a-z0-9_]+(/[A-Za-z0-9_.@:+-]+)+")
-_DEVICE = re.compile(r"net/ipv[46]/(?:conf|neigh)/(?!all/|default/)([^/]+)/")
 
 SysctlOp = Create | Change | Remove
-
-
-def device(name: str) -> str:
-    """The device that a sysctl belongs to, "" for none."""
-    found = _DEVICE.match(name)
-    return found[1] if found else ""
 
 
 def _path(name: str) -> Path:
@@ -139,3 +136,29 @@ class Sysctls:
         except OSError as error:
             why = f"cannot write {self._file}: {error.strerror}"
             raise Failed(f"{why}; sysctls are not changed without a record of what they were") from None
+
+
+def _hear(hearing: Hearing, _kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
+    """Forwarding is the only sysctl of ours whose changes the kernel tells."""
+    found = attributes(data, start + 4, end)
+    index, value = found.get(u.NETCONFA_IFINDEX), found.get(u.NETCONFA_FORWARDING)
+    if index is None or value is None or struct.unpack("=i", index)[0] != u.NETCONFA_IFINDEX_ALL:
+        return
+    name = "net/ipv6/conf/all/forwarding" if data[start] == u.AF_INET6 else "net/ipv4/ip_forward"
+    want = hearing.desired.get(("sysctl", ns, name))
+    if isinstance(want, Sysctl) and want.value != str(struct.unpack("=i", value)[0]):
+        yield Disturbed(ns, f"{name} was changed")
+
+
+def kind(sysctls: Sysctls) -> Kind:
+    def ask(ns: str, wanted: Sequence[Sysctl]) -> Mapping[Key, Sysctl]:
+        looked_at = [sysctl for sysctl in wanted if not sysctl.initial]  # of no interest once its device is there
+        return sysctls.read(ns, looked_at) if looked_at or ns == HOST else {}
+
+    return Kind(
+        name="sysctl",
+        phase=Phase("sysctl", lambda _, ops: (failure for op in ops if (failure := sysctls.apply(op)))),
+        part=Part("sysctls", ask),
+        hears={u.RTM_NEWNETCONF: _hear},
+        groups=(u.RTNLGRP_IPV4_NETCONF, u.RTNLGRP_IPV6_NETCONF),
+    )

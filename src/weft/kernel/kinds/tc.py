@@ -17,8 +17,8 @@ from functools import partial
 from weft.base.errors import WeftError
 from weft.hoststate import Key, Object, Qdisc, Redirect
 from weft.hoststate.shaping import HANDLE, PREF
-from weft.kernel.kinds.links import Device
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.links import Device
 from weft.kernel.plumbing.netlink import Message, Refused, attr, attributes, gone
 from weft.kernel.plumbing.spaces import Space, Spaces
 from weft.reconcile.kinds.table import describe

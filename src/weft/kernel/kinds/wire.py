@@ -7,11 +7,10 @@ of a message's body and its end, and the names of the namespace's devices by ifi
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from socket import inet_ntop, inet_pton
-from typing import cast
 
-from weft.hoststate import PROTO, Address, FdbEntry, Neighbour, Object, Route
+from weft.hoststate import PROTO, Address, FdbEntry, Neighbour, Route
 from weft.hoststate.connected import Connected, ConnectedType
 from weft.hoststate.paths import ALL, RouteType
 from weft.kernel.plumbing import uapi as u
@@ -42,7 +41,6 @@ APPEND = u.NLM_F_REQUEST | u.NLM_F_CREATE | u.NLM_F_APPEND
 PLAIN = u.NLM_F_REQUEST
 
 Names = Mapping[int, str]
-Decoder = Callable[[bytes, int, int], Object | None]
 
 
 def _rta(kind: int, payload: bytes) -> bytes:
@@ -320,20 +318,3 @@ _CONNECTED: dict[ConnectedType, int] = {
     "multicast": u.RTN_MULTICAST,
 }
 _CONNECTED_NAMES: dict[int, ConnectedType] = {number: name for name, number in _CONNECTED.items()}
-
-
-# -- all four ----------------------------------------------------------------------------------------------------------
-
-Bulk = Route | Neighbour | FdbEntry | Address
-Encoder = Callable[[Bulk, int, int, int], Message]
-
-ENCODERS = cast(
-    "dict[str, tuple[Encoder, int, int]]",
-    {
-        "route": (encode_route, u.RTM_NEWROUTE, u.RTM_DELROUTE),
-        "neighbour": (encode_neighbour, u.RTM_NEWNEIGH, u.RTM_DELNEIGH),
-        "fdb": (encode_fdb, u.RTM_NEWNEIGH, u.RTM_DELNEIGH),
-        "address": (encode_address, u.RTM_NEWADDR, u.RTM_DELADDR),
-    },
-)
-"""By kind of object: its encoder, the message that makes one, the message that removes one."""

@@ -15,10 +15,9 @@ from contextlib import suppress
 from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST
 from weft.hoststate.links import NETNS_ALIAS
-from weft.kernel.kinds import links
-from weft.kernel.kinds.links import Device
-from weft.kernel.plumbing import netns
+from weft.kernel.plumbing import links, netns
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.links import Device
 from weft.kernel.plumbing.netlink import Netlink, Refused, attr, attributes, open_socket
 
 LOOPBACK = 1

@@ -5,9 +5,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from weft.hoststate import Bridge, Ipip, Link, Veth, Vxlan
-from weft.kernel.kinds import links
-from weft.kernel.kinds.links import Device, Surroundings
+from weft.kernel.plumbing import links
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.links import Device, Surroundings
 from weft.kernel.plumbing.netlink import HEADER, attr, attributes, messages
 
 INDEXES = {"eth0": 2, "weft-n": 3}

@@ -7,15 +7,16 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftSet, Object, Sysctl
 from weft.hoststate.firewall import BRIDGE, FILTER, INET, Hook, same_rules
 from weft.hoststate.rules import FoundRule, rule
 from weft.hoststate.rules.actions import ACCEPT, Jump
 from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.kernel.host.flows import Translation, translation
-from weft.kernel.kinds import iptables, nft_text, sysctl
+from weft.kernel.kinds import iptables, nft_text
 from weft.kernel.kinds.iptables import Where
 from weft.kernel.kinds.nft_content import MANY, Content, delta, merge
+from weft.reconcile.kinds.sysctl import device_of
 from weft.reconcile.protocol import Change, Create, Op, Remove
 
 ACCEPTED, ONWARD = rule(SADDR[4].among("cluster4"), ACCEPT), rule(Jump("other"))
@@ -218,4 +219,4 @@ def test_removing_what_is_not_there() -> None:
     ],
 )
 def test_the_device_of_a_sysctl(name: str, device: str) -> None:
-    assert sysctl.device(name) == device
+    assert device_of(Sysctl(name=name, value="1")) == (("link", "", device) if device else None)

@@ -1,0 +1,51 @@
+"""The kinds of rules: what `nft` and `iptables` read and write, as kinds.
+
+A namespace is asked for rules where there is something to see: where some are wanted, or were made.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import suppress
+
+from weft.base.errors import WeftError
+from weft.kernel.guarding import put_off
+from weft.kernel.kinds.iptables import Iptables
+from weft.kernel.kinds.kind import Kind, Part, Phase
+from weft.kernel.kinds.nft import Nft
+from weft.kernel.plumbing import netns
+from weft.reconcile.protocol import Change, Failure, Op, Remove
+
+Apply = Callable[[str, Sequence[Op]], Sequence[Failure]]
+
+
+def of_nft(nft: Nft, ruled: set[str]) -> tuple[Kind, ...]:
+    """`ruled`: the namespaces where rules were made; to be added to."""
+    part = Part("nftables", lambda ns, wanted: nft.read(ns) if wanted or ns in ruled else {})
+    phase = Phase("nft", lambda _, ops: _apply(nft.apply, ruled, ops), put_off)
+    return tuple(Kind(name=name, phase=phase, part=part) for name in ("nft-set", "nft-element", "nft-chain"))
+
+
+def of_iptables(iptables: Iptables, ruled: set[str]) -> Kind:
+    part = Part("iptables", lambda ns, wanted: iptables.read(ns, wanted) if wanted or ns in ruled else {})
+    phase = Phase("iptables", lambda _, ops: _apply(iptables.apply, ruled, ops))
+    return Kind(name="iptables-chain", phase=phase, part=part)
+
+
+def _apply(apply: Apply, ruled: set[str], ops: Sequence[Op]) -> Iterator[Failure]:
+    groups: dict[str, list[Op]] = {}
+    for op in ops:
+        groups.setdefault((op.new if isinstance(op, Change) else op.obj).ns, []).append(op)
+    for ns, group in groups.items():
+        ruled.add(ns)
+        yield from _unless_gone(group, apply(ns, group))
+
+
+def _unless_gone(ops: Sequence[Op], failures: Sequence[Failure]) -> Iterator[Failure]:
+    """In a namespace that has ended there is nothing left to remove."""
+    removals = {op.obj.key for op in ops if isinstance(op, Remove)} if failures else set()
+    for failure in failures:
+        with suppress(WeftError):
+            if failure.key in removals and not netns.exists(failure.key[1]):
+                continue
+        yield failure

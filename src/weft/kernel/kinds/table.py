@@ -1,0 +1,46 @@
+"""All kinds as a real kernel has them, in the order of reading. `weft.reconcile.kinds.table` has the same."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import msgspec
+
+from weft.kernel.kinds import addresses, own_netns, rules, sysctl
+from weft.kernel.kinds.iptables import Iptables
+from weft.kernel.kinds.kind import Kind
+from weft.kernel.kinds.link import LINK
+from weft.kernel.kinds.neighbours import FDB, NEIGHBOUR
+from weft.kernel.kinds.nft import Nft
+from weft.kernel.kinds.routes import ROUTE
+from weft.kernel.kinds.shaping import QDISC, REDIRECT
+from weft.kernel.kinds.sysctl import Sysctls
+
+
+class Adapters(msgspec.Struct):
+    """What lasts from one call to the next. `named`: the folder where namespaces of our own have their names; `ruled`: the
+    namespaces where rules were made."""
+
+    nft: Nft
+    iptables: Iptables
+    sysctls: Sysctls
+    named: Path
+    ruled: set[str]
+
+
+def kinds(adapters: Adapters) -> dict[str, Kind]:
+    """By name."""
+    table = (
+        own_netns.kind(adapters.named),
+        sysctl.kind(adapters.sysctls),
+        *rules.of_nft(adapters.nft, adapters.ruled),
+        rules.of_iptables(adapters.iptables, adapters.ruled),
+        LINK,
+        QDISC,
+        REDIRECT,
+        addresses.kind(),
+        NEIGHBOUR,
+        FDB,
+        ROUTE,
+    )
+    return {kind.name: kind for kind in table}
