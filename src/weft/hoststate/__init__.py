@@ -5,6 +5,7 @@ from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
+from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
 from weft.hoststate.union import Contribution, Union
 
@@ -30,6 +31,7 @@ __all__ = [
     "Qdisc",
     "Redirect",
     "Route",
+    "RoutingRule",
     "Sysctl",
     "TargetObject",
     "Union",

@@ -6,13 +6,14 @@ from weft.hoststate.beyond import TargetObject
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
+from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
 
 HOST = ""
 """The host's own network namespace."""
 
 Rules = NftSet | NftElement | NftChain | IptablesChain
-KernelObject = Netns | Sysctl | Rules | Link | Qdisc | Redirect | Address | Neighbour | FdbEntry | Route
+KernelObject = Netns | Sysctl | Rules | Link | Qdisc | Redirect | Address | Neighbour | FdbEntry | Route | RoutingRule
 Object = KernelObject | TargetObject
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""

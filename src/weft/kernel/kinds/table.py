@@ -13,6 +13,7 @@ from weft.kernel.kinds.link import LINK
 from weft.kernel.kinds.neighbours import FDB, NEIGHBOUR
 from weft.kernel.kinds.nft import Nft
 from weft.kernel.kinds.routes import ROUTE
+from weft.kernel.kinds.routing_rule import ROUTING_RULE
 from weft.kernel.kinds.shaping import QDISC, REDIRECT
 from weft.kernel.kinds.sysctl import Sysctls
 
@@ -42,5 +43,6 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         NEIGHBOUR,
         FDB,
         ROUTE,
+        ROUTING_RULE,
     )
     return {kind.name: kind for kind in table}

@@ -19,6 +19,7 @@ from weft.reconcile.kinds.link import LINK
 from weft.reconcile.kinds.neighbour import NEIGHBOUR
 from weft.reconcile.kinds.netns import NETNS
 from weft.reconcile.kinds.route import ROUTE
+from weft.reconcile.kinds.routing_rule import ROUTING_RULE
 from weft.reconcile.kinds.shaping import QDISC, REDIRECT
 from weft.reconcile.kinds.sysctl import SYSCTL
 
@@ -36,6 +37,7 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     NEIGHBOUR,
     FDB,
     ROUTE,
+    ROUTING_RULE,
 )
 
 
