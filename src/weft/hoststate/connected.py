@@ -34,9 +34,9 @@ def connected(address: Address) -> tuple[Connected, ...]:
     """Of v4 also the one of the subnet's broadcast address; of v6 the one for multicast, which the kernel makes with a
     device's first address."""
     interface = ip_interface(address.address)
-    network, whole = interface.network, interface.max_prefixlen
-    found = [Connected(LOCAL, f"{interface.ip}/{whole}", "local")]
-    if network.prefixlen < whole:
+    network, full = interface.network, interface.max_prefixlen
+    found = [Connected(LOCAL, f"{interface.ip}/{full}", "local")]
+    if network.prefixlen < full:
         found.append(Connected(MAIN, str(network), "unicast"))
     if interface.version == 6:
         found.append(Connected(LOCAL, "ff00::/8", "multicast"))

@@ -129,7 +129,7 @@ class Union:
 
 
 def union(contributions: Iterable[tuple[Source, Contribution]]) -> Union:
-    whole = Union()
+    found = Union()
     for source, contribution in contributions:
-        whole.set(source, contribution)
-    return whole
+        found.set(source, contribution)
+    return found

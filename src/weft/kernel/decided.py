@@ -15,10 +15,10 @@ from collections.abc import Iterator, Mapping
 
 import msgspec
 
-from weft.hoststate import HOST, PROTO, Address, Key, Neighbour, Object, Route, Sysctl
+from weft.hoststate import HOST, PROTO, Key, Object, Route
 from weft.hoststate.paths import MAIN
 from weft.kernel.plumbing.spaces import Space
-from weft.reconcile.kinds.sysctl import device_of
+from weft.reconcile.kinds.table import KINDS
 
 
 class Decided:
@@ -50,15 +50,8 @@ class Decided:
         for key, obj in desired.items():
             if key in objects:
                 continue
-            if isinstance(obj, Sysctl) and obj.initial and device_of(obj) in objects:
+            kind = KINDS[key[0]]
+            if (maker := kind.settled_with(obj)) is not None and maker in objects:
                 yield key, ""
-            elif self._ipv6_off and _is_v6(obj) and (obj.ns, getattr(obj, "dev", "")) in self._ipv6_off:
-                dev = getattr(obj, "dev", "")
+            elif self._ipv6_off and (dev := kind.ipv6_on(obj)) and (obj.ns, dev) in self._ipv6_off:
                 yield key, f"IPv6 is switched off on {dev} (sysctl net.ipv6.conf.{dev}.disable_ipv6)"
-
-
-def _is_v6(obj: Object) -> bool:
-    match obj:
-        case Address(address=text) | Neighbour(address=text) | Route(prefix=text):
-            return ":" in text
-    return False

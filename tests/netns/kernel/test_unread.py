@@ -11,7 +11,7 @@ import pytest
 from support.namespaces import Home, Namespace
 from weft.base.errors import Denied, Failed
 from weft.hoststate import Bridge, Link, NftSet
-from weft.kernel.kinds import addresses
+from weft.kernel.kinds import address
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import spaces
 from weft.reconcile.protocol import Create
@@ -49,7 +49,7 @@ def test_each_part_fails_by_itself(
             )
             assert ("", "sysctls") in [(u.ns, u.what) for u in reading.unread]
         with monkeypatch.context() as broken:
-            broken.setattr(addresses, "read", _raise(Failed("netlink: what was read changed meanwhile")))
+            broken.setattr(address, "read", _raise(Failed("netlink: what was read changed meanwhile")))
             reading = kernel.read({}, everywhere)
             assert HOSTS.key in reading.objects and {u.what for u in reading.unread} == {"devices"}
         with monkeypatch.context() as denied:

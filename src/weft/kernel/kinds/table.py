@@ -6,13 +6,13 @@ from pathlib import Path
 
 import msgspec
 
-from weft.kernel.kinds import addresses, own_netns, rules, sysctl
+from weft.kernel.kinds import address, firewall, own_netns, sysctl
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind
 from weft.kernel.kinds.link import LINK
-from weft.kernel.kinds.neighbours import FDB, NEIGHBOUR
+from weft.kernel.kinds.neighbour import FDB, NEIGHBOUR
 from weft.kernel.kinds.nft import Nft
-from weft.kernel.kinds.routes import ROUTE
+from weft.kernel.kinds.route import ROUTE
 from weft.kernel.kinds.routing_rule import ROUTING_RULE
 from weft.kernel.kinds.shaping import QDISC, REDIRECT
 from weft.kernel.kinds.sysctl import Sysctls
@@ -34,12 +34,12 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
     table = (
         own_netns.kind(adapters.named),
         sysctl.kind(adapters.sysctls),
-        *rules.of_nft(adapters.nft, adapters.ruled),
-        rules.of_iptables(adapters.iptables, adapters.ruled),
+        *firewall.of_nft(adapters.nft, adapters.ruled),
+        firewall.of_iptables(adapters.iptables, adapters.ruled),
         LINK,
         QDISC,
         REDIRECT,
-        addresses.kind(),
+        address.kind(),
         NEIGHBOUR,
         FDB,
         ROUTE,

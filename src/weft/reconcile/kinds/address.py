@@ -49,4 +49,5 @@ ADDRESS = Kind(
     words=lambda rest: " on ".join(rest[::-1]),
     is_ours=lambda address: address.proto == PROTO,
     hosts=on_device,
+    ipv6_on=lambda address: address.dev if ":" in address.address else "",
 )

@@ -124,6 +124,11 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
     without: Callable[[T, Set[Key]], T] | None = None
     """What is left of it when those objects, on which it does not stand, are gone."""
 
+    settled_with: Callable[[T], Key | None] = lambda _obj: None
+    """The object at whose making alone it is set: as long as that is there, what others make of this one is theirs."""
+    ipv6_on: Callable[[T], str] = lambda _obj: ""
+    """The device on which it cannot be while IPv6 is switched off there; "" if it does not depend on that."""
+
     # -- how a kernel treats it ----------------------------------------------------------------------------------------
 
     told: Told = "each"

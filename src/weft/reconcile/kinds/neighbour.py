@@ -22,4 +22,5 @@ NEIGHBOUR = Kind(
     words=lambda rest: " on ".join(rest[::-1]),
     is_ours=lambda neighbour: neighbour.proto == PROTO,
     hosts=on_device,
+    ipv6_on=lambda neighbour: neighbour.dev if ":" in neighbour.address else "",
 )

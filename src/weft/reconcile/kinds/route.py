@@ -62,6 +62,7 @@ ROUTE = Kind(
     is_ours=lambda route: route.proto == PROTO and route.table == MAIN,
     hosts=_hosts,
     rank=_rank,
+    ipv6_on=lambda route: route.dev if ":" in route.prefix else "",
     silent=lambda route: ":" not in route.prefix,  # fib_table_flush() tells nobody
     refuses=_refuses,
 )

@@ -67,6 +67,7 @@ SYSCTL = Kind(
     rank=_rank,
     joins=_joins,
     fits=lambda _found, wanted: wanted.initial,
+    settled_with=lambda sysctl: device_of(sysctl) if sysctl.initial else None,
     told="never",
     refuses=lambda _sysctl, _making, _there: 0,
 )

@@ -13,7 +13,7 @@ from support.waiting import until
 from weft.base.net import link_local
 from weft.datapaths._parts import link_local_of
 from weft.hoststate import Address, Link, Object, route
-from weft.kernel.kinds import addresses
+from weft.kernel.kinds import address
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.protocol import Change
 from weft.reconcile.reconciler import Reconciler
@@ -64,8 +64,8 @@ class Stage:
         return bool(drift.keys or namespaces)
 
     def answers(self) -> None:
-        for address in ("10.1.1.2", "fd00:1::2"):
-            self.host.sh(f"ping -c 1 -W 2 {address}")
+        for text in ("10.1.1.2", "fd00:1::2"):
+            self.host.sh(f"ping -c 1 -W 2 {text}")
 
     def routes(self) -> list[set[str]]:
         """The kernel's own and ours, of both namespaces; without what says how lately they were used."""
@@ -117,7 +117,7 @@ def test_a_route_that_the_kernel_has_not_made_yet_is_waited_for(stage: Stage, mo
     a removal; of an old address it is missing in any case."""
     stage.host.sh("ip -6 route del local fd00:1::1 dev weft-n table local")
     assert stage.reconciler.resync().ops == ()
-    monkeypatch.setattr(addresses, "SETTLING", 0)
+    monkeypatch.setattr(address, "SETTLING", 0)
     assert len(stage.reconciler.dry_run().ops) == 1
     monkeypatch.undo()
     assert stage.step() and "fd00:1::1" in stage.host.sh("ip -6 address show dev weft-n")
