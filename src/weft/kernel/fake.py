@@ -195,15 +195,21 @@ class FakeKernel:
         key = obj.key
         if key not in self.objects:
             return 0
-        if any(key in names(o) for o in self.objects.values() if (names := kind_of(o).names) and o.key != key):
+        if self._in_use(key):
             return EBUSY
-        if not kind_of(obj).marked:
-            if key in self._before:
-                before = self._before.pop(key)
-                self._put(before) if before is not None else self._drop(key)
-            return 0
-        self._drop(key)
+        if kind_of(obj).marked:
+            self._drop(key)
+        elif key in self._before:
+            before = self._before.pop(key)
+            self._put(before) if before is not None else self._drop(key)
         return 0
+
+    def _in_use(self, key: Key) -> bool:
+        """Whether another one names it. Nothing names what stands by itself and names nothing: most there is."""
+        kind = KINDS[key[0]]
+        if not kind.carries and kind.names is None:
+            return False
+        return any(key in names(o) for o in self.objects.values() if (names := kind_of(o).names) and o.key != key)
 
     def _put(self, obj: Object) -> None:
         before = self.objects.get(obj.key)
