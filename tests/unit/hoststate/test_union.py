@@ -5,7 +5,7 @@ from __future__ import annotations
 from itertools import permutations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.hoststate import Contribution, NftSet, Object, Union, route
@@ -93,6 +93,7 @@ contributions = st.none() | st.lists(st.sampled_from(OBJECTS), max_size=3, uniqu
 )
 
 
+@settings(deadline=None)  # a busy machine may stop for half a second
 @given(st.lists(st.tuples(st.sampled_from([A, B, C]), contributions), max_size=20))
 def test_however_it_came_about_it_is_the_union_of_what_is_there(
     course: list[tuple[tuple[str, ...], Contribution | None]],
