@@ -5,10 +5,13 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Iterator
+from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
-from support.clouds import CloudTag, FakeClock, FakeCloud, NeedyRoute, busiest, route
+from support.clouds import CloudRoute, CloudTag, FakeClock, FakeCloud, NeedyRoute, busiest, route
 from support.waiting import until
 from weft.hoststate import Key, Object
 from weft.reconcile.reconciler import Reconciler
@@ -222,6 +225,63 @@ def test_what_needs_another_comes_after_it_and_waits_for_it(scene: Scene) -> Non
     scene.reconciler.update(scene.want())
     assert scene.cloud.order == [f"{word} {' '.join(obj.key)}" for word, obj in
                                  [("create", tag), ("create", needy), ("remove", needy), ("remove", tag)]]  # fmt: skip
+
+
+def _want(scene: Scene, numbers: set[int], via: str) -> None:
+    scene.reconciler.update(scene.want(*(route(n, via) for n in numbers)))
+
+
+def _lose(scene: Scene, number: int) -> None:
+    scene.cloud.objects.pop(route(number).key, None)
+
+
+def _spoil(scene: Scene, number: int) -> None:
+    if route(number).key in scene.cloud.objects:
+        scene.cloud.objects[route(number).key] = route(number, via="elsewhere")
+
+
+def _take(scene: Scene, number: int) -> None:
+    """Somebody else makes one of his own, where there is none."""
+    if route(number).key not in scene.cloud.objects:
+        scene.cloud.foreign[route(number).key] = route(number, via="printer")
+        scene.reconciler.resync({"rtb-1"})
+
+
+def _trouble(scene: Scene, kind: str) -> None:
+    number = len(scene.cloud.calls)
+    scene.cloud.away = kind == "away"
+    scene.cloud.refused = {route(3).key: "no"} if kind == "refuses" else {}
+    scene.cloud.throttle = (lambda n: 90.0 if n == number + 2 else None) if kind == "busy" else lambda _: None
+    scene.reconciler.resync()
+
+
+NUMBERS = st.integers(0, 7)
+EVENTS = st.one_of(
+    st.builds(lambda ns, via: (_want, ns, via), st.sets(NUMBERS), st.sampled_from(["node-2", "node-3"])),
+    st.builds(lambda act, n: (act, n), st.sampled_from([_lose, _spoil, _take]), NUMBERS),
+    st.builds(lambda kind: (_trouble, kind), st.sampled_from(["away", "refuses", "busy", "none"])),
+)
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(EVENTS, max_size=12))
+def test_whatever_happens_it_converges_at_the_end(events: list[tuple[Any, ...]]) -> None:
+    scene = Scene(Limits(rate=5.0, burst=3, turn=3.0), "rtb-1")
+    try:
+        for act, *arguments in events:
+            act(scene, *arguments)
+            scene.clock.now += 1
+        _trouble(scene, "none")
+        for _ in range(20):
+            scene.clock.now += 120
+            scene.reconciler.resync()
+        wanted = {key: obj for key, obj in scene.desired.items() if key not in scene.cloud.foreign}
+        assert scene.cloud.objects == wanted
+        assert set(scene.reconciler.failures) == scene.desired.keys() & scene.cloud.foreign.keys()
+        assert busiest([at for at, _ in scene.cloud.calls], 10) <= 3 + 5 * 10
+        assert all(isinstance(obj, CloudRoute) and obj.via == "printer" for obj in scene.cloud.foreign.values())
+    finally:
+        scene.remote.close()
 
 
 def test_a_forecast_asks_nobody(scene: Scene) -> None:
