@@ -23,9 +23,9 @@ from weft.converge.broken import Broken
 from weft.converge.complaints import Complaints
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome, Stepper, Work
+from weft.converge.told import counts_of, failing, replies
 from weft.hoststate import HOST, Contribution, Key, Object, Union
 from weft.hoststate.union import Source
-from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Kernel
 from weft.reconcile.trouble import Trouble, Troubles
 
@@ -146,31 +146,16 @@ class Loop:
         return dict(self._stepper.reconciler.altered)
 
     def counts(self) -> dict[str, t.Count]:
-        return {
-            kind: t.Count(desired=c.desired, actual=c.actual, failed=c.failed)
-            for kind, c in self._stepper.reconciler.counts().items()
-            if c.desired or c.actual or c.failed
-        }
+        """By kind; of those there are any of."""
+        return counts_of(self._stepper.reconciler)
 
     def _failing(self) -> list[tuple[str, Trouble]]:
         """What cannot be read or written, by name."""
-        reconciler = self._stepper.reconciler
         steps = [(f"the {self._name}", x) for x in self._failed_steps.by_key.values()]
-        unread = [(f"reading {what} of {ns or 'this host'}", x) for (what, ns), x in sorted(reconciler.unread.items())]
-        return steps + unread + [(describe(key), x) for key, x in sorted(reconciler.failures.items())]
+        return steps + failing(self._stepper.reconciler)
 
     def troubles(self) -> tuple[t.Trouble, ...]:
-        offset = time.time() - time.monotonic()
-        return tuple(
-            t.Trouble(
-                object=name,
-                reason=trouble.reason,
-                since=trouble.since + offset,
-                attempts=trouble.attempts,
-                next_try=trouble.next_try + offset,
-            )
-            for name, trouble in self._failing()
-        )
+        return replies(self._failing())
 
     # The loop itself.
 
