@@ -1,6 +1,6 @@
 """What a kind of record is: where it lies in the store, how it is read, who follows it, by what it is found.
 
-A record is declared once, as a `Record`. All that keeps records (`weft.cluster.view`), follows them
+A record is declared once, as a `Record`. All that keeps records (`weft.cluster.replica`), follows them
 (`weft.cluster.follower`) and writes them down (`weft.cluster.journal`) works from that. So a feature that has records of its
 own declares them in a module of its own, and names them in one table (`weft.cluster.kinds`).
 """

@@ -6,7 +6,7 @@ from ipaddress import ip_interface, ip_network
 
 import pytest
 
-from weft.cluster import view as view_module
+from weft.cluster import replica
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
 from weft.model import Endpoint, Lease, Namespace, Network, Node, encode, keys
@@ -169,7 +169,7 @@ def test_unknown_keys_are_passed_over(view: View, heard: Heard) -> None:
 
 
 def test_deletions_are_not_remembered_for_ever(view: View, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(view_module, "DELETIONS", 10)
+    monkeypatch.setattr(replica, "DELETIONS", 10)
     for number in range(100):
         view.apply([gone(f"networks/n{number}", number + 1)])
         view.apply([put(Network(name=f"n{number}", driver="x", subnets=BLUE.subnets), number + 1)])
