@@ -96,9 +96,13 @@ class View(Replica):
 
     def cookie(self, path: str) -> int:
         """Of the namespace that is meant by a path; 0 where none of our containers is."""
-        there = self._tables[records.ENDPOINTS].by("namespace.path", "id").get(path, {})
-        found = tuple(there.values())  # the kernel's thread asks: no iteration over a live mapping
+        found = self.endpoints_at_path(path)
         return found[0].namespace.cookie if found else 0
+
+    def endpoints_at_path(self, path: str) -> tuple[Endpoint, ...]:
+        """Those whose namespace is meant by a path."""
+        there = self._tables[records.ENDPOINTS].by("namespace.path", "id").get(path, {})
+        return tuple(there.values())  # the kernel's thread asks: no iteration over a live mapping
 
     def endpoints_in(self, cookie: int) -> list[Endpoint]:
         """Those of one namespace."""

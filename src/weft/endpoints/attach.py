@@ -104,8 +104,8 @@ class Attachments:
         """A container's namespace, by the path under which it is known already: under another one its devices would be taken
         for strays. Raises NotFound, Invalid, Denied."""
         target = await asyncio.to_thread(self.find, reference)
-        paths = {e.namespace.cookie: e.namespace.path for e in self._view.endpoints.values()}
-        path = paths.get(target.namespace.cookie, target.namespace.path)
+        known = [endpoint.namespace.path for endpoint in self._in(target)]
+        path = known[-1] if known else target.namespace.path
         return msgspec.structs.replace(target, namespace=msgspec.structs.replace(target.namespace, path=path))
 
     def busy(self, target: Target) -> asyncio.Lock:
@@ -157,9 +157,8 @@ class Attachments:
             self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
 
     def _present(self, request: t.Attach, target: Target) -> Endpoint | None:
-        for endpoint in self._view.endpoints_of(request.network):
-            same_place = endpoint.namespace.cookie == target.namespace.cookie
-            if same_place and request.interface in ("", endpoint.interface):
+        for endpoint in self._in(target):
+            if endpoint.network == request.network and request.interface in ("", endpoint.interface):
                 return endpoint
         return None
 
@@ -202,8 +201,7 @@ class Attachments:
     def _leftovers(self, target: Target) -> list[Endpoint]:
         """Endpoints of an earlier namespace at the same path."""
         path, cookie = target.namespace.path, target.namespace.cookie
-        there = [e for e in self._view.endpoints.values() if e.namespace.path == path and not e.handover]
-        return [e for e in there if e.namespace.cookie != cookie]
+        return [e for e in self._view.endpoints_at_path(path) if not e.handover and e.namespace.cookie != cookie]
 
     def _new(
         self,
@@ -253,7 +251,7 @@ class Attachments:
         return max(behind, 1) if target.routed else behind
 
     def _in(self, target: Target) -> list[Endpoint]:
-        return [e for e in self._view.endpoints.values() if e.namespace.cookie == target.namespace.cookie]
+        return self._view.endpoints_in(target.namespace.cookie)
 
     def interface(self, wish: str, name: str, target: Target) -> str:
         """The device's name in the container called `name`: as asked, else the first free of eth0, eth1 …"""
@@ -317,10 +315,7 @@ class Attachments:
                 target = await asyncio.to_thread(self.find, reference)
             except NotFound:
                 return []
-            cookie = target.namespace.cookie
-            found = [
-                e for e in self._view.endpoints.values() if network in ("", e.network) and e.namespace.cookie == cookie
-            ]
+            found = [e for e in self._in(target) if network in ("", e.network)]
         await self.remove(found)
         return found
 

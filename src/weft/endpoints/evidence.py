@@ -122,12 +122,16 @@ class Evidence:
     async def _lease(self, key: str) -> None:
         """With those of its subnets that nobody else has."""
 
+        at = keys.LEASE.parse(key)
+        if at is None:
+            return
+
         async def attempt() -> None:
-            lease = self._view.lease(key.split("/")[1], self._view.me)
+            lease = self._view.lease(at.network, self._view.me)
             if key in self._view.lost and lease is not None:
                 await self._put_lease(key, lease)
 
-        await self._cluster.change(attempt, f"network {key.split('/')[1]}")
+        await self._cluster.change(attempt, f"network {at.network}")
 
     async def _put_lease(self, key: str, lost: Lease) -> None:
         """Its claims, and then the lease itself. Raises Refused."""

@@ -4,7 +4,7 @@ it is set up on this host, or it is nowhere.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -57,9 +57,8 @@ class Networks:
     async def _endpoint_counts(self) -> dict[str, int]:
         counts: dict[str, int] = {}
         for item in (await self._parts.store.list(keys.ENDPOINTS)).items:
-            match item.key.split("/"):
-                case [_, _, network, _]:
-                    counts[network] = counts.get(network, 0) + 1
+            if at := keys.ENDPOINT.parse(item.key):
+                counts[at.network] = counts.get(at.network, 0) + 1
         return counts
 
     # What they consist of.
@@ -218,7 +217,7 @@ class Networks:
         networks = await store.list(keys.NETWORKS)
         sharing.check_unshared(name, records.readable(Network, networks.items))
         listing = await store.list(keys.ENDPOINTS)
-        there = [item for item in listing.items if item.key.split("/")[2:3] == [name]]
+        there = _inside(name, listing.items)
         inside = records.readable(Endpoint, there)
         if there and not force:
             names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3]) or "with records that cannot be read"
@@ -241,11 +240,11 @@ class Networks:
         """Of a network whose record cannot be read nothing is known but its name: what lies under that goes, and what is
         claimed in it."""
         store = self._parts.store
-        there = [i for i in (await store.list(keys.ENDPOINTS)).items if i.key.split("/")[2:3] == [name]]
+        there = _inside(name, (await store.list(keys.ENDPOINTS)).items)
         numbers = {d.numbered.claim for d in registry.DRIVERS.values() if d.numbered}
         found = [i for prefix in sorted(numbers) for i in (await store.list(keys.claim(prefix))).items]
         ops: list[Op] = [Delete(keys.network(name)), *(DeletePrefix(prefix) for prefix in keys.of_network(name))]
-        ops += [DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in sorted({i.key.split("/")[1] for i in there})]
+        ops += [DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in _nodes(there)]
         ops += [Delete(item.key) for item in found if records.holder(item) == name]
         await self._cluster.write_all([], ops)
         return records.readable(Endpoint, there)
@@ -260,9 +259,18 @@ class Networks:
                 await self._parts.attachments.blocks.forget_elsewhere(endpoint)
         if network.home != network.name:
             return
-        nodes = sorted({item.key.split("/")[1] for item in there})
-        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in nodes]
+        ops = [DeletePrefix(f"{keys.endpoints(node)}{network.name}/") for node in _nodes(there)]
         await self._cluster.write_all([none_came], ops)
+
+
+def _inside(name: str, items: Iterable[Item]) -> list[Item]:
+    """The records of endpoints that are in the network called so, also those that cannot be read."""
+    return [item for item in items if (at := keys.ENDPOINT.parse(item.key)) and at.network == name]
+
+
+def _nodes(endpoints: Iterable[Item]) -> list[str]:
+    """Whose endpoints they are."""
+    return sorted({at.node for item in endpoints if (at := keys.ENDPOINT.parse(item.key))})
 
 
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
