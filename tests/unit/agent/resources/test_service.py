@@ -298,6 +298,7 @@ async def test_how_endpoints_are_referred_to(agent: Agent, service: Service, hos
     async with agent_on(far, store_file, "node-2") as other:
         await until(lambda: other.view.lease("blue", "node-2"))
         theirs = await attach(other, "c9", name="web")
+    await until(lambda: agent.view.lease("blue", "node-2"))
     with pytest.raises(Invalid, match=r"web is more than one endpoint: node-[12]/web in blue .* name one by its id"):
         await service.endpoint("web")
     seen = await service.endpoint("node-2/web")
