@@ -35,14 +35,14 @@ class Signatures(msgspec.Struct, frozen=True, kw_only=True):
         )
 
 
-class Verdict(NamedTuple):
+class Diagnosis(NamedTuple):
     """`reason`: what is wrong; "" where nothing is. `advice`: what to do."""
 
     reason: str
     advice: str
 
 
-WELL = Verdict("", "")
+WELL = Diagnosis("", "")
 _LOGGED = re.compile(r"<\w+> (\S+): (?:Error|Received): Bad peer AS: (\d+)")
 
 _TABLE: tuple[tuple[str, str, str], ...] = (
@@ -90,7 +90,7 @@ def bad_as(log: Iterable[str]) -> dict[str, int]:
 
 def verdict(
     session: PlannedSession, state: BirdProtocol, dropped: Signatures, asns: dict[str, int], own: int
-) -> Verdict:
+) -> Diagnosis:
     """`dropped`: lately. `asns`: as of `bad_as`. `own`: this host's AS."""
     if state.up:
         return WELL
@@ -101,52 +101,54 @@ def verdict(
     for part, reason, advice in _TABLE:
         if part in state.error:
             words = {"remote": session.remote, "local": session.local, "own": own}
-            return Verdict(reason.format_map(words), advice.format_map(words))
+            return Diagnosis(reason.format_map(words), advice.format_map(words))
     if state.error and "Connection closed" not in state.error and "timed out" not in state.error:
-        return Verdict(state.error, f"look into the log of {session.remote}'s BGP speaker")
+        return Diagnosis(state.error, f"look into the log of {session.remote}'s BGP speaker")
     secret = ", whether it has the same password" if session.router and session.router.password else ""
-    return Verdict(
+    return Diagnosis(
         f"no answer from {session.remote}",
         f"look whether it is alive and speaks BGP, whether TCP port 179 is open on the way{secret}",
     )
 
 
-def _wrong_as(session: PlannedSession, error: str, told: int | None, own: int) -> Verdict:
+def _wrong_as(session: PlannedSession, error: str, told: int | None, own: int) -> Diagnosis:
     if error.startswith("Received"):
         where = "its configuration" if session.router else f"the settings of {session.with_}'s agent"
-        return Verdict(
+        return Diagnosis(
             f"AS mismatch: {session.remote} does not expect AS {own}, which this host has", f"correct {where}"
         )
     is_what = f"says that it is AS {told}" if told else "says that it is another AS"
     reason = f"AS mismatch: {session.remote} {is_what}, configured is {session.asn}"
     if session.router is None:
-        return Verdict(reason, "give all agents of the cluster the same settings, and look who else has this address")
-    return Verdict(reason, f"correct `weft bgp peer add {session.with_} --asn {told or 'N'} --replace`, or the router")
+        return Diagnosis(reason, "give all agents of the cluster the same settings, and look who else has this address")
+    return Diagnosis(
+        reason, f"correct `weft bgp peer add {session.with_} --asn {told or 'N'} --replace`, or the router"
+    )
 
 
-def _password(session: PlannedSession, dropped: Signatures) -> Verdict:
+def _password(session: PlannedSession, dropped: Signatures) -> Diagnosis:
     have, router = bool(session.password), session.router is not None
     if have and dropped.failure:
-        return Verdict(
+        return Diagnosis(
             f"password mismatch: TCP segments with another password than ours were dropped ({dropped.failure} lately)",
             f"give {session.remote} and `weft bgp peer add {session.with_} --replace` the same password"
             if router
             else _AGENTS.format(other=session.with_),
         )
     if have and dropped.missing:
-        return Verdict(
+        return Diagnosis(
             f"password mismatch: {session.remote} uses none, we do ({dropped.missing} TCP segments dropped lately)",
             f"give {session.remote} the password, or take it away here"
             if router
             else _AGENTS.format(other=session.with_),
         )
     if not have and dropped.unexpected:
-        return Verdict(
+        return Diagnosis(
             f"password mismatch: {session.remote} uses one, we do not ({dropped.unexpected} TCP segments dropped lately)",
             "add the password here, or take it away there" if router else _AGENTS.format(other=session.with_),
         )
     if session.ttl_security and dropped.distant:
-        return Verdict(
+        return Diagnosis(
             f"TTL security: TCP segments that a router has passed on were dropped ({dropped.distant} lately)",
             f"switch it off for {session.with_}, or look why a router is on the way"
             if router

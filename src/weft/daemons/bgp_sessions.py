@@ -13,7 +13,7 @@ import msgspec
 
 from weft.base.errors import Unavailable
 from weft.bgp import diagnose, replies
-from weft.bgp.diagnose import Signatures, Verdict
+from weft.bgp.diagnose import Signatures, Diagnosis
 from weft.bgp.plan import PlannedSession, Speaker
 from weft.bgp.replies import BirdProtocol, Line
 from weft.daemons.supervisor import TROUBLE
@@ -39,7 +39,7 @@ class SessionStatus(msgspec.Struct, frozen=True, kw_only=True):
 
     session: PlannedSession
     protocol: BirdProtocol
-    verdict: Verdict
+    verdict: Diagnosis
     down_since: float = 0.0
 
 

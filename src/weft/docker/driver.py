@@ -11,7 +11,7 @@ from weft.base.errors import Conflict, NotFound
 from weft.client import Client
 from weft.docker import messages as m
 from weft.docker import networks
-from weft.docker.state import State
+from weft.docker.state import PluginState
 from weft.model import Network
 
 log = logging.getLogger(__name__)
@@ -23,7 +23,7 @@ T = TypeVar("T")
 class Driver:
     """Blocking. Raises what the agent raises, and Invalid, NotFound."""
 
-    def __init__(self, client: Client, state: State) -> None:
+    def __init__(self, client: Client, state: PluginState) -> None:
         self._client, self._state = client, state
 
     def capabilities(self, _: m.Nothing) -> Reply:

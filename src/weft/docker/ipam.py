@@ -13,11 +13,11 @@ from weft.client import Client
 from weft.docker import messages as m
 from weft.docker.driver import Driver, Reply
 from weft.docker.networks import SPACE
-from weft.docker.state import State
+from weft.docker.state import PluginState
 
 
 class Ipam:
-    def __init__(self, client: Client, state: State, driver: Driver) -> None:
+    def __init__(self, client: Client, state: PluginState, driver: Driver) -> None:
         self._client, self._state, self._driver = client, state, driver
 
     def capabilities(self, _: m.Nothing) -> Reply:

@@ -24,7 +24,7 @@ from weft.docker.driver import Driver
 from weft.docker.ipam import Ipam
 from weft.docker.messages import read
 from weft.docker.operations import Operation, error_key, operations
-from weft.docker.state import State
+from weft.docker.state import PluginState
 from weft.docker.sweep import Sweep
 
 log = logging.getLogger(__name__)
@@ -63,7 +63,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True):
 def run(settings: Settings) -> None:
     """In the foreground until SIGTERM or SIGINT, which leave the containers' networks as they are. Raises WeftError."""
     with _only_one(settings.state):
-        client, state = Client(settings.agent), State(settings.state)
+        client, state = Client(settings.agent), PluginState(settings.state)
         driver = Driver(client, state)
         sweep = Sweep(client, state, driver, engine.Engine(settings.docker), settings.name)
         app = application(operations(driver, Ipam(client, state, driver)), settings.patience)

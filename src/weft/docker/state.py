@@ -23,7 +23,7 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     networks: dict[str, Network] = {}
 
 
-class State:
+class PluginState:
     """Safe to use from several threads. Raises Denied when the file cannot be written, Invalid when it cannot be read."""
 
     def __init__(self, path: Path) -> None:

@@ -15,7 +15,7 @@ from weft.docker import messages as m
 from weft.docker import networks
 from weft.docker.driver import Driver
 from weft.docker.engine import Engine
-from weft.docker.state import State
+from weft.docker.state import PluginState
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ FIRST, INTERVAL = 10.0, 60.0
 class Sweep:
     """`name`: Docker's name for this driver."""
 
-    def __init__(self, client: Client, state: State, driver: Driver, engine: Engine, name: str) -> None:
+    def __init__(self, client: Client, state: PluginState, driver: Driver, engine: Engine, name: str) -> None:
         self._client, self._state, self._driver, self._engine, self._name = client, state, driver, engine, name
         self._missed: set[str] = set()
 

@@ -50,7 +50,7 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
         return self.network, self.kind, self.subject, self.node, self.witness
 
 
-class Snapshot(msgspec.Struct, kw_only=True):
+class Listings(msgspec.Struct, kw_only=True):
     """Items by what they are. `endpoints_at`: the revision of the listing of endpoints."""
 
     nodes: tuple[Item, ...]
@@ -65,7 +65,7 @@ class Snapshot(msgspec.Struct, kw_only=True):
 
 
 class Audit:
-    def __init__(self, snapshot: Snapshot) -> None:
+    def __init__(self, snapshot: Listings) -> None:
         self._s = snapshot
         self._unreadable: list[tuple[Item, str]] = []
         self._known = {i.key for i in (*snapshot.nodes, *snapshot.networks)}

@@ -25,7 +25,7 @@ from weft.lab import build, daemons, state
 from weft.lab.daemons import Agent, Etcd
 from weft.lab.host import Container, Host
 from weft.lab.inside import ENVIRONMENT, Inside, complaint
-from weft.lab.state import State
+from weft.lab.state import LabState
 from weft.lab.topology import ROUTER, Place, Topology, reference
 
 DEFAULT = "default"
@@ -53,7 +53,7 @@ def _declared(place: Place) -> Iterator[str]:
 class Lab:
     """A living lab. Make one with `up`, find one with `open`."""
 
-    def __init__(self, directory: Path, kept: State) -> None:
+    def __init__(self, directory: Path, kept: LabState) -> None:
         if kept.init is None:
             raise NotFound(f"lab '{directory.name}' is not complete: `weft lab down` clears it away")
         self.directory = directory
@@ -97,7 +97,7 @@ class Lab:
             undo.callback(take_down, name)
             try:
                 progress("namespaces")
-                kept = State(topology=topology, store=url)
+                kept = LabState(topology=topology, store=url)
                 state.prepare(directory, kept)
                 fabric = build.start(directory, lock)
             finally:
@@ -107,7 +107,7 @@ class Lab:
             lab.agent_command = command
             lab._start_daemons(agents, progress)
             progress("complete")
-            complete = msgspec.structs.replace(state.read(directory / "state.json", State), complete=True)
+            complete = msgspec.structs.replace(state.read(directory / "state.json", LabState), complete=True)
             state.save(directory / "state.json", complete)
             undo.pop_all()
         fabric.keep()
@@ -250,7 +250,7 @@ class Lab:
             raise kind(f"{place.name}: {said}")
 
 
-def _built(directory: Path, kept: State, progress: Progress) -> Lab:
+def _built(directory: Path, kept: LabState, progress: Progress) -> Lab:
     """The lab without its daemons. What is made is in state.json before the next thing is begun."""
     state.save(directory / "state.json", kept)
     fabric = Lab(directory, kept).fabric

@@ -26,7 +26,7 @@ printf '%s\\t%s\\t%s\\n' "$1" "$status" "${{out##*$'\\n'}}"
 
 
 @dataclass(frozen=True)
-class Container:
+class Attached:
     """`addresses` without prefix lengths; `network` is None where the lab did not attach it."""
 
     name: str
@@ -50,7 +50,7 @@ class Ping(msgspec.Struct, frozen=True, kw_only=True):
     expected: bool
 
 
-def containers(lab: Lab, network: str | None = None) -> list[Container]:
+def containers(lab: Lab, network: str | None = None) -> list[Attached]:
     """Of all hosts, or those attached to one network. Raises Failed."""
     found = []
     for host in lab.hosts.values():
@@ -58,11 +58,11 @@ def containers(lab: Lab, network: str | None = None) -> list[Container]:
             attached_to = lab.network_of(host.name, name)
             if network in (None, attached_to):
                 inside = host.container(name)
-                found.append(Container(inside.name, attached_to, inside, _addresses(inside)))
+                found.append(Attached(inside.name, attached_to, inside, _addresses(inside)))
     return found
 
 
-def measure(chosen: Iterable[Container]) -> list[Ping]:
+def measure(chosen: Iterable[Attached]) -> list[Ping]:
     """In the order of the containers."""
     everyone = list(chosen)
     with ThreadPoolExecutor(_SOURCES_AT_ONCE) as pool:
@@ -70,7 +70,7 @@ def measure(chosen: Iterable[Container]) -> list[Ping]:
     return [ping for row in rows for ping in row]
 
 
-def _from(source: Container, everyone: list[Container]) -> list[Ping]:
+def _from(source: Attached, everyone: list[Attached]) -> list[Ping]:
     targets = {address: other for other in everyone if other is not source for address in other.addresses}
     if not targets:
         return []
@@ -82,7 +82,7 @@ def _from(source: Container, everyone: list[Container]) -> list[Ping]:
     return [_ping(source, target, address, *answers[address]) for address, target in targets.items()]
 
 
-def _ping(source: Container, target: Container, address: str, status: str, last: str) -> Ping:
+def _ping(source: Attached, target: Attached, address: str, status: str, last: str) -> Ping:
     ok = status == "0"
     return Ping(
         source=source.name,

@@ -1,6 +1,6 @@
 """A lab's directory: what is in it, whose it is, and how it is found again after a crash.
 
-    LABDIR/state.json                 State, replaced atomically
+    LABDIR/state.json                 LabState, replaced atomically
     LABDIR/hosts/HOST/run-weft        the host's /run/weft: the agent's socket is weft.sock in it
     LABDIR/hosts/HOST/var             the host's /var/lib/weft
     LABDIR/hosts/HOST/agent.json|log  the agent's Process, its output
@@ -38,7 +38,7 @@ _LONGEST_SOCKET_PATH = 107  # sun_path without its closing NUL, unix(7)
 T = TypeVar("T")
 
 
-class State(msgspec.Struct, frozen=True, kw_only=True):
+class LabState(msgspec.Struct, frozen=True, kw_only=True):
     """`store`: its URL as agents are given it. `init`, `holders`: as seen from outside of the lab.
 
     `complete`: `up` has done its work; until then init ends when `up` does.
@@ -93,14 +93,14 @@ def socket(directory: Path, host: str) -> Path:
     return directory / "hosts" / host / "run-weft/weft.sock"
 
 
-def load(directory: Path) -> State | None:
+def load(directory: Path) -> LabState | None:
     try:
-        return read(directory / "state.json", State)
+        return read(directory / "state.json", LabState)
     except FileNotFoundError:
         return None
 
 
-def prepare(directory: Path, state: State) -> None:
+def prepare(directory: Path, state: LabState) -> None:
     """Writes what is known before anything is made, and the folders the hosts will mount."""
     save(directory / "state.json", state)
     (directory / "store").mkdir()

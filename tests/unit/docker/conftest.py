@@ -17,7 +17,7 @@ from weft.docker.driver import Driver
 from weft.docker.ipam import Ipam
 from weft.docker.operations import operations
 from weft.docker.server import application
-from weft.docker.state import State
+from weft.docker.state import PluginState
 
 
 @pytest.fixture(autouse=True)
@@ -44,17 +44,17 @@ async def client(agent: Agent, tmp_path: Path) -> AsyncIterator[Client]:
 
 
 @pytest.fixture
-def state(tmp_path: Path) -> State:
-    return State(tmp_path / "docker.json")
+def state(tmp_path: Path) -> PluginState:
+    return PluginState(tmp_path / "docker.json")
 
 
 @pytest.fixture
-def driver(client: Client, state: State) -> Driver:
+def driver(client: Client, state: PluginState) -> Driver:
     return Driver(client, state)
 
 
 @pytest.fixture
-async def plugin(client: Client, state: State, driver: Driver) -> AsyncIterator[TestClient[Any, Any]]:
+async def plugin(client: Client, state: PluginState, driver: Driver) -> AsyncIterator[TestClient[Any, Any]]:
     app = application(operations(driver, Ipam(client, state, driver)), patience=0)
     async with TestClient(TestServer(app)) as plugin:
         yield plugin

@@ -14,7 +14,7 @@ from weft.agent.resources.service import Service
 from weft.docker.ipam import Ipam
 from weft.docker.operations import operations
 from weft.docker.server import CONTENT_TYPE, application
-from weft.docker.state import State
+from weft.docker.state import PluginState
 
 Plugin = TestClient[Any, Any]
 NET, EP = "4f" * 32, "9a" * 32
@@ -74,7 +74,7 @@ async def test_what_it_is(plugin: Plugin) -> None:
     assert set(spaces.values()) == {"weft"}
 
 
-async def test_a_container_s_life(plugin: Plugin, agent: Agent, state: State) -> None:
+async def test_a_container_s_life(plugin: Plugin, agent: Agent, state: PluginState) -> None:
     pool = await ask(plugin, "IpamDriver.RequestPool", AddressSpace="weft", Pool=POOL, SubPool="", Options={}, V6=False)
     assert pool == {"PoolID": POOL, "Pool": POOL, "Data": {}}
     gateway = {"RequestAddressType": "com.docker.network.gateway"}
@@ -290,7 +290,7 @@ async def test_no_agent(plugin: Plugin, client: Any) -> None:
     assert "no agent answers" in await refused(plugin, "NetworkDriver.CreateNetwork", **create_network())
 
 
-async def test_a_container_that_starts_waits_for_the_agent(client: Any, state: State, driver: Any) -> None:
+async def test_a_container_that_starts_waits_for_the_agent(client: Any, state: PluginState, driver: Any) -> None:
     """Docker asks once when a host boots. What needs no container to start is answered at once."""
     app = application(operations(driver, Ipam(client, state, driver)), patience=20)
     async with TestClient(TestServer(app)) as patient:

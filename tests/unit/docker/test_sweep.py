@@ -16,7 +16,7 @@ from weft.base.errors import Unavailable
 from weft.client import Client
 from weft.docker.driver import Driver
 from weft.docker.networks import MADE
-from weft.docker.state import State
+from weft.docker.state import PluginState
 from weft.docker.sweep import Sweep
 from weft.model import Network
 
@@ -45,12 +45,12 @@ def docker() -> FakeEngine:
 
 
 @pytest.fixture
-def sweep(client: Client, state: State, driver: Driver, docker: FakeEngine) -> Sweep:
+def sweep(client: Client, state: PluginState, driver: Driver, docker: FakeEngine) -> Sweep:
     return Sweep(client, state, driver, docker, "weft")  # type: ignore[arg-type]  # it is one where it matters
 
 
 @pytest.fixture
-async def held(agent: Agent, state: State) -> None:
+async def held(agent: Agent, state: PluginState) -> None:
     """Endpoint e1 of Docker's network n1, and one that is not Docker's."""
     made = await Service(agent).create_network(
         t.CreateNetwork(network=Network(name="blue", driver="vxlan", subnets=(ip_network("10.1.0.0/16"),), labels=MADE))
@@ -94,7 +94,9 @@ async def test_an_endpoint_missed_twice_in_a_row_goes(sweep: Sweep, docker: Fake
 
 
 @pytest.mark.usefixtures("held")
-async def test_a_network_goes_with_its_endpoints_but_not_with_others(sweep: Sweep, agent: Agent, state: State) -> None:
+async def test_a_network_goes_with_its_endpoints_but_not_with_others(
+    sweep: Sweep, agent: Agent, state: PluginState
+) -> None:
     await look(sweep)
     assert set(await look(sweep)) == {"docker/n1/e1", "docker/n1/"}
     assert state.networks() == {} and await owners(agent) == {"cni/x"}
@@ -111,7 +113,7 @@ async def test_nothing_goes_while_docker_is_away(sweep: Sweep, docker: FakeEngin
 
 
 async def test_what_the_state_has_lost_is_asked_of_docker(
-    sweep: Sweep, docker: FakeEngine, agent: Agent, state: State
+    sweep: Sweep, docker: FakeEngine, agent: Agent, state: PluginState
 ) -> None:
     await create(agent, "blue", "10.1.0.0/16", vni=7)
     docker.has = {"n1": set()}

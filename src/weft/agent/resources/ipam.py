@@ -15,7 +15,7 @@ from weft.base.net import IPAddress, IPNetwork, contains, covers, host_prefix, p
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.ipam import audit_floating
-from weft.ipam.audit import Audit, Fault, Snapshot, lasting, of_networks
+from weft.ipam.audit import Audit, Fault, Listings, lasting, of_networks
 from weft.model import Endpoint, Lease, Network, claims, keys
 from weft.store.protocol import Item, Store
 
@@ -94,10 +94,10 @@ async def _fix(parts: Parts, faults: Iterable[Fault]) -> list[Fault]:
     return fixed
 
 
-async def snapshot(store: Store) -> Snapshot:
+async def snapshot(store: Store) -> Listings:
     """What is there, in the order that the audit counts on: endpoints before leases before claims."""
     endpoints = await store.list(keys.ENDPOINTS)
-    return Snapshot(
+    return Listings(
         nodes=(await store.list(keys.NODES)).items,
         networks=(await store.list(keys.NETWORKS)).items,
         leases=(await store.list(keys.LEASES)).items,
