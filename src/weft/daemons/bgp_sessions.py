@@ -13,7 +13,7 @@ import msgspec
 
 from weft.base.errors import Unavailable
 from weft.bgp import diagnose, replies
-from weft.bgp.diagnose import Signatures, Diagnosis
+from weft.bgp.diagnose import Diagnosis, Signatures
 from weft.bgp.plan import PlannedSession, Speaker
 from weft.bgp.replies import BirdProtocol, Line
 from weft.daemons.supervisor import TROUBLE

@@ -127,14 +127,14 @@ class LinuxKernel:
                 failed = {failure.key for failure in failures}
                 kept = guarding.stay(ops, run, failed) if phase.put_off else guarding.wait(run, failed)
                 failures += kept
-                left = [op for op in run if target(op).key not in {failure.key for failure in kept}]
+                left = _without(run, {failure.key for failure in kept})
                 try:
                     failures += phase.apply(work, left)
                 except (WeftError, OSError) as error:
                     failures += (Failure(target(op).key, f"{describe(target(op).key)}: {error}") for op in run)
             spaces.remember_numbers()
         failed = {failure.key for failure in failures}
-        announce.send(list(announce.news([op for op in ops if target(op).key not in failed], self._desired)))
+        announce.send(list(announce.news(_without(ops, failed), self._desired)))
         return list({failure.key: failure for failure in reversed(failures)}.values())[::-1]  # each object's first
 
     # -- the rest ------------------------------------------------------------------------------------------------------
@@ -163,6 +163,10 @@ class LinuxKernel:
 
     def _spaces(self) -> Spaces:
         return Spaces(self._host, self._host_fd, self._nsids, self._meant)
+
+
+def _without(ops: Sequence[Op], keys: Set[Key]) -> Sequence[Op]:
+    return [op for op in ops if target(op).key not in keys] if keys else ops
 
 
 class _Found:

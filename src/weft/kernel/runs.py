@@ -25,7 +25,7 @@ def runs(ops: Sequence[Op], kinds: Mapping[str, Kind], made: Made) -> list[Run]:
     """Consecutive operations of one phase, with two exceptions: a transaction is in one piece, but for what is removed after
     the devices that it guards; and what belongs to a device that is yet to be made (a sysctl) waits for it, and the other
     end of a veth for that."""
-    waiting = {id(op): op for op in ops if _awaited(op, made) is not None}
+    waiting = {id(op): op for op in ops if _awaited(op, made) is not None} if made else {}
     last = _put_off(ops, kinds)
     elsewhere = waiting.keys() | {id(op) for _, run in last for op in run}
     found: list[Run] = []
