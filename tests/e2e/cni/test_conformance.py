@@ -613,7 +613,7 @@ def test_what_a_chained_plugin_sets_stays(engine: Engine, c1: Path, driver: str)
     until(lambda: own.endpoints(owner="cni/net/c1/eth0")[0].mac == wish["mac"], 5, "the agent's notice")
     tuning("CHECK", {**second, "prevResult": changed}).well()
     engine("CHECK", {**first, "prevResult": changed}).well()
-    assert own.plan().commands == () and own.status().state == "converged"
+    until(lambda: own.plan().commands == () and own.status().state == "converged", 5, "nothing is put back")
     assert engine.sh("ip netns exec c1 ping -c1 -W2 203.0.113.10")
     engine("DEL", first).well()
 
