@@ -175,9 +175,12 @@ def test_nothing_is_left_when_a_container_goes(one: Podman, network: str) -> Non
     assert one.left() == ""
     one.podman("start", "web")
     assert len(one.held()) == 1
+    known = one.podman("inspect", "-f", "{{.Id}}", "web").strip()
+    assert list((one.folder / "var/lib/cni/results").glob(f"*{known}*"))
     one.podman("rm", "-f", "-t", "0", "web")
     assert one.left() == ""
-    assert list((one.folder / "var/lib/cni/results").iterdir()) == [], "Podman knows of no attachment either"
+    # After `network reload` Podman may forget a second interface of another container, so only this one's are looked for.
+    assert not list((one.folder / "var/lib/cni/results").glob(f"*{known}*")), "Podman knows of no attachment either"
 
 
 @EACH
