@@ -3,7 +3,7 @@ where the interface is handed over (`weft.compile.handover`)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 
 import msgspec
 
@@ -21,15 +21,22 @@ from weft.model import Endpoint, records
 NAME = "endpoint"
 
 
-def changed_here(changed: Changed, name: str) -> Iterator[Source]:
-    """For contributors that have a source for each endpoint."""
-    return (Source(name, at.network, at.id) for at in changed.of(records.ENDPOINTS))
+def for_each(name: str, contribute: Callable[[Known, Endpoint], Contribution | None]) -> Contributor:
+    """A contributor that has a source for each endpoint of this host; `contribute`: what that one wants."""
 
+    def of_source(known: Known, source: Source) -> Contribution | None:
+        endpoint = known.view.endpoints.get(source.name)
+        return None if endpoint is None else contribute(known, endpoint)
 
-def here(view: View, network: str, name: str) -> Iterator[Source]:
-    """Those of a network, and of the networks that share it."""
-    networks = {network, *view.sharing(network)}
-    return (Source(name, other, e.id) for other in networks for e in view.endpoints_of(other))
+    def touched(_view: View, changed: Changed) -> Iterator[Source]:
+        return (Source(name, at.network, at.id) for at in changed.of(records.ENDPOINTS))
+
+    def of_network(view: View, network: str) -> Iterator[Source]:
+        """And those of the networks that share it."""
+        networks = {network, *view.sharing(network)}
+        return (Source(name, other, e.id) for other in networks for e in view.endpoints_of(other))
+
+    return Contributor(name=name, contribute=of_source, touched=touched, of_network=of_network)
 
 
 def site_of(known: Known, endpoint: Endpoint) -> Site | None:
@@ -52,16 +59,10 @@ def whole(known: Known, endpoint: Endpoint) -> Contribution:
     return ranked(endpoint, known.gather(answer))
 
 
-def _contribute(known: Known, source: Source) -> Contribution | None:
-    endpoint = known.view.endpoints.get(source.name)
-    if endpoint is None or site_of(known, endpoint) is None:
+def _contribute(known: Known, endpoint: Endpoint) -> Contribution | None:
+    if site_of(known, endpoint) is None:
         return None
     return handover.host_part(endpoint, whole(known, endpoint))
 
 
-CONTRIBUTOR = Contributor(
-    name=NAME,
-    contribute=_contribute,
-    touched=lambda _, changed: changed_here(changed, NAME),
-    of_network=lambda view, network: here(view, network, NAME),
-)
+CONTRIBUTOR = for_each(NAME, _contribute)

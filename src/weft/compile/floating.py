@@ -2,16 +2,12 @@
 
 from __future__ import annotations
 
-from weft.compile.contributor import Contributor
-from weft.compile.endpoint import changed_here, here, ranked, site_of
+from weft.compile.endpoint import for_each, ranked, site_of
 from weft.compile.known import Known
 from weft.datapaths import _floating, registry
 from weft.datapaths.driver import Answer, Site
 from weft.hoststate import Contribution
-from weft.hoststate.union import Source
 from weft.model import Endpoint
-
-NAME = "floating"
 
 
 def answer(site: Site, endpoint: Endpoint) -> Answer:
@@ -21,17 +17,9 @@ def answer(site: Site, endpoint: Endpoint) -> Answer:
         yield from _floating.floating(endpoint.floating, to.targets, to.dev)
 
 
-def _contribute(known: Known, source: Source) -> Contribution | None:
-    endpoint = known.view.endpoints.get(source.name)
-    if endpoint is None or not endpoint.floating:
-        return None
-    site = site_of(known, endpoint)
+def _contribute(known: Known, endpoint: Endpoint) -> Contribution | None:
+    site = site_of(known, endpoint) if endpoint.floating else None
     return None if site is None else ranked(endpoint, known.gather(answer(site, endpoint)))
 
 
-CONTRIBUTOR = Contributor(
-    name=NAME,
-    contribute=_contribute,
-    touched=lambda _, changed: changed_here(changed, NAME),
-    of_network=lambda view, network: here(view, network, NAME),
-)
+CONTRIBUTOR = for_each("floating", _contribute)

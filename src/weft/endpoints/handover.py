@@ -77,7 +77,7 @@ class HandoverAttachments(Attachments):
         if target.namespace.cookie:
             return super()._in(target)
         path = target.namespace.path
-        return [e for e in self._view.endpoints.values() if path and e.namespace.path == path]
+        return list(self._view.endpoints_at_path(path)) if path else []
 
     def rank(self, target: Target) -> int:
         """By which of its networks a container goes out is the engine's choice, so it is told a way by each."""
