@@ -6,6 +6,7 @@ from typing import Any
 
 from weft.model import records
 from weft.model.record import Record
+from weft.policy import record as policy
 
 KINDS: tuple[Record[Any, Any], ...] = (
     records.NODES,
@@ -19,4 +20,8 @@ KINDS: tuple[Record[Any, Any], ...] = (
     records.ENDPOINTS,
     records.CURSORS,
     records.LOCATIONS,
+    policy.POLICIES,
+    policy.TIERS,
+    policy.NAMESPACES,
+    policy.NETWORK_SETS,
 )

@@ -17,7 +17,7 @@ from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
 from weft.datapaths import _limits, _rules, guard
-from weft.datapaths.driver import Answer, Host, Problem, Reached, Site
+from weft.datapaths.driver import Answer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
     Bridge,
@@ -166,6 +166,12 @@ def on_bridge(site: Site, endpoint: Endpoint) -> Reached:
     """By the network's bridge, on which all of this host's subnets are."""
     targets = tuple(address.ip for address in endpoint.addresses)
     return Reached(dev=bridge_name(site.network), targets=targets, subnets=site.lease.subnets)
+
+
+def on_bridge_gates(site: Site, endpoint: Endpoint) -> tuple[Gate, ...]:
+    """Routed packets and, with br_netfilter, bridged ones pass in the host's namespace."""
+    bridge = bridge_name(site.network)
+    return (Gate(addresses=tuple(a.ip for a in endpoint.addresses), bridge=bridge, device=bridge),)
 
 
 def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:

@@ -35,4 +35,5 @@ DRIVER = Driver(
     network=network,
     endpoint=endpoint,
     reached=_parts.on_bridge,
+    gates=_parts.on_bridge_gates,
 )

@@ -4,6 +4,7 @@
     peer       for another node that holds a lease: a route, a neighbour, an FDB entry
     endpoint   for a container on this host
     reached    how the host reaches it, for ports and addresses of the host that lead to it; None where it does not
+    gates      where its packets are asked who may talk to whom
 
 Where containers are known by their locations instead of leases (`KnownBy.LOCATIONS`), it has instead of `peer`
 
@@ -35,13 +36,12 @@ LEAST_V6_MTU = 1280
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """This host: its node, and what the agent has learnt about it.
 
-    `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}.
-    `advertised`: the devices that take router advertisements (sysctl accept_ra; RFC 4861 section 6.3), for example the uplink.
-    `ipv6`: whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device.
-    `lacking`: what its kernel cannot do, of the features that `weft doctor` names.
-    `control_open`: its containers may reach what controls the cluster (the agent's setting `control`).
-    `store`: addresses and TCP ports of the store, where they are not this host's own.
-    """
+    `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}. `advertised`: the
+    devices that take router advertisements (sysctl accept_ra; RFC 4861 section 6.3), for example the uplink. `ipv6`:
+    whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device. `lacking`: what its
+    kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
+    cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
+    own."""
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
@@ -79,6 +79,21 @@ class Reached(msgspec.Struct, frozen=True, kw_only=True):
     dev: str
     targets: tuple[IPAddress, ...]
     subnets: tuple[IPNetwork, ...]
+
+
+class Gate(msgspec.Struct, frozen=True, kw_only=True):
+    """A place that packets of a container pass in netfilter's hook `forward`, and where policy is asked therefore. `ns`:
+    the namespace. `addresses`: the container's, as they are seen there. `bridge`: on which its interface is a port there;
+    "" where it is on none. `device`: by which the host reaches it there."""
+
+    ns: str = HOST
+    addresses: tuple[IPAddress, ...]
+    bridge: str = ""
+    device: str
+
+
+def _no_gates(_site: Site, _endpoint: Endpoint) -> tuple[Gate, ...]:
+    return ()
 
 
 def _not_reached(_site: Site, _endpoint: Endpoint) -> Reached | None:
@@ -145,6 +160,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     peer: Callable[[Site, Node, Lease], Answer] = nothing
     endpoint: Callable[[Site, Endpoint], Answer]
     reached: Callable[[Site, Endpoint], Reached | None] = _not_reached
+    gates: Callable[[Site, Endpoint], tuple[Gate, ...]] = _no_gates
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
 

@@ -71,4 +71,5 @@ DRIVER = Driver(
     peer=peer,
     endpoint=endpoint,
     reached=_parts.on_bridge,
+    gates=_parts.on_bridge_gates,
 )

@@ -28,7 +28,7 @@ from msgspec import Meta
 from weft.base.names import stable_mac
 from weft.datapaths import _gateway, _parts, _rules, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
+from weft.datapaths.driver import Answer, Driver, Gate, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
@@ -134,6 +134,13 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield route(_rules.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
 
 
+def gates(site: Site, ep: Endpoint) -> tuple[Gate, ...]:
+    """Within the network in its own namespace; to outside in the host's."""
+    inner = Gate(ns=_namespace(site), addresses=tuple(a.ip for a in ep.addresses), bridge="br0", device="br0")
+    out = _gateway.reached(site, ep)
+    return (inner, Gate(addresses=out.targets, bridge=out.dev, device=out.dev)) if out else (inner,)
+
+
 DRIVER = Driver(
     name="overlay",
     summary="one L2 subnet over all hosts, as Docker's overlay",
@@ -149,6 +156,7 @@ DRIVER = Driver(
     location=location,
     endpoint=endpoint,
     reached=_gateway.reached,
+    gates=gates,
     claims=_tunnel.claims,
     refusal=_tunnel.refusal,
 )

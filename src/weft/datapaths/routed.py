@@ -26,7 +26,7 @@ from weft.base.net import Family, IPAddress, family, host_prefix, link_local, pa
 from weft.datapaths import _encap, _limits, _parts, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Driver, Host, Reached, Site
+from weft.datapaths.driver import Answer, Driver, Gate, Host, Reached, Site
 from weft.datapaths.options import BlockOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
@@ -119,6 +119,10 @@ def reached(_: Site, ep: Endpoint) -> Reached:
     return Reached(dev=ep.host_interface, targets=targets, subnets=own)
 
 
+def gates(_: Site, ep: Endpoint) -> tuple[Gate, ...]:
+    return (Gate(addresses=tuple(address.ip for address in ep.addresses), device=ep.host_interface),)
+
+
 def _metric(ep: Endpoint) -> int:
     """Metric of the route to the next hop. That is the same in all routed networks, so a container with several interfaces
     has several routes to it, which have to differ in something."""
@@ -192,6 +196,7 @@ DRIVER = Driver(
     peer=peer,
     endpoint=endpoint,
     reached=reached,
+    gates=gates,
     lease_data=lease_data,
     claims=claims,
     refusal=refusal,

@@ -86,6 +86,7 @@ DRIVER = Driver(
     peer=peer,
     endpoint=endpoint,
     reached=_parts.on_bridge,
+    gates=_parts.on_bridge_gates,
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),

@@ -24,14 +24,17 @@ class Counter(Action, frozen=True):
 
 
 class Log(Action, frozen=True):
-    """To the kernel's log; `prefix`: up to 29 plain characters, as many as iptables takes. Together with a Limit, the log
-    cannot be flooded. Raises Invalid."""
+    """To the kernel's log, or to who listens to a `group` of NFLOG (1 to 65535), where that is not 0; `prefix`: up to 29 plain
+    characters, as many as iptables takes. Together with a Limit, the log cannot be flooded. Raises Invalid."""
 
     prefix: str
+    group: int = 0
 
     def __post_init__(self) -> None:
         if not _PREFIX.fullmatch(self.prefix):
             raise Invalid(f"{self.prefix!r} is no prefix for a log: use 1 to 29 plain characters")
+        if not 0 <= self.group <= 0xFFFF:
+            raise Invalid(f"{self.group} is no group of NFLOG: use 1 to 65535")
 
 
 class SetMark(Action, frozen=True):

@@ -164,6 +164,12 @@ def _nat(action: a.Nat, family: Family) -> Words:
     return ["-j", action.change.upper(), option, to + port]
 
 
+def _log(action: a.Log) -> Words:
+    if action.group:
+        return ["-j", "NFLOG", "--nflog-group", str(action.group), "--nflog-prefix", f'"{action.prefix}"']
+    return ["-j", "LOG", "--log-prefix", f'"{action.prefix}"']
+
+
 def _set_mark(action: a.SetMark, _family: Family) -> Words:
     target = "MARK" if action.of == "meta mark" else "CONNMARK"
     return ["-j", target, "--set-xmark", f"{action.value:#x}/{action.mask:#x}"]
@@ -171,7 +177,7 @@ def _set_mark(action: a.SetMark, _family: Family) -> Words:
 
 _TARGETS: Mapping[type, Callable[[Any, Family], Words]] = {
     a.Counter: lambda _action, _family: [],  # all rules count
-    a.Log: lambda action, _: ["-j", "LOG", "--log-prefix", f'"{action.prefix}"'],
+    a.Log: lambda action, _: _log(action),
     a.SetMark: _set_mark,
     a.Notrack: lambda _action, _family: ["-j", "CT", "--notrack"],
     a.Verdict: lambda action, _: ["-j", action.name.upper()],

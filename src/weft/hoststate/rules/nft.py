@@ -61,7 +61,7 @@ _REJECTED = {"tcp-reset": "tcp reset"}
 
 _ACTIONS: Mapping[type, Callable[[Any], str]] = {
     a.Counter: lambda _: "counter",
-    a.Log: lambda action: f'log prefix "{action.prefix}"',
+    a.Log: lambda action: f'log prefix "{action.prefix}"' + (f" group {action.group}" if action.group else ""),
     a.SetMark: _set_mark,
     a.Notrack: lambda _: "notrack",
     a.Verdict: lambda action: action.name,
