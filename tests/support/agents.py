@@ -45,7 +45,20 @@ from weft.store.sqlite import SqliteStore
 from weft.targets.remote import Remote
 
 FEATURES = frozenset(
-    ["veth", "bridge", "vxlan", "nftables", "nft-bridge", "address-mark", "tbf", "ifb", "mirred", "bird", "tcp-md5"]
+    [
+        "veth",
+        "bridge",
+        "vxlan",
+        "nftables",
+        "nft-bridge",
+        "br_netfilter",
+        "address-mark",
+        "tbf",
+        "ifb",
+        "mirred",
+        "bird",
+        "tcp-md5",
+    ]
 )
 _cookies = itertools.count(4096)
 

@@ -32,7 +32,7 @@ from weft.datapaths.driver import Answer, Driver, Gate, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
-from weft.hoststate.paths import ALL
+from weft.hoststate.paths import ALL, unfiltered
 from weft.model import Endpoint, Location, Node
 
 FIRST_VNI = 256
@@ -81,6 +81,7 @@ def network(site: Site) -> Answer:
 
 def segment(site: Site) -> Answer:
     yield netns(site.network.name)
+    yield from unfiltered(_namespace(site))
     yield _bridge(site)
     yield from _vtep(site)
     yield from guard.control(site.host)

@@ -1,6 +1,7 @@
 """The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
 
 from weft.hoststate.beyond import TargetObject
+from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, Key, Object
@@ -14,6 +15,7 @@ __all__ = [
     "PROTO",
     "Address",
     "Bridge",
+    "BridgeFilter",
     "Contribution",
     "FdbEntry",
     "Ifb",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.hoststate.beyond import TargetObject
+from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
@@ -13,7 +14,8 @@ HOST = ""
 """The host's own network namespace."""
 
 Rules = NftSet | NftElement | NftChain | IptablesChain
-KernelObject = Netns | Sysctl | Rules | Link | Qdisc | Redirect | Address | Neighbour | FdbEntry | Route | RoutingRule
+Devices = BridgeFilter | Link | Qdisc | Redirect
+KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule
 Object = KernelObject | TargetObject
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""

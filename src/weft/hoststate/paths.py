@@ -123,7 +123,7 @@ class Sysctl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`name` with slashes, as below /proc/sys: "net/ipv4/ip_forward". A sysctl carries no mark: what it was before is
     kept in /run/weft/sysctl.json (both are gone after a reboot) and put back when nobody wants it any more; unless it
     is not `lasting`, because its device goes with whoever wants it. One that is `initial` is set when its device is made; what
-    others make of it afterwards is theirs."""
+    others make of it afterwards is theirs. `optional`: a kernel without it is as good as one in which it is set."""
 
     kind: ClassVar[str] = "sysctl"
 
@@ -131,8 +131,19 @@ class Sysctl(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     value: str
     lasting: bool = True
     initial: bool = False
+    optional: bool = False
     ns: str = ""
 
     @property
     def key(self) -> tuple[str, ...]:
         return ("sysctl", self.ns, self.name)
+
+
+BRIDGED = tuple(f"net/bridge/bridge-nf-call-{of}" for of in ("iptables", "ip6tables", "arptables"))
+"""Whether all bridges of a namespace show their packets to rules, whatever they themselves say (`BridgeFilter`)."""
+
+
+def unfiltered(ns: str) -> tuple[Sysctl, ...]:
+    """In a namespace of ours, which begins with all of them on, only those bridges show their packets to rules that are
+    asked to."""
+    return tuple(Sysctl(name=name, value="0", lasting=False, optional=True, ns=ns) for name in BRIDGED)

@@ -43,9 +43,11 @@ def runs(ops: Sequence[Op], kinds: Mapping[str, Kind], made: Made) -> list[Run]:
             if phase.put_off is not None:
                 begun[phase.name] = found[-1][1]
     if waiting:
-        late = list(waiting.values())
+        late: dict[int, Run] = {}
+        for op in waiting.values():
+            late.setdefault(_place(op), (kinds[target(op).kind].phase, []))[1].append(op)
         place = max(i for i, (_, run) in enumerate(found) if isinstance(target(run[0]), Link))
-        found[place : place + 1] = _before_up(found[place], (kinds[target(late[0]).kind].phase, late), made)
+        found[place : place + 1] = _before_up(found[place], late, made)
     return [run for run in (*found, *last) if run[1]]
 
 
@@ -66,10 +68,17 @@ def _awaited(op: Op, made: Made) -> Key | None:
     return joined[0] if joined is not None and joined[0][1:] in made else None
 
 
-def _before_up(links: Run, late: Run, made: Made) -> list[Run]:
-    """New devices, their sysctls, and only then that they are up, with the other ends of veths: so that nothing comes in
-    while the kernel's defaults are still in force."""
-    awaited = {_awaited(op, made) for op in late[1]}
+def _place(op: Op) -> int:
+    """Among devices that are made, by rank."""
+    joins = KINDS[target(op).kind].joins
+    joined = joins(target(op)) if joins is not None else None
+    return joined[1] if joined is not None else 0
+
+
+def _before_up(links: Run, late: Mapping[int, Run], made: Made) -> list[Run]:
+    """New devices, what belongs to them, each after those devices that come before it, and only then that they are up, with
+    the other ends of veths: so that nothing comes in while the kernel's defaults are still in force."""
+    awaited = {_awaited(op, made) for _, run in late.values() for op in run}
     down: list[Op] = []
     up: list[Op] = []
     ends: list[Op] = []
@@ -85,4 +94,14 @@ def _before_up(links: Run, late: Run, made: Made) -> list[Run]:
             up.append(Change(before, link))
         else:
             down.append(op)
-    return [(links[0], down), late, (links[0], up + ends)]
+    pieces: list[Run] = []
+    for rank, run in sorted(late.items()):
+        first = next((i for i, op in enumerate(down) if _made_from(op, rank)), len(down))
+        pieces += [(links[0], down[:first]), run]
+        down = down[first:]
+    return [*pieces, (links[0], down + up + ends)]
+
+
+def _made_from(op: Op, rank: int) -> bool:
+    """Whether it makes a device whose place is `rank` or a later one."""
+    return not isinstance(op, Remove) and KINDS[target(op).kind].rank(target(op)) >= rank

@@ -22,6 +22,7 @@ from weft.datapaths.options import CommonOptions
 from weft.kernel.host.diagnose import blocking_chains, foreign_vteps, udp_holders
 from weft.kernel.host.facts import MD5
 from weft.kernel.kinds import sysctl
+from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
 from weft.model import Network
 from weft.store.url import unguarded
 
@@ -33,6 +34,11 @@ MODULES = {
     "mirred": "sch_ingress cls_u32 act_mirred",
 }
 """Feature → the module that brings it, where its name is another."""
+WITHOUT = {
+    BRIDGE_RULES: "nftables for bridges: containers of one network can send each other router advertisements",
+    BRIDGED: f"{BRIDGED}: containers that have policy are not attached to bridges",
+}
+"""Feature → what the kernel has not, and what that means."""
 PACKAGES = {"bird": PACKAGE}
 """Feature that is a program → the package that brings it."""
 
@@ -144,15 +150,16 @@ def _signatures(parts: Parts) -> t.Finding:
 
 def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
     """No error: all else works without."""
-    if BRIDGE_RULES in parts.features:
-        yield _ok(f"kernel: {BRIDGE_RULES}", "works")
-        return
-    yield t.Finding(
-        check=f"kernel: {BRIDGE_RULES}",
-        result="warning",
-        detail="the kernel has no nftables for bridges: containers of one network can send each other router advertisements",
-        advice=f"{remedy(BRIDGE_RULES)}, and restart the agent",
-    )
+    for name, lost in WITHOUT.items():
+        if name in parts.features:
+            yield _ok(f"kernel: {name}", "works")
+            continue
+        yield t.Finding(
+            check=f"kernel: {name}",
+            result="warning",
+            detail=f"the kernel has no {lost}",
+            advice=f"{remedy(name)}, and restart the agent",
+        )
 
 
 def _other_bird() -> Iterator[t.Finding]:

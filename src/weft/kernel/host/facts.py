@@ -19,7 +19,7 @@ from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.firewall import TABLE
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import iptables, sysctl, tc, wire
+from weft.kernel.kinds import bridge_filter, iptables, sysctl, tc, wire
 from weft.kernel.kinds.iptables import Backend
 from weft.kernel.plumbing import links, netns, tools
 from weft.kernel.plumbing import uapi as u
@@ -227,9 +227,18 @@ def _ipip(netlink: Netlink) -> bool:
     own (tunl0), and so is not loaded before a network asks for it."""
     if Path("/sys/module/ipip").exists():
         return _link(Link(name="probe4", type=Ipip("127.0.0.1")), netlink)
+    return _installed("ipip")
+
+
+def _bridge_filter(_netlink: Netlink) -> bool:
+    """A module that is only there is not loaded before there is policy: bridges pay for it."""
+    return bridge_filter.loaded() or _installed(bridge_filter.MODULE)
+
+
+def _installed(module: str) -> bool:
     modules = Path("/lib/modules", os.uname().release)
     try:
-        return any("/ipip.ko" in (modules / name).read_text() for name in ("modules.dep", "modules.builtin"))
+        return any(f"/{module}.ko" in (modules / name).read_text() for name in ("modules.dep", "modules.builtin"))
     except OSError:
         return False
 
@@ -255,6 +264,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "nftables": _nftables,
     "nft-bridge": _nft_bridge,
     "ipip": _ipip,
+    bridge_filter.MODULE: _bridge_filter,
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,

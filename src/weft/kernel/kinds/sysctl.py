@@ -90,6 +90,7 @@ class Sysctls:
         asked = {name: Sysctl(name=name, value="", ns=ns) for name in record}
         asked |= {obj.name: obj for obj in wanted}
         values = netns.call(ns, lambda: {name: get(name) for name in asked})
+        values |= {name: asked[name].value for name, value in values.items() if value is None and asked[name].optional}
         self._forget(record, [name for name in record if values[name] is None])
         found = (msgspec.structs.replace(asked[name], value=v) for name, v in values.items() if v is not None)
         return {obj.key: obj for obj in found}
@@ -108,7 +109,8 @@ class Sysctls:
             netns.call(obj.ns, lambda: self._remove(obj) if isinstance(op, Remove) else self._set(obj))
         except WeftError as error:
             gone = isinstance(op, Remove) and isinstance(error, NotFound | Unsupported)
-            return None if gone else Failure(obj.key, str(error))
+            needless = obj.optional and isinstance(error, Unsupported)
+            return None if gone or needless else Failure(obj.key, str(error))
         return None
 
     def _set(self, obj: Sysctl) -> None:

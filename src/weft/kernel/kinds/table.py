@@ -7,6 +7,7 @@ from pathlib import Path
 import msgspec
 
 from weft.kernel.kinds import address, firewall, own_netns, sysctl
+from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind
 from weft.kernel.kinds.link import LINK
@@ -36,6 +37,7 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         sysctl.kind(adapters.sysctls),
         *firewall.of_nft(adapters.nft, adapters.ruled),
         firewall.of_iptables(adapters.iptables, adapters.ruled),
+        BRIDGE_FILTER,
         LINK,
         QDISC,
         REDIRECT,

@@ -25,7 +25,8 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as it is, whosever. `hairpin`, `isolated`, `learning`: as a bridge's port. `link`: the ifindex of a veth's other
     end, in the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty
     and `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
-    at its root. `ipv6_off`: its sysctl disable_ipv6 is set."""
+    at its root. `ipv6_off`: its sysctl disable_ipv6 is set. `filtered`: as a bridge, it shows its IPv4 and its IPv6 packets to
+    rules."""
 
     index: int
     name: str
@@ -46,6 +47,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     group: int = 0
     qdisc: str = ""
     ipv6_off: bool = False
+    filtered: tuple[bool, bool] = (False, False)
 
     @property
     def marked(self) -> bool:
@@ -84,7 +86,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
     details = attributes(info, 0, len(info))
     kind = _text(details.get(u.IFLA_INFO_KIND, b""))
     nsid = found.get(u.IFLA_LINK_NETNSID)
-    data = details.get(u.IFLA_INFO_DATA, b"") if kind in ("vxlan", "ipip") else b""
+    data = details.get(u.IFLA_INFO_DATA, b"") if kind in ("vxlan", "ipip", "bridge") else b""
     own = attributes(data, 0, len(data))
     bridged = _text(details.get(u.IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
     slave = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
@@ -109,6 +111,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         ipip=_decode_ipip(own) if kind == "ipip" else None,
         group=_number(found.get(u.IFLA_GROUP)),
         ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
+        filtered=_filtered(own) if kind == "bridge" else (False, False),
     )
 
 
@@ -119,6 +122,11 @@ def _ipv6_off(spec: bytes) -> bool:
     values = attributes(ours, 0, len(ours)).get(u.IFLA_INET6_CONF, b"")
     place = 4 * u.DEVCONF_DISABLE_IPV6
     return _number(values[place : place + 4]) != 0
+
+
+def _filtered(found: dict[int, bytes]) -> tuple[bool, bool]:
+    v4, v6 = (found.get(kind) for kind in (u.IFLA_BR_NF_CALL_IPTABLES, u.IFLA_BR_NF_CALL_IP6TABLES))
+    return _true(v4), _true(v6)
 
 
 def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:

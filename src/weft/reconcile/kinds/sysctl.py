@@ -54,7 +54,7 @@ def _undo(sysctl: Sysctl, before: str | None) -> list[str]:
 
 
 def _set(sysctl: Sysctl, setting: str) -> str:
-    return run_in(sysctl.ns, f"sysctl -w {setting}")
+    return run_in(sysctl.ns, f"sysctl {'-e ' if sysctl.optional else ''}-w {setting}")
 
 
 SYSCTL = Kind(

@@ -13,6 +13,7 @@ from weft.hoststate import Key, Object
 from weft.reconcile.kinds import firewall
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
+from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
 from weft.reconcile.kinds.fdb import FDB
 from weft.reconcile.kinds.kind import Kind
 from weft.reconcile.kinds.link import LINK
@@ -30,6 +31,7 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     firewall.ELEMENT,
     firewall.CHAIN,
     firewall.IPTABLES_CHAIN,
+    BRIDGE_FILTER,
     LINK,
     QDISC,
     REDIRECT,

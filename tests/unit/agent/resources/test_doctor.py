@@ -84,6 +84,7 @@ async def test_all_is_well(patient: Patient) -> None:
         "kernel: ifb": "works",
         "kernel: mirred": "works",
         "kernel: nft-bridge": "works",
+        "kernel: br_netfilter": "works",
         "kernel: tcp-md5": "works",
         "tool: bird": "installed",
         "tool: nft": "installed",
