@@ -127,6 +127,11 @@ def family(value: IPAddress | IPNetwork | IPInterface) -> Family:
     return 4 if value.version == 4 else 6
 
 
+def host_text(subnet: IPNetwork) -> str:
+    """A prefix as nft prints it: one of a single address without its length."""
+    return str(subnet.network_address) if subnet.prefixlen == subnet.max_prefixlen else str(subnet)
+
+
 def host_prefix(address: IPAddress) -> str:
     """The /32 or /128 of one address."""
     return f"{address}/{address.max_prefixlen}"

@@ -80,8 +80,11 @@ class Subscribers:
     def __init__(self) -> None:
         self._all: list[_Subscriber] = []
 
-    def add(self, name: str, listener: Listener, kinds: Collection[Record[Any, Any]] | None) -> None:
-        self._all.append(_Subscriber(name, listener, kinds))
+    def add(
+        self, name: str, listener: Listener, kinds: Collection[Record[Any, Any]] | None, *, first: bool = False
+    ) -> None:
+        """`first`: before all others."""
+        self._all.insert(0 if first else len(self._all), _Subscriber(name, listener, kinds))
 
     def tell(self, changed: Changed) -> None:
         for subscriber in self._all:

@@ -16,7 +16,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
-from typing import Any, TypeVar
+from typing import Any, Protocol, Self, TypeVar
 
 from weft.base.errors import WeftError
 from weft.cluster.changes import Changed, Listener, Subscribers
@@ -33,6 +33,15 @@ DELETIONS = 10_000
 
 K = TypeVar("K", bound=tuple[str, ...])
 V = TypeVar("V")
+
+
+class Derived(Protocol):
+    """What is made of what is known here, and kept as it changes."""
+
+    def update(self, changed: Changed) -> None: ...
+
+
+D = TypeVar("D", bound=Derived)
 Place = tuple[Table[Any, Any], Any]
 """Where a store key belongs: its kind's table, and what the key says."""
 
@@ -47,6 +56,7 @@ class Replica:
         for kind, table in self._tables.items():
             self._by_head.setdefault(kind.pattern.root.partition("/")[0], []).append(table)
         self._subscribers = Subscribers()
+        self._derived: dict[Callable[..., Any], Any] = {}
         self.revisions: dict[str, int] = {}
         self._deleted: dict[str, int] = {}
         """Key → revision of its deletion, in order of arrival."""
@@ -71,6 +81,14 @@ class Replica:
     def subscribe(self, name: str, listener: Listener, kinds: Collection[Record[Any, Any]] | None = None) -> None:
         """From now on `listener` is told what changes, of these kinds or of all. `name`: what it is called where it fails."""
         self._subscribers.add(name, listener, kinds)
+
+    def derived(self, make: Callable[[Self], D]) -> D:
+        """What `make` made of all this when it was asked for first. It is told of each change before those who subscribe, so
+        that whoever hears of a change finds it as it is now."""
+        if make not in self._derived:
+            self._derived[make] = derived = make(self)
+            self._subscribers.add(make.__name__, derived.update, None, first=True)
+        return self._derived[make]  # type: ignore[no-any-return] # as it was put
 
     def tell_again(self) -> None:
         """Who failed over a change hears of it again."""

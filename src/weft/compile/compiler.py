@@ -61,6 +61,7 @@ class Compiler:
             found |= self.of_nodes(nodes)
         for contributor in self.contributors.values():
             found.update(contributor.touched(self.view, changed))
+            found.update(contributor.pending(self.view))
         return found
 
     def everything(self) -> set[Source]:

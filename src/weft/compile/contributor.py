@@ -36,13 +36,14 @@ class Needs(msgspec.Struct, frozen=True):
 
 
 class Contributor(msgspec.Struct, frozen=True, kw_only=True):
-    """`name`: in its sources. `contribute`: what a source wants now; None where there is no such thing any more. It may raise:
-    that costs this source its turn.
+    """`name`: in its sources. `contribute`: what a source wants now; None where there is no such thing any more. It may
+    raise: that costs this source its turn.
 
-    `touched`: sources of which a change may change the contribution. It need not look after what concerns all: after a change
-    of a network, or of what this node holds in it, `of_network` is asked for all that depends on the network on this host;
-    after nodes other than this one came, went or changed, `of_nodes` for all that depends on them. `everything`: all its
-    sources, where these are more than those of all networks. `needs`: of what is followed on demand only."""
+    `touched`: sources of which a change may change the contribution. It need not look after what concerns all: after a
+    change of a network, or of what this node holds in it, `of_network` is asked for all that depends on the network on this
+    host; after nodes other than this one came, went or changed, `of_nodes` for all that depends on them. `everything`: all
+    its sources, where these are more than those of all networks. `pending`: sources that say something else for what the
+    feature itself concluded from the changes since it was asked last. `needs`: of what is followed on demand only."""
 
     name: str
     contribute: Callable[[Known, Source], Contribution | None]
@@ -50,4 +51,5 @@ class Contributor(msgspec.Struct, frozen=True, kw_only=True):
     of_network: Callable[[View, str], Iterable[Source]] = _no_sources
     of_nodes: Callable[[View, Set[str]], Iterable[Source]] = _no_sources
     everything: Callable[[View], Iterable[Source]] = _no_sources
+    pending: Callable[[View], Iterable[Source]] = _no_sources
     needs: Needs | None = None

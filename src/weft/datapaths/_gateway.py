@@ -106,7 +106,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)
 
 
-def reached(_: Site, endpoint: Endpoint) -> Reached | None:
+def reached(_: object, endpoint: Endpoint) -> Reached | None:
     """By its second interface."""
     if endpoint.gateway is None:
         return None

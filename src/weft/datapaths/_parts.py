@@ -36,7 +36,7 @@ from weft.hoststate.firewall import SRCNAT
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import ACCEPT, Masquerade
 from weft.hoststate.rules.matches import IIFNAME, OIFNAME, SADDR
-from weft.model import Endpoint, Node
+from weft.model import Endpoint, Network, Node
 
 FEATURES = ("bridge", "veth", "nftables")
 """What the parts in this file need of the kernel."""
@@ -168,9 +168,9 @@ def on_bridge(site: Site, endpoint: Endpoint) -> Reached:
     return Reached(dev=bridge_name(site.network), targets=targets, subnets=site.lease.subnets)
 
 
-def on_bridge_gates(site: Site, endpoint: Endpoint) -> tuple[Gate, ...]:
+def on_bridge_gates(network: Network, endpoint: Endpoint) -> tuple[Gate, ...]:
     """Routed packets and, with br_netfilter, bridged ones pass in the host's namespace."""
-    bridge = bridge_name(site.network)
+    bridge = bridge_name(network)
     return (Gate(addresses=tuple(a.ip for a in endpoint.addresses), bridge=bridge, device=bridge),)
 
 

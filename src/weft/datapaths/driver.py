@@ -19,7 +19,7 @@ add one, write one module with a `DRIVER` and name it in `registry` (docs/adr/00
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -51,6 +51,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     lacking: frozenset[str] = frozenset()
     control_open: bool = False
     store: frozenset[tuple[IPAddress, int]] = frozenset()
+    policy: Literal["nftables", "iptables"] = "nftables"
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -92,7 +93,7 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
-def _no_gates(_site: Site, _endpoint: Endpoint) -> tuple[Gate, ...]:
+def _no_gates(_network: Network, _endpoint: Endpoint) -> tuple[Gate, ...]:
     return ()
 
 
@@ -160,7 +161,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     peer: Callable[[Site, Node, Lease], Answer] = nothing
     endpoint: Callable[[Site, Endpoint], Answer]
     reached: Callable[[Site, Endpoint], Reached | None] = _not_reached
-    gates: Callable[[Site, Endpoint], tuple[Gate, ...]] = _no_gates
+    gates: Callable[[Network, Endpoint], tuple[Gate, ...]] = _no_gates
+    """Of the network whose data path it is."""
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
 

@@ -21,7 +21,7 @@ from collections.abc import Iterable, Iterator
 from itertools import product
 
 from weft.alloc import addresses
-from weft.base.net import FAMILIES, IPAddress, IPNetwork
+from weft.base.net import FAMILIES, IPAddress, IPNetwork, host_text
 from weft.datapaths import _rules
 from weft.datapaths.driver import Host, Site
 from weft.hoststate import HOST, Key, NftChain, NftElement, NftSet, Object
@@ -246,11 +246,6 @@ def inside(site: Site, device: str, sources: Iterable[IPNetwork] | None = None) 
     for source, target in _pairs(subnets if sources is None else sources, subnets):
         text = host_text(source)
         yield NftElement(set=f"inside{source.version}", value=f'"{device}" . {text} . {target}')
-
-
-def host_text(subnet: IPNetwork) -> str:
-    """A prefix as nft prints it."""
-    return str(subnet.network_address) if subnet.prefixlen == subnet.max_prefixlen else str(subnet)
 
 
 def _pairs(some: Iterable[IPNetwork], others: Iterable[IPNetwork]) -> Iterator[tuple[IPNetwork, IPNetwork]]:

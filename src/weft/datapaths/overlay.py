@@ -33,7 +33,7 @@ from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
 from weft.hoststate.paths import ALL, unfiltered
-from weft.model import Endpoint, Location, Node
+from weft.model import Endpoint, Location, Network, Node
 
 FIRST_VNI = 256
 
@@ -135,10 +135,10 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield route(_rules.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
 
 
-def gates(site: Site, ep: Endpoint) -> tuple[Gate, ...]:
+def gates(network: Network, ep: Endpoint) -> tuple[Gate, ...]:
     """Within the network in its own namespace; to outside in the host's."""
-    inner = Gate(ns=_namespace(site), addresses=tuple(a.ip for a in ep.addresses), bridge="br0", device="br0")
-    out = _gateway.reached(site, ep)
+    inner = Gate(ns=netns(network.name).path, addresses=tuple(a.ip for a in ep.addresses), bridge="br0", device="br0")
+    out = _gateway.reached(network, ep)
     return (inner, Gate(addresses=out.targets, bridge=out.dev, device=out.dev)) if out else (inner,)
 
 

@@ -119,7 +119,7 @@ def reached(_: Site, ep: Endpoint) -> Reached:
     return Reached(dev=ep.host_interface, targets=targets, subnets=own)
 
 
-def gates(_: Site, ep: Endpoint) -> tuple[Gate, ...]:
+def gates(_: Network, ep: Endpoint) -> tuple[Gate, ...]:
     return (Gate(addresses=tuple(address.ip for address in ep.addresses), device=ep.host_interface),)
 
 

@@ -78,7 +78,7 @@ def test_a_packet_is_of_one_protocol() -> None:
         (lambda: IIFNAME.is_("w*t"), "cannot be"),
         (lambda: CT_STATE.is_("new", "old"), "ct state cannot be 'old'"),
         (lambda: MARK.is_("0x1/"), "cannot be"),
-        (lambda: field("tcp flags"), "'tcp flags' is nothing that rules ask for"),
+        (lambda: field("tcp window"), "'tcp window' is nothing that rules ask for"),
         (lambda: Selector(()), "without a field"),
         (lambda: Match(("ip saddr",)), "with values or a set"),
         (lambda: Match(("ip saddr",), ("10.0.0.1",), "s"), "with values or a set"),

@@ -56,6 +56,7 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "ct mark": _MARK,
     "ct state": _form("new|established|related|invalid|untracked"),
     "ct status": _form("expected|seen-reply|assured|confirmed|snat|dnat|dying"),
+    "meta nfproto": _form("ipv4|ipv6"),
     "meta l4proto": _WORD,
     "meta pkttype": _form("host|broadcast|multicast|other"),
     "ip saddr": _prefix(4),
@@ -65,6 +66,9 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     **{f"{protocol} {end}": _PORT for protocol in ("th", "tcp", "udp", "sctp") for end in ("sport", "dport")},
     "icmp type": _WORD,
     "icmpv6 type": _WORD,
+    "icmp code": _numbers(0xFF),
+    "icmpv6 code": _numbers(0xFF),
+    "tcp flags": _form(r"[a-z]+(,[a-z]+)*/[a-z]+(,[a-z]+)*"),
     "ether saddr": _MAC,
     "ether daddr": _MAC,
     "ether type": _WORD,
@@ -72,7 +76,8 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "fib daddr type": _form("local|unicast|broadcast|multicast|anycast"),
     "fib saddr . iif oif": _form("missing"),
 }
-"""Each with whether it can have a value. Beyond these: places in a packet, "@th,96,24"."""
+"""Each with whether it can have a value ("tcp flags": those that are set / those that are looked at). Beyond these: places
+in a packet, "@th,96,24"."""
 
 PLACE = re.compile(r"@(?:ll|nh|th),(\d{1,4}),(\d{1,3})")
 """So many bits (second) behind so many (first) of the link's, network's or transport's header."""

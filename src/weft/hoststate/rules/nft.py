@@ -33,6 +33,9 @@ def _match(match: Match) -> str:
     values = [f'"{value}"' if what in _QUOTED else value for value in match.values]
     if len(values) > 1:
         return f"{what} {no}{{ {', '.join(values)} }}"
+    if what == "tcp flags":
+        flags, _, looked_at = values[0].partition("/")
+        return f"{what} & ({looked_at.replace(',', '|')}) {no or '== '}{flags.replace(',', '|')}"
     value, _, mask = values[0].partition("/") if what.endswith(" mark") else (values[0], "", "")
     return f"{what} & {mask} {no or '== '}{value}" if mask else f"{what} {no}{value}"
 

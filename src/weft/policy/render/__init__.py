@@ -1,0 +1,44 @@
+"""From programs to kernel objects. There is a module for each way to enforce policy, with the same functions (`Renderer`)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Protocol, cast
+
+from weft.base.net import Family, IPAddress
+from weft.hoststate import Key, Object
+from weft.policy.model import Direction
+from weft.policy.program import Chain, SetSpec
+from weft.policy.render import nft
+from weft.policy.render.marks import CUT
+
+__all__ = ["CUT", "RENDERERS", "Renderer"]
+
+
+class Renderer(Protocol):
+    """`ns`: the namespace that it is for."""
+
+    def base(self, ns: str) -> Iterator[Object]:
+        """What all of policy stands on, in one namespace."""
+
+    def chain(self, found: Chain, ns: str) -> Iterator[Object]:
+        """A chain of a program."""
+
+    def table_set(self, spec: SetSpec, ns: str) -> Iterator[Object]:
+        """A set that programs name, in both families."""
+
+    def element(self, spec: SetSpec, fam: Family, value: str, ns: str) -> Iterator[Object]:
+        """A member of a set: an address, a prefix, or ADDRESS . PROTOCOL . PORT."""
+
+    def dispatch(self, address: IPAddress, direction: Direction, to: Chain, ns: str) -> Iterator[Object]:
+        """Which chain the packets of an endpoint's address are led to."""
+
+    def itself(self, address: IPAddress, ns: str) -> Iterator[Object]:
+        """What an endpoint sends to itself by another address, such as its host's, is nobody's matter."""
+
+    def keys(self, address: IPAddress, direction: Direction, ns: str) -> Iterator[Key]:
+        """Of the objects that close an endpoint."""
+
+
+RENDERERS: Mapping[str, Renderer] = {"nftables": cast(Renderer, nft)}
+"""By the name that the node's settings give."""

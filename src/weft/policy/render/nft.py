@@ -1,0 +1,78 @@
+"""Policy by nftables: verdict maps lead the packets of each address to its chain, whatever the number of endpoints.
+
+What belongs to a connection that was allowed passes after one comparison; only its first packet is asked for the sender's
+egress, then for the receiver's ingress. Both chains return where they allow it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from weft.base.net import FAMILIES, Family, IPAddress, family
+from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate.firewall import FILTER, INET, Hook
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Dispatch, Reject
+from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, field
+from weft.policy.model import Direction
+from weft.policy.program import Chain, SetSpec
+from weft.policy.render.marks import CUT
+
+_NEIGHBOURS = ("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect")
+_CT_MARK = field("ct mark")
+_IS_CUT, _IS_NOT = _CT_MARK.is_(f"{CUT:#x}/{CUT:#x}"), _CT_MARK.is_(f"0x0/{CUT:#x}")
+_TO: dict[Direction, str] = {"ingress": "policy-to", "egress": "policy-from"}
+
+_BASE = NftChain(
+    name="policy",
+    hook=Hook(type="filter", hook="forward", priority=FILTER),
+    rules=(
+        rule(CT_STATE.is_("established", "related"), _IS_NOT, ACCEPT),
+        rule(_IS_CUT, L4PROTO.is_("tcp"), COUNTER, Reject("tcp-reset")),
+        rule(_IS_CUT, COUNTER, DROP),
+        rule(field("icmpv6 type").is_(*_NEIGHBOURS), ACCEPT),
+        *(rule((SADDR[fam] + DADDR[fam]).among(f"policy-self{fam}"), ACCEPT) for fam in FAMILIES),
+        *(rule(Dispatch(SADDR[fam], f"policy-from{fam}")) for fam in FAMILIES),
+        *(rule(Dispatch(DADDR[fam], f"policy-to{fam}")) for fam in FAMILIES),
+    ),
+)
+
+
+def base(ns: str) -> Iterator[Object]:
+    for fam in FAMILIES:
+        kind = f"ipv{fam}_addr"
+        yield NftSet(name=f"policy-self{fam}", type=(kind, kind), ns=ns)
+        for name in sorted(_TO.values()):
+            yield NftSet(name=f"{name}{fam}", type=(kind,), to=("verdict",), ns=ns)
+    yield NftChain(name=_BASE.name, hook=_BASE.hook, rules=_BASE.rules, ns=ns)
+
+
+def chain(found: Chain, ns: str) -> Iterator[Object]:
+    yield NftChain(name=found.name, rules=tuple(line.rule for line in found.lines), ns=ns)
+
+
+def table_set(spec: SetSpec, ns: str) -> Iterator[Object]:
+    for fam in FAMILIES:
+        flags = ("interval",) if spec.kind == "prefixes" else ()
+        more = ("inet_proto", "inet_service") if spec.kind == "named-ports" else ()
+        yield NftSet(name=spec.name(fam), type=(f"ipv{fam}_addr", *more), flags=flags, ns=ns)
+
+
+def element(spec: SetSpec, fam: Family, value: str, ns: str) -> Iterator[Object]:
+    """`value`: an address, a prefix, or ADDRESS . PROTOCOL . PORT."""
+    yield NftElement(set=spec.name(fam), value=value, ns=ns)
+
+
+def dispatch(address: IPAddress, direction: Direction, to: Chain, ns: str) -> Iterator[Object]:
+    yield NftElement(set=f"{_TO[direction]}{family(address)}", value=str(address), to=f"jump {to.name}", ns=ns)
+
+
+def itself(address: IPAddress, ns: str) -> Iterator[Object]:
+    """What an endpoint sends to itself by another address, such as its host's, is nobody's matter."""
+    yield NftElement(set=f"policy-self{family(address)}", value=f"{address} . {address}", ns=ns)
+
+
+def keys(address: IPAddress, direction: Direction, ns: str) -> Iterator[Key]:
+    """Of what closes an endpoint."""
+    yield ("nft-chain", ns, str(INET), _BASE.name)
+    yield ("nft-element", ns, str(INET), f"{_TO[direction]}{family(address)}", str(address))
