@@ -15,7 +15,18 @@ BRIDGES = "weft-"
 SHARE = "share"
 """The option by which users say which network is shared."""
 
+REACH = "reach"
+"""The option by which users say which other networks a network's containers may talk to."""
+ALL, SELF = "all", "self"
+"""What it may say instead of names: every network, which is what records without the option mean; none but itself."""
+
 OptionValue = str | int | bool
+
+
+def named_by(reach: str) -> frozenset[str] | None:
+    """The networks that a value of the option `reach` names; None: all."""
+    names = frozenset(name.strip() for name in reach.split(",")) - {"", SELF}
+    return None if ALL in names else names
 
 
 class Pool(msgspec.Struct, frozen=True, kw_only=True):
@@ -104,6 +115,18 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def home(self) -> str:
         """The network whose subnets, blocks, leases and data path it uses: itself, unless it shares another's."""
         return self.share or self.name
+
+    @property
+    def reaches(self) -> frozenset[str] | None:
+        """The other networks that it is open to; None: all. Packets pass where each of two is open to the other."""
+        return frozenset() if self.internal else named_by(str(self.options.get(REACH, ALL)))
+
+    def open_to(self, other: Network) -> bool:
+        return self.reaches is None or other.name in self.reaches
+
+    def meets(self, other: Network) -> bool:
+        """Whether containers of the two may talk to each other."""
+        return self.name == other.name or (self.open_to(other) and other.open_to(self))
 
     @property
     def families(self) -> tuple[Family, ...]:

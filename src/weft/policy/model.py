@@ -118,6 +118,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
 
 
 TIERS: tuple[Tier, ...] = (
+    Tier(name="isolation", order=0, default="pass"),
     Tier(name="admin", order=1_000, default="pass"),
     Tier(name="default", order=1_000_000, default="deny"),
     Tier(name="baseline", order=10_000_000, default="pass"),
