@@ -9,6 +9,7 @@ uplink    this host's own facts, looked at again when the kernel says that they 
 tidy      endpoints whose namespace is gone
 blocks    those without containers go back
 evidence  what the store has lost of what runs here is written back
+locations of own containers that have none are written
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import CONCERNS
+from weft.endpoints.locations import Locations
 from weft.ipam.giveback import GiveBack
 from weft.kernel.kinds.iptables import legacy_in_use
 from weft.model import Node, keys, records
@@ -93,6 +95,7 @@ class Agent(Parts):
                 self._need()
                 self.follower.start(tasks, self.supervisor)
                 keep("evidence", self.evidence.run)
+                keep("locations", Locations(self.cluster).run)
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
                 keep("liveness", self.liveness.run)

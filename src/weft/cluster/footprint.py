@@ -13,28 +13,27 @@ import msgspec
 
 from weft.alloc.addresses import mac_for
 from weft.cluster.view import View
-from weft.datapaths.traits import KnownBy, Switched
+from weft.datapaths.traits import Switched
 from weft.model import Endpoint, Location, encode, keys
+from weft.model.identity import selectable
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
 
 class Place(msgspec.Struct, frozen=True):
     """What of an endpoint's network decides on its records. `home`: the network whose addresses it has. `claimed`: each of
-    these is claimed. `located`: other hosts know its containers by their locations. `switched`: how far their frames go."""
+    these is claimed. `switched`: how far its containers' frames go."""
 
     home: str
     claimed: bool
-    located: bool
     switched: Switched
 
 
 def place(view: View, network: str) -> Place:
     """Of a network that is gone nothing is known, and its endpoints may have left all there can be."""
     if network not in view.networks:
-        return Place(network, claimed=True, located=True, switched=Switched.EVERYWHERE)
+        return Place(network, claimed=True, switched=Switched.EVERYWHERE)
     driver = view.driver(network)
-    located = driver.known_by is KnownBy.LOCATIONS
-    return Place(view.home(network), claimed=driver.addresses.claimed, located=located, switched=driver.switched)
+    return Place(view.home(network), claimed=driver.addresses.claimed, switched=driver.switched)
 
 
 def key_of(endpoint: Endpoint) -> str:
@@ -56,6 +55,18 @@ def mac_claim(endpoint: Endpoint, at: Place) -> str:
     return keys.mac_claim(endpoint.network, "" if at.switched is Switched.EVERYWHERE else endpoint.node, endpoint.mac)
 
 
+def location(endpoint: Endpoint) -> Location:
+    return Location(
+        node=endpoint.node,
+        mac=endpoint.mac,
+        addresses=tuple(a.ip for a in endpoint.addresses),
+        name=endpoint.name,
+        namespace=endpoint.policy_namespace,
+        labels=selectable(endpoint.labels),
+        ports=endpoint.named_ports,
+    )
+
+
 Records = Iterator[tuple[str, bytes]]
 
 
@@ -64,10 +75,7 @@ def _record(endpoint: Endpoint, at: Place) -> Records:
 
 
 def _location(endpoint: Endpoint, at: Place) -> Records:
-    if at.located:
-        addresses = tuple(a.ip for a in endpoint.addresses)
-        found = Location(node=endpoint.node, mac=endpoint.mac, addresses=addresses)
-        yield keys.location(endpoint.network, endpoint.id), encode(found)
+    yield keys.location(endpoint.network, endpoint.id), encode(location(endpoint))
 
 
 def _addresses(endpoint: Endpoint, at: Place) -> Records:

@@ -12,6 +12,7 @@ from weft.base.net import IPAddress
 from weft.cluster.replica import Replica
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver
+from weft.datapaths.traits import KnownBy
 from weft.model import BgpPeer, BgpSettings, Endpoint, Lease, Location, Network, Node, keys, records
 
 
@@ -51,8 +52,15 @@ class View(Replica):
 
     @property
     def followed(self) -> set[str]:
-        """Networks with one subnet for all hosts that this node has to do with now."""
+        """Networks of which the locations are known."""
         return self._tables[records.LOCATIONS].parts
+
+    @property
+    def joined(self) -> set[str]:
+        """Networks that reach from host to host by locations, and that containers of this node are in. They are on this host
+        by that."""
+        here = self._tables[records.ENDPOINTS].by("network", "id")
+        return {name for name in here if self.driver(name).known_by is KnownBy.LOCATIONS}
 
     @property
     def floating(self) -> Mapping[str, records.Floating]:

@@ -3,7 +3,7 @@ source wants of this host. All pure."""
 
 from __future__ import annotations
 
-from collections.abc import Container, Iterable, Set
+from collections.abc import Container, Iterable, Iterator, Set
 from typing import Any
 
 from weft.cluster.changes import Changed
@@ -15,6 +15,7 @@ from weft.compile.contributors import CONTRIBUTORS
 from weft.compile.endpoint import whole
 from weft.compile.known import Known
 from weft.datapaths.driver import Host
+from weft.datapaths.traits import KnownBy
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.model import Endpoint, keys, records
@@ -56,6 +57,7 @@ class Compiler:
         me = self.view.me
         names = {at.network for at in changed.of(records.NETWORKS)}
         names.update(at.network for at in changed.of(records.LEASES) if at.node == me)
+        names.update(self._joined_or_left(changed))
         found = {source for name in names for source in self.of_network(name)}
         if nodes := {at.node for at in changed.of(records.NODES)} - {me}:
             found |= self.of_nodes(nodes)
@@ -63,6 +65,16 @@ class Compiler:
             found.update(contributor.touched(self.view, changed))
             found.update(contributor.pending(self.view))
         return found
+
+    def _joined_or_left(self, changed: Changed) -> Iterator[str]:
+        """Networks that reach from host to host by locations, in which a container here may be the first, or was the last."""
+        ids: dict[str, set[str]] = {}
+        for at in changed.of(records.ENDPOINTS):
+            ids.setdefault(at.network, set()).add(at.id)
+        for name, some in ids.items():
+            joining = all(e.id in some for e in self.view.endpoints_of(name))
+            if joining and self.view.driver(name).known_by is KnownBy.LOCATIONS:
+                yield name
 
     def everything(self) -> set[Source]:
         found = {source for name in self.view.networks for source in self.of_network(name)}

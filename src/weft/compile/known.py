@@ -41,7 +41,7 @@ class Known:
             return None
         driver, me = registry.of(network), self.view.me
         lease = self.view.lease(name, me) if driver.addresses.leased else without_lease(network, me)
-        here = name in self.view.followed if driver.known_by is KnownBy.LOCATIONS else lease is not None
+        here = bool(self.view.endpoints_of(name)) if driver.known_by is KnownBy.LOCATIONS else lease is not None
         try:
             options = self.options(network)
             refusal = "" if here else driver.refusal(self.host, network, options)

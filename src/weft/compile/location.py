@@ -19,23 +19,38 @@ from weft.model import records
 NAME = "location"
 
 
-def _touched(_: View, changed: Changed) -> Iterator[Source]:
-    return (Source(NAME, at.network, at.id) for at in changed.of(records.LOCATIONS))
+def _by_locations(view: View, network: str) -> bool:
+    """Whether a network reaches from host to host by them, or is gone and may have. Policy follows those of others, too."""
+    return network not in view.networks or view.driver(network).known_by is KnownBy.LOCATIONS
+
+
+def _touched(view: View, changed: Changed) -> Iterator[Source]:
+    """Of a network that changed, whatever it is by now: it may have been another one."""
+    renewed = {at.network for at in changed.of(records.NETWORKS)}
+    for at in changed.of(records.LOCATIONS):
+        if at.network in renewed or _by_locations(view, at.network):
+            yield Source(NAME, at.network, at.id)
+    for network in renewed:
+        yield from (Source(NAME, network, id) for id in view.locations.get(network, ()))
 
 
 def _of_network(view: View, network: str) -> Iterator[Source]:
-    return (Source(NAME, network, id) for id in view.locations.get(network, ()))
+    found = view.locations.get(network, ()) if _by_locations(view, network) else ()
+    return (Source(NAME, network, id) for id in found)
 
 
 def _of_nodes(view: View, nodes: Set[str]) -> Iterator[Source]:
     located = view.table(records.LOCATIONS).by("node", "network", "id")
     for node in nodes:
         for network, found in located.get(node, {}).items():
-            yield from (Source(NAME, network, id) for id in found)
+            if _by_locations(view, network):
+                yield from (Source(NAME, network, id) for id in found)
 
 
 def _contribute(known: Known, source: Source) -> Contribution | None:
     view = known.view
+    if not view.endpoints_of(source.network):
+        return None
     location = view.locations.get(source.network, {}).get(source.name)
     node = view.nodes.get(location.node) if location else None
     if location is None or node is None or node.name == view.me or node.name in known.dead:
@@ -45,9 +60,7 @@ def _contribute(known: Known, source: Source) -> Contribution | None:
 
 
 def _parts(view: View) -> Iterator[Part]:
-    """Of networks that containers of this host are in."""
-    here = view.table(records.ENDPOINTS).by("network", "id")
-    return ((records.LOCATIONS, name) for name in here if view.driver(name).known_by is KnownBy.LOCATIONS)
+    return ((records.LOCATIONS, name) for name in view.joined)
 
 
 CONTRIBUTOR = Contributor(

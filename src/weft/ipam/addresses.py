@@ -36,7 +36,7 @@ from weft.store.protocol import Guard, Op, Put
 T = TypeVar("T")
 
 CHUNK = 25
-"""Endpoints that are removed in one transaction, each with its claims."""
+"""Endpoints that are removed in one transaction, each with its location and its claims."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +110,8 @@ class Way(ABC):
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         """Take endpoints of this node out of the store."""
-        for start in range(0, len(endpoints), 2 * CHUNK):
-            some = endpoints[start : start + 2 * CHUNK]
+        for start in range(0, len(endpoints), CHUNK):
+            some = endpoints[start : start + CHUNK]
             await self._cluster.write([], [op for e in some for op in self._removal(e)])
 
     # What they have in common.

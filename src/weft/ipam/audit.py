@@ -21,7 +21,7 @@ from weft.alloc import blocks as alloc
 from weft.base.errors import WeftError
 from weft.base.names import stable_id
 from weft.base.net import IPAddress, IPNetwork, host_prefix, parse_network
-from weft.cluster.footprint import holder
+from weft.cluster.footprint import holder, location
 from weft.datapaths import registry
 from weft.model import Endpoint, Lease, Location, Network, Node, claims, decode, encode, keys
 from weft.store.protocol import Absent, Delete, Guard, Item, NothingNewer, Op, Put, Unchanged
@@ -130,6 +130,7 @@ class Audit:
             if self.blocks(lease.network) or self._gone(keys.network(lease.network)):
                 yield from self._of_lease(lease, item)
         yield from self._of_locations()
+        yield from self._of_unlocated()
 
     # Addresses.
 
@@ -288,6 +289,29 @@ class Audit:
                     witness=(seen(item),),
                     fix=Fix((as_seen(item),), (Delete(item.key),)),
                 )
+
+    def _of_unlocated(self) -> Iterator[Fault]:
+        """Endpoints of which the other hosts know nothing, or something else than there is: policy there misses them."""
+        located = {(_middle(item.key, 1), _last(item.key)): (found, item) for found, item in self.locations}
+        for endpoint, own in self.endpoints:
+            wanted, key = location(endpoint), keys.location(endpoint.network, endpoint.id)
+            found, item = located.get((endpoint.network, endpoint.id), (None, None))
+            gone = self._gone(keys.node(endpoint.node)) or self._gone(keys.network(endpoint.network))
+            if found == wanted or gone or any(key == item.key for item, _ in self._unreadable):
+                continue
+            yield Fault(
+                network=endpoint.network,
+                kind="endpoint-without-location",
+                subject=", ".join(str(a.ip) for a in endpoint.addresses),
+                node=endpoint.node,
+                text=f"{endpoint.name} is not known to other hosts as it is",
+                witness=(seen(own), *([seen(item)] if item else [])),
+                fix=self.bound(
+                    endpoint.node,
+                    (as_seen(own), as_seen(item) if item else Absent(key)),
+                    Put(key, encode(wanted)),
+                ),
+            )
 
     # Pieces.
 

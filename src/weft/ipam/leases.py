@@ -74,7 +74,7 @@ class Leases:
     def _share(self, name: str, host: Host) -> Lease:
         network = self._view.networks[name]
         refusal = registry.driver(network.driver).refusal(host, network, registry.parse_options(network))
-        if refusal and name not in self._view.followed:
+        if refusal and not self._view.endpoints_of(name):
             raise Conflict(refusal)
         return without_lease(network, host.node.name)
 

@@ -13,6 +13,7 @@ from weft.base.net import contains, parse_address
 from weft.cluster import footprint
 from weft.cluster.cluster import Cluster
 from weft.cluster.view import View
+from weft.datapaths.traits import Switched
 from weft.model import Endpoint, Network
 
 
@@ -49,7 +50,8 @@ def _known(view: View, endpoint: Endpoint, network: Network) -> str:
     for other in view.endpoints_at(network.name):
         if other.mac == endpoint.mac and other.id != endpoint.id:
             return other.name
-    for id, location in view.locations.get(network.name, {}).items():
+    one_segment = view.driver(network.name).switched is Switched.EVERYWHERE
+    for id, location in view.locations.get(network.name, {}).items() if one_segment else ():
         if location.mac == endpoint.mac and id != endpoint.id:
             return f"a container on {location.node}"
     return ""

@@ -11,6 +11,7 @@ from weft.base.names import check_ifname, check_name, device, digest
 from weft.base.net import Family, IPAddress, IPInterface, family, parse_mac
 from weft.model import floating
 from weft.model.bandwidth import Bandwidth
+from weft.model.identity import DEFAULT_NAMESPACE, NamedPort
 from weft.model.ports import PublishedPort, first_clash
 
 _ID = re.compile(r"[0-9A-Za-z]{1,64}")
@@ -47,7 +48,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     only for one that nobody else's default route comes before. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
     `ports`: of its node, that lead to it. `floating`: external addresses that lead to it wherever it lives, and that its
-    own connections to outside come from. `bandwidth`: None for no limit.
+    own connections to outside come from. `bandwidth`: None for no limit. `policy_namespace`, `labels`, `named_ports`: by
+    which policy selects it, and speaks of its ports.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -71,6 +73,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     default_route: bool = True
     rank: int = 0
     handover: str = ""
+    policy_namespace: str = DEFAULT_NAMESPACE
+    named_ports: tuple[NamedPort, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)

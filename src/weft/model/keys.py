@@ -7,7 +7,7 @@
     leases/NETWORK/NODE               Lease
     endpoints/NODE/NETWORK/ID         Endpoint: by node first, so that an agent watches its own only
     cursors/NODE/NETWORK              last address given, by family: addresses are not reused at once
-    locations/NETWORK/ID              Location, of networks with one subnet for all: followed by hosts with containers in it
+    locations/NETWORK/ID              Location, of every endpoint: followed by hosts that have to do with the network
     bgp/settings                      BgpSettings
     bgp/secret                        BgpSecret
     bgp/peers/PEER                    BgpPeer

@@ -17,22 +17,15 @@ from typing import Literal
 import msgspec
 
 from weft.base.net import IPAddress, IPNetwork
+from weft.model.identity import DEFAULT_NAMESPACE as DEFAULT_NAMESPACE
+from weft.model.identity import NamedPort as NamedPort
 
 Action = Literal["allow", "deny", "pass", "log"]
 Direction = Literal["ingress", "egress"]
 DIRECTIONS: tuple[Direction, ...] = ("ingress", "egress")
 
-DEFAULT_NAMESPACE = "default"
 NAME_LABEL = "kubernetes.io/metadata.name"
 """Of every namespace: its name."""
-
-
-class NamedPort(msgspec.Struct, frozen=True, order=True):
-    """What an endpoint calls one of its ports. `protocol`: "tcp", "udp" or "sctp"."""
-
-    name: str
-    protocol: str
-    port: int
 
 
 class PortRange(msgspec.Struct, frozen=True, order=True):

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from weft.model import keys
+from weft.model import Location, keys
 from weft.model.record import Pattern, Record, reads
-from weft.policy.model import Namespace, NetworkSet, Policy, Tier
+from weft.policy.model import Identity, Namespace, NetworkSet, Policy, Tier
 
 
 class Scoped(NamedTuple):
@@ -40,3 +40,17 @@ def policy_key(policy: Policy) -> str:
 
 def network_set_key(found: NetworkSet) -> str:
     return NETWORK_SET.key(found.namespace or "-", found.name)
+
+
+def identity(at: keys.Located, found: Location) -> Identity:
+    """What policy has to know of an endpoint, as all hosts know it."""
+    return Identity(
+        id=at.id,
+        name=found.name,
+        network=at.network,
+        node=found.node,
+        addresses=found.addresses,
+        namespace=found.namespace,
+        labels=found.labels,
+        ports=found.ports,
+    )

@@ -25,9 +25,9 @@ WEB = Endpoint(
     mac=mac_for(ip_address("10.1.0.2")),
     addresses=(ip_interface("10.1.0.2/32"),),
 )
-OWN = Place("blue", claimed=False, located=False, switched=Switched.ON_HOST)
-SHARED = Place("blue", claimed=True, located=True, switched=Switched.EVERYWHERE)
-BLOCKS = Place("home", claimed=True, located=False, switched=Switched.NOWHERE)
+OWN = Place("blue", claimed=False, switched=Switched.ON_HOST)
+SHARED = Place("blue", claimed=True, switched=Switched.EVERYWHERE)
+BLOCKS = Place("home", claimed=True, switched=Switched.NOWHERE)
 FLOATING = ip_address("203.0.113.5")
 STEPS = (
     WEB,
@@ -42,13 +42,13 @@ STEPS = (
     ("at", "more"),
     [
         (OWN, set()),
-        (SHARED, {"locations/blue/a1", "claims/addresses/blue/10.1.0.2"}),
+        (SHARED, {"claims/addresses/blue/10.1.0.2"}),
         (BLOCKS, {"claims/addresses/home/10.1.0.2"}),
     ],
     ids=["own", "shared", "blocks"],
 )
 def test_which_records_there_are_is_its_networks_kind(at: Place, more: set[str]) -> None:
-    assert footprint.of(WEB, at).keys() == {"endpoints/node-1/blue/a1", *more}
+    assert footprint.of(WEB, at).keys() == {"endpoints/node-1/blue/a1", "locations/blue/a1", *more}
 
 
 def test_a_mac_address_is_claimed_where_it_could_meet_another() -> None:

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, running, settled, until
@@ -14,8 +15,9 @@ from weft.agent.agent import Agent
 from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.base.errors import Unavailable
+from weft.cluster import footprint
 from weft.hoststate import Object
-from weft.model import BgpSettings, Endpoint, Network, decode, encode, keys
+from weft.model import BgpSettings, Network, decode, encode, keys
 from weft.store.protocol import Delete, DeletePrefix, Item, Op, Put
 from weft.store.sqlite import SqliteStore
 
@@ -140,11 +142,10 @@ async def test_what_came_after_the_backup_is_written_back(
     for name, net in (("c3", "blue"), ("c4", "red")):
         host.open(name)
         await attach(agent, name, net)
-    key = keys.endpoint("node-1", "blue", one.id)
-    item = await raw.get(key)
-    assert item
-    changed = decode(Endpoint, item.value)
-    await agent.cluster.write([], [Put(key, encode(type(changed)(**{**_fields(changed), "labels": {"a": "b"}})))])
+    known = agent.view.endpoints[one.id]
+    labelled = msgspec.structs.replace(known, labels={"a": "b"})
+    _, ops = footprint.step(known, labelled, footprint.place(agent.view, "blue"), agent.cluster.tenure_lease)
+    await agent.cluster.write([], ops)
     await until(lambda: other.view.lease("red", "node-1") and other.view.lease("red", "node-2"))
     await settled(agent)
     before, stands = await everything(raw), kernel(host)

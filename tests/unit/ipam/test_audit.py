@@ -97,6 +97,8 @@ async def _edit(agent: Agent, what: str) -> None:
         "location": Put(keys.location("over", "f" * 16), o1.value),
         "overlay": Put("claims/addresses/over/10.20.0.99", b"web on node-1"),
         "unlocated": Delete("claims/addresses/over/" + decode_address(o1.value)),
+        "unknown": Delete(keys.location("prod", b1.key.rpartition("/")[2])),
+        "misknown": Put(o1.key, o1.value.replace(b'"namespace":"default"', b'"namespace":"other"')),
     }
     await store.commit([], [ops[what]])
 
@@ -109,7 +111,7 @@ FAULTS = {
     "claim": ["claim-without-endpoint"],
     "cooling": ["endpoint-without-claim"],
     "unclaimed": ["endpoint-without-claim"],
-    "endpoint": ["claim-without-endpoint"],
+    "endpoint": ["claim-without-endpoint", "location-without-endpoint"],
     "block": ["block-without-lease"],
     "unblock": ["block-without-claim"],
     "stolen": ["block-of-another", "block-without-lease", "not-routed"],
@@ -120,6 +122,8 @@ FAULTS = {
     "location": ["location-without-endpoint"],
     "overlay": ["claim-without-endpoint"],
     "unlocated": ["endpoint-without-claim"],
+    "unknown": ["endpoint-without-location"],
+    "misknown": ["endpoint-without-location"],
 }
 
 

@@ -296,7 +296,8 @@ def _peer(parts: Parts, n: Node) -> t.PeerStatus:
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
     lease = view.lease(n.home, view.me)
     if view.driver(n.name).known_by is KnownBy.LOCATIONS:
-        subnets, nodes = n.subnets, {found.node for found in view.locations.get(n.name, {}).values()}
+        located = view.locations.get(n.name, {}).values() if view.endpoints_of(n.name) else ()
+        subnets, nodes = n.subnets, {found.node for found in located}
     else:
         subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.home, {}))
     return t.NetworkStatus(

@@ -33,7 +33,7 @@ class ThisNode:
         """`namespaces`: paths of local endpoints' namespaces and of our own, with commas between; else those of all."""
         view = self._parts.view
         held = {e.namespace.path: e.name for e in view.endpoints.values() if e.namespace.path}
-        held |= {netns(name).path: f"weft-{name}" for name in sorted(view.followed)}
+        held |= {netns(name).path: f"weft-{name}" for name in sorted(view.joined)}
         wanted = namespaces.split(",") if namespaces else list(held)
         if strange := [path for path in wanted if path not in held]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
