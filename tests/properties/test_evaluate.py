@@ -8,7 +8,7 @@ from itertools import product
 
 from hypothesis import given
 
-from support import policies as p
+from support import policy_worlds as p
 from weft.base.net import contains
 from weft.policy import selector
 from weft.policy.evaluate import Judge
@@ -20,7 +20,7 @@ Case = tuple[int, int]
 
 
 class Naive:
-    """Of one family. Knows what is in the world only as `support.policies` has it."""
+    """Of one family. Knows what is in the world only as `support.policy_worlds` has it."""
 
     def __init__(self, policies: tuple[Policy, ...], family: int) -> None:
         self.policies, self.family, self.ends = policies, family, p.ends(family)

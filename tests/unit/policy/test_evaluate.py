@@ -7,7 +7,7 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
-from support.policies import IDENTITIES, NAMESPACES, identity, world
+from support.policy_worlds import IDENTITIES, NAMESPACES, identity, world
 from weft.model import Network
 from weft.policy.evaluate import Judge, allowed, directory, isolated
 from weft.policy.model import NamedPort, Peer, Policy, PortRange, Rule, Tier, Traffic, Who
