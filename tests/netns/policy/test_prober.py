@@ -1,0 +1,105 @@
+"""The probers by themselves, in namespaces with rules written by hand: what they see is what the rules say."""
+
+from __future__ import annotations
+
+import subprocess
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pytest
+
+from support.namespaces import Home
+from support.probing import COMMAND, PATIENCE, WAIT, Probe, Probers, Table, differences, every
+from support.waiting import note
+
+NAMES = ("a", "b", "c")
+ADDRESSES = {4: {n: f"10.9.{i}.2" for i, n in enumerate(NAMES)}, 6: {n: f"fd09:{i}::2" for i, n in enumerate(NAMES)}}
+
+
+@dataclass(frozen=True)
+class Pods:
+    home: Home
+    probers: Probers
+
+    def forward(self, *rules: str) -> None:
+        """These are all that is in the way."""
+        lines = ["add table inet t", "delete table inet t", "table inet t {", "chain c {"]
+        lines += ["type filter hook forward priority 0;", "ct state established,related accept", *rules, "}", "}"]
+        self.home.run("nft", "-f", "-", stdin="\n".join(lines))
+
+
+@pytest.fixture
+def pods(netns: Home) -> Iterator[Pods]:
+    """Three namespaces around a router, which the test is in; both families."""
+    for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
+        netns.sh(f"sysctl -qw {name.replace('/', '.')}=1")
+    with Probers() as probers:
+        for index, name in enumerate(NAMES):
+            inner = netns.new()
+            netns.sh(f"ip link add v{name} type veth peer name eth0 netns {inner.path}")
+            for family, net in ((4, f"10.9.{index}."), (6, f"fd09:{index}::")):
+                bits = 24 if family == 4 else 64
+                nodad = () if family == 4 else ("nodad",)
+                netns.run("ip", "addr", "add", f"{net}1/{bits}", "dev", f"v{name}", *nodad)
+                inner.run("ip", "addr", "add", f"{net}2/{bits}", "dev", "eth0", *nodad)
+            netns.sh(f"ip link set v{name} up")
+            inner.sh("ip link set eth0 up")
+            inner.sh(f"ip route add default via 10.9.{index}.1")
+            inner.sh(f"ip -6 route add default via fd09:{index}::1")
+            probers.start(name, lambda path=inner.path: _popen(path))
+        probers.ready()
+        yield Pods(netns, probers)
+
+
+def _popen(path: str) -> subprocess.Popen[str]:
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*COMMAND, path], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
+
+
+def between(protocol: str = "", port: int = 0) -> Table:
+    """All, or these, from one pod to another."""
+    found = every(NAMES, NAMES)
+    return frozenset(p for p in found if p.source != p.target and protocol in ("", p.protocol) and port in (0, p.port))
+
+
+@pytest.mark.parametrize("family", [4, 6])
+def test_every_rule_shows_in_the_table(pods: Pods, family: int) -> None:
+    everything, addresses = every(NAMES, NAMES), ADDRESSES[family]
+    pods.forward()
+    assert pods.probers.ask(everything, addresses) == everything
+    for protocol in ("TCP", "UDP", "SCTP"):
+        pods.forward(f"{protocol.lower()} dport 81 drop")
+        expected = everything - between(protocol, 81)
+        assert differences(expected, pods.probers.look(expected, addresses)) == ""
+    word, target = {4: "ip", 6: "ip6"}[family], addresses["b"]
+    pods.forward(f"{word} daddr {target} drop")
+    expected = everything - {p for p in between() if p.target == "b"}
+    assert differences(expected, pods.probers.look(expected, addresses)) == ""
+
+
+def test_what_arrives_is_seen_though_no_answer_does(pods: Pods) -> None:
+    """A rule that drops answers alone leaves a way in."""
+    pods.forward("ip saddr 10.9.1.2 drop")
+    pods.home.run("nft", "insert rule inet t c ip saddr 10.9.1.2 drop")
+    seen = pods.probers.ask(every(["a"], ["b"]), ADDRESSES[4])
+    assert seen == {p for p in every(["a"], ["b"]) if p.protocol != "TCP"}
+
+
+def test_one_that_is_slow_is_no_denied_one(pods: Pods) -> None:
+    """Each first packet is lost: the next attempt answers, except for what is denied."""
+    pods.forward("udp dport 80 limit rate 1/week burst 1 packets drop", "udp dport 81 drop")
+    everything = every(["a"], ["b"])
+    expected = everything - {Probe("a", "b", "UDP", 81)}
+    assert pods.probers.ask(everything, ADDRESSES[4]) == expected - {Probe("a", "b", "UDP", 80)}
+    pods.forward("udp dport 80 limit rate 1/week burst 1 packets drop", "udp dport 81 drop")
+    assert pods.probers.look(expected, ADDRESSES[4], ["a"]) >= expected
+
+
+def test_how_long_a_table_takes(pods: Pods) -> None:
+    pods.forward("tcp dport 81 drop")
+    start = time.monotonic()
+    pods.probers.look(every(NAMES, NAMES) - between("TCP", 81), ADDRESSES[4])
+    took = time.monotonic() - start
+    note(f"a table of {len(every(NAMES, NAMES))} probes: {took:.2f} s")
+    assert took < WAIT + PATIENCE, "nothing had to be asked again"
