@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
 from ipaddress import ip_address
 
-from support import policy_cases, policy_corners, policy_own
-from support.policy_cases import PODS, Case
+from support import policy_cases
+from support.policy_cases import PODS
+from support.policy_every import every_case
 from support.policy_facts import Facts, played
 from support.probing import Probe, differences, every
 
@@ -26,10 +26,6 @@ CYCLONUS = {
     "example": 1,
     "upstream": 13,
 }
-
-
-def every_case(addresses: Mapping[str, str]) -> list[Case]:
-    return [case for kind in (policy_cases, policy_corners, policy_own) for case in kind.cases(addresses.__getitem__)]
 
 
 def test_the_groups() -> None:
