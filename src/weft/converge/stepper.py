@@ -32,7 +32,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`failed`: of the sources in the work, what does not stand, a line each. `repaired`: what the kernel had lost, or
     others had changed. `failures`: of the whole step. `disturbed`: namespaces to read again soon. `uplink`: something about
     it may have changed. `altered`: some device that is lent has another MAC address than it was made with. `read`: seconds
-    spent on reading again."""
+    spent on reading again. `contributors`: those whose sources wanted something else than before."""
 
     failed: dict[Source, list[str]]
     repaired: tuple[str, ...]
@@ -41,6 +41,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     disturbed: frozenset[str]
     uplink: bool
     altered: bool
+    contributors: frozenset[str]
     read: float
     seconds: float
 
@@ -59,8 +60,11 @@ class Stepper:
     def step(self, work: Work) -> Outcome:
         began, waiting = time.monotonic(), self.reconciler.later
         changed: set[Key] = set()
+        contributors: set[str] = set()
         for source, contribution in work.contributions:
-            changed |= self.union.set(source, contribution)
+            if keys := self.union.set(source, contribution):
+                changed |= keys
+                contributors.add(source.contributor)
         adopting, self._adopted = not self._adopted, True
         reports = [self.reconciler.resync()] if adopting else []
         if changed and not adopting:
@@ -80,6 +84,7 @@ class Stepper:
             disturbed=frozenset(drift.namespaces),
             uplink=drift.uplink,
             altered=bool(self.reconciler.altered),
+            contributors=frozenset(contributors),
             read=now - before_read,
             seconds=now - began,
         )

@@ -6,11 +6,11 @@ IPv6's neighbour discovery. `Judge.verdict` tells the whole way with words, `Jud
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 
 from weft.base.net import IPAddress, IPNetwork
 from weft.policy import selector
-from weft.policy.model import Direction, Identity, Peer, Policy, PortRange, Rule, Traffic, Who
+from weft.policy.model import DIRECTIONS, Direction, Identity, Peer, Policy, PortRange, Rule, Traffic, Who
 from weft.policy.prefixes import Prefixes
 from weft.policy.reach import reach
 from weft.policy.verdict import PORTED, PROTOCOLS, End, Packet, Side, Step, Verdict, number
@@ -33,14 +33,14 @@ class Judge:
         self._of_sets: dict[str, Prefixes] = {}
         self._of_nodes: dict[str, frozenset[str]] = {}
 
-    def allowed(self, source: End, target: End, packet: Packet) -> bool:
-        """As `verdict`, without its reasons."""
+    def allowed(self, source: End, target: End, packet: Packet, directions: Collection[Direction] = DIRECTIONS) -> bool:
+        """As `verdict`, without its reasons. `directions`: those that are asked."""
         if _unasked(source, target, packet):
             return True
         return all(
             _passes(_last(self._walk(direction, source, target, packet)))
             for direction, own in _ends(source, target)
-            if own.identity is not None
+            if own.identity is not None and direction in directions
         )
 
     def verdict(self, source: End, target: End, packet: Packet) -> Verdict:

@@ -18,26 +18,20 @@ import contextlib
 import errno
 import logging
 import socket
-import struct
 from collections.abc import Iterable, Iterator, Sequence
-from functools import partial
 
 import msgspec
 
 from weft.base.net import Family
 from weft.hoststate import NftElement
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Message, Netlink, Refused, attr, attributes, open_socket
+from weft.kernel.plumbing.conntrack import Flow, delete, flows
+from weft.kernel.plumbing.netlink import Netlink, Refused, open_socket
 
 log = logging.getLogger(__name__)
 
 _NUMBERS = {"tcp": socket.IPPROTO_TCP, "udp": socket.IPPROTO_UDP, "sctp": socket.IPPROTO_SCTP}
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
-_NFGENMSG = struct.Struct("=BBH")
-_SRC = {u.AF_INET: u.CTA_IP_V4_SRC, u.AF_INET6: u.CTA_IP_V6_SRC}
-_ORIG = u.CTA_TUPLE_ORIG, u.CTA_FILTER_ORIG_FLAGS
-_REPLY = u.CTA_TUPLE_REPLY, u.CTA_FILTER_REPLY_FLAGS
-_DST = {u.AF_INET: u.CTA_IP_V4_DST, u.AF_INET6: u.CTA_IP_V6_DST}
 
 
 class Translation(msgspec.Struct, frozen=True):
@@ -59,23 +53,6 @@ class Substitute(msgspec.Struct, frozen=True):
     family: int
     address: bytes
     to: bytes
-
-
-class Flow(msgspec.Struct, frozen=True):
-    """`tuple`, `id`, `zone`: as the kernel gave them, to name it by. `origin`, `dst`, `dport`: of its first packet, as it
-    was sent; `src`, `sport`, `back`: of answers, as they come."""
-
-    tuple: bytes
-    id: bytes
-    zone: bytes
-    translated: bool
-    protocol: int
-    origin: bytes
-    dst: bytes
-    dport: int
-    src: bytes
-    sport: int
-    back: bytes
 
 
 def translation(element: NftElement) -> Translation | None:
@@ -112,7 +89,7 @@ def settle(gone: Sequence[NftElement], come: Sequence[NftElement]) -> None:
     try:
         found = [(t.family, flow) for t, flow in _led_astray(netlink, old, new)]
         found += [(t.family, flow) for t, flow in _mistaken(netlink, left, given)]
-        refused = netlink.batch([_delete(family, flow) for family, flow in found])
+        refused = netlink.batch([delete(family, flow) for family, flow in found])
         for _, refusal in refused:
             if refusal.errno != errno.ENOENT:
                 raise refusal
@@ -130,14 +107,14 @@ def _led_astray(
     for t in old:
         by_container.setdefault((t.family, t.to), {})[t.protocol, t.port, t.address, t.to_port] = t
     for (family, to), wanted in by_container.items():
-        for flow in _flows(netlink, family, reply_src=to):
+        for flow in flows(netlink, family, reply_src=to):
             keys = ((flow.protocol, flow.dport, at, flow.sport) for at in (flow.dst, b""))
             hit = next((wanted[key] for key in keys if key in wanted), None)
             if hit is not None and flow.translated and flow.src == to:
                 yield hit, flow
     fresh = {(t.family, t.port, t.address): t for t in new if t.protocol == socket.IPPROTO_UDP}
     for family in {t.family for t in fresh.values()}:
-        for flow in _flows(netlink, family, protocol=socket.IPPROTO_UDP):
+        for flow in flows(netlink, family, protocol=socket.IPPROTO_UDP):
             hit = fresh.get((family, flow.dport, flow.dst)) or fresh.get((family, flow.dport, b""))
             untouched = (flow.src, flow.sport) == (flow.dst, flow.dport) and flow.protocol == socket.IPPROTO_UDP
             if hit is not None and untouched and _is_local(family, flow.dst):
@@ -149,14 +126,14 @@ def _mistaken(
 ) -> Iterator[tuple[Substitute, Flow]]:
     """Flows that one that is gone translated, either way; flows to one that is new which were not."""
     for s in old:
-        for flow in _flows(netlink, s.family, reply_src=s.to):
+        for flow in flows(netlink, s.family, reply_src=s.to):
             if flow.translated and (flow.dst, flow.src) == (s.address, s.to):
                 yield s, flow
-        for flow in _flows(netlink, s.family, origin=s.address):
+        for flow in flows(netlink, s.family, origin=s.address):
             if (flow.origin, flow.back) == (s.address, s.to):
                 yield s, flow
     for s in new:
-        for flow in _flows(netlink, s.family, reply_src=s.address):
+        for flow in flows(netlink, s.family, reply_src=s.address):
             if not flow.translated and (flow.dst, flow.src) == (s.address, s.address):
                 yield s, flow
 
@@ -168,72 +145,3 @@ def _is_local(family: int, address: bytes) -> bool:
         except OSError:
             return False
     return True
-
-
-# -- the messages ------------------------------------------------------------------------------------------------------
-
-
-def _flows(
-    netlink: Netlink, family: int, *, reply_src: bytes = b"", origin: bytes = b"", protocol: int = 0
-) -> list[Flow]:
-    """Filtered by the kernel (Linux 5.8), as far as it knows how: the rest is up to the caller. By IPv6 addresses it does
-    not: ctnetlink_filter_match_tuple() takes those that are *not* equal."""
-    get = u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_GET
-    head, wanted = _NFGENMSG.pack(family, 0, 0), b""
-    if protocol:
-        ports = _nest(u.CTA_TUPLE_PROTO, attr(u.CTA_PROTO_NUM, bytes([protocol])))
-        wanted = _nest(u.CTA_TUPLE_ORIG, ports) + _filter(u.CTA_FILTER_ORIG_FLAGS, u.CTA_FILTER_F_PROTO_NUM)
-    elif family == u.AF_INET:
-        addresses = _nest(u.CTA_TUPLE_IP, attr(u.CTA_IP_V4_SRC, reply_src or origin))
-        which, flags = _REPLY if reply_src else _ORIG
-        wanted = _nest(which, addresses) + _filter(flags, u.CTA_FILTER_F_IP_SRC)
-    try:
-        return netlink.dump(get, head + wanted, partial(_decode, family))
-    except Refused:
-        return netlink.dump(get, head, partial(_decode, family))
-
-
-def _filter(which: int, flags: int) -> bytes:
-    return _nest(u.CTA_FILTER, attr(which, struct.pack("=I", flags)))
-
-
-def _decode(family: int, data: bytes, start: int, end: int) -> Flow | None:
-    if data[start] != family:
-        return None
-    found = attributes(data, start + _NFGENMSG.size, end)
-    orig, reply = (_tuple(found.get(kind, b"")) for kind in (u.CTA_TUPLE_ORIG, u.CTA_TUPLE_REPLY))
-    if not (orig and reply):
-        return None
-    return Flow(
-        tuple=found[u.CTA_TUPLE_ORIG],
-        id=found.get(u.CTA_ID, b""),
-        zone=found.get(u.CTA_ZONE, b""),
-        translated=int.from_bytes(found.get(u.CTA_STATUS, b""), "big") & u.IPS_DST_NAT != 0,
-        protocol=orig[1].get(u.CTA_PROTO_NUM, b"\0")[0],
-        origin=orig[0].get(_SRC[family], b""),
-        dst=orig[0].get(_DST[family], b""),
-        dport=int.from_bytes(orig[1].get(u.CTA_PROTO_DST_PORT, b""), "big"),
-        src=reply[0].get(_SRC[family], b""),
-        sport=int.from_bytes(reply[1].get(u.CTA_PROTO_SRC_PORT, b""), "big"),
-        back=reply[0].get(_DST[family], b""),
-    )
-
-
-def _tuple(data: bytes) -> tuple[dict[int, bytes], dict[int, bytes]] | None:
-    """Addresses and ports, as attributes."""
-    parts = attributes(data, 0, len(data))
-    ip, proto = parts.get(u.CTA_TUPLE_IP), parts.get(u.CTA_TUPLE_PROTO)
-    return None if ip is None or proto is None else (attributes(ip, 0, len(ip)), attributes(proto, 0, len(proto)))
-
-
-def _delete(family: int, flow: Flow) -> Message:
-    body = _NFGENMSG.pack(family, 0, 0) + attr(u.CTA_TUPLE_ORIG | u.NLA_F_NESTED, flow.tuple)
-    if flow.id:
-        body += attr(u.CTA_ID, flow.id)
-    if flow.zone:
-        body += attr(u.CTA_ZONE, flow.zone)
-    return Message(u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_DELETE, u.NLM_F_REQUEST, body)
-
-
-def _nest(kind: int, payload: bytes) -> bytes:
-    return attr(kind | u.NLA_F_NESTED, payload)

@@ -1,0 +1,110 @@
+"""Connections that were open when policy changed: those that it forbids now are cut off, those that it allows again go on.
+
+Rules let pass what belongs to an open connection. So after each step that changed rules of policy, which are in force by
+then, open connections are looked at and judged by the model, and what has become of each is marked in conntrack. First they
+are read, then it is asked what policy says, which thus is never older than what a connection was begun under: none is cut
+off that was made when it was allowed already. An agent that starts looks once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from collections.abc import Callable, Iterator, Mapping
+from typing import Protocol
+
+from weft.base.errors import NotFound
+from weft.converge.stepper import Outcome
+from weft.kernel.host import connections
+from weft.kernel.host.connections import Addresses, Flow
+from weft.policy.render.marks import CUT
+from weft.policy.standing import Connection, Place, Standing
+
+log = logging.getLogger(__name__)
+
+SOONEST = 0.2
+"""Seconds from one look to the next."""
+SHARE = 4
+"""And so many times the duration of one at least."""
+CONTRIBUTOR = "policy"
+"""How the names of those begin that make rules of policy."""
+
+
+class Conntrack(Protocol):
+    """Both block."""
+
+    def find(self, places: Mapping[str, Addresses]) -> dict[str, list[Flow]]: ...
+
+    def put(self, ns: str, bit: int, flows: list[tuple[Flow, bool]]) -> int: ...
+
+
+class Connections:
+    """`places`: by namespace, whose connections are asked. `standing`: what policy says now."""
+
+    def __init__(
+        self,
+        places: Callable[[], Mapping[str, Place]],
+        standing: Callable[[], Standing],
+        conntrack: Conntrack = connections,
+    ) -> None:
+        self._places, self._standing, self._conntrack = places, standing, conntrack
+        self._wake = asyncio.Event()
+        self._wake.set()
+        self._seconds = 0.0
+        """That the last look took."""
+        self.cut = 0
+        """Connections that were cut off, in all."""
+
+    def stepped(self, outcome: Outcome) -> None:
+        """A step of the kernel's loop. What had to be put back may have let connections begin."""
+        if outcome.repaired or any(name.startswith(CONTRIBUTOR) for name in outcome.contributors):
+            self._wake.set()
+
+    async def run(self) -> None:
+        """For ever. Raises WeftError, after which it is to be called again: nothing is forgotten."""
+        while True:
+            await self._wake.wait()
+            self._wake.clear()
+            began = time.monotonic()
+            try:
+                await self._look()
+            except BaseException:
+                self._wake.set()
+                raise
+            self._seconds = time.monotonic() - began
+            await asyncio.sleep(max(SOONEST, SHARE * self._seconds) - self._seconds)
+
+    async def _look(self) -> None:
+        asked = {ns: [address.packed for address in place] for ns, place in self._places().items()}
+        if not asked:
+            return
+        found = await asyncio.to_thread(self._conntrack.find, asked)
+        places, standing = self._places(), self._standing()
+        cut, mended = await asyncio.to_thread(self._judge, found, places, standing)
+        self.cut += cut
+        if cut or mended:
+            log.info("policy changed: %d open connections were cut off, %d go on", cut, mended)
+
+    def _judge(
+        self, found: Mapping[str, list[Flow]], places: Mapping[str, Place], standing: Standing
+    ) -> tuple[int, int]:
+        """How many were cut off, and how many are no longer."""
+        cut = mended = 0
+        for ns, flows in found.items():
+            changes = list(changed(flows, places.get(ns, {}), standing))
+            try:
+                self._conntrack.put(ns, CUT, changes)
+            except NotFound:
+                continue
+            cut += sum(wanted for _, wanted in changes)
+            mended += sum(not wanted for _, wanted in changes)
+        return cut, mended
+
+
+def changed(flows: list[Flow], place: Place, standing: Standing) -> Iterator[tuple[Flow, bool]]:
+    """Those whose mark says otherwise than policy, with whether they are to be cut off."""
+    for flow in flows:
+        allowed = standing.allows(place, Connection(flow.origin, flow.src, flow.protocol, flow.sport, flow.icmp))
+        if allowed == bool(flow.mark & CUT):
+            yield flow, not allowed

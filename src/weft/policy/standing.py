@@ -1,0 +1,66 @@
+"""Whether connections that are open may be, as policy is now. Pure.
+
+Each host judges its own end of a connection: the egress of who began it, the ingress of where it went to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Mapping
+from ipaddress import ip_address
+
+import msgspec
+
+from weft.base.net import IPAddress
+from weft.policy.evaluate import Judge
+from weft.policy.model import Direction, Identity
+from weft.policy.verdict import End, Packet
+
+Place = Mapping[IPAddress, Identity]
+"""A namespace in which connections are asked: this host's endpoints that have policy, by address as it is seen there."""
+
+
+class Connection(msgspec.Struct, frozen=True):
+    """`source`: who began it; `target`, `port`: where it went to, whatever it was sent to at first. Addresses are packed;
+    `protocol` is a number; `icmp`: type and code, where it has these."""
+
+    source: bytes
+    target: bytes
+    protocol: int
+    port: int
+    icmp: tuple[int, int] | None = None
+
+
+class Standing:
+    """`at`: the endpoints that have an address, wherever they are. `nodes`: by address, the names of those whose own it is.
+    As all that is judged by is of one moment, what was found out about one connection is remembered for all that are alike."""
+
+    def __init__(
+        self, judge: Judge, at: Callable[[IPAddress], Iterable[Identity]], nodes: Mapping[IPAddress, str]
+    ) -> None:
+        self._judge, self._at, self._nodes = judge, at, nodes
+        self._known: dict[tuple[int, Connection], bool] = {}
+
+    def allows(self, place: Place, connection: Connection) -> bool:
+        key = id(place), connection
+        if key not in self._known:
+            self._known[key] = self._allows(place, connection)
+        return self._known[key]
+
+    def _allows(self, place: Place, connection: Connection) -> bool:
+        source, target = ip_address(connection.source), ip_address(connection.target)
+        one, other = place.get(source), place.get(target)
+        here: tuple[tuple[Direction, Identity | None], ...] = (("egress", one), ("ingress", other))
+        kind, code = connection.icmp or (None, None)
+        packet = Packet(protocol=str(connection.protocol), port=connection.port or None, icmp_type=kind, icmp_code=code)
+        ends = self._end(source, one, other), self._end(target, other, one)
+        return self._judge.allowed(*ends, packet, [direction for direction, end in here if end is not None])
+
+    def _end(self, address: IPAddress, here: Identity | None, other: Identity | None) -> End:
+        """Of several that have the same address, one that the other end can have to do with."""
+        identity = here or self._elsewhere(address, other)
+        node = "" if identity is not None else self._nodes.get(address, "")
+        return End(address=address, identity=identity, node=node)
+
+    def _elsewhere(self, address: IPAddress, other: Identity | None) -> Identity | None:
+        found = list(self._at(address))
+        near = (it for it in found if other is not None and self._judge.reaches(other, it))
+        return next(near, found[0] if found else None)
