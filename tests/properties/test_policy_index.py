@@ -1,0 +1,148 @@
+"""Whatever changes, in whatever order: the index says what one made anew of the end would say."""
+
+from __future__ import annotations
+
+from ipaddress import ip_address, ip_network
+
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from weft.policy.index import Index, Local
+from weft.policy.model import DIRECTIONS, Identity, NamedPort, Namespace, Peer, Policy, PortRange, Rule, Traffic, Who
+from weft.policy.world import World
+
+_LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
+_SELECTORS = st.sampled_from(["", "has(a)", 'a == "x"', 'b != "y"', "!has(b)"])
+_SPACES = st.sampled_from(["p", "q"])
+_WHO = st.builds(
+    Who,
+    selector=_SELECTORS,
+    namespaces=st.sampled_from([None, "", 'kubernetes.io/metadata.name == "p"', "has(a)"]),
+    networks=st.sampled_from([(), ("n0",), ("n1",)]),
+)
+_PEER = st.builds(Peer, who=_WHO) | st.just(Peer(cidrs=(ip_network("10.0.0.0/8"),)))
+_TRAFFIC = st.builds(
+    Traffic,
+    protocol=st.just("tcp"),
+    ports=st.sampled_from([(), ("web",), (PortRange(80, 81),), ("web", PortRange(9, 9))]),
+)
+_RULE = st.builds(
+    Rule,
+    action=st.sampled_from(["allow", "deny", "pass", "log"]),
+    peers=st.lists(_PEER, max_size=2).map(tuple),
+    no_peers=st.lists(_PEER, max_size=1).map(tuple),
+    traffic=st.lists(_TRAFFIC, max_size=2).map(tuple),
+)
+_RULES = st.none() | st.lists(_RULE, max_size=2).map(tuple)
+_POLICY = st.builds(
+    lambda name, tier, subject, ingress, egress: Policy(
+        id=f"policy//{name}", kind="Policy", name=name, tier=tier, subject=subject, ingress=ingress, egress=egress
+    ),
+    st.sampled_from("stu"),
+    st.sampled_from(["admin", "default", "baseline"]),
+    _WHO,
+    _RULES,
+    _RULES,
+)
+_IDS = st.integers(0, 4)
+
+
+def identity(number: int, labels: dict[str, str], space: str) -> Identity:
+    return Identity(
+        id=str(number),
+        name=f"e{number}",
+        network=f"n{number % 2}",
+        node="here",
+        addresses=(ip_address(f"10.0.0.{number}"),),
+        namespace=space,
+        labels=labels,
+        ports=(NamedPort("web", "tcp", 80 + number),) if number % 3 else (),
+    )
+
+
+_STEP = (
+    st.tuples(st.just("endpoint"), st.builds(identity, _IDS, _LABELS, _SPACES))
+    | st.tuples(st.just("gone"), _IDS)
+    | st.tuples(st.just("local"), st.tuples(_IDS, st.booleans(), st.sampled_from([("",), ("", "inner"), ("inner",)])))
+    | st.tuples(st.just("policies"), st.lists(_POLICY, max_size=3, unique_by=lambda p: p.id))
+    | st.tuples(st.just("namespaces"), st.dictionaries(_SPACES, _LABELS))
+)
+
+
+class Cluster:
+    def __init__(self) -> None:
+        self.identities: dict[tuple[str, str], Identity] = {}
+        self.local: dict[tuple[str, str], tuple[str, ...]] = {}
+        self.policies: list[Policy] = []
+        self.namespaces: dict[str, Namespace] = {}
+
+    @property
+    def world(self) -> World:
+        return World(self.policies, namespaces=self.namespaces)
+
+    def learn(self, index: Index) -> None:
+        index.learn(self.world)
+        for key, found in self.identities.items():
+            index.put(key, found)
+        for key, spaces in self.local.items():
+            if key in self.identities:
+                index.put_local(key, Local(self.identities[key], spaces))
+
+
+def said(index: Index) -> dict[str, object]:
+    keys = index.identities.keys() | index.local.keys()
+    return {
+        "programs": {(k, d): p for k in keys for d in DIRECTIONS if (p := index.program(k, d)).chains},
+        "members": {(k, spec): set(index.spaces(spec)) for k in keys for spec in index.entered(k)},
+        "sets": {spec: set(index.spaces(spec)) for spec in index.specs()},
+    }
+
+
+@given(st.lists(_STEP, max_size=12))
+@settings(max_examples=300, deadline=None)
+def test_what_is_kept_is_what_is_made_anew(steps: list[tuple[str, object]]) -> None:
+    cluster, index = Cluster(), Index(lambda _networks, name: (name,))
+    index.learn(cluster.world)
+    before = said(index)
+    for kind, what in steps:
+        match kind, what:
+            case "endpoint", Identity() as found:
+                key = (found.network, found.id)
+                cluster.identities[key] = found
+                index.put(key, found)
+                if key in cluster.local:
+                    index.put_local(key, Local(found, cluster.local[key]))
+            case "gone", int() as number:
+                key = (f"n{number % 2}", str(number))
+                cluster.identities.pop(key, None)
+                cluster.local.pop(key, None)
+                index.put_local(key, None)
+                index.put(key, None)
+            case "local", (int() as number, bool() as here, tuple() as spaces):
+                key = (f"n{number % 2}", str(number))
+                if key in cluster.identities and here:
+                    cluster.local[key] = spaces
+                    index.put_local(key, Local(cluster.identities[key], spaces))
+                else:
+                    cluster.local.pop(key, None)
+                    index.put_local(key, None)
+            case "policies", list() as policies:
+                cluster.policies = policies
+                index.learn(cluster.world)
+            case "namespaces", dict() as labels:
+                cluster.namespaces = {name: Namespace(name=name, labels=some) for name, some in labels.items()}
+                index.learn(cluster.world)
+        after, dirty = said(index), index.taken()
+        anew = Index(lambda _networks, name: (name,))
+        cluster.learn(anew)
+        assert after == said(anew)
+        assert _changed(before, after, "programs") <= dirty.programs
+        assert _changed(before, after, "members") <= dirty.members
+        before = after
+
+
+def _changed(before: dict[str, object], after: dict[str, object], what: str) -> set[object]:
+    old, new = before[what], after[what]
+    assert isinstance(old, dict)
+    assert isinstance(new, dict)
+    return {at[0] for at in old.keys() | new.keys() if old.get(at) != new.get(at)}
