@@ -2,48 +2,16 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_address, ip_network
+from ipaddress import ip_address
 
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from support.policy_models import LABELS, POLICY, SPACES
 from weft.policy.index import Index, Local
-from weft.policy.model import DIRECTIONS, Identity, NamedPort, Namespace, Peer, Policy, PortRange, Rule, Traffic, Who
+from weft.policy.model import DIRECTIONS, Identity, NamedPort, Namespace, Policy
 from weft.policy.world import World
 
-_LABELS = st.dictionaries(st.sampled_from("ab"), st.sampled_from("xy"), max_size=2)
-_SELECTORS = st.sampled_from(["", "has(a)", 'a == "x"', 'b != "y"', "!has(b)"])
-_SPACES = st.sampled_from(["p", "q"])
-_WHO = st.builds(
-    Who,
-    selector=_SELECTORS,
-    namespaces=st.sampled_from([None, "", 'kubernetes.io/metadata.name == "p"', "has(a)"]),
-    networks=st.sampled_from([(), ("n0",), ("n1",)]),
-)
-_PEER = st.builds(Peer, who=_WHO) | st.just(Peer(cidrs=(ip_network("10.0.0.0/8"),)))
-_TRAFFIC = st.builds(
-    Traffic,
-    protocol=st.just("tcp"),
-    ports=st.sampled_from([(), ("web",), (PortRange(80, 81),), ("web", PortRange(9, 9))]),
-)
-_RULE = st.builds(
-    Rule,
-    action=st.sampled_from(["allow", "deny", "pass", "log"]),
-    peers=st.lists(_PEER, max_size=2).map(tuple),
-    no_peers=st.lists(_PEER, max_size=1).map(tuple),
-    traffic=st.lists(_TRAFFIC, max_size=2).map(tuple),
-)
-_RULES = st.none() | st.lists(_RULE, max_size=2).map(tuple)
-_POLICY = st.builds(
-    lambda name, tier, subject, ingress, egress: Policy(
-        id=f"policy//{name}", kind="Policy", name=name, tier=tier, subject=subject, ingress=ingress, egress=egress
-    ),
-    st.sampled_from("stu"),
-    st.sampled_from(["admin", "default", "baseline"]),
-    _WHO,
-    _RULES,
-    _RULES,
-)
 _IDS = st.integers(0, 4)
 
 
@@ -61,11 +29,13 @@ def identity(number: int, labels: dict[str, str], space: str) -> Identity:
 
 
 _STEP = (
-    st.tuples(st.just("endpoint"), st.builds(identity, _IDS, _LABELS, _SPACES))
+    st.tuples(st.just("endpoint"), st.builds(identity, _IDS, LABELS, SPACES))
     | st.tuples(st.just("gone"), _IDS)
-    | st.tuples(st.just("local"), st.tuples(_IDS, st.booleans(), st.sampled_from([("",), ("", "inner"), ("inner",)])))
-    | st.tuples(st.just("policies"), st.lists(_POLICY, max_size=3, unique_by=lambda p: p.id))
-    | st.tuples(st.just("namespaces"), st.dictionaries(_SPACES, _LABELS))
+    | st.tuples(
+        st.just("local"), st.tuples(_IDS, st.booleans(), st.sampled_from([("",), ("", "inner"), ("inner",), ()]))
+    )
+    | st.tuples(st.just("policies"), st.lists(POLICY, max_size=3, unique_by=lambda p: p.id))
+    | st.tuples(st.just("namespaces"), st.dictionaries(SPACES, LABELS))
 )
 
 

@@ -8,9 +8,12 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from support.policy_models import LABELS, POLICY, SPACES
 from weft.datapaths._tunnel import VTEP_MAC
 from weft.datapaths.driver import Host
 from weft.model import Endpoint, Lease, Location, Namespace, Network, Node, encode, keys
+from weft.policy.model import Namespace as Namespaced
+from weft.policy.record import NAMESPACE, policy_key
 from weft.store.protocol import Change, Item
 
 ME = "node-1"
@@ -80,6 +83,8 @@ def locations(draw: st.DrawFn, network: str, number: int) -> Location:
         node=draw(st.sampled_from(NODES)),
         mac=f"02:42:0a:0{n}:07:{octet}",
         addresses=addresses[: draw(st.sampled_from([1, 2]))],
+        labels=draw(LABELS),
+        namespace=draw(SPACES),
     )
 
 
@@ -100,6 +105,8 @@ def endpoints(draw: st.DrawFn, network: str, number: int) -> Endpoint:
         interface=f"eth{n}",
         mac=f"02:42:0a:0{n}:01:0{number}",
         addresses=(ip_interface(f"10.{n}.1.{draw(st.sampled_from([5, 6]))}/24"),),
+        labels=draw(LABELS),
+        policy_namespace=draw(SPACES),
     )
 
 
@@ -110,7 +117,21 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
     number = draw(st.integers(0, 1))
     wish: st.SearchStrategy[Any]
     match draw(
-        st.sampled_from(["network", "network", "node", "presence", "lease", "lease", "lease", "endpoint", "location"])
+        st.sampled_from(
+            [
+                "network",
+                "network",
+                "node",
+                "presence",
+                "lease",
+                "lease",
+                "lease",
+                "endpoint",
+                "location",
+                "policy",
+                "space",
+            ]
+        )
     ):
         case "network":
             key, wish = keys.network(network), networks(network)
@@ -121,6 +142,12 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
             return (Change(keys.presence(node), b"i" if there else None, revision),)
         case "lease":
             key, wish = keys.lease(network, node), leases(network, node)
+        case "policy":
+            found = draw(POLICY)
+            key, wish = policy_key(found), st.just(found)
+        case "space":
+            name = draw(SPACES)
+            key, wish = NAMESPACE.key(name), st.builds(Namespaced, name=st.just(name), labels=LABELS)
         case "location":
             key, wish = keys.location(network, _id(network, number)), locations(network, number)
         case _:
@@ -147,6 +174,7 @@ def histories(draw: st.DrawFn, longest: int = 12) -> list[tuple[Change, ...]]:
         inside = [draw(endpoints(n, i)) for n in NETWORKS[:2] for i in (0, 1)]
         start += [(keys.endpoint(ME, e.network, e.id), e) for e in inside]
         start += [(keys.location(n, _id(n, i)), draw(locations(n, i))) for n in NETWORKS for i in (0, 1)]
+        start += [(policy_key(found), found) for found in draw(st.lists(POLICY, max_size=2, unique_by=policy_key))]
     first = [Change(key, encode(value), 1) for key, value in start]
     first += [Change(keys.presence(n), b"i", 1) for n in NODES[:3]]
     count = draw(st.integers(0, longest))

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from weft.compile import endpoint, floating, location, network, node, peer, ports, segment, tunnel
+from weft.compile import endpoint, floating, location, network, node, peer, policy, ports, segment, tunnel
 from weft.compile.contributor import Contributor
 
 CONTRIBUTORS: tuple[Contributor, ...] = (
@@ -16,4 +16,5 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     endpoint.CONTRIBUTOR,
     ports.CONTRIBUTOR,
     floating.CONTRIBUTOR,
+    *policy.CONTRIBUTORS,
 )

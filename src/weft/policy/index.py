@@ -187,13 +187,15 @@ class Index:
         found = {d: program(local.identity, self.world.stacked(policies, d), d, reach) for d in DIRECTIONS}
         self._use(key, {d: p for d, p in found.items() if p.chains}, local.spaces)
 
-    def _use(self, key: Key, programs: dict[Direction, Program], spaces: Iterable[str]) -> None:
+    def _use(self, key: Key, programs: dict[Direction, Program], spaces: tuple[str, ...]) -> None:
         old = self._programs.pop(key, {})
         if programs:
             self._programs[key] = programs
         if old != programs:
             self.dirty.programs.add(key)
         before, after = ({spec for p in some.values() for spec in p.sets} for some in (old, programs))
+        if not spaces:
+            return  # its network is not known: there is nowhere to ask
         for spec in after - before:
             self._count(spec, spaces, 1)
         for spec in before - after:

@@ -8,8 +8,8 @@ from weft.model.network import Network
 
 
 def reach(networks: Mapping[str, Network], name: str) -> tuple[str, ...] | None:
-    """The names of the networks whose endpoints those of `name` can have to do with, itself among them; None: of all."""
+    """The names of the networks whose endpoints those of `name` can have to do with; None: nothing is known of it."""
     network = networks.get(name)
-    if network is None or network.reaches is None:
+    if network is None:
         return None
-    return tuple(sorted({name, *(other.name for other in networks.values() if network.meets(other))}))
+    return tuple(sorted(other.name for other in networks.values() if network.meets(other)))

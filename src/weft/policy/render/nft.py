@@ -24,7 +24,7 @@ _IS_CUT, _IS_NOT = _CT_MARK.is_(f"{CUT:#x}/{CUT:#x}"), _CT_MARK.is_(f"0x0/{CUT:#
 _TO: dict[Direction, str] = {"ingress": "policy-to", "egress": "policy-from"}
 
 _BASE = NftChain(
-    name="policy",
+    name="policies",
     hook=Hook(type="filter", hook="forward", priority=FILTER),
     rules=(
         rule(CT_STATE.is_("established", "related"), _IS_NOT, ACCEPT),
