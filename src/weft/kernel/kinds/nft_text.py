@@ -10,6 +10,7 @@ from weft.hoststate import Key, NftChain, NftElement, Object
 from weft.hoststate.firewall import chain_text, element_text, noun, set_text
 from weft.hoststate.rules import Rule
 from weft.kernel.kinds.nft_content import TABLES, Content, Delta, alike, merge
+from weft.kernel.kinds.nft_wire import VERDICT
 
 WHOLE: Key = ("nft-chain", "", "*")
 """What commands are for that concern no object by itself."""
@@ -24,7 +25,7 @@ class Step(msgspec.Struct, frozen=True):
 
 def script(content: Content, change: Delta, desired: Mapping[Key, Object]) -> list[Step]:
     """What makes this change of `content`. Elements go before others come, since intervals must not overlap; chains are all
-    declared before any rule, which may jump to any of them.
+    declared before any rule or element, which may lead to any of them.
 
     A set in use cannot change its type: its table is made anew, still in one transaction. Of chains that were found only the
     marks are known: those that are as `desired` are written again, and others, which nobody wants any more, go already."""
@@ -62,14 +63,16 @@ def _steps(content: Content, change: Delta) -> Iterator[Step]:
     stale = (e for e in change.stale if (e.table, e.set) not in dead and e.table not in change.emptied)
     yield from (Step(obj.key, (f"delete {_element(obj)}",)) for obj in stale)
     yield from (Step(obj.key, (f"add {set_text(obj)}",)) for obj in change.sets)
-    yield from (Step(obj.key, (f"add {_element(obj)}",)) for obj in change.elements)
     for obj in change.chains:
         yield Step(obj.key, tuple(_declare(obj, content.chains.get((obj.table, obj.name)))))
+    yield from (Step(obj.key, (f"add {_element(obj)}",)) for obj in change.elements)
     yield from (Step(obj.key, tuple(_fill(obj))) for obj in change.chains)
+    sets = [obj for obj in change.dead_sets if obj.table not in change.emptied]
+    leading = (obj for obj in sets if obj.to == VERDICT)  # to chains that may go
+    yield from (Step(obj.key, (f"flush {noun(obj)} {obj.table} {obj.name}",)) for obj in leading)
     chains = [chain for chain in change.dead_chains if chain.table not in change.emptied]
     yield from (Step(obj.key, (f"flush chain {_place(obj)}",)) for obj in chains)
     yield from (Step(obj.key, (f"delete chain {_place(obj)}",)) for obj in chains)
-    sets = (obj for obj in change.dead_sets if obj.table not in change.emptied)
     yield from (Step(obj.key, (f"delete {noun(obj)} {obj.table} {obj.name}",)) for obj in sets)
     yield from (Step(WHOLE, (f"delete table {table}",)) for table in change.emptied)
 

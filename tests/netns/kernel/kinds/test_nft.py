@@ -217,6 +217,18 @@ def test_thousands_of_elements_with_their_rules(bench: Any, counted: Counted) ->
     assert bench.netns.run("nft", "list", "ruleset") == ""
 
 
+def test_a_map_comes_and_goes_with_the_chains_that_it_leads_to(made: Any) -> None:
+    doors: list[Object] = [
+        NftSet(name="doors", type=("ipv4_addr",), to=("verdict",)),
+        NftElement(set="doors", value="10.1.0.2", to="jump behind"),
+        NftChain(name="behind", rules=(rule(COUNTER, ACCEPT),)),
+    ]
+    assert made.kernel.apply([Create(obj) for obj in doors]) == []
+    assert all(obj.key in made.read().objects for obj in doors)
+    assert made.kernel.apply([Remove(obj) for obj in doors]) == []
+    assert not [obj for obj in doors if obj.key in made.read().objects]
+
+
 def test_frames_have_a_table_of_their_own(made: Any) -> None:
     made.made(BRIDGE_CHAIN)
     assert made.converged(), made.difference()
