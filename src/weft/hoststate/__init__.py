@@ -3,6 +3,7 @@
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
+from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
@@ -20,6 +21,8 @@ __all__ = [
     "FdbEntry",
     "Ifb",
     "Ipip",
+    "Ipset",
+    "IpsetElement",
     "IptablesChain",
     "Key",
     "Link",

@@ -10,6 +10,7 @@ from typing import ClassVar, Literal
 import msgspec
 
 from weft.base.net import Family as IpFamily
+from weft.hoststate.ipset import SET_PREFIX
 from weft.hoststate.rules import FoundRule, Rule
 
 TABLE = "weft"
@@ -192,15 +193,16 @@ def chain_text(chain: NftChain) -> str:
 
 
 class IptablesChain(msgspec.Struct, frozen=True, kw_only=True):
-    """A chain of ours and the jump to it, first in `parent`. Needed because an accept in one nftables table does not
-    overrule the drop policy that another program (Docker) gives to iptables' FORWARD."""
+    """A chain of ours and the jump to it, first in `parent`; "": only other chains of ours lead to it. Needed because an accept
+    in one nftables table does not overrule the drop policy that another program (Docker) gives to iptables' FORWARD.
+    """
 
     kind: ClassVar[str] = "iptables-chain"
 
     backend: Literal["nft", "legacy"]
     family: IpFamily
     table: str
-    parent: str
+    parent: str = ""
     name: str
     rules: Rules = ()
     ns: str = ""
@@ -218,6 +220,11 @@ class IptablesChain(msgspec.Struct, frozen=True, kw_only=True):
     def lines(self) -> tuple[str, ...]:
         """Its rules as arguments, behind "-A CHAIN". Raises Unsupported."""
         return tuple(rule.iptables(self.family) for rule in self.rules if isinstance(rule, Rule))
+
+    @property
+    def sets(self) -> set[tuple[str, ...]]:
+        """The keys of the sets that its rules look up."""
+        return {("ipset", self.ns, SET_PREFIX + name) for rule in self.rules for name in rule.sets}
 
     @property
     def jumps(self) -> set[tuple[str, ...]]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
+from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
@@ -13,7 +14,7 @@ from weft.hoststate.shaping import Qdisc, Redirect
 HOST = ""
 """The host's own network namespace."""
 
-Rules = NftSet | NftElement | NftChain | IptablesChain
+Rules = NftSet | NftElement | NftChain | Ipset | IpsetElement | IptablesChain
 Devices = BridgeFilter | Link | Qdisc | Redirect
 KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule
 Object = KernelObject | TargetObject

@@ -1,4 +1,4 @@
-"""The kinds of rules: what `nft` and `iptables` read and write, as kinds.
+"""The kinds of rules: what `nft`, `iptables` and `ipset` read and write, as kinds.
 
 A namespace is asked for rules where there is something to see: where some are wanted, or were made.
 """
@@ -10,6 +10,8 @@ from contextlib import suppress
 
 from weft.base.errors import WeftError
 from weft.kernel.guarding import put_off
+from weft.kernel.kinds import ipset
+from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Part, Phase
 from weft.kernel.kinds.nft import Nft
@@ -30,6 +32,12 @@ def of_iptables(iptables: Iptables, ruled: set[str]) -> Kind:
     part = Part("iptables", lambda ns, wanted: iptables.read(ns, wanted) if wanted or ns in ruled else {})
     phase = Phase("iptables", lambda _, ops: _apply(iptables.apply, ruled, ops))
     return Kind(name="iptables-chain", phase=phase, part=part)
+
+
+def of_ipset(ipsets: Ipsets, ruled: set[str]) -> tuple[Kind, ...]:
+    part = Part("ipset", lambda ns, wanted: ipsets.read(ns) if wanted or ns in ruled else {})
+    phase = Phase("ipset", lambda _, ops: _apply(ipsets.apply, ruled, ops), ipset.put_off)
+    return tuple(Kind(name=name, phase=phase, part=part) for name in ("ipset", "ipset-element"))
 
 
 def _apply(apply: Apply, ruled: set[str], ops: Sequence[Op]) -> Iterator[Failure]:

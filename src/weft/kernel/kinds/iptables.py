@@ -17,6 +17,7 @@ from weft.base.errors import Failed, WeftError
 from weft.base.net import FAMILIES, Family
 from weft.hoststate import IptablesChain, Key, Object
 from weft.hoststate.firewall import CHAIN_PREFIX
+from weft.hoststate.ipset import SET_PREFIX
 from weft.hoststate.rules import MARK, FoundRule
 from weft.kernel.plumbing import netns, tools
 from weft.kernel.plumbing import uapi as u
@@ -76,6 +77,7 @@ Parents = dict[tuple[str, str], str]
 """By table and chain."""
 _COMMENT = re.compile(rf'--comment "?({MARK.pattern})"?')
 _JUMP = re.compile(rf"-[jg] ({CHAIN_PREFIX}\S+)")
+_SET = re.compile(rf"--match-set {SET_PREFIX}(\S+)")
 
 
 class Saved(msgspec.Struct):
@@ -132,7 +134,7 @@ def chains(tables: dict[str, Saved], where: Where, ns: str, parents: Parents) ->
                 backend=where.backend,
                 family=where.family,
                 table=table,
-                parent=parent if content.leads(parent, name) else "",
+                parent=parent if parent and content.leads(parent, name) else "",
                 name=name,
                 rules=tuple(map(_seen, rules)),
                 ns=ns,
@@ -142,7 +144,7 @@ def chains(tables: dict[str, Saved], where: Where, ns: str, parents: Parents) ->
 def _seen(line: str) -> FoundRule:
     """A rule that `iptables-save` printed."""
     mark = _COMMENT.search(line)
-    return FoundRule(mark[1] if mark else "", jumps=tuple(_JUMP.findall(line)))
+    return FoundRule(mark[1] if mark else "", sets=tuple(_SET.findall(line)), jumps=tuple(_JUMP.findall(line)))
 
 
 def script(tables: dict[str, Saved], ops: Iterable[Op]) -> str:
@@ -164,7 +166,9 @@ def _script(name: str, table: Saved, ops: Iterable[Op]) -> str:
             continue
         declare.append(f":{obj.name} - [0:0]")
         fill += [f"-A {obj.name} {line}" for line in obj.lines]
-        if not table.leads(obj.parent, obj.name) or len(stale) != 1:
+        if not obj.parent:
+            fill += stale
+        elif not table.leads(obj.parent, obj.name) or len(stale) != 1:
             fill += [*stale, f"-I {obj.parent} 1 -j {obj.name}"]
     if not declare and not fill:
         return ""

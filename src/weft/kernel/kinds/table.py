@@ -8,6 +8,7 @@ import msgspec
 
 from weft.kernel.kinds import address, firewall, own_netns, sysctl
 from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
+from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind
 from weft.kernel.kinds.link import LINK
@@ -25,6 +26,7 @@ class Adapters(msgspec.Struct):
 
     nft: Nft
     iptables: Iptables
+    ipsets: Ipsets
     sysctls: Sysctls
     named: Path
     ruled: set[str]
@@ -36,6 +38,7 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         own_netns.kind(adapters.named),
         sysctl.kind(adapters.sysctls),
         *firewall.of_nft(adapters.nft, adapters.ruled),
+        *firewall.of_ipset(adapters.ipsets, adapters.ruled),
         firewall.of_iptables(adapters.iptables, adapters.ruled),
         BRIDGE_FILTER,
         LINK,

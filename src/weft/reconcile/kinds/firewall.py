@@ -92,13 +92,13 @@ def _iptables(op: Op, obj: IptablesChain) -> list[str]:
     rules = [f"-A {obj.name} {line}" for line in obj.lines]
     match op:
         case Create():
-            lines = [f"-N {obj.name}", *rules, f"-I {obj.parent} 1 {jump}"]
+            lines = [f"-N {obj.name}", *rules, *([f"-I {obj.parent} 1 {jump}"] if obj.parent else [])]
         case Remove():
             lines = [*_unhang(obj), f"-F {obj.name}", f"-X {obj.name}"]
         case Change(old=old):
             hang = []
             if isinstance(old, IptablesChain) and old.parent != obj.parent:
-                hang = [*_unhang(old), f"-I {obj.parent} 1 {jump}"]
+                hang = [*_unhang(old), *([f"-I {obj.parent} 1 {jump}"] if obj.parent else [])]
             table = [f"*{obj.table}", f":{obj.name} - [0:0]", *rules, *hang, "COMMIT"]
             given = " ".join(map(shlex.quote, table))
             return [f"printf '%s\\n' {given} | " + run_in(obj.ns, f"{tool}-restore -w --noflush")]
@@ -136,7 +136,7 @@ CHAIN = Kind(
 IPTABLES_CHAIN = Kind(
     of=IptablesChain,
     commands=_iptables,
-    names=lambda chain: chain.jumps,
+    names=lambda chain: chain.jumps | chain.sets,
     fits=same_rules,
     told="namespace",
     refuses=_takes,

@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import get_args
 
 from weft.hoststate.objects import KernelObject
+from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind
 from weft.kernel.kinds.nft import Nft
@@ -15,7 +16,8 @@ from weft.reconcile.kinds.table import KINDS
 
 
 def on_linux(folder: Path) -> dict[str, Kind]:
-    return kinds(Adapters(Nft(lambda _pid: None, {}), Iptables(lambda _pid: None), Sysctls(folder), folder, set()))
+    nft, iptables = Nft(lambda _pid: None, {}), Iptables(lambda _pid: None)
+    return kinds(Adapters(nft, iptables, Ipsets(), Sysctls(folder), folder, set()))
 
 
 def test_a_kind_has_both_halves_and_is_an_object(tmp_path: Path) -> None:
