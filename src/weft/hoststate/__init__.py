@@ -2,8 +2,9 @@
 
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bridge_filter import BridgeFilter
-from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
+from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
+from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
@@ -24,6 +25,8 @@ __all__ = [
     "Ipset",
     "IpsetElement",
     "IptablesChain",
+    "IptablesElement",
+    "IptablesMap",
     "Key",
     "Link",
     "LinkKind",

@@ -1,4 +1,4 @@
-"""Rules: Weft's own nftables tables, all of the name `weft`, and chains of its own where iptables is in use.
+"""Rules: Weft's own nftables tables, all of the name `weft`. Its chains where iptables is in use: `weft.hoststate.iptables`.
 
 What a rule says is in `weft.hoststate.rules`. What is found on a host knows its rules by their marks only (`FoundRule`).
 """
@@ -9,18 +9,12 @@ from typing import ClassVar, Literal
 
 import msgspec
 
-from weft.base.net import Family as IpFamily
-from weft.hoststate.ipset import SET_PREFIX
-from weft.hoststate.rules import FoundRule, Rule
+from weft.hoststate.iptables import IptablesChain
+from weft.hoststate.rules import Rules
 
 TABLE = "weft"
 """Ownership mark: everything in the tables of this name is ours, nothing outside is."""
 Family = Literal["inet", "bridge", "netdev", "ip", "ip6"]
-
-CHAIN_PREFIX = "WEFT-"
-"""Ownership mark of iptables chains, and of the jumps to them."""
-
-Rules = tuple[Rule | FoundRule, ...]
 
 
 class Table(msgspec.Struct, frozen=True, gc=False):
@@ -190,46 +184,6 @@ def chain_text(chain: NftChain) -> str:
     """As it stands behind `add`, without its rules."""
     hook = f" {{ {hook_text(chain.hook, chain.table.family)} }}" if chain.hook is not None else ""
     return f"chain {chain.table} {chain.name}{hook}"
-
-
-class IptablesChain(msgspec.Struct, frozen=True, kw_only=True):
-    """A chain of ours and the jump to it, first in `parent`; "": only other chains of ours lead to it. Needed because an accept
-    in one nftables table does not overrule the drop policy that another program (Docker) gives to iptables' FORWARD.
-    """
-
-    kind: ClassVar[str] = "iptables-chain"
-
-    backend: Literal["nft", "legacy"]
-    family: IpFamily
-    table: str
-    parent: str = ""
-    name: str
-    rules: Rules = ()
-    ns: str = ""
-
-    @property
-    def key(self) -> tuple[str, ...]:
-        return ("iptables-chain", self.ns, self.backend, str(self.family), self.table, self.name)
-
-    @property
-    def marks(self) -> tuple[str, ...]:
-        """Raises Unsupported."""
-        return tuple(rule.iptables_mark(self.family) if isinstance(rule, Rule) else rule.mark for rule in self.rules)
-
-    @property
-    def lines(self) -> tuple[str, ...]:
-        """Its rules as arguments, behind "-A CHAIN". Raises Unsupported."""
-        return tuple(rule.iptables(self.family) for rule in self.rules if isinstance(rule, Rule))
-
-    @property
-    def sets(self) -> set[tuple[str, ...]]:
-        """The keys of the sets that its rules look up."""
-        return {("ipset", self.ns, SET_PREFIX + name) for rule in self.rules for name in rule.sets}
-
-    @property
-    def jumps(self) -> set[tuple[str, ...]]:
-        """The keys of the chains that its rules lead to."""
-        return {(*self.key[:-1], name) for rule in self.rules for name in rule.jumps}
 
 
 Chain = NftChain | IptablesChain

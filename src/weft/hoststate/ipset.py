@@ -8,11 +8,9 @@ import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.net import Family
+from weft.hoststate.rules.iptables import SET_PREFIX
 
-SET_PREFIX = "weft-"
-"""Ownership mark: every set whose name begins so is ours."""
 LONGEST_NAME = 31
-
 IpsetType = Literal["hash:ip", "hash:net", "hash:ip,port"]
 MAXELEM = 1 << 24
 """So many elements a set takes at most. Only a limit: memory is taken as elements come."""

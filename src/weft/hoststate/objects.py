@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bridge_filter import BridgeFilter
-from weft.hoststate.firewall import IptablesChain, NftChain, NftElement, NftSet
+from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
+from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
@@ -14,7 +15,8 @@ from weft.hoststate.shaping import Qdisc, Redirect
 HOST = ""
 """The host's own network namespace."""
 
-Rules = NftSet | NftElement | NftChain | Ipset | IpsetElement | IptablesChain
+OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
+Rules = NftSet | NftElement | NftChain | OfIptables
 Devices = BridgeFilter | Link | Qdisc | Redirect
 KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule
 Object = KernelObject | TargetObject

@@ -21,7 +21,6 @@ from weft.kernel.host import facts as host_facts
 from weft.kernel.host import probe, uplink
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.uplink import Addresses, Uplink
-from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Look, Part, Work
 from weft.kernel.kinds.nft import Nft
@@ -57,9 +56,8 @@ class LinuxKernel:
         self._pids: deque[int] = deque(maxlen=64)
         self._nft = Nft(self._pids.append, self._desired)
         self._iptables = Iptables(self._pids.append)
-        self._ipsets = Ipsets()
         self._sysctls = Sysctls(run)
-        self.kinds = kinds(Adapters(self._nft, self._iptables, self._ipsets, self._sysctls, named, ruled={HOST}))
+        self.kinds = kinds(Adapters(self._nft, self._iptables, self._sysctls, named, ruled={HOST}))
         self._features: frozenset[str] | None = None
         self._uplink: Uplink | None = None
 

@@ -55,6 +55,7 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "meta mark": _MARK,
     "ct mark": _MARK,
     "ct state": _form("new|established|related|invalid|untracked"),
+    "ct direction": _form("original|reply"),
     "ct status": _form("expected|seen-reply|assured|confirmed|snat|dnat|dying"),
     "meta nfproto": _form("ipv4|ipv6"),
     "meta l4proto": _WORD,

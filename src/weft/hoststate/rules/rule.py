@@ -78,6 +78,10 @@ class FoundRule(msgspec.Struct, frozen=True):
     jumps: tuple[str, ...] = ()
 
 
+Rules = tuple[Rule | FoundRule, ...]
+"""Of a chain."""
+
+
 def rule(*parts: Match | Limit | Action) -> Rule:
     """In the order in which one reads them: matches before actions."""
     asked = tuple(part for part in parts if isinstance(part, Match | Limit))

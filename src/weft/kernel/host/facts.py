@@ -17,10 +17,10 @@ from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family, IPInterface, IPNetwork, family, parse_interface
 from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.firewall import TABLE
+from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
 from weft.kernel.kinds import bridge_filter, iptables, sysctl, tc, wire
-from weft.kernel.kinds.iptables import Backend
 from weft.kernel.plumbing import links, netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import Surroundings

@@ -28,10 +28,11 @@ def of_nft(nft: Nft, ruled: set[str]) -> tuple[Kind, ...]:
     return tuple(Kind(name=name, phase=phase, part=part) for name in ("nft-set", "nft-element", "nft-chain"))
 
 
-def of_iptables(iptables: Iptables, ruled: set[str]) -> Kind:
+def of_iptables(iptables: Iptables, ruled: set[str]) -> tuple[Kind, ...]:
     part = Part("iptables", lambda ns, wanted: iptables.read(ns, wanted) if wanted or ns in ruled else {})
     phase = Phase("iptables", lambda _, ops: _apply(iptables.apply, ruled, ops))
-    return Kind(name="iptables-chain", phase=phase, part=part)
+    names = ("iptables-map", "iptables-chain", "iptables-element")
+    return tuple(Kind(name=name, phase=phase, part=part) for name in names)
 
 
 def of_ipset(ipsets: Ipsets, ruled: set[str]) -> tuple[Kind, ...]:

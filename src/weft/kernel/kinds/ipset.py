@@ -8,6 +8,7 @@ meet an empty one.
 from __future__ import annotations
 
 import hashlib
+import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
@@ -15,7 +16,7 @@ import msgspec
 
 from weft.base.errors import Failed, Unsupported, WeftError
 from weft.hoststate import Ipset, IpsetElement, Key, Object
-from weft.hoststate.ipset import SET_PREFIX
+from weft.hoststate.rules.iptables import SET_PREFIX
 from weft.kernel.kinds import ipset_wire as wire
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
@@ -24,6 +25,7 @@ from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 LACKING = "the kernel has no ipset: modprobe ip_set, or a kernel with it, or set policy to nftables"
+_PATIENCE = 40
 _MODULE = Path("/sys/module/ip_set")
 _ERRORS = {
     u.IPSET_ERR_FIND_TYPE: "the kernel has no such type of set: modprobe ip_set_hash_ip, ip_set_hash_net, "
@@ -92,7 +94,7 @@ class Ipsets:
             sets = _types(netlink)
             work = _Work(sets, ops)
             yield from work.wrong
-            for place, refused in netlink.batch([message for message, _ in work.messages]):
+            for place, refused in _send(netlink, [message for message, _ in work.messages]):
                 op = work.messages[place][1]
                 if op is not None and not (isinstance(op, Remove) and gone(refused.errno)):
                     yield _failure(_key(op), refused)
@@ -146,10 +148,24 @@ def _put_in_place(netlink: Netlink, name: str, other: str) -> Refused | None:
     swapped = [refused for _, refused in netlink.batch([wire.swap(name, other), wire.destroy(other)])]
     if not swapped:
         return None
-    renamed = netlink.batch([wire.destroy(name), wire.rename(other, name)])
+    renamed = _send(netlink, [wire.destroy(name)]) or netlink.batch([wire.rename(other, name)])
     if renamed:
         netlink.batch([wire.destroy(other)])
     return swapped[0] if renamed else None
+
+
+def _send(netlink: Netlink, batch: Sequence[Message]) -> list[tuple[int, Refused]]:
+    """As `Netlink.batch`. nf_tables lets go of sets some milliseconds after the rules that used them are gone."""
+    refused = netlink.batch(batch)
+    for _ in range(_PATIENCE):
+        busy = [place for place, no in refused if no.errno == u.IPSET_ERR_BUSY]
+        if not busy:
+            break
+        time.sleep(0.005)
+        again = netlink.batch([batch[place] for place in busy])
+        refused = [(place, no) for place, no in refused if place not in busy]
+        refused += [(busy[place], no) for place, no in again]
+    return refused
 
 
 def _other(name: str) -> str:

@@ -26,10 +26,10 @@ class Adapters(msgspec.Struct):
 
     nft: Nft
     iptables: Iptables
-    ipsets: Ipsets
     sysctls: Sysctls
     named: Path
     ruled: set[str]
+    ipsets: Ipsets = msgspec.field(default_factory=Ipsets)
 
 
 def kinds(adapters: Adapters) -> dict[str, Kind]:
@@ -39,7 +39,7 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         sysctl.kind(adapters.sysctls),
         *firewall.of_nft(adapters.nft, adapters.ruled),
         *firewall.of_ipset(adapters.ipsets, adapters.ruled),
-        firewall.of_iptables(adapters.iptables, adapters.ruled),
+        *firewall.of_iptables(adapters.iptables, adapters.ruled),
         BRIDGE_FILTER,
         LINK,
         QDISC,

@@ -1,4 +1,4 @@
-"""Rules: sets, their elements, and chains, of nftables and of iptables."""
+"""Rules of nftables: sets, their elements, and chains."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from errno import EINVAL
 from typing import get_args
 
-from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import INET, Family, Table, chain_text, element_text, noun, same_rules, set_text
 from weft.hoststate.rules import Rule
 from weft.reconcile.kinds.kind import Kind, within
@@ -26,7 +26,7 @@ def _refuses_element(element: NftElement, _making: bool, there: Mapping[Key, Obj
     return 0 if isinstance(holder, NftSet) and bool(holder.to) == bool(element.to) else EINVAL
 
 
-def _takes(_obj: Object, _making: bool, _there: Mapping[Key, Object]) -> int:
+def takes(_obj: Object, _making: bool, _there: Mapping[Key, Object]) -> int:
     """What is there already may be added again."""
     return 0
 
@@ -81,30 +81,6 @@ def _nft_chain(op: Op, obj: NftChain) -> list[str]:
     return [_nft(obj.ns, flush, *([delete, add] if rehung else []), *rules)]
 
 
-def _unhang(chain: IptablesChain) -> list[str]:
-    return [f"-D {chain.parent} -j {chain.name}"] if chain.parent else []
-
-
-def _iptables(op: Op, obj: IptablesChain) -> list[str]:
-    tool = f"{'iptables' if obj.family == 4 else 'ip6tables'}-{obj.backend}"
-    call = f"{tool} -w -t {obj.table}"
-    jump = f"-j {obj.name}"
-    rules = [f"-A {obj.name} {line}" for line in obj.lines]
-    match op:
-        case Create():
-            lines = [f"-N {obj.name}", *rules, *([f"-I {obj.parent} 1 {jump}"] if obj.parent else [])]
-        case Remove():
-            lines = [*_unhang(obj), f"-F {obj.name}", f"-X {obj.name}"]
-        case Change(old=old):
-            hang = []
-            if isinstance(old, IptablesChain) and old.parent != obj.parent:
-                hang = [*_unhang(old), *([f"-I {obj.parent} 1 {jump}"] if obj.parent else [])]
-            table = [f"*{obj.table}", f":{obj.name} - [0:0]", *rules, *hang, "COMMIT"]
-            given = " ".join(map(shlex.quote, table))
-            return [f"printf '%s\\n' {given} | " + run_in(obj.ns, f"{tool}-restore -w --noflush")]
-    return [run_in(obj.ns, f"{call} {line}") for line in lines]
-
-
 SET = Kind(
     of=NftSet,
     commands=_nft_set,
@@ -113,7 +89,7 @@ SET = Kind(
     carries=True,
     in_place=lambda _found, _wanted: False,
     told="namespace",
-    refuses=_takes,
+    refuses=takes,
 )
 ELEMENT = Kind(
     of=NftElement,
@@ -131,13 +107,5 @@ CHAIN = Kind(
     fits=same_rules,
     words=_words,
     told="namespace",
-    refuses=_takes,
-)
-IPTABLES_CHAIN = Kind(
-    of=IptablesChain,
-    commands=_iptables,
-    names=lambda chain: chain.jumps | chain.sets,
-    fits=same_rules,
-    told="namespace",
-    refuses=_takes,
+    refuses=takes,
 )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.hoststate import Key, Object
-from weft.reconcile.kinds import firewall, ipset
+from weft.reconcile.kinds import firewall, ipset, iptables
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
 from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
@@ -32,7 +32,9 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     firewall.CHAIN,
     ipset.IPSET,
     ipset.ELEMENT,
-    firewall.IPTABLES_CHAIN,
+    iptables.MAP,
+    iptables.CHAIN,
+    iptables.ELEMENT,
     BRIDGE_FILTER,
     LINK,
     QDISC,

@@ -8,6 +8,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from support.hoststates import Clock
 from support.namespaces import Namespace
 from weft.hoststate import Ipset, IpsetElement, IptablesChain, Object
 from weft.hoststate.rules import rule
@@ -105,12 +106,14 @@ def test_of_another_type(bench: Any) -> None:
     """The kernel swaps no set for one of another type: it can be replaced only where no rule uses it."""
     bench.netns.sh("ipset create weft-names hash:net")
     bench.netns.run("iptables-nft", "-A", "FORWARD", "-m", "set", "--match-set", "weft-names", "src", "-j", "DROP")
-    reconciler = Reconciler(bench.kernel, bench.desired, time.monotonic)
+    clock = Clock()
+    reconciler = Reconciler(bench.kernel, bench.desired, clock)
     reconciler.complete = True
     bench.desired |= {obj.key: obj for obj in [NAMES, *elements(NAMES, 3)]}
     told = [failure.reason for failure in reconciler.resync().failures if failure.key == NAMES.key]
     assert told and "another type" in told[0]
     bench.netns.run("iptables-nft", "-F", "FORWARD")
+    clock.now += 60
     assert reconciler.resync().failures == ()
     assert bench.converged(), bench.difference()
 

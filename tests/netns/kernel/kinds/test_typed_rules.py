@@ -8,7 +8,7 @@ import pytest
 
 from support.rules import EVERYWHERE, NFT_ONLY
 from weft.base.net import Family
-from weft.hoststate import IptablesChain, NftChain, NftSet, Object
+from weft.hoststate import Ipset, IptablesChain, NftChain, NftSet, Object
 from weft.hoststate.firewall import INET, Table
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import DROP
@@ -21,6 +21,8 @@ def named(table: Table) -> list[Object]:
     """The sets and chains that the rules name."""
     sets = {
         "s": NftSet(name="s", type=("ipv4_addr",), flags=("interval",), table=table),
+        "s6": NftSet(name="s6", type=("ipv6_addr",), table=table),
+        "p": NftSet(name="p", type=("ipv4_addr", "inet_proto", "inet_service"), table=table),
         "k": NftSet(name="k", type=("ifname", "ipv4_addr", "inet_service"), table=table),
         "v": NftSet(name="v", type=("inet_service", "@th,96,24"), table=table),
         "m": NftSet(name="m", type=("ipv4_addr", "inet_service"), to=("verdict",), table=table),
@@ -80,5 +82,10 @@ def test_iptables_takes_every_rule(bench: Any, backend: Literal["nft", "legacy"]
             backend=backend, family=family, table=table, parent=parent, name=f"WEFT-{name}", rules=rules
         )
 
-    bench.made(*(chain(name) for name in ("HERE", "ON")), chain("X", rule))
+    sets = [
+        Ipset(name="weft-s", type="hash:net", family=4),
+        Ipset(name="weft-s6", type="hash:ip", family=6),
+        Ipset(name="weft-p", type="hash:ip,port", family=4),
+    ]
+    bench.made(*sets, *(chain(name) for name in ("HERE", "ON")), chain("X", rule))
     assert bench.converged(), bench.difference()

@@ -13,8 +13,8 @@ from weft.hoststate.rules import FoundRule, rule
 from weft.hoststate.rules.actions import ACCEPT, Jump
 from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.kernel.host.flows import Translation, translation
-from weft.kernel.kinds import iptables, nft_text
-from weft.kernel.kinds.iptables import Where
+from weft.kernel.kinds import iptables_text, nft_text
+from weft.kernel.kinds.iptables_text import Where
 from weft.kernel.kinds.nft_content import MANY, Content, delta, merge
 from weft.reconcile.kinds.sysctl import device_of
 from weft.reconcile.protocol import Change, Create, Op, Remove
@@ -157,7 +157,7 @@ CHAIN = IptablesChain(
 
 
 def test_what_iptables_save_says() -> None:
-    [found] = iptables.chains(iptables.parse(SAVED), WHERE, "", {})
+    [found] = iptables_text.found(iptables_text.parse(SAVED), WHERE, "", {})
     assert same_rules(found, CHAIN)
 
 
@@ -176,7 +176,7 @@ def test_what_iptables_save_says() -> None:
 def test_what_docker_puts_first_may_come_before_ours(rule: str, ours: bool) -> None:
     """It does so again with every network that it makes: no use to fight over that."""
     saved = SAVED.replace("-A FORWARD -j WEFT-FORWARD\n", f"-A FORWARD {rule}\n-A FORWARD -j WEFT-FORWARD\n")
-    [chain] = iptables.chains(iptables.parse(saved), WHERE, "", {("filter", CHAIN.name): CHAIN.parent})
+    [chain] = iptables_text.found(iptables_text.parse(saved), WHERE, "", {("filter", CHAIN.name): CHAIN})
     assert same_rules(chain, CHAIN) is ours
 
 
@@ -190,21 +190,21 @@ def test_what_docker_puts_first_may_come_before_ours(rule: str, ours: bool) -> N
     ids=["missing", "late", "twice"],
 )
 def test_a_jump_that_is_not_as_it_should_be(jumps: str) -> None:
-    table = iptables.parse(SAVED.replace("-A FORWARD -j WEFT-FORWARD\n", jumps))
-    (found,) = iptables.chains(table, WHERE, "", {("filter", "WEFT-FORWARD"): "FORWARD"})
+    table = iptables_text.parse(SAVED.replace("-A FORWARD -j WEFT-FORWARD\n", jumps))
+    (found,) = iptables_text.found(table, WHERE, "", {("filter", "WEFT-FORWARD"): CHAIN})
     assert found.parent == "" and found.marks == CHAIN.marks
-    script = iptables.script(table, [Create(CHAIN)]).splitlines()
+    script = iptables_text.script(table, [Create(CHAIN)]).splitlines()
     assert script[-2:] == ["-I FORWARD 1 -j WEFT-FORWARD", "COMMIT"]
     assert script.count("-D FORWARD -j WEFT-FORWARD") == jumps.count("WEFT")
 
 
 def test_a_jump_that_is_right_stays() -> None:
-    script = iptables.script(iptables.parse(SAVED), [Create(CHAIN)])
+    script = iptables_text.script(iptables_text.parse(SAVED), [Create(CHAIN)])
     assert script == f"*filter\n:WEFT-FORWARD - [0:0]\n-A WEFT-FORWARD {CHAIN.lines[0]}\nCOMMIT\n"
 
 
 def test_removing_what_is_not_there() -> None:
-    assert iptables.script(iptables.parse(""), [Remove(CHAIN)]) == ""
+    assert iptables_text.script(iptables_text.parse(""), [Remove(CHAIN)]) == ""
 
 
 @pytest.mark.parametrize(
