@@ -8,6 +8,7 @@ meet an empty one.
 from __future__ import annotations
 
 import hashlib
+import os
 import time
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -25,7 +26,8 @@ from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 LACKING = "the kernel has no ipset: modprobe ip_set, or a kernel with it, or set policy to nftables"
-_PATIENCE = 40
+_PATIENCE = 0.1
+"""Seconds."""
 _MODULE = Path("/sys/module/ip_set")
 _ERRORS = {
     u.IPSET_ERR_FIND_TYPE: "the kernel has no such type of set: modprobe ip_set_hash_ip, ip_set_hash_net, "
@@ -145,23 +147,19 @@ class _Work:
 
 def _put_in_place(netlink: Netlink, name: str, other: str) -> Refused | None:
     """Only sets that are asked for alike can be swapped; one of another type has to go first."""
-    swapped = [refused for _, refused in netlink.batch([wire.swap(name, other), wire.destroy(other)])]
-    if not swapped:
-        return None
-    renamed = _send(netlink, [wire.destroy(name)]) or netlink.batch([wire.rename(other, name)])
-    if renamed:
-        netlink.batch([wire.destroy(other)])
-    return swapped[0] if renamed else None
+    refused = netlink.batch([wire.swap(name, other)])
+    if refused and not _send(netlink, [wire.destroy(name)]):
+        return next((no for _, no in netlink.batch([wire.rename(other, name)])), None)
+    _send(netlink, [wire.destroy(other)])
+    return next((no for _, no in refused), None)
 
 
 def _send(netlink: Netlink, batch: Sequence[Message]) -> list[tuple[int, Refused]]:
     """As `Netlink.batch`. nf_tables lets go of sets some milliseconds after the rules that used them are gone."""
     refused = netlink.batch(batch)
-    for _ in range(_PATIENCE):
-        busy = [place for place, no in refused if no.errno == u.IPSET_ERR_BUSY]
-        if not busy:
-            break
-        time.sleep(0.005)
+    deadline = time.monotonic() + _PATIENCE
+    while time.monotonic() < deadline and (busy := [place for place, no in refused if no.errno == u.IPSET_ERR_BUSY]):
+        os.sched_yield()
         again = netlink.batch([batch[place] for place in busy])
         refused = [(place, no) for place, no in refused if place not in busy]
         refused += [(busy[place], no) for place, no in again]
