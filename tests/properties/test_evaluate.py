@@ -4,16 +4,21 @@ it what each rule decides."""
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address, ip_network
 from itertools import product
 
-from hypothesis import given
+from hypothesis import given, settings
 
 from support import policy_worlds as p
 from weft.base.net import contains
 from weft.policy import selector
+from weft.policy.build import program
 from weft.policy.evaluate import Judge
-from weft.policy.model import Direction, Identity, Peer, Policy, PortRange, Rule, Tier, Traffic
+from weft.policy.model import DIRECTIONS, Direction, Identity, Peer, Policy, PortRange, Rule, Tier, Traffic
+from weft.policy.program import SetSpec
 from weft.policy.verdict import PORTED, End, Packet, number
+from weft.policy.walk import Members, walk
+from weft.policy.world import World
 
 Case = tuple[int, int]
 """The place of the other end, and of the packet."""
@@ -24,7 +29,8 @@ class Naive:
 
     def __init__(self, policies: tuple[Policy, ...], family: int) -> None:
         self.policies, self.family, self.ends = policies, family, p.ends(family)
-        self.all = {(e, k) for e in range(len(self.ends)) for k in range(len(p.PACKETS))}
+        self.packets = p.packets(family)
+        self.all = {(e, k) for e in range(len(self.ends)) for k in range(len(self.packets))}
 
     def passing(self, own: Identity, direction: Direction) -> set[Case]:
         left, allowed = self.all, set[Case]()
@@ -68,7 +74,7 @@ class Naive:
         return found
 
     def _peer(self, peer: Peer) -> set[Case]:
-        return {(e, k) for e, end in enumerate(self.ends) if self._is(peer, end) for k in range(len(p.PACKETS))}
+        return {(e, k) for e, end in enumerate(self.ends) if self._is(peer, end) for k in range(len(self.packets))}
 
     def _is(self, peer: Peer, end: End) -> bool:
         inside = [any(contains(cidr, end.address) for cidr in cidrs) for cidrs in (peer.cidrs, peer.excepts)]
@@ -86,7 +92,7 @@ class Naive:
         return {
             (e, k)
             for e, end in enumerate(self.ends)
-            for k, packet in enumerate(p.PACKETS)
+            for k, packet in enumerate(self.packets)
             if self._carries(it, packet, own if direction == "ingress" else end.identity, names)
         }
 
@@ -117,6 +123,7 @@ def unasked(source: End, target: End) -> bool:
     )
 
 
+@settings(max_examples=50)
 @given(p.POLICIES)
 def test_verdicts_are_those_of_an_evaluator_by_sets(policies: tuple[Policy, ...]) -> None:
     judge = Judge(p.world(*policies, tiers=[p.TIER]))
@@ -126,7 +133,7 @@ def test_verdicts_are_those_of_an_evaluator_by_sets(policies: tuple[Policy, ...]
             (i.id, direction): naive.passing(i, direction) for i in p.IDENTITIES for direction in ("ingress", "egress")
         }
         for (s, source), (t, target) in product(enumerate(naive.ends), repeat=2):
-            for k, packet in enumerate(p.PACKETS):
+            for k, packet in enumerate(naive.packets):
                 expected = unasked(source, target) or (
                     (source.identity is None or (t, k) in passing[source.identity.id, "egress"])
                     and (target.identity is None or (s, k) in passing[target.identity.id, "ingress"])
@@ -135,3 +142,43 @@ def test_verdicts_are_those_of_an_evaluator_by_sets(policies: tuple[Policy, ...]
                 if (s + t + k) % 7 == 0:  # it has the same way to go, and takes its time to tell of it
                     told = judge.verdict(source, target, packet)
                     assert told.allowed == expected == all(side.allowed for side in told.sides)
+
+
+def members(world: World) -> Members:
+    """What is in sets, of all that there is in `support.policy_worlds`."""
+
+    def inside(spec: SetSpec, key: tuple[str, ...]) -> bool:
+        if spec.kind == "prefixes":
+            some = [*spec.cidrs, *(world.cidrs_of_sets(spec.sets) if spec.sets is not None else ())]
+            some += world.addresses_of_nodes(spec.nodes) if spec.nodes is not None else ()
+            return any(contains(ip_network(prefix), ip_address(key[0])) for prefix in some)
+        who = [i for i in p.IDENTITIES if spec.who and world.selects(spec.who, i) and key[0] in map(str, i.addresses)]
+        if spec.kind == "addresses":
+            return bool(who)
+        return any((spec.port, *key[1:]) == (x.name, x.protocol, str(x.port)) for i in who for x in i.ports)
+
+    return inside
+
+
+@settings(max_examples=50)
+@given(p.POLICIES)
+def test_compiled_rules_say_the_same(policies: tuple[Policy, ...]) -> None:
+    world = p.world(*policies, tiers=[p.TIER])
+    judge, sets = Judge(world), members(world)
+    for own, family in product(p.IDENTITIES, (4, 6)):
+        at = next(End(address=a, identity=own) for a in own.addresses if a.version == family)
+        packets = [
+            packet for packet in p.packets(family) if packet.protocol == "gre" or packet.port or packet.icmp_type
+        ]
+        for direction in DIRECTIONS:
+            found = program(own, world.stack(own, direction), direction, None)
+            for other, packet in product(p.ends(family), packets):
+                source, target = (at, other) if direction == "egress" else (other, at)
+                if unasked(source, target):
+                    continue
+                side = next(s for s in judge.verdict(source, target, packet).sides if s.direction == direction)
+                stop = walk(found, source, target, packet, sets)
+                assert (stop is None or stop.allowed) == side.allowed, (source, target, packet, stop, side)
+                if stop is not None and stop.line is not None and side.steps[-1].policy:
+                    origin = stop.line.origin
+                    assert (origin.policy, origin.index + 1) == (side.steps[-1].policy, side.steps[-1].rule)

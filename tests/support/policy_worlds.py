@@ -83,6 +83,12 @@ PACKETS = (
     Packet(protocol="gre"),
 )
 
+
+def packets(family: int) -> list[Packet]:
+    """Those that there are in a family."""
+    return [packet for packet in PACKETS if packet.protocol != ("icmpv6" if family == 4 else "icmp")]
+
+
 _WHO = st.builds(
     Who,
     selector=st.sampled_from(["", "pod == 'a'", "pod != 'a'", "has(nothing)"]),

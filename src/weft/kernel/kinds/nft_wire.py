@@ -370,11 +370,17 @@ def decode_rule(data: bytes, start: int, end: int, table: Table) -> tuple[str, F
     remembered = nft_types.tlvs(found.get(u.NFTA_RULE_USERDATA, b""))
     comment = _name(remembered, u.NFTNL_UDATA_RULE_COMMENT)
     sets, jumps = list[str](), list[str]()
-    for expression in _listed(found.get(u.NFTA_RULE_EXPRESSIONS, b"")):
-        parts = attributes(expression, 0, len(expression))
-        _note(_name(parts, u.NFTA_EXPR_NAME), _nested(parts, u.NFTA_EXPR_DATA) or {}, sets, jumps)
+    for kind, parts in expressions(found):
+        _note(kind, parts, sets, jumps)
     rule = FoundRule(comment if MARK.fullmatch(comment) else "", tuple(sets), tuple(jumps))
     return _name(found, u.NFTA_RULE_CHAIN), rule
+
+
+def expressions(found: dict[int, bytes]) -> Iterator[tuple[str, dict[int, bytes]]]:
+    """Of a rule, by the attributes of its message: the name of each, and its own attributes."""
+    for expression in _listed(found.get(u.NFTA_RULE_EXPRESSIONS, b"")):
+        parts = attributes(expression, 0, len(expression))
+        yield _name(parts, u.NFTA_EXPR_NAME), _nested(parts, u.NFTA_EXPR_DATA) or {}
 
 
 def _note(kind: str, data: dict[int, bytes], sets: list[str], jumps: list[str]) -> None:

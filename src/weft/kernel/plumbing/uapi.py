@@ -251,6 +251,22 @@ CTA_FILTER_F_PROTO_NUM: Final = 1 << 3
 IPS_DST_NAT: Final = 1 << 5
 NLA_F_NESTED: Final = 0x8000
 
+# linux/netfilter/nfnetlink_log.h
+NFNL_SUBSYS_ULOG: Final = 4
+NFULNL_MSG_PACKET: Final = 0
+NFULNL_MSG_CONFIG: Final = 1
+NFULNL_CFG_CMD_BIND: Final = 1
+NFULNL_COPY_PACKET: Final = 2
+NFULNL_CFG_F_SEQ: Final = 1
+NFULA_CFG_CMD: Final = 1
+NFULA_CFG_MODE: Final = 2
+NFULA_CFG_TIMEOUT: Final = 4
+NFULA_CFG_QTHRESH: Final = 5
+NFULA_CFG_FLAGS: Final = 6
+NFULA_PAYLOAD: Final = 9
+NFULA_PREFIX: Final = 10
+NFULA_SEQ: Final = 12
+
 # linux/netfilter/nfnetlink.h, linux/netfilter/nf_tables.h
 NFNLGRP_NFTABLES: Final = 7
 NFNL_SUBSYS_NFTABLES: Final = 10
@@ -291,6 +307,8 @@ NFTA_RULE_EXPRESSIONS: Final = 4
 NFTA_RULE_USERDATA: Final = 7
 NFTA_EXPR_NAME: Final = 1
 NFTA_EXPR_DATA: Final = 2
+NFTA_COUNTER_BYTES: Final = 1
+NFTA_COUNTER_PACKETS: Final = 2
 NFTA_LOOKUP_SET: Final = 1
 NFTA_DYNSET_SET_NAME: Final = 1
 NFTA_IMMEDIATE_DATA: Final = 2
