@@ -309,7 +309,59 @@ IPAM_CHECK = t.IpamCheck(
     endpoints=2,
 )
 
+POLICIES = t.PolicyList(
+    policies=(
+        t.PolicyInfo(
+            id="clusternetworkpolicy//guard",
+            kind="ClusterNetworkPolicy",
+            name="guard",
+            namespace="",
+            tier="admin",
+            order=10,
+            namespaces="",
+            egress=2,
+        ),
+        t.PolicyInfo(
+            id="networkpolicy/shop/web",
+            kind="NetworkPolicy",
+            name="web",
+            namespace="shop",
+            tier="default",
+            order=1000,
+            selector="role == 'web'",
+            namespaces="kubernetes.io/metadata.name == 'shop'",
+            ingress=1,
+        ),
+        t.PolicyInfo(
+            id="policy//last", kind="Policy", name="last", namespace="", tier="default", networks=("blue",), ingress=0
+        ),
+    ),
+    tiers=(
+        t.TierInfo(name="admin", order=1000, default="pass", policies=1),
+        t.TierInfo(name="default", order=1_000_000, default="deny", policies=2),
+    ),
+    network_sets=(t.NetworkSetInfo(id="networkset//out", name="out", namespace="", labels={"a": "b"}, cidrs=3),),
+    namespaces=(t.NamespaceInfo(name="shop", labels={"team": "a"}),),
+)
+NAMESPACE = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop", "labels": {"team": "a"}}}
+CHANGES = t.PolicyChanges(
+    changes=(
+        t.PolicyChange(id="namespace//shop", change="created", after=NAMESPACE),
+        t.PolicyChange(id="policy//last", change="unchanged"),
+    ),
+    notes=("f.yaml, line 1: ClusterNetworkPolicy guard: spec.egress[0].to[0]: this kind of peer is not known",),
+)
+
 ANSWERS: dict[str, object] = {
+    "policies": POLICIES,
+    "policy": t.PolicyDocument(id="namespace//shop", document=NAMESPACE),
+    "apply_policies": CHANGES,
+    "remove_policies": t.PolicyChanges(
+        changes=(
+            t.PolicyChange(id="namespace//shop", change="removed", before=NAMESPACE),
+            t.PolicyChange(id="policy//last", change="missing"),
+        )
+    ),
     "status": WELL,
     "doctor": FINDINGS,
     "plan": t.PlanReply(commands=COMMANDS),

@@ -28,6 +28,8 @@ PORT_RANGES = 4_096
 """Of one endpoint. A record of the store holds them all, and etcd takes requests of up to 1.5 MiB."""
 PATTERNS = 256
 """Of prefixes, or communities, of one BGP peer."""
+REFS = 1_024
+"""Names of policies in one request."""
 TEXT = 4096
 """Characters of a path or a name."""
 

@@ -3,6 +3,8 @@ seconds, addresses and prefixes text."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import msgspec
 
 from weft.api import limits
@@ -449,6 +451,110 @@ class AddBgpPeer(Request, frozen=True, kw_only=True):
             ("communities", self.peer.communities),
         ):
             limits.at_most(f"bgp peer {self.peer.name}: {what}", some, limits.PATTERNS)
+
+
+class PolicyInfo(Reply, frozen=True, kw_only=True):
+    """`id`: "KIND/NAMESPACE/NAME". `selector`, `namespaces`, `networks`: whom it is about. `ingress`, `egress`: how many rules
+    it has; None where it has no say in that direction."""
+
+    id: str
+    kind: str
+    name: str
+    namespace: str
+    tier: str
+    order: float | None = None
+    selector: str = ""
+    namespaces: str | None = None
+    networks: tuple[str, ...] = ()
+    ingress: int | None = None
+    egress: int | None = None
+
+
+class TierInfo(Reply, frozen=True, kw_only=True):
+    """`default`: "deny" or "pass", of what none of its policies decides. `policies`: how many there are in it."""
+
+    name: str
+    order: float
+    default: str
+    policies: int
+
+
+class NetworkSetInfo(Reply, frozen=True, kw_only=True):
+    """`cidrs`: how many."""
+
+    id: str
+    name: str
+    namespace: str
+    labels: dict[str, str] = {}
+    cidrs: int
+
+
+class NamespaceInfo(Reply, frozen=True, kw_only=True):
+    name: str
+    labels: dict[str, str] = {}
+
+
+class PolicyList(Reply, frozen=True, kw_only=True):
+    """All that users wrote about policy: tiers and policies in the order in which they are asked."""
+
+    policies: tuple[PolicyInfo, ...] = ()
+    tiers: tuple[TierInfo, ...] = ()
+    network_sets: tuple[NetworkSetInfo, ...] = ()
+    namespaces: tuple[NamespaceInfo, ...] = ()
+
+
+class PolicyDocument(Reply, frozen=True, kw_only=True):
+    """`document`: as it was written."""
+
+    id: str
+    document: dict[str, Any]
+
+
+class PolicySource(Request, frozen=True, kw_only=True):
+    """`place`: where the document stands, for messages."""
+
+    place: str
+    document: dict[str, Any]
+
+    def __post_init__(self) -> None:
+        limits.check_text("place", self.place)
+
+
+class ApplyPolicies(Request, frozen=True, kw_only=True):
+    """`dry_run`: only say what would change."""
+
+    documents: tuple[PolicySource, ...]
+    dry_run: bool = False
+
+
+class RemovePolicies(Request, frozen=True, kw_only=True):
+    """`refs`: names, as `weft policy show` takes them, each of something that is there. `documents`: what they are about is
+    removed where it is there."""
+
+    refs: tuple[str, ...] = ()
+    documents: tuple[PolicySource, ...] = ()
+    dry_run: bool = False
+
+    def __post_init__(self) -> None:
+        limits.at_most("names", self.refs, limits.REFS)
+        for ref in self.refs:
+            limits.check_text("name", ref)
+
+
+class PolicyChange(Reply, frozen=True, kw_only=True):
+    """`change`: "created", "changed", "unchanged", "removed", "missing". `before`, `after`: documents, of a dry run."""
+
+    id: str
+    change: str
+    before: dict[str, Any] | None = None
+    after: dict[str, Any] | None = None
+
+
+class PolicyChanges(Reply, frozen=True, kw_only=True):
+    """`notes`: what the writer of the documents should know, a line each."""
+
+    changes: tuple[PolicyChange, ...] = ()
+    notes: tuple[str, ...] = ()
 
 
 class Status(Reply, frozen=True, kw_only=True):

@@ -31,6 +31,21 @@ def endpoints(ctx: typer.Context, incomplete: str) -> Names:
     return _ask(ctx, lambda agent: ((e.name, f"{e.network} on {e.node}") for e in agent.endpoints()))
 
 
+def policies(ctx: typer.Context, incomplete: str) -> Names:
+    """Policies, and what they rest on."""
+
+    def written(agent: Client) -> Names:
+        found = agent.policies()
+        return [
+            *((p.id, f"{p.kind} in tier {p.tier}") for p in found.policies),
+            *((s.id, "network set") for s in found.network_sets),
+            *((f"tier/{tier.name}", f"{tier.policies} policies") for tier in found.tiers),
+            *((f"namespace/{n.name}", "namespace") for n in found.namespaces),
+        ]
+
+    return _ask(ctx, written)
+
+
 def targets(ctx: typer.Context, incomplete: str) -> Names:
     """What is attached on this node."""
 

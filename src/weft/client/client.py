@@ -150,6 +150,19 @@ class Client:
     def remove_bgp_peer(self, name: str) -> t.Done:
         return self._call(t.Done, "remove_bgp_peer", name=name)
 
+    def policies(self) -> t.PolicyList:
+        return self._call(t.PolicyList, "policies")
+
+    def policy(self, ref: str) -> t.PolicyDocument:
+        """`ref`: NAME, NAMESPACE/NAME, KIND/NAME or KIND/NAMESPACE/NAME."""
+        return self._call(t.PolicyDocument, "policy", ref=ref)
+
+    def apply_policies(self, request: t.ApplyPolicies) -> t.PolicyChanges:
+        return self._call(t.PolicyChanges, "apply_policies", request)
+
+    def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
+        return self._call(t.PolicyChanges, "remove_policies", request)
+
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out."""
         op = BY_NAME[operation]

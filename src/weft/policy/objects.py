@@ -32,6 +32,11 @@ def store_key(item: Object) -> str:
     return record.network_set_key(item)
 
 
+def rank(item: Object) -> int:
+    """What has a lower one is made first and removed last: policies stand on the tiers in which they are."""
+    return 1 if isinstance(item, Policy) else 0
+
+
 def document(item: Object) -> dict[str, Any]:
     """As a user could have written it; of a policy, as one has."""
     match item:
@@ -44,6 +49,14 @@ def document(item: Object) -> dict[str, Any]:
             return _document("v1", "Namespace", {"name": item.name, "labels": item.labels}, {})
     metadata = {"name": item.name, "namespace": item.namespace, "labels": item.labels}
     return _document("weft/v1", "NetworkSet", metadata, {"nets": [str(cidr) for cidr in item.cidrs]})
+
+
+def same(one: Object, other: Object) -> bool:
+    """Whether nothing changes where one takes the other's place. The order of a document's fields says nothing."""
+    if isinstance(one, Policy) and isinstance(other, Policy):
+        bare = (msgspec.structs.replace(item, document="") for item in (one, other))
+        return next(bare) == next(bare) and document(one) == document(other)
+    return one == other
 
 
 def _document(version: str, kind: str, metadata: dict[str, Any], spec: dict[str, Any]) -> dict[str, Any]:

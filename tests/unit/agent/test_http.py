@@ -45,6 +45,7 @@ async def done(answer: ClientResponse) -> Any:
     return await answer.json()
 
 
+SHOP = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
 PROD = {"network": {"name": "prod", "driver": "routed", "subnets": ["10.9.0.0/16"]}}
 
 
@@ -60,6 +61,7 @@ async def test_every_operation_answers_as_it_is_described(
         "ref": {"endpoints": endpoint["id"]},
         "address": {"networks": "10.1.1.9"},
     }
+    path["ref"]["policies"] = "tier%2F%2Fdefault"
     tried = {"create_network", "attach", "remove_node", "remove_network", "detach", "bgp_routes"}
     await done(await api.post("/v1/networks", json=PROD))
     bodies = {
@@ -70,6 +72,8 @@ async def test_every_operation_answers_as_it_is_described(
         "check_ipam": {"fix": True},
         "move": {"target": "c3"},
         "add_floating": {"addresses": ["203.0.113.7"]},
+        "apply_policies": {"documents": [{"place": "here", "document": SHOP}]},
+        "remove_policies": {"refs": ["namespace/shop"]},
         "set_bgp": {"hold_time": 9},
         "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
     }

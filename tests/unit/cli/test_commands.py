@@ -41,6 +41,8 @@ SHOWN: dict[str, str] = {
     "endpoint move web web-2": "move",
     "endpoint float web 203.0.113.7": "add_floating",
     "endpoint unfloat web 203.0.113.7": "remove_floating",
+    "policy ls": "policies",
+    "policy rm namespace/shop policy//last": "remove_policies",
 }
 """Command line and operation: everything with `-o table|json|yaml`."""
 

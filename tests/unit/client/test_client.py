@@ -12,7 +12,7 @@ from typing import get_type_hints
 import msgspec
 import pytest
 
-from support.canned import ANSWERS, ENDPOINTS, NETWORKS
+from support.canned import ANSWERS, ENDPOINTS, NAMESPACE, NETWORKS
 from support.canned_agent import Asked, CannedAgent, Hangs, Raw, canned_agent
 from weft.api import types as t
 from weft.api.operations import OPERATIONS
@@ -63,6 +63,9 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "move": ("web", t.Move(target="web-2")),
     "add_floating": ("web", t.Float(addresses=(ip_address("203.0.113.7"),))),
     "remove_floating": ("web", "203.0.113.7,2001:db8:f::7"),
+    "policy": ("namespace//shop",),
+    "apply_policies": (t.ApplyPolicies(documents=(t.PolicySource(place="f.yaml", document=NAMESPACE),)),),
+    "remove_policies": (t.RemovePolicies(refs=("namespace/shop",)),),
     "release": ("blue", "40.15.43.9", "docker/"),
 }
 

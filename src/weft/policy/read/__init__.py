@@ -40,24 +40,27 @@ class Document(NamedTuple):
 
 
 class Reading(msgspec.Struct, frozen=True):
-    """`faults`, `notes`: a line each. Where there are faults, `objects` are not all."""
+    """`documents`: what each of the `objects` was read from. `faults`, `notes`: a line each. Where there are faults, `objects`
+    are not all."""
 
     objects: tuple[Object, ...]
+    documents: tuple[Document, ...] = ()
     faults: tuple[str, ...] = ()
     notes: tuple[str, ...] = ()
 
 
 def read(documents: Iterable[Document]) -> Reading:
-    found: dict[str, Object] = {}
+    found: dict[str, tuple[Object, Document]] = {}
     log = Log()
     for number, document in enumerate(_flat(documents, log)):
         if number == MOST:
             log.faults.append(f"{document.place}: there are more than {MOST} documents: apply them in several parts")
             break
         for item in _read(document, log):
-            if found.setdefault(ident(item), item) is not item:
+            if found.setdefault(ident(item), (item, document))[0] is not item:
                 log.faults.append(f"{document.place}: {_called(document.value)} is there twice")
-    return Reading(tuple(found.values()), tuple(log.faults), tuple(log.notes))
+    objects, sources = zip(*found.values(), strict=True) if found else ((), ())
+    return Reading(tuple(objects), tuple(sources), tuple(log.faults), tuple(log.notes))
 
 
 def _flat(documents: Iterable[Document], log: Log) -> Iterator[Document]:

@@ -15,13 +15,14 @@ from __future__ import annotations
 
 from weft.base.names import check_name
 from weft.policy import selector
-from weft.policy.model import Action, Direction, Peer, Policy, Rule, Who
+from weft.policy.model import TIERS, Action, Direction, Peer, Policy, Rule, Who
 from weft.policy.read.field import Field
 from weft.policy.read.labels import named
 from weft.policy.read.meta import Meta, read_meta
 from weft.policy.read.parts import read_cidr
 from weft.policy.read.traffic import read_no_traffic, read_traffic
 
+ISOLATION = TIERS[0].name
 _ACTIONS: dict[str, Action] = {"Allow": "allow", "Deny": "deny", "Log": "log", "Pass": "pass"}
 _TYPES = {"Ingress": "ingress", "Egress": "egress"}
 _SPEC = ("tier", "order", "selector", "namespaceSelector", "networks", "hosts", "types", "ingress", "egress")
@@ -41,11 +42,19 @@ def read_policy(document: Field) -> Policy:
         kind="Policy",
         name=meta.name,
         namespace=meta.namespace,
-        tier=spec["tier"].text("default"),
+        tier=_tier(spec["tier"]),
         order=spec["order"].number() if spec["order"] else None,
         subject=_subject(spec, meta),
         ingress=_rules(spec["ingress"], "ingress", meta) if "ingress" in types else None,
         egress=_rules(spec["egress"], "egress", meta) if "egress" in types else None,
+    )
+
+
+def _tier(field: Field) -> str:
+    """Whether there is such a tier is not known here."""
+    name = field.text("default")
+    return (
+        name if name != ISOLATION else field.refuse(f"in {name} is what networks say themselves: choose another tier")
     )
 
 

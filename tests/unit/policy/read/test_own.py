@@ -136,6 +136,7 @@ BAD: dict[str, str] = {
     "selector: a = 'b'": "spec.selector: selector 'a = 'b'': at character 3",
     "namespaceSelector: '!'": "spec.namespaceSelector: selector '!': at its end",
     "networks: [Blue!]": "spec.networks[0]: 'Blue!' is not a network name",
+    "tier: isolation": "spec.tier: in isolation is what networks say themselves",
     "order: first": "spec.order: a number is expected, not 'first'",
     "order: true": "spec.order: a number is expected, not true",
     "types: [Both]": "spec.types[0]: 'Both' is none of Ingress, Egress",

@@ -1,0 +1,180 @@
+"""The API's operations about what users write of policy (`weft.api.operations`): policies, tiers, network sets, namespaces."""
+
+from __future__ import annotations
+
+import asyncio
+import math
+from collections import Counter
+from collections.abc import Callable, Iterable, Sequence
+
+from weft.agent.parts import Parts
+from weft.agent.resources.policy_refs import Written
+from weft.api import types as t
+from weft.base.errors import Conflict, Invalid
+from weft.cluster import records
+from weft.model import encode
+from weft.policy.model import TIERS, Policy, Tier
+from weft.policy.objects import Object, document, ident, rank, same, store_key
+from weft.policy.read import Document, Reading, read
+from weft.policy.record import POLICY
+from weft.store.protocol import Delete, Guard, NothingNewer, Op, Put
+
+AT_ONCE = 64
+"""Objects of one transaction: each needs a guard, and each may need another one for its tier."""
+
+
+class Policies:
+    def __init__(self, parts: Parts) -> None:
+        self._parts, self._cluster = parts, parts.cluster
+        self._written = Written(parts.view)
+
+    async def policies(self) -> t.PolicyList:
+        self._parts.ready()
+        written = self._written
+        used = Counter(policy.tier for policy in written.policies())
+        tiers = sorted((*TIERS, *written.tiers()), key=lambda tier: (tier.order, tier.name))
+        place = {tier.name: n for n, tier in enumerate(tiers)}
+
+        def position(policy: Policy) -> tuple[float, float, str]:
+            return (
+                place.get(policy.tier, math.inf),
+                math.inf if policy.order is None else policy.order,
+                policy.id,
+            )
+
+        return t.PolicyList(
+            policies=tuple(_info(policy) for policy in sorted(written.policies(), key=position)),
+            tiers=tuple(_tier(tier, used[tier.name]) for tier in tiers),
+            network_sets=tuple(
+                t.NetworkSetInfo(id=ident(s), name=s.name, namespace=s.namespace, labels=s.labels, cidrs=len(s.cidrs))
+                for s in sorted(written.network_sets(), key=ident)
+            ),
+            namespaces=tuple(
+                t.NamespaceInfo(name=n.name, labels=n.labels)
+                for n in sorted(written.namespaces(), key=lambda n: n.name)
+            ),
+        )
+
+    async def policy(self, ref: str) -> t.PolicyDocument:
+        self._parts.ready()
+        found = self._written.meant(ref, (*self._written.all(), *TIERS))
+        return t.PolicyDocument(id=ident(found), document=document(found))
+
+    async def apply_policies(self, request: t.ApplyPolicies) -> t.PolicyChanges:
+        self._parts.ready()
+        found = await _read(request.documents)
+
+        async def attempt() -> tuple[t.PolicyChange, ...]:
+            self._check_tiers(found.objects)
+            changes = [(item, self._written.like(item)) for item in found.objects]
+            if not request.dry_run:
+                wanted = [item for item, old in changes if old is None or not same(old, item)]
+                await self._commit(sorted(wanted, key=rank), self._put)
+            return tuple(_applied(item, old, request.dry_run) for item, old in changes)
+
+        return t.PolicyChanges(changes=await self._cluster.change(attempt, "policies"), notes=found.notes)
+
+    async def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
+        self._parts.ready()
+        found = await _read(request.documents)
+        named = [self._written.meant(ref, self._written.all()) for ref in request.refs]
+        doomed = {ident(item): item for item in (*named, *found.objects)}
+
+        async def attempt() -> tuple[t.PolicyChange, ...]:
+            there = [old for item in doomed.values() if (old := self._written.like(item)) is not None]
+            guards = await self._unused([item.name for item in there if isinstance(item, Tier)], doomed)
+            if not request.dry_run:
+                await self._commit(sorted(there, key=rank, reverse=True), lambda item: Delete(store_key(item)), guards)
+            gone = {ident(item): item for item in there}
+            return tuple(_removed(id, gone.get(id), request.dry_run) for id in doomed)
+
+        return t.PolicyChanges(changes=await self._cluster.change(attempt, "policies"))
+
+    # ---------------------------------------------------------------------------------------------------------- writing
+
+    async def _commit(self, items: Sequence[Object], op: Callable[[Object], Op], guards: Sequence[Guard] = ()) -> None:
+        """In one transaction where they fit; more are written in an order in which nothing stands on what is missing."""
+        for start in range(0, len(items), AT_ONCE):
+            some = items[start : start + AT_ONCE]
+            ops = [op(item) for item in some]
+            await self._cluster.commit([*guards, *self._guards(some, ops)], ops)
+
+    def _guards(self, items: Iterable[Object], ops: Iterable[Op]) -> list[Guard]:
+        """Each is as it was seen, and so are the tiers in which policies are put."""
+        written = {op.key for op in ops if isinstance(op, Put | Delete)}
+        puts = any(isinstance(op, Put) for op in ops)
+        names = {item.tier for item in items if isinstance(item, Policy)} - {tier.name for tier in TIERS}
+        tiers = {store_key(Tier(name=name, order=0)) for name in names} if puts else set()
+        return [
+            *(self._cluster.as_seen(key) for key in sorted(written)),
+            *(self._cluster.unchanged(key) for key in sorted(tiers - written)),
+        ]
+
+    def _put(self, item: Object) -> Op:
+        return Put(store_key(item), encode(item))
+
+    def _check_tiers(self, items: Iterable[Object]) -> None:
+        """Raises Invalid where a policy is in a tier that is not there."""
+        new = {item.name for item in items if isinstance(item, Tier)}
+        there = {tier.name for tier in (*TIERS, *self._written.tiers())} | new
+        for item in items:
+            if isinstance(item, Policy) and item.tier not in there:
+                raise Invalid(
+                    f"{ident(item)}: spec.tier: there is no tier {item.tier}: make it first, or choose one of "
+                    f"{', '.join(sorted(there))}"
+                )
+
+    async def _unused(self, tiers: Sequence[str], doomed: Iterable[str]) -> list[Guard]:
+        """What keeps it so. Raises Conflict."""
+        if not tiers:
+            return []
+        listing = await self._parts.store.list(POLICY.root)
+        for policy in records.readable(Policy, listing.items):
+            if policy.tier in tiers and policy.id not in doomed:
+                raise Conflict(f"tier {policy.tier} has policies ({policy.id}): remove these first")
+        return [NothingNewer(POLICY.root, listing.revision)]
+
+
+async def _read(sources: Iterable[t.PolicySource]) -> Reading:
+    """Raises Invalid where there is any fault."""
+    documents = [Document(source.place, source.document) for source in sources]
+    found = await asyncio.to_thread(read, documents)
+    if found.faults:
+        more = len(found.faults) - 1
+        raise Invalid(found.faults[0] + (f" (and {more} more faults)" if more else ""))
+    return found
+
+
+def _applied(item: Object, old: Object | None, dry_run: bool) -> t.PolicyChange:
+    change = "created" if old is None else "unchanged" if same(old, item) else "changed"
+    if not dry_run:
+        return t.PolicyChange(id=ident(item), change=change)
+    return t.PolicyChange(
+        id=ident(item), change=change, before=None if old is None else document(old), after=document(item)
+    )
+
+
+def _removed(id: str, old: Object | None, dry_run: bool) -> t.PolicyChange:
+    before = document(old) if dry_run and old is not None else None
+    return t.PolicyChange(id=id, change="missing" if old is None else "removed", before=before)
+
+
+def _info(policy: Policy) -> t.PolicyInfo:
+    subject = policy.subject
+    return t.PolicyInfo(
+        id=policy.id,
+        kind=policy.kind,
+        name=policy.name,
+        namespace=policy.namespace,
+        tier=policy.tier,
+        order=policy.order,
+        selector=subject.selector if subject else "",
+        namespaces=subject.namespaces if subject else None,
+        networks=subject.networks if subject else (),
+        ingress=None if policy.ingress is None else len(policy.ingress),
+        egress=None if policy.egress is None else len(policy.egress),
+    )
+
+
+def _tier(tier: Tier, policies: int) -> t.TierInfo:
+    return t.TierInfo(name=tier.name, order=tier.order, default=tier.default, policies=policies)

@@ -1,0 +1,207 @@
+"""`weft policy apply|ls|show|rm`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator
+from difflib import unified_diff
+from typing import Annotated, Any
+
+import typer
+
+from weft.api import types as t
+from weft.cli import complete
+from weft.cli.options import example, group
+from weft.cli.output import Format, Output, blocks, complain, listed, mapped, show
+from weft.cli.session import Waiting, client
+from weft.cli.table import Cell, Page, Styled
+
+app = group(
+    "Who may talk to whom: Kubernetes' NetworkPolicy as it is, and Weft's own policies.",
+    "weft policy apply -f web.yaml",
+    "weft policy apply -f policies/ --dry-run",
+    "weft policy ls",
+    "weft policy show shop/web -o yaml",
+)
+
+Ref = Annotated[
+    str,
+    typer.Argument(
+        metavar="NAME", help="NAME, NAMESPACE/NAME or KIND/NAMESPACE/NAME.", autocompletion=complete.policies
+    ),
+]
+Refs = Annotated[
+    list[str] | None,
+    typer.Argument(metavar="[NAME]...", help="As `weft policy show` takes them.", autocompletion=complete.policies),
+]
+File = typer.Option("--file", "-f", metavar="FILE|DIR|-", help="YAML; may be given several times.")
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")]
+
+
+@app.command(
+    "apply",
+    epilog=example(
+        "weft policy apply -f web.yaml -f db.yaml",
+        "weft policy apply -f policies/ --dry-run",
+        "kubectl get networkpolicies -A -o yaml | weft policy apply -f -",
+    ),
+)
+def apply(
+    ctx: typer.Context, file: Annotated[list[str], File], dry_run: DryRun = False, output: Output = Format.TABLE
+) -> None:
+    """Make or change policies, tiers, network sets and namespaces as the documents say. Nothing is applied where one of them
+    has a fault."""
+    from weft.cli import policy_files
+
+    agent = client(ctx)
+    with Waiting("applying"):
+        replies = [
+            agent.apply_policies(t.ApplyPolicies(documents=part, dry_run=dry_run))
+            for part in policy_files.parts(policy_files.found(file))
+        ]
+    _tell(replies, output, dry_run)
+
+
+@app.command("ls", epilog=example("weft policy ls", "weft policy ls -o json"))
+def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """List policies in the order in which they are asked, tiers, network sets and namespaces."""
+    with Waiting("asking for the policies"):
+        found = client(ctx).policies()
+    show(found, output, _list)
+
+
+@app.command("show", epilog=example("weft policy show web", "weft policy show shop/web -o yaml"))
+def one(ctx: typer.Context, ref: Ref, output: Output = Format.TABLE) -> None:
+    """Show one policy, tier, network set or namespace; with -o yaml or json the document alone."""
+    with Waiting("asking for the policy"):
+        found = client(ctx).policy(ref)
+    show(found.document, output, lambda page, _: _shown(page, found))
+
+
+@app.command("rm", epilog=example("weft policy rm shop/web", "weft policy rm tier/audit", "weft policy rm -f web.yaml"))
+def rm(
+    ctx: typer.Context,
+    ref: Refs = None,
+    file: Annotated[list[str] | None, File] = None,
+    dry_run: DryRun = False,
+    output: Output = Format.TABLE,
+) -> None:
+    """Remove policies, tiers, network sets and namespaces, by name or as the documents name them."""
+    if not ref and not file:
+        raise typer.BadParameter("nothing to remove: give a NAME or --file")
+    from weft.cli import policy_files
+
+    parts = list(policy_files.parts(policy_files.found(file, last_first=True))) if file else [()]
+    agent = client(ctx)
+    with Waiting("removing"):
+        replies = [
+            agent.remove_policies(
+                t.RemovePolicies(refs=tuple(ref or ()) if n == 0 else (), documents=part, dry_run=dry_run)
+            )
+            for n, part in enumerate(parts)
+        ]
+    _tell(replies, output, dry_run)
+
+
+# ------------------------------------------------------------------------------------------------------- what was done
+
+
+def _tell(replies: list[t.PolicyChanges], output: Format, dry_run: bool) -> None:
+    notes = tuple(note for reply in replies for note in reply.notes)
+    for note in notes:
+        complain(f"note: {note}")
+    done = t.PolicyChanges(changes=tuple(c for reply in replies for c in reply.changes), notes=notes)
+    show(done, output, _diff if dry_run else _changes)
+
+
+def _changes(page: Page, done: t.PolicyChanges) -> Iterator[str]:
+    for change in done.changes:
+        yield f"{change.id} {'is not there' if change.change == 'missing' else change.change}"
+
+
+def _diff(page: Page, done: t.PolicyChanges) -> Iterator[str]:
+    for change in done.changes:
+        if change.change in ("unchanged", "missing"):
+            continue
+        for line in _lines_that_differ(change):
+            style = {"+": "good", "-": "bad"}.get(line[:1], "dim" if line.startswith("@@") else "")
+            yield page.paint(line, style)
+    counts: dict[str, int] = {}
+    for change in done.changes:
+        counts[change.change] = counts.get(change.change, 0) + 1
+    yield f"nothing was changed: {listed(f'{n} {_WOULD[what]}' for what, n in counts.items())}"
+
+
+_WOULD = {
+    "created": "would be created",
+    "changed": "would be changed",
+    "unchanged": "would stay",
+    "removed": "would be removed",
+    "missing": "are not there",
+}
+
+
+def _lines_that_differ(change: t.PolicyChange) -> Iterator[str]:
+    before, after = (_yaml(side) if side is not None else [] for side in (change.before, change.after))
+    names = "/dev/null" if change.before is None else change.id, "/dev/null" if change.after is None else change.id
+    return unified_diff(before, after, *names, lineterm="")
+
+
+def _yaml(document: dict[str, Any]) -> list[str]:
+    """Without what a terminal would obey."""
+    import yaml
+
+    return yaml.safe_dump(document, sort_keys=False, width=1000).splitlines()
+
+
+# ------------------------------------------------------------------------------------------------------------- listing
+
+
+def _list(page: Page, found: t.PolicyList) -> Iterator[str]:
+    yield from blocks(
+        page.table(
+            ("POLICY", "TIER", "ORDER", "ABOUT", "INGRESS", "EGRESS"),
+            [(p.id, p.tier, _number(p.order), _about(p), _rules(p.ingress), _rules(p.egress)) for p in found.policies],
+            whole=["POLICY"],
+        ),
+        page.table(
+            ("TIER", "ORDER", "BY DEFAULT", "POLICIES"),
+            [(tier.name, _number(tier.order), tier.default, str(tier.policies)) for tier in found.tiers],
+        ),
+        _some(
+            page,
+            ("NETWORK SET", "LABELS", "CIDRS"),
+            found.network_sets,
+            lambda s: (s.id, mapped(s.labels) or "-", str(s.cidrs)),
+        ),
+        _some(page, ("NAMESPACE", "LABELS"), found.namespaces, lambda n: (n.name, mapped(n.labels) or "-")),
+    )
+
+
+def _some(
+    page: Page, heads: tuple[str, ...], rows: Iterable[Any], cells: Callable[[Any], tuple[Cell, ...]]
+) -> Iterator[str]:
+    """A table that is not there where it is empty."""
+    found = [cells(row) for row in rows]
+    return page.table(heads, found) if found else iter(())
+
+
+def _about(policy: t.PolicyInfo) -> str:
+    said = [
+        policy.selector or "all",
+        f"namespace {policy.namespace}" if policy.namespace else "",
+        f"namespaces {policy.namespaces or 'all'}" if policy.namespaces is not None and not policy.namespace else "",
+        f"networks {listed(policy.networks)}" if policy.networks else "",
+    ]
+    return "; ".join(filter(None, said))
+
+
+def _rules(number: int | None) -> Cell:
+    return Styled("-", "dim") if number is None else str(number)
+
+
+def _number(order: float | None) -> str:
+    return "last" if order is None else f"{order:g}" if order != int(order) else str(int(order))
+
+
+def _shown(page: Page, found: t.PolicyDocument) -> Iterator[str]:
+    yield from blocks([page.paint(found.id, "head")], _yaml(found.document))
