@@ -149,6 +149,7 @@ def guards(known: Known, endpoint: Endpoint) -> Iterator[Key]:
         return
     asked = [d for d in DIRECTIONS if index.program((endpoint.network, endpoint.id), d).chains]
     for gate in gates(known.view, endpoint) if asked else ():
+        yield from (obj.key for obj in bridged(gate.ns, gate.bridge))
         for direction, address in product(asked, gate.addresses):
             yield from ask.keys(address, direction, gate.ns)
 
