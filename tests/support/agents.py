@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -34,11 +34,11 @@ from weft.compile.contributors import CONTRIBUTORS
 from weft.containers.find import Target
 from weft.hoststate import Link, Object
 from weft.kernel.fake import FakeKernel
-from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.model.record import Record
+from weft.policy.counting import Counts
 from weft.store.known import KnownStore
 from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
@@ -64,23 +64,6 @@ FEATURES = frozenset(
 _cookies = itertools.count(4096)
 
 
-class FakeConntrack:
-    """`flows`: by namespace. `looks`: what addresses were asked for, each time."""
-
-    def __init__(self) -> None:
-        self.flows: dict[str, list[Flow]] = {}
-        self.looks: list[dict[str, set[bytes]]] = []
-        self.marked: list[tuple[str, int, list[tuple[Flow, bool]]]] = []
-
-    def find(self, places: Mapping[str, Addresses]) -> dict[str, list[Flow]]:
-        self.looks.append({ns: set(some) for ns, some in places.items()})
-        return {ns: list(self.flows.get(ns, ())) for ns in places}
-
-    def put(self, ns: str, bit: int, flows: list[tuple[Flow, bool]]) -> int:
-        self.marked += [(ns, bit, flows)] if flows else []
-        return len(flows)
-
-
 class FakeHost(FakeKernel):
     """A host with an uplink eth0, the kernel's other things, and containers: namespaces that may end."""
 
@@ -91,9 +74,10 @@ class FakeHost(FakeKernel):
         self.reads = 0
         self.no_uplink = ""
         self.bird = FakeBird()
-        self.conntrack = FakeConntrack()
         self.answers: set[IPAddress] = set()
         """Hosts that answer this one's probes."""
+        self.counted: dict[str, Counts] = {}
+        """What rules have counted, by namespace."""
         self.found = HostFacts(
             uplink="eth0",
             addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
@@ -117,6 +101,9 @@ class FakeHost(FakeKernel):
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """As `weft.kernel.host.probe.answering`, without waiting for those that do not."""
         return self.answers.intersection(addresses)
+
+    def counts(self, ns: str) -> Counts:
+        return self.counted.get(ns, {})
 
     def change(self, **facts: object) -> None:
         self.found = msgspec.structs.replace(self.found, **facts)
@@ -246,7 +233,6 @@ def make_agent(
             cookie=host.cookie,
             bird=host.bird,
             remotes=tuple(remotes),
-            conntrack=host.conntrack,
         ),
         kinds=kinds,
         contributors=contributors,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from ipaddress import ip_address, ip_interface, ip_network
 
+from weft.api import observed as o
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump
 from weft.model import BgpSettings
@@ -352,7 +353,42 @@ CHANGES = t.PolicyChanges(
     notes=("f.yaml, line 1: ClusterNetworkPolicy guard: spec.egress[0].to[0]: this kind of peer is not known",),
 )
 
+EXPLANATION = o.Explanation(
+    allowed=False,
+    source="node-4/client",
+    source_address=ip_address("40.15.65.7"),
+    target="node-1/web",
+    target_address=ip_address("40.15.43.2"),
+    protocol="tcp",
+    port=80,
+    sides=(
+        o.VerdictSide(
+            direction="egress",
+            end="client",
+            node="node-4",
+            allowed=True,
+            reason="no policy selects client for egress",
+        ),
+        o.VerdictSide(
+            direction="ingress",
+            end="web",
+            node="node-1",
+            allowed=False,
+            reason="networkpolicy/shop/web selects web for ingress, and no rule fits",
+            steps=(
+                o.VerdictStep(tier="admin", policy="clusternetworkpolicy//guard", rule=2, name="inner", action="pass"),
+                o.VerdictStep(tier="default", policy="networkpolicy/shop/web", action="none"),
+                o.VerdictStep(tier="default", action="deny"),
+            ),
+            enforced=False,
+            rules="rule 3 of chain pi-0123456789abcdef",
+            faults=("chain pi-0123456789abcdef: missing, or not as it should be",),
+        ),
+    ),
+)
+
 ANSWERS: dict[str, object] = {
+    "explain": EXPLANATION,
     "policies": POLICIES,
     "policy": t.PolicyDocument(id="namespace//shop", document=NAMESPACE),
     "apply_policies": CHANGES,
@@ -389,7 +425,6 @@ ANSWERS: dict[str, object] = {
     "ipam": IPAM,
     "check_ipam": IPAM_CHECK,
     "move": ENDPOINTS[0],
-    "label": ENDPOINTS[0],
     "add_floating": ENDPOINTS[0],
     "remove_floating": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),

@@ -30,10 +30,8 @@ from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
-from weft.compile.standing import places, standing
 from weft.containers import find as containers
 from weft.containers.find import Target
-from weft.converge.connections import Connections, Conntrack
 from weft.converge.loops import Loops
 from weft.converge.pacing import Pacing
 from weft.daemons.bird import Bird, signatures
@@ -45,12 +43,12 @@ from weft.endpoints.tidy import Tidy, inside
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.ipam.leases import Leases
-from weft.kernel.host import connections
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
 from weft.model import Node
 from weft.model.record import Record
+from weft.policy.counting import Counts
 from weft.reconcile.protocol import Kernel
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
@@ -67,6 +65,9 @@ class HostKernel(Kernel, Protocol):
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """Those of these hosts that answer within this time; blocks. Raises Denied, Failed."""
 
+    def counts(self, ns: str) -> Counts:
+        """What the rules of a namespace have counted; in any thread. Raises WeftError."""
+
 
 MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKernel]
 """Given what is desired, and the cookie of the namespace that should be at a path; both stay up to date."""
@@ -81,7 +82,6 @@ class Surroundings(NamedTuple):
     cookie: Callable[[str], int] = netns.cookie
     bird: BgpSpeaker | None = None
     remotes: Sequence[Remote] = ()
-    conntrack: Conntrack = connections
 
 
 class Parts:
@@ -126,12 +126,6 @@ class Parts:
         self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes)
         self.loop = self.loops.kernel
         self.host = ThisHost(config, self.cluster, self._facts)
-        self.connections = Connections(
-            partial(places, self.view),
-            partial(places, self.view, all=True),
-            partial(standing, self.view),
-            around.conntrack,
-        )
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
 

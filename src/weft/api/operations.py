@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.api import observed as o
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.model import BgpSettings
@@ -81,20 +82,12 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/endpoints",
         "Endpoints of all nodes",
         tuple[t.EndpointInfo, ...],
-        query=("network", "node", "owner", "selector", "policy_namespace"),
+        query=("network", "node", "owner"),
     ),
     Operation("endpoint", "GET", "/v1/endpoints/{ref}", "One endpoint, by id, name or address", t.EndpointInfo),
     Operation("attach", "POST", "/v1/endpoints", "Connect a container on this node", t.EndpointInfo, t.Attach),
     Operation(
         "move", "POST", "/v1/endpoints/{ref}/move", "Bring an endpoint to a container here", t.EndpointInfo, t.Move
-    ),
-    Operation(
-        "label",
-        "POST",
-        "/v1/endpoints/{ref}/labels",
-        "Change labels, namespace and names of ports of an endpoint",
-        t.EndpointInfo,
-        t.Label,
     ),
     Operation(
         "add_floating",
@@ -152,6 +145,14 @@ OPERATIONS: tuple[Operation, ...] = (
         "Remove policies by name or document",
         t.PolicyChanges,
         t.RemovePolicies,
+    ),
+    Operation(
+        "explain",
+        "GET",
+        "/v1/policy/explain",
+        "Whether a connection may be made, and what decides so",
+        o.Explanation,
+        query=("source", "target", "protocol", "port", "family"),
     ),
 )
 

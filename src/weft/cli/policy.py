@@ -1,4 +1,4 @@
-"""`weft policy apply|ls|show|rm`."""
+"""`weft policy apply|ls|show|rm`; what tells of its working is in modules of its own."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from weft.api import types as t
-from weft.cli import complete
+from weft.cli import complete, policy_explain
 from weft.cli.options import example, group
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, show
 from weft.cli.session import Waiting, client
@@ -21,6 +21,7 @@ app = group(
     "weft policy apply -f policies/ --dry-run",
     "weft policy ls",
     "weft policy show shop/web -o yaml",
+    "weft policy explain client web --port 80",
 )
 
 Ref = Annotated[
@@ -100,6 +101,9 @@ def rm(
             for n, part in enumerate(parts)
         ]
     _tell(replies, output, dry_run)
+
+
+app.command("explain", epilog=policy_explain.EXAMPLES)(policy_explain.explain)
 
 
 # ------------------------------------------------------------------------------------------------------- what was done

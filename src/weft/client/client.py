@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+from weft.api import observed as o
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.api.operations import BY_NAME
@@ -95,19 +96,9 @@ class Client:
     def release(self, network: str, address: str, owner: str) -> t.Done:
         return self._call(t.Done, "release", name=network, address=address, owner=owner)
 
-    def endpoints(
-        self, network: str = "", node: str = "", owner: str = "", selector: str = "", policy_namespace: str = ""
-    ) -> tuple[t.EndpointInfo, ...]:
-        """`owner`: that node's own endpoints whose owner begins so. `selector`: as policies have it."""
-        return self._call(
-            tuple[t.EndpointInfo, ...],
-            "endpoints",
-            network=network,
-            node=node,
-            owner=owner,
-            selector=selector,
-            policy_namespace=policy_namespace,
-        )
+    def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
+        """`owner`: that node's own endpoints whose owner begins so."""
+        return self._call(tuple[t.EndpointInfo, ...], "endpoints", network=network, node=node, owner=owner)
 
     def endpoint(self, ref: str) -> t.EndpointInfo:
         """`ref`: an id, a name or an address."""
@@ -119,10 +110,6 @@ class Client:
     def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
         """`ref`: as for `endpoint`."""
         return self._call(t.EndpointInfo, "move", request, ref=ref)
-
-    def label(self, ref: str, request: t.Label) -> t.EndpointInfo:
-        """`ref`: as for `endpoint`."""
-        return self._call(t.EndpointInfo, "label", request, ref=ref)
 
     def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
         """`ref`: as for `endpoint`."""
@@ -176,6 +163,13 @@ class Client:
 
     def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
         return self._call(t.PolicyChanges, "remove_policies", request)
+
+    def explain(self, source: str, target: str, protocol: str = "", port: str = "", family: str = "") -> o.Explanation:
+        """`source`, `target`: an endpoint, a node or an address. `protocol`: "" for tcp. `port`: "" for one that no rule
+        names."""
+        return self._call(
+            o.Explanation, "explain", source=source, target=target, protocol=protocol, port=port, family=family
+        )
 
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out."""

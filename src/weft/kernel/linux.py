@@ -17,8 +17,8 @@ from weft.hoststate import HOST, Key, Link, Object
 from weft.hoststate.links import NAMED
 from weft.kernel import announce, guarding
 from weft.kernel.decided import Decided
+from weft.kernel.host import counters, probe, uplink
 from weft.kernel.host import facts as host_facts
-from weft.kernel.host import probe, uplink
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.uplink import Addresses, Uplink
 from weft.kernel.kinds.iptables import Iptables
@@ -31,6 +31,7 @@ from weft.kernel.plumbing.netlink import Netlink, open_socket
 from weft.kernel.plumbing.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.runs import runs, target
 from weft.kernel.watch import LinuxWatcher
+from weft.policy.counting import Counts
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Create, Failure, Op, Reading, Unread
 
@@ -145,6 +146,10 @@ class LinuxKernel:
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """Those of these hosts that answer a probe within this time. Raises Denied, Failed."""
         return probe.answering(addresses, seconds)
+
+    def counts(self, ns: str) -> Counts:
+        """What the rules of a namespace have counted; in any thread. Raises WeftError."""
+        return counters.nft(ns)
 
     def facts(self, iface: str = "", fixed: Sequence[IPAddress] = ()) -> HostFacts:
         """What datapaths want to know of this host. `iface`, `fixed`: the uplink and the node's addresses, as the operator

@@ -5,6 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.base.net import IPAddress
+from weft.base.numbers import is_number
 from weft.policy.model import Direction, Identity
 
 PROTOCOLS = {"icmp": 1, "tcp": 6, "udp": 17, "dccp": 33, "gre": 47, "esp": 50, "ah": 51, "icmpv6": 58, "ipv6-icmp": 58}
@@ -65,4 +66,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
 
 def number(protocol: str) -> int | str:
     """Of IP, where it is known."""
-    return PROTOCOLS.get(protocol) or (int(protocol) if protocol.isdecimal() else protocol)
+    return PROTOCOLS.get(protocol) or (int(protocol) if is_number(protocol) else protocol)

@@ -71,7 +71,6 @@ async def test_every_operation_answers_as_it_is_described(
         "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
         "check_ipam": {"fix": True},
         "move": {"target": "c3"},
-        "label": {"labels": {"tier": "front"}},
         "add_floating": {"addresses": ["203.0.113.7"]},
         "apply_policies": {"documents": [{"place": "here", "document": SHOP}]},
         "remove_policies": {"refs": ["namespace/shop"]},
@@ -90,6 +89,7 @@ async def test_every_operation_answers_as_it_is_described(
             path["ref"]["endpoints"] = "mover"
         url = re.sub(r"\{(\w+)\}", lambda m, op=op: path[m[1]][op.path.split("/")[2]], op.path)
         params = {"owner": "someone"} if op.name in ("check", "release") else {}
+        params |= {"source": "203.0.113.7", "target": "node-1"} if op.name == "explain" else {}
         params |= {"subnet": "10.8.0.0/16"} if op.name == "remove_pool" else {}
         params |= {"addresses": "203.0.113.7"} if op.name == "remove_floating" else {}
         answer = await api.request(op.method, url, params=params, json=bodies.get(op.name))

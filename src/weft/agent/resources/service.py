@@ -11,6 +11,7 @@ from weft.agent.resources.endpoints import Endpoints
 from weft.agent.resources.ipam import Ipam
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
+from weft.agent.resources.observed import Observed
 from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
 from weft.agent.resources.this_node import ThisNode
@@ -29,6 +30,7 @@ class Service:
             Endpoints(parts, networks, nodes),
             Bgp(parts),
             Policies(parts),
+            Observed(parts),
         )
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {
             op.name: next(getattr(found, op.name) for found in resources if hasattr(found, op.name))

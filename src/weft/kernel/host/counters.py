@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import struct
-from collections.abc import Mapping
-
-import msgspec
 
 from weft.hoststate.firewall import INET, TABLE
 from weft.kernel.kinds import nft_wire
@@ -13,18 +10,7 @@ from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import attr, attributes
 from weft.kernel.plumbing.nfnl import NFGENMSG, Nftables
-
-
-class Count(msgspec.Struct, frozen=True):
-    packets: int = 0
-    octets: int = 0
-
-    def __add__(self, other: Count) -> Count:
-        return Count(self.packets + other.packets, self.octets + other.octets)
-
-
-Counts = Mapping[str, list[Count]]
-"""Chain → of each of its rules, in their order. A rule without a counter has counted nothing."""
+from weft.policy.counting import Count, Counts
 
 
 def nft(ns: str, chain: str = "") -> Counts:

@@ -6,9 +6,9 @@ import socket
 
 from support.namespaces import Home
 from weft.kernel.host import counters
-from weft.kernel.host.counters import Count
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.nfnl import Nftables, message
+from weft.policy.counting import Count
 
 RULES = """
 table inet weft {

@@ -1,0 +1,83 @@
+"""The API's operations that tell what policy does (`weft.api.operations`): verdicts with their reasons, counters, the log."""
+
+from __future__ import annotations
+
+import asyncio
+
+from weft.agent.parts import Parts
+from weft.agent.policy_force import force
+from weft.agent.resources.policy_ends import Meant, meant, one_family
+from weft.agent.resources.policy_packet import packet
+from weft.api import observed as o
+from weft.base.errors import Invalid
+from weft.base.net import Family
+from weft.cluster import records
+from weft.compile.policy import policies
+from weft.model import Endpoint, keys
+from weft.policy.evaluate import Judge, isolated
+from weft.policy.verdict import End, Packet, Side
+
+
+class Observed:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def explain(
+        self, source: str = "", target: str = "", protocol: str = "", port: str = "", family: str = ""
+    ) -> o.Explanation:
+        """What this host knows of policies, and of whom there is in the whole cluster. Only of its own endpoints it can say
+        whether that is in force."""
+        self._parts.ready()
+        one, other = await self._ends(source, target)
+        fam = one_family(one, other, _family(family))
+        asked = packet(protocol, port, fam)
+        start, end = one.at(fam), other.at(fam)
+        judge = Judge(policies(self._parts.view).world)
+        verdict, apart = judge.verdict(start, end, asked), isolated(judge.world, start, end)
+        return o.Explanation(
+            allowed=verdict.allowed and not apart,
+            source=one.name,
+            source_address=start.address,
+            target=other.name,
+            target_address=end.address,
+            protocol=asked.protocol,
+            port=asked.port,
+            isolated=apart,
+            sides=tuple([await self._side(side, start, end, asked) for side in verdict.sides]),
+        )
+
+    async def _ends(self, source: str, target: str) -> tuple[Meant, Meant]:
+        listing = await self._parts.store.list(keys.ENDPOINTS)
+        endpoints = await asyncio.to_thread(records.readable, Endpoint, listing.items)
+        nodes = self._parts.view.nodes
+        return meant(source, endpoints, nodes), meant(target, endpoints, nodes)
+
+    async def _side(self, side: Side, source: End, target: End, asked: Packet) -> o.VerdictSide:
+        own = (source if side.direction == "egress" else target).identity
+        steps = tuple(
+            o.VerdictStep(tier=s.tier, policy=s.policy, rule=s.rule, name=s.name, action=s.action) for s in side.steps
+        )
+        here = own is not None and own.node == self._parts.view.me
+        found = await force(self._parts, side, source, target, asked) if here else None
+        return o.VerdictSide(
+            direction=side.direction,
+            end=side.end,
+            node=own.node if own else "",
+            allowed=side.allowed,
+            reason=side.reason,
+            steps=steps,
+            enforced=None if found is None else not found.faults,
+            rules=found.rules if found else "",
+            faults=found.faults if found else (),
+        )
+
+
+def _family(text: str) -> Family | None:
+    match text:
+        case "":
+            return None
+        case "4":
+            return 4
+        case "6":
+            return 6
+    raise Invalid(f"family '{text}' is neither 4 nor 6")

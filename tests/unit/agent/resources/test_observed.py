@@ -1,0 +1,154 @@
+"""Verdicts are told with what this host has of them in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from textwrap import dedent
+from typing import Any
+
+import pytest
+
+from support.agents import FakeHost, agent_on, attach, create, settled, until
+from support.policies import network_policy, own_policy
+from weft.agent.agent import Agent
+from weft.agent.resources.service import Service
+from weft.api import observed as o
+from weft.api import types as t
+from weft.base.errors import Invalid, NotFound, WeftError
+from weft.compile.policy import policies
+from weft.hoststate import NftChain, NftElement
+from weft.policy.read.text import documents
+
+WEB = network_policy(
+    "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], "
+    "ports: [{port: 80}]}]}",
+    namespace="default",
+)
+IDS = "networkpolicy/default/web"
+
+
+async def apply(service: Service, *texts: str) -> None:
+    sources = (t.PolicySource(place=d.place, document=d.value) for x in texts for d in documents(dedent(x), "f.yaml"))
+    await service.apply_policies(t.ApplyPolicies(documents=tuple(sources)))
+
+
+@pytest.fixture
+async def shop(agent: Agent, host: FakeHost, service: Service) -> dict[str, t.EndpointInfo]:
+    """Containers web, client and other in network blue, and a policy about web."""
+    await create(agent, "blue", driver="bridge")
+    found = {}
+    for name in ("web", "client", "other"):
+        host.open(name)
+        found[name] = await attach(agent, name, labels={"app": name})
+    await apply(service, WEB)
+    await until(lambda: [*policies(agent.view).programs()])
+    await settled(agent)
+    return found
+
+
+async def explain(service: Service, source: str, target: str, port: str = "80", **more: Any) -> o.Explanation:
+    found: o.Explanation = await service.explain(source=source, target=target, port=port, **more)
+    return found
+
+
+async def test_what_is_allowed_is_in_force(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
+    told = await explain(service, "client", "blue/web")
+    assert told.allowed and told.protocol == "tcp" and told.port == 80
+    egress, ingress = told.sides
+    assert (egress.direction, egress.reason) == ("egress", "no policy selects client for egress")
+    assert (egress.enforced, egress.rules) == (True, "no rule is asked")
+    assert ingress.reason == f"rule 1 of {IDS}"
+    assert [(s.policy, s.rule, s.action) for s in ingress.steps] == [(IDS, 1, "allow")]
+    assert ingress.enforced and ingress.faults == ()
+    assert ingress.rules.startswith("rule 3 of chain pi-")  # the first two are of what begins in the midst
+
+
+async def test_what_is_denied_says_that_no_rule_fits(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
+    for source, port in (("other", "80"), ("client", "81"), ("203.0.113.7", "80")):
+        told = await explain(service, source, "web", port)
+        assert not told.allowed
+        assert told.sides[1].reason == f"{IDS} selects web for ingress, and no rule fits"
+        assert told.sides[1].enforced
+    assert (await explain(service, "web", "203.0.113.7")).allowed
+    assert (await explain(service, "node-1", "web")).allowed, "its own node is never asked"
+
+
+@pytest.mark.parametrize("kind", [NftChain, NftElement])
+async def test_what_the_kernel_has_lost_is_told(
+    agent: Agent, host: FakeHost, service: Service, shop: dict[str, t.EndpointInfo], kind: type, monkeypatch: Any
+) -> None:
+    address = str(shop["client"].addresses[0].ip)
+    lost = next(
+        obj
+        for obj in host.objects.values()
+        if isinstance(obj, kind) and (obj.name.startswith("pi-") if isinstance(obj, NftChain) else obj.value == address)  # type: ignore[attr-defined]
+    )
+    del host.objects[lost.key]
+    side = (await explain(service, "client", "web")).sides[1]
+    assert side.allowed and side.enforced is False
+    assert any("missing, or not as it should be" in fault for fault in side.faults)
+
+
+async def test_rules_that_decide_otherwise_are_told(
+    agent: Agent, service: Service, shop: dict[str, t.EndpointInfo]
+) -> None:
+    index = policies(agent.view)
+    key = ("blue", shop["client"].id)
+    index.put(key, None)
+    side = (await explain(service, "client", "web")).sides[1]
+    assert side.allowed and side.enforced is False
+    assert "this host's rules deny it: it has not heard all about client yet" in side.faults
+
+
+async def test_ends_are_named_as_one_knows_them(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
+    web = shop["web"]
+    for ref in ("web", "blue/web", "node-1/web", "default/web", web.id, str(web.addresses[0].ip)):
+        assert (await explain(service, "client", ref)).target == "node-1/web"
+    with pytest.raises(NotFound, match="nobody is no endpoint, node or address: `weft endpoint ls`"):
+        await explain(service, "nobody", "web")
+    for wrong, says in (
+        ({"port": "0"}, "port '0' is not a number from 1 to 65535"),
+        ({"protocol": "smtp", "port": ""}, "'smtp' is no protocol"),
+        ({"protocol": "icmp"}, "icmp has no ports"),
+        ({"family": "6"}, "node-1/web has no IPv6 address|node-1/client has no IPv6 address"),
+        ({"family": "5"}, "family '5' is neither 4 nor 6"),
+    ):
+        with pytest.raises(Invalid, match=says):
+            await explain(service, "client", "web", **wrong)
+    with pytest.raises(WeftError, match="two ends are needed"):
+        await explain(service, "", "web")
+
+
+async def test_a_ping_is_asked_as_its_type(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
+    assert not (await explain(service, "client", "web", "", protocol="icmp")).allowed
+    rule = "{selector: \"app == 'web'\", ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8}}]}"
+    await apply(service, own_policy(rule))
+    assert (await explain(service, "client", "web", "", protocol="icmp")).allowed
+
+
+async def test_networks_that_are_apart_are_told_first(agent: Agent, host: FakeHost, service: Service) -> None:
+    for name, subnet in (("red", "10.8.0.0/16"), ("green", "10.9.0.0/16")):
+        await create(agent, name, subnet, driver="bridge", internal=True)
+        host.open(f"in-{name}")
+        await attach(agent, f"in-{name}", name)
+    told = await explain(service, "in-red", "in-green")
+    assert not told.allowed and told.isolated == "networks red and green do not reach each other"
+    assert (await explain(service, "203.0.113.7", "in-red")).isolated == "network red is internal"
+    assert all(side.allowed for side in told.sides)
+
+
+async def test_of_endpoints_elsewhere_it_is_not_known(
+    agent: Agent, host: FakeHost, service: Service, store_file: Path, shop: dict[str, t.EndpointInfo]
+) -> None:
+    other_host = FakeHost("192.168.1.69/24")
+    async with agent_on(other_host, store_file, "node-2") as other:
+        other_host.open("far")
+        await until(lambda: "blue" in other.view.networks)
+        await attach(other, "far", labels={"app": "web"})
+        side = (await explain(service, "client", "far")).sides[1]
+        assert (side.node, side.allowed, side.enforced, side.rules) == ("node-2", True, None, "")
+        there = (await explain(Service(other), "client", "far")).sides
+        assert there[0].enforced is None
+        await until(lambda: [*policies(other.view).programs()])
+        await settled(other)
+        assert (await explain(Service(other), "other", "far")).sides[1].rules
