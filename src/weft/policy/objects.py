@@ -43,7 +43,8 @@ def document(item: Object) -> dict[str, Any]:
         case Policy():
             return decode(dict[str, Any], item.document.encode()) if item.document else msgspec.to_builtins(item)
         case Tier():
-            spec = {"order": item.order, "defaultAction": item.default.capitalize()}
+            order = int(item.order) if item.order.is_integer() else item.order
+            spec = {"order": order, "defaultAction": item.default.capitalize()}
             return _document("weft/v1", "Tier", {"name": item.name}, spec)
         case Namespace():
             return _document("v1", "Namespace", {"name": item.name, "labels": item.labels}, {})

@@ -122,7 +122,6 @@ def _object(field: Field) -> Object:
 
 
 def _json(document: dict[str, object]) -> str:
-    """In the order in which it was written."""
     try:
         return msgspec.json.encode(document).decode()
     except (TypeError, ValueError) as error:  # what stands in a kind of peer that is not known here
