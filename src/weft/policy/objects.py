@@ -43,7 +43,7 @@ def document(item: Object) -> dict[str, Any]:
         case Policy():
             return decode(dict[str, Any], item.document.encode()) if item.document else msgspec.to_builtins(item)
         case Tier():
-            order = int(item.order) if item.order.is_integer() else item.order
+            order = int(item.order) if float(item.order).is_integer() else item.order
             spec = {"order": order, "defaultAction": item.default.capitalize()}
             return _document("weft/v1", "Tier", {"name": item.name}, spec)
         case Namespace():
