@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from ipaddress import ip_address
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.policy_models import LABELS, POLICY, SPACES
+from weft.policy import build
 from weft.policy.index import Index, Local
 from weft.policy.model import DIRECTIONS, Identity, NamedPort, Namespace, Policy
 from weft.policy.world import World
@@ -64,8 +67,18 @@ def said(index: Index) -> dict[str, object]:
     return {
         "programs": {(k, d): p for k in keys for d in DIRECTIONS if (p := index.program(k, d)).chains},
         "members": {(k, spec): set(index.spaces(spec)) for k in keys for spec in index.entered(k)},
+        "lookups": {
+            (k, use, lookup, ns) for k in keys for spec in index.entered(k) for _, lookup, use, ns in index.uses(spec)
+        },
         "sets": {spec: set(index.spaces(spec)) for spec in index.specs()},
     }
+
+
+@pytest.fixture(autouse=True, scope="module")
+def few_are_many() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(build, "MANY", 0)
+        yield
 
 
 @given(st.lists(_STEP, max_size=12))
@@ -108,7 +121,14 @@ def test_what_is_kept_is_what_is_made_anew(steps: list[tuple[str, object]]) -> N
         assert after == said(anew)
         assert _changed(before, after, "programs") <= dirty.programs
         assert _changed(before, after, "members") <= dirty.members
+        assert {at[0] for at in _lookups(before) ^ _lookups(after)} <= dirty.members
         before = after
+
+
+def _lookups(found: dict[str, object]) -> set[tuple[object, ...]]:
+    some = found["lookups"]
+    assert isinstance(some, set)
+    return some
 
 
 def _changed(before: dict[str, object], after: dict[str, object], what: str) -> set[object]:

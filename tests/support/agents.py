@@ -12,7 +12,7 @@ import asyncio
 import contextlib
 import itertools
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Sequence
+from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
 from typing import Any
@@ -34,6 +34,7 @@ from weft.compile.contributors import CONTRIBUTORS
 from weft.containers.find import Target
 from weft.hoststate import Link, Object
 from weft.kernel.fake import FakeKernel
+from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
@@ -64,6 +65,23 @@ FEATURES = frozenset(
 _cookies = itertools.count(4096)
 
 
+class FakeConntrack:
+    """`flows`: by namespace. `looks`: what addresses were asked for, each time."""
+
+    def __init__(self) -> None:
+        self.flows: dict[str, list[Flow]] = {}
+        self.looks: list[dict[str, set[bytes]]] = []
+        self.marked: list[tuple[str, int, list[tuple[Flow, bool]]]] = []
+
+    def find(self, places: Mapping[str, Addresses]) -> dict[str, list[Flow]]:
+        self.looks.append({ns: set(some) for ns, some in places.items()})
+        return {ns: list(self.flows.get(ns, ())) for ns in places}
+
+    def put(self, ns: str, bit: int, flows: list[tuple[Flow, bool]]) -> int:
+        self.marked += [(ns, bit, flows)] if flows else []
+        return len(flows)
+
+
 class FakeHost(FakeKernel):
     """A host with an uplink eth0, the kernel's other things, and containers: namespaces that may end."""
 
@@ -74,6 +92,7 @@ class FakeHost(FakeKernel):
         self.reads = 0
         self.no_uplink = ""
         self.bird = FakeBird()
+        self.conntrack = FakeConntrack()
         self.answers: set[IPAddress] = set()
         """Hosts that answer this one's probes."""
         self.counted: dict[str, Counts] = {}
@@ -233,6 +252,7 @@ def make_agent(
             cookie=host.cookie,
             bird=host.bird,
             remotes=tuple(remotes),
+            conntrack=host.conntrack,
         ),
         kinds=kinds,
         contributors=contributors,

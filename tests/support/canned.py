@@ -425,6 +425,7 @@ ANSWERS: dict[str, object] = {
     "ipam": IPAM,
     "check_ipam": IPAM_CHECK,
     "move": ENDPOINTS[0],
+    "label": ENDPOINTS[0],
     "add_floating": ENDPOINTS[0],
     "remove_floating": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),

@@ -21,7 +21,7 @@ _PEER = st.builds(Peer, who=_WHO) | st.just(Peer(cidrs=(ip_network("10.0.0.0/8")
 _TRAFFIC = st.builds(
     Traffic,
     protocol=st.just("tcp"),
-    ports=st.sampled_from([(), ("web",), (PortRange(80, 81),), ("web", PortRange(9, 9))]),
+    ports=st.sampled_from([(), ("web",), (PortRange(80, 80),), (PortRange(80, 81),), ("web", PortRange(9, 9))]),
 )
 _RULE = st.builds(
     Rule,

@@ -2,6 +2,7 @@
 
 follow    the store's changes into the view; when it is lost, the kernel stays as it is
 loop      the view into the kernel; each other target has one of its own
+connects  of those that are open, what policy forbids now is cut off
 routing   the view into BIRD
 presence  renewed while we live
 liveness  which other nodes are dead, and why that is believed
@@ -67,7 +68,7 @@ class Agent(Parts):
         super().__init__(
             config, name, instance, store, known=known, around=around, kinds=kinds, contributors=contributors
         )
-        self.loop.listeners.append(self._stepped)
+        self.loop.listeners += [self._stepped, self.connections.stepped]
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
         self._boot_checked = False
@@ -107,6 +108,7 @@ class Agent(Parts):
                 keep("loop", self.loop.run)
                 for target, loop in self.loops.targets.items():
                     keep(f"target {target}", loop.run)
+                keep("connections", self.connections.run)
                 keep("routing", self.routing.run)
         finally:
             self.loops.end()

@@ -30,8 +30,10 @@ from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
+from weft.compile.standing import places, standing
 from weft.containers import find as containers
 from weft.containers.find import Target
+from weft.converge.connections import Connections, Conntrack
 from weft.converge.loops import Loops
 from weft.converge.pacing import Pacing
 from weft.daemons.bird import Bird, signatures
@@ -43,6 +45,7 @@ from weft.endpoints.tidy import Tidy, inside
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.ipam.leases import Leases
+from weft.kernel.host import connections
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
@@ -82,6 +85,7 @@ class Surroundings(NamedTuple):
     cookie: Callable[[str], int] = netns.cookie
     bird: BgpSpeaker | None = None
     remotes: Sequence[Remote] = ()
+    conntrack: Conntrack = connections
 
 
 class Parts:
@@ -126,6 +130,12 @@ class Parts:
         self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes)
         self.loop = self.loops.kernel
         self.host = ThisHost(config, self.cluster, self._facts)
+        self.connections = Connections(
+            partial(places, self.view),
+            partial(places, self.view, all=True),
+            partial(standing, self.view),
+            around.conntrack,
+        )
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
 

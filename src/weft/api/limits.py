@@ -11,7 +11,9 @@ from collections.abc import Collection, Mapping
 
 from weft.base.errors import Invalid
 from weft.base.names import check_texts
-from weft.model import Network, PublishedPort
+from weft.model import NamedPort, Network, PublishedPort
+from weft.model.identity import check_namespace
+from weft.model.identity import check_ports as check_named_ports
 
 SUBNETS = 64
 """Of one network."""
@@ -26,6 +28,8 @@ PORTS = 16_384
 """Of one endpoint, those of a range counted one by one."""
 PORT_RANGES = 4_096
 """Of one endpoint. A record of the store holds them all, and etcd takes requests of up to 1.5 MiB."""
+NAMED_PORTS = 256
+"""Of one endpoint."""
 PATTERNS = 256
 """Of prefixes, or communities, of one BGP peer."""
 REFS = 1_024
@@ -44,6 +48,14 @@ def check_text(what: str, text: str) -> None:
     """Raises Invalid for what a terminal cannot show, or nobody would read."""
     if len(text) > TEXT or not text.isprintable():
         raise Invalid(f"{what} '{text[:80]}' is longer than {TEXT} characters or has some that cannot be shown")
+
+
+def check_identity(what: str, namespace: str, ports: Collection[NamedPort]) -> None:
+    """`namespace`: "" where nothing is said. Raises Invalid."""
+    if namespace:
+        check_namespace(namespace)
+    at_most(f"{what}: named ports", ports, NAMED_PORTS)
+    check_named_ports(ports)
 
 
 def check_network(network: Network) -> None:

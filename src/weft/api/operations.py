@@ -82,12 +82,20 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/endpoints",
         "Endpoints of all nodes",
         tuple[t.EndpointInfo, ...],
-        query=("network", "node", "owner"),
+        query=("network", "node", "owner", "selector", "policy_namespace"),
     ),
     Operation("endpoint", "GET", "/v1/endpoints/{ref}", "One endpoint, by id, name or address", t.EndpointInfo),
     Operation("attach", "POST", "/v1/endpoints", "Connect a container on this node", t.EndpointInfo, t.Attach),
     Operation(
         "move", "POST", "/v1/endpoints/{ref}/move", "Bring an endpoint to a container here", t.EndpointInfo, t.Move
+    ),
+    Operation(
+        "label",
+        "POST",
+        "/v1/endpoints/{ref}/labels",
+        "Change labels, namespace and names of ports of an endpoint",
+        t.EndpointInfo,
+        t.Label,
     ),
     Operation(
         "add_floating",

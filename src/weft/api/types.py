@@ -9,9 +9,10 @@ import msgspec
 
 from weft.api import limits
 from weft.base.errors import Invalid
-from weft.base.names import check_texts
+from weft.base.names import MOST_LABELS, check_texts
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import AddressRange, Bandwidth, BgpPeer, Network, Pool, PublishedPort
+from weft.model import AddressRange, Bandwidth, BgpPeer, NamedPort, Network, Pool, PublishedPort, bandwidth
+from weft.model.identity import DEFAULT_NAMESPACE, check_labels
 from weft.model.network import OptionValue
 
 
@@ -165,6 +166,8 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     mtu: int = 0
     routes: tuple[RouteInfo, ...] = ()
     labels: dict[str, str] = {}
+    policy_namespace: str = DEFAULT_NAMESPACE
+    named_ports: tuple[NamedPort, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
@@ -231,6 +234,9 @@ class Attach(Request, frozen=True, kw_only=True):
     of this node, to lead to it; `floating`: external addresses that are to. `ranges`: addresses of these families come
     from them only. `bandwidth`: of a direction that it leaves open, the labels `weft.bandwidth/…` say.
 
+    `labels`, `policy_namespace` ("": the one called "default"), `named_ports`: by which policy selects the container and
+    speaks of its ports. Labels may be any text, but policy sees those only that Kubernetes would take.
+
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
     """
@@ -243,6 +249,8 @@ class Attach(Request, frozen=True, kw_only=True):
     ranges: tuple[AddressRange, ...] = ()
     mac: str = ""
     labels: dict[str, str] = {}
+    policy_namespace: str = ""
+    named_ports: tuple[NamedPort, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
@@ -259,8 +267,35 @@ class Attach(Request, frozen=True, kw_only=True):
         limits.at_most("floating addresses", self.floating, limits.FLOATING)
         limits.check_ports(self.ports)
         check_texts("endpoint", self.labels)
+        limits.check_identity("endpoint", self.policy_namespace, self.named_ports)
         if self.definition is not None:
             limits.check_network(self.definition)
+
+
+class Label(Request, frozen=True, kw_only=True):
+    """`labels` are set, those with the keys `remove` go; so with `named_ports` and `remove_ports`. `policy_namespace`: "" to
+    leave it."""
+
+    labels: dict[str, str] = {}
+    remove: tuple[str, ...] = ()
+    policy_namespace: str = ""
+    named_ports: tuple[NamedPort, ...] = ()
+    remove_ports: tuple[str, ...] = ()
+
+    def __post_init__(self) -> None:
+        check_labels("endpoint", self.labels)
+        if fixed := [key for key in self.labels if key.startswith(bandwidth.LABEL)]:
+            raise Invalid(
+                f"label {fixed[0]}: limits are set when a container is attached: detach it and attach it again"
+            )
+        limits.check_identity("endpoint", self.policy_namespace, self.named_ports)
+        for what, set_, removed in (
+            ("label", self.labels.keys(), self.remove),
+            ("named port", {port.name for port in self.named_ports}, self.remove_ports),
+        ):
+            limits.at_most(f"{what}s to remove", removed, MOST_LABELS)
+            if both := [name for name in removed if name in set_]:
+                raise Invalid(f"{what} {both[0][:80]} is to be set and to be removed: say one of them")
 
 
 class Float(Request, frozen=True, kw_only=True):

@@ -17,6 +17,8 @@ from weft.cli.session import Waiting, client
 from weft.cli.table import Page
 from weft.model import Bandwidth
 from weft.model.bandwidth import parse_burst, parse_rate
+from weft.model.identity import check_labels
+from weft.model.identity import parse_port as parse_named_port
 from weft.model.ports import parse as parse_port
 
 app = single()
@@ -26,6 +28,7 @@ app = single()
     epilog=example(
         "weft attach web --network blue",
         "weft attach 4711 --network blue --ip 10.1.3.20 --label tier=front",
+        "weft attach web --network blue --namespace shop --label tier=front --port-name http=8080",
         "weft attach web --network blue --publish 8080:80 --publish 192.168.1.5:53:53/udp",
         "weft attach web --network prod --floating 203.0.113.7",
         "weft attach web --network blue --ingress 100mbit --egress 50mbit",
@@ -75,9 +78,24 @@ def attach(
     ] = "",
     egress_burst: Annotated[str, typer.Option(metavar="OCTETS", help="May be sent at once after a silence.")] = "",
     label: Labels = None,
+    namespace: Annotated[
+        str,
+        typer.Option(
+            metavar="NS",
+            help='For policy; else "default".',
+            autocompletion=complete.policy_namespaces,
+            show_default=False,
+        ),
+    ] = "",
+    port_name: Annotated[
+        list[str] | None,
+        typer.Option("--port-name", metavar="NAME=PORT[/PROTO]", help="What policy may call a port of it. Repeatable."),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Connect a container on this node to a network. Attaching again what is attached changes nothing."""
+    labels = pairs("--label", label)
+    check_labels("--label", labels)
     request = t.Attach(
         target=from_here(target),
         network=network,
@@ -85,7 +103,9 @@ def attach(
         interface=interface,
         addresses=tuple(parse_address(text) for text in ip or ()),
         mac=parse_mac(mac) if mac else "",
-        labels=pairs("--label", label),
+        labels=labels,
+        policy_namespace=namespace,
+        named_ports=tuple(parse_named_port(text) for text in port_name or ()),
         ports=tuple(parse_port(text) for text in publish or ()),
         floating=tuple(parse_address(text) for text in float_ or ()),
         bandwidth=bandwidth(ingress, ingress_burst, egress, egress_burst),

@@ -46,6 +46,16 @@ def policies(ctx: typer.Context, incomplete: str) -> Names:
     return _ask(ctx, written)
 
 
+def policy_namespaces(ctx: typer.Context, incomplete: str) -> Names:
+    """Those that endpoints are in, or that have labels."""
+
+    def used(agent: Client) -> Names:
+        labelled = [(n.name, "") for n in agent.policies().namespaces]
+        return [*labelled, *((e.policy_namespace, "") for e in agent.endpoints())]
+
+    return _ask(ctx, used)
+
+
 def targets(ctx: typer.Context, incomplete: str) -> Names:
     """What is attached on this node."""
 

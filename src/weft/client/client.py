@@ -96,9 +96,19 @@ class Client:
     def release(self, network: str, address: str, owner: str) -> t.Done:
         return self._call(t.Done, "release", name=network, address=address, owner=owner)
 
-    def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
-        """`owner`: that node's own endpoints whose owner begins so."""
-        return self._call(tuple[t.EndpointInfo, ...], "endpoints", network=network, node=node, owner=owner)
+    def endpoints(
+        self, network: str = "", node: str = "", owner: str = "", selector: str = "", policy_namespace: str = ""
+    ) -> tuple[t.EndpointInfo, ...]:
+        """`owner`: that node's own endpoints whose owner begins so. `selector`: as policies have it."""
+        return self._call(
+            tuple[t.EndpointInfo, ...],
+            "endpoints",
+            network=network,
+            node=node,
+            owner=owner,
+            selector=selector,
+            policy_namespace=policy_namespace,
+        )
 
     def endpoint(self, ref: str) -> t.EndpointInfo:
         """`ref`: an id, a name or an address."""
@@ -110,6 +120,10 @@ class Client:
     def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
         """`ref`: as for `endpoint`."""
         return self._call(t.EndpointInfo, "move", request, ref=ref)
+
+    def label(self, ref: str, request: t.Label) -> t.EndpointInfo:
+        """`ref`: as for `endpoint`."""
+        return self._call(t.EndpointInfo, "label", request, ref=ref)
 
     def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
         """`ref`: as for `endpoint`."""

@@ -299,6 +299,7 @@ FIELDS: "dict[str, type]" = {
     "internal": bool,
     "mtu": int,
     "labels": dict,
+    "namespace": str,
     "socket": str,
 }
 OF_DEFINITION = ("driver", "subnet", "subnets", "options", "internal", "mtu")
@@ -309,6 +310,7 @@ CAPABILITIES: "dict[str, tuple[type, ...]]" = {
     "mac": (str,),
     "dns": (dict,),
     "aliases": (list, dict),
+    "labels": (dict,),
     "portMappings": (list,),
     "ipRanges": (list,),
     "bandwidth": (dict,),
@@ -415,14 +417,16 @@ def attachment(call: Call, config: Config) -> "Object":
     said = matched(("ips", "labels"), said)
     extra = arguments(call.args)
     addresses = wishes.get("ips") or said.get("ips") or [a for a in extra.get("IP", "").split(",") if a]
+    mappings = ports(wishes.get("portMappings") or [])
     return {
+        **identity(config, extra, mappings),
         "target": call.netns,
         "network": config.network,
         "name": fit(extra.get("K8S_POD_NAME", "")) or fit(call.container[:12]),
         "interface": call.ifname,
         "addresses": [text.partition("/")[0] for text in _texts("ips", addresses)],
         "ranges": ranges(wishes.get("ipRanges") or []),
-        "ports": ports(wishes.get("portMappings") or []),
+        "ports": [{key: value for key, value in port.items() if key != "name"} for port in mappings],
         "mac": wishes.get("mac") or extra.get("MAC", ""),
         "labels": labels(config, said, extra),
         "bandwidth": bandwidth(wishes.get("bandwidth") or {}),
@@ -432,13 +436,26 @@ def attachment(call: Call, config: Config) -> "Object":
     }
 
 
+def identity(config: Config, extra: "Mapping[str, str]", mappings: "list[Object]") -> "Object":
+    """Namespace and names of ports, where something is said of them."""
+    found: Object = {"policy_namespace": extra.get("K8S_POD_NAMESPACE") or config.text("namespace")}
+    named = [
+        {"name": port["name"], "protocol": port["protocol"], "port": port["container_port"]}
+        for port in mappings
+        if "name" in port
+    ]
+    found["named_ports"] = [port for n, port in enumerate(named) if port not in named[:n]]
+    return {key: value for key, value in found.items() if value}
+
+
 def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[str, str]":
     """From the file, then what the engine says of this container."""
     found: dict[str, str] = {}
     listed = said.get("labels") or []
     pairs = listed if isinstance(listed, list) else [listed]
     pairs = [matched(("key", "value"), pair) if isinstance(pair, dict) else pair for pair in pairs]
-    for pair in [*({"key": k, "value": v} for k, v in config.part("labels").items()), *pairs]:
+    files = [*config.part("labels").items(), *(config.part("runtimeConfig").get("labels") or {}).items()]
+    for pair in [*({"key": k, "value": v} for k, v in files), *pairs]:
         if not isinstance(pair, dict) or not isinstance(pair.get("key"), str) or not isinstance(pair.get("value"), str):
             raise Failure(CONFIG, f"a label is not text: {dumps(pair)}")
         found[pair["key"]] = pair["value"]
@@ -455,8 +472,14 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
 
 RANGE = {"subnet": "subnet", "rangeStart": "first", "rangeEnd": "last", "gateway": "gateway"}
 """From the conventions' keys to those of weft.model.AddressRange."""
-PORT = {"hostPort": "host_port", "containerPort": "container_port", "protocol": "protocol", "hostIP": "host_ip"}
-"""… to those of weft.model.PublishedPort."""
+PORT = {
+    "hostPort": "host_port",
+    "containerPort": "container_port",
+    "protocol": "protocol",
+    "hostIP": "host_ip",
+    "name": "name",
+}
+"""… to those of weft.model.PublishedPort, and of NamedPort."""
 
 
 def ranges(sets: "list[Any]") -> "list[Object]":

@@ -9,12 +9,12 @@ import msgspec
 
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
-from weft.compile import handover
+from weft.compile import handover, policy
 from weft.compile.contributor import Contributor
 from weft.compile.known import Known
 from weft.datapaths import registry
 from weft.datapaths.driver import Site
-from weft.hoststate import Contribution
+from weft.hoststate import Contribution, Key, Link, Object, Veth
 from weft.hoststate.union import Source
 from weft.model import Endpoint, records
 
@@ -56,7 +56,21 @@ def whole(known: Known, endpoint: Endpoint) -> Contribution:
     if site is None:
         return Contribution()
     answer = registry.of(site.network).endpoint(site, handover.with_inside(endpoint))
-    return ranked(endpoint, known.gather(answer))
+    return ranked(endpoint, _closed(known, endpoint, known.gather(answer)))
+
+
+def _closed(known: Known, endpoint: Endpoint, found: Contribution) -> Contribution:
+    """Its devices are made when the rules are there that policy has for it, and go before them."""
+    guards = tuple(policy.guards(known, endpoint))
+    if not guards:
+        return found
+    return msgspec.structs.replace(found, objects=tuple(_guarded(o, guards) for o in found.objects))
+
+
+def _guarded(obj: Object, guards: tuple[Key, ...]) -> Object:
+    if isinstance(obj, Link) and isinstance(obj.type, Veth) and obj.type.primary:
+        return msgspec.structs.replace(obj, guards=(*obj.guards, *guards))
+    return obj
 
 
 def _contribute(known: Known, endpoint: Endpoint) -> Contribution | None:

@@ -30,8 +30,9 @@ from weft.policy import record
 from weft.policy.bridged import bridged
 from weft.policy.implicit import implicit
 from weft.policy.index import Dirty, Index, Local, named
+from weft.policy.index import Key as Place
 from weft.policy.model import DIRECTIONS, Identity
-from weft.policy.program import SetSpec
+from weft.policy.program import Chain, Lookup, SetSpec, Use
 from weft.policy.reach import reach
 from weft.policy.render import RENDERERS, Renderer
 from weft.policy.world import World
@@ -148,6 +149,7 @@ def guards(known: Known, endpoint: Endpoint) -> Iterator[Key]:
         return
     asked = [d for d in DIRECTIONS if index.program((endpoint.network, endpoint.id), d).chains]
     for gate in gates(known.view, endpoint) if asked else ():
+        yield from (obj.key for obj in bridged(gate.ns, gate.bridge))
         for direction, address in product(asked, gate.addresses):
             yield from ask.keys(address, direction, gate.ns)
 
@@ -193,15 +195,24 @@ def _member(known: Known, source: Source) -> Contribution | None:
         return None
     objects: list[Object] = []
     for spec in index.entered(key):
-        values = [
-            (family(address), text)
-            for address in identity.addresses
-            for text in _as_member(spec, identity, str(address))
-        ]
-        for ns in index.spaces(spec):
-            for fam, value in values:
-                objects += ask.element(spec, fam, value, ns)
+        for address in identity.addresses:
+            for ns, value in product(index.spaces(spec), _as_member(spec, identity, str(address))):
+                objects += ask.element(spec, family(address), value, ns)
+    for (chain, lookup, use), ns in _first(index, key):
+        for address in identity.addresses:
+            objects += ask.looked_up(chain, lookup, use, address, ns)
     return Contribution(objects=tuple(objects))
+
+
+def _first(index: Index, key: Place) -> Iterator[tuple[tuple[Chain, Lookup, Use], str]]:
+    """Where an endpoint is looked up: of several lines of a chain for the same port the first."""
+    found: dict[tuple[str, str, str, int], tuple[Chain, Lookup, Use]] = {}
+    for spec in index.entered(key):
+        for chain, lookup, use, ns in index.uses(spec):
+            place = ns, lookup.label, use.protocol, use.port
+            if place not in found or use.line < found[place][2].line:
+                found[place] = chain, lookup, use
+    return ((what, place[0]) for place, what in found.items())
 
 
 def _as_member(spec: SetSpec, identity: Identity, address: str) -> Iterator[str]:

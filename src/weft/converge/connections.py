@@ -40,15 +40,19 @@ class Conntrack(Protocol):
 
 
 class Connections:
-    """`places`: by namespace, whose connections are asked. `standing`: what policy says now."""
+    """`places`: by namespace, whose connections are asked, and whose might have been before. `standing`: what policy says
+    now."""
 
     def __init__(
         self,
         places: Callable[[], Mapping[str, Place]],
+        before: Callable[[], Mapping[str, Place]],
         standing: Callable[[], Standing],
         conntrack: Conntrack = connections,
     ) -> None:
         self._places, self._standing, self._conntrack = places, standing, conntrack
+        self._before = before
+        """Also of those that had policy at the last look: what was cut off is not to stay so."""
         self._wake = asyncio.Event()
         self._wake.set()
         self._seconds = 0.0
@@ -76,12 +80,14 @@ class Connections:
             await asyncio.sleep(max(SOONEST, SHARE * self._seconds) - self._seconds)
 
     async def _look(self) -> None:
-        asked = {ns: [address.packed for address in place] for ns, place in self._places().items()}
+        now, before = self._places(), self._before()
+        asked = {ns: _addresses(now.get(ns, {})) | _addresses(before.get(ns, {})) for ns in {**now, **before}}
         if not asked:
             return
         found = await asyncio.to_thread(self._conntrack.find, asked)
         places, standing = self._places(), self._standing()
         cut, mended = await asyncio.to_thread(self._judge, found, places, standing)
+        self._before = lambda: now
         self.cut += cut
         if cut or mended:
             log.info("policy changed: %d open connections were cut off, %d go on", cut, mended)
@@ -100,6 +106,10 @@ class Connections:
             cut += sum(wanted for _, wanted in changes)
             mended += sum(not wanted for _, wanted in changes)
         return cut, mended
+
+
+def _addresses(place: Place) -> set[bytes]:
+    return {address.packed for address in place}
 
 
 def changed(flows: list[Flow], place: Place, standing: Standing) -> Iterator[tuple[Flow, bool]]:

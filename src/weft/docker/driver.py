@@ -9,8 +9,8 @@ from typing import Any, TypeVar
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound
 from weft.client import Client
+from weft.docker import identity, networks
 from weft.docker import messages as m
-from weft.docker import networks
 from weft.docker.state import PluginState
 from weft.model import Network
 
@@ -60,6 +60,7 @@ class Driver:
 
     def create_endpoint(self, request: m.CreateEndpoint) -> Reply:
         network, interface = self._known(request.network), request.interface or m.Interface()
+        said = identity.said(request.options)
         attach = t.Attach(
             target="",
             network=network.name,
@@ -68,6 +69,9 @@ class Driver:
             mac=interface.mac,
             owner=request.owner,
             handover=True,
+            labels=said.labels,
+            policy_namespace=said.namespace,
+            named_ports=said.ports,
         )
         made = self.with_network(network, lambda: self._client.attach(attach))
         # Only what Docker left open may be answered.

@@ -92,7 +92,10 @@ class Interface(Message, frozen=True):
 
 
 class CreateEndpoint(OfEndpoint, frozen=True):
+    """`options`: those of `docker network connect --driver-opt` are among them."""
+
     interface: Interface | None = field(name="Interface", default=None)
+    options: Options | None = field(name="Options", default=None)
 
 
 class Join(OfEndpoint, frozen=True):

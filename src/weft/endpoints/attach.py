@@ -40,6 +40,7 @@ from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.model import Endpoint, Gateway, Network, PublishedPort, keys
 from weft.model.endpoint import endpoint_id
+from weft.model.identity import DEFAULT_NAMESPACE
 from weft.model.ports import ANY
 
 log = logging.getLogger(__name__)
@@ -171,6 +172,7 @@ class Attachments:
         for what, wish, fact in wishes:
             if wish and wish != fact:
                 raise Conflict(f"{request.target} is attached to {request.network} with {what} {fact}: detach it first")
+        self._same_identity(request, present)
         held = {a.ip for a in present.addresses}
         if not held.issuperset(request.addresses):
             has = _join(a.ip for a in present.addresses)
@@ -192,6 +194,17 @@ class Attachments:
             limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
             raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
         return present
+
+    def _same_identity(self, request: t.Attach, present: Endpoint) -> None:
+        """Raises Conflict."""
+        what = f"{request.target} is attached to {request.network} with"
+        way_out = f"change that with `weft endpoint label {present.name}`"
+        if request.policy_namespace not in ("", present.policy_namespace):
+            raise Conflict(f"{what} namespace {present.policy_namespace}: {way_out}")
+        if not request.labels.items() <= present.labels.items():
+            raise Conflict(f"{what} labels {_join(f'{k}={v}' for k, v in present.labels.items()) or 'none'}: {way_out}")
+        if not set(request.named_ports) <= set(present.named_ports):
+            raise Conflict(f"{what} named ports {_join(present.named_ports) or 'none'}: {way_out}")
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
         if failures := await self.converge(sources_of(self._view, endpoint)):
@@ -224,6 +237,8 @@ class Attachments:
             mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
             addresses=addresses,
             labels=request.labels,
+            policy_namespace=request.policy_namespace or DEFAULT_NAMESPACE,
+            named_ports=request.named_ports,
             ports=request.ports,
             floating=request.floating,
             bandwidth=request.bandwidth,

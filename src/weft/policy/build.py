@@ -6,18 +6,19 @@ as it has parts: not (A and B) is (not A) or (not B)."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
-from itertools import product
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from itertools import groupby, product
 
 import msgspec
 
 from weft.base.names import digest
 from weft.base.net import FAMILIES, Family
+from weft.hoststate.rules import Rule as Kernel
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import COUNTER, DROP, RETURN, Action, Jump, Log, Reject
 from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, TH_DPORT, Limit, Match, field
 from weft.policy.model import Direction, Identity, NamedPort, Peer, Policy, PortRange, Rule, Tier, Traffic, Who
-from weft.policy.program import Chain, Line, Origin, Program, SetSpec
+from weft.policy.program import Chain, Line, Lookup, Origin, Program, SetSpec, Use
 from weft.policy.world import Stack
 
 GROUP = 22342
@@ -27,6 +28,10 @@ SOME = Limit(rate=100, burst=200)
 
 MOST_PORTS = 7
 """In one rule, since iptables takes 15 of which a range is two."""
+
+MANY = 8
+"""So many lines are tried one by one: a lookup costs as much as a few of them."""
+_ALLOW = (COUNTER, RETURN)
 
 Matches = tuple[Match, ...]
 Alternatives = list[Matches]
@@ -68,7 +73,21 @@ class Builder:
     def _chain(self, lines: list[Line]) -> Chain:
         said = (text for line in lines for text in (*map(str, msgspec.structs.astuple(line.origin)), line.rule.mark))
         name = f"p{self.direction[0]}-{digest('chain', *said).hex()[:16]}".replace("pe-", "po-")
-        return Chain(name, tuple(_named(line, name, n) for n, line in enumerate(lines)))
+        return Chain(
+            name, tuple(_named(line, name, n) for n, line in enumerate(lines)), tuple(self._lookups(name, lines))
+        )
+
+    def _lookups(self, chain: str, lines: list[Line]) -> Iterator[Lookup]:
+        """What allows can be tried in any order, up to the next line that does something else."""
+        members = {spec.name(fam): spec.label for spec in self.sets if spec.kind == "addresses" for fam in FAMILIES}
+        for same, run in groupby(enumerate(lines), key=lambda it: it[1].rule.actions == _ALLOW):
+            covered, uses, first = list[int](), list[Use](), dict[Origin, int]()
+            for n, line in run if same else ():
+                if found := list(_uses(first.setdefault(line.origin, n), line.rule, members)):
+                    covered.append(n)
+                    uses += found
+            if len(covered) > MANY:
+                yield Lookup(digest("lookup", chain, str(covered[0])).hex()[:16], tuple(covered), tuple(uses))
 
     def _default(self, tier: Tier, onward: Action) -> Line:
         action = DROP if tier.default == "deny" else onward
@@ -180,6 +199,17 @@ class Builder:
 def program(identity: Identity, stack: Stack, direction: Direction, reach: tuple[str, ...] | None) -> Program:
     """What the traffic of an endpoint has to pass."""
     return Builder(direction, identity.ports, reach).program(stack)
+
+
+def _uses(n: int, said: Kernel, members: Mapping[str, str]) -> Iterator[Use]:
+    """Of a line that compares an address with a set, and asks for single ports; nothing for others."""
+    match said.matches:
+        case (
+            Match(fields=(_,), among=among, negated=False),
+            Match(fields=("meta l4proto",), values=(protocol,), negated=False),
+            Match(fields=(port,), values=numbers, negated=False),
+        ) if among in members and port == f"{protocol} dport" and all(number.isdecimal() for number in numbers):
+            yield from (Use(n, members[among], protocol, int(number)) for number in numbers)
 
 
 def _named(line: Line, chain: str, n: int) -> Line:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from itertools import product
 
 import msgspec
 
@@ -15,7 +16,7 @@ from weft.base.net import IPAddress
 from weft.model.network import Network
 from weft.policy.build import program
 from weft.policy.model import DIRECTIONS, Direction, Identity, Policy
-from weft.policy.program import Program, SetSpec
+from weft.policy.program import Chain, Lookup, Program, SetSpec, Use
 from weft.policy.world import World
 
 Key = tuple[str, str]
@@ -58,6 +59,10 @@ class Index:
         """How many programs name a set, in each namespace."""
         self._labels: dict[str, SetSpec] = {}
         self._members: dict[SetSpec, set[Key]] = {}
+        self._chains: Counter[tuple[Chain, str]] = Counter()
+        """Those with lookups: how many programs have one, in each namespace."""
+        self._uses: dict[str, dict[tuple[Chain, str], tuple[tuple[Lookup, Use], ...]]] = {}
+        """By the label of a set: the chains that look its members up, and how."""
         self._entered: dict[Key, set[SetSpec]] = {}
         self.dirty = Dirty()
 
@@ -85,6 +90,11 @@ class Index:
     def labelled(self, label: str) -> SetSpec | None:
         """The set that is called so, as long as a program names it."""
         return self._labels.get(label)
+
+    def uses(self, spec: SetSpec) -> Iterator[tuple[Chain, Lookup, Use, str]]:
+        """Where the members of a set are looked up, each with the namespace."""
+        for (chain, space), found in self._uses.get(spec.label, {}).items():
+            yield from ((chain, lookup, use, space) for lookup, use in found)
 
     def prefixes(self, spec: SetSpec) -> Iterator[str]:
         """What is in a set of prefixes."""
@@ -198,8 +208,28 @@ class Index:
             return  # its network is not known: there is nowhere to ask
         for spec in after - before:
             self._count(spec, spaces, 1)
+        self._look_up(_looking_up(programs), spaces, 1)
+        self._look_up(_looking_up(old), spaces, -1)
         for spec in before - after:
             self._count(spec, spaces, -1)
+
+    def _look_up(self, chains: Iterable[Chain], spaces: Iterable[str], by: int) -> None:
+        for at in product(chains, spaces):
+            was = self._chains[at] > 0
+            self._chains[at] += by
+            if was == (self._chains[at] > 0):
+                continue
+            for label, found in _by_label(at[0]).items():
+                users = self._uses.setdefault(label, {})
+                if was:
+                    del users[at]
+                else:
+                    users[at] = found
+                if not users:
+                    del self._uses[label]
+                self.dirty.members |= self._members.get(self._labels[label], set())
+            if was:
+                del self._chains[at]
 
     # Sets.
 
@@ -250,6 +280,18 @@ class Index:
         if spec.who is None or not self.world.selects(spec.who, identity):
             return False
         return spec.kind == "addresses" or any(True for _ in named(spec, identity))
+
+
+def _looking_up(programs: Mapping[Direction, Program]) -> Iterator[Chain]:
+    return (chain for program in programs.values() for chain in program.chains if chain.lookups)
+
+
+def _by_label(chain: Chain) -> dict[str, tuple[tuple[Lookup, Use], ...]]:
+    found: dict[str, list[tuple[Lookup, Use]]] = {}
+    for lookup in chain.lookups:
+        for use in lookup.uses:
+            found.setdefault(use.label, []).append((lookup, use))
+    return {label: tuple(some) for label, some in found.items()}
 
 
 def named(spec: SetSpec, identity: Identity) -> Iterator[int]:

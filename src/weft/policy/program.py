@@ -62,11 +62,44 @@ class Line(msgspec.Struct, frozen=True):
     origin: Origin
 
 
+class Use(msgspec.Struct, frozen=True, order=True):
+    """Members of the set `label` have what the line `line` of a chain says, for one port; `line` is the first one that came
+    of the same rule of the same policy. (Of several for the same address and port the first one counts.)"""
+
+    line: int
+    label: str
+    protocol: str
+    port: int
+
+
+class Lookup(msgspec.Struct, frozen=True):
+    """Lines of a chain that allow, follow each other, and are many: who can have them looked up at once, by address,
+    protocol and port, need not try them one by one. `name(family)`: of the map. `lines`: the numbers of those that are in
+    it, rising."""
+
+    label: str
+    lines: tuple[int, ...]
+    uses: tuple[Use, ...]
+
+    def name(self, fam: Family) -> str:
+        return f"m{fam}-{self.label}"
+
+    @property
+    def counting(self) -> list[int]:
+        """The lines that count for all of the same rule of a policy."""
+        return sorted({use.line for use in self.uses})
+
+
 class Chain(msgspec.Struct, frozen=True):
     """`name`: at most 22 characters, "pi-" or "po-" (ingress, egress) and a hash."""
 
     name: str
     lines: tuple[Line, ...]
+    lookups: tuple[Lookup, ...] = ()
+
+    def counting(self, line: int) -> str:
+        """Of a line that is looked up: the chain that it leads to."""
+        return f"{self.name}-{line}"
 
 
 class Program(msgspec.Struct, frozen=True):

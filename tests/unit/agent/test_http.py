@@ -71,6 +71,7 @@ async def test_every_operation_answers_as_it_is_described(
         "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
         "check_ipam": {"fix": True},
         "move": {"target": "c3"},
+        "label": {"labels": {"tier": "front"}},
         "add_floating": {"addresses": ["203.0.113.7"]},
         "apply_policies": {"documents": [{"place": "here", "document": SHOP}]},
         "remove_policies": {"refs": ["namespace/shop"]},

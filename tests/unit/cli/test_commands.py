@@ -14,7 +14,7 @@ from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS
 from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
 from weft.cli.drivers import describe
-from weft.model import Bandwidth, decode, encode
+from weft.model import Bandwidth, NamedPort, decode, encode
 from weft.model.ports import parse
 
 PUBLISHING = msgspec.structs.replace(ENDPOINTS[0], ports=(parse("8080:80"), parse("[fd00::5]:53-54/udp")))
@@ -39,6 +39,7 @@ SHOWN: dict[str, str] = {
     "pool ls prod": "pools",
     "ipam show": "ipam",
     "endpoint move web web-2": "move",
+    "endpoint label web tier=front": "label",
     "endpoint float web 203.0.113.7": "add_floating",
     "endpoint unfloat web 203.0.113.7": "remove_floating",
     "policy ls": "policies",
@@ -316,6 +317,8 @@ class TestAttach:
             "addresses": ["40.15.43.2", "fd00:40:15:2b::2"],
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
+            "policy_namespace": "",
+            "named_ports": [],
             "ports": [],
             "floating": [],
             "bandwidth": None,
@@ -325,6 +328,83 @@ class TestAttach:
             "handover": False,
             "definition": None,
         }
+
+    def test_what_policy_selects_it_by(self, weft, agent: CannedAgent) -> None:
+        weft(
+            *[
+                "attach",
+                "web",
+                "-n",
+                "blue",
+                "--namespace",
+                "shop",
+                "--port-name",
+                "http=8080",
+                "--port-name",
+                "dns=53/udp",
+            ]
+        )
+        asked = decode(t.Attach, agent.asked[0].body)
+        assert asked.policy_namespace == "shop"
+        assert asked.named_ports == (NamedPort("http", "tcp", 8080), NamedPort("dns", "udp", 53))
+
+    @pytest.mark.parametrize(
+        ("more", "why"),
+        [
+            ("--label a/b/c=x", "'a/b/c' is not a label's key"),
+            ("--label a=/x", "label a cannot be '/x'"),
+            ("--namespace A", "'A' is not a namespace's name"),
+            ("--port-name http", "'http' is not a named port"),
+            ("--port-name 80=80", "'80' is not a port's name"),
+            ("--port-name http=0", "named port http: 0 is not a port"),
+            ("--port-name http=80/icmp", "named port http: 'icmp' is none of tcp, udp, sctp"),
+            ("--port-name http=80 --port-name http=81", "named port http/tcp is given twice"),
+        ],
+    )
+    def test_what_policy_could_not_select_by(self, weft, agent: CannedAgent, more: str, why: str) -> None:
+        ran = weft(*f"attach web -n blue {more}".split())
+        assert ran.status == 1 and why in ran.err and len(ran.err.splitlines()) == 1 and agent.asked == []
+
+    def test_labels_are_changed(self, weft, agent: CannedAgent) -> None:
+        agent.answers["label"] = msgspec.structs.replace(
+            ENDPOINTS[0], policy_namespace="shop", named_ports=(NamedPort("http", "tcp", 8080),)
+        )
+        line = "endpoint label web tier=front empty= old- --namespace shop --port-name http=8080 --port-name x-"
+        ran = weft(*line.split())
+        assert ran.out == (
+            "web of blue on node-1: namespace shop, labels app=shop, tier=front, named ports http=8080/tcp\n"
+        )
+        assert decode(t.Label, agent.asked[0].body) == t.Label(
+            labels={"tier": "front", "empty": ""},
+            remove=("old",),
+            policy_namespace="shop",
+            named_ports=(NamedPort("http", "tcp", 8080),),
+            remove_ports=("x",),
+        )
+        assert agent.asked[0].params == {"ref": "web"}
+
+    @pytest.mark.parametrize(
+        ("what", "status", "why"),
+        [
+            ("", 2, "nothing is to be changed"),
+            ("tier", 2, "'tier' is not KEY=VALUE"),
+            ("a=1 a-", 1, "label a is to be set and to be removed"),
+            ("weft.bandwidth/ingress=1mbit", 1, "limits are set when a container is attached"),
+            ("a=b/c", 1, "label a cannot be 'b/c'"),
+        ],
+    )
+    def test_labels_that_cannot_be(self, weft, agent: CannedAgent, what: str, status: int, why: str) -> None:
+        ran = weft("endpoint", "label", "web", *what.split())
+        assert ran.status == status and why in ran.err and agent.asked == []
+
+    def test_endpoints_by_their_labels(self, weft, agent: CannedAgent) -> None:
+        agent.answers["endpoints"] = (msgspec.structs.replace(ENDPOINTS[0], policy_namespace="shop"),)
+        ran = weft("endpoint", "ls", "--selector", "tier == 'front'", "--namespace", "shop")
+        assert agent.asked[0].params == {"selector": "tier == 'front'", "policy_namespace": "shop"}
+        assert "NAMESPACE  LABELS" in ran.out and "app=shop," in ran.out and "tier=front" in ran.out
+        ran = weft("endpoint", "ls")
+        assert "NAMESPACE" in ran.out and "LABELS" not in ran.out
+        assert "LABELS" in weft("endpoint", "ls", "--labels").out
 
     def test_published_ports(self, weft, agent: CannedAgent) -> None:
         agent.answers["attach"] = agent.answers["endpoint"] = PUBLISHING

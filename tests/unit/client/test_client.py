@@ -46,6 +46,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "create_network": (NETWORK,),
     "endpoint": ("web",),
     "attach": (ATTACH,),
+    "label": ("web", t.Label(labels={"a": "b"}, remove=("c",))),
     "detach": ("4711",),
     "check": ("cni/blue/c1/eth0",),
     "publish": (t.Publish(owner="docker/n/e"),),

@@ -143,6 +143,26 @@ class TestAdd:
         assert list(map(str, asked.ports)) == ["10.9.0.1:8080:80/tcp", "53:5353/udp", "81:81/tcp"]
         assert list(map(str, asked.ranges)) == ["10.1.0.9-10.1.255.255", "10.2.0.0/16", "fd00::/64"]
 
+    def test_what_policy_selects_it_by(self, call: Call, agent: CannedAgent) -> None:
+        """Namespace and labels, and the names of ports, of which two may be published by different ports of the host."""
+        mappings = [
+            {"hostPort": 8080, "containerPort": 80, "name": "http"},
+            {"hostPort": 8081, "containerPort": 80, "name": "http"},
+            {"hostPort": 53, "containerPort": 5353, "protocol": "UDP", "name": "dns"},
+            {"hostPort": 9, "containerPort": 9},
+        ]
+        wishes = {"portMappings": mappings, "labels": {"tier": "front"}}
+        args = "IgnoreUnknown=1;K8S_POD_NAMESPACE=shop;K8S_POD_NAME=web"
+        call("ADD", {"namespace": "files", "labels": {"tier": "x", "app": "y"}, "runtimeConfig": wishes}, CNI_ARGS=args)
+        call("ADD", {"namespace": "files"}).well()
+        call("ADD", {}).well()
+        with_args, by_file, bare = (decode(t.Attach, a.body) for a in agent.asked)
+        assert (with_args.policy_namespace, with_args.name) == ("shop", "web")
+        assert list(map(str, with_args.named_ports)) == ["http=80/tcp", "dns=5353/udp"] and len(with_args.ports) == 4
+        assert with_args.labels.items() >= {"tier": "front", "app": "y"}.items()
+        assert (by_file.policy_namespace, bare.policy_namespace, bare.named_ports) == ("files", "", ())
+        assert b"policy_namespace" not in agent.asked[2].body, "an agent of an earlier version takes it"
+
     def test_aliases_as_podman_has_them(self, call: Call, agent: CannedAgent) -> None:
         call("ADD", {"runtimeConfig": {"aliases": {"net": ["db", "x"], "other": ["y"]}}}).well()
         call("ADD", {"runtimeConfig": {"aliases": {"other": ["y"]}}}).well()

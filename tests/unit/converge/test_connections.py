@@ -55,7 +55,7 @@ class Conntrack:
         self.looks += 1
         if self.error:
             raise Failed(self.error)
-        assert set(places) == {""} and list(places[""]) == [HERE.packed]
+        assert {ns: set(addresses) for ns, addresses in places.items()} == {"": {HERE.packed}}
         found = {ns: list(some) for ns, some in self.flows.items()}
         self.read()
         return found
@@ -80,6 +80,7 @@ class Policy:
     def __init__(self, *denied: int) -> None:
         self.denied = set(denied)
         self.places: dict[str, Place] = {"": PLACE}
+        self.had: dict[str, Place] = {}
 
     def standing(self) -> Any:
         now = frozenset(self.denied)
@@ -108,7 +109,7 @@ def outcome(*contributors: str, repaired: tuple[str, ...] = ()) -> Outcome:
 
 @asynccontextmanager
 async def running(policy: Policy, conntrack: Conntrack) -> AsyncIterator[Connections]:
-    found = Connections(lambda: policy.places, policy.standing, conntrack)
+    found = Connections(lambda: policy.places, lambda: policy.had, policy.standing, conntrack)
     task = asyncio.create_task(found.run())
     try:
         yield found
@@ -156,6 +157,28 @@ async def test_without_policy_nothing_is_read() -> None:
     assert conntrack.looks == 0
 
 
+@pytest.mark.parametrize("restarted", [False, True])
+async def test_the_last_policy_goes(restarted: bool) -> None:
+    """Nothing stays cut off, also if the agent was away meanwhile."""
+    policy, conntrack = Policy(80), Conntrack(flow(80))
+    async with running(policy, conntrack) as found:
+        await until(lambda: conntrack.marks == {80: CUT})
+        if not restarted:
+            policy.places = {}
+            policy.denied.clear()
+            found.stepped(outcome("policy"))
+            await until(lambda: conntrack.marks == {80: 0})
+            looks = conntrack.looks
+            found.stepped(outcome("policy"))
+            await asyncio.sleep(0.05)
+            assert conntrack.looks == looks
+            return
+    policy.places, policy.had = {}, {"": PLACE}
+    policy.denied.clear()
+    async with running(policy, conntrack):
+        await until(lambda: conntrack.marks == {80: 0})
+
+
 async def test_what_policy_says_is_asked_after_connections_are_read() -> None:
     """One that begins as soon as it is allowed is not judged by what was said before."""
     policy, conntrack = Policy(80), Conntrack(flow(80))
@@ -169,7 +192,7 @@ async def test_what_policy_says_is_asked_after_connections_are_read() -> None:
 async def test_after_a_failure_it_looks_again() -> None:
     policy, conntrack = Policy(80), Conntrack(flow(80))
     conntrack.error = "no conntrack"
-    found = Connections(lambda: policy.places, policy.standing, conntrack)
+    found = Connections(lambda: policy.places, lambda: policy.had, policy.standing, conntrack)
     with pytest.raises(Failed):
         await found.run()
     conntrack.error = ""

@@ -306,3 +306,29 @@ async def test_a_defect_is_told_without_its_traceback(plugin: Plugin, driver: An
     monkeypatch.setattr("weft.docker.driver.networks.ensure", lambda *_: 1 / 0)
     told = await refused(plugin, "NetworkDriver.CreateNetwork", **create_network())
     assert "its log has the traceback" in told and "Zero" not in told
+
+
+async def test_labels_namespace_and_ports_by_options_of_an_endpoint(plugin: Plugin, agent: Agent) -> None:
+    await ask(plugin, "NetworkDriver.CreateNetwork", **create_network())
+    given = await ask(plugin, "IpamDriver.RequestAddress", PoolID=POOL, Address="", Options=None)
+    options = {
+        "com.docker.network.endpoint.exposedports": [],
+        "weft.label.tier": "front",
+        "weft.label.example.com/team": "a",
+        "weft.namespace": "shop",
+        "weft.port-name.http": "8080",
+        "weft.port-name.dns": "53/udp",
+    }
+    asked = {"NetworkID": NET, "EndpointID": EP, "Interface": {"Address": given["Address"]}}
+    for option, value, why in (
+        ("weft.nonsense", "1", "unknown option weft.nonsense of an endpoint"),
+        ("weft.label.a/b/c", "x", "is not a label's key"),
+        ("weft.namespace", "A", "is not a namespace's name"),
+        ("weft.port-name.80", "80", "is not a port's name"),
+        ("weft.port-name.http", "80/x", "is none of tcp, udp, sctp"),
+    ):
+        assert why in await refused(plugin, "NetworkDriver.CreateEndpoint", **asked, Options={option: value})
+    await ask(plugin, "NetworkDriver.CreateEndpoint", **asked, Options=options)
+    [made] = await Service(agent).endpoints()
+    assert made.labels == {"tier": "front", "example.com/team": "a"} and made.policy_namespace == "shop"
+    assert list(map(str, made.named_ports)) == ["http=8080/tcp", "dns=53/udp"]

@@ -6,6 +6,10 @@ from ipaddress import ip_address, ip_network
 
 import pytest
 
+from weft.hoststate import NftChain
+from weft.hoststate.rules import Rule as Kernel
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import COUNTER, RETURN
 from weft.policy.build import program
 from weft.policy.model import (
     DIRECTIONS,
@@ -21,6 +25,7 @@ from weft.policy.model import (
     Who,
 )
 from weft.policy.program import Program
+from weft.policy.render import nft
 from weft.policy.world import World
 
 WEB = Identity(
@@ -181,3 +186,36 @@ def test_names_fit_into_what_kernels_take(direction: Direction) -> None:
     found = of(direction, policy(ingress=(allow(),), egress=(allow(peers=(Peer(who=Who()),)),)))
     assert all(len(chain.name) <= 22 for chain in found.chains)
     assert all(len(spec.name(6)) <= 21 for spec in found.sets)
+
+
+def test_many_that_allow_are_looked_up_at_once() -> None:
+    def some(n: int) -> Rule:
+        return allow(
+            peers=(Peer(who=Who(selector=f'app == "{n}"')),),
+            traffic=(Traffic(protocol="tcp", ports=(PortRange(n, n), PortRange(90, 90))),),
+        )
+
+    ranged = allow(peers=(Peer(who=Who()),), traffic=(Traffic(protocol="tcp", ports=(PortRange(1, 9),)),))
+    denied = Rule(action="deny", peers=(Peer(who=Who()),))
+    found = of("ingress", policy(ingress=(some(1), ranged, *map(some, range(2, 7)), denied, some(9)))).chains[0]
+    [lookup] = found.lookups
+    assert [found.lines[n].origin.index for n in lookup.lines] == [0, 0, 2, 2, 3, 3, 4, 4, 5, 5, 6, 6]
+    assert {(use.protocol, use.port) for use in lookup.uses} == {("tcp", port) for port in (*range(1, 7), 90)}
+    kernel = {obj.name: obj for obj in nft.chain(found, "") if isinstance(obj, NftChain)}
+    texts = [rule.nft.partition(" comment ")[0] for rule in kernel[found.name].rules if isinstance(rule, Kernel)][2:4]
+    assert texts == [
+        f"ip saddr . meta l4proto . th dport vmap @m4-{lookup.label}",
+        f"ip6 saddr . meta l4proto . th dport vmap @m6-{lookup.label}",
+    ]
+    counted = {line: (chain, place) for chain, place, line in nft.counted(found)}
+    assert {found.lines[n].origin for n in counted} == {line.origin for line in found.lines}
+    tried = counted.keys() - set(lookup.lines)
+    assert all(found.lines[n].rule == kernel[counted[n][0]].rules[counted[n][1]] for n in tried)
+    assert all(kernel[counted[n][0]].rules == (rule(COUNTER, RETURN),) for n in counted.keys() - tried)
+
+
+def test_few_are_tried_in_a_row() -> None:
+    few = [
+        allow(peers=(Peer(who=Who()),), traffic=(Traffic(protocol="tcp", ports=(PortRange(n, n),)),)) for n in (1, 2)
+    ]
+    assert of("ingress", policy(ingress=tuple(few))).chains[0].lookups == ()

@@ -18,9 +18,12 @@ from weft.cluster import records
 from weft.compile.compiler import beneath, sources_of
 from weft.datapaths import registry
 from weft.endpoints.floating import Floating
+from weft.endpoints.labels import Labels
 from weft.endpoints.move import Moves
 from weft.model import Bandwidth, Endpoint, keys
 from weft.model.bandwidth import labelled
+from weft.model.identity import selectable
+from weft.policy.selector import check, matches
 
 SETTLING = 2.0
 """Seconds in which drift is repaired, with some to spare."""
@@ -30,10 +33,14 @@ class Endpoints:
     def __init__(self, parts: Parts, networks: Networks, nodes: Nodes) -> None:
         self._parts, self._networks, self._nodes = parts, networks, nodes
         self._floating = Floating(parts.cluster, parts.attachments)
+        self._labels = Labels(parts.cluster, parts.attachments)
         self._moves = Moves(parts.cluster, parts.attachments)
 
-    async def endpoints(self, network: str = "", node: str = "", owner: str = "") -> tuple[t.EndpointInfo, ...]:
-        """`owner`: this node's own whose owner begins so; an owner is a matter of its host."""
+    async def endpoints(
+        self, network: str = "", node: str = "", owner: str = "", selector: str = "", policy_namespace: str = ""
+    ) -> tuple[t.EndpointInfo, ...]:
+        """`owner`: this node's own whose owner begins so; an owner is a matter of its host. `selector`: as policies have it."""
+        check(selector)
         if network:
             await self._networks.known(network)
         if node:
@@ -44,6 +51,10 @@ class Endpoints:
         else:
             held = await self._records(node)
         found = [e for e in held if network in ("", e.network) and node in ("", e.node)]
+        if policy_namespace:
+            found = [e for e in found if e.policy_namespace == policy_namespace]
+        if selector:
+            found = [e for e in found if matches(selector, selectable(e.labels))]
         return tuple(infos.endpoint(self._parts, e) for e in sorted(found, key=lambda e: (e.network, e.node, e.name)))
 
     async def _records(self, node: str = "") -> list[Endpoint]:
@@ -76,6 +87,12 @@ class Endpoints:
         network = await self._networks.known(found.network)
         await self._parts.leases.ensure(network.name, self._parts.ready())
         return infos.endpoint(self._parts, await self._moves.move(found, request))
+
+    async def label(self, ref: str, request: t.Label) -> t.EndpointInfo:
+        self._parts.ready()
+        found = await self.endpoint(ref)
+        await self._networks.known(found.network)
+        return infos.endpoint(self._parts, await self._labels.change(found, request))
 
     async def add_floating(self, ref: str, request: t.Float) -> t.EndpointInfo:
         self._parts.ready()

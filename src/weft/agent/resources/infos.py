@@ -101,6 +101,8 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         mtu=link.mtu or 0 if link else 0,
         routes=tuple(_routes(inside)),
         labels=e.labels,
+        policy_namespace=e.policy_namespace,
+        named_ports=e.named_ports,
         ports=e.ports,
         floating=e.floating,
         bandwidth=e.bandwidth,

@@ -8,7 +8,7 @@ from typing import Protocol, cast
 from weft.base.net import Family, IPAddress
 from weft.hoststate import Key, Object
 from weft.policy.model import Direction
-from weft.policy.program import Chain, SetSpec
+from weft.policy.program import Chain, Lookup, SetSpec, Use
 from weft.policy.render import nft
 from weft.policy.render.marks import CUT
 
@@ -23,6 +23,12 @@ class Renderer(Protocol):
 
     def chain(self, found: Chain, ns: str) -> Iterator[Object]:
         """A chain of a program."""
+
+    def looked_up(self, found: Chain, lookup: Lookup, use: Use, address: IPAddress, ns: str) -> Iterator[Object]:
+        """What has a member of a set looked up instead of tried; nothing where all lines are tried."""
+
+    def counted(self, found: Chain) -> Iterator[tuple[str, int, int]]:
+        """Where each line of a chain is counted: (the kernel's chain, the rule in it, the line)."""
 
     def table_set(self, spec: SetSpec, ns: str) -> Iterator[Object]:
         """A set that programs name, in both families."""

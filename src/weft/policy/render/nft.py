@@ -11,17 +11,20 @@ from collections.abc import Iterator
 from weft.base.net import FAMILIES, Family, IPAddress, family
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import FILTER, INET, Hook
-from weft.hoststate.rules import rule
-from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Dispatch, Reject
-from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, field
+from weft.hoststate.rules import Rule, rule
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Dispatch, Reject
+from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, TH_DPORT, field
 from weft.policy.model import Direction
-from weft.policy.program import Chain, SetSpec
+from weft.policy.program import Chain, Lookup, SetSpec, Use
 from weft.policy.render.marks import CUT
 
 _NEIGHBOURS = ("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect")
 _CT_MARK = field("ct mark")
 _IS_CUT, _IS_NOT = _CT_MARK.is_(f"{CUT:#x}/{CUT:#x}"), _CT_MARK.is_(f"0x0/{CUT:#x}")
 _TO: dict[Direction, str] = {"ingress": "policy-to", "egress": "policy-from"}
+
+_PORT = L4PROTO + TH_DPORT
+_COUNTED = (rule(COUNTER, RETURN),)
 
 _BASE = NftChain(
     name="policies",
@@ -48,7 +51,39 @@ def base(ns: str) -> Iterator[Object]:
 
 
 def chain(found: Chain, ns: str) -> Iterator[Object]:
-    yield NftChain(name=found.name, rules=tuple(line.rule for line in found.lines), ns=ns)
+    """Lines that can be looked up become an element each of a map, which leads to a chain that counts and allows."""
+    yield NftChain(name=found.name, rules=tuple(said for _, said in _rules(found)), ns=ns)
+    for lookup in found.lookups:
+        for fam in FAMILIES:
+            kind = f"ipv{fam}_addr", "inet_proto", "inet_service"
+            yield NftSet(name=lookup.name(fam), type=kind, to=("verdict",), ns=ns)
+        yield from (NftChain(name=found.counting(n), rules=_COUNTED, ns=ns) for n in lookup.counting)
+
+
+def counted(found: Chain) -> Iterator[tuple[str, int, int]]:
+    """Where each line is counted: (chain, rule in it, line); of those that are looked up, the first of a policy's rule."""
+    for place, (n, _) in enumerate(_rules(found)):
+        if n is not None:
+            yield found.name, place, n
+    yield from ((found.counting(n), 0, n) for lookup in found.lookups for n in lookup.counting)
+
+
+def _rules(found: Chain) -> Iterator[tuple[int | None, Rule]]:
+    """Each with the line that it is, where it is one."""
+    looked_up = {n for lookup in found.lookups for n in lookup.lines}
+    first = {lookup.lines[0]: lookup for lookup in found.lookups}
+    end = SADDR if found.name.startswith("pi-") else DADDR
+    for n, line in enumerate(found.lines):
+        if (lookup := first.get(n)) is not None:
+            yield from ((None, rule(Dispatch(end[fam] + _PORT, lookup.name(fam)))) for fam in FAMILIES)
+        if n not in looked_up:
+            yield n, line.rule
+
+
+def looked_up(found: Chain, lookup: Lookup, use: Use, address: IPAddress, ns: str) -> Iterator[Object]:
+    """An element of its map."""
+    value = f"{address} . {use.protocol} . {use.port}"
+    yield NftElement(set=lookup.name(family(address)), value=value, to=f"goto {found.counting(use.line)}", ns=ns)
 
 
 def table_set(spec: SetSpec, ns: str) -> Iterator[Object]:
