@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import tomllib
 from pathlib import Path
+from typing import Literal
 
 import msgspec
 
@@ -33,6 +34,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     cluster's. `presence_ttl`: how long after an agent's death its node counts as alive;
     `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
     `control`: whether this host's containers may reach what controls the cluster: BGP, the store, the agents' metrics.
+    `policy`: through what policy is enforced here: nftables or iptables.
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
     block of addresses stays this node's without a container in it. `socket_mode`: octal, who may use
@@ -52,6 +54,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     asn: int = 0
     metrics: str = ""
     control: str = "closed"
+    policy: Literal["nftables", "iptables"] = "nftables"
     run_dir: str = "/run/weft"
     state_dir: str = "/var/lib/weft"
     socket: str = ""

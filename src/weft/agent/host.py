@@ -56,6 +56,7 @@ class ThisHost:
             attached=found.attached,
             lacking=frozenset(FEATURES.keys() - found.features),
             control_open=self._config.control == "open",
+            policy=self._config.policy,
             store=elsewhere,
         )
         if host == self.host:
@@ -77,6 +78,7 @@ class ThisHost:
             bgp_guards=(TTL, PASSWORD) if MD5 in found.features else (TTL,),
             instance=self._cluster.instance,
             control=control,
+            policy=self._config.policy,
             boot=boot_id(),
             version=__version__,
         )

@@ -32,8 +32,9 @@ class Error(Reply, frozen=True, kw_only=True):
 
 
 class NodeInfo(Reply, frozen=True, kw_only=True):
-    """`subnets`: by network, what the node holds. `alive`: its agent's presence has not run out. Where it has, `evidence`
-    says in a sentence what is known of the node, and `withdrawn` whether the node asked has no routes to it any more."""
+    """`subnets`: by network, what the node holds. `policy`: through what it enforces policy. `alive`: its agent's presence
+    has not run out. Where it has, `evidence` says in a sentence what is known of the node, and `withdrawn` whether the node
+    asked has no routes to it any more."""
 
     name: str
     addresses: tuple[IPInterface, ...]
@@ -45,6 +46,7 @@ class NodeInfo(Reply, frozen=True, kw_only=True):
     evidence: str = ""
     withdrawn: bool = False
     this: bool = False
+    policy: str = "nftables"
     subnets: dict[str, tuple[IPNetwork, ...]] = {}
 
 
@@ -594,7 +596,8 @@ class PolicyChanges(Reply, frozen=True, kw_only=True):
 
 class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
-    `repairs`: how often drift was put right since the start. `why`: it is this uplink, and these addresses."""
+    `repairs`: how often drift was put right since the start. `why`: it is this uplink, and these addresses. `policy`: through
+    what it is enforced."""
 
     version: str
     node: str
@@ -614,6 +617,7 @@ class Status(Reply, frozen=True, kw_only=True):
     networks: tuple[NetworkStatus, ...]
     bgp: BgpStatus | None = None
     why: str = ""
+    policy: str = "nftables"
 
 
 class Finding(Reply, frozen=True, kw_only=True):

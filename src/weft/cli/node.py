@@ -84,6 +84,7 @@ def _details(page: Page, node: t.NodeInfo) -> Iterator[str]:
                 ("addresses", listed(node.addresses)),
                 ("uplink", f"{node.uplink}, MTU {node.mtu}"),
                 ("segment", node.segment),
+                ("policy", f"through {node.policy}"),
             ]
         ),
         page.table(("NETWORK", "SUBNETS"), [(name, listed(nets)) for name, nets in sorted(node.subnets.items())])

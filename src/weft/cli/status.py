@@ -72,6 +72,7 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
             ("", found.why),
             ("store", store_line(found.store)),
             ("bgp", _bgp(found.bgp) if found.bgp else ""),
+            ("policy", f"through {found.policy}"),
             ("drift", _drift(found)),
         ]
     )

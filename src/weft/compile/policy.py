@@ -34,7 +34,7 @@ from weft.policy.index import Key as Place
 from weft.policy.model import DIRECTIONS, Identity
 from weft.policy.program import Chain, Lookup, SetSpec, Use
 from weft.policy.reach import reach
-from weft.policy.render import RENDERERS, Renderer
+from weft.policy.render import Renderer, renderer
 from weft.policy.world import World
 
 POLICY, MEMBER, SET = "policy", "policy-member", "policy-set"
@@ -155,7 +155,8 @@ def guards(known: Known, endpoint: Endpoint) -> Iterator[Key]:
 
 
 def _renderer(known: Known) -> Renderer | None:
-    return RENDERERS[known.host.policy] if known.host else None
+    host = known.host
+    return renderer(host.policy, host.iptables, ipv6=host.ipv6) if host else None
 
 
 # -- what each source wants ---------------------------------------------------------------------------------------------

@@ -21,6 +21,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     `bgp_guards`: what this node can do to protect a BGP session with another node; a session has what both ends can do:
     "ttl" (RFC 5082) and "password" (RFC 2385). Older versions of Weft tell of none.
     `control`: TCP ports of its agent and of a store that runs there, which containers are kept from.
+    `policy`: through what it enforces policy: "nftables" or "iptables".
     `boot`: the kernel's boot id: local namespaces of an earlier boot no longer exist.
     """
 
@@ -34,6 +35,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     bgp_guards: tuple[str, ...] = ()
     instance: str = ""
     control: tuple[int, ...] = ()
+    policy: str = "nftables"
     boot: str = ""
     version: str = ""
 

@@ -23,6 +23,8 @@ from weft.kernel.host.diagnose import blocking_chains, foreign_vteps, udp_holder
 from weft.kernel.host.facts import MD5
 from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
+from weft.kernel.kinds.ipset import FEATURE as IPSET
+from weft.kernel.plumbing import tools
 from weft.model import Network
 from weft.store.url import unguarded
 
@@ -39,6 +41,8 @@ WITHOUT = {
     BRIDGED: f"{BRIDGED}: containers that have policy are not attached to bridges",
 }
 """Feature → what the kernel has not, and what that means."""
+TOOLS = tuple(f"{program}-restore" for program in ("iptables", "ip6tables"))
+NOT_THROUGH_IPTABLES = 'policy = "nftables" in the agent\'s settings; restart the agent'
 PACKAGES = {"bird": PACKAGE}
 """Feature that is a program → the package that brings it."""
 
@@ -68,6 +72,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _other_vteps(networks)
     yield from _reverse_path(parts, networks)
     yield from _policies()
+    yield from _through_iptables(parts)
     yield _clock()
 
 
@@ -316,6 +321,20 @@ def _policies() -> Iterator[t.Finding]:
         )
     if not chains:
         yield _ok("firewall", "no other table drops forwarded packets by policy")
+
+
+def _through_iptables(parts: Parts) -> Iterator[t.Finding]:
+    if parts.config.policy != "iptables":
+        return
+    if parts.node is not None and IPSET not in parts.features:
+        advice = f"modprobe ip_set ip_set_hash_ip ip_set_hash_net ip_set_hash_ipport xt_set, or {NOT_THROUGH_IPTABLES}"
+        lost = "the kernel has no ipset: containers that have policy are not attached"
+        yield t.Finding(check="policy", result="error", detail=lost, advice=advice)
+    elif missing := [name for name in TOOLS if tools.find(name) is None]:
+        advice = f"apt install iptables, or {NOT_THROUGH_IPTABLES}"
+        yield t.Finding(check="policy", result="error", detail=f"{missing[0]} is not installed", advice=advice)
+    else:
+        yield _ok("policy", "iptables and ipset are there")
 
 
 def _clock() -> t.Finding:

@@ -43,6 +43,7 @@ def node(parts: Parts, n: Node) -> t.NodeInfo:
         evidence=parts.liveness.evidence(n.name),
         withdrawn=n.name in parts.liveness.dead,
         this=n.name == view.me,
+        policy=n.policy,
         subnets=held,
     )
 
@@ -188,6 +189,7 @@ def status(parts: Parts) -> t.Status:
         addresses=me.addresses if me else (),
         uplink=me.uplink if me else "",
         why=parts.why,
+        policy=parts.config.policy,
         mtu=me.mtu if me else 0,
         state=_state(parts),
         started=parts.started,

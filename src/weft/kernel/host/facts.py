@@ -10,17 +10,20 @@ import struct
 from collections.abc import Callable, Iterable
 from functools import partial
 from pathlib import Path
+from typing import get_args
 
 import msgspec
 
 from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family, IPInterface, IPNetwork, family, parse_interface
-from weft.hoststate import Bridge, Ifb, Ipip, Link, Qdisc, Redirect, Veth, Vxlan
+from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipset, Link, Qdisc, Redirect, Veth, Vxlan
 from weft.hoststate.firewall import TABLE
+from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import bridge_filter, iptables, sysctl, tc, wire
+from weft.kernel.kinds import bridge_filter, ipset, iptables, sysctl, tc, wire
+from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.plumbing import links, netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import Surroundings
@@ -235,6 +238,14 @@ def _bridge_filter(_netlink: Netlink) -> bool:
     return bridge_filter.loaded() or _installed(bridge_filter.MODULE)
 
 
+def _ipset(_netlink: Netlink) -> bool:
+    """A module that is only there is not loaded before something asks for a set."""
+    if not ipset.there():
+        return _installed("ip_set_hash_net") and _installed("xt_set")
+    sets = [Ipset(name=f"weft-{n}", type=kind, family=4) for n, kind in enumerate(get_args(IpsetType))]
+    return not Ipsets().apply(HOST, [Create(it) for it in sets])
+
+
 def _installed(module: str) -> bool:
     modules = Path("/lib/modules", os.uname().release)
     try:
@@ -265,6 +276,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "nft-bridge": _nft_bridge,
     "ipip": _ipip,
     bridge_filter.MODULE: _bridge_filter,
+    ipset.FEATURE: _ipset,
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,

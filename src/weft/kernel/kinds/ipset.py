@@ -25,6 +25,7 @@ from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone, open_s
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
+FEATURE = "ipset"
 LACKING = "the kernel has no ipset: modprobe ip_set, or a kernel with it, or set policy to nftables"
 _PATIENCE = 0.1
 """Seconds."""

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from typing import Protocol, cast
+from collections.abc import Iterator, Set
+from typing import Literal, Protocol, cast
 
-from weft.base.net import Family, IPAddress
+from weft.base.net import FAMILIES, Family, IPAddress
 from weft.hoststate import Key, Object
 from weft.policy.model import Direction
 from weft.policy.program import Chain, Lookup, SetSpec, Use
-from weft.policy.render import nft
+from weft.policy.render import iptables, nft
 from weft.policy.render.marks import CUT
 
-__all__ = ["CUT", "RENDERERS", "Renderer"]
+__all__ = ["CUT", "Means", "Renderer", "renderer"]
+
+Means = Literal["nftables", "iptables"]
+"""Through what policy is enforced."""
 
 
 class Renderer(Protocol):
@@ -46,5 +49,9 @@ class Renderer(Protocol):
         """Of the objects that close an endpoint."""
 
 
-RENDERERS: Mapping[str, Renderer] = {"nftables": cast(Renderer, nft)}
-"""By the name that the node's settings give."""
+def renderer(policy: Means, in_use: Set[tuple[int, str]], *, ipv6: bool = True) -> Renderer:
+    """`policy`: as the node's settings say. `in_use`: the back ends of iptables that are, as (family, back end). `ipv6`:
+    whether the host speaks it."""
+    if policy == "nftables":
+        return cast(Renderer, nft)
+    return iptables.renderer(iptables.backend(in_use), FAMILIES if ipv6 else (4,))

@@ -16,9 +16,8 @@ from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Dispatch
 from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, TH_DPORT, field
 from weft.policy.model import Direction
 from weft.policy.program import Chain, Lookup, SetSpec, Use
-from weft.policy.render.marks import CUT
+from weft.policy.render.marks import CUT, NEIGHBOURS
 
-_NEIGHBOURS = ("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert", "nd-redirect")
 _CT_MARK = field("ct mark")
 _IS_CUT, _IS_NOT = _CT_MARK.is_(f"{CUT:#x}/{CUT:#x}"), _CT_MARK.is_(f"0x0/{CUT:#x}")
 _TO: dict[Direction, str] = {"ingress": "policy-to", "egress": "policy-from"}
@@ -33,7 +32,7 @@ _BASE = NftChain(
         rule(CT_STATE.is_("established", "related"), _IS_NOT, ACCEPT),
         rule(_IS_CUT, L4PROTO.is_("tcp"), COUNTER, Reject("tcp-reset")),
         rule(_IS_CUT, COUNTER, DROP),
-        rule(field("icmpv6 type").is_(*_NEIGHBOURS), ACCEPT),
+        rule(field("icmpv6 type").is_(*NEIGHBOURS), ACCEPT),
         *(rule((SADDR[fam] + DADDR[fam]).among(f"policy-self{fam}"), ACCEPT) for fam in FAMILIES),
         *(rule(Dispatch(SADDR[fam], f"policy-from{fam}")) for fam in FAMILIES),
         *(rule(Dispatch(DADDR[fam], f"policy-to{fam}")) for fam in FAMILIES),
