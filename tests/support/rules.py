@@ -172,6 +172,18 @@ EVERYWHERE: list[tuple[Rule, Family, str, str]] = [
         "-p tcp -m tcp --dport 1 -m conntrack ! --ctproto udp -m conntrack ! --ctproto sctp -j DROP",
     ),
     (
+        rule(SADDR[4].is_("10.1.0.0/16"), SADDR[4].is_not("10.1.2.0/24"), SADDR[4].is_not("10.1.3.1"), DROP),
+        4,
+        "ip saddr 10.1.0.0/16 ip saddr != 10.1.2.0/24 ip saddr != 10.1.3.1 drop",
+        "-s 10.1.0.0/16 -m iprange ! --src-range 10.1.2.0-10.1.2.255 -m iprange ! --src-range 10.1.3.1-10.1.3.1 -j DROP",
+    ),
+    (
+        rule(DADDR[6].is_not("fd00::/16"), DADDR[6].is_("fd00::/8"), DROP),
+        6,
+        "ip6 daddr != fd00::/16 ip6 daddr fd00::/8 drop",
+        "! -d fd00::/16 -m iprange --dst-range fd00::-fdff:ffff:ffff:ffff:ffff:ffff:ffff:ffff -j DROP",
+    ),
+    (
         rule(field("icmp type").is_(8), field("icmp code").is_not(0), DROP),
         4,
         "icmp type 8 icmp code != 0 drop",

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -10,11 +9,9 @@ from dataclasses import dataclass
 import pytest
 
 from support.namespaces import Home
-from support.probing import COMMAND, PATIENCE, WAIT, Probe, Probers, Table, differences, every
+from support.probing import PATIENCE, WAIT, Probe, Probers, Table, differences, every
+from support.routed_pods import ADDRESSES, NAMES, routed_pods
 from support.waiting import note
-
-NAMES = ("a", "b", "c")
-ADDRESSES = {4: {n: f"10.9.{i}.2" for i, n in enumerate(NAMES)}, 6: {n: f"fd09:{i}::2" for i, n in enumerate(NAMES)}}
 
 
 @dataclass(frozen=True)
@@ -31,30 +28,8 @@ class Pods:
 
 @pytest.fixture
 def pods(netns: Home) -> Iterator[Pods]:
-    """Three namespaces around a router, which the test is in; both families."""
-    for name in ("net/ipv4/ip_forward", "net/ipv6/conf/all/forwarding"):
-        netns.sh(f"sysctl -qw {name.replace('/', '.')}=1")
-    with Probers() as probers:
-        for index, name in enumerate(NAMES):
-            inner = netns.new()
-            netns.sh(f"ip link add v{name} type veth peer name eth0 netns {inner.path}")
-            for family, net in ((4, f"10.9.{index}."), (6, f"fd09:{index}::")):
-                bits = 24 if family == 4 else 64
-                nodad = () if family == 4 else ("nodad",)
-                netns.run("ip", "addr", "add", f"{net}1/{bits}", "dev", f"v{name}", *nodad)
-                inner.run("ip", "addr", "add", f"{net}2/{bits}", "dev", "eth0", *nodad)
-            netns.sh(f"ip link set v{name} up")
-            inner.sh("ip link set eth0 up")
-            inner.sh(f"ip route add default via 10.9.{index}.1")
-            inner.sh(f"ip -6 route add default via fd09:{index}::1")
-            probers.start(name, lambda path=inner.path: _popen(path))
-        probers.ready()
+    with routed_pods(netns) as probers:
         yield Pods(netns, probers)
-
-
-def _popen(path: str) -> subprocess.Popen[str]:
-    pipe = subprocess.PIPE
-    return subprocess.Popen([*COMMAND, path], stdin=pipe, stdout=pipe, stderr=pipe, text=True)
 
 
 def between(protocol: str = "", port: int = 0) -> Table:

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from weft.base.errors import Unsupported
-from weft.base.net import Family
+from weft.base.net import Family, parse_network
 from weft.hoststate.rules import actions as a
 from weft.hoststate.rules.matches import Limit, Match
 
@@ -39,7 +39,12 @@ def words(
 
 
 def _add(found: Words, group: Words) -> None:
-    """A protocol, which several matches may need, is named once; of those that it is not, the rest is asked of conntrack."""
+    """A protocol, which several matches may need, is named once; of those that it is not, the rest is asked of conntrack. So it
+    is with addresses: the first of an end is named, others are ranges."""
+    if group[-2] in ("-s", "-d") and group[-2] in found:
+        network = parse_network(group[-1])
+        no, end = group[:-2], "--src-range" if group[-2] == "-s" else "--dst-range"
+        group = ["-m", "iprange", *no, end, f"{network[0]}-{network[-1]}"]
     if group[:2] == ["!", "-p"] and "-p" in found:
         group = ["-m", "conntrack", "!", "--ctproto", group[2]]
     if group[:1] == ["-p"] and "-p" in found:

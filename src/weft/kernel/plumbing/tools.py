@@ -64,4 +64,6 @@ def _run(command: Sequence[str], stdin: str, started: Started | None) -> Output:
 def complaint(output: Output) -> str:
     """What a program wrote about its failure, in one line."""
     lines = [line.strip() for line in output.err.splitlines() if line.strip()]
-    return lines[0] if lines else f"exit status {output.status}"
+    if not lines:
+        return f"exit status {output.status}"
+    return " ".join(lines[:2]) if lines[0].endswith(":") else lines[0]
