@@ -36,7 +36,7 @@ from weft.hoststate.rules.actions import COUNTER, DROP, RETURN, Action, Dispatch
 from weft.hoststate.rules.iptables import CHAIN_PREFIX, SET_PREFIX
 from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, Limit, Match, field
 from weft.policy.model import Direction
-from weft.policy.program import Chain, SetKind, SetSpec
+from weft.policy.program import Chain, Lookup, SetKind, SetSpec, Use
 from weft.policy.render.marks import CUT, NEIGHBOURS
 
 TABLE, ENTRY = "filter", f"{CHAIN_PREFIX}POLICY"
@@ -65,7 +65,21 @@ class Iptables:
 
     def chain(self, found: Chain, ns: str) -> Iterator[Object]:
         for fam in self._families:
-            yield IptablesChain(**self._where(fam, ns), name=CHAIN_PREFIX + found.name, rules=_rules(found, fam))
+            yield IptablesChain(
+                **self._where(fam, ns),
+                name=CHAIN_PREFIX + found.name,
+                rules=tuple(said for _, said in _rules(found, fam)),
+            )
+
+    def looked_up(self, _found: Chain, _lookup: Lookup, _use: Use, _address: IPAddress, _ns: str) -> Iterator[Object]:
+        """All lines are tried: a set of ipset leads nowhere, so each would not count for itself."""
+        yield from ()
+
+    def counted(self, found: Chain) -> Iterator[tuple[str, int, int]]:
+        """Of each family, which is told behind the chain's name: "WEFT-pi-…/4"."""
+        for fam in self._families:
+            for place, (n, _) in enumerate(_rules(found, fam)):
+                yield f"{CHAIN_PREFIX}{found.name}/{fam}", place, n
 
     def table_set(self, spec: SetSpec, ns: str) -> Iterator[Object]:
         for fam in self._families:
@@ -125,10 +139,11 @@ def _entry(fam: Family) -> tuple[Rule, ...]:
     )
 
 
-def _rules(found: Chain, fam: Family) -> tuple[Rule, ...]:
-    """Those of a chain that packets of this family can fit."""
-    parts = ((_matches(line.rule.matches, fam), line.rule.actions) for line in found.lines)
-    return tuple(Rule(matches, tuple(map(_renamed, actions))) for matches, actions in parts if matches is not None)
+def _rules(found: Chain, fam: Family) -> Iterator[tuple[int, Rule]]:
+    """The lines of a chain that packets of this family can fit, each with its number."""
+    for n, line in enumerate(found.lines):
+        if (matches := _matches(line.rule.matches, fam)) is not None:
+            yield n, Rule(matches, tuple(map(_renamed, line.rule.actions)))
 
 
 def _matches(matches: Iterable[Match | Limit], fam: Family) -> tuple[Match | Limit, ...] | None:
