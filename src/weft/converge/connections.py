@@ -25,7 +25,7 @@ log = logging.getLogger(__name__)
 
 SOONEST = 0.2
 """Seconds from one look to the next."""
-SHARE = 4
+SHARE = 2
 """And so many times the duration of one at least."""
 CONTRIBUTOR = "policy"
 """How the names of those begin that make rules of policy."""

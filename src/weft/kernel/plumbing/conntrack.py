@@ -66,17 +66,21 @@ def flows(
 
 
 def of_ends(netlink: Netlink, addresses: Container[bytes]) -> list[Flow]:
-    """Those of both families that began at one of these addresses, or whose answers come from one. All are looked at, so of
-    the others no more than that is read."""
+    """Those of both families that began at one of these addresses, or whose answers come from one; but for TCP's that are over
+    and have no mark. All are looked at, so of the others no more than that is read."""
 
     def decode(data: bytes, start: int, end: int) -> Flow | None:
-        return _decode(data[start], data, start, end) if _may_concern(data, start, addresses) else None
+        if not _may_concern(data, start, addresses):
+            return None
+        found = attributes(data, start + NFGENMSG.size, end)
+        return None if _is_over(found) else _flow(data[start], found)
 
     get = u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_GET
     found = netlink.dump(get, NFGENMSG.pack(u.AF_UNSPEC, 0, 0), decode)
     return [flow for flow in found if flow.origin in addresses or flow.src in addresses]
 
 
+_OVER = (bytes([u.TCP_CONNTRACK_TIME_WAIT]), bytes([u.TCP_CONNTRACK_CLOSE]))
 _SIZES = {u.AF_INET: 4, u.AF_INET6: 16}
 _BEGINNING = struct.Struct("=HHHHHH")
 """Sizes and types of a tuple's attribute, of its first one, the addresses, and of their first one, the source."""
@@ -104,9 +108,19 @@ def _filter(which: int, flags: int) -> bytes:
 
 
 def _decode(family: int, data: bytes, start: int, end: int) -> Flow | None:
-    if data[start] != family:
-        return None
-    found = attributes(data, start + NFGENMSG.size, end)
+    return _flow(family, attributes(data, start + NFGENMSG.size, end)) if data[start] == family else None
+
+
+def _is_over(found: dict[int, bytes]) -> bool:
+    """A new connection with the same ends would have an entry of its own."""
+    info = found.get(u.CTA_PROTOINFO)
+    if info is None or any(found.get(u.CTA_MARK, b"")):
+        return False
+    tcp = attributes(info, 0, len(info)).get(u.CTA_PROTOINFO_TCP, b"")
+    return attributes(tcp, 0, len(tcp)).get(u.CTA_PROTOINFO_TCP_STATE) in _OVER
+
+
+def _flow(family: int, found: dict[int, bytes]) -> Flow | None:
     orig, reply = (_tuple(found.get(kind, b"")) for kind in (u.CTA_TUPLE_ORIG, u.CTA_TUPLE_REPLY))
     if not (orig and reply):
         return None
