@@ -22,6 +22,20 @@ def _check(result: int) -> None:
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
 
 
+@contextmanager
+def entered(fd: int) -> Iterator[None]:
+    """The calling thread is in the network namespace that is open as `fd`."""
+    back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
+    try:
+        _check(_libc.setns(fd, CLONE_NEWNET))
+        try:
+            yield
+        finally:
+            _check(_libc.setns(back, CLONE_NEWNET))
+    finally:
+        os.close(back)
+
+
 class Namespace:
     """A network namespace with `lo` up. `path` opens it as long as it is not closed, in any process."""
 
@@ -59,13 +73,8 @@ class Namespace:
     @contextmanager
     def entered(self) -> Iterator[None]:
         """The calling thread, and the threads and processes it starts meanwhile, are inside."""
-        back = os.open("/proc/thread-self/ns/net", os.O_RDONLY | os.O_CLOEXEC)
-        _check(_libc.setns(self._fd, CLONE_NEWNET))
-        try:
+        with entered(self._fd):
             yield
-        finally:
-            _check(_libc.setns(back, CLONE_NEWNET))
-            os.close(back)
 
 
 class Home(Namespace):

@@ -77,6 +77,9 @@ def attach(
         str, typer.Option(metavar="OCTETS", help="May come at once after a silence; else good for the rate.")
     ] = "",
     egress_burst: Annotated[str, typer.Option(metavar="OCTETS", help="May be sent at once after a silence.")] = "",
+    spoofing: Annotated[
+        str, typer.Option(metavar="allow|drop", help="What it sends in others' names; else as the network has it.")
+    ] = "",
     label: Labels = None,
     namespace: Annotated[
         str,
@@ -109,6 +112,7 @@ def attach(
         ports=tuple(parse_port(text) for text in publish or ()),
         floating=tuple(parse_address(text) for text in float_ or ()),
         bandwidth=bandwidth(ingress, ingress_burst, egress, egress_burst),
+        spoofing=spoofing,
     )
     with Waiting(f"attaching {target}"):
         endpoint = client(ctx).attach(request)

@@ -208,6 +208,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("floating", listed(e.floating)),
             ("bandwidth", str(e.bandwidth or "")),
             ("policy namespace", e.policy_namespace),
+            ("spoofing", e.spoofing),
             ("labels", mapped(e.labels)),
             ("named ports", listed(e.named_ports)),
         ]

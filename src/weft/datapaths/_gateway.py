@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, family
-from weft.datapaths import _limits, _parts, _rules, guard
+from weft.datapaths import _limits, _parts, _rules, _spoofing, guard
 from weft.datapaths.driver import Reached, Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
@@ -38,7 +38,8 @@ _PORT = "weftg"
 
 def bridge(site: Site) -> Link:
     mtu, mac = site.host.node.mtu, _mac(site)
-    guards = (*guard.chains(site.host), *(chain.key for chain in _apart(site)))
+    spoofing = _spoofing.guards(site.host)
+    guards = (*guard.chains(site.host), *spoofing, *(chain.key for chain in _apart(site)))
     return Link(name=BRIDGE, type=Bridge(), mtu=mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY_ALIAS)
 
 
@@ -63,6 +64,7 @@ def common(site: Site) -> Iterator[Object]:
         for fam in FAMILIES
     ]
     yield from _apart(site)
+    yield from _spoofing.checks(site.host)
     yield _rules.base_chain("gateway-postrouting", "nat", "postrouting", SRCNAT, *masquerading)
 
 
@@ -94,6 +96,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY_ALIAS, hairpin=hairpin, isolated=isolated
     )
     yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY_ALIAS)
+    yield from _spoofing.port(site, endpoint, name, mac, (address.ip for address in gateway.addresses))
     for address in gateway.addresses:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))

@@ -16,13 +16,14 @@ from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
-from weft.datapaths import _limits, _rules, guard
+from weft.datapaths import _limits, _rules, _spoofing, guard
 from weft.datapaths.driver import Answer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
     Bridge,
     FdbEntry,
     IptablesChain,
+    Key,
     Link,
     Neighbour,
     NftElement,
@@ -64,7 +65,7 @@ def gateway(site: Site, mtu: int) -> Answer:
         mtu=mtu,
         mac=mac,
         group=guard.group(site),
-        guards=guard.guards(site),
+        guards=_guards(site),
         alias=f"weft:network/{network.name}",
     )
     if 6 in network.families:
@@ -79,7 +80,12 @@ def gateway(site: Site, mtu: int) -> Answer:
             yield route(str(subnet), type="unreachable", metric=LAST_RESORT)
     yield from forwarding(site)
     yield from rules(site)
-    yield from guard.no_advertisements(site.host)
+    yield from _spoofing.checks(site.host)
+    yield from _spoofing.unchecked(site)
+
+
+def _guards(site: Site) -> tuple[Key, ...]:
+    return (*guard.guards(site), *_spoofing.guards(site.host))
 
 
 def too_small(site: Site, mtu: int) -> Iterator[Problem]:
@@ -152,8 +158,8 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
-    shared = Link(name=bridge_name(site.network), type=Bridge(), guards=guard.guards(site))
-    yield from port(endpoint, mtu, shared, hairpin=bool(endpoint.ports))
+    shared = Link(name=bridge_name(site.network), type=Bridge(), guards=_guards(site))
+    yield from port(site, endpoint, mtu, shared, hairpin=bool(endpoint.ports))
     for subnet in site.lease.subnets:
         others = (other for other in site.network.subnets if other != subnet)
         yield from container_routes(site, endpoint, str(addresses.gateway(subnet)), others)
@@ -174,14 +180,16 @@ def on_bridge_gates(network: Network, endpoint: Endpoint) -> tuple[Gate, ...]:
     return (Gate(addresses=tuple(a.ip for a in endpoint.addresses), bridge=bridge, device=bridge),)
 
 
-def port(endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:
-    """The container's interface as a port of this bridge, with its limits and the addresses."""
+def port(site: Site, endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:
+    """The container's interface as a port of this bridge, with its limits, the addresses, and what it may send."""
     ns, mark = endpoint.namespace.path, f"weft:endpoint/{endpoint.network}/{endpoint.name}"
     names = endpoint.host_interface, endpoint.interface
     for obj in veth(bridge, *names, ns, mtu=mtu, mac=endpoint.mac, mark=mark, hairpin=hairpin):
         inside_it = isinstance(obj, Link) and obj.ns == ns
         yield msgspec.structs.replace(obj, lent=True) if inside_it and endpoint.owner else obj
     yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
+    owned = (address.ip for address in endpoint.addresses)
+    yield from _spoofing.port(site, endpoint, names[0], endpoint.mac, owned, bridge.ns)
     for address in endpoint.addresses:
         yield from inside(str(address), endpoint.interface, ns)
     if 6 in endpoint.families:

@@ -24,8 +24,8 @@ from weft.alloc import addresses
 from weft.base.net import FAMILIES, IPAddress, IPNetwork, host_text
 from weft.datapaths import _rules
 from weft.datapaths.driver import Host, Site
-from weft.hoststate import HOST, Key, NftChain, NftElement, NftSet, Object
-from weft.hoststate.firewall import BRIDGE, BRIDGE_FILTER, FILTER, RAW, Hook
+from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate.firewall import FILTER, RAW
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import ACCEPT, DROP, RETURN, Jump
@@ -39,7 +39,6 @@ from weft.hoststate.rules.matches import (
     SADDR,
     TCP_DPORT,
     UDP_DPORT,
-    Match,
     field,
 )
 from weft.model import Node
@@ -52,12 +51,6 @@ BRIDGE_RULES = "nft-bridge"
 TUNNELS = rule(L4PROTO.is_(4, 41, 47), DROP), rule(UDP_DPORT.among("cluster-tunnels"), DROP)
 """Packets of IPIP, of IPv6 in IPv4 and of GRE, and of all VXLAN networks of the cluster."""
 
-_NO_VLAN = field("vlan id").is_(0)
-_ADVERTISEMENTS: tuple[tuple[Match, ...], ...] = (
-    (field("icmpv6 type").is_("nd-router-advert"),),
-    (_NO_VLAN,),
-    (field("ether type").is_("8021ad"), _NO_VLAN),
-)
 _CONTAINERS = f"{CHECKED}-{UNCHECKED}"
 _VNI = "@th,96,24"
 """Behind 8 octets of UDP and 4 of VXLAN (RFC 7348 section 5)."""
@@ -186,26 +179,6 @@ def _host(address: IPAddress) -> NftElement:
 
 def _port(address: IPAddress, port: int) -> NftElement:
     return NftElement(set=f"control{address.version}", value=f"{address} . {port}")
-
-
-def no_advertisements(host: Host, ns: str = HOST) -> Iterator[NftChain]:
-    """A container is no router: its router advertisements (RFC 4861) do not pass a bridge to other containers. (What the
-    bridge itself takes is settled by `accept_ra`.) This hook sees what goes from port to port, and not what goes between a
-    container and the host. In a namespace of ours all ports are ours.
-
-    A tag with the VLAN number 0 names no VLAN (IEEE 802.1Q, 9.6): who gets such a frame takes it as one without a tag, but
-    a rule does not see through it. So these frames do not pass either. A container gets frames of other VLANs only by a
-    device that it made for them itself."""
-    if BRIDGE_RULES in host.lacking:
-        return
-    ours = (IIFNAME.is_("weft*"),) if ns == HOST else ()
-    yield NftChain(
-        name="advertisements",
-        table=BRIDGE,
-        hook=Hook(type="filter", hook="forward", priority=BRIDGE_FILTER),
-        rules=tuple(rule(*what, *ours, DROP) for what in _ADVERTISEMENTS),
-        ns=ns,
-    )
 
 
 # -- internal networks -------------------------------------------------------------------------------------------------

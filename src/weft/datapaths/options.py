@@ -28,6 +28,14 @@ Masquerade = Annotated[
     ),
 ]
 
+Spoofing = Annotated[
+    Literal["drop", "allow"],
+    Meta(
+        description="what containers send in others' names (MAC and IP addresses, ARP, neighbour and router messages, DHCP "
+        "answers)."
+    ),
+]
+
 Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
 Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
 Underlay = Annotated[Literal["ipv4", "ipv6"], Meta(description="the hosts' addresses to send between.")]
@@ -65,6 +73,7 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     """Options that every data path takes, and what others ask about a tunnel: the answers here are for none."""
 
     reserve: Reserve = ""
+    spoofing: Spoofing = "drop"
 
     def __post_init__(self) -> None:
         _ = self.reserved

@@ -26,7 +26,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from weft.base.names import stable_mac
-from weft.datapaths import _gateway, _parts, _rules, _tunnel, guard
+from weft.datapaths import _gateway, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Gate, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
@@ -65,8 +65,15 @@ def _namespace(site: Site) -> str:
 def _bridge(site: Site) -> Link:
     name = site.network.name
     mac = stable_mac("bridge", site.host.node.name, name)
+    ns = _namespace(site)
     return Link(
-        name="br0", type=Bridge(), mtu=_tunnel.mtu(site), mac=mac, alias=f"weft:network/{name}", ns=_namespace(site)
+        name="br0",
+        type=Bridge(),
+        mtu=_tunnel.mtu(site),
+        mac=mac,
+        guards=_spoofing.guards(site.host, ns),
+        alias=f"weft:network/{name}",
+        ns=ns,
     )
 
 
@@ -77,6 +84,7 @@ def network(site: Site) -> Answer:
     if _tunnel.mtu(site) < 1280 and 6 in site.network.families:
         yield Problem(f"MTU {_tunnel.mtu(site)} is too small for IPv6 (RFC 8200: 1280): leave the v6 subnet out")
     yield from _tunnel.unfit(site)
+    yield from _spoofing.unchecked(site)
 
 
 def segment(site: Site) -> Answer:
@@ -85,7 +93,7 @@ def segment(site: Site) -> Answer:
     yield _bridge(site)
     yield from _vtep(site)
     yield from guard.control(site.host)
-    yield from guard.no_advertisements(site.host, _namespace(site))
+    yield from _spoofing.checks(site.host, _namespace(site))
     yield from _tunnel.accepted(site)
     if not site.network.internal:
         yield from _gateway.common(site)
@@ -128,7 +136,7 @@ def location(site: Site, node: Node, found: Location) -> Answer:
 
 
 def endpoint(site: Site, ep: Endpoint) -> Answer:
-    yield from _parts.port(ep, _tunnel.mtu(site), _bridge(site))
+    yield from _parts.port(site, ep, _tunnel.mtu(site), _bridge(site))
     yield from _gateway.port(site, ep)
     if site.options.flood and 4 in site.network.families:
         # Without this route multicast would follow the default route. The kernel itself adds ff00::/8 on every device.

@@ -23,14 +23,13 @@ from typing import Any
 from weft.base.errors import Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, family, host_prefix, link_local, parse_network
-from weft.datapaths import _encap, _limits, _parts, _tunnel, guard
+from weft.datapaths import _encap, _limits, _parts, _spoofing, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Gate, Host, Reached, Site
 from weft.datapaths.options import BlockOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
-from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Lease, Network, Node
 
 HOST_END_MAC = "ee:ee:ee:ee:ee:ee"
@@ -134,9 +133,8 @@ def _pair(site: Site, ep: Endpoint) -> Iterator[Object]:
     mark, ns, mtu = f"weft:endpoint/{ep.network}/{ep.name}", ep.namespace.path, _tunnel.mtu(site)
     outer, inner = ep.host_interface, ep.interface
     pair = Veth(peer=inner, peer_ns=ns), Veth(peer=outer, peer_ns="", primary=False)
-    yield Link(
-        name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=CHECKED, guards=guard.guards(site), alias=mark
-    )
+    group, guards = _spoofing.group(site, ep), guard.guards(site)
+    yield Link(name=outer, type=pair[0], mtu=mtu, mac=HOST_END_MAC, group=group, guards=guards, alias=mark)
     yield Link(name=inner, type=pair[1], mtu=mtu, mac=ep.mac, lent=bool(ep.owner), alias=mark, ns=ns)
     if 6 in ep.families:
         yield _parts.link_local_of(outer, HOST_END_MAC)

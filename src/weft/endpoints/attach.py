@@ -193,6 +193,9 @@ class Attachments:
         if request.bandwidth is not None and request.bandwidth != present.bandwidth:
             limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
             raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
+        if request.spoofing not in ("", present.spoofing):
+            said = present.spoofing or "as the network has it"
+            raise Conflict(f"{request.target} is attached to {request.network} with spoofing {said}: detach it first")
         return present
 
     def _same_identity(self, request: t.Attach, present: Endpoint) -> None:
@@ -242,6 +245,7 @@ class Attachments:
             ports=request.ports,
             floating=request.floating,
             bandwidth=request.bandwidth,
+            spoofing=request.spoofing,
             owner=request.owner,
             default_route=not network.internal,
             rank=self.rank(target),

@@ -48,7 +48,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     only for one that nobody else's default route comes before. `owner`: the
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
     `ports`: of its node, that lead to it. `floating`: external addresses that lead to it wherever it lives, and that its
-    own connections to outside come from. `bandwidth`: None for no limit. `policy_namespace`, `labels`, `named_ports`: by
+    own connections to outside come from. `bandwidth`: None for no limit. `spoofing`: whether it may
+    send in others' names, "allow" or "drop"; "" is as the network says. `policy_namespace`, `labels`, `named_ports`: by
     which policy selects it, and speaks of its ports.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
@@ -68,6 +69,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
+    spoofing: str = ""
     gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True
@@ -83,6 +85,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         check_ifname(self.interface)
         if not _ID.fullmatch(self.id):
             raise Invalid(f"endpoint {self.name}: '{self.id[:80]}' is not an id: it has letters and digits only")
+        check_spoofing(self.spoofing)
         if self.handover:
             check_ifname(self.handover)
         if parse_mac(self.mac) != self.mac:
@@ -116,6 +119,12 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     @property
     def host_interface(self) -> str:
         return device("weft", self.id[:11])
+
+
+def check_spoofing(text: str) -> None:
+    """Raises Invalid."""
+    if text not in ("", "allow", "drop"):
+        raise Invalid(f"spoofing '{text[:80]}' is neither allow nor drop")
 
 
 def endpoint_id(network: str, node: str, cookie: int, interface: str) -> str:

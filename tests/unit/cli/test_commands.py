@@ -322,6 +322,7 @@ class TestAttach:
             "ports": [],
             "floating": [],
             "bandwidth": None,
+            "spoofing": "",
             "owner": "",
             "ranges": [],
             "exclusive": False,

@@ -37,7 +37,7 @@ MODULES = {
 }
 """Feature → the module that brings it, where its name is another."""
 WITHOUT = {
-    BRIDGE_RULES: "nftables for bridges: containers of one network can send each other router advertisements",
+    BRIDGE_RULES: "nftables for bridges: containers can send in each other's names",
     BRIDGED: f"{BRIDGED}: containers that have policy are not attached to bridges",
 }
 """Feature → what the kernel has not, and what that means."""

@@ -107,6 +107,7 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         ports=e.ports,
         floating=e.floating,
         bandwidth=e.bandwidth,
+        spoofing=e.spoofing,
         owner=e.owner,
         handover=e.handover,
         second=_second(e, inside),

@@ -177,7 +177,7 @@ async def test_no_limits_can_be_set(patient: Patient, feature: str, what: str, m
 async def test_no_rules_for_bridges(patient: Patient) -> None:
     patient.features = FEATURES - {"nft-bridge"}
     found = (await patient.look())["kernel: nft-bridge"]
-    assert found.result == "warning" and "can send each other router advertisements" in found.detail
+    assert found.result == "warning" and "can send in each other's names" in found.detail
     assert found.advice == "modprobe nft_meta_bridge, or a kernel with it, and restart the agent"
 
 

@@ -61,8 +61,8 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"driver": "host-gw", "vni": 2}, Invalid,
-            "driver host-gw has no option 'vni': it takes masquerade, node-prefix, node-prefix-v6, reserve, subnet-max, "
-            "subnet-max-v6, subnet-min, subnet-min-v6",
+            "driver host-gw has no option 'vni': it takes masquerade, node-prefix, node-prefix-v6, reserve, spoofing, "
+            "subnet-max, subnet-max-v6, subnet-min, subnet-min-v6",
         ),
         ("red", "10.2.0.0/16", {"vni": "many"}, Invalid, "driver vxlan: option vni=many is not a whole number"),
         ("red", "10.2.0.0/16", {"vni": 1 << 24}, Invalid, "vni=16777216 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
@@ -165,7 +165,15 @@ async def test_a_network_is_made_and_removed_without_a_trace(agent: Agent, servi
     before = {k: o for k, o in host.objects.items() if k[0] != "sysctl"}
     info = await create(agent, "blue", "10.1.0.0/16", "fd00:1::/48", internal=True)
     assert (info.name, info.internal, info.endpoints, len(info.leases)) == ("blue", True, 0, 1)
-    assert info.options == {"vni": 1, "port": 8472, "underlay": "ipv4", "direct-routing": False, "masquerade": True}
+    plain = {
+        "vni": 1,
+        "port": 8472,
+        "underlay": "ipv4",
+        "direct-routing": False,
+        "masquerade": True,
+        "spoofing": "drop",
+    }
+    assert info.options == plain
     assert [n.name for n in await service.networks()] == ["blue"]
     assert (await service.remove_network("blue")).what == ("blue",)
     assert await stored(agent) == set()
