@@ -18,7 +18,7 @@ import pytest
 
 from support import forge as f
 from support.namespaces import entered
-from support.reach import UNDERLAY, Container, make_network, ping, run, shown
+from support.reach import UNDERLAY, Container, client, make_network, ping, run, shown
 from support.routed import Listener
 from support.waiting import until
 from weft.base.net import link_local
@@ -364,6 +364,22 @@ def test_who_may_pretend_does(scene: Scene) -> None:
     """All of it: so each attack would arrive, were it not for the check."""
     table = ROUTABLE | SWITCHED
     assert set(table) - passed(scene.ways["free"], table) == set()
+
+
+@pytest.mark.parametrize("name", ["gw", "ov"])
+def test_a_container_in_two_networks_answers_by_the_one_that_its_routes_say(scene: Scene, name: str) -> None:
+    """With the address that was asked."""
+    lab, asking = scene.lab, scene.containers["br-3"]
+    own = scene.containers[f"{name}-3"]
+    lab.host("node-1").must("attach", [*lab.weft, "attach", own.name, "--network", "vx", "--interface", "eth7"])
+    try:
+        (second,) = [e for e in client(lab, "node-1").endpoints() if e.container == own.name and e.network == "vx"]
+        for address in second.addresses:
+            assert ping(asking.inside, str(address.ip)).ok
+            route = own.inside.must("route", ["ip", "route", "get", asking.address(address.version)])
+            assert "dev eth7" not in route
+    finally:
+        lab.host("node-1").must("detach", [*lab.weft, "detach", own.name, "--network", "vx"])
 
 
 @pytest.mark.parametrize("name", ["br", "ov"])

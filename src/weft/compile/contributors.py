@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from weft.compile import endpoint, floating, location, network, node, peer, policy, ports, segment, tunnel
+from weft.compile import endpoint, floating, location, network, node, peer, policy, ports, segment, siblings, tunnel
 from weft.compile.contributor import Contributor
 
 CONTRIBUTORS: tuple[Contributor, ...] = (
@@ -16,5 +16,6 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     endpoint.CONTRIBUTOR,
     ports.CONTRIBUTOR,
     floating.CONTRIBUTOR,
+    siblings.CONTRIBUTOR,
     *policy.CONTRIBUTORS,
 )

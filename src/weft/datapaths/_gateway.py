@@ -19,9 +19,9 @@ from collections.abc import Iterator
 
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
-from weft.base.net import FAMILIES, family
+from weft.base.net import FAMILIES, IPAddress, family
 from weft.datapaths import _limits, _parts, _rules, _spoofing, guard
-from weft.datapaths.driver import Reached, Site
+from weft.datapaths.driver import Answer, Reached, Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
 from weft.hoststate.firewall import BRIDGE_FILTER, FILTER, SRCNAT
@@ -88,8 +88,8 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
     gateway = endpoint.gateway
     if gateway is None:
         return
-    name, ns, eth = device(_PORT, endpoint.id[:10]), endpoint.namespace.path, gateway.interface
-    mac, mtu = stable_mac("gateway", endpoint.id), site.host.node.mtu
+    name, ns, eth = _port_name(endpoint), endpoint.namespace.path, gateway.interface
+    mac, mtu = _port_mac(endpoint), site.host.node.mtu
     hairpin = bool(endpoint.ports)
     isolated = not endpoint.ports or guard.BRIDGE_RULES in site.host.lacking
     yield from _parts.veth(
@@ -107,6 +107,20 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
             yield _parts.link_local_of(eth, mac, ns)
         yield Neighbour(address=str(address.ip), lladdr=mac, dev=BRIDGE)
         yield _parts.default_route(family(subnet), str(addresses.gateway(subnet)), eth, endpoint)
+
+
+def also(site: Site, endpoint: Endpoint, own: tuple[IPAddress, ...]) -> Answer:
+    """By its second interface, which is the way to everywhere else."""
+    if endpoint.gateway is not None:
+        yield from _spoofing.also(site, _port_name(endpoint), _port_mac(endpoint), endpoint, own)
+
+
+def _port_name(endpoint: Endpoint) -> str:
+    return device(_PORT, endpoint.id[:10])
+
+
+def _port_mac(endpoint: Endpoint) -> str:
+    return stable_mac("gateway", endpoint.id)
 
 
 def reached(_: object, endpoint: Endpoint) -> Reached | None:

@@ -15,7 +15,7 @@ import msgspec
 from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
-from weft.base.net import FAMILIES, Family, IPNetwork, family, link_local, parse_address
+from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, link_local, parse_address
 from weft.datapaths import _limits, _rules, _spoofing, guard
 from weft.datapaths.driver import Answer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
@@ -178,6 +178,10 @@ def on_bridge_gates(network: Network, endpoint: Endpoint) -> tuple[Gate, ...]:
     """Routed packets and, with br_netfilter, bridged ones pass in the host's namespace."""
     bridge = bridge_name(network)
     return (Gate(addresses=tuple(a.ip for a in endpoint.addresses), bridge=bridge, device=bridge),)
+
+
+def also(site: Site, endpoint: Endpoint, own: tuple[IPAddress, ...]) -> Answer:
+    yield from _spoofing.also(site, endpoint.host_interface, endpoint.mac, endpoint, own)
 
 
 def port(site: Site, endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: bool = False) -> Iterator[Object]:

@@ -144,6 +144,17 @@ def port(
             yield _element("own-target", name, mac, f"{int(address):#x}", ns=ns)
 
 
+def also(site: Site, name: str, mac: str, endpoint: Endpoint, addresses: Iterable[IPAddress]) -> Iterator[Object]:
+    """By this port of the host's the container may send from these addresses, too. With their sets: the network of the port
+    may be gone before this is asked again."""
+    if guard.BRIDGE_RULES in site.host.lacking or may(site, endpoint):
+        return
+    for address in addresses:
+        of = f"own{address.version}"
+        yield NftSet(name=of, type=_SETS[of], table=BRIDGE)
+        yield _element(of, name, mac, str(address), ns=HOST)
+
+
 def _element(of: str, name: str, *parts: str, ns: str) -> NftElement:
     return NftElement(set=of, value=" . ".join([f'"{name}"', *parts]), table=BRIDGE, ns=ns)
 

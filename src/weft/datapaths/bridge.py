@@ -36,4 +36,5 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
+    also=_parts.also,
 )

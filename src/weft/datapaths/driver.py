@@ -163,6 +163,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     reached: Callable[[Site, Endpoint], Reached | None] = _not_reached
     gates: Callable[[Network, Endpoint], tuple[Gate, ...]] = _no_gates
     """Of the network whose data path it is."""
+    also: Callable[[Site, Endpoint, tuple[IPAddress, ...]], Answer] = nothing
+    """That the container may send from further addresses of its own by this interface."""
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
 

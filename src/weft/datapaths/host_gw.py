@@ -72,4 +72,5 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
+    also=_parts.also,
 )

@@ -165,6 +165,7 @@ DRIVER = Driver(
     location=location,
     endpoint=endpoint,
     reached=_gateway.reached,
+    also=_gateway.also,
     gates=gates,
     claims=_tunnel.claims,
     refusal=_tunnel.refusal,

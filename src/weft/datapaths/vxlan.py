@@ -87,6 +87,7 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
+    also=_parts.also,
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),
