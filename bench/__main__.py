@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, bgp, cni, convergence, datapath, docker, labs, remote, report, spread
+from bench import agent, bgp, cni, convergence, datapath, docker, labs, policy, remote, report, spread
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -27,6 +27,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
     "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
+    "policy": lambda quick, progress: policy.run(policy.QUICK if quick else policy.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }
 
