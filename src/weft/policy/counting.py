@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
 from weft.policy.program import Chain, Origin
@@ -23,14 +23,18 @@ Counts = Mapping[str, list[Count]]
 Tally = dict[Origin, Count]
 
 
-def tally(chains: Iterable[Chain], counted: Sequence[Counts]) -> Tally:
-    """`counted`: of each namespace. A chain that is not there, or is another one than this, has counted nothing."""
+Where = Callable[[Chain], Iterable[tuple[str, int, int]]]
+"""Where each line of a chain is counted (`weft.policy.render.Renderer.counted`)."""
+
+
+def tally(chains: Iterable[Chain], counted: Sequence[Counts], where: Where) -> Tally:
+    """`counted`: of each namespace. A chain that is not there has counted nothing."""
     found: Tally = {}
     for chain in chains:
-        there = [some[chain.name] for some in counted if len(some.get(chain.name, ())) == len(chain.lines)]
-        for place, line in enumerate(chain.lines):
-            total = found.get(line.origin, Count())
-            for counts in there:
+        for name, place, line in where(chain):
+            origin = chain.lines[line].origin
+            total = found.get(origin, Count())
+            for counts in (some[name] for some in counted if len(some.get(name, ())) > place):
                 total = total.plus(counts[place])
-            found[line.origin] = total
+            found[origin] = total
     return found

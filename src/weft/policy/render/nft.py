@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+import msgspec
+
 from weft.base.net import FAMILIES, Family, IPAddress, family
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import FILTER, INET, Hook
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Dispatch, Reject
-from weft.hoststate.rules.matches import CT_STATE, DADDR, L4PROTO, SADDR, TH_DPORT, field
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Dispatch, Jump, Reject
+from weft.hoststate.rules.matches import CT_STATE, CT_STATUS, DADDR, L4PROTO, SADDR, TH_DPORT, field
 from weft.policy.model import Direction
 from weft.policy.program import Chain, Lookup, SetSpec, Use
 from weft.policy.render.marks import CUT, NEIGHBOURS
@@ -25,17 +27,31 @@ _TO: dict[Direction, str] = {"ingress": "policy-to", "egress": "policy-from"}
 _PORT = L4PROTO + TH_DPORT
 _COUNTED = (rule(COUNTER, RETURN),)
 
-_BASE = NftChain(
-    name="policies",
-    hook=Hook(type="filter", hook="forward", priority=FILTER),
-    rules=(
-        rule(CT_STATE.is_("established", "related"), _IS_NOT, ACCEPT),
-        rule(_IS_CUT, L4PROTO.is_("tcp"), COUNTER, Reject("tcp-reset")),
-        rule(_IS_CUT, COUNTER, DROP),
-        rule(field("icmpv6 type").is_(*NEIGHBOURS), ACCEPT),
-        *(rule((SADDR[fam] + DADDR[fam]).among(f"policy-self{fam}"), ACCEPT) for fam in FAMILIES),
-        *(rule(Dispatch(SADDR[fam], f"policy-from{fam}")) for fam in FAMILIES),
-        *(rule(Dispatch(DADDR[fam], f"policy-to{fam}")) for fam in FAMILIES),
+_FIRST = (
+    rule(CT_STATE.is_("established", "related"), _IS_NOT, ACCEPT),
+    rule(_IS_CUT, Jump("policies-cut", back=False)),
+    rule(field("meta nfproto").is_("ipv6"), Jump("policies6", back=False)),
+)
+_CUT = (rule(L4PROTO.is_("tcp"), COUNTER, Reject("tcp-reset")), rule(COUNTER, DROP))
+
+
+def _ask(fam: Family) -> tuple[Rule, ...]:
+    """What comes back to its sender was translated on its way."""
+    itself = (SADDR[fam] + DADDR[fam]).among(f"policy-self{fam}")
+    return (
+        rule(CT_STATUS.is_("dnat"), itself, ACCEPT),
+        rule(Dispatch(SADDR[fam], f"policy-from{fam}")),
+        rule(Dispatch(DADDR[fam], f"policy-to{fam}")),
+    )
+
+
+_BASE = (
+    NftChain(name="policies-cut", rules=_CUT),
+    NftChain(name="policies6", rules=(rule(field("icmpv6 type").is_(*NEIGHBOURS), ACCEPT), *_ask(6))),
+    NftChain(
+        name="policies",
+        hook=Hook(type="filter", hook="forward", priority=FILTER),
+        rules=(*_FIRST, *_ask(4)),
     ),
 )
 
@@ -46,7 +62,7 @@ def base(ns: str) -> Iterator[Object]:
         yield NftSet(name=f"policy-self{fam}", type=(kind, kind), ns=ns)
         for name in sorted(_TO.values()):
             yield NftSet(name=f"{name}{fam}", type=(kind,), to=("verdict",), ns=ns)
-    yield NftChain(name=_BASE.name, hook=_BASE.hook, rules=_BASE.rules, ns=ns)
+    yield from (msgspec.structs.replace(found, ns=ns) for found in _BASE)
 
 
 def chain(found: Chain, ns: str) -> Iterator[Object]:
@@ -108,5 +124,5 @@ def itself(address: IPAddress, ns: str) -> Iterator[Object]:
 
 def keys(address: IPAddress, direction: Direction, ns: str) -> Iterator[Key]:
     """Of what closes an endpoint."""
-    yield ("nft-chain", ns, str(INET), _BASE.name)
+    yield ("nft-chain", ns, str(INET), _BASE[-1].name)
     yield ("nft-element", ns, str(INET), f"{_TO[direction]}{family(address)}", str(address))
