@@ -513,6 +513,7 @@ class TestCapabilities:
             "dns": {"servers": ["10.9.9.9"], "searches": ["here.example"]},
             "aliases": ["db", "primary"],
             "portMappings": [],
+            "labels": {"zone": "a"},
             "bandwidth": None,
         }
         more = {"dns": {"nameservers": ["1.1.1.1"], "domain": "example"}, "labels": {"tier": "back"}}
@@ -522,10 +523,11 @@ class TestCapabilities:
         assert out["interfaces"][1]["mac"] == "02:00:00:00:00:07"
         assert out["dns"] == {"nameservers": ["10.9.9.9"], "domain": "example", "search": ["here.example"]}
         (endpoint,) = engine.endpoints()
-        assert endpoint.name == "web_0"
+        assert (endpoint.name, endpoint.policy_namespace) == ("web_0", "shop")
         assert endpoint.labels == {
             "aliases": "db,primary",
             "tier": "back",
+            "zone": "a",
             "io.kubernetes.pod.name": "Web_0",
             "io.kubernetes.pod.namespace": "shop",
         }
@@ -535,13 +537,14 @@ class TestCapabilities:
         """Conventions, "Dynamic Plugin specific fields": portMappings: "Pass mapping from ports on the host to ports in the
         container network namespace"."""
         mappings = [
-            {"hostPort": 8080, "containerPort": 80, "protocol": "tcp"},
+            {"hostPort": 8080, "containerPort": 80, "protocol": "tcp", "name": "http"},
             {"hostPort": 8053, "containerPort": 53, "protocol": "udp", "hostIP": "192.168.1.11"},
         ]
         wish = config(runtimeConfig={"portMappings": mappings})
         out = engine("ADD", wish).well().out
         (endpoint,) = engine.endpoints()
         assert list(map(str, endpoint.ports)) == ["8080:80/tcp", "192.168.1.11:8053:53/udp"]
+        assert list(map(str, endpoint.named_ports)) == ["http=80/tcp"]
         assert PORT_RULE in engine.sh("nft list table inet weft")
         engine("CHECK", {**wish, "prevResult": out}).well()
         engine.container("c2")

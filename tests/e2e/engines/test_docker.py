@@ -61,6 +61,24 @@ def test_address_and_mac_as_wished(one: Engine, two: Engine) -> None:
     assert two.pings("db", wish)
 
 
+def test_what_policy_selects_it_by_is_known_on_other_hosts(one: Engine, two: Engine) -> None:
+    """Options of an endpoint, by `docker run` and by `docker network connect`; and changed while it runs."""
+    said = ("weft.namespace=shop", "weft.label.tier=front", "weft.label.example.com/team=a", "weft.port-name.http=8080")
+    network = ",".join(("name=blue", *(f"driver-opt={option}" for option in said)))
+    one.docker("run", "-d", "--name", "web", "--network", network, IMAGE, "sleep", "1000")
+    one.docker("run", "-d", "--name", "db", "--network", "none", IMAGE, "sleep", "1000")
+    one.docker("network", "disconnect", "none", "db")
+    one.docker("network", "connect", "--driver-opt", "weft.label.tier=back", "blue", "db")
+    [web] = two.client.endpoints(selector="tier == 'front' && example.com/team == 'a'", policy_namespace="shop")
+    assert list(map(str, web.named_ports)) == ["http=8080/tcp"]
+    [db] = two.client.endpoints(selector="tier == 'back'")
+    assert db.policy_namespace == "default" and str(db.addresses[0].ip) == one.on("db")["IPAddress"]
+    two.client.label(web.id, t.Label(labels={"tier": "back"}, remove=("example.com/team",)))
+    assert {e.id for e in one.client.endpoints(selector="tier == 'back'")} == {web.id, db.id}
+    wrong = "name=blue,driver-opt=weft.label.tier=a/b"
+    assert "label tier cannot be 'a/b'" in one.refused("run", "--network", wrong, IMAGE, "true")
+
+
 @pytest.mark.parametrize(
     ("own", "index", "says"),
     [(True, 77, "is taken by docker-"), (True, 1, "is the gateway of"), (False, 77, "is outside node-1's subnet")],
