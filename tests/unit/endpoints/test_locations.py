@@ -13,6 +13,7 @@ from support.agents import FakeHost, agent_on, attach, create, settled, until
 from weft.agent.agent import Agent
 from weft.agent.resources import infos
 from weft.agent.resources.service import Service
+from weft.base.errors import Conflict
 from weft.cluster.footprint import location
 from weft.endpoints.locations import Locations
 from weft.model import Endpoint, Location, decode, encode, keys, records
@@ -155,6 +156,7 @@ async def test_a_network_that_is_followed_for_policy_is_not_here_by_that(
         assert {at.name for at in other.view.locations["blue"].values()} == {"c1"}
         await settled(other)
         assert other_host.ours() == before
+        assert infos.status(other).state == "converged" and not infos.status(other).troubles
         [status] = [n for n in infos.status(other).networks if n.name == "blue"]
         assert status.endpoints == 0 and status.peers == (
             0 if driver == "overlay" else len(other.view.leases["blue"]) - 1
@@ -164,3 +166,18 @@ async def test_a_network_that_is_followed_for_policy_is_not_here_by_that(
         await Service(other).detach("c2")
         await settled(other)
         assert other_host.ours() == before
+
+
+async def test_what_keeps_a_network_away_from_a_host_counts_while_it_is_followed(
+    other: Agent, other_host: FakeHost, store_file: Path
+) -> None:
+    async with agent_on(FakeHost("192.168.1.3/24", "fd00:1::3/64"), store_file, "node-3") as third:
+        await create(third, "blue", driver="overlay", underlay="ipv6")
+        await until(lambda: "blue" in other.view.networks)
+    async with other.follower.held(records.LOCATIONS, "blue"):
+        other.loops.touch(other.compiler.everything())
+        await settled(other)
+        assert [p.text for p in infos.status(other).problems if "has no IPv6 address on eth0" in p.text]
+        other_host.open("c2")
+        with pytest.raises(Conflict, match="has no IPv6 address on eth0"):
+            await attach(other, "c2")
