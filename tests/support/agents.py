@@ -87,6 +87,8 @@ class FakeHost(FakeKernel):
 
     def __init__(self, *addresses: str, mtu: int = 1500) -> None:
         super().__init__()
+        self.shaken: set[str] = set()
+        """Namespaces where somebody changed rules of which no event tells."""
         self.plant(*FOREIGN)
         self.cookies: dict[str, int] = {}
         self.reads = 0
@@ -120,6 +122,10 @@ class FakeHost(FakeKernel):
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """As `weft.kernel.host.probe.answering`, without waiting for those that do not."""
         return self.answers.intersection(addresses)
+
+    def unheard(self) -> set[str]:
+        found, self.shaken = self.shaken, set()
+        return found
 
     def counts(self, ns: str) -> Counts:
         return self.counted.get(ns, {})

@@ -11,6 +11,7 @@ tidy      endpoints whose namespace is gone
 blocks    those without containers go back
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
+unheard   where policy is in iptables: what others do to it, of which no event tells
 """
 
 from __future__ import annotations
@@ -48,6 +49,10 @@ IMPATIENCE = 2.0
 """Seconds between looks for an uplink while there is none."""
 LEGACY_INTERVAL = 1.0
 """Seconds between looks whether iptables' old back end came into use, of which no event tells."""
+
+
+UNHEARD_INTERVAL = 0.5
+"""Seconds between looks whether somebody changed rules of iptables, or sets."""
 
 
 class Agent(Parts):
@@ -109,6 +114,8 @@ class Agent(Parts):
                 for target, loop in self.loops.targets.items():
                     keep(f"target {target}", loop.run)
                 keep("connections", self.connections.run)
+                if self.config.policy == "iptables":
+                    keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
         finally:
             self.loops.end()
@@ -203,6 +210,13 @@ class Agent(Parts):
                 self.loops.touch(self.compiler.everything())
                 await self._register()
                 self.leases.wake.set()
+
+    async def _unheard(self) -> None:
+        """Policy in iptables, of whose changes hardly any event tells, is looked at all the time."""
+        while True:
+            await asyncio.sleep(UNHEARD_INTERVAL)
+            if self.loop.started and (disturbed := await self.loop.in_thread(self.kernel.unheard)):
+                self.loop.resync(disturbed)
 
     async def _hint(self, seconds: float) -> None:
         """Until the kernel hints at a change, or this time is over, or the old iptables are in use by now."""

@@ -68,6 +68,9 @@ class HostKernel(Kernel, Protocol):
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """Those of these hosts that answer within this time; blocks. Raises Denied, Failed."""
 
+    def unheard(self) -> set[str]:
+        """The namespaces where somebody changed rules of which no event tells; blocks. Raises WeftError."""
+
     def counts(self, ns: str) -> Counts:
         """What the rules of a namespace have counted; in any thread. Raises WeftError."""
 

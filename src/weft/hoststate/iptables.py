@@ -109,7 +109,3 @@ class IptablesElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     def holder(self) -> tuple[str, ...]:
         """The key of its map."""
         return ("iptables-map", self.ns, self.backend, str(self.family), self.table, self.map)
-
-    @property
-    def jumps(self) -> set[tuple[str, ...]]:
-        return {("iptables-chain", self.ns, self.backend, str(self.family), self.table, self.to)}

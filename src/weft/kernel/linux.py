@@ -21,6 +21,7 @@ from weft.kernel.host import counters, probe, uplink
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.uplink import Addresses, Uplink
+from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Look, Part, Work
 from weft.kernel.kinds.nft import Nft
@@ -58,7 +59,8 @@ class LinuxKernel:
         self._nft = Nft(self._pids.append, self._desired)
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
-        self.kinds = kinds(Adapters(self._nft, self._iptables, self._sysctls, named, ruled={HOST}))
+        self._ipsets = Ipsets()
+        self.kinds = kinds(Adapters(self._nft, self._iptables, self._sysctls, named, {HOST}, self._ipsets))
         self._features: frozenset[str] | None = None
         self._uplink: Uplink | None = None
 
@@ -149,7 +151,11 @@ class LinuxKernel:
 
     def counts(self, ns: str) -> Counts:
         """What the rules of a namespace have counted; in any thread. Raises WeftError."""
-        return counters.nft(ns)
+        return {**counters.nft(ns), **(counters.iptables(ns) if self._iptables.unheard.knows(ns) else {})}
+
+    def unheard(self) -> set[str]:
+        """The namespaces where somebody changed rules of which no event tells. Raises WeftError."""
+        return self._iptables.unheard.changed() | self._ipsets.unheard.changed()
 
     def facts(self, iface: str = "", fixed: Sequence[IPAddress] = ()) -> HostFacts:
         """What datapaths want to know of this host. `iface`, `fixed`: the uplink and the node's addresses, as the operator

@@ -6,6 +6,7 @@ import struct
 
 from weft.hoststate.firewall import INET, TABLE
 from weft.kernel.kinds import nft_wire
+from weft.kernel.kinds.iptables import counted as of_iptables
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import attr, attributes
@@ -27,6 +28,11 @@ def nft(ns: str, chain: str = "") -> Counts:
         return found
 
     return netns.call(ns, inside)
+
+
+def iptables(ns: str) -> Counts:
+    """Of Weft's chains in iptables, which are told with their family: "WEFT-…/4". Raises WeftError."""
+    return {chain: [Count(*each) for each in found] for chain, found in of_iptables(ns).items()}
 
 
 def _decode(data: bytes, start: int, end: int) -> tuple[str, Count] | None:

@@ -19,6 +19,7 @@ from weft.base.errors import Failed, Unsupported, WeftError
 from weft.hoststate import Ipset, IpsetElement, Key, Object
 from weft.hoststate.rules.iptables import SET_PREFIX
 from weft.kernel.kinds import ipset_wire as wire
+from weft.kernel.kinds.unheard import Unheard
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone, open_socket
@@ -54,12 +55,16 @@ class Ipsets:
     def __init__(self) -> None:
         self._known: dict[tuple[str, str], _Listed] = {}
         """By namespace and set, as it was read last."""
+        self.unheard = Unheard(_looks)
 
     # -- reading -------------------------------------------------------------------------------------------------------
 
     def read(self, ns: str) -> dict[Key, Object]:
         """Raises WeftError."""
-        return netns.call(ns, lambda: self._read(ns)) if there() else {}
+        if not there():
+            return {}
+        self.unheard.reading(ns)
+        return netns.call(ns, lambda: self._read(ns))
 
     def _read(self, ns: str) -> dict[Key, Object]:
         found: dict[Key, Object] = {}
@@ -87,7 +92,8 @@ class Ipsets:
     def apply(self, ns: str, ops: Sequence[Op]) -> list[Failure]:
         """Raises nothing: what the kernel objects to is told, and the rest done."""
         try:
-            return netns.call(ns, lambda: list(self._apply(ops)))
+            with self.unheard.writing(ns):
+                return netns.call(ns, lambda: list(self._apply(ops)))
         except WeftError as error:
             return [Failure(_key(op), f"{describe(_key(op))}: {error}") for op in ops]
 
@@ -193,6 +199,16 @@ def _names(netlink: Netlink) -> list[str]:
     bodies = _dump(netlink, wire.listing(flags=u.IPSET_FLAG_LIST_SETNAME))
     names = (wire.set_name(body, 0, len(body)) for body in bodies)
     return [name for name in dict.fromkeys(names) if name.startswith(SET_PREFIX)]
+
+
+def _looks(_ns: str) -> bytes:
+    """See `weft.kernel.kinds.unheard`."""
+    netlink = _open()
+    try:
+        bodies = _dump(netlink, wire.listing(flags=u.IPSET_FLAG_LIST_HEADER))
+    finally:
+        netlink.close()
+    return b"".join(wire.size(body) for body in bodies if wire.set_name(body, 0, len(body)).startswith(SET_PREFIX))
 
 
 def _types(netlink: Netlink) -> dict[str, Ipset]:

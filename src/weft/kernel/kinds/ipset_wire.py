@@ -85,6 +85,14 @@ def set_name(data: bytes, start: int, end: int) -> str:
     return found.get(u.IPSET_ATTR_SETNAME, b"").rstrip(b"\0").decode(errors="replace")
 
 
+def size(body: bytes) -> bytes:
+    """A set's name and type, and how many elements it has: the beginning of the first message about it."""
+    found = attributes(body, NFGENMSG.size, len(body))
+    options = found.get(u.IPSET_ATTR_DATA, b"")
+    count = attributes(options, 0, len(options)).get(u.IPSET_ATTR_ELEMENTS, b"")
+    return found.get(u.IPSET_ATTR_SETNAME, b"") + found.get(u.IPSET_ATTR_TYPENAME, b"") + count
+
+
 def decode_set(body: bytes, ns: str) -> Ipset | None:
     """Of the first message about a set. One that has not the options of ours is of no type of ours."""
     found = attributes(body, NFGENMSG.size, len(body))

@@ -14,7 +14,8 @@ from weft.base.net import FAMILIES, Family
 from weft.hoststate import IptablesChain, IptablesMap, Key, Object
 from weft.hoststate.iptables import Backend
 from weft.hoststate.rules.iptables import CHAIN_PREFIX
-from weft.kernel.kinds.iptables_text import OfIptables, Saved, Wanted, Where, found, of, parse, script
+from weft.kernel.kinds.iptables_text import OfIptables, Saved, Wanted, Where, counters, found, of, parse, script
+from weft.kernel.kinds.unheard import Unheard, generation, table_info
 from weft.kernel.plumbing import netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.nfnl import Nftables
@@ -49,12 +50,25 @@ def _legacy_tables(family: Family) -> list[str]:
     return path.read_text().split() if path.exists() else []
 
 
+def counted(ns: str) -> dict[str, list[tuple[int, int]]]:
+    """Of the rules of our chains, packets and octets, by chain and family: "WEFT-…/4". Raises WeftError."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for where in netns.call(ns, lambda: list(_may_hold_ours())):
+        for chain, counts in counters(netns.call(ns, lambda where=where: _saved(where, "-c"))).items():  # type: ignore[misc] # mypy infers no type for the default
+            found[f"{chain}/{where.family}"] = counts
+    return found
+
+
 def save(where: Where) -> dict[str, Saved]:
     """The tables that there are; asking for them makes none. Raises WeftError."""
-    output = tools.run([f"{where.program}-save"], PACKAGE)
+    return parse(_saved(where))
+
+
+def _saved(where: Where, *options: str) -> str:
+    output = tools.run([f"{where.program}-save", *options], PACKAGE)
     if output.status:
         raise Failed(f"the rules of iptables cannot be read: {where.program}-save: {tools.complaint(output)}")
-    return parse(output.out)
+    return output.out
 
 
 class Iptables:
@@ -62,10 +76,13 @@ class Iptables:
 
     def __init__(self, started: tools.Started) -> None:
         self._started = started
+        self.unheard = Unheard(_looks)
 
     def read(self, ns: str, desired: Iterable[Object]) -> dict[Key, OfIptables]:
         """Raises WeftError."""
         wanted = [obj for obj in desired if isinstance(obj, IptablesChain | IptablesMap) and obj.ns == ns]
+        if wanted:
+            self.unheard.reading(ns)
         return netns.call(ns, lambda: self._read(ns, wanted))
 
     def _read(self, ns: str, wanted: Sequence[IptablesChain | IptablesMap]) -> dict[Key, OfIptables]:
@@ -79,8 +96,12 @@ class Iptables:
         for op in ops:
             groups.setdefault(Where(of(op).backend, of(op).family), []).append(op)
         failures: list[Failure] = []
-        for where, group in groups.items():
-            failures += self._guard(ns, where, group)
+        try:
+            with self.unheard.writing(ns):
+                for where, group in groups.items():
+                    failures += self._guard(ns, where, group)
+        except WeftError as error:
+            return [Failure(of(op).key, f"{describe(of(op).key)}: {error}") for op in ops]
         return failures
 
     def _guard(self, ns: str, where: Where, ops: Sequence[Op]) -> list[Failure]:
@@ -104,6 +125,12 @@ class Iptables:
             return ""
         output = tools.run([f"{where.program}-restore", "--noflush", "-w", "10"], PACKAGE, text, self._started)
         return tools.complaint(output) if output.status else ""
+
+
+def _looks(ns: str) -> bytes:
+    """See `weft.kernel.kinds.unheard`."""
+    old = [(family, table) for family in FAMILIES for table in _legacy_tables(family)]
+    return b"".join([generation(ns), *(table_info(family, table) for family, table in old)])
 
 
 def _may_hold_ours() -> Iterator[Where]:

@@ -84,6 +84,17 @@ def parse(text: str) -> dict[str, Saved]:
     return tables
 
 
+_COUNTED = re.compile(rf"\[(\d+):(\d+)\] -A ({CHAIN_PREFIX}\S+) ")
+
+
+def counters(text: str) -> dict[str, list[tuple[int, int]]]:
+    """What `iptables-save -c` says of our chains: packets and octets of each rule."""
+    found: dict[str, list[tuple[int, int]]] = {}
+    for packets, octets, chain in _COUNTED.findall(text):
+        found.setdefault(chain, []).append((int(packets), int(octets)))
+    return found
+
+
 OfIptables = IptablesChain | IptablesMap | IptablesElement
 
 

@@ -1,4 +1,6 @@
-"""Rules of iptables: maps, chains, and the elements of maps."""
+"""Rules of iptables: maps, chains, and the elements of maps.
+
+A chain goes with the elements that lead to it, in one transaction, as in nftables: so elements name no chains."""
 
 from __future__ import annotations
 
@@ -81,7 +83,6 @@ ELEMENT = Kind(
     of=IptablesElement,
     commands=_element,
     hosts=lambda element: (*within(element), element.holder),
-    names=lambda element: element.jumps,
     told="namespace",
     refuses=takes,
 )
