@@ -23,6 +23,12 @@ from weft.model.ports import parse as port
 
 UNIT = Path(__file__).parents[2] / "packaging/systemd/weft-agent.service"
 HOSTS = ("node-1", "node-2")
+POLICY = {
+    "apiVersion": "weft/v1",
+    "kind": "Policy",
+    "metadata": {"name": "ping", "namespace": ""},
+    "spec": {"ingress": [{"action": "Allow", "protocol": "ICMP"}, {"action": "Allow", "protocol": "ICMPv6"}]},
+}
 
 
 @pytest.fixture(scope="module")
@@ -58,7 +64,9 @@ def test_every_driver_works_under_the_units_bounds(confined: Cluster) -> None:
                 bandwidth=Bandwidth(ingress=100_000_000, egress=100_000_000),
             )
             c.client(host).attach(wish)
+    c.client("node-1").apply_policies(t.ApplyPolicies(documents=(t.PolicySource(place="test", document=POLICY),)))
     c.settled(HOSTS)
+    assert "nf_call_iptables 1" in c.sh("node-1", "ip -d link show type bridge")
     for driver in sorted(DRIVERS):
         if driver == "bridge":  # of one host only
             continue

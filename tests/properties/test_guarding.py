@@ -4,12 +4,10 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import pytest
 from hypothesis import given
 
 from support.hoststates import host, hoststates
 from weft.hoststate import Bridge, Key, Link, NftElement, Object
-from weft.kernel import guarding
 from weft.kernel.guarding import put_off, stay
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.nft import Nft
@@ -81,12 +79,3 @@ def test_rules_stay_while_a_device_cannot_be_removed() -> None:
     assert stay([Remove(device), rule], [rule], set()) == []
     changed = Change(rule.obj, rule.obj)
     assert stay([Remove(device), changed], [changed], {device.key}) == []
-
-
-def test_thousands_of_single_addresses_meet_only_their_like(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[str] = []
-    monkeypatch.setattr(guarding, "_parts", lambda value: asked.append(value) or (value,))
-    gone: list[Op] = [Remove(element("s", f"10.0.{n // 250}.{n % 250}")) for n in range(3000)]
-    come: list[Op] = [Create(element("s", f"10.1.{n // 250}.{n % 250}")) for n in range(3000)]
-    assert put_off([*gone, *come]) == gone
-    assert asked == []

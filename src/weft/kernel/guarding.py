@@ -9,10 +9,9 @@ from __future__ import annotations
 
 from collections.abc import Sequence, Set
 from errno import ENODEV
-from functools import lru_cache
 
 from weft.base.errors import WeftError
-from weft.base.net import parse_network
+from weft.base.net import covers, parse_network
 from weft.hoststate import Key, Link, NftChain, NftElement, NftSet
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
@@ -25,10 +24,10 @@ def put_off(ops: Sequence[Op]) -> list[Op]:
         return []
     new = [op.new if isinstance(op, Change) else op.obj for op in ops if not isinstance(op, Remove)]
     made = {obj.key for obj in new}
-    elements: dict[Key, _Elements] = {}
+    elements: dict[Key, list[NftElement]] = {}
     for obj in new:
         if isinstance(obj, NftElement):
-            elements.setdefault(obj.holder, _Elements()).add(obj.value)
+            elements.setdefault(obj.holder, []).append(obj)
     return [op for op in ops if isinstance(op, Remove) and not _in_the_way(op, made, elements)]
 
 
@@ -51,63 +50,26 @@ def stay(ops: Sequence[Op], run: Sequence[Op], failed: Set[Key]) -> list[Failure
     return [Failure(obj.key, f"stays as long as {describe(stuck[obj.ns])} cannot be removed") for obj in rules]
 
 
-def _in_the_way(op: Remove, made: set[Key], elements: dict[Key, _Elements]) -> bool:
+def _in_the_way(op: Remove, made: set[Key], elements: dict[Key, list[NftElement]]) -> bool:
     match op.obj:
         case NftSet():
             return op.obj.key in made
         case NftElement():
             holder = op.obj.holder
-            return holder in made or (holder in elements and elements[holder].meet(op.obj.value))
+            return holder in made or any(_overlap(op.obj, other) for other in elements.get(holder, ()))
         case NftChain():
             return not op.obj.sets.isdisjoint(made)
     return False
 
 
-class _Elements:
-    """New ones of one set. Those of single addresses meet only their like: thousands may come and go in one step."""
-
-    def __init__(self) -> None:
-        self._single: set[str] = set()
-        self._prefixes: list[_Parts] = []
-
-    def add(self, value: str) -> None:
-        if "/" in value:
-            self._prefixes.append(_parts(value))
-        else:
-            self._single.add(value)
-
-    def meet(self, value: str) -> bool:
-        """Whether one of them overlaps with `value`."""
-        if value in self._single:
-            return True
-        others = [_parts(single) for single in self._single] if "/" in value else []
-        if not (others or self._prefixes):
-            return False
-        parts = _parts(value)
-        return any(_overlap(parts, other) for other in (*self._prefixes, *others))
+def _overlap(one: NftElement, other: NftElement) -> bool:
+    pairs = zip(one.value.split(" . "), other.value.split(" . "), strict=True)
+    return all(a == b or _prefixes_overlap(a, b) for a, b in pairs)
 
 
-Range = tuple[int, int, int]
-"""(version, first, last) of a prefix."""
-_Parts = tuple[Range | str, ...]
-
-
-@lru_cache(maxsize=1 << 16)
-def _parts(value: str) -> _Parts:
-    return tuple(map(_range, value.split(" . ")))
-
-
-def _range(part: str) -> Range | str:
+def _prefixes_overlap(one: str, other: str) -> bool:
     try:
-        prefix = parse_network(part)
+        a, b = parse_network(one), parse_network(other)
     except WeftError:
-        return part
-    return prefix.version, int(prefix.network_address), int(prefix.broadcast_address)
-
-
-def _overlap(one: _Parts, other: _Parts) -> bool:
-    return all(a == b or _meet(a, b) for a, b in zip(one, other, strict=True))
-
-
-def _meet(a: Range | str, b: Range | str) -> bool:
-    return not (isinstance(a, str) or isinstance(b, str)) and a[0] == b[0] and a[1] <= b[2] and b[1] <= a[2]
+        return False
+    return covers(a, b) or covers(b, a)
