@@ -11,10 +11,12 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import time
 from collections.abc import AsyncGenerator, AsyncIterator, Callable, Collection, Iterable, Mapping, Sequence
 from ipaddress import ip_interface, ip_network
 from pathlib import Path
+from textwrap import dedent
 from typing import Any
 
 import msgspec
@@ -26,7 +28,7 @@ from weft.agent.config import Config
 from weft.agent.parts import Surroundings
 from weft.agent.resources.service import Service
 from weft.api import types as t
-from weft.base.errors import NotFound, Unavailable
+from weft.base.errors import Conflict, NotFound, Unavailable
 from weft.base.net import IPAddress
 from weft.cluster.kinds import KINDS
 from weft.compile.contributor import Contributor
@@ -36,10 +38,12 @@ from weft.hoststate import Link, Object
 from weft.kernel.fake import FakeKernel
 from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
+from weft.kernel.host.nflog import Heard
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.model.record import Record
 from weft.policy.counting import Counts
+from weft.policy.read.text import documents
 from weft.store.known import KnownStore
 from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
@@ -82,6 +86,33 @@ class FakeConntrack:
         return len(flows)
 
 
+class FakeEar:
+    """What rules log in a namespace (`weft.kernel.host.nflog.Ear`), as a test says it."""
+
+    def __init__(self) -> None:
+        self._here, self._there = socket.socketpair()
+        self._waiting: list[Heard] = []
+        self.lost, self.closed = 0, False
+
+    def say(self, *heard: Heard) -> None:
+        self._waiting += heard
+        self._there.send(b"x")
+
+    def fileno(self) -> int:
+        return self._here.fileno()
+
+    def read(self, most: int) -> list[Heard]:
+        found, self._waiting = self._waiting[:most], self._waiting[most:]
+        if not self._waiting:
+            self._here.recv(4096)
+        return found
+
+    def close(self) -> None:
+        self._here.close()
+        self._there.close()
+        self.closed = True
+
+
 class FakeHost(FakeKernel):
     """A host with an uplink eth0, the kernel's other things, and containers: namespaces that may end."""
 
@@ -99,6 +130,9 @@ class FakeHost(FakeKernel):
         """Hosts that answer this one's probes."""
         self.counted: dict[str, Counts] = {}
         """What rules have counted, by namespace."""
+        self.ears: dict[str, FakeEar] = {}
+        self.deaf = ""
+        """Why it cannot be listened to what rules log."""
         self.found = HostFacts(
             uplink="eth0",
             addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
@@ -129,6 +163,11 @@ class FakeHost(FakeKernel):
 
     def counts(self, ns: str) -> Counts:
         return self.counted.get(ns, {})
+
+    def listen(self, group: int, ns: str) -> Any:
+        if self.deaf:
+            raise Conflict(self.deaf)
+        return self.ears.setdefault(ns, FakeEar())
 
     def change(self, **facts: object) -> None:
         self.found = msgspec.structs.replace(self.found, **facts)
@@ -321,3 +360,10 @@ async def create(agent: Agent, name: str = "blue", *subnets: str, **more: Any) -
 
 async def attach(agent: Agent, target: str, net: str = "blue", **more: Any) -> t.EndpointInfo:
     return await Service(agent).attach(t.Attach(target=target, network=net, **more))
+
+
+async def apply(agent: Agent, *texts: str) -> None:
+    """Policies in YAML."""
+    found = (d for text in texts for d in documents(dedent(text), "test.yaml"))
+    sources = tuple(t.PolicySource(place=d.place, document=d.value) for d in found)
+    await Service(agent).apply_policies(t.ApplyPolicies(documents=sources))

@@ -387,7 +387,42 @@ EXPLANATION = o.Explanation(
     ),
 )
 
+LOG = o.LogPage(
+    entries=(
+        o.LogEntry(
+            number=7,
+            time=NOW,
+            direction="ingress",
+            source=o.LogEnd(address=ip_address("40.15.65.7"), name="client", network="blue", node="node-4"),
+            target=o.LogEnd(address=ip_address("40.15.43.2"), name="web", network="blue", node="node-1"),
+            protocol="tcp",
+            source_port=40_000,
+            port=80,
+            tier="default",
+            policy="policy//audit",
+            rule=1,
+            allowed=False,
+        ),
+        o.LogEntry(
+            number=8,
+            time=NOW,
+            direction="egress",
+            source=o.LogEnd(address=ip_address("fd00:40:15:2b::2"), name="web", network="blue", node="node-1"),
+            target=o.LogEnd(address=ip_address("2001:db8::1")),
+            protocol="icmpv6",
+            icmp_type=128,
+            icmp_code=0,
+            tier="default",
+            policy="policy//audit",
+            rule=3,
+            allowed=True,
+        ),
+    ),
+    last=8,
+)
+
 ANSWERS: dict[str, object] = {
+    "policy_log": LOG,
     "explain": EXPLANATION,
     "policies": POLICIES,
     "policy": t.PolicyDocument(id="namespace//shop", document=NAMESPACE),

@@ -9,6 +9,7 @@ liveness  which other nodes are dead, and why that is believed
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
 tidy      endpoints whose namespace is gone
 blocks    those without containers go back
+log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
 unheard   where policy is in iptables: what others do to it, of which no event tells
@@ -117,6 +118,7 @@ class Agent(Parts):
                 if self.config.policy == "iptables":
                     keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
+                keep("policy log", self.policy_log.run)
         finally:
             self.loops.end()
 

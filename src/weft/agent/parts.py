@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from weft.agent.config import Config
 from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
+from weft.agent.policy_log import PolicyLog
 from weft.api import types as t
 from weft.base.errors import Unavailable
 from weft.base.net import IPAddress
@@ -47,6 +48,7 @@ from weft.hoststate import Object, Union
 from weft.ipam.leases import Leases
 from weft.kernel.host import connections
 from weft.kernel.host.facts import HostFacts
+from weft.kernel.host.nflog import Ear
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
 from weft.model import Node
@@ -73,6 +75,9 @@ class HostKernel(Kernel, Protocol):
 
     def counts(self, ns: str) -> Counts:
         """What the rules of a namespace have counted; in any thread. Raises WeftError."""
+
+    def listen(self, group: int, ns: str) -> Ear:
+        """To a group of NFLOG in a namespace; in any thread. Raises WeftError."""
 
 
 MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKernel]
@@ -149,6 +154,7 @@ class Parts:
         )
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
+        self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
         self.metrics = Metrics(self.view, self.loops, self.routing, lambda: self.store_status)
 
     @property

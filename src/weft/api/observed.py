@@ -66,3 +66,46 @@ class PolicyCounters(Reply, frozen=True, kw_only=True):
 
     node: str
     rules: tuple[RuleCount, ...] = ()
+
+
+class LogEnd(Reply, frozen=True, kw_only=True):
+    """`name`, `network`: of the endpoint that has the address; "" where it is none that this host knows. `node`: that it is on,
+    or whose own address it is."""
+
+    address: IPAddress
+    name: str = ""
+    network: str = ""
+    node: str = ""
+
+
+class LogEntry(Reply, frozen=True, kw_only=True):
+    """A packet that a rule with the action `log` fitted. `number`: they rise by one. `time`: Unix seconds. `direction`: of the
+    rule. `port`: the receiver's. `rule`: counted from 1. `allowed`: what policies say of the packet at this end; None where
+    that is not known."""
+
+    number: int
+    time: float
+    direction: str
+    source: LogEnd
+    target: LogEnd
+    protocol: str
+    source_port: int | None = None
+    port: int | None = None
+    icmp_type: int | None = None
+    icmp_code: int | None = None
+    tier: str
+    policy: str
+    rule: int
+    allowed: bool | None = None
+
+
+class LogPage(Reply, frozen=True, kw_only=True):
+    """`last`: the number of the last entry that there was, to ask for what comes after it. `missed`: so many entries came after
+    the one asked for and are not kept any more. `lost`: packets that came too fast, since the agent's start. `problem`: why
+    not all is heard."""
+
+    entries: tuple[LogEntry, ...] = ()
+    last: int = 0
+    missed: int = 0
+    lost: int = 0
+    problem: str = ""

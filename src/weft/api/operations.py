@@ -162,6 +162,14 @@ OPERATIONS: tuple[Operation, ...] = (
         o.Explanation,
         query=("source", "target", "protocol", "port", "family"),
     ),
+    Operation(
+        "policy_log",
+        "GET",
+        "/v1/policy/log",
+        "What rules of policy logged on this host, after one entry",
+        o.LogPage,
+        query=("after", "wait"),
+    ),
 )
 
 BY_NAME = {op.name: op for op in OPERATIONS}

@@ -48,6 +48,13 @@ def show(value: T, output: Format, render: Callable[[Page, T], Iterable[str]]) -
         _write(text)
 
 
+def json_line(value: object) -> str:
+    """For output that goes on and on: each value is a line."""
+    import json
+
+    return _escaped(json.dumps(to_builtins(value), ensure_ascii=False))
+
+
 def _escaped(text: str) -> str:
     """JSON in which what a terminal would obey (C1 controls, bidirectional marks) is written as \\uXXXX. Outside of strings
     JSON has none of these."""
@@ -59,20 +66,23 @@ def _json_escape(character: str) -> str:
     return "".join(f"\\u{units[i : i + 2].hex()}" for i in range(0, len(units), 2))
 
 
-def say(*lines: str) -> None:
-    _write("".join(f"{line}\n" for line in lines))
+def say(*lines: str) -> bool:
+    """Whether somebody still reads. Raises Failed."""
+    return _write("".join(f"{line}\n" for line in lines))
 
 
-def _write(text: str) -> None:
+def _write(text: str) -> bool:
     """A reader that has had enough (`weft endpoint ls | head`) is no failure: the rest goes nowhere. Raises Failed."""
     try:
         sys.stdout.write(text)
         sys.stdout.flush()
     except BrokenPipeError:
         _discard_stdout()
+        return False
     except OSError as error:
         _discard_stdout()
         raise Failed(f"the output could not be written: {error.strerror}") from None
+    return True
 
 
 def _discard_stdout() -> None:

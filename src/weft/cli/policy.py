@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from weft.api import types as t
-from weft.cli import complete, policy_explain
+from weft.cli import complete, policy_explain, policy_log
 from weft.cli.options import example, group
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, show
 from weft.cli.session import Waiting, client
@@ -104,6 +104,7 @@ def rm(
 
 
 app.command("explain", epilog=policy_explain.EXAMPLES)(policy_explain.explain)
+app.command("log", epilog=policy_log.EXAMPLES)(policy_log.log)
 
 
 # ------------------------------------------------------------------------------------------------------- what was done

@@ -185,6 +185,10 @@ class Client:
             o.Explanation, "explain", source=source, target=target, protocol=protocol, port=port, family=family
         )
 
+    def policy_log(self, after: str = "", wait: str = "") -> o.LogPage:
+        """What came after the entry of the number `after`; or, where there is nothing yet, within `wait` seconds."""
+        return self._call(o.LogPage, "policy_log", after=after, wait=wait)
+
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out."""
         op = BY_NAME[operation]

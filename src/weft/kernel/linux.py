@@ -20,6 +20,7 @@ from weft.kernel.decided import Decided
 from weft.kernel.host import counters, probe, uplink
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host.facts import HostFacts
+from weft.kernel.host.nflog import Ear
 from weft.kernel.host.uplink import Addresses, Uplink
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -156,6 +157,10 @@ class LinuxKernel:
     def unheard(self) -> set[str]:
         """The namespaces where somebody changed rules of which no event tells. Raises WeftError."""
         return self._iptables.unheard.changed() | self._ipsets.unheard.changed()
+
+    def listen(self, group: int, ns: str) -> Ear:
+        """To a group of NFLOG in a namespace; in any thread. Raises WeftError."""
+        return Ear(group, ns)
 
     def facts(self, iface: str = "", fixed: Sequence[IPAddress] = ()) -> HostFacts:
         """What datapaths want to know of this host. `iface`, `fixed`: the uplink and the node's addresses, as the operator

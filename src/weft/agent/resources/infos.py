@@ -151,7 +151,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in parts.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
-    for text in (*parts.supervisor.problems(), *parts.view.problems()):
+    for text in (*parts.supervisor.problems(), *parts.view.problems(), *parts.policy_log.problems()):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (*parts.evidence.problems(), *parts.put_back.problems()):
         yield t.Problem(network=name, peer="", text=text)

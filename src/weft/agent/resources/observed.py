@@ -11,11 +11,15 @@ from weft.agent.resources.policy_packet import packet
 from weft.api import observed as o
 from weft.base.errors import Invalid
 from weft.base.net import Family
+from weft.base.numbers import parse_number
 from weft.cluster import records
 from weft.compile.policy import policies
 from weft.model import Endpoint, keys
 from weft.policy.evaluate import Judge, isolated
 from weft.policy.verdict import End, Packet, Side
+
+LONGEST = 30
+"""Seconds that somebody can wait for something to be logged."""
 
 
 class Observed:
@@ -45,6 +49,10 @@ class Observed:
             isolated=apart,
             sides=tuple([await self._side(side, start, end, asked) for side in verdict.sides]),
         )
+
+    async def policy_log(self, after: str = "", wait: str = "") -> o.LogPage:
+        number = parse_number("after", after) if after else 0
+        return await self._parts.policy_log.after(number, parse_number("wait", wait, most=LONGEST) if wait else 0)
 
     async def _ends(self, source: str, target: str) -> tuple[Meant, Meant]:
         listing = await self._parts.store.list(keys.ENDPOINTS)

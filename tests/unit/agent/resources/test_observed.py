@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from pathlib import Path
-from textwrap import dedent
 from typing import Any
 
 import pytest
 
-from support.agents import FakeHost, agent_on, attach, create, settled, until
+from support.agents import FakeHost, agent_on, apply, attach, create, settled, until
 from support.policies import network_policy, own_policy
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
@@ -17,7 +16,6 @@ from weft.api import types as t
 from weft.base.errors import Invalid, NotFound, WeftError
 from weft.compile.policy import policies
 from weft.hoststate import NftChain, NftElement
-from weft.policy.read.text import documents
 
 WEB = network_policy(
     "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], "
@@ -25,11 +23,6 @@ WEB = network_policy(
     namespace="default",
 )
 IDS = "networkpolicy/default/web"
-
-
-async def apply(service: Service, *texts: str) -> None:
-    sources = (t.PolicySource(place=d.place, document=d.value) for x in texts for d in documents(dedent(x), "f.yaml"))
-    await service.apply_policies(t.ApplyPolicies(documents=tuple(sources)))
 
 
 @pytest.fixture
@@ -40,7 +33,7 @@ async def shop(agent: Agent, host: FakeHost, service: Service) -> dict[str, t.En
     for name in ("web", "client", "other"):
         host.open(name)
         found[name] = await attach(agent, name, labels={"app": name})
-    await apply(service, WEB)
+    await apply(agent, WEB)
     await until(lambda: [*policies(agent.view).programs()])
     await settled(agent)
     return found
@@ -119,10 +112,10 @@ async def test_ends_are_named_as_one_knows_them(service: Service, shop: dict[str
         await explain(service, "", "web")
 
 
-async def test_a_ping_is_asked_as_its_type(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
+async def test_a_ping_is_asked_as_its_type(agent: Agent, service: Service, shop: dict[str, t.EndpointInfo]) -> None:
     assert not (await explain(service, "client", "web", "", protocol="icmp")).allowed
     rule = "{selector: \"app == 'web'\", ingress: [{action: Allow, protocol: ICMP, icmp: {type: 8}}]}"
-    await apply(service, own_policy(rule))
+    await apply(agent, own_policy(rule))
     assert (await explain(service, "client", "web", "", protocol="icmp")).allowed
 
 
