@@ -494,8 +494,8 @@ class AddBgpPeer(Request, frozen=True, kw_only=True):
 
 
 class PolicyInfo(Reply, frozen=True, kw_only=True):
-    """`id`: "KIND/NAMESPACE/NAME". `selector`, `namespaces`, `networks`: whom it is about. `ingress`, `egress`: how many rules
-    it has; None where it has no say in that direction."""
+    """`id`: "KIND/NAMESPACE/NAME". `selector`, `namespaces`, `networks`: whom it is about; or `hosts`: which nodes. `ingress`,
+    `egress`: how many rules it has; None where it has no say in that direction."""
 
     id: str
     kind: str
@@ -506,6 +506,7 @@ class PolicyInfo(Reply, frozen=True, kw_only=True):
     selector: str = ""
     namespaces: str | None = None
     networks: tuple[str, ...] = ()
+    hosts: str | None = None
     ingress: int | None = None
     egress: int | None = None
 

@@ -191,6 +191,8 @@ def _some(
 
 
 def _about(policy: t.PolicyInfo) -> str:
+    if policy.hosts is not None:
+        return f"hosts {policy.hosts or 'all()'}"
     said = [
         policy.selector or "all",
         f"namespace {policy.namespace}" if policy.namespace else "",

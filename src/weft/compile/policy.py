@@ -20,6 +20,7 @@ from weft.cluster import footprint
 from weft.cluster.changes import Changed
 from weft.cluster.follower import Part
 from weft.cluster.view import View
+from weft.compile import own_policy
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
 from weft.datapaths.driver import Gate
@@ -94,6 +95,7 @@ class Policies:
 
     def _learn(self) -> None:
         view = self._view
+        self.index.put_local(own_policy.place(view), own_policy.itself(view))
         self.index.learn(
             World(
                 policies=(*view.table(record.POLICIES).by("id").values(), *implicit(view.networks)),
@@ -163,6 +165,8 @@ def _renderer(known: Known) -> Renderer | None:
 
 
 def _policy(known: Known, source: Source) -> Contribution | None:
+    if (source.network, source.name) == own_policy.place(known.view):
+        return own_policy.contribution(known, policies(known.view))
     endpoint, ask = known.view.endpoints.get(source.name), _renderer(known)
     if endpoint is None or ask is None:
         return None
@@ -254,6 +258,10 @@ def _of_network(view: View, network: str) -> Iterator[Source]:
     return (Source(POLICY, e.network, e.id) for e in view.endpoints_at(network))
 
 
+def _itself(view: View) -> Iterator[Source]:
+    return iter((Source(POLICY, *own_policy.place(view)),))
+
+
 def _pending(kind: str) -> Callable[[View], Iterator[Source]]:
     return lambda view: view.derived(Policies).taken(kind)
 
@@ -276,6 +284,7 @@ CONTRIBUTORS = (
         contribute=_policy,
         touched=_touched(POLICY),
         of_network=_of_network,
+        everything=_itself,
         pending=_pending(POLICY),
         needs=Needs((*_WORLD, records.ENDPOINTS), _parts),
     ),

@@ -15,7 +15,7 @@ import msgspec
 from weft.base.net import IPAddress
 from weft.model.network import Network
 from weft.policy.build import program
-from weft.policy.model import DIRECTIONS, Direction, Identity, Policy
+from weft.policy.model import DIRECTIONS, Direction, Identity
 from weft.policy.program import Chain, Lookup, Program, SetSpec, Use
 from weft.policy.world import World
 
@@ -182,13 +182,10 @@ class Index:
         before = self._selecting.get(key, frozenset())
         changed = frozenset(changed)
         said = (self.world.policies.get(id) for id in changed)
-        now = frozenset(p.id for p in said if p is not None and self._is_subject(p, identity))
+        now = frozenset(p.id for p in said if p is not None and self.world.concerns(p, identity))
         self._selecting[key] = (before - changed) | now
         if now or before & changed:
             self._program(key)
-
-    def _is_subject(self, policy: Policy, identity: Identity) -> bool:
-        return policy.subject is not None and self.world.selects(policy.subject, identity)
 
     def _program(self, key: Key) -> None:
         local = self.local[key]

@@ -10,6 +10,9 @@ from weft.model.node import Node
 from weft.policy import selector
 from weft.policy.model import TIERS, Direction, Identity, Namespace, NetworkSet, Policy, Tier, Who
 
+NO_NETWORK = ""
+"""In which a host is: policies that have `hosts` are about it."""
+
 Stack = list[tuple[Tier, list[Policy]]]
 
 
@@ -49,7 +52,13 @@ class World:
 
     def selecting(self, identity: Identity) -> Iterator[Policy]:
         """The policies that have a say in an endpoint's traffic, in either direction, in their order."""
-        return (p for p in self.policies.values() if p.subject is not None and self.selects(p.subject, identity))
+        return (p for p in self.policies.values() if self.concerns(p, identity))
+
+    def concerns(self, policy: Policy, identity: Identity) -> bool:
+        """Whether a policy selects an endpoint, or a host."""
+        if identity.network == NO_NETWORK:
+            return policy.hosts is not None and selector.matches(policy.hosts, identity.labels)
+        return policy.subject is not None and self.selects(policy.subject, identity)
 
     def stack(self, identity: Identity, direction: Direction) -> Stack:
         """The tiers that concern an endpoint's traffic in one direction, each with its policies, in the order in which they

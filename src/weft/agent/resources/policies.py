@@ -171,6 +171,7 @@ def _info(policy: Policy) -> t.PolicyInfo:
         selector=subject.selector if subject else "",
         namespaces=subject.namespaces if subject else None,
         networks=subject.networks if subject else (),
+        hosts=policy.hosts,
         ingress=None if policy.ingress is None else len(policy.ingress),
         egress=None if policy.egress is None else len(policy.egress),
     )

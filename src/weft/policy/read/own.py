@@ -3,6 +3,7 @@
     spec:
       tier, order                             "default", and last
       selector, namespaceSelector, networks   whose traffic it is about; all that is said has to hold
+      hosts                                   or: the hosts whose own traffic it is about, by labels of nodes
       types                                   [Ingress, Egress]; else those that have rules
       ingress, egress                         rules, tried in order
 
@@ -34,8 +35,6 @@ _NETS = 256
 
 def read_policy(document: Field) -> Policy:
     meta, spec = read_meta(document), document["spec"].required().of(*_SPEC)
-    if spec["hosts"]:
-        spec["hosts"].refuse("policies about hosts themselves are not supported: select endpoints with `selector`")
     types = _types(spec)
     return Policy(
         id=f"policy/{meta.namespace}/{meta.name}",
@@ -44,7 +43,8 @@ def read_policy(document: Field) -> Policy:
         namespace=meta.namespace,
         tier=_tier(spec["tier"]),
         order=spec["order"].number() if spec["order"] else None,
-        subject=_subject(spec, meta),
+        subject=None if spec["hosts"] else _subject(spec, meta),
+        hosts=_hosts(spec, meta),
         ingress=_rules(spec["ingress"], "ingress", meta) if "ingress" in types else None,
         egress=_rules(spec["egress"], "egress", meta) if "egress" in types else None,
     )
@@ -66,6 +66,16 @@ def _types(spec: Field) -> set[str]:
         for name in sorted(with_rules - listed):
             spec[name].refuse(f"{name.capitalize()} is not among spec.types")
     return listed or with_rules or {"ingress"}
+
+
+def _hosts(spec: Field, meta: Meta) -> str | None:
+    field = spec["hosts"]
+    for name in ("selector", "namespaceSelector", "networks"):
+        if field and spec[name]:
+            spec[name].refuse("a policy is about hosts or about containers, not both: write two")
+    if field and meta.namespace:
+        field.refuse("hosts are in no namespace: leave metadata.namespace out")
+    return _selector_or_none(field)
 
 
 def _subject(spec: Field, meta: Meta) -> Who:

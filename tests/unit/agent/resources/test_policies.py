@@ -16,6 +16,7 @@ from weft.agent.resources.policy_refs import Written
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
+from weft.hoststate import NftChain
 from weft.policy.read.text import documents
 from weft.policy.record import POLICY
 
@@ -196,6 +197,25 @@ class TestNames:
             "networkpolicy/shop/web": "removed",
             "namespace//shop": "missing",
         }
+
+
+async def test_a_policy_about_hosts_is_in_force_where_it_is_about_the_node(
+    agent: Agent, host: FakeHost, service: Service, store_file: Path
+) -> None:
+    def chains(of: FakeHost) -> set[str]:
+        return {obj.name for obj in of.ours().values() if isinstance(obj, NftChain)} & {"host-in", "failsafe-in"}
+
+    there = FakeHost("192.168.1.254/24")
+    async with agent_on(there, store_file, "node-2", labels={"rack": "b"}) as other:
+        await until(lambda: "node-2" in agent.view.nodes)
+        await apply(service, own_policy("{hosts: has(rack)}"))
+        await until(lambda: len(chains(there)) == 2)
+        assert chains(host) == set()
+        assert (await service.policies()).policies[0].hosts == "has(rack)"
+        await apply(service, own_policy("{hosts: '!has(rack)'}"))
+        await until(lambda: len(chains(host)) == 2 and not chains(there))
+        await remove(Service(other), "mine")
+        await until(lambda: not chains(host))
 
 
 async def test_the_document_comes_back_as_it_was_written(service: Service) -> None:

@@ -141,7 +141,9 @@ BAD: dict[str, str] = {
     "order: true": "spec.order: a number is expected, not true",
     "types: [Both]": "spec.types[0]: 'Both' is none of Ingress, Egress",
     "types: [Ingress], egress: [{action: Deny}]": "spec.egress: Egress is not among spec.types",
-    "hosts: all()": "spec.hosts: policies about hosts themselves are not supported",
+    "hosts: all(), selector: all()": "spec.selector: a policy is about hosts or about containers, not both",
+    "hosts: all(), networks: [blue]": "spec.networks: a policy is about hosts or about containers, not both",
+    "hosts: rack=a": "spec.hosts: selector 'rack=a': at character 5",
     "ingress: [{}]": "spec.ingress[0].action: it is missing",
     "ingress: [{action: allow}]": "spec.ingress[0].action: 'allow' is none of Allow, Deny, Log, Pass",
     "ingress: [{action: Deny, source: {ports: [80]}}]": "source.ports: ports of the source are not supported",
@@ -171,6 +173,14 @@ def test_bad_fields_are_named(spec: str, fault: str) -> None:
     (only,) = found.faults
     assert only.startswith("f.yaml, line 1: Policy mine: spec")
     assert fault in only
+
+
+def test_a_policy_about_hosts() -> None:
+    found = policy("hosts: has(rack), egress: [{action: Deny}]")
+    assert (found.hosts, found.subject, found.egress) == ("has(rack)", None, (Rule(action="deny"),))
+    assert policy("hosts: ''").hosts == ""
+    (fault,) = reading(own_policy("{hosts: all()}", namespace="shop")).faults
+    assert "Policy shop/mine: spec.hosts: hosts are in no namespace" in fault
 
 
 def test_a_namespace_is_not_selected_twice() -> None:
