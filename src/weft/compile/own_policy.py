@@ -14,7 +14,7 @@ from weft.hoststate import HOST, Contribution, Object
 from weft.policy.index import Index, Key, Local
 from weft.policy.model import DIRECTIONS, Direction, Identity
 from weft.policy.program import Program
-from weft.policy.render import RENDERERS
+from weft.policy.render import renderer
 from weft.policy.render.own import own
 from weft.policy.world import NO_NETWORK
 
@@ -45,17 +45,18 @@ def contribution(known: Known, index: Index) -> Contribution | None:
     found = {d: p for d in DIRECTIONS if (p := index.program(place(known.view), d)).chains}
     if not found or known.host is None:
         return None
-    if known.host.policy != "nftables":
-        return Contribution(problems=(_NOT_HERE,))
-    return Contribution(objects=tuple(_objects(known.host, found)))
+    problems = () if known.host.policy == "nftables" else (_NOT_HERE,)
+    return Contribution(objects=tuple(_objects(known.host, found)), problems=problems)
 
 
 def _objects(host: Host, programs: dict[Direction, Program]) -> Iterator[Object]:
-    ask = RENDERERS[host.policy]
-    yield from guard.control(host)
+    """The sets are there in any case: who is in them is put in by other sources."""
+    ask = renderer(host.policy, host.iptables, ipv6=host.ipv6)
     for program in programs.values():
         for chain in program.chains:
             yield from ask.chain(chain, HOST)
         for spec in program.sets:
             yield from ask.table_set(spec, HOST)
-    yield from own(host.node.uplink, {d: program.chains[0] for d, program in programs.items()})
+    if host.policy == "nftables":
+        yield from guard.control(host)
+        yield from own(host.node.uplink, {d: program.chains[0] for d, program in programs.items()})

@@ -17,6 +17,7 @@ from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.datapaths.driver import Host
 from weft.hoststate import Union
+from weft.hoststate.union import Source
 from weft.kernel.linux import LinuxKernel
 from weft.model import Node, encode, keys
 from weft.policy.objects import store_key
@@ -162,3 +163,11 @@ def test_that_failsafe_is_never_replaced(scene: Scene) -> None:
     scene.apply(own_policy("{hosts: all(), ingress: [{action: Log}]}", "other"))
     assert scene.home.run("nft", "-a", "list", "chain", "inet", "weft", "failsafe-in") == handles
     assert "host-out" not in scene.home.run("nft", "list", "table", "inet", "weft")
+
+
+def test_with_iptables_it_is_told_that_nothing_is_done(scene: Scene) -> None:
+    scene.compiler.host = Host(node=NODE, policy="iptables", iptables=frozenset({(4, "nft"), (6, "nft")}))
+    scene.apply(own_policy("{hosts: all(), ingress: [{action: Allow, source: {nets: [10.0.0.0/8, 11.0.0.0/16]}}]}"))
+    contribution = scene.compiler.contribution(Source("policy", "", "node-1"))
+    assert contribution and contribution.problems[0].startswith("policies about hosts are enforced by nftables only")
+    assert scene.hears(SERVICE)
