@@ -7,7 +7,7 @@ that nobody needs any more are deleted. Whoever gives endpoints a record of anot
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 
 import msgspec
 
@@ -16,6 +16,7 @@ from weft.cluster.view import View
 from weft.datapaths.traits import Switched
 from weft.model import Endpoint, Location, encode, keys
 from weft.model.identity import selectable
+from weft.store.checks import MAX_PARTS
 from weft.store.protocol import Absent, Delete, Guard, Op, Put, Unchanged
 
 
@@ -67,6 +68,9 @@ def location(endpoint: Endpoint) -> Location:
     )
 
 
+TOGETHER = MAX_PARTS - 8
+"""Operations that removals may take of one transaction."""
+
 Records = Iterator[tuple[str, bytes]]
 
 
@@ -99,6 +103,20 @@ PARTS: tuple[Callable[[Endpoint, Place], Records], ...] = (_record, _location, _
 def of(endpoint: Endpoint | None, at: Place) -> dict[str, bytes]:
     """All its records: key → value."""
     return {key: value for part in PARTS for key, value in part(endpoint, at)} if endpoint else {}
+
+
+def together(endpoints: Iterable[Endpoint]) -> Iterator[list[Endpoint]]:
+    """So many at a time as one transaction can remove, with some to spare for what else it has to do."""
+    some, parts = list[Endpoint](), 0
+    for endpoint in endpoints:
+        most = 3 + len(endpoint.addresses) + len(endpoint.floating)  # itself, its location, a claim of its MAC address
+        if some and parts + most > TOGETHER:
+            yield some
+            some, parts = [], 0
+        some.append(endpoint)
+        parts += most
+    if some:
+        yield some
 
 
 def step(

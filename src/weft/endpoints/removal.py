@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from weft.cluster import footprint, records
 from weft.cluster.cluster import Cluster
-from weft.ipam.addresses import CHUNK
 from weft.model import Endpoint, Lease, keys
 from weft.store.protocol import Delete, DeletePrefix, NothingNewer, Op, Unchanged
 
@@ -23,11 +22,11 @@ async def _forget_endpoints(cluster: Cluster, name: str) -> None:
     """With what they claim, and then the node. Raises Refused: one came or was changed meanwhile, whose claims would have
     stayed."""
     listing = await cluster.store.list(keys.endpoints(name))
-    found = list(records.pairs(Endpoint, listing.items))
-    for start in range(0, len(found), CHUNK):
-        some = found[start : start + CHUNK]
-        guards = [Unchanged(item.key, item.revision) for _, item in some]
-        places = [(e, footprint.place(cluster.view, e.network)) for e, _ in some]
+    seen = {item.key: item.revision for item in listing.items}
+    found = (e for e, item in records.pairs(Endpoint, listing.items) if footprint.key_of(e) == item.key)
+    for some in footprint.together(found):
+        guards = [Unchanged(key, seen[key]) for key in map(footprint.key_of, some)]
+        places = [(e, footprint.place(cluster.view, e.network)) for e in some]
         await cluster.commit(guards, [op for e, at in places for op in footprint.removal(e, at)])
     rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
     none_came = NothingNewer(keys.endpoints(name), listing.revision)

@@ -36,7 +36,7 @@ from weft.store.protocol import Guard, Op, Put
 T = TypeVar("T")
 
 CHUNK = 25
-"""Endpoints that are removed in one transaction, each with its location and its claims."""
+"""Of what is written in one transaction, each with its guard."""
 
 
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
@@ -110,8 +110,7 @@ class Way(ABC):
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         """Take endpoints of this node out of the store."""
-        for start in range(0, len(endpoints), CHUNK):
-            some = endpoints[start : start + CHUNK]
+        for some in footprint.together(endpoints):
             await self._cluster.write([], [op for e in some for op in self._removal(e)])
 
     # What they have in common.
@@ -202,8 +201,7 @@ class Way(ABC):
 
     async def forget_claimed(self, endpoints: Sequence[Endpoint]) -> None:
         """With their claims, as long as they are as they were seen: else the addresses may be somebody else's by now."""
-        for start in range(0, len(endpoints), CHUNK):
-            some = endpoints[start : start + CHUNK]
+        for some in footprint.together(endpoints):
             guards = [self._cluster.unchanged(key_of(e)) for e in some]
             if not await self._cluster.write(guards, [op for e in some for op in self._removal(e)]):
                 for endpoint in some:

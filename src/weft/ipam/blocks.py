@@ -21,7 +21,7 @@ from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given, Rules, Situation
 from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
 from weft.base.net import FAMILIES, IPAddress, IPInterface, IPNetwork, host_prefix, parse_interface
-from weft.cluster import records
+from weft.cluster import footprint, records
 from weft.cluster.cluster import Cluster
 from weft.cluster.footprint import key_of
 from weft.datapaths import registry
@@ -238,8 +238,8 @@ class Blocks(Way):
         for endpoint in endpoints:
             by_home.setdefault(self._view.home(endpoint.network), []).append(endpoint)
         for home, inside in by_home.items():
-            for start in range(0, len(inside), CHUNK):
-                await self._forget(home, inside[start : start + CHUNK])
+            for some in footprint.together(inside):
+                await self._forget(home, some)
 
     async def _forget(self, home: str, endpoints: Sequence[Endpoint]) -> None:
         """What somebody else has removed already is left alone: its addresses may be somebody else's by now."""

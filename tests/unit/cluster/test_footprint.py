@@ -84,3 +84,16 @@ def test_what_must_be_unique_is_guarded_when_it_comes_and_only_then() -> None:
     guards, _ = footprint.step(None, WEB, BLOCKS, 7, over={"claims/addresses/home/10.1.0.2": 40})
     assert guards == [Absent(footprint.key_of(WEB)), Unchanged("claims/addresses/home/10.1.0.2", 40)]
     assert footprint.step(floating, WEB, BLOCKS, 7)[0] == []
+
+
+def test_what_one_transaction_can_remove_is_removed_together() -> None:
+    floats = tuple(ip_address(f"203.0.113.{n}") for n in range(1, 201))
+    many = [msgspec.structs.replace(WEB, id=f"e{n}", floating=floats[: n % 3]) for n in range(200)]
+    groups = list(footprint.together(many))
+    assert [e for group in groups for e in group] == many
+    for at in (OWN, SHARED, BLOCKS):
+        sizes = [sum(len(footprint.removal(e, at)) for e in group) for group in groups]
+        assert max(sizes) <= footprint.TOGETHER
+    assert len(groups) < 10 and list(footprint.together([])) == []
+    whole = msgspec.structs.replace(WEB, floating=floats)
+    assert list(footprint.together([whole, WEB])) == [[whole], [WEB]]

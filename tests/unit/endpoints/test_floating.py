@@ -319,3 +319,25 @@ async def test_floated_at_the_moment_at_which_its_node_is_removed_leaves_no_clai
     await Service(agent).remove_node("node-2", force="yes")
     assert not late and await claimed(agent) == {} and await real.get(key) is None
     assert await faults(agent) == []
+
+
+@pytest.mark.parametrize("how", ["detach", "node rm"])
+async def test_many_with_all_that_an_endpoint_can_claim_go_together(
+    agent: Agent, other: Agent, store_file: Path, how: str
+) -> None:
+    host = FakeHost("192.168.1.9/24")
+    async with agent_on(host, store_file, "node-3") as third:
+        await until(lambda: "prod" in third.view.networks)
+        for n in range(25):
+            host.open(f"c{n}")
+            addresses = (ip_address(f"203.0.113.{n + 20}"), ip_address(f"2001:db8:f::{n + 20}"))
+            await attach(third, f"c{n}", "prod", floating=addresses)
+        if how == "detach":
+            await third.attachments.remove(list(third.view.endpoints.values()))
+    if how == "node rm":
+        await Service(agent).remove_node("node-3", force="true")
+    left = [item.key for item in (await agent.store.list("")).items if "node-3" in f"{item.key} {item.value!r}"]
+    assert [
+        key for key in left if key.startswith(("endpoints/", "locations/", "claims/floating", "claims/addresses"))
+    ] == []
+    assert await faults(agent) == []
