@@ -9,7 +9,7 @@ from __future__ import annotations
 import socket
 import struct
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, replace
 from ipaddress import ip_address
 from typing import Any
@@ -21,6 +21,7 @@ from support.namespaces import entered
 from support.reach import UNDERLAY, Container, client, make_network, ping, run, shown
 from support.routed import Listener
 from support.waiting import until
+from weft.api import types as t
 from weft.base.net import link_local
 from weft.datapaths.routed import HOST_END_MAC
 from weft.lab import Lab
@@ -37,6 +38,7 @@ NETWORKS = {
     "vx": ("vxlan", "10.53.0.0/16", "fd00:53::/48", {"vni": "53"}),
     "ov": ("overlay", "10.54.0.0/16", "fd00:54::/64", {"vni": "354"}),
     "ro": ("routed", "10.55.0.0/16", "fd00:55::/64", {}),
+    "six": ("overlay", "10.57.0.0/16", "fd00:57::/64", {"vni": "357", "underlay": "ipv6"}),
     "free": ("vxlan", "10.56.0.0/16", "fd00:56::/48", {"vni": "56", "spoofing": "allow"}),
 }
 
@@ -242,11 +244,11 @@ class Scene:
 
 @pytest.fixture(scope="module")
 def scene(lab: Lab) -> Iterator[Scene]:
-    """Of each network three containers on node-1; of `ov` and `vx` a fourth one on node-2."""
+    """Of each network three containers on node-1; of those with tunnels a fourth one on node-2."""
     for name, (driver, v4, v6, options) in NETWORKS.items():
         make_network(lab, name, driver, v4, v6, **options)
     wanted = [("node-1", f"{name}-{n}", name) for name in NETWORKS for n in (1, 2, 3)]
-    wanted += [("node-2", f"{name}-4", name) for name in ("ov", "vx")]
+    wanted += [("node-2", f"{name}-4", name) for name in ("ov", "vx", "six")]
     found = {name: run(lab, host, name, network) for host, name, network in wanted}
     with ExitStack() as stack:
         yield Scene(lab, found, dict(_ways(lab, found, stack)))
@@ -268,7 +270,7 @@ def _ways(lab: Lab, found: dict[str, Container], stack: ExitStack) -> Iterator[t
         me, target, third = (found[f"{name}-{n}"] for n in (1, 2, 3))
         bridge = _bridge(lab, name)
         gateway = third.endpoint.mac, _both(third)
-        if name not in ("ov", "ro"):
+        if name not in ("ov", "six", "ro"):
             gateway = bridge, {family: me.gateway(family) for family in (4, 6)}
         way = Way(
             me=Place(lab, "node-1", me.name),
@@ -292,7 +294,7 @@ def _ways(lab: Lab, found: dict[str, Container], stack: ExitStack) -> Iterator[t
             listener = _listen(Place(lab, "node-1"), "weft-vx", stack)
             yield "vx to its host", replace(way, to=bridge, target=gateway[1], listener=listener)
         second, other = me.endpoint.second, third.endpoint.second
-        if second and other:
+        if second and other and name == "ov":
             (mac,) = [link["address"] for link in shown(host, "ip -j link show weft_gw")]
             ways = {a.version: str(a.network[1]) for a in second.addresses}
             yield (
@@ -383,6 +385,26 @@ def test_a_container_in_two_networks_answers_by_the_one_that_its_routes_say(scen
 
 
 @pytest.mark.parametrize("name", ["br", "ov"])
+def test_link_local_addresses_are_no_way_round_policy(scene: Scene, name: str) -> None:
+    asking, asked = scene.containers[f"{name}-1"], scene.containers[f"{name}-2"]
+    targets = [asked.address(4), str(link_local(asked.endpoint.mac))]
+
+    def reached(*, wait: int = 1) -> list[bool]:
+        return [ping(asking.inside, address, "-I", "eth0", wait=wait).ok for address in targets]
+
+    assert reached(wait=5) == [True, True]
+    agent = client(scene.lab, "node-1")
+    spec = {"selector": "all()", "types": ["Ingress"]}
+    policy = {"apiVersion": "weft/v1", "kind": "Policy", "metadata": {"name": "closed", "namespace": ""}, "spec": spec}
+    agent.apply_policies(t.ApplyPolicies(documents=(t.PolicySource(place="test", document=policy),)))
+    try:
+        until(lambda: not any(reached()), 20, "the policy to be asked")
+    finally:
+        agent.remove_policies(t.RemovePolicies(refs=("closed",)))
+    until(lambda: all(reached()), 20, "all to be as before")
+
+
+@pytest.mark.parametrize("name", ["br", "ov"])
 def test_who_joins_a_group_is_heard_by_the_bridge(scene: Scene, name: str) -> None:
     """IGMP and MLD."""
     container = scene.containers[f"{name}-2"]
@@ -417,3 +439,101 @@ def test_neighbours_are_known_by_their_own_mac_addresses(scene: Scene, name: str
     passed(way, ROUTABLE | SWITCHED)
     known = {n["dst"]: n.get("lladdr") for n in shown(asking.inside, "ip -j neigh show dev eth0")}
     assert {address: known.get(address) for address in whole} == whole
+
+
+# ---------------------------------------------------------------------------------------------------------- tunnels
+
+
+@dataclass(frozen=True, kw_only=True)
+class Tunnel:
+    """A network's on a host, by which frames would come to the container `target` there. `to`: the MAC address inside that
+    leads to it; `source`: a container's address, of another host."""
+
+    port: int
+    vni: int
+    at: dict[int, str]
+    underlay: int
+    to: str
+    source: str
+    target: str
+    listener: Listener
+
+    def datagram(self, mark: bytes) -> bytes:
+        inner = f.ip4(self.source, self.target, f.UDP, f.udp(4000, PORT, mark))
+        return f.vxlan(self.vni, f.frame(self.to, FALSE_MAC, f.IP4, inner))
+
+
+@pytest.fixture(scope="module")
+def tunnels(scene: Scene) -> Iterator[dict[str, Tunnel]]:
+    with ExitStack() as stack:
+        yield {
+            f"{name} on {host}": _tunnel(scene, name, host, stack)
+            for name in ("ov", "six", "vx")
+            for host in ("node-1", "node-2")
+        }
+
+
+def _tunnel(scene: Scene, name: str, host: str, stack: ExitStack) -> Tunnel:
+    here, there = scene.containers[f"{name}-3"], scene.containers[f"{name}-4"]
+    target, source = (here, there) if host == "node-1" else (there, here)
+    to, port = target.endpoint.mac, 4789
+    if name == "vx":
+        ((link,), port) = shown(scene.lab.host(host), "ip -j link show weft.53"), 8472
+        to = link["address"]
+    return Tunnel(
+        port=port,
+        vni=int(NETWORKS[name][3]["vni"]),
+        at=UNDERLAY[host],
+        underlay=6 if name == "six" else 4,
+        to=to,
+        source=source.address(4),
+        target=target.address(4),
+        listener=_listen(Place(scene.lab, host, target.name), "eth0", stack),
+    )
+
+
+def told(sender: Place, tunnel: Tunnel, mark: bytes) -> None:
+    """As any process sends it, with the addresses and routes that it has; to IPv4 addresses also in two pieces."""
+    place = tunnel.at[tunnel.underlay]
+    with sender.entered():
+        out = socket.socket(socket.AF_INET6 if tunnel.underlay == 6 else socket.AF_INET, socket.SOCK_DGRAM)
+        raw = socket.socket(socket.AF_INET, socket.SOCK_RAW, socket.IPPROTO_RAW)
+    with out, raw, suppress(OSError):  # no route: that is one way to get nowhere
+        out.sendto(tunnel.datagram(mark + b"\1"), (place, tunnel.port))
+        if tunnel.underlay == 4:
+            out.connect((place, tunnel.port))
+            whole = f.udp(4000, tunnel.port, tunnel.datagram(mark + b"\2"))
+            for piece in (
+                f.ip4(out.getsockname()[0], place, f.UDP, whole[:24], fragment=0x2000),
+                f.ip4(out.getsockname()[0], place, f.UDP, whole[24:], fragment=3),
+            ):
+                raw.sendto(piece, (place, 0))
+
+
+def heard(tunnel: Tunnel, senders: dict[str, Place]) -> set[str]:
+    """Whose packets come out of the tunnel. A host of the cluster sends last, and is awaited."""
+    tunnel.listener.frames()
+    marks = {name: b"\x2e\xe7" + bytes([number]) for number, name in enumerate(senders, 1)}
+    for name, sender in senders.items():
+        told(sender, tunnel, marks[name])
+    found: list[bytes] = []
+
+    def arrived() -> bool:
+        found.extend(tunnel.listener.frames())
+        *_, last = marks.values()
+        pieces = (b"\1", b"\2")[: 2 if tunnel.underlay == 4 else 1]
+        return all(any(last + piece in frame for frame in found) for piece in pieces)
+
+    until(arrived, 10, "what a host of the cluster sends")
+    return {name for name, mark in marks.items() if any(mark in frame for frame in found)}
+
+
+@pytest.mark.parametrize("name", ["ov", "six", "vx"])
+def test_hosts_take_tunnel_packets_of_hosts_only(scene: Scene, tunnels: dict[str, Tunnel], name: str) -> None:
+    """Not of their own containers nor of each other's, which are masqueraded; of no neighbour, and of nobody outside."""
+    lab = scene.lab
+    containers = {each: Place(lab, "node-1", f"{each}-1") for each in ("br", "gw", "vx", "ov", "ro", "free")}
+    others = {each: Place(lab, each) for each in ("router", "outside")}
+    for host, peer in (("node-1", "node-2"), ("node-2", "node-1")):
+        senders = {**containers, **others, peer: Place(lab, peer)}
+        assert heard(tunnels[f"{name} on {host}"], senders) == {peer}

@@ -177,7 +177,12 @@ def on_bridge(site: Site, endpoint: Endpoint) -> Reached:
 def on_bridge_gates(network: Network, endpoint: Endpoint) -> tuple[Gate, ...]:
     """Routed packets and, with br_netfilter, bridged ones pass in the host's namespace."""
     bridge = bridge_name(network)
-    return (Gate(addresses=tuple(a.ip for a in endpoint.addresses), bridge=bridge, device=bridge),)
+    return (Gate(addresses=on_bridge_addresses(endpoint), bridge=bridge, device=bridge),)
+
+
+def on_bridge_addresses(endpoint: Endpoint) -> tuple[IPAddress, ...]:
+    """With the link-local one, by which containers of a bridge could talk as well."""
+    return (*(address.ip for address in endpoint.addresses), link_local(endpoint.mac))
 
 
 def also(site: Site, endpoint: Endpoint, own: tuple[IPAddress, ...]) -> Answer:

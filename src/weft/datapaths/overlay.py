@@ -145,7 +145,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
 
 def gates(network: Network, ep: Endpoint) -> tuple[Gate, ...]:
     """Within the network in its own namespace; to outside in the host's."""
-    inner = Gate(ns=netns(network.name).path, addresses=tuple(a.ip for a in ep.addresses), bridge="br0", device="br0")
+    inner = Gate(ns=netns(network.name).path, addresses=_parts.on_bridge_addresses(ep), bridge="br0", device="br0")
     out = _gateway.reached(network, ep)
     return (inner, Gate(addresses=out.targets, bridge=out.dev, device=out.dev)) if out else (inner,)
 

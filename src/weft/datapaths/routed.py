@@ -119,7 +119,9 @@ def reached(_: Site, ep: Endpoint) -> Reached:
 
 
 def gates(_: Network, ep: Endpoint) -> tuple[Gate, ...]:
-    return (Gate(addresses=tuple(address.ip for address in ep.addresses), device=ep.host_interface),)
+    """Also with its floating addresses: it may have them on a device of its own, and send from them."""
+    own = tuple(address.ip for address in ep.addresses)
+    return (Gate(addresses=(*own, *ep.floating), device=ep.host_interface),)
 
 
 def _metric(ep: Endpoint) -> int:

@@ -12,6 +12,7 @@ from support.agents import FakeHost, agent_on, attach, create, until
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.base.errors import WeftError
+from weft.base.net import link_local
 from weft.hoststate import BridgeFilter, Link, NftChain, NftElement, Object, Veth
 from weft.kernel.host.connections import Flow
 from weft.model.codec import encode
@@ -117,7 +118,9 @@ async def test_open_connections_are_judged_when_policy_changes(agent: Agent, hos
     host.conntrack.flows[""] = [denied]
     await apply(agent, CLOSED)
     await until(lambda: host.conntrack.marked == [("", CUT, [(denied, True)])])
-    assert host.conntrack.looks[-1] == {"": {a.ip.packed for a in found.addresses}}
+    assert host.conntrack.looks[-1] == {
+        "": {a.packed for a in (*(a.ip for a in found.addresses), link_local(found.mac))}
+    }
     host.conntrack.flows[""] = [flow("192.0.2.1", address, CUT)]
     await remove(agent, CLOSED)
     await until(lambda: len(host.conntrack.marked) == 2)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 from msgspec.structs import replace
@@ -114,6 +114,16 @@ def test_a_kernel_that_cannot_check_is_told_of(name: str) -> None:
     assert [text for text in told if "in each other's names" in text and "node-1" in text]
     free = lab.network(name, options={"spoofing": "allow"})
     assert not gather(driver(name).network(lab.site(free, lab.node("node-1"), **facts))).problems
+
+
+@pytest.mark.parametrize("name", sorted(DRIVERS))
+def test_policy_is_asked_for_all_addresses_that_it_may_send_from(name: str) -> None:
+    """Else what it sends from the others would be asked for nobody."""
+    ep = replace(endpoint(), floating=(ip_address("203.0.113.7"),) if name == "routed" else ())
+    asked = {address for gate in driver(name).gates(lab.network(name), ep) for address in gate.addresses}
+    _, elements = wanted(name, ep)
+    may = {ip_address(e.value.rpartition(" ")[2]) for e in elements if e.set in ("own4", "own6")}
+    assert asked == may | {*(a.ip for a in ep.addresses), *ep.floating}
 
 
 def test_what_it_may_is_one_of_two_words() -> None:
