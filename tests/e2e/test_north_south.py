@@ -36,8 +36,8 @@ Networks = dict[str, list[Container]]
 @pytest.fixture(scope="module")
 def networks(lab: Lab) -> Networks:
     """`over` by vxlan, `flat` by host-gw on segment a, `inner` by vxlan and internal."""
-    make_network(lab, "over", "vxlan", *PREFIXES["over"])
-    make_network(lab, "flat", "host-gw", *PREFIXES["flat"])
+    make_network(lab, "over", "vxlan", *PREFIXES["over"], reach="flat")
+    make_network(lab, "flat", "host-gw", *PREFIXES["flat"], reach="over")
     make_network(lab, "inner", "vxlan", *PREFIXES["inner"], internal=True, vni="2")
     return {name: run_everywhere(lab, name, NODES[:3] if name == "flat" else NODES) for name in PREFIXES}
 

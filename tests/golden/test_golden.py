@@ -16,6 +16,7 @@ import pytest
 
 from support import lab
 from support.parts import all_of_endpoint
+from weft.compile import isolation
 from weft.datapaths import guard
 from weft.datapaths.driver import Driver, Site, gather
 from weft.datapaths.registry import DRIVERS, driver
@@ -72,6 +73,8 @@ def _sections(
     used: Driver, site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]
 ) -> Iterator[tuple[str, Contribution]]:
     yield "network", gather(used.network(site))
+    if apart := list(isolation.answer({site.network.name: site.network}, lambda _: site)):
+        yield "all networks", gather(iter(apart))
     for peer in peers[:1]:
         yield f"node {peer.name}", gather(guard.known_node(site.host.node, peer))
     if used.known_by is KnownBy.LOCATIONS:

@@ -18,6 +18,7 @@ from msgspec.structs import replace
 from support import lab
 from support.namespaces import Home, Namespace
 from support.parts import all_of_endpoint
+from weft.compile import isolation
 from weft.datapaths import guard
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import Site, gather
@@ -68,6 +69,7 @@ class Host:
         self.node = lab.node(name, control=control)
         self.site: Site = lab.site(net, self.node, **facts)
         self.union = Union()
+        self.sites: dict[str, Site] = {}
         self.containers: dict[str, Namespace] = {}
         self.endpoints: dict[str, Endpoint] = {}
         self._plug(router, "b" if name == "node-4" else "a")
@@ -77,6 +79,9 @@ class Host:
     def join(self, site: Site) -> None:
         """One more network."""
         driver, name = DRIVERS[site.network.driver], site.network.name
+        self.sites[name] = site
+        networks = {each: joined.network for each, joined in self.sites.items()}
+        self.want(Source("isolation", ""), gather(isolation.answer(networks, self.sites.get)))
         self.want(Source("network", name), gather(driver.network(site)))
         self.want(Source("segment", name), gather(driver.segment(site)))
         self.want(Source("tunnel", name), gather(guard.cluster_tunnel(site.options.udp_port)))

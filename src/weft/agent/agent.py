@@ -39,6 +39,7 @@ from weft.endpoints.locations import Locations
 from weft.ipam.giveback import GiveBack
 from weft.kernel.kinds.iptables import legacy_in_use
 from weft.model import Node, keys, records
+from weft.model.network import REACH
 from weft.model.record import Record
 from weft.store.follow import Changes, Event, Lost, Synced
 from weft.store.known import KnownStore
@@ -110,6 +111,7 @@ class Agent(Parts):
                 keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
                 await self.follower.complete()
+                self._tell_open()
                 await self.host.learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 keep("loop", self.loop.run)
                 for target, loop in self.loops.targets.items():
@@ -121,6 +123,16 @@ class Agent(Parts):
                 keep("policy log", self.policy_log.run)
         finally:
             self.loops.end()
+
+    def _tell_open(self) -> None:
+        """Networks of before they were apart."""
+        networks = sorted(name for name, n in self.view.networks.items() if REACH not in n.options and not n.internal)
+        if networks:
+            log.warning(
+                "open to all other networks that are open to them, as when they were made: %s; networks made from now on "
+                "reach no other unless they say -o reach=…",
+                ", ".join(networks),
+            )
 
     def close(self) -> None:
         self.loops.close()

@@ -18,7 +18,7 @@ from weft.base.errors import Conflict, Exhausted, Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, contains, covers, family, host_prefix, parse_network
 from weft.model import AddressRange, Lease, Network, selector
-from weft.model.network import SHARE
+from weft.model.network import REACH, SHARE
 
 MOST_TRIED = 4096
 """New blocks that are looked at for a free address: most have one, unless a container asks for some addresses only."""
@@ -266,8 +266,8 @@ def check(network: Network, block_prefix: Callable[[Family], int], reserved: Ite
 
 
 def _check_sharing(network: Network) -> None:
-    """All that makes a data path is the other network's."""
-    more = sorted(name for name in network.options if name != SHARE)
+    """All that makes a data path is the other network's. Whom it reaches is its own matter."""
+    more = sorted(network.options.keys() - {SHARE, REACH})
     wrong = [f"option {name}" for name in more]
     wrong += ["--mtu"] * (network.mtu is not None) + ["--internal"] * network.internal + ["pools"] * bool(network.pools)
     if wrong:

@@ -59,7 +59,8 @@ class LeaseInfo(Reply, frozen=True, kw_only=True):
 
 
 class NetworkInfo(Reply, frozen=True, kw_only=True):
-    """`pools`: conditions on some subnets. `options`: all of the driver's, as they are in force. `problems`: what this node
+    """`pools`: conditions on some subnets. `options`: all of the driver's, as they are in force. `reaches`: the other networks
+    whose containers its own can talk to; `one_sided`: where only one of two names the other. `problems`: what this node
     cannot do in the network."""
 
     name: str
@@ -72,6 +73,8 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     leases: tuple[LeaseInfo, ...] = ()
     endpoints: int = 0
+    reaches: tuple[str, ...] = ()
+    one_sided: tuple[str, ...] = ()
     problems: tuple[str, ...] = ()
 
 

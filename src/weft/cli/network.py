@@ -72,7 +72,7 @@ def create(
     with Waiting(f"creating {name}"):
         made = client(ctx).create_network(network)
     say(f"created network {made.name}: {made.driver}, {listed(made.subnets)}{', internal' if made.internal else ''}")
-    for text in made.problems:
+    for text in (*made.one_sided, *made.problems):
         complain(f"warning: network {made.name}: {text}")
 
 
@@ -150,6 +150,7 @@ def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
                 ("driver", n.driver),
                 ("subnets", listed(n.subnets)),
                 ("internal", "yes: no way out" if n.internal else "no"),
+                ("reaches", listed(n.reaches) or "no other network"),
                 ("MTU", str(n.mtu or "auto")),
                 ("options", mapped({key: value for key, value in n.options.items() if value != ""})),
                 ("labels", mapped(n.labels)),
@@ -157,7 +158,8 @@ def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
             ]
         ),
         _leases(page, n),
-        _problems(page, n),
+        _texts(page, "ONE-SIDED REACH", n.one_sided),
+        _texts(page, "PROBLEMS ON THIS NODE", n.problems),
     )
 
 
@@ -173,8 +175,8 @@ def _leases(page: Page, n: t.NetworkInfo) -> Iterator[str]:
         )
 
 
-def _problems(page: Page, n: t.NetworkInfo) -> Iterator[str]:
-    if n.problems:
-        yield page.paint("PROBLEMS ON THIS NODE", "head")
-    for text in n.problems:
+def _texts(page: Page, title: str, texts: tuple[str, ...]) -> Iterator[str]:
+    if texts:
+        yield page.paint(title, "head")
+    for text in texts:
         yield from page.paragraph(text, "  ", "warn")

@@ -3,7 +3,20 @@
 
 from __future__ import annotations
 
-from weft.compile import endpoint, floating, location, network, node, peer, policy, ports, segment, siblings, tunnel
+from weft.compile import (
+    endpoint,
+    floating,
+    isolation,
+    location,
+    network,
+    node,
+    peer,
+    policy,
+    ports,
+    segment,
+    siblings,
+    tunnel,
+)
 from weft.compile.contributor import Contributor
 
 CONTRIBUTORS: tuple[Contributor, ...] = (
@@ -17,5 +30,7 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     ports.CONTRIBUTOR,
     floating.CONTRIBUTOR,
     siblings.CONTRIBUTOR,
+    isolation.CONTRIBUTOR,
+    isolation.ENDPOINTS,
     *policy.CONTRIBUTORS,
 )

@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal
 from msgspec import Meta
 
 from weft.base.net import Family, IPNetwork, family, link_local
-from weft.datapaths import _rules, _tunnel, guard
+from weft.datapaths import _isolation, _rules, _tunnel
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import Ipip, Link, Neighbour, NftSet, Object, route
 from weft.hoststate.firewall import FILTER, RAW
@@ -59,6 +59,15 @@ def tunnelled(options: Any, me: Node, node: Node, fam: Family) -> bool:
     return not options.encap.endswith("-cross-subnet") or not me.shares_segment(node, fam)
 
 
+def ways(site: Site) -> tuple[str, ...]:
+    """The tunnel, and the uplink where not all goes through that."""
+    encap: Encap = site.options.encap
+    plain = (
+        not tunnel(encap) or encap.endswith("-cross-subnet") or (tunnel(encap) == "ipip" and 6 in site.network.families)
+    )
+    return (*filter(None, [site.options.tunnel_device]), *([site.host.node.uplink] if plain else []))
+
+
 def refusal(host: Host, network: Network, options: Any) -> str:
     node = host.node
     kind = tunnel(options.encap)
@@ -85,10 +94,10 @@ def network(site: Site) -> Answer:
     kind = tunnel(site.options.encap)
     if kind == "vxlan":
         yield from _tunnel.vtep(site)
-        yield from guard.inside(site, site.options.tunnel_device)
+        yield from _isolation.via(site.options.tunnel_device, site.network.subnets)
     elif kind == "ipip":
         yield from _ipip(site)
-        yield from guard.inside(site, IPIP_DEVICE)
+        yield from _isolation.via(IPIP_DEVICE, (s for s in site.network.subnets if s.version == 4))
 
 
 def _ipip(site: Site) -> Answer:
@@ -112,8 +121,8 @@ def _ipip(site: Site) -> Answer:
 def peer(site: Site, node: Node, lease: Lease) -> Answer:
     kind, me, fam = tunnel(site.options.encap), site.host.node, site.options.underlay_family
     prefixes = (*lease.subnets, *lease.hosts)
-    plain = [prefix for prefix in prefixes if not tunnelled(site.options, me, node, family(prefix))]
-    yield from guard.inside(site, me.uplink, plain)
+    for come_by, plain in ((_isolation.via, lease.subnets), (_isolation.moved, lease.hosts)):
+        yield from come_by(me.uplink, [p for p in plain if not tunnelled(site.options, me, node, family(p))])
     if not kind or me.address(fam) is None:
         return
     remote = node.address(fam)

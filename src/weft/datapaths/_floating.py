@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from weft.base.net import FAMILIES, IPAddress, family, host_prefix
-from weft.datapaths import _rules
+from weft.datapaths import _isolation, _rules
 from weft.hoststate import NftElement, NftSet, Object, route
 from weft.hoststate.firewall import DSTNAT, SRCNAT
 from weft.hoststate.rules import rule
@@ -31,6 +31,7 @@ def floating(addresses: Iterable[IPAddress], targets: Iterable[IPAddress], dev: 
     if not pairs:
         return
     yield from _tables()
+    yield from _isolation.door({target: None for _, target in pairs})
     seen_as = {target: address for address, target in reversed(pairs)}
     for address, target in pairs:
         yield NftElement(set=f"floating{family(address)}", value=str(address), to=str(target))

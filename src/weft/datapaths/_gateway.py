@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, IPAddress, family
-from weft.datapaths import _limits, _parts, _rules, _spoofing, guard
+from weft.datapaths import _isolation, _limits, _parts, _rules, _spoofing, guard
 from weft.datapaths.driver import Answer, Reached, Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
@@ -39,7 +39,8 @@ _PORT = "weftg"
 def bridge(site: Site) -> Link:
     mtu, mac = site.host.node.mtu, _mac(site)
     spoofing = _spoofing.guards(site.host)
-    guards = (*guard.chains(site.host), *spoofing, *(chain.key for chain in _apart(site)))
+    apart = (*_isolation.keys(), *(chain.key for chain in _apart(site)))
+    guards = (*guard.chains(site.host), *spoofing, *apart)
     return Link(name=BRIDGE, type=Bridge(), mtu=mtu, mac=mac, group=UNCHECKED, guards=guards, alias=GATEWAY_ALIAS)
 
 
@@ -63,6 +64,7 @@ def common(site: Site) -> Iterator[Object]:
         )
         for fam in FAMILIES
     ]
+    yield from _isolation.rules()
     yield from _apart(site)
     yield from _spoofing.checks(site.host)
     yield _rules.base_chain("gateway-postrouting", "nat", "postrouting", SRCNAT, *masquerading)
@@ -100,6 +102,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
     for address in gateway.addresses:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))
+        yield from _isolation.via(BRIDGE, [subnet])
         yield Address(address=_parts.gateway_address(subnet), dev=BRIDGE)
         yield from _parts.inside(str(address), eth, ns)
         if address.version == 6:

@@ -16,7 +16,7 @@ from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, link_local, parse_address
-from weft.datapaths import _limits, _rules, _spoofing, guard
+from weft.datapaths import _isolation, _limits, _rules, _spoofing, guard
 from weft.datapaths.driver import Answer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
@@ -73,6 +73,7 @@ def gateway(site: Site, mtu: int) -> Answer:
         # for neighbours, and a new network's first packets would be lost.
         yield Sysctl(name=f"net/ipv6/conf/{bridge}/accept_dad", value="0")
         yield link_local_of(bridge, mac)
+    yield from _isolation.via(bridge, lease.subnets)
     for subnet in lease.subnets:
         yield Address(address=gateway_address(subnet), dev=bridge)
     for subnet in network.subnets:
@@ -115,8 +116,9 @@ def rules(site: Site) -> Iterator[Object]:
     yield from _rules.sets("cluster")
     for subnet in network.subnets:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
+    yield from _isolation.here(site)
     if network.internal:
-        yield from guard.isolation(network.subnets)
+        yield guard.checked()
     elif outward := network.masqueraded(site.options.masquerade):
         yield from _masquerading(outward)
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family
-from weft.datapaths import _rules
+from weft.datapaths import _isolation, _rules
 from weft.hoststate import NftChain, NftElement, NftSet, Object, Sysctl
 from weft.hoststate.firewall import DSTNAT, RAW, SRCNAT
 from weft.hoststate.rules import rule
@@ -45,6 +45,7 @@ def published(
         return
     yield from _tables()
     yield from elements
+    yield from _isolation.door(to.values())
     for subnet in subnets:
         text = (
             str(subnet.network_address) if subnet.prefixlen == subnet.max_prefixlen else str(subnet)

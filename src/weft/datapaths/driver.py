@@ -97,6 +97,10 @@ def _no_gates(_network: Network, _endpoint: Endpoint) -> tuple[Gate, ...]:
     return ()
 
 
+def _no_ways(_site: Site) -> tuple[str, ...]:
+    return ()
+
+
 def _not_reached(_site: Site, _endpoint: Endpoint) -> Reached | None:
     return None
 
@@ -165,6 +169,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Of the network whose data path it is."""
     also: Callable[[Site, Endpoint, tuple[IPAddress, ...]], Answer] = nothing
     """That the container may send from further addresses of its own by this interface."""
+    ways: Callable[[Site], tuple[str, ...]] = _no_ways
+    """Devices by which packets for the network's containers come from other hosts, whose containers' they are."""
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
 

@@ -1,4 +1,4 @@
-"""What containers may not reach on hosts, and what keeps internal networks closed. The same for all data paths.
+"""What containers may not reach on hosts. The same for all data paths. (Between networks: `_isolation`.)
 
 What a packet may do follows from the device that it comes in by, never from the address that it claims. Rules tell
 containers' devices by their group (`weft.hoststate.links`):
@@ -11,31 +11,26 @@ containers' devices by their group (`weft.hoststate.links`):
   others. Both come after the translation of published ports, which therefore work with any number.
 - A host takes VXLAN packets of its networks only from hosts of the cluster, and only at its own underlay address.
   Packets with other networks' numbers on the same port are not ours to judge.
-- To an internal network come only packets of its own containers (checked), and of other hosts by the devices that carry
-  the network (set `inside`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from itertools import product
 
 from weft.alloc import addresses
-from weft.base.net import FAMILIES, IPAddress, IPNetwork, host_text
-from weft.datapaths import _rules
+from weft.base.net import FAMILIES, IPAddress, IPNetwork
+from weft.datapaths import _isolation, _rules
 from weft.datapaths.driver import Host, Site
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import FILTER, RAW
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import ACCEPT, DROP, RETURN, Jump
+from weft.hoststate.rules.actions import DROP, RETURN, Jump
 from weft.hoststate.rules.matches import (
     DADDR,
     IIFGROUP,
-    IIFNAME,
     L4PROTO,
     NO_WAY_BACK,
-    OIFGROUP,
     SADDR,
     TCP_DPORT,
     UDP_DPORT,
@@ -98,8 +93,8 @@ def checked() -> NftChain:
 
 def guards(site: Site) -> tuple[Key, ...]:
     """Keys of the rules that have to stand before any device is made by which the network's containers send."""
-    inner = isolation(site.network.subnets) if site.network.internal else ()
-    return (*chains(site.host), *(obj.key for obj in (checked(), *inner) if not isinstance(obj, NftSet)))
+    apart = () if site.network.reaches is None else _isolation.keys()
+    return (*chains(site.host), checked().key, *apart)
 
 
 def chains(host: Host) -> tuple[Key, ...]:
@@ -179,47 +174,3 @@ def _host(address: IPAddress) -> NftElement:
 
 def _port(address: IPAddress, port: int) -> NftElement:
     return NftElement(set=f"control{address.version}", value=f"{address} . {port}")
-
-
-# -- internal networks -------------------------------------------------------------------------------------------------
-
-
-def isolation(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
-    """Nothing of an internal network is forwarded out of it, and nothing into it.
-
-    Where br_netfilter is loaded (Docker, Kubernetes), packets between two ports of one bridge pass these rules as well. Then
-    multicast from container to container has to pass: IPv6 asks so for a neighbour (RFC 4861, 7.2.2)."""
-    subnets = tuple(subnets)
-    yield checked()
-    yield from _rules.sets("inside", "ifname", "", "")
-    yield from _rules.sets("internal")
-    yield from _rules.sets("within", "", "")
-    rules: list[Rule] = []
-    checked_in, checked_out = IIFGROUP.is_(CHECKED), OIFGROUP.is_(CHECKED)
-    for fam in FAMILIES:
-        from_it, to_it = SADDR[fam].among(f"internal{fam}"), DADDR[fam].among(f"internal{fam}")
-        ends = SADDR[fam] + DADDR[fam]
-        elsewhere, not_inside = ends.not_among(f"within{fam}"), (IIFNAME + ends).not_among(f"inside{fam}")
-        rules.append(rule(checked_in, checked_out, DADDR[fam].is_(_rules.MULTICAST[fam]), ACCEPT))
-        rules.append(rule(from_it, elsewhere, DROP))
-        rules.append(rule(checked_in, to_it, elsewhere, DROP))
-        rules.append(rule(IIFGROUP.is_not(CHECKED), to_it, not_inside, DROP))
-    yield _rules.base_chain("forward", "filter", "forward", FILTER, *rules)
-    for subnet in subnets:
-        yield NftElement(set=f"internal{subnet.version}", value=str(subnet))
-    for one, other in _pairs(subnets, subnets):
-        yield NftElement(set=f"within{one.version}", value=f"{one} . {other}")
-
-
-def inside(site: Site, device: str, sources: Iterable[IPNetwork] | None = None) -> Iterator[Object]:
-    """By `device` come packets of an internal network from other hosts, from these `sources` (None: any of it)."""
-    if not site.network.internal:
-        return
-    subnets = site.network.subnets
-    for source, target in _pairs(subnets if sources is None else sources, subnets):
-        text = host_text(source)
-        yield NftElement(set=f"inside{source.version}", value=f'"{device}" . {text} . {target}')
-
-
-def _pairs(some: Iterable[IPNetwork], others: Iterable[IPNetwork]) -> Iterator[tuple[IPNetwork, IPNetwork]]:
-    return ((one, other) for one, other in product(some, others) if one.version == other.version)

@@ -9,7 +9,7 @@ A host behind a router cannot be reached: the router knows nothing of container 
 from __future__ import annotations
 
 from weft.base.net import IPNetwork, family
-from weft.datapaths import _parts, guard
+from weft.datapaths import _isolation, _parts, guard
 from weft.datapaths.driver import Answer, Driver, Problem, Site
 from weft.datapaths.options import SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -32,7 +32,7 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
         lacking = _lacking(site.host.node, node, subnet)
         if hop is not None:
             yield hop
-            yield from guard.inside(site, hop.dev, [subnet])
+            yield from _isolation.via(hop.dev, [subnet])
         elif lacking:
             yield Problem(lacking)
         else:
@@ -59,6 +59,10 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _parts.attachment(site, ep, _mtu(site))
 
 
+def ways(site: Site) -> tuple[str, ...]:
+    return (site.host.node.uplink,)
+
+
 DRIVER = Driver(
     name="host-gw",
     summary="host routes on one L2 segment, no encapsulation",
@@ -73,4 +77,5 @@ DRIVER = Driver(
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
     also=_parts.also,
+    ways=ways,
 )

@@ -17,7 +17,9 @@ from msgspec import Meta
 
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
+from weft.base.names import check_name
 from weft.base.net import Family, IPNetwork, parse_network
+from weft.model.network import ALL, named_by
 
 Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
 Masquerade = Annotated[
@@ -33,6 +35,13 @@ Spoofing = Annotated[
     Meta(
         description="what containers send in others' names (MAC and IP addresses, ARP, neighbour and router messages, DHCP "
         "answers)."
+    ),
+]
+Reach = Annotated[
+    str,
+    Meta(
+        description='what other networks its containers reach, where these reach it, too: "all", "self" for none, or names '
+        "with commas between. A new network that does not say gets self."
     ),
 ]
 
@@ -74,9 +83,14 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     reserve: Reserve = ""
     spoofing: Spoofing = "drop"
+    reach: Reach = ALL
 
     def __post_init__(self) -> None:
         _ = self.reserved
+        if ALL in self.reach.split(",") and self.reach != ALL:
+            raise Invalid(f"reach={self.reach} names networks beside all: leave one of them out")
+        for name in sorted(named_by(self.reach) or ()):
+            check_name("network", name)
 
     @property
     def reserved(self) -> tuple[IPNetwork, ...]:

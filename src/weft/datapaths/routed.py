@@ -197,6 +197,7 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=reached,
     gates=gates,
+    ways=_encap.ways,
     lease_data=lease_data,
     claims=claims,
     refusal=refusal,

@@ -16,7 +16,7 @@ from typing import Annotated
 from msgspec import Meta
 
 from weft.base.net import host_prefix
-from weft.datapaths import _parts, _tunnel, guard
+from weft.datapaths import _isolation, _parts, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
 from weft.datapaths.options import Port, SubnetOptions, Underlay, Vni
@@ -41,7 +41,7 @@ class VxlanOptions(OverVxlan, SubnetOptions, frozen=True, kw_only=True):
 def network(site: Site) -> Answer:
     yield from _parts.gateway(site, _tunnel.mtu(site))
     yield from _tunnel.vtep(site)
-    yield from guard.inside(site, site.options.tunnel_device)
+    yield from _isolation.via(site.options.tunnel_device, site.network.subnets)
     if site.host.node.address(site.options.underlay_family) is not None:
         for subnet in site.lease.subnets:
             yield Address(address=host_prefix(subnet.network_address), dev=site.options.tunnel_device)
@@ -55,7 +55,7 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
         direct = _parts.direct(site, node, subnet) if options.direct_routing else None
         if direct:
             yield direct
-            yield from guard.inside(site, direct.dev, [subnet])
+            yield from _isolation.via(direct.dev, [subnet])
         else:
             tunnelled.append(subnet)
     if not tunnelled or site.host.node.address(options.underlay_family) is None:
@@ -74,6 +74,11 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _parts.attachment(site, ep, _tunnel.mtu(site))
 
 
+def ways(site: Site) -> tuple[str, ...]:
+    options: VxlanOptions = site.options
+    return (options.tunnel_device, *([site.host.node.uplink] if options.direct_routing else []))
+
+
 DRIVER = Driver(
     name="vxlan",
     summary="a subnet per host, routed between hosts through VXLAN",
@@ -88,6 +93,7 @@ DRIVER = Driver(
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
     also=_parts.also,
+    ways=ways,
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import msgspec
 
 from weft.base.errors import Invalid
@@ -23,6 +25,7 @@ ALL, SELF = "all", "self"
 OptionValue = str | int | bool
 
 
+@lru_cache(4096)
 def named_by(reach: str) -> frozenset[str] | None:
     """The networks that a value of the option `reach` names; None: all."""
     names = frozenset(name.strip() for name in reach.split(",")) - {"", SELF}

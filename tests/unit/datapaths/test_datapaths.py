@@ -9,6 +9,7 @@ import pytest
 
 from support import lab
 from support.parts import all_of_endpoint
+from weft.compile import isolation
 from weft.datapaths.driver import gather
 from weft.datapaths.options import subnet_rules
 from weft.datapaths.registry import DRIVERS, driver, parse_options
@@ -81,7 +82,11 @@ def test_v4_and_v6_alone_make_up_dual_stack(name: str) -> None:
 
 @pytest.mark.parametrize("name", LEASED)
 def test_an_internal_network_has_no_way_out(name: str) -> None:
-    objects = [o for c in compiled(lab.network(name, (4, 6), internal=True)).values() for o in c.objects]
+    net = lab.network(name, (4, 6), internal=True)
+    objects = [
+        *isolation.answer({net.name: net}, lambda _: None),
+        *(o for c in compiled(net).values() for o in c.objects),
+    ]
     assert not any(isinstance(o, Route) and o.prefix in ("0.0.0.0/0", "::/0") for o in objects)
     sets = {o.set for o in objects if isinstance(o, NftElement)}
     assert {"internal4", "internal6", "within4", "within6"} <= sets

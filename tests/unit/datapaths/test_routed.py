@@ -9,6 +9,7 @@ import pytest
 
 from support import lab
 from weft.base.net import parse_network
+from weft.compile import isolation
 from weft.datapaths._encap import tunnelled
 from weft.datapaths.driver import gather
 from weft.datapaths.registry import driver, parse_options
@@ -91,26 +92,28 @@ def test_addresses_outside_a_peers_blocks_go_the_same_way() -> None:
     assert routes["fd40:15:0:43::5/128"] == routes[str(lease.subnets[1])]
 
 
-def test_a_peer_on_the_segment_costs_nothing() -> None:
+def test_a_peer_on_the_segment_costs_an_element() -> None:
+    """By the uplink come its packets; its routes are BGP's."""
     for encap in ("never", "ipip-cross-subnet"):
         net = lab.network("routed", options={"encap": encap})
-        assert gather(ROUTED.peer(lab.site(net, ONE), NEAR, lab.lease(net, NEAR))).objects == ()
+        found = gather(ROUTED.peer(lab.site(net, ONE), NEAR, lab.lease(net, NEAR))).objects
+        assert found == (NftElement(set="via4", value='"eth0" . 40.15.26.0/26'),)
 
 
-def test_an_internal_network_is_entered_by_its_own_ways_only() -> None:
+def test_a_network_is_entered_by_its_own_ways_only() -> None:
     """By the uplink from blocks of those who need no tunnel, else by the tunnel's device."""
-    net = lab.network("routed", options={"encap": "ipip-cross-subnet"}, internal=True)
+    net = lab.network("routed", options={"encap": "ipip-cross-subnet"})
     site = lab.site(net, ONE)
     ways = [o for p in (NEAR, FAR) for o in gather(ROUTED.peer(site, p, lab.lease(net, p))).objects]
-    assert [o.value for o in ways if isinstance(o, NftElement)] == ['"eth0" . 40.15.26.0/26 . 40.15.0.0/16']
-    own = [o.value for o in gather(ROUTED.network(site)).objects if isinstance(o, NftElement) and o.set == "inside4"]
-    assert own == ['"weft.ipip" . 40.15.0.0/16 . 40.15.0.0/16']
+    assert [o.value for o in ways if isinstance(o, NftElement)] == ['"eth0" . 40.15.26.0/26']
+    own = [o.value for o in gather(ROUTED.network(site)).objects if isinstance(o, NftElement) and o.set == "via4"]
+    assert own == ['"weft.ipip" . 40.15.0.0/16']
 
 
 def test_all_subnets_of_an_internal_network_reach_each_other() -> None:
     subnets = tuple(map(ip_network, ("40.15.0.0/16", "40.17.0.0/16")))
     net = lab.network("routed", subnets=subnets, internal=True)
-    found = gather(ROUTED.network(lab.site(net, ONE))).objects
+    found = list(isolation.answer({net.name: net}, lambda _: None))
     assert len([o for o in found if isinstance(o, NftElement) and o.set == "within4"]) == 4
 
 

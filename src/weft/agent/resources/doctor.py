@@ -26,6 +26,7 @@ from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
 from weft.kernel.kinds.ipset import FEATURE as IPSET
 from weft.kernel.plumbing import tools
 from weft.model import Network
+from weft.policy import reach
 from weft.store.url import unguarded
 
 FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
@@ -67,6 +68,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(parts, networks)
     yield from _reach(parts)
+    yield from _one_sided(parts)
     yield from _ports(networks)
     yield from _overlaps(parts, networks)
     yield from _other_vteps(networks)
@@ -244,6 +246,14 @@ def _reach(parts: Parts) -> Iterator[t.Finding]:
     for found in parts.routing.unreached():
         detail, _, advice = found.text.partition("; ")
         yield t.Finding(check=f"ways to {found.network}", result="error", detail=detail, advice=advice)
+
+
+def _one_sided(parts: Parts) -> Iterator[t.Finding]:
+    known = dict(parts.view.networks)
+    for name, network in sorted(known.items()):
+        for text in reach.one_sided(known, network):
+            detail, _, advice = text.partition(": ")
+            yield t.Finding(check=f"reach of {name}", result="warning", detail=f"{name} {detail}", advice=advice)
 
 
 def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:

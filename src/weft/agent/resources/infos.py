@@ -22,6 +22,7 @@ from weft.hoststate import Link, Object, Route
 from weft.hoststate.union import Source
 from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.network import OptionValue
+from weft.policy import reach
 
 if TYPE_CHECKING:
     from weft.bgp.replies import BirdRoute
@@ -71,6 +72,8 @@ def network(parts: Parts, n: Network, endpoints: int) -> t.NetworkInfo:
         labels=n.labels,
         leases=leases,
         endpoints=endpoints,
+        reaches=reach.met(view.networks, n),
+        one_sided=tuple(reach.one_sided(view.networks, n)),
         problems=tuple(p.text for p in problems(parts) if p.network == n.name),
     )
 

@@ -23,6 +23,7 @@ from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.ipam import floating, sharing
 from weft.model import Endpoint, Network, Node, encode, keys
+from weft.model.network import REACH, SELF, named_by
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put
 
 CLOSE = 100_000
@@ -103,7 +104,7 @@ class Networks:
         """Raises Invalid, Conflict, Unsupported, Exhausted, Unavailable; Failed where it cannot be set up on this host: then
         it is nowhere."""
         network = msgspec.structs.replace(network, bridge="")  # the name is Weft's to choose
-        network = sharing.completed(network, await self._home(network))
+        network = _apart(sharing.completed(network, await self._home(network)))
         check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._parts.ready()
@@ -273,6 +274,18 @@ def _nodes(endpoints: Iterable[Item]) -> list[str]:
     return sorted({at.node for item in endpoints if (at := keys.ENDPOINT.parse(item.key))})
 
 
+def _apart(network: Network) -> Network:
+    """With what it reaches written down: a record that does not say so is one of before there was the option. Raises
+    Invalid."""
+    said = network.options.get(REACH, SELF)
+    if network.internal and named_by(str(said)) != frozenset():
+        raise Invalid(
+            f"network {network.name}: reach={said}, but an internal network reaches no other: leave -o reach out, or "
+            "--internal"
+        )
+    return msgspec.structs.replace(network, options={**network.options, REACH: said})
+
+
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
     """Whether the network says itself which number it wants. What is in force without that may be a default."""
     return numbered.option in network.options and bool(getattr(registry.parse_options(network), numbered.option))
@@ -297,6 +310,8 @@ def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...
     if numbered and left_out and settled is not None and settled.driver == n.driver:
         number = getattr(registry.parse_options(settled), numbered.option)
         n = msgspec.structs.replace(n, options={**n.options, numbered.option: number})
+    if settled is not None and REACH not in n.options and REACH in settled.options:
+        n = msgspec.structs.replace(n, options={**n.options, REACH: settled.options[REACH]})
     if settled is not None and registry.of(n).addresses.pools and set(n.subnets) <= set(settled.subnets):
         n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu

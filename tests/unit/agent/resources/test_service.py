@@ -61,7 +61,7 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"driver": "host-gw", "vni": 2}, Invalid,
-            "driver host-gw has no option 'vni': it takes masquerade, node-prefix, node-prefix-v6, reserve, spoofing, "
+            "driver host-gw has no option 'vni': it takes masquerade, node-prefix, node-prefix-v6, reach, reserve, spoofing, "
             "subnet-max, subnet-max-v6, subnet-min, subnet-min-v6",
         ),
         ("red", "10.2.0.0/16", {"vni": "many"}, Invalid, "driver vxlan: option vni=many is not a whole number"),
@@ -172,6 +172,7 @@ async def test_a_network_is_made_and_removed_without_a_trace(agent: Agent, servi
         "direct-routing": False,
         "masquerade": True,
         "spoofing": "drop",
+        "reach": "self",
     }
     assert info.options == plain
     assert [n.name for n in await service.networks()] == ["blue"]
