@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 LONG = (
+    "e2e/test_policy_matrix",
     "e2e/engines/test_docker_restarts",
     "e2e/engines/test_podman",
     "e2e/cni/test_conformance",
@@ -17,6 +18,7 @@ LONG = (
     "e2e/faults/test_attach",
     "e2e/engines/test_docker",
     "e2e/test_overlay",
+    "e2e/test_policy",
     "e2e/test_ports",
     "e2e/faults/test_routed",
     "e2e/test_routed_moves",

@@ -65,8 +65,8 @@ def _blocks(address: Address) -> Iterator[Case]:
     yield blocks("a hole that another item fills in part", block(one_pod, 16, 30), block(one_pod, 32))
     yield blocks("two holes", block(one_pod, 16, 31), block(other, 16, 32), direction="egress")
     yield blocks("a hole in a hole's prefix", block(one_pod, 8, 30, 32))
-    halves = block(one_pod, 0)
-    halves["ipBlock"]["except"] = ["::/1", "8000::/1"] if ":" in one_pod else ["0.0.0.0/1", "128.0.0.0/1"]
+    whole, *parts = ("::/0", "::/1", "8000::/1") if ":" in one_pod else ("0.0.0.0/0", "0.0.0.0/1", "128.0.0.0/1")
+    halves: Document = {"ipBlock": {"cidr": whole, "except": parts}}
     yield blocks("nothing but holes", halves)
     first = policy("first", "x", A, ingress=[{"from": [block(one_pod, 16, 32)]}])
     second = policy("second", "x", A, ingress=[{"from": [block(one_pod, 32)], "ports": [port(81, "UDP")]}])

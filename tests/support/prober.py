@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import ctypes
 import errno
+import itertools
 import json
 import os
 import selectors
@@ -73,6 +74,7 @@ class Prober:
         self.heard: dict[int, set[tuple[str, str, int]]] = {}
         self.pending: dict[socket.socket, str] = {}
         self.associations: dict[tuple[str, int, int], str] = {}
+        self.source = itertools.cycle(range(20_000, 60_000))
         for port in PORTS:
             self._listen(socket.SOCK_STREAM, port, self._accept)
             self._listen(socket.SOCK_DGRAM, port, self._echo)
@@ -130,8 +132,8 @@ class Prober:
         self.round = number
         self.answered.clear()
         self.heard = {number: self.heard.get(number, set())}
-        for index, target in enumerate(targets):
-            self._try(index, *target)
+        for target in targets:
+            self._try(*target)
         end = time.monotonic() + seconds
         while (left := end - time.monotonic()) > 0:
             self._serve(left)
@@ -139,10 +141,11 @@ class Prober:
             self._done(sock)
         self.associations.clear()
 
-    def _try(self, index: int, name: str, address: str, protocol: str, port: int) -> None:
+    def _try(self, name: str, address: str, protocol: str, port: int) -> None:
+        """From a port that was not used for long: what was allowed once is still known to conntrack."""
         family = socket.AF_INET6 if ":" in address else socket.AF_INET
         if protocol == "SCTP":
-            source = 20000 + (self.round * 61 + index) % 40000
+            source = next(self.source)
             self.associations[address, port, source] = name
             with contextlib.suppress(OSError):
                 self.raw[family].sendto(chunk(INIT, source, port, 0, self.round), (address, 0))
@@ -150,6 +153,8 @@ class Prober:
         kind = socket.SOCK_STREAM if protocol == "TCP" else socket.SOCK_DGRAM
         sock = socket.socket(family, kind)
         sock.setblocking(False)
+        if protocol == "UDP":
+            sock.bind(("", next(self.source)))
         if sock.connect_ex((address, port)) not in (0, errno.EINPROGRESS):
             sock.close()
             return

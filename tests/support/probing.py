@@ -66,13 +66,16 @@ class Probers:
     def stop(self, name: str) -> None:
         _end(self._running.pop(name))
 
+    def close(self) -> None:
+        self._undo.close()
+
     def __enter__(self) -> Probers:
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._undo.close()
+        self.close()
 
     def ask(self, probes: Table, addresses: Mapping[str, str], wait: float = WAIT) -> Table:
         """Those of `probes` that were answered, or whose packets arrived. `addresses`: of the targets."""

@@ -69,9 +69,16 @@ def _missing(lab: Lab, hosts: Sequence[str]) -> str:
 
 
 def make_network(
-    lab: Lab, name: str, driver: str, *subnets: str, host: str = "node-1", internal: bool = False, **options: str
+    lab: Lab,
+    name: str,
+    driver: str,
+    *subnets: str,
+    host: str = "node-1",
+    hosts: Sequence[str] = NODES,
+    internal: bool = False,
+    **options: str,
 ) -> Network:
-    """And waits for it on all nodes. `options` with `_` for `-`."""
+    """And waits for it on all nodes, which are `hosts`. `options` with `_` for `-`."""
     network = Network(
         name=name,
         driver=driver,
@@ -80,7 +87,7 @@ def make_network(
         options={key.replace("_", "-"): value for key, value in options.items()},
     )
     client(lab, host).create_network(network)
-    converged(lab)
+    converged(lab, hosts)
     return network
 
 
