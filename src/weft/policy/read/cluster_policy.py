@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from weft.policy.model import Action, Direction, Peer, Policy, PortRange, Rule, Traffic, Who
-from weft.policy.read.field import Field
+from weft.policy.read.field import Field, said
 from weft.policy.read.labels import read_selector
 from weft.policy.read.meta import without_namespace
 from weft.policy.read.parts import PORTED, read_cidr, read_port, read_port_name
@@ -68,7 +68,7 @@ def _peer(field: Field, direction: Direction) -> Peer | None:
         field["domainNames"].refuse("names of domains are not supported: give `networks`, the CIDRs behind them")
     there = [name for name in names if name in kinds and field[name]]
     if not there:
-        shown = ", ".join(names) or "nothing"
+        shown = ", ".join(map(said, names)) or "nothing"
         field.note(
             f"this kind of peer ({shown}) is not known: as Accept the rule lets nobody in by it, otherwise it is for all"
         )

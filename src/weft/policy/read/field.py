@@ -37,10 +37,10 @@ class Field:
         return self.value is not None
 
     def refuse(self, why: str) -> NoReturn:
-        raise Bad(f"{self.path}: {why}" if self.path else why)
+        raise Bad(f"{one_line(self.path)}: {why}" if self.path else why)
 
     def note(self, what: str) -> None:
-        self.log.notes.append(f"{self.path}: {what}")
+        self.log.notes.append(f"{one_line(self.path)}: {what}")
 
     def required(self) -> Field:
         return self if self else self.refuse("it is missing")

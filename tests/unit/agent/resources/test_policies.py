@@ -239,4 +239,4 @@ async def test_what_a_policy_does_not_say_is_told(service: Service) -> None:
         "{tier: Admin, priority: 5, subject: {namespaces: {}}, egress: [{action: Deny, to: [{galaxies: {}}]}]}"
     )
     (note,) = (await service.apply_policies(t.ApplyPolicies(documents=sources(text)))).notes
-    assert "spec.egress[0].to[0]: this kind of peer (galaxies) is not known" in note
+    assert "spec.egress[0].to[0]: this kind of peer ('galaxies') is not known" in note

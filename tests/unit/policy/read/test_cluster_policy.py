@@ -76,7 +76,7 @@ def test_a_kind_of_peer_that_is_not_known_closes() -> None:
     assert egress(f"{{action: Pass, to: [{peers}]}}") == (Rule(action="pass"),)
     found = reading(cluster_policy(f"{{{ALL}, ingress: [{{action: Deny, from: [{{networks: [10.0.0.0/8]}}]}}]}}"))
     (note,) = found.notes
-    assert "spec.ingress[0].from[0]: this kind of peer (networks) is not known" in note
+    assert "spec.ingress[0].from[0]: this kind of peer ('networks') is not known" in note
     (closed,) = found.objects
     assert isinstance(closed, Policy) and closed.ingress == (Rule(action="deny"),)
 

@@ -71,6 +71,10 @@ def test_what_an_api_server_adds_says_nothing() -> None:
         ("{apiVersion: v1, kind: Namespace, metadata: {name: a/b}}", "metadata.name: 'a/b': a name has"),
         ("{apiVersion: v1, kind: Namespace, metadata: {name: a}, data: 1}", "Namespace a: 'data' is not a field of it"),
         ("{apiVersion: v1, kind: Namespace, metadata: {name: a, x: 1}}", "metadata: 'x' is not a field of it"),
+        (
+            '{apiVersion: v1, kind: Namespace, metadata: {name: a, annotations: {"\\e[2J": 1}}}',
+            "annotations.\\x1b[2J: a text",
+        ),
         (network_policy("{}", namespace="a.b"), "metadata.namespace: 'a.b': a namespace's name has"),
         (network_policy("{}", namespace="'-'"), "metadata.namespace: '-': a namespace's name has"),
     ],
