@@ -32,6 +32,11 @@ class Metrics:
         )
         self._writes = Counter("weft_kernel_writes", "Objects written to the kernel", registry=self._registry)
         self._repairs = Counter("weft_repairs", "Objects put right after drift", registry=self._registry)
+        self.cut_off = Counter(
+            "weft_connections_cut_off",
+            "Open connections that policy came to forbid, at this node's end",
+            registry=self._registry,
+        )
         self.attach = Histogram(
             "weft_attach_seconds", "Time to attach a container", buckets=BUCKETS, registry=self._registry
         )

@@ -143,6 +143,7 @@ class Parts:
             partial(places, self.view, all=True),
             partial(standing, self.view),
             around.conntrack,
+            lambda cut: self.metrics.cut_off.inc(cut),
         )
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)

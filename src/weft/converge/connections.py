@@ -41,7 +41,7 @@ class Conntrack(Protocol):
 
 class Connections:
     """`places`: by namespace, whose connections are asked, and whose might have been before. `standing`: what policy says
-    now."""
+    now. `count`: told how many were cut off."""
 
     def __init__(
         self,
@@ -49,6 +49,7 @@ class Connections:
         before: Callable[[], Mapping[str, Place]],
         standing: Callable[[], Standing],
         conntrack: Conntrack = connections,
+        count: Callable[[int], None] = lambda _cut: None,
     ) -> None:
         self._places, self._standing, self._conntrack = places, standing, conntrack
         self._before = before
@@ -57,8 +58,7 @@ class Connections:
         self._wake.set()
         self._seconds = 0.0
         """That the last look took."""
-        self.cut = 0
-        """Connections that were cut off, in all."""
+        self._count = count
 
     def stepped(self, outcome: Outcome) -> None:
         """A step of the kernel's loop. What had to be put back may have let connections begin."""
@@ -88,7 +88,7 @@ class Connections:
         places, standing = self._places(), self._standing()
         cut, mended = await asyncio.to_thread(self._judge, found, places, standing)
         self._before = lambda: now
-        self.cut += cut
+        self._count(cut)
         if cut or mended:
             log.info("policy changed: %d open connections were cut off, %d go on", cut, mended)
 

@@ -118,6 +118,7 @@ async def test_open_connections_are_judged_when_policy_changes(agent: Agent, hos
     host.conntrack.flows[""] = [denied]
     await apply(agent, CLOSED)
     await until(lambda: host.conntrack.marked == [("", CUT, [(denied, True)])])
+    await until(lambda: "weft_connections_cut_off_total 1.0" in agent.metrics.exposition()[0].decode())
     assert host.conntrack.looks[-1] == {
         "": {a.packed for a in (*(a.ip for a in found.addresses), link_local(found.mac))}
     }
