@@ -18,6 +18,10 @@ Place = Mapping[IPAddress, Identity]
 """A namespace in which connections are asked: this host's endpoints that have policy, by address as it is seen there."""
 
 
+_SENT: tuple[Direction, ...] = ("egress",)
+_TAKEN: tuple[Direction, ...] = ("ingress",)
+
+
 class Connection(msgspec.Struct, frozen=True):
     """`source`: who began it; `target`, `port`: where it went to, whatever it was sent to at first. Addresses are packed;
     `protocol` is a number; `icmp`: type and code, where it has these."""
@@ -48,19 +52,22 @@ class Standing:
     def _allows(self, place: Place, connection: Connection) -> bool:
         source, target = ip_address(connection.source), ip_address(connection.target)
         one, other = place.get(source), place.get(target)
-        here: tuple[tuple[Direction, Identity | None], ...] = (("egress", one), ("ingress", other))
+        if source == target:
+            return True
         kind, code = connection.icmp or (None, None)
         packet = Packet(protocol=str(connection.protocol), port=connection.port or None, icmp_type=kind, icmp_code=code)
-        ends = self._end(source, one, other), self._end(target, other, one)
-        return self._judge.allowed(*ends, packet, [direction for direction, end in here if end is not None])
+        if one is not None:
+            ends = End(address=source, identity=one), self._other(target, one)
+            if not self._judge.allowed(*ends, packet, _SENT):
+                return False
+        if other is not None:
+            ends = self._other(source, other), End(address=target, identity=other)
+            return self._judge.allowed(*ends, packet, _TAKEN)
+        return True
 
-    def _end(self, address: IPAddress, here: Identity | None, other: Identity | None) -> End:
-        """Of several that have the same address, one that the other end can have to do with."""
-        identity = here or self._elsewhere(address, other)
-        node = "" if identity is not None else self._nodes.get(address, "")
-        return End(address=address, identity=identity, node=node)
-
-    def _elsewhere(self, address: IPAddress, other: Identity | None) -> Identity | None:
+    def _other(self, address: IPAddress, own: Identity) -> End:
+        """The other end, as rules know it: by the addresses that endpoints are known by everywhere. Of several that have the
+        same one, it is one that `own` can have to do with."""
         found = list(self._at(address))
-        near = (it for it in found if other is not None and self._judge.reaches(other, it))
-        return next(near, found[0] if found else None)
+        identity = next((it for it in found if self._judge.reaches(own, it)), found[0] if found else None)
+        return End(address=address, identity=identity, node="" if identity else self._nodes.get(address, ""))

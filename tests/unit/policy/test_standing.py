@@ -97,6 +97,13 @@ def test_an_endpoint_may_have_another_address_in_another_place() -> None:
     assert standing(TO_DB).allows({}, connection("192.0.3.7", "172.20.0.2"))
 
 
+def test_an_address_that_only_this_host_knows_is_nobodys_to_others() -> None:
+    """As for the rules: what they name are the addresses that an endpoint has in its network."""
+    here = HERE | {ip_address("fe80::2"): WEB, ip_address("fe80::3"): DB}
+    assert not standing(TO_DB).allows(here, connection("fe80::2", "fe80::3"))
+    assert standing(TO_DB).allows(here, connection("fe80::3", "fe80::3", 81)), "to itself"
+
+
 def test_of_several_with_one_address_the_one_that_can_be_met() -> None:
     other = identity("other", "10.1.0.2", "red")
     assert (
