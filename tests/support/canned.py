@@ -421,7 +421,25 @@ LOG = o.LogPage(
     last=8,
 )
 
+COUNTERS = o.PolicyCounters(
+    node="node-1",
+    rules=(
+        o.RuleCount(tier="default", direction="ingress", action="midway", packets=2, octets=80),
+        o.RuleCount(
+            policy="networkpolicy/shop/web",
+            tier="default",
+            direction="ingress",
+            rule=1,
+            action="allow",
+            packets=4711,
+            octets=282_660,
+        ),
+        o.RuleCount(tier="default", direction="ingress", action="deny", packets=0, octets=0),
+    ),
+)
+
 ANSWERS: dict[str, object] = {
+    "policy_counters": COUNTERS,
     "policy_log": LOG,
     "explain": EXPLANATION,
     "policies": POLICIES,

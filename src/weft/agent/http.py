@@ -21,7 +21,7 @@ log = logging.getLogger(__name__)
 Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 
 
-Metrics = Callable[[], tuple[bytes, str]]
+Metrics = Callable[[], Awaitable[tuple[bytes, str]]]
 """The exposition and its content type."""
 
 
@@ -44,7 +44,7 @@ def metrics_application(metrics: Metrics) -> web.Application:
     app = serving.application(_errors)
 
     async def measure(_: web.Request) -> web.Response:
-        body, kind = metrics()
+        body, kind = await metrics()
         return web.Response(body=body, headers={"Content-Type": kind})
 
     app.router.add_get("/metrics", measure)

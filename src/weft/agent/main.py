@@ -154,7 +154,7 @@ async def _run(config: Config, name: str, instance: str) -> None:
 
 @contextlib.asynccontextmanager
 async def _serving(config: Config, agent: Agent) -> AsyncIterator[None]:
-    path, metrics = Path(config.socket_path), agent.metrics.exposition
+    path, metrics = Path(config.socket_path), agent.metrics.scrape
     async with contextlib.AsyncExitStack() as stack:
         # Of an agent that was killed a socket may be left: the lock says that none is running.
         sock = serving.unix_socket(path, int(config.socket_mode, 8), _group(config))

@@ -7,10 +7,12 @@ from collections.abc import Callable, Iterator
 from functools import partial
 
 from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import GaugeMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from weft.agent.policy_counts import PolicyCounts
+from weft.agent.policy_log import PolicyLog
 from weft.api import types as t
 from weft.cluster.view import View
 from weft.converge.loops import Loops
@@ -21,9 +23,19 @@ BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Metrics:
-    def __init__(self, view: View, loops: Loops, routing: Routing, store: Callable[[], t.StoreStatus]) -> None:
+    def __init__(
+        self,
+        view: View,
+        loops: Loops,
+        routing: Routing,
+        store: Callable[[], t.StoreStatus],
+        policy: PolicyCounts,
+        log: PolicyLog,
+    ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_State(view, loops, routing, store))
+        self._registry.register(_Policy(policy, log))
+        self._policy = policy
         self._converge = Histogram(
             "weft_converge_seconds",
             "Time of one step of the convergence loop",
@@ -55,6 +67,11 @@ class Metrics:
         self._writes.inc(outcome.writes)
         self._repairs.inc(len(outcome.repaired))
 
+    async def scrape(self) -> tuple[bytes, str]:
+        """The same, with what has to be asked for first."""
+        await self._policy.refresh()
+        return self.exposition()
+
     def exposition(self) -> tuple[bytes, str]:
         """The text and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
@@ -81,6 +98,29 @@ class _Targets:
         self._steps.labels(target).observe(outcome.seconds)
         self._writes.labels(target).inc(outcome.writes)
         self._repairs.labels(target).inc(len(outcome.repaired))
+
+
+class _Policy(Collector):
+    """Of each policy that drops something here, up to a number of them, and of the others together."""
+
+    def __init__(self, policy: PolicyCounts, log: PolicyLog) -> None:
+        self._counts, self._log = policy, log
+
+    def collect(self) -> Iterator[Metric]:
+        drops = CounterMetricFamily(
+            "weft_policy_drops", "Packets that policies refused", labels=("policy", "tier", "direction")
+        )
+        for about, packets in self._counts.drops.items():
+            drops.add_metric(about, packets)
+        yield drops
+        for what, number in self._counts.numbers():
+            text = {"policies": "Policies in the cluster"}.get(what, f"What policies come to on this host: {what}")
+            yield GaugeMetricFamily(
+                f"weft_policy_{what}" if what != "policies" else "weft_policies", text, value=number
+            )
+        yield CounterMetricFamily(
+            "weft_policy_log_lost", "Packets that rules logged faster than they were taken in", value=self._log.lost
+        )
 
 
 class _State(Collector):

@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 from weft.agent.config import Config
 from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
+from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
 from weft.api import types as t
 from weft.base.errors import Unavailable
@@ -156,7 +157,10 @@ class Parts:
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
-        self.metrics = Metrics(self.view, self.loops, self.routing, lambda: self.store_status)
+        self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))
+        self.metrics = Metrics(
+            self.view, self.loops, self.routing, lambda: self.store_status, self.policy_counts, self.policy_log
+        )
 
     @property
     def node(self) -> Node | None:

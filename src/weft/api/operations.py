@@ -163,6 +163,14 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("source", "target", "protocol", "port", "family"),
     ),
     Operation(
+        "policy_counters",
+        "GET",
+        "/v1/policy/counters",
+        "What rules of a policy, or of all, have counted on this host",
+        o.PolicyCounters,
+        query=("ref",),
+    ),
+    Operation(
         "policy_log",
         "GET",
         "/v1/policy/log",

@@ -8,8 +8,9 @@ from typing import Annotated, Any
 
 import typer
 
+from weft.api import observed as o
 from weft.api import types as t
-from weft.cli import complete, policy_explain, policy_log
+from weft.cli import complete, policy_counters, policy_explain, policy_log
 from weft.cli.options import example, group
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, show
 from weft.cli.session import Waiting, client
@@ -72,10 +73,14 @@ def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
 
 @app.command("show", epilog=example("weft policy show web", "weft policy show shop/web -o yaml"))
 def one(ctx: typer.Context, ref: Ref, output: Output = Format.TABLE) -> None:
-    """Show one policy, tier, network set or namespace; with -o yaml or json the document alone."""
+    """Show one policy, with what its rules have counted on this host; or a tier, network set or namespace. With -o yaml or
+    json the document alone."""
+    agent = client(ctx)
     with Waiting("asking for the policy"):
-        found = client(ctx).policy(ref)
-    show(found.document, output, lambda page, _: _shown(page, found))
+        found = agent.policy(ref)
+        is_policy = found.id.partition("/")[0] not in ("tier", "networkset", "namespace")
+        counters = agent.policy_counters(found.id) if output is Format.TABLE and is_policy else None
+    show(found.document, output, lambda page, _: _shown(page, found, counters))
 
 
 @app.command("rm", epilog=example("weft policy rm shop/web", "weft policy rm tier/audit", "weft policy rm -f web.yaml"))
@@ -104,6 +109,7 @@ def rm(
 
 
 app.command("explain", epilog=policy_explain.EXAMPLES)(policy_explain.explain)
+app.command("counters", epilog=policy_counters.EXAMPLES)(policy_counters.counters)
 app.command("log", epilog=policy_log.EXAMPLES)(policy_log.log)
 
 
@@ -210,5 +216,6 @@ def _number(order: float | None) -> str:
     return "last" if order is None else f"{order:g}" if order != int(order) else str(int(order))
 
 
-def _shown(page: Page, found: t.PolicyDocument) -> Iterator[str]:
-    yield from blocks([page.paint(found.id, "head")], _yaml(found.document))
+def _shown(page: Page, found: t.PolicyDocument, counters: o.PolicyCounters | None) -> Iterator[str]:
+    counted = policy_counters.counted(page, counters) if counters else ()
+    yield from blocks([page.paint(found.id, "head")], _yaml(found.document), counted)

@@ -185,6 +185,10 @@ class Client:
             o.Explanation, "explain", source=source, target=target, protocol=protocol, port=port, family=family
         )
 
+    def policy_counters(self, ref: str = "") -> o.PolicyCounters:
+        """`ref`: as for `policy`; "" for all."""
+        return self._call(o.PolicyCounters, "policy_counters", ref=ref)
+
     def policy_log(self, after: str = "", wait: str = "") -> o.LogPage:
         """What came after the entry of the number `after`; or, where there is nothing yet, within `wait` seconds."""
         return self._call(o.LogPage, "policy_log", after=after, wait=wait)

@@ -23,7 +23,7 @@ from weft.cluster.view import View
 from weft.compile import own_policy
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths.driver import Gate
+from weft.datapaths.driver import Gate, Host
 from weft.hoststate import Contribution, Key, Object
 from weft.hoststate.union import Source
 from weft.model import Endpoint, keys, records
@@ -156,9 +156,13 @@ def guards(known: Known, endpoint: Endpoint) -> Iterator[Key]:
             yield from ask.keys(address, direction, gate.ns)
 
 
-def _renderer(known: Known) -> Renderer | None:
-    host = known.host
+def renderer_of(host: Host | None) -> Renderer | None:
+    """By what a host enforces policy; None where nothing is known of it yet."""
     return renderer(host.policy, host.iptables, ipv6=host.ipv6) if host else None
+
+
+def _renderer(known: Known) -> Renderer | None:
+    return renderer_of(known.host)
 
 
 # -- what each source wants ---------------------------------------------------------------------------------------------

@@ -27,14 +27,18 @@ Where = Callable[[Chain], Iterable[tuple[str, int, int]]]
 """Where each line of a chain is counted (`weft.policy.render.Renderer.counted`)."""
 
 
-def tally(chains: Iterable[Chain], counted: Sequence[Counts], where: Where) -> Tally:
-    """`counted`: of each namespace. A chain that is not there has counted nothing."""
+Places = Callable[[Chain], Iterable[tuple[str, int, int]]]
+"""Where each line of a chain is counted: (the kernel's chain, the rule in it, the line)."""
+
+
+def tally(chains: Iterable[Chain], places: Places, counted: Sequence[Counts]) -> Tally:
+    """`counted`: of each namespace. What is not there has counted nothing."""
     found: Tally = {}
     for chain in chains:
-        for name, place, line in where(chain):
-            origin = chain.lines[line].origin
-            total = found.get(origin, Count())
-            for counts in (some[name] for some in counted if len(some.get(name, ())) > place):
-                total = total.plus(counts[place])
-            found[origin] = total
+        for line in chain.lines:
+            found.setdefault(line.origin, Count())
+        for name, place, n in places(chain):
+            for counts in (some[name] for some in counted if place < len(some.get(name, ()))):
+                origin = chain.lines[n].origin
+                found[origin] = found[origin].plus(counts[place])
     return found

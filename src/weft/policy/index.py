@@ -71,6 +71,10 @@ class Index:
     def program(self, key: Key, direction: Direction) -> Program:
         return self._programs.get(key, {}).get(direction, NOTHING)
 
+    def selecting(self, key: Key) -> frozenset[str]:
+        """The ids of the policies that select an endpoint of this host."""
+        return self._selecting.get(key, frozenset())
+
     def programs(self) -> Iterator[Program]:
         """Of all endpoints of this host that have one."""
         return (p for found in self._programs.values() for p in found.values() if p.chains)

@@ -108,7 +108,7 @@ async def api(agent: Agent, host: FakeHost) -> AsyncIterator[Client]:
     await create(agent)
     for name in ("c1", "c2"):
         host.open(name)
-    async with TestClient(TestServer(application(Service(agent), agent.metrics.exposition))) as client:
+    async with TestClient(TestServer(application(Service(agent), agent.metrics.scrape))) as client:
         yield client
 
 

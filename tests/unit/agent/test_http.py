@@ -28,7 +28,7 @@ BLUE = {"network": {"name": "blue", "driver": "vxlan", "subnets": ["10.1.0.0/16"
 
 @pytest.fixture
 async def api(agent: Agent) -> AsyncIterator[Client]:
-    async with TestClient(TestServer(application(Service(agent), agent.metrics.exposition))) as client:
+    async with TestClient(TestServer(application(Service(agent), agent.metrics.scrape))) as client:
         yield client
 
 
@@ -272,7 +272,7 @@ async def test_metrics(api: Client, agent: Agent, host: FakeHost) -> None:
 
 async def test_the_metrics_port_serves_metrics_and_nothing_else(agent: Agent) -> None:
     """Whoever reaches it over TCP is nobody in particular: no operation of the API is there."""
-    async with TestClient(TestServer(metrics_application(agent.metrics.exposition))) as client:
+    async with TestClient(TestServer(metrics_application(agent.metrics.scrape))) as client:
         assert "weft_store_connected" in await (await client.get("/metrics")).text()
         for op in OPERATIONS:
             answer = await client.request(

@@ -36,7 +36,7 @@ async def agent(tmp_path: Path) -> AsyncIterator[Agent]:
 @pytest.fixture
 async def client(agent: Agent, tmp_path: Path) -> AsyncIterator[Client]:
     """Of that agent, by a socket. Blocking: not to be used in the test's own thread."""
-    runner = web.AppRunner(agent_application(Service(agent), agent.metrics.exposition))
+    runner = web.AppRunner(agent_application(Service(agent), agent.metrics.scrape))
     await runner.setup()
     await web.UnixSite(runner, str(tmp_path / "weft.sock")).start()
     yield Client(str(tmp_path / "weft.sock"), timeout=10)

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import math
+from collections.abc import Callable
 
 from weft.agent.parts import Parts
 from weft.agent.policy_force import force
 from weft.agent.resources.policy_ends import Meant, meant, one_family
 from weft.agent.resources.policy_packet import packet
+from weft.agent.resources.policy_refs import Written
 from weft.api import observed as o
 from weft.base.errors import Invalid
 from weft.base.net import Family
@@ -15,7 +18,10 @@ from weft.base.numbers import parse_number
 from weft.cluster import records
 from weft.compile.policy import policies
 from weft.model import Endpoint, keys
+from weft.policy.counting import Count
 from weft.policy.evaluate import Judge, isolated
+from weft.policy.model import Policy
+from weft.policy.program import Origin
 from weft.policy.verdict import End, Packet, Side
 
 LONGEST = 30
@@ -49,6 +55,41 @@ class Observed:
             isolated=apart,
             sides=tuple([await self._side(side, start, end, asked) for side in verdict.sides]),
         )
+
+    async def policy_counters(self, ref: str = "") -> o.PolicyCounters:
+        self._parts.ready()
+        written = Written(self._parts.view)
+        meant = written.meant(ref, written.policies()) if ref else None
+        found = await self._parts.policy_counts.of(meant if isinstance(meant, Policy) else None)
+        return o.PolicyCounters(
+            node=self._parts.view.me,
+            rules=tuple(
+                o.RuleCount(
+                    policy=origin.policy,
+                    tier=origin.tier,
+                    direction=origin.direction,
+                    rule=origin.index + 1 if origin.policy else 0,
+                    action=origin.action,
+                    packets=count.packets,
+                    octets=count.octets,
+                )
+                for origin, count in sorted(found.items(), key=self._places())
+            ),
+        )
+
+    def _places(self) -> Callable[[tuple[Origin, Count]], tuple[object, ...]]:
+        """The order in which rules are asked."""
+        world = policies(self._parts.view).world
+        ranks = {id: n for n, id in enumerate(world.policies)}
+
+        def place(found: tuple[Origin, Count]) -> tuple[object, ...]:
+            origin = found[0]
+            tier = world.tiers.get(origin.tier)
+            otherwise = -1 if origin.action == "midway" else len(ranks)
+            rank = ranks.get(origin.policy, otherwise)
+            return (origin.direction == "egress", tier.order if tier else math.inf, rank, origin.index)
+
+        return place
 
     async def policy_log(self, after: str = "", wait: str = "") -> o.LogPage:
         number = parse_number("after", after) if after else 0

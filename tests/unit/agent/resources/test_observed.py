@@ -16,6 +16,7 @@ from weft.api import types as t
 from weft.base.errors import Invalid, NotFound, WeftError
 from weft.compile.policy import policies
 from weft.hoststate import NftChain, NftElement
+from weft.policy.counting import Count
 
 WEB = network_policy(
     "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], "
@@ -149,3 +150,67 @@ async def test_of_endpoints_elsewhere_it_is_not_known(
         await until(lambda: [*policies(other.view).programs()])
         await settled(other)
         assert (await explain(Service(other), "other", "far")).sides[1].rules
+
+
+# -- counters ----------------------------------------------------------------------------------------------------------
+
+
+def count(agent: Agent, host: FakeHost, *packets: int) -> None:
+    """The rules of web's chain have counted so many packets, of 60 octets each."""
+    (program,) = policies(agent.view).programs()
+    host.counted[""] = {program.chains[0].name: [Count(n, 60 * n) for n in packets]}
+
+
+async def test_counters_are_those_of_the_rules_of_a_policy(
+    agent: Agent, host: FakeHost, service: Service, shop: dict[str, t.EndpointInfo]
+) -> None:
+    count(agent, host, 0, 1, 5, 0, 7)
+    told = await service.policy_counters(ref="web")
+    assert told.node == "node-1"
+    assert [(r.policy, r.rule, r.action, r.packets, r.octets) for r in told.rules] == [
+        ("", 0, "midway", 0, 0),
+        ("", 0, "midway", 1, 60),
+        (IDS, 1, "allow", 5, 300),
+        ("", 0, "deny", 7, 420),
+    ]
+    assert await service.policy_counters() == told
+    await apply(agent, network_policy("{podSelector: {matchLabels: {app: nobody}}}", "lonely"))
+    await until(lambda: len(policies(agent.view).world.policies) == 2)
+    assert (await service.policy_counters(ref="lonely")).rules == ()
+    with pytest.raises(NotFound, match="no policy missing"):
+        await service.policy_counters(ref="missing")
+
+
+async def scraped(agent: Agent) -> dict[str, float]:
+    text = (await agent.metrics.scrape())[0].decode()
+    lines = (line.rpartition(" ") for line in text.splitlines() if line.startswith(("weft_polic", "weft_policies")))
+    return {name: float(value) for name, _, value in lines if "_created" not in name}
+
+
+async def test_drops_are_counted_on_through_rules_that_are_made_anew(
+    agent: Agent, host: FakeHost, shop: dict[str, t.EndpointInfo]
+) -> None:
+    drops = f'weft_policy_drops_total{{direction="ingress",policy="{IDS}",tier="default"}}'
+    count(agent, host, 0, 1, 5, 0, 7)
+    first = await scraped(agent)
+    assert (first[drops], first["weft_policies"], first["weft_policy_chains"]) == (7, 1, 1)
+    assert first["weft_policy_sets"] == 1
+    count(agent, host, 0, 1, 5, 0, 9)
+    assert (await scraped(agent))[drops] == 9
+    count(agent, host, 0, 1, 5, 0, 4)  # they were made anew
+    assert (await scraped(agent))[drops] == 13
+    host.counted.clear()
+    assert (await scraped(agent))[drops] == 13
+
+
+async def test_series_are_bounded(
+    agent: Agent, host: FakeHost, shop: dict[str, t.EndpointInfo], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("weft.agent.policy_counts.MOST", 3)
+    spec = "{{selector: \"app == 'web'\", order: {}, ingress: [{{action: Deny, protocol: TCP}}]}}"
+    await apply(agent, *(own_policy(spec.format(n), f"p{n}") for n in range(8)))
+    await until(lambda: any(len(c.lines) > 12 for p in policies(agent.view).programs() for c in p.chains))
+    count(agent, host, *range(16))
+    await agent.policy_counts.refresh()
+    assert len(agent.policy_counts.drops) == 4
+    assert agent.policy_counts.drops["others", "", "ingress"] > 0

@@ -1,4 +1,4 @@
-"""`weft policy log` against an agent of canned answers."""
+"""`weft policy log` and `weft policy counters` against an agent of canned answers."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import pytest
 from support.canned import LOG
 from support.canned_agent import Asked, CannedAgent
 from weft.api import observed as o
+from weft.api import types as t
 from weft.base.errors import Unavailable
 
 LINES = [
@@ -61,3 +62,26 @@ def test_it_ends_when_nobody_reads(weft, agent: CannedAgent, monkeypatch: pytest
     monkeypatch.setattr("weft.cli.policy_log.say", lambda *_: False)
     assert weft("policy", "log", "-f").status == 0
     assert len(agent.asked) == 1
+
+
+class TestCounters:
+    def test_of_one_policy(self, weft, agent: CannedAgent) -> None:
+        assert weft("policy", "counters", "web").lines == [
+            "DIRECTION  RULE              ACTION  PACKETS  BYTES",
+            "ingress    of no connection  deny    2        80",
+            "ingress    1                 allow   4711     282660",
+            "ingress    else              deny    0        0",
+        ]
+        assert agent.asked == [Asked("policy_counters", {"ref": "web"}, b"")]
+
+    def test_of_none(self, weft, agent: CannedAgent) -> None:
+        agent.answers["policy_counters"] = o.PolicyCounters(node="node-1")
+        assert weft("policy", "counters").lines == ["on node-1 it concerns no container"]
+
+    def test_show_tells_them_with_the_document(self, weft, agent: CannedAgent) -> None:
+        agent.answers["policy"] = t.PolicyDocument(id="networkpolicy/shop/web", document={"kind": "NetworkPolicy"})
+        ran = weft("policy", "show", "web")
+        assert ran.lines[:3] == ["networkpolicy/shop/web", "", "kind: NetworkPolicy"]
+        assert ran.lines[-2].split() == ["ingress", "1", "allow", "4711", "282660"]
+        assert [asked.operation for asked in agent.asked] == ["policy", "policy_counters"]
+        assert json.loads(weft("policy", "show", "web", "-o", "json").out) == {"kind": "NetworkPolicy"}
