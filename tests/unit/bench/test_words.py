@@ -12,7 +12,17 @@ from bench import bulk, change, model
 
 def test_without_a_word_all_are_run() -> None:
     options = command.chosen([])
-    assert options.which == ["datapath", "agent", "cni", "convergence", "spread", "overlay-remote", "docker", "bgp"]
+    assert options.which == [
+        "datapath",
+        "agent",
+        "cni",
+        "convergence",
+        "spread",
+        "overlay-remote",
+        "docker",
+        "policy",
+        "bgp",
+    ]
     assert (options.json, options.quick) == (None, False)
 
 
@@ -50,7 +60,7 @@ def test_the_model_is_one_that_weft_takes() -> None:
     key, value = model.endpoint_item(1, 3)
     came = core.change(key, value)
     core.carried_out(came)
-    assert {op.obj.key[0] for op in came} == {"link", "sysctl", "address", "neighbour", "fdb", "route"}
+    assert {op.obj.key[0] for op in came} == {"link", "sysctl", "address", "neighbour", "fdb", "route", "nft-element"}
     assert core.known == core.union.desired != before
     core.carried_out(core.change(key, None))
     assert core.known == core.union.desired == before
