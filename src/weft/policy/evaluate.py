@@ -53,13 +53,23 @@ class Judge:
     def _side(self, direction: Direction, source: End, target: End, packet: Packet, unasked: str) -> Side:
         own = source if direction == "egress" else target
         if unasked or own.identity is None:
-            reason = unasked or f"{own.name} is no endpoint: nothing is asked there"
+            reason = unasked or self._outside(own, direction)
             return Side(direction=direction, end=own.name, allowed=True, reason=reason)
         steps = tuple(self._walk(direction, source, target, packet))
         stack = self._stack(own.identity, direction)
         last = steps[-1] if steps else None
         reason = _reason(own.name, direction, last, stack)
         return Side(direction=direction, end=own.name, allowed=_passes(last), reason=reason, steps=steps)
+
+    def _outside(self, own: End, direction: Direction) -> str:
+        """What there is to say of an end that is no endpoint. Policies about hosts are not judged by: what passes there in
+        any case, and by which devices, is not in this model."""
+        node = self.world.nodes.get(own.node)
+        said = [p for p in self.world.policies.values() if p.hosts is not None and p.rules(direction) is not None]
+        found = [p for p in said if node is not None and selector.matches(p.hosts or "", node.labels)]
+        if not found:
+            return f"{own.name} is no endpoint: nothing is asked there"
+        return f"{own.name} is a host, and what {_listed(found)} says of it is not looked at here"
 
     def _stack(self, identity: Identity, direction: Direction) -> Stack:
         known = self._stacks.get((identity.id, direction))

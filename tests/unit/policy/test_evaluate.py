@@ -200,3 +200,12 @@ def test_a_single_connection_is_asked_without_a_judge() -> None:
     assert found[ip_address("10.1.0.2")].name == "x-b"
     assert allowed(World(), XA, XB, "tcp", 80)
     assert not allowed(world(policy(ingress=())), XA, XB, "tcp", 80)
+
+
+def test_policies_about_a_host_are_named() -> None:
+    about = policy(subject=None, hosts="", ingress=())
+    told = Judge(world(about, policy("q", subject=None, hosts="has(x)", ingress=()))).verdict(XA, N1, WEB)
+    assert told.allowed
+    assert told.sides[1].reason == f"n1 is a host, and what {about.id} says of it is not looked at here"
+    assert told.sides[0].reason == "no policy selects x-a for egress"
+    assert Judge(world(about)).verdict(N2, XB, WEB).sides[0].reason == "n2 is no endpoint: nothing is asked there"
