@@ -5,7 +5,10 @@ In the index (`weft.policy.index`) the host stands like an endpoint in no networ
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import suppress
 
+from weft.base.errors import WeftError
+from weft.base.net import FAMILIES
 from weft.cluster.view import View
 from weft.compile.known import Known
 from weft.datapaths import guard
@@ -14,13 +17,9 @@ from weft.hoststate import HOST, Contribution, Object
 from weft.policy.index import Index, Key, Local
 from weft.policy.model import DIRECTIONS, Direction, Identity
 from weft.policy.program import Program
-from weft.policy.render import renderer
-from weft.policy.render.own import own
+from weft.policy.render import iptables, own, own_iptables, renderer
+from weft.policy.render.failsafe import Cluster
 from weft.policy.world import NO_NETWORK
-
-_NOT_HERE = (
-    "policies about hosts are enforced by nftables only, and this node's policy is iptables: set policy = nftables"
-)
 
 
 def place(view: View) -> Key:
@@ -45,18 +44,32 @@ def contribution(known: Known, index: Index) -> Contribution | None:
     found = {d: p for d in DIRECTIONS if (p := index.program(place(known.view), d)).chains}
     if not found or known.host is None:
         return None
-    problems = () if known.host.policy == "nftables" else (_NOT_HERE,)
-    return Contribution(objects=tuple(_objects(known.host, found)), problems=problems)
+    return Contribution(objects=tuple(_objects(known, known.host, found)))
 
 
-def _objects(host: Host, programs: dict[Direction, Program]) -> Iterator[Object]:
-    """The sets are there in any case: who is in them is put in by other sources."""
+def _objects(known: Known, host: Host, programs: dict[Direction, Program]) -> Iterator[Object]:
     ask = renderer(host.policy, host.iptables, ipv6=host.ipv6)
     for program in programs.values():
         for chain in program.chains:
             yield from ask.chain(chain, HOST)
         for spec in program.sets:
             yield from ask.table_set(spec, HOST)
+    chains = {d: program.chains[0] for d, program in programs.items()}
     if host.policy == "nftables":
         yield from guard.control(host)
-        yield from own(host.node.uplink, {d: program.chains[0] for d, program in programs.items()})
+        yield from own.own(host.node.uplink, chains)
+    else:
+        where = iptables.backend(host.iptables), FAMILIES if host.ipv6 else FAMILIES[:1]
+        yield from own_iptables.own(where, host.node.uplink, chains, _cluster(known, host))
+
+
+def _cluster(known: Known, host: Host) -> Cluster:
+    ports = set()
+    for network in known.view.networks.values():
+        with suppress(WeftError):  # told where the network itself is asked for
+            ports.add(known.options(network).udp_port)
+    return Cluster(
+        control=tuple(sorted({guard.BGP, *host.node.control})),
+        store=tuple(sorted(host.store, key=str)),
+        tunnels=tuple(sorted(port for port in ports if port is not None)),
+    )

@@ -259,7 +259,8 @@ def _touched(kind: str) -> Callable[[View, Changed], Iterator[Source]]:
 
 
 def _of_network(view: View, network: str) -> Iterator[Source]:
-    return (Source(POLICY, e.network, e.id) for e in view.endpoints_at(network))
+    yield from (Source(POLICY, e.network, e.id) for e in view.endpoints_at(network))
+    yield from _itself(view)
 
 
 def _itself(view: View) -> Iterator[Source]:

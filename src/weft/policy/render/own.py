@@ -20,10 +20,7 @@ from weft.hoststate.rules.actions import ACCEPT, RETURN, Jump
 from weft.hoststate.rules.matches import CT_STATE, DADDR, IIFNAME, L4PROTO, OIFNAME, TCP_DPORT, UDP_DPORT, field
 from weft.policy.model import Direction
 from weft.policy.program import Chain
-
-_SSH, _BGP, _ETCD, _KUBERNETES, _TYPHA = 22, 179, (2379, 2380), (6443, 6666, 6667), 5473
-_TCP = (_BGP, *_ETCD, _TYPHA, *_KUBERNETES)
-_DHCP_CLIENTS, _DHCP_SERVERS, _DNS = (68, 546), (67, 547), 53
+from weft.policy.render.failsafe import LINK, TCP, TUNNELS, UDP
 
 _GOES_ON = (
     rule(CT_STATE.is_("established", "related"), ACCEPT),
@@ -31,35 +28,28 @@ _GOES_ON = (
 )
 """Nobody begins a TCP connection without SYN. What is open may be older than the host's tracking of connections."""
 
-_LINK = (
-    *("nd-router-solicit", "nd-router-advert", "nd-neighbor-solicit", "nd-neighbor-advert"),
-    *("mld-listener-query", "mld-listener-report", "mld2-listener-report"),
-)
-"""Without these there is no IPv6 on a link (RFC 4861, RFC 3810)."""
-
 _ALWAYS = (
-    rule(field("icmpv6 type").is_(*_LINK), ACCEPT),
+    rule(field("icmpv6 type").is_(*LINK), ACCEPT),
     rule(UDP_DPORT.among("cluster-tunnels"), ACCEPT),
-    rule(L4PROTO.is_(4, 41), ACCEPT),
+    rule(L4PROTO.is_(*TUNNELS), ACCEPT),
 )
-"""Whose tunnels they are is asked by other rules (`weft.datapaths.guard`)."""
 FAILSAFE: dict[Direction, NftChain] = {
     "ingress": NftChain(
         name="failsafe-in",
         rules=(
             *_ALWAYS,
-            rule(TCP_DPORT.is_(_SSH, *_TCP), ACCEPT),
+            rule(TCP_DPORT.is_(*TCP["ingress"]), ACCEPT),
             rule(TCP_DPORT.among("control-ports"), ACCEPT),
-            rule(UDP_DPORT.is_(*_DHCP_CLIENTS), ACCEPT),
+            rule(UDP_DPORT.is_(*UDP["ingress"]), ACCEPT),
         ),
     ),
     "egress": NftChain(
         name="failsafe-out",
         rules=(
             *_ALWAYS,
-            rule(TCP_DPORT.is_(*_TCP), ACCEPT),
+            rule(TCP_DPORT.is_(*TCP["egress"]), ACCEPT),
             *(rule((DADDR[fam] + TCP_DPORT).among(f"control{fam}"), ACCEPT) for fam in FAMILIES),
-            rule(UDP_DPORT.is_(_DNS, *_DHCP_SERVERS), ACCEPT),
+            rule(UDP_DPORT.is_(*UDP["egress"]), ACCEPT),
         ),
     ),
 }
