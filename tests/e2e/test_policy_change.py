@@ -200,3 +200,17 @@ def test_an_agent_that_was_away_ends_what_is_forbidden_meanwhile(scene: Scene) -
         assert each(held, Held.passes) == [], "only the server's own host judges what it takes"
         scene.cluster.start("node-2")
         ended(held)
+
+
+def test_a_label_that_changes_counts_on_the_other_host(scene: Scene) -> None:
+    """The client's, on node-1, changed by the server's host: that takes it no more, and ends what is open."""
+    paths = [path for path in scene.paths if path.name.startswith("wide")]
+    held = [path.held(ALLOWED) for path in paths]
+    with ExitStack() as undo:
+        for one in held:
+            undo.callback(one.close)
+        client(scene.lab, "node-2").label("wide-client", t.Label(labels={"app": "nobody"}))
+        undo.callback(client(scene.lab, "node-1").label, "wide-client", t.Label(labels={"app": "client"}))
+        ended(held)
+        until(lambda: len(_shut(scene)) == len(paths), 5, lambda: f"{_shut(scene)} to be all that is shut")
+    until(lambda: not _shut(scene), 5, lambda: f"{_shut(scene)} to be open again")
