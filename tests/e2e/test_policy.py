@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import os
 import subprocess
 from collections.abc import Iterator, Mapping
 from typing import Any
@@ -9,6 +11,7 @@ from typing import Any
 import msgspec
 import pytest
 
+from support.cluster import settings
 from support.policy_cases import Document, Rules, block, labels, peer, policy, port
 from support.policy_facts import Facts
 from support.policy_lab import Pods, Truth
@@ -27,16 +30,32 @@ ECHO = {"ICMP": 8, "ICMPv6": 128}
 FLOATING = {4: "198.51.100.7", 6: "2001:db8:f::7"}
 EACH = pytest.mark.parametrize("network", NETWORKS)
 A = labels(pod="a")
+ALL = os.environ.get("WEFT_MATRIX") == "all"
+
+
+BY_IPTABLES = (
+    "test_icmp_and_kubernetes_policies",
+    "test_what_is_logged",
+    "test_rules_see_the_client_of_a_published_port",
+    "test_a_moved_endpoint_takes_its_policy_along",
+)
+"""Tried with these rules as well."""
+
+
+def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
+    renderers = ["nftables", "iptables"] if metafunc.definition.name in BY_IPTABLES or ALL else ["nftables"]
+    metafunc.parametrize("truth", renderers, indirect=True, scope="module")
 
 
 @pytest.fixture(scope="module")
-def truth(lab_base: str) -> Iterator[Truth]:
+def truth(request: pytest.FixtureRequest, lab_base: str, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Truth]:
     """Port 8000 of node-1 leads to port 80 of x/a in network vxlan, which answers there as in any pod."""
     topology = reference()
     topology = msgspec.structs.replace(topology, hosts=tuple(h for h in topology.hosts if h.name in HOSTS))
     probers = {network: Probers() for network in NETWORKS}
     try:
-        with Lab.up(topology, name="policy") as lab:
+        command = settings(tmp_path_factory.mktemp(request.param), policy=request.param)
+        with Lab.up(topology, name="policy", command=command) as lab:
             converged(lab, HOSTS)
             found = Truth(lab, HOSTS, {}, Facts(pods={pod: {"pod": pod[-1]} for pod in PLACES}))
             for number, network in enumerate(NETWORKS):
@@ -177,6 +196,29 @@ def test_the_way_out(truth: Truth, network: str) -> None:
             assert reached(pods.inside("x/b"), OUTSIDE) == BOTH
         finally:
             server.kill()
+
+
+def test_what_is_logged(truth: Truth) -> None:
+    """Who to whom, by which rule, and what became of it; and nothing of what the rule does not fit."""
+    pods = truth.pods["vxlan"]
+    address = pods.addresses[4]["x/a"]
+    said = {"protocol": "TCP", "source": {"namespaceSelector": "all()"}, "destination": {"ports": [81]}}
+    truth.enforce(
+        inbound({"action": "Log", **said}, {"action": "Allow", "protocol": "TCP", "destination": {"ports": [80]}})
+    )
+    assert answers(pods.inside("y/b"), address, 80)
+    assert not answers(pods.inside("y/b"), address, 81)
+    truth.enforce(inbound({"action": "Log", **said}, {"action": "Allow"}))
+    assert answers(pods.inside("x/b"), address, 81)
+
+    def entries() -> list[dict[str, Any]]:
+        shown = weft(truth.lab, "node-1", "policy", "log", "-o", "json").stdout
+        return [entry for entry in map(json.loads, shown.splitlines()) if entry["target"]["address"] == address]
+
+    until(lambda: len({entry["source"]["name"] for entry in entries()}) == 2, 10, lambda: str(entries()))
+    found = {(e["source"]["name"], e["port"], e["policy"], e["rule"], e["direction"], e["allowed"]) for e in entries()}
+    denied = (pods.container("y/b"), 81, "policy//one", 1, "ingress", False)
+    assert found == {denied, (pods.container("x/b"), 81, "policy//one", 1, "ingress", True)}
 
 
 # ------------------------------------------------------------------------------------------- floating, and moved away

@@ -11,7 +11,6 @@ import itertools
 import os
 import time
 from collections.abc import Iterator, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 import msgspec
@@ -79,12 +78,8 @@ def truth(request: pytest.FixtureRequest, lab_base: str, tmp_path_factory: pytes
     folder = tmp_path_factory.mktemp(renderer)
     topology = reference()
     topology = msgspec.structs.replace(topology, hosts=tuple(h for h in topology.hosts if h.name in HOSTS))
-    with Lab.up(topology, name=f"matrix-{renderer}", command=settings(Path(folder), **config(renderer))) as lab:
+    with Lab.up(topology, name=f"matrix-{renderer}", command=settings(folder, policy=renderer)) as lab:
         yield from populated(lab)
-
-
-def config(renderer: str) -> dict[str, str]:
-    return {} if renderer == "nftables" else {"policy": renderer}
 
 
 def populated(lab: Lab) -> Iterator[Truth]:

@@ -167,10 +167,10 @@ class Truth:
         spaces = {n: labels for n, labels in after.namespaces.items() if labels != before.namespaces.get(n)}
         documents = [namespace(name, labels) for name, labels in spaces.items()]
         documents += [d for k, d in after.documents.items() if d != before.documents.get(k)]
-        if removed:
-            self.say("rm", removed)
         self.steps += 1
         self.say("apply", [*documents, namespace("step", {"number": str(self.steps)})])
+        if removed:
+            self.say("rm", removed)
 
     def enforce(self, *documents: Document) -> None:
         """These are all there are."""
@@ -188,7 +188,8 @@ class Truth:
     def enforced(self) -> None:
         """Waits until every agent has taken over what was last written about policy, and made rules of it."""
         with closing(sqlite3.connect(f"file:{self.lab.directory}/store/weft.db?mode=ro", uri=True)) as store:
-            (wanted,) = store.execute("SELECT revision FROM items WHERE key = 'namespaces/step'").fetchone()
+            about = " OR ".join(f"key LIKE '{kind}/%'" for kind in ("policies", "tiers", "namespaces", "network-sets"))
+            (wanted,) = store.execute(f"SELECT max(revision) FROM log WHERE {about}").fetchone()
 
         def lacking() -> str:
             for host in self.hosts:
