@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
@@ -59,12 +60,12 @@ def _spread(effort: Effort) -> list[Figure]:
         agent = labs.client(lab, HOST)
         agent.apply_policies(_document(1))
         seen = [stack.enter_context(labs.started(lab.host(host), labs.module("policy_seen"))) for host in HOSTS]
-        called = []
+        called, pause = list[float](), threading.Event()
         for number in range(effort.changes):
-            time.sleep(_APART)
+            pause.wait(_APART)
             called.append(time.monotonic())
             agent.apply_policies(_document(2 + number))
-        time.sleep(_APART)
+        pause.wait(_APART)
         for one in seen:
             assert one.stdin
             one.stdin.close()
