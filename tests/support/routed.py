@@ -67,7 +67,7 @@ class Host:
     ) -> None:
         self.home, self.name, self.ns, self.run, self.named = home, name, home.new(), run, named
         self.node = lab.node(name, control=control)
-        self.site: Site = lab.site(net, self.node, **facts)
+        self.site: Site = lab.site(as_made(net), self.node, **facts)
         self.union = Union()
         self.sites: dict[str, Site] = {}
         self.containers: dict[str, Namespace] = {}
@@ -80,11 +80,13 @@ class Host:
         """One more network."""
         driver, name = DRIVERS[site.network.driver], site.network.name
         self.sites[name] = site
-        networks = {each: joined.network for each, joined in self.sites.items()}
-        self.want(Source("isolation", ""), gather(isolation.answer(networks, self.sites.get)))
+        self.want(Source("isolation", ""), gather(isolation.answer(self._networks(), self.sites.get)))
         self.want(Source("network", name), gather(driver.network(site)))
         self.want(Source("segment", name), gather(driver.segment(site)))
         self.want(Source("tunnel", name), gather(guard.cluster_tunnel(site.options.udp_port)))
+
+    def _networks(self) -> dict[str, Network]:
+        return {name: site.network for name, site in self.sites.items()}
 
     def _plug(self, router: Router, segment: str) -> None:
         port = f"p-{self.name}"
@@ -177,12 +179,20 @@ class Host:
         changed = replace(endpoint, floating=tuple(map(ip_address, floating)))
         self.endpoints[endpoint.name] = changed
         self.want(Source("endpoint", endpoint.name), gather(all_of_endpoint(site, changed)))
+        networks = self._networks() | {site.network.name: site.network}
+        apart = gather(isolation.answer_endpoint(changed, networks))
+        self.want(Source("isolation-endpoint", endpoint.name), apart)
         return changed
+
+
+def as_made(net: Network) -> Network:
+    """With what its record gets when it is made."""
+    return replace(net, options={"reach": "self", **net.options})
 
 
 def other_site(host: Host, driver: str, name: str, *subnets: str, **changed: object) -> Site:
     """A network with subnets of its own, of which the host has a /24 and a /64 (or all of it, or a block)."""
-    net = lab.network(driver, name=name, subnets=tuple(map(ip_network, subnets)), **changed)
+    net = as_made(lab.network(driver, name=name, subnets=tuple(map(ip_network, subnets)), **changed))
     kind = DRIVERS[driver]
     lengths = {4: 26, 6: 122} if kind.addresses.blocks else {4: 24, 6: 64}
     mine = tuple(next(s.subnets(new_prefix=lengths[s.version])) for s in net.subnets)

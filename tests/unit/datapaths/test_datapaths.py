@@ -93,6 +93,17 @@ def test_an_internal_network_has_no_way_out(name: str) -> None:
     assert not {"masquerade4", "masquerade6"} & sets
 
 
+@pytest.mark.parametrize("name", LEASED)
+def test_no_device_of_a_network_that_is_apart_comes_before_the_rules_for_it(name: str) -> None:
+    def guarded(reach: str) -> set[bool]:
+        objects = [o for c in compiled(lab.network(name, options={"reach": reach})).values() for o in c.objects]
+        into = [o for o in objects if isinstance(o, Link) and not o.ns and o.name.startswith("weft") and o.guards]
+        assert into
+        return {("nft-chain", "", "inet weft", "isolation") in o.guards for o in into}
+
+    assert (guarded("self"), guarded("all")) == ({True}, {False})
+
+
 @pytest.mark.parametrize("name", NAMES)
 def test_an_mtu_asked_for_holds_on_every_device_of_the_containers_way(name: str) -> None:
     objects = [o for c in compiled(lab.network(name, mtu=1400)).values() for o in c.objects]
