@@ -52,7 +52,7 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
 
 def _spread(effort: Effort) -> list[Figure]:
     """An endpoint on each of four hosts, and a policy that changes: from the call to the rules of the last host."""
-    took = []
+    took, pause = [], threading.Event()
     with labs.up(flat(len(HOSTS)), agents=HOSTS, store="etcd") as lab, ExitStack() as stack:
         labs.create(lab, HOST, "blue", "routed", "10.20.0.0/16")
         for host in HOSTS:
