@@ -139,6 +139,13 @@ def test_what_logs_goes_on_to_the_next_rule() -> None:
     assert [(step.rule, step.action) for step in told.steps] == [(1, "log"), (2, "allow")]
 
 
+def test_what_logs_last_tells_of_what_is_denied_by_default() -> None:
+    from_x = policy("x", order=1000, ingress=(Rule(action="allow", peers=(Peer(who=Who(namespaces="ns == 'x'")),)),))
+    judge = Judge(world(from_x, policy("rest", order=2000, ingress=(Rule(action="log"),))))
+    logged = [any(s.action == "log" for s in judge.verdict(e, XB, WEB).sides[1].steps) for e in (XA, YA)]
+    assert logged == [False, True]
+
+
 def test_a_tiers_default_decides_where_no_rule_does() -> None:
     told = Judge(world(policy(ingress=(Rule(action="log"),)))).verdict(XA, XB, WEB).sides[1]
     assert [(step.policy, step.action) for step in told.steps][1:] == [("networkpolicy/x/p", "none"), ("", "deny")]
