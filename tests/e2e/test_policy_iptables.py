@@ -161,3 +161,13 @@ def test_another_setting_leaves_no_moment_open(scene: Scene, folder: Path, befor
             assert any("WEFT-POLICY" in line for line in ours) is (policy == "iptables")
             assert any(line.startswith("add weft-") for line in ours) is (policy == "iptables")
             assert ("policies" in hosts.sh(host, "nft list chains inet")) is (policy == "nftables")
+
+
+def test_purge_leaves_what_is_others(scene: Scene, before: dict[str, list[str]]) -> None:
+    hosts = scene.cluster
+    for host in HOSTS:
+        hosts.end(host)
+        status, said = hosts.weft(host, "agent", "purge", "--yes")
+        assert (status, "ipset" in said) == (0, True), said
+        assert state(hosts, host) == [] and theirs(hosts, host) == before[host]
+        assert hosts.sh(host, "ipset list -n") == ""

@@ -294,3 +294,16 @@ async def test_a_strict_reverse_path_filter(patient: Patient, all_: str, own: st
             "rp_filter is strict (1) on eth0: packets whose answer takes another interface are dropped",
             "sysctl -w net.ipv4.conf.eth0.rp_filter=2, and look in /etc/sysctl.d",
         )
+
+
+async def test_policy_through_iptables(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody is asked for it who keeps policy in nftables."""
+    assert "policy" not in await patient.look()
+    patient.config = Config(policy="iptables")
+    found = (await patient.look())["policy"]
+    assert found.result == "error" and "no ipset" in found.detail and "modprobe ip_set" in found.advice
+    patient.features = FEATURES | {"ipset"}
+    monkeypatch.setattr("weft.kernel.plumbing.tools.find", lambda _program: None)
+    assert "apt install iptables" in (await patient.look())["policy"].advice
+    monkeypatch.setattr("weft.kernel.plumbing.tools.find", lambda program: f"/usr/sbin/{program}")
+    assert (await patient.look())["policy"].result == "ok"
