@@ -70,7 +70,8 @@ def _leads(action: Action) -> TypeGuard[Dispatch]:
 class IptablesMap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Leads packets to a chain by the address of one `end`, as a verdict map of nftables does: a tree of chains that asks for a
     few bits of the address at a time, so that its cost grows with the logarithm of the number of addresses. A rule asks it
-    by Dispatch. What an address sends to itself is led nowhere. Its chains are called after its `name`."""
+    by Dispatch. What an address sends to itself by another one, which was
+    translated, is led nowhere. Its chains are called after its `name`."""
 
     kind: ClassVar[str] = "iptables-map"
 

@@ -118,7 +118,7 @@ def _found_map(obj: IptablesMap, rules: dict[str, list[str]]) -> Iterator[Iptabl
     if iptables_tree.root(obj.name) not in rules:
         return
     yield obj
-    to = iptables_tree.elements(obj.end, rules)
+    to = iptables_tree.elements(obj.family, obj.end, rules)
     if iptables_tree.tree(obj.name, obj.family, obj.end, to) == rules:
         yield from (iptables_element(obj, address, chain) for address, chain in to.items())
 
@@ -192,11 +192,11 @@ class _Work:
         if isinstance(obj, IptablesChain):
             self._chain(obj, removal)
         elif isinstance(obj, IptablesMap):
-            to = iptables_tree.elements(obj.end, self._table.of_map(obj.name))
+            to = iptables_tree.elements(obj.family, obj.end, self._table.of_map(obj.name))
             self._maps[obj.name] = (obj, None if removal else to)
         else:
             if obj.map not in self._maps:
-                self._maps[obj.map] = (obj, iptables_tree.elements(obj.end, self._table.of_map(obj.map)))
+                self._maps[obj.map] = (obj, iptables_tree.elements(obj.family, obj.end, self._table.of_map(obj.map)))
             if (leading := self._maps[obj.map][1]) is not None:
                 leading.pop(obj.address, None)
                 leading |= {} if removal else {obj.address: obj.to}

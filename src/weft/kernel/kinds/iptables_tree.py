@@ -2,14 +2,15 @@
 
 From the root on, each chain asks for the next bits of the address, and the last ones for whole addresses. Where all addresses
 agree in the next bits, these are skipped. A chain is called after the prefix that it is of: an address that comes or goes
-changes the chains of its own prefixes only.
+changes the chains of its own prefixes only. What comes back to its sender was translated on its way, as by a port of the
+host, and is led nowhere.
 """
 
 from __future__ import annotations
 
 import re
 import socket
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import groupby
 from typing import Literal
 
@@ -19,8 +20,8 @@ from weft.hoststate.rules.iptables import CHAIN_PREFIX
 
 STEP = 3
 """So many bits are asked for at a time: 8 rules at most."""
-MOST = 8
-"""Addresses in one chain."""
+MOST = 4
+"""Addresses in one chain: two rules each."""
 
 End = Literal["source", "destination"]
 Rules = dict[str, list[str]]
@@ -28,10 +29,8 @@ Rules = dict[str, list[str]]
 
 _AF: dict[Family, socket.AddressFamily] = {4: socket.AF_INET, 6: socket.AF_INET6}
 _BITS: dict[Family, int] = {4: 32, 6: 128}
-_LEAF = {
-    "source": re.compile(r"-s (\S+)/(?:32|128) ! -d \1/\d+ -g (\S+)"),
-    "destination": re.compile(r"! -s (\S+)/(?:32|128) -d \1/\d+ -g (\S+)"),
-}
+_SIDES: dict[End, str] = {"source": "-s", "destination": "-d"}
+_ITSELF = "-m conntrack --ctstate DNAT -j RETURN"
 
 
 def root(name: str) -> str:
@@ -43,10 +42,11 @@ def belongs(chain: str, name: str) -> bool:
     return chain == root(name) or chain.startswith(f"{root(name)}-")
 
 
-def elements(end: End, rules: Mapping[str, Sequence[str]]) -> dict[str, str]:
+def elements(family: Family, end: End, rules: Mapping[str, Sequence[str]]) -> dict[str, str]:
     """Addresses, and where they are led to, by the chains of a map."""
-    found = (_LEAF[end].fullmatch(line) for lines in rules.values() for line in lines)
-    return {leaf[1]: leaf[2] for leaf in found if leaf}
+    leaf = re.compile(rf"{_SIDES[end]} (\S+)/{_BITS[family]} -g (\S+)")
+    found = (leaf.fullmatch(line) for lines in rules.values() for line in lines)
+    return {it[1]: it[2] for it in found if it}
 
 
 def tree(name: str, family: Family, end: End, to: Mapping[str, str]) -> Rules:
@@ -66,7 +66,7 @@ class _Tree:
         """`depth`: so many bits are known."""
         lines = self.rules[chain] = []
         if len(some) <= MOST:
-            lines += (self._leaf(address) for _, address in some)
+            lines += (line for _, address in some for line in self._leaf(address))
             return
         away = self._bits - depth
         while some[0][0] >> away == some[-1][0] >> away:
@@ -74,17 +74,17 @@ class _Tree:
         for prefix, group in groupby(some, lambda it: it[0] >> away):
             part = list(group)
             if len(part) == 1:
-                lines.append(self._leaf(part[0][1]))
+                lines += self._leaf(part[0][1])
                 continue
             asked = f"{self._text(prefix << away)}/{self._bits - away}"
             child = f"{self._root}-{digest('prefix', asked).hex()[:10]}"
-            lines.append(f"{'-s' if self._end == 'source' else '-d'} {asked} -g {child}")
+            lines.append(f"{_SIDES[self._end]} {asked} -g {child}")
             self._grow(child, self._bits - away, part)
 
     def _text(self, number: int) -> str:
         return socket.inet_ntop(self._af, number.to_bytes(self._octets, "big"))
 
-    def _leaf(self, address: str) -> str:
+    def _leaf(self, address: str) -> Iterator[str]:
         whole = f"{address}/{self._bits}"
-        source, no = (f"-s {whole}", "! ") if self._end == "source" else (f"! -s {whole}", "")
-        return f"{source} {no}-d {whole} -g {self._to[address]}"
+        yield f"-s {whole} -d {whole} {_ITSELF}"
+        yield f"{_SIDES[self._end]} {whole} -g {self._to[address]}"

@@ -104,7 +104,7 @@ class Iptables:
             )
 
     def itself(self, _address: IPAddress, _ns: str) -> Iterator[Object]:
-        """Maps of iptables lead what an address sends to itself nowhere."""
+        """Maps of iptables lead what comes back to its sender nowhere."""
         yield from ()
 
     def keys(self, address: IPAddress, direction: Direction, ns: str) -> Iterator[Key]:

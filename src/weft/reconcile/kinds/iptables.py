@@ -53,13 +53,15 @@ def _map(op: Op, obj: IptablesMap) -> list[str]:
 
 
 def _element(op: Op, obj: IptablesElement) -> list[str]:
-    def rule(to: str) -> str:
-        sides = ("-s", "! -d") if obj.end == "source" else ("-d", "! -s")
-        return f"{CHAIN_PREFIX}{obj.map} {' '.join(f'{side} {obj.address}' for side in sides)} -g {to}"
+    name, address = f"{CHAIN_PREFIX}{obj.map}", obj.address
+
+    def rules(to: str) -> list[str]:
+        itself = f"{name} -s {address} -d {address} -m conntrack --ctstate DNAT -j RETURN"
+        return [itself, f"{name} {'-s' if obj.end == 'source' else '-d'} {address} -g {to}"]
 
     old = [op.old] if isinstance(op, Change) else [op.obj] if isinstance(op, Remove) else []
-    lines = [f"-A {rule(obj.to)}"] if not isinstance(op, Remove) else []
-    lines += [f"-D {rule(it.to)}" for it in old if isinstance(it, IptablesElement)]
+    lines = [f"-A {line}" for line in rules(obj.to)] if not isinstance(op, Remove) else []
+    lines += [f"-D {line}" for it in old if isinstance(it, IptablesElement) for line in rules(it.to)]
     return [run_in(obj.ns, f"{_tool(obj)} -w -t {obj.table} {line}") for line in lines]
 
 

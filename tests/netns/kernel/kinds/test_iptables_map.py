@@ -147,7 +147,7 @@ def test_the_commands_lead_to_the_same_chains(bench: Any, policy: Policy) -> Non
     for command in script([Change(policy.element(0, policy.open), policy.element(0, policy.closed))]):
         bench.netns.sh(command)
     closed = [line for line in bench.netns.run(f"{policy.program}-save").splitlines() if "-g WEFT-po-closed" in line]
-    assert len(closed) == 2
+    assert len(closed) == 2, closed
 
 
 def test_a_thousand(bench: Any, policy: Policy) -> None:

@@ -13,20 +13,20 @@ from weft.base.net import Family
 from weft.kernel.kinds import iptables_tree as it
 from weft.kernel.kinds.iptables_tree import End
 
-_RULE = re.compile(r"(?:(! )?-s (\S+) )?(?:(! )?-d (\S+) )?-g (\S+)")
+_RULE = re.compile(r"(?:-s (\S+) )?(?:-d (\S+) )?(?:(-m conntrack --ctstate DNAT) )?-[gj] (\S+)")
 
 
-def walk(rules: it.Rules, chain: str, source: str, destination: str) -> tuple[str, int]:
-    """Where a packet comes out, and how many rules it was compared with."""
+def walk(rules: it.Rules, chain: str, source: str, destination: str, *, dnat: bool = False) -> tuple[str, int]:
+    """Where a packet comes out, and how many rules it was compared with. `dnat`: its destination was translated."""
     compared = 0
     while chain in rules:
         for line in rules[chain]:
             compared += 1
             rule = _RULE.fullmatch(line)
             assert rule
-            ends = ((rule[1], rule[2], source), (rule[3], rule[4], destination))
-            if all(text is None or _in(address, text) is not bool(no) for no, text, address in ends):
-                chain = rule[5]
+            ends = ((rule[1], source), (rule[2], destination))
+            if all(text is None or _in(address, text) for text, address in ends) and (dnat or not rule[3]):
+                chain = rule[4]
                 break
         else:
             return "", compared
@@ -50,14 +50,14 @@ def test_each_address_is_led_to_its_chain_and_no_other(family: Family, end: End)
     @given(st.dictionaries(addresses(family), st.sampled_from(["WEFT-pi-0", "WEFT-pi-1"])), addresses(family))
     def check(to: dict[str, str], stranger: str) -> None:
         rules = it.tree("to", family, end, to)
-        assert it.elements(end, rules) == to
-        assert all(it.belongs(chain, "to") and len(chain) <= 28 and len(r) <= 8 for chain, r in rules.items())
+        assert it.elements(family, end, rules) == to
+        assert all(it.belongs(chain, "to") and len(chain) <= 28 and len(r) <= 16 for chain, r in rules.items())
         other = "192.0.2.1" if family == 4 else "2001:db8::1"
         for address in (*to, stranger):
             pair = (address, other) if end == "source" else (other, address)
-            if address != other:
-                assert walk(rules, "WEFT-to", *pair)[0] == to.get(address, "")
-            assert walk(rules, "WEFT-to", address, address)[0] == ""
+            assert walk(rules, "WEFT-to", *pair)[0] == to.get(address, "")
+            assert walk(rules, "WEFT-to", address, address)[0] == to.get(address, "")
+            assert walk(rules, "WEFT-to", address, address, dnat=True)[0] == ("RETURN" if address in to else "")
 
     check()
 
