@@ -57,6 +57,8 @@ class Policies:
         self._view = view
         self.index = Index(reach)
         self._dirty = Dirty()
+        self.gates: dict[Place, tuple[Gate, ...]] = {}
+        """Where the packets of this host's endpoints are asked."""
         self._learn()
         for endpoint in view.endpoints.values():
             self._endpoint(endpoint.network, endpoint.id)
@@ -114,9 +116,10 @@ class Policies:
     def _endpoint(self, network: str, id: str) -> None:
         endpoint = self._view.endpoints.get(id)
         local = None
+        self.gates.pop((network, id), None)
         if endpoint is not None:
-            spaces = tuple(dict.fromkeys(gate.ns for gate in gates(self._view, endpoint)))
-            local = Local(identity_of(endpoint), spaces)
+            found = self.gates[network, id] = gates(self._view, endpoint)
+            local = Local(identity_of(endpoint), tuple(dict.fromkeys(gate.ns for gate in found)))
         self.index.put_local((network, id), local)
 
     def _identity(self, network: str, id: str) -> None:

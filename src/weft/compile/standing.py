@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.base.net import IPAddress
 from weft.cluster.view import View
-from weft.compile.policy import gates, policies
+from weft.compile.policy import Policies, policies
 from weft.policy.evaluate import Judge
 from weft.policy.model import DIRECTIONS, Identity
 from weft.policy.standing import Place, Standing
@@ -12,13 +12,11 @@ from weft.policy.standing import Place, Standing
 
 def places(view: View, *, all: bool = False) -> dict[str, Place]:
     """By namespace, the endpoints of this host that policies select. `all`: and the others."""
-    index, found = policies(view), dict[str, dict[IPAddress, Identity]]()
-    for key, local in index.local.items():
-        endpoint = view.endpoints.get(key[1])
-        if endpoint is None or not (all or any(index.program(key, d).chains for d in DIRECTIONS)):
-            continue
-        for gate in gates(view, endpoint):
-            found.setdefault(gate.ns, {}).update(dict.fromkeys(gate.addresses, local.identity))
+    known, found = view.derived(Policies), dict[str, dict[IPAddress, Identity]]()
+    for key, local in known.index.local.items():
+        if all or any(known.index.program(key, d).chains for d in DIRECTIONS):
+            for gate in known.gates.get(key, ()):
+                found.setdefault(gate.ns, {}).update(dict.fromkeys(gate.addresses, local.identity))
     return dict(found)
 
 
