@@ -5,7 +5,6 @@ from __future__ import annotations
 import struct
 
 from weft.hoststate.firewall import INET, TABLE
-from weft.kernel.kinds import nft_wire
 from weft.kernel.kinds.iptables import counted as of_iptables
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
@@ -35,13 +34,21 @@ def iptables(ns: str) -> Counts:
     return {chain: [Count(*each) for each in found] for chain, found in of_iptables(ns).items()}
 
 
+_COUNTER = attr(u.NFTA_EXPR_NAME, b"counter\0")
+"""How the expression begins that is wanted."""
+
+
 def _decode(data: bytes, start: int, end: int) -> tuple[str, Count] | None:
+    """There may be tens of thousands of rules: of their expressions only this one is read."""
     found = attributes(data, start + NFGENMSG.size, end)
     if found.get(u.NFTA_RULE_TABLE, b"").rstrip(b"\0").decode() != INET.name:
         return None
     name = found.get(u.NFTA_RULE_CHAIN, b"").rstrip(b"\0").decode()
-    for kind, parts in nft_wire.expressions(found):
-        if kind == "counter":
-            packets, octets = (parts.get(part, bytes(8)) for part in (u.NFTA_COUNTER_PACKETS, u.NFTA_COUNTER_BYTES))
-            return name, Count(*struct.unpack(">QQ", packets + octets))
-    return name, Count()
+    said = found.get(u.NFTA_RULE_EXPRESSIONS, b"")
+    at = said.find(_COUNTER)
+    if at < 0:
+        return name, Count()
+    inner = attributes(said, at + len(_COUNTER), len(said)).get(u.NFTA_EXPR_DATA, b"")
+    parts = attributes(inner, 0, len(inner))
+    packets, octets = (parts.get(part, bytes(8)) for part in (u.NFTA_COUNTER_PACKETS, u.NFTA_COUNTER_BYTES))
+    return name, Count(*struct.unpack(">QQ", packets + octets))
