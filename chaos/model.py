@@ -16,8 +16,6 @@ HOSTS = ("node-1", "node-2", "node-3", "node-4")
 BEHIND_ROUTER = "node-4"
 """The other hosts share one segment."""
 DRIVERS = ("bridge", "vxlan", "host-gw", "overlay", "routed")
-CLOSED_DRIVERS = ("overlay",)
-"""Nobody outside of such a network reaches a container in it, except by a published port."""
 FIRST_RANDOM = 20
 """Networks below this number stay during the whole run."""
 
@@ -30,11 +28,6 @@ class Net:
     driver: str
     number: int
     internal: bool = False
-
-    @property
-    def closed(self) -> bool:
-        """Whether nobody outside of it may reach it."""
-        return self.internal or self.driver in CLOSED_DRIVERS
 
     def as_network(self) -> Network:
         length = 48 if self.driver in ("bridge", "vxlan", "host-gw") else 64
@@ -105,11 +98,11 @@ class Model:
     def random_nets(self) -> list[Net]:
         return [net for net in self.nets.values() if net.number >= FIRST_RANDOM]
 
-    def reaches(self, source: Box, target: Box) -> bool | None:
-        """Whether it must (True), must not (False), or may (None)."""
+    def reaches(self, source: Box, target: Box) -> bool:
+        """Whether it must, or must not."""
         net, other = self.nets[source.net], self.nets[target.net]
         if net != other:
-            return False if other.closed or net.internal else None
+            return False
         if net.driver == "bridge":
             return source.host == target.host
         if net.driver == "host-gw":

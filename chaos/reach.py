@@ -65,7 +65,7 @@ def _questions(model: Model, found: dict[str, tuple[IPAddress, ...]]) -> Iterato
     for source in boxes:
         for target in boxes:
             wanted = model.reaches(source, target)
-            if source is not target and wanted is not None:
+            if source is not target:
                 yield from (_Question(source, target, address, wanted) for address in found[target.name])
         for target in boxes:  # what floats is known on hosts of one segment
             near = BEHIND_ROUTER not in (source.host, target.host)

@@ -22,6 +22,8 @@ FORBIDDEN = (
     ("in-b", "rt-b"),
     ("vx-b", "ov-b"),
     ("hg-b", "ov-a"),
+    ("vx-a", "hg-b"),  # of networks that are open to outside
+    ("rt-a", "vx-b"),
 )
 
 
