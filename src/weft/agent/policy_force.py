@@ -8,11 +8,11 @@ from collections.abc import Iterator
 import msgspec
 
 from weft.agent.parts import Parts
-from weft.base.net import contains, parse_address, parse_network
-from weft.compile.policy import MEMBER, POLICY, SET, gates, policies
+from weft.base.net import Family, contains, family, parse_address, parse_network
+from weft.compile.policy import MEMBER, POLICY, SET, gates, policies, renderer_of
 from weft.hoststate.union import Source
 from weft.policy.index import Index, named
-from weft.policy.model import Direction, Identity
+from weft.policy.model import Identity
 from weft.policy.program import Program, SetSpec
 from weft.policy.verdict import End, Packet, Side
 from weft.policy.walk import Stop, walk
@@ -36,7 +36,7 @@ async def force(parts: Parts, side: Side, source: End, target: End, packet: Pack
     stop = walk(program, source, target, packet, lambda spec, key: _is_member(index, spec, key))
     faults = [*_disagreements(parts, own.identity, other.identity, stop, side)]
     faults.extend(await parts.loop.faults(_sources(program, own.identity, other.identity)))
-    return Force(_rules(stop, side.direction), tuple(faults))
+    return Force(_rules(parts, program, stop, family(source.address)), tuple(faults))
 
 
 def _disagreements(parts: Parts, own: Identity, other: Identity | None, stop: Stop | None, side: Side) -> Iterator[str]:
@@ -59,10 +59,19 @@ def _sources(program: Program, own: Identity, other: Identity | None) -> Iterato
     yield from (Source(SET, "", spec.label) for spec in program.sets if spec.who is None)
 
 
-def _rules(stop: Stop | None, direction: Direction) -> str:
-    if stop is None or stop.line is None:
-        return f"no rule of its {direction} chains decides"
-    return f"rule {stop.place + 1} of chain {stop.chain}"
+def _rules(parts: Parts, program: Program, stop: Stop | None, fam: Family) -> str:
+    """Which of the kernel's rules it is; of those that are looked up at once, the one that counts for them."""
+    ask = renderer_of(parts.compiler.host)
+    if stop is None or stop.line is None or ask is None:
+        return "no rule decides"
+    (chain,) = (chain for chain in program.chains if chain.name == stop.chain)
+    places = [(name, place, n) for name, place, n in ask.counted(chain) if chain.lines[n].origin == stop.line.origin]
+    exact = [it for it in places if it[2] == stop.place] or places
+    for name, place, _ in exact:
+        table, _, of = name.partition("/")
+        if of in ("", str(fam)):
+            return f"rule {place + 1} of chain {table}"
+    return f"line {stop.place + 1} of chain {stop.chain}"
 
 
 def _is_member(index: Index, spec: SetSpec, key: tuple[str, ...]) -> bool:

@@ -214,3 +214,23 @@ async def test_series_are_bounded(
     await agent.policy_counts.refresh()
     assert len(agent.policy_counts.drops) == 4
     assert agent.policy_counts.drops["others", "", "ingress"] > 0
+
+
+async def test_the_rule_is_the_kernels_also_where_many_are_looked_up_at_once(
+    agent: Agent, host: FakeHost, service: Service, shop: dict[str, t.EndpointInfo]
+) -> None:
+    spec = (
+        "{{podSelector: {{matchLabels: {{app: web}}}}, ingress: [{{from: [{{podSelector: {{matchLabels: {{app: {}}}}}}}], "
+        "ports: [{{port: 90}}]}}]}}"
+    )
+    names = [f"a{n}" for n in range(12)] + ["other"]
+    texts = [network_policy(spec.format(name), name, "default") for name in names]
+    await apply(agent, *texts)
+    await until(lambda: any(chain.lookups for p in policies(agent.view).programs() for chain in p.chains))
+    await settled(agent)
+    side = (await explain(service, "other", "web", "90")).sides[1]
+    assert side.enforced, side.faults
+    told = side.rules.split()
+    assert told[:4] == ["rule", "1", "of", "chain"]
+    made = [obj for obj in host.objects.values() if isinstance(obj, NftChain) and obj.name == told[4]]
+    assert made and told[4].rpartition("-")[2].isdecimal()
