@@ -107,6 +107,10 @@ def _nft(text: str) -> Iterator[str]:
     for entry in json.loads(text)["nftables"] if text else ():
         for kind, about in entry.items():
             about.pop("handle", None)
+            if isinstance(
+                about.get("elem"), list
+            ):  # a set of several ranges tells them in the order in which they came
+                about["elem"].sort(key=lambda element: json.dumps(element, sort_keys=True))
             place = ""
             if kind == "rule":  # their order counts
                 chain = about["family"], about["table"], about["chain"]
