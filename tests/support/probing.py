@@ -22,6 +22,8 @@ WAIT = 0.5
 """Seconds for an answer. What was not answered in this time and should have been is asked again."""
 PATIENCE = 2.0
 """Seconds for an answer that has not come in a first attempt."""
+ATTEMPTS = 2
+"""More of them: a machine that is busy loses packets, and what is denied stays so."""
 
 
 class Probe(NamedTuple):
@@ -96,10 +98,12 @@ class Probers:
         return frozenset(found)
 
     def look(self, expected: Table, addresses: Mapping[str, str], sources: Iterable[str] | None = None) -> Table:
-        """All that is reached. What should have been is tried once more, with patience: it may just have been slow."""
+        """All that is reached. What should have been is tried again, with patience: it may just have been slow."""
         seen = self.ask(every(self._running if sources is None else sources, addresses), addresses)
-        missing = expected - seen
-        return seen | self.ask(missing, addresses, PATIENCE) if missing else seen
+        for _ in range(ATTEMPTS):
+            if missing := expected - seen:
+                seen |= self.ask(missing, addresses, PATIENCE)
+        return seen
 
 
 def _say(process: Popen[str], words: object) -> None:
