@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 from collections.abc import Iterator, Mapping
+from ipaddress import ip_network
 from typing import Any
 
 import msgspec
@@ -17,7 +18,7 @@ from support.policy_facts import Facts
 from support.policy_lab import Pods, Truth
 from support.policy_own import own
 from support.probing import COMMAND, Probers
-from support.reach import OUTSIDE, UNDERLAY, converged, make_network, ping, weft
+from support.reach import OUTSIDE, UNDERLAY, client, converged, make_network, ping, weft
 from support.waiting import until
 from weft.lab import Lab, reference
 from weft.lab.inside import Inside
@@ -157,6 +158,11 @@ def test_the_own_host_is_always_let_in_and_others_are_as_anybody(truth: Truth, n
         assert reaching() == alone
         truth.enforce(inbound({"action": "Allow", "source": {"nodes": "all()"}}))
         assert reaching() == dict.fromkeys(HOSTS, BOTH)
+    else:
+        leases = client(truth.lab, "node-1").network(network).leases
+        firsts = [str(ip_network(s.network_address)) for held in leases if held.node == "node-2" for s in held.subnets]
+        truth.enforce(inbound({"action": "Allow", "source": {"nets": firsts}}))
+        assert reaching() == alone | {"node-2": BOTH}
     truth.enforce(inbound({"action": "Allow", "source": {"notSelector": "all()"}}))
     assert reaching() == dict.fromkeys(HOSTS, BOTH), "no host is an endpoint"
 
