@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Callable, Collection, Iterable, Iterator, Set
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Set
 from typing import Any, TypeVar
 
 from weft.base.errors import one_line
@@ -20,7 +20,8 @@ class Changed:
     following began or ended."""
 
     def __init__(self) -> None:
-        self._records: dict[Record[Any, Any], set[Any]] = {}
+        self._records: dict[Record[Any, Any], dict[Any, Any]] = {}
+        """Each with what it said before; None where it was not there."""
         self._parts: dict[Record[Any, Any], set[str]] = {}
 
     def __bool__(self) -> bool:
@@ -28,7 +29,11 @@ class Changed:
 
     def of(self, record: Record[K, V]) -> Set[K]:
         """What the keys say of those that changed, of one kind."""
-        return self._records.get(record, set())
+        return self._records.get(record, {}).keys()
+
+    def before(self, record: Record[K, V]) -> Mapping[K, V | None]:
+        """What they said before; None of those that were not there."""
+        return self._records.get(record, {})
 
     def parts(self, record: Record[Any, Any]) -> Set[str]:
         return self._parts.get(record, set())
@@ -40,15 +45,15 @@ class Changed:
         """Each record that changed: its kind, and what its key says."""
         return ((record, at) for record, found in self._records.items() for at in found)
 
-    def note(self, record: Record[K, V], at: K) -> None:
-        self._records.setdefault(record, set()).add(at)
+    def note(self, record: Record[K, V], at: K, before: V | None) -> None:
+        self._records.setdefault(record, {}).setdefault(at, before)
 
     def note_part(self, record: Record[Any, Any], name: str) -> None:
         self._parts.setdefault(record, set()).add(name)
 
     def update(self, other: Changed) -> None:
         for record, found in other._records.items():
-            self._records.setdefault(record, set()).update(found)
+            self._records[record] = {**found, **self._records.get(record, {})}
         for record, names in other._parts.items():
             self._parts.setdefault(record, set()).update(names)
 

@@ -312,8 +312,9 @@ class Replica:
         if place is None:
             return
         table, at = place
+        before = table.get(at)
         if table.put(at, None if value is None else table.record.read(at, value)):
-            changed.note(table.record, at)
+            changed.note(table.record, at, before)
 
     # What it says.
 

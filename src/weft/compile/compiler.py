@@ -25,7 +25,7 @@ from weft.model.record import Record
 def sources_of(view: View, endpoint: Endpoint, contributors: Iterable[Contributor] = CONTRIBUTORS) -> frozenset[Source]:
     """All that have something to contribute for a container on this host, or had."""
     changed = Changed()
-    changed.note(records.ENDPOINTS, keys.Attached(endpoint.node, endpoint.network, endpoint.id))
+    changed.note(records.ENDPOINTS, keys.Attached(endpoint.node, endpoint.network, endpoint.id), endpoint)
     return frozenset(source for c in contributors for source in c.touched(view, changed))
 
 

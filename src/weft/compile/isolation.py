@@ -50,7 +50,7 @@ def groups(networks: Networks) -> dict[str, Group]:
     for _, network in sorted(networks.items()):
         found.setdefault(network.home, []).append(network)
     made = {home: Group(members) for home, members in found.items()}
-    return {name: made[network.home] for name, network in networks.items()}
+    return {name: made[network.home] for name, network in sorted(networks.items())}
 
 
 def answer(networks: Networks, here: Callable[[str], Site | None]) -> Answer:
@@ -102,7 +102,7 @@ def _answer_endpoint(endpoint: Endpoint, networks: Networks) -> Answer:
     own = [parse_network(host_prefix(address.ip)) for address in gateway.addresses]
     if network.reaches is not None:
         yield from _isolation.apart(own, network)
-    for other in networks.values():
+    for _, other in sorted(networks.items()):
         if registry.of(other).addresses.leased and network.meets(other) and not _both_open(network, other):
             yield from _isolation.between(own, other.subnets)
 

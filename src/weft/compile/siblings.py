@@ -33,10 +33,11 @@ def _others(view: View, endpoint: Endpoint) -> list[Endpoint]:
 
 def _touched(view: View, changed: Changed) -> Iterator[Source]:
     """Whoever changed, and those by whose ports its addresses leave, or whose addresses leave by its port."""
-    for at in changed.of(records.ENDPOINTS):
+    for at, before in changed.before(records.ENDPOINTS).items():
         yield Source(NAME, at.network, at.id)
-        if (endpoint := view.endpoints.get(at.id)) is not None:
-            yield from (Source(NAME, other.network, other.id) for other in _others(view, endpoint))
+        for endpoint in (before, view.endpoints.get(at.id)):
+            if endpoint is not None:
+                yield from (Source(NAME, other.network, other.id) for other in _others(view, endpoint))
 
 
 def _of_network(view: View, network: str) -> Iterator[Source]:

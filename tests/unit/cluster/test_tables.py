@@ -7,6 +7,7 @@ from typing import NamedTuple
 from hypothesis import given
 from hypothesis import strategies as st
 
+from weft.cluster.changes import Changed
 from weft.cluster.tables import Table
 from weft.model.record import Pattern, Record
 
@@ -64,3 +65,15 @@ def test_where_two_have_one_name_the_last_is_found_and_stays_when_the_first_goes
     assert table.by("colour") == {"red": last}
     table.put(At("a", "2"), None)
     assert table.by("colour") == {}
+
+
+def test_what_changed_is_told_with_what_it_was_before() -> None:
+    """The oldest, where several changes are told as one."""
+    first, second, one, two, red = Changed(), Changed(), At("a", "b"), At("a", "c"), Thing("red", ())
+    first.note(THINGS, one, None)
+    second.note(THINGS, one, red)
+    second.note(THINGS, two, red)
+    second.note(THINGS, one, None)
+    assert second.before(THINGS) == {one: red, two: red}
+    first.update(second)
+    assert first.before(THINGS) == {one: None, two: red} and first.of(THINGS) == {one, two}
