@@ -246,7 +246,7 @@ class Scene:
 def scene(lab: Lab) -> Iterator[Scene]:
     """Of each network three containers on node-1; of those with tunnels a fourth one on node-2."""
     for name, (driver, v4, v6, options) in NETWORKS.items():
-        make_network(lab, name, driver, v4, v6, **options)
+        make_network(lab, name, driver, v4, v6, reach="all", **options)
     wanted = [("node-1", f"{name}-{n}", name) for name in NETWORKS for n in (1, 2, 3)]
     wanted += [("node-2", f"{name}-4", name) for name in ("ov", "vx", "six")]
     found = {name: run(lab, host, name, network) for host, name, network in wanted}
