@@ -574,8 +574,9 @@ def test_nor_where_the_network_comes_from_elsewhere(lab: Lab, foreign: Host) -> 
     assert "device weft-x exists and is not Weft's" in refused(lab, "attach new --network x", host="node-2")
     assert shown(foreign, "ip -j link show master weft-x") == []
 
-    lost = {line for line in before - snapshot(foreign) if not line.startswith("nft ")}
-    added = {line for line in snapshot(foreign) - before if "weft.9" in line or "weft-x" in line}
+    after = snapshot(foreign)
+    lost, added = ({x for x in some if not x.startswith("nft ")} for some in (before - after, after - before))
+    added = {line for line in added if "weft.9" in line or "weft-x" in line}
     assert (lost, added) == (set(), set())
 
     foreign.must("removal", ["ip", "link", "del", "weft.9"])
