@@ -44,8 +44,10 @@ SHARE = {"nftables": 4, "iptables": 12}
 
 
 class Choice(NamedTuple):
-    """`network`, `family`: of the addresses that documents name. `families`: those that are probed."""
+    """`network`, `family`: of the addresses that documents name. `families`: those that are probed. No two are alike: pytest
+    would run them one after the other, and make a lab for each."""
 
+    renderer: str
     number: int
     network: str
     family: int
@@ -58,11 +60,11 @@ def choices(renderer: str) -> list[Choice]:
         each = [
             (n, itertools.product(networks, both) if n in NAMING else [(networks[0], 4)]) for n in range(len(CASES))
         ]
-        return [Choice(number, *rest, both) for number, found in each for rest in found]
+        return [Choice(renderer, number, *rest, both) for number, found in each for rest in found]
     by_group = itertools.groupby(range(len(CASES)), key=lambda number: CASES[number].group)
     some = [number for _, group in by_group for number in list(group)[:: SHARE[renderer]]]
     turns = zip(some, itertools.cycle(networks), itertools.cycle((4, 4, 6)), strict=False)
-    return [Choice(number, network, family, (family,)) for number, network, family in turns]
+    return [Choice(renderer, number, network, family, (family,)) for number, network, family in turns]
 
 
 def pytest_generate_tests(metafunc: pytest.Metafunc) -> None:
