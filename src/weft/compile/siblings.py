@@ -28,7 +28,7 @@ def _others(view: View, endpoint: Endpoint) -> list[Endpoint]:
     there = (
         view.endpoints_in(place.cookie) if place.cookie else view.endpoints_at_path(place.path) if place.path else ()
     )
-    return [other for other in there if other.id != endpoint.id]
+    return sorted((other for other in there if other.id != endpoint.id), key=lambda other: other.id)
 
 
 def _touched(view: View, changed: Changed) -> Iterator[Source]:
