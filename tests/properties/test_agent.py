@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from random import Random
 
+import msgspec
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -14,7 +15,7 @@ from weft.cluster.view import View
 from weft.compile.compiler import Compiler
 from weft.converge.stepper import Stepper, Work
 from weft.datapaths.driver import Host
-from weft.hoststate import Contribution, Key, Link, Union
+from weft.hoststate import Contribution, Key, Link, Object, Union
 from weft.hoststate.union import Source
 from weft.kernel.fake import FakeKernel
 from weft.model import keys, records
@@ -87,7 +88,20 @@ def compiled(history: History, host: Host | None, *, withdraw: bool) -> Union:
 
 
 def wanted(union: Union) -> dict[Source, Contribution]:
-    return {source: c for source, c in union.sources.items() if c.objects or c.problems}
+    return {
+        source: msgspec.structs.replace(c, objects=tuple(map(unguarded, c.objects)))
+        for source, c in union.sources.items()
+        if c.objects or c.problems
+    }
+
+
+def unguarded(obj: Object) -> Object:
+    """Of a container's device it is settled when it is made which rules go before it; policy may change afterwards."""
+    return msgspec.structs.replace(obj, guards=()) if isinstance(obj, Link) else obj
+
+
+def desired(union: Union) -> dict[Key, Object]:
+    return {key: unguarded(obj) for key, obj in union.desired.items()}
 
 
 class Follower:
@@ -148,13 +162,12 @@ def test_order_batches_and_duplicates_lead_to_one_end(
     follower.settle()
     union = compiled(history, late, withdraw=withdraw)
     assert wanted(follower.union) == wanted(union)
-    assert follower.union.desired == union.desired
+    assert desired(follower.union) == desired(union)
     newcomer = FakeKernel(PATHS)
     newcomer.plant(*FOREIGN)
     stepper = Stepper(newcomer, newcomer.watch(), union)
     stepper.step(Work(namespaces=None))
-    failures = {key: t.reason for key, t in stepper.reconciler.failures.items()}
-    assert {key: t.reason for key, t in follower.stepper.reconciler.failures.items()} == failures
+    assert follower.stepper.reconciler.failures.keys() == stepper.reconciler.failures.keys()
     assert _comparable(follower.kernel) == _comparable(newcomer)
     follower.kernel.close()
     newcomer.close()
