@@ -1,12 +1,13 @@
 """Network policy on this host: three kinds of source.
 
-    policy          an endpoint of this host that policies select: its chains, the sets that these name, and what leads to
-    them policy-member   an endpoint of the cluster: its place in the sets that it is in policy-set      a set of prefixes:
-    what is in it
+    policy          an endpoint of this host that policies select: its chains, the sets that these name, what leads to them
+    policy-member   an endpoint of the cluster: its place in the sets that it is in
+    policy-set      a set of prefixes: what is in it
 
 So an endpoint's label costs the sets that it enters or leaves, and no rule. What is looked up is kept by an index that
 follows the view (`weft.policy.index`); locations are followed of those networks only whose endpoints a rule of this host
-may ask for."""
+may ask for.
+"""
 
 from __future__ import annotations
 
