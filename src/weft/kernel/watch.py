@@ -1,7 +1,8 @@
 """Kernel events as they come.
 
 One socket hears link, address, neighbour and route events of the host's namespace and of every namespace that a veth of
-the host leads to (NETLINK_LISTEN_ALL_NSID); another hears of changes to nftables. Both sit behind one epoll descriptor.
+the host leads to (NETLINK_LISTEN_ALL_NSID); another hears of changes to nftables there. Both sit behind one epoll
+descriptor.
 """
 
 from __future__ import annotations
@@ -21,6 +22,7 @@ from weft.kernel.kinds.kind import Kind
 from weft.kernel.plumbing import nfnl
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import HEADER, attributes, messages, open_socket
+from weft.reconcile.kinds.kind import namespace_key
 from weft.reconcile.protocol import Disturbed, Event, Gone, Seen, UplinkChanged
 
 RCVBUF: Final = 32 << 20
@@ -43,7 +45,7 @@ class LinuxWatcher:
         kinds: Mapping[str, Kind],
         rcvbuf: int = RCVBUF,
     ) -> None:
-        self._nsids, self._pids = nsids, pids
+        self._desired, self._nsids, self._pids = desired, nsids, pids
         self._sock = _subscribe(u.NETLINK_ROUTE, sorted({g for kind in kinds.values() for g in kind.groups}), rcvbuf)
         try:
             self._sock.setsockopt(u.SOL_NETLINK, u.NETLINK_LISTEN_ALL_NSID, 1)
@@ -52,9 +54,10 @@ class LinuxWatcher:
             raise Denied("no permission to hear the kernel's events of containers' namespaces: run as root") from None
         try:
             self._nft: socket.socket | None = _subscribe(u.NETLINK_NETFILTER, (u.NFNLGRP_NFTABLES,), rcvbuf)
+            self._nft.setsockopt(u.SOL_NETLINK, u.NETLINK_LISTEN_ALL_NSID, 1)
         except OSError:  # the kernel has no nf_tables
             self._nft = None
-        self._touched = False
+        self._touched: set[str] = set()
         self._epoll = select.epoll()
         for sock in filter(None, (self._sock, self._nft)):
             self._epoll.register(sock, select.EPOLLIN)
@@ -91,12 +94,17 @@ class LinuxWatcher:
                 for kind, _, start, end in messages(data):
                     yield from self._interpreter.event(kind, data, start + 16, end, ns)
         for received in _datagrams(self._nft) if self._nft is not None else ():
-            if received is None or self._rules_changed(received[0]):
-                yield Disturbed(HOST, "rules were changed")
-                yield UplinkChanged("rules were changed")  # iptables may be in use only from now on
+            for ns in filter(self._ruled, self._namespaces()) if received is None else self._rules_changed(*received):
+                yield Disturbed(ns, "rules were changed")
+                if ns == HOST:
+                    yield UplinkChanged("rules were changed")  # iptables may be in use only from now on
 
     def _namespaces(self) -> set[str]:
         return {HOST, *self._nsids.values()}
+
+    def _ruled(self, ns: str) -> bool:
+        """Whether we keep rules in it: what containers do with theirs is their own."""
+        return ns == HOST or namespace_key(ns) in self._desired
 
     def _whence(self, ancillary: list[tuple[int, int, bytes]]) -> str | None:
         """The namespace an event is from; None if it is none of ours."""
@@ -105,19 +113,23 @@ class LinuxWatcher:
                 return self._nsids.get(struct.unpack("=i", value[:4])[0])
         return HOST
 
-    def _rules_changed(self, data: bytes) -> bool:
-        """Whether a transaction that concerns us ends here, and is somebody else's: its last message says whose it was."""
+    def _rules_changed(self, data: bytes, ancillary: list[tuple[int, int, bytes]]) -> list[str]:
+        """The namespace in which a transaction that concerns us ends here, and is somebody else's: its last message says
+        whose it was."""
+        ns = self._whence(ancillary)
+        if ns is None or not self._ruled(ns):
+            return []
         changed = False
         for kind, _, start, end in messages(data):
             found = attributes(data, start + 20, end)
             if kind == nfnl.message(u.NFT_MSG_NEWGEN):
                 pid = int.from_bytes(found.get(u.NFTA_GEN_PROC_PID, b""), "big")
                 port = HEADER.unpack_from(data, start)[4]
-                changed |= self._touched and pid not in self._pids and port not in self._pids
-                self._touched = False
-            else:
-                self._touched |= _concerns_us(data[start + 16], found.get(1, b""))
-        return changed
+                changed |= ns in self._touched and pid not in self._pids and port not in self._pids
+                self._touched.discard(ns)
+            elif _concerns_us(data[start + 16], found.get(1, b"")):
+                self._touched.add(ns)
+        return [ns] if changed else []
 
 
 def _concerns_us(family: int, table: bytes) -> bool:

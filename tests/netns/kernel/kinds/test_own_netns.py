@@ -12,11 +12,13 @@ from typing import Any
 import pytest
 
 from support.namespaces import Home, Namespace
-from weft.hoststate import Address, Bridge, FdbEntry, Key, Link, Neighbour, Netns, Object, Veth, Vxlan
+from weft.hoststate import Address, Bridge, FdbEntry, Key, Link, Neighbour, Netns, NftChain, Object, Veth, Vxlan
 from weft.hoststate.paths import ALL
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import ACCEPT
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing.netns import exists
-from weft.reconcile.protocol import Change, Create, Event, Gone, Remove, Seen
+from weft.reconcile.protocol import Change, Create, Disturbed, Event, Gone, Remove, Seen
 from weft.reconcile.reconciler import Reconciler
 
 MAC = "02:42:0a:14:00:03"
@@ -184,6 +186,26 @@ def test_lost_by_hand_it_comes_back(
         "fdb": f"{inside} bridge fdb del {MAC} dev vxlan0 dst 192.168.1.254 self",
     }
     netns.sh(commands[lost[0]])
+    mended(watcher, ours, desired)
+    watcher.close()
+    kernel.close()
+
+
+def test_rules_in_it_are_put_back_and_a_containers_are_its_own(
+    netns: Home, tmp_path: Path, uplink: str, folder: Path, container: Namespace
+) -> None:
+    desired = overlay(folder, container)
+    ns = f"{folder}/weft-blue"
+    chain = NftChain(name="policies", ns=ns, rules=(rule(ACCEPT),))
+    kernel = LinuxKernel(desired, run=tmp_path / "run", named=folder)
+    ours = reconciler(kernel, desired)
+    assert ours.resync().failures == ()
+    watcher = kernel.watch()
+    desired[chain.key] = chain
+    assert ours.resync().failures == ()
+    container.run("nft", "add table inet weft; add chain inet weft policies")
+    assert not [event for event in watcher.drain() if isinstance(event, Disturbed) and "rules" in event.reason]
+    netns.sh(f"nsenter --net={ns} nft flush ruleset")
     mended(watcher, ours, desired)
     watcher.close()
     kernel.close()
