@@ -76,7 +76,7 @@ def places(lab: Lab) -> list[Place]:
 @pytest.fixture(scope="module")
 def crowd(lab: Lab, places: list[Place]) -> Iterator[list[t.EndpointInfo]]:
     """All of them in a network of two families."""
-    make_network(lab, "crowd", "vxlan", "10.1.0.0/16", "fd00:1::/48")
+    make_network(lab, "crowd", "vxlan", "10.1.0.0/16", "fd00:1::/48", reach="wide")
     endpoints = attach(lab, places, "crowd")
     yield endpoints
     detach(lab, places)
@@ -147,7 +147,7 @@ def test_the_largest_packet_passes_and_one_octet_more_is_answered(
 def _wide(lab: Lab) -> str:
     """A network whose packets may have 1500 octets."""
     if "wide" not in {n.name for n in client(lab, "node-1").networks()}:
-        make_network(lab, "wide", "host-gw", "10.2.0.0/16", "fd00:2::/48")
+        make_network(lab, "wide", "host-gw", "10.2.0.0/16", "fd00:2::/48", reach="crowd")
     return "wide"
 
 

@@ -31,7 +31,7 @@ async def force(parts: Parts, side: Side, source: End, target: End, packet: Pack
     assert own.identity is not None
     index = policies(parts.view)
     program = index.program((own.identity.network, own.identity.id), side.direction)
-    if not program.chains:
+    if not program.asks:
         return Force("no rule is asked", () if side.allowed else ("this host has no rules for it yet",))
     stop = walk(program, source, target, packet, lambda spec, key: _is_member(index, spec, key))
     faults = [*_disagreements(parts, own.identity, other.identity, stop, side)]

@@ -66,7 +66,7 @@ class Builder:
             onward = Jump(chains[0].name, back=False) if chains else RETURN
             lines = [*self._lines(policies, onward), self._default(tier, onward)]
             if place == 0:
-                lines[:0] = [Line(r, Origin(tier.name, "", self.direction, n, "midway")) for n, r in enumerate(_MIDWAY)]
+                lines[:0] = _midway(tier.name, self.direction)
             chains.insert(0, self._chain(lines))
         return Program(tuple(chains), tuple(self.sets))
 
@@ -199,6 +199,16 @@ class Builder:
 def program(identity: Identity, stack: Stack, direction: Direction, reach: tuple[str, ...] | None) -> Program:
     """What the traffic of an endpoint has to pass."""
     return Builder(direction, identity.ports, reach).program(stack)
+
+
+def unasked(direction: Direction) -> Program:
+    """Of a direction that no policy speaks of, where one speaks of the other: what answers a connection that was not allowed
+    must not pass as the beginning of one."""
+    return Program((Chain(f"p{'i' if direction == 'ingress' else 'o'}-midway", tuple(_midway("", direction))),))
+
+
+def _midway(tier: str, direction: Direction) -> list[Line]:
+    return [Line(said, Origin(tier, "", direction, n, "midway")) for n, said in enumerate(_MIDWAY)]
 
 
 def _uses(n: int, said: Kernel, members: Mapping[str, str]) -> Iterator[Use]:

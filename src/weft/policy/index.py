@@ -14,10 +14,10 @@ import msgspec
 
 from weft.base.net import IPAddress
 from weft.model.network import Network
-from weft.policy.build import program
+from weft.policy.build import program, unasked
 from weft.policy.model import DIRECTIONS, Direction, Identity
 from weft.policy.program import Chain, Lookup, Program, SetSpec, Use
-from weft.policy.world import World
+from weft.policy.world import NO_NETWORK, World
 
 Key = tuple[str, str]
 """(network, id) of an endpoint."""
@@ -196,6 +196,8 @@ class Index:
         ids = sorted(self._selecting[key], key=self._places.__getitem__)
         policies, reach = [self.world.policies[id] for id in ids], self._reach(self.world.networks, key[0])
         found = {d: program(local.identity, self.world.stacked(policies, d), d, reach) for d in DIRECTIONS}
+        if key[0] != NO_NETWORK and any(p.chains for p in found.values()):
+            found = {d: p if p.chains else unasked(d) for d, p in found.items()}
         self._use(key, {d: p for d, p in found.items() if p.chains}, local.spaces)
 
     def _use(self, key: Key, programs: dict[Direction, Program], spaces: tuple[str, ...]) -> None:

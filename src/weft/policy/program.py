@@ -103,8 +103,13 @@ class Chain(msgspec.Struct, frozen=True):
 
 
 class Program(msgspec.Struct, frozen=True):
-    """`chains`: the first one is asked first; () where no policy selects the endpoint in this direction. `sets`: all that
+    """`chains`: the first one is asked first; () where no policy selects the endpoint. `sets`: all that
     they name."""
 
     chains: tuple[Chain, ...] = ()
     sets: tuple[SetSpec, ...] = ()
+
+    @property
+    def asks(self) -> bool:
+        """Whether a policy has a say: else it only sees to it that connections begin at their beginning."""
+        return any(chain.lines[-1].origin.tier for chain in self.chains)

@@ -38,7 +38,7 @@ async def web(agent: Agent, host: FakeHost, service: Service) -> t.EndpointInfo:
 
 
 def prefix(agent: Agent) -> str:
-    (program,) = policies(agent.view).programs()
+    (program,) = (p for p in policies(agent.view).programs() if p.asks)
     (chain,) = program.chains
     n = next(n for n, line in enumerate(chain.lines) if line.origin.action == "log")
     return f"{chain.name}:{n}"
