@@ -3,8 +3,8 @@
 What one listing lacks says nothing then: the backup may be older than what runs. So whoever follows the store (`adopt`) takes
 over what is new in it, and goes on with what is missing. It comes back from those who know of it:
 
-    a node, its leases, its endpoints    from its own agent (`Membership.register`, `weft.endpoints.evidence`)
-    networks, what is set for BGP        from whichever agent is first (`PutBack.run`)
+    a node, its leases, its endpoints         from its own agent (`Membership.register`, `weft.endpoints.evidence`)
+    networks, policies, what is set for BGP   from whichever agent is first (`PutBack.run`)
 
 What nobody writes back, because its node is gone, is told in the status until the operator lets it go (`weft store accept`).
 """
@@ -14,6 +14,7 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Iterable, Iterator
+from typing import Any
 
 from weft.alloc.leases import check_new
 from weft.base.errors import Conflict
@@ -23,11 +24,24 @@ from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.model import Network, encode, keys
+from weft.model.record import Record
+from weft.model.records import BGP_PEERS, BGP_SETTINGS
+from weft.policy import record as policy
 from weft.store.known import KnownStore
 from weft.store.protocol import Absent, Guard, Item, NothingNewer, Op, Put, Unchanged
 from weft.tasks import whenever
 
 log = logging.getLogger(__name__)
+
+_NOBODYS: tuple[Record[Any, Any], ...] = (
+    BGP_SETTINGS,
+    BGP_PEERS,
+    policy.TIERS,
+    policy.NAMESPACES,
+    policy.NETWORK_SETS,
+    policy.POLICIES,
+)
+"""In the order in which they stand on each other."""
 
 MANY = 8
 """So many keys are named in one line."""
@@ -97,11 +111,17 @@ class PutBack:
             except Conflict as error:
                 self._trouble[network.name] = str(error)
                 log.error("network %s is not written back: %s", network.name, error)
-        for key, value in (*((keys.bgp_peer(n), p) for n, p in view.bgp_peers.items()), (keys.BGP_SETTINGS, view.bgp)):
-            if key in view.kept and not await self._cluster.write([Absent(key)], [Put(key, encode(value))]):
+        for key, value in self._nobodys():
+            if not await self._cluster.write([Absent(key)], [Put(key, encode(value))]):
                 await self._look(key)
         if keys.BGP_SECRET in view.kept:
             await ensure_bgp_secret(self._cluster)
+
+    def _nobodys(self) -> list[tuple[str, object]]:
+        """What users wrote for the whole cluster, beside networks, and the store has no more."""
+        places = ((kind, kind.pattern.parse(key), key) for kind in _NOBODYS for key in sorted(self._view.kept))
+        found = ((key, self._view.table(kind).get(at)) for kind, at, key in places if at is not None)
+        return [(key, value) for key, value in found if value is not None]
 
     async def _network(self, network: Network) -> None:
         """Raises Conflict where others have made one meanwhile that excludes it."""

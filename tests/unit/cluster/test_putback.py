@@ -18,10 +18,13 @@ from weft.base.errors import Unavailable
 from weft.cluster import footprint
 from weft.hoststate import Object
 from weft.model import BgpSettings, Network, decode, encode, keys
+from weft.policy.model import Namespace, Policy, Who
+from weft.policy.record import NAMESPACE, policy_key
 from weft.store.protocol import Delete, DeletePrefix, Item, Op, Put
 from weft.store.sqlite import SqliteStore
 
 FAR = "192.168.1.2/24"
+CLOSED = Policy(id="policy//closed", kind="Policy", name="closed", subject=Who(), ingress=())
 
 
 @pytest.fixture
@@ -97,6 +100,9 @@ async def test_an_emptied_store_takes_nothing_down_and_is_restored_by_the_agents
     host.open("c1")
     await attach(agent, "c1")
     await agent.cluster.write([], [Put(keys.BGP_SETTINGS, encode(BgpSettings(asn=64999)))])
+    await agent.cluster.write(
+        [], [Put(policy_key(CLOSED), encode(CLOSED)), Put(NAMESPACE.key("a"), encode(Namespace(name="a")))]
+    )
     await settled(agent)
     before, stands = await everything(raw), kernel(host)
     await wiped(raw)
