@@ -93,8 +93,8 @@ def _ip(w: Way, source: str, protocol: int, body: bytes, *, mac: str = "", to: s
     return f.frame(to or w.to, mac or w.mac, kind, packet, tags)
 
 
-def _udp(w: Way, source: str, port: int = 4000, **more: Any) -> bytes:
-    return _ip(w, source, f.UDP, f.udp(port, PORT, w.mark), **more)
+def _udp(w: Way, source: str, port: int = 4000, at: int = PORT, **more: Any) -> bytes:
+    return _ip(w, source, f.UDP, f.udp(port, at, w.mark), **more)
 
 
 def _tcp(w: Way, source: str, **more: Any) -> bytes:
@@ -156,6 +156,8 @@ SWITCHED: dict[str, Made] = {
     "ip6 as the gateway's link-local": lambda w: _udp(w, _gateways(w)),
     "a DHCP server": lambda w: _udp(w, w.own[4], 67, to=f.BROADCAST),
     "a DHCPv6 server": lambda w: _udp(w, w.own[6], 547),
+    "a DHCP server at another port": lambda w: _udp(w, w.own[4], 4067, 68, to=f.BROADCAST),
+    "a DHCPv6 server at another port": lambda w: _udp(w, w.own[6], 4547, 546),
     "a redirect": lambda w: _ip(w, w.own[4], f.ICMP, b"\x05\x01" + w.mark * 7),
     "arp: the gateway's address": lambda w: _arp(w, 2, w.mac, w.gateway[1][4], w.target[4]),
     "arp: the gateway's address, asking": lambda w: _arp(w, 1, w.mac, w.gateway[1][4], w.target[4]),

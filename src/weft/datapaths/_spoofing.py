@@ -76,6 +76,7 @@ _NEIGHBOURS = (
 _CLAIMS = (
     rule(IIFNAME.among("spoofers"), ACCEPT),
     rule(field("udp sport").is_(67, 547), DROP),
+    rule(field("udp dport").is_(68, 546), DROP),  # clients take answers from any port
     rule(field("icmp type").is_("redirect"), DROP),
     rule(L4PROTO.is_(_ICMPV6), Jump("neighbours", back=False)),
     *(rule(_IP[fam], _KNOWN, _OWN[fam], ACCEPT) for fam in FAMILIES),
