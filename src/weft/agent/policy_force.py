@@ -29,6 +29,8 @@ async def force(parts: Parts, side: Side, source: End, target: End, packet: Pack
     """`side`: what the model says of an endpoint of this host."""
     own, other = (source, target) if side.direction == "egress" else (target, source)
     assert own.identity is not None
+    if not side.asked:
+        return Force("no rule is asked")
     index = policies(parts.view)
     program = index.program((own.identity.network, own.identity.id), side.direction)
     if not program.asks:

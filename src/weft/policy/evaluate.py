@@ -54,7 +54,7 @@ class Judge:
         own = source if direction == "egress" else target
         if unasked or own.identity is None:
             reason = unasked or self._outside(own, direction)
-            return Side(direction=direction, end=own.name, allowed=True, reason=reason)
+            return Side(direction=direction, end=own.name, allowed=True, reason=reason, asked=False)
         steps = tuple(self._walk(direction, source, target, packet))
         stack = self._stack(own.identity, direction)
         last = steps[-1] if steps else None

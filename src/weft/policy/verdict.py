@@ -48,13 +48,15 @@ class Step(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Side(msgspec.Struct, frozen=True, kw_only=True):
-    """What was asked at one end. `steps`: in order, the last one decides; () where nothing is asked. `reason`: in words."""
+    """What was asked at one end. `steps`: in order, the last one decides; () where nothing is asked. `reason`: in words.
+    `asked`: False where the packet comes to no rules, whatever policies select its ends."""
 
     direction: Direction
     end: str
     allowed: bool
     reason: str
     steps: tuple[Step, ...] = ()
+    asked: bool = True
 
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):

@@ -64,7 +64,16 @@ async def test_what_is_denied_says_that_no_rule_fits(service: Service, shop: dic
         assert told.sides[1].reason == f"{IDS} selects web for ingress, and no rule fits"
         assert told.sides[1].enforced
     assert (await explain(service, "web", "203.0.113.7")).allowed
-    assert (await explain(service, "node-1", "web")).allowed, "its own node is never asked"
+
+
+@pytest.mark.parametrize("source", ["node-1", "web"])
+async def test_what_comes_to_no_rules_is_in_force(
+    service: Service, shop: dict[str, t.EndpointInfo], source: str
+) -> None:
+    """A container's own node, and the container itself."""
+    told = await explain(service, source, "web")
+    assert told.allowed
+    assert (told.sides[1].enforced, told.sides[1].rules, told.sides[1].faults) == (True, "no rule is asked", ())
 
 
 @pytest.mark.parametrize("kind", [NftChain, NftElement])
