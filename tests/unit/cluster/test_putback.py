@@ -131,8 +131,12 @@ async def test_accepted_it_counts(agent: Agent, other: Agent, host: FakeHost, ra
     old = agent.known.cluster
     assert (await Service(agent).accept_store()).cluster != old
     await until(lambda: not agent.view.networks and kernel(host) == {}, 20)
-    await until(lambda: "node-1" in agent.view.present)
-    assert await raw.get(keys.node("node-1")) and agent.store_status.state == "connected"
+    await until(
+        lambda: (
+            "node-1" in agent.view.present and "node-1" in agent.view.nodes and agent.store_status.state == "connected"
+        )
+    )
+    assert await raw.get(keys.node("node-1"))
     with pytest.raises(Unavailable, match=f"it belongs to cluster {agent.known.cluster}"):
         await other.store.get("nodes/node-1")
 
