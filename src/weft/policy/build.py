@@ -113,16 +113,18 @@ class Builder:
                     yield matches
 
     def _matches_of(self, said: Rule, fam: Family) -> Iterator[Matches]:
-        peers = [m for peer in said.peers for m in self._peer(peer, fam)] if said.peers else _ANYTHING
-        who = next((peer.who for peer in said.peers if peer.who), None) if len(said.peers) == 1 else None
-        nameless = bool(said.peers) and not any(peer.who for peer in said.peers)
-        traffic = _ANYTHING
-        if said.traffic:
-            traffic = [m for it in said.traffic for m in self._traffic(it, fam, who or Who(), nameless=nameless)]
+        ends = [m for peer in said.peers or (None,) for m in self._end_with(peer, said.traffic, fam)]
         excluded = [_negated(self._peer(peer, fam)) for peer in said.no_peers]
-        excluded += [_negated(self._traffic(it, fam, Who(), nameless=False)) for it in said.no_traffic]
-        for parts in product(peers, traffic, *excluded):
+        excluded += [_negated(self._traffic(it, fam, Who())) for it in said.no_traffic]
+        for parts in product(ends, *excluded):
             yield tuple(match for matches in parts for match in matches)
+
+    def _end_with(self, peer: Peer | None, traffic: Iterable[Traffic], fam: Family) -> Iterator[Matches]:
+        """One peer, None being anybody, with what is meant of its traffic."""
+        ends = _ANYTHING if peer is None else self._peer(peer, fam)
+        who = Who() if peer is None else peer.who
+        sent = [m for it in traffic for m in self._traffic(it, fam, who)] if traffic else _ANYTHING
+        return ((*end, *matches) for end, matches in product(ends, sent))
 
     # -- peers ---------------------------------------------------------------------------------------------------------
 
@@ -167,8 +169,9 @@ class Builder:
 
     # -- traffic -------------------------------------------------------------------------------------------------------
 
-    def _traffic(self, it: Traffic, fam: Family, who: Who, *, nameless: bool) -> Alternatives:
-        """Ports that have names are the receiver's own, whoever it is; addresses outside have no names (`nameless`)."""
+    def _traffic(self, it: Traffic, fam: Family, who: Who | None) -> Alternatives:
+        """Ports that have names are the receiver's own, whoever it is. `who`: the peer's; None: it is given by addresses,
+        which have no names."""
         if not _possible(it.protocol, fam):
             return []
         same = (L4PROTO.is_(_PROTOCOLS.get(it.protocol, it.protocol)),) if it.protocol else ()
@@ -184,7 +187,7 @@ class Builder:
         if self.direction == "ingress":
             own = {p.port for p in self.ports for name in names if (p.name, p.protocol) == (name, it.protocol)}
             numbers += [PortRange(port, port) for port in sorted(own)]
-        elif not nameless:
+        elif who is not None:
             for name in names:
                 spec = SetSpec(kind="named-ports", who=self._within(who), port=name, protocol=it.protocol)
                 key = DADDR[fam] + L4PROTO + TH_DPORT

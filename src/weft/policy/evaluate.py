@@ -150,12 +150,17 @@ class _Asked:
         yield Step(tier=policy.tier, policy=policy.id, action="none")
 
     def _fits(self, rule: Rule) -> bool:
-        nameless = self._direction == "egress" and bool(rule.peers) and all(peer.who is None for peer in rule.peers)
         return (
-            (not rule.peers or any(self._is(peer) for peer in rule.peers))
-            and (not rule.traffic or any(self._carries(it, nameless=nameless) for it in rule.traffic))
+            any(self._meets(peer, rule.traffic) for peer in rule.peers or (None,))
             and not any(self._is(peer) for peer in rule.no_peers)
             and not any(self._carries(it) for it in rule.no_traffic)
+        )
+
+    def _meets(self, peer: Peer | None, traffic: Iterable[Traffic]) -> bool:
+        """One peer, None being anybody, with what is meant of its traffic."""
+        nameless = self._direction == "egress" and peer is not None and peer.who is None
+        return (peer is None or self._is(peer)) and (
+            not traffic or any(self._carries(it, nameless=nameless) for it in traffic)
         )
 
     def _is(self, peer: Peer) -> bool:
@@ -172,7 +177,7 @@ class _Asked:
         return self._peer is not None and self._judge.world.selects(who, self._peer)
 
     def _carries(self, it: Traffic, *, nameless: bool = False) -> bool:
-        """`nameless`: names of ports mean nothing, since addresses outside have none."""
+        """`nameless`: names of ports mean nothing, since addresses have none."""
         if it.protocol and number(it.protocol) != self._protocol:
             return False
         if it.icmp_type is not None:

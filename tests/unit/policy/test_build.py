@@ -143,6 +143,8 @@ def test_named_ports_are_the_receivers() -> None:
     ]
     outside = (Peer(cidrs=(ip_network("192.0.2.0/24"),)),)
     assert egress(allow(traffic=named, peers=outside)) == ["drop"]
+    both = (*outside, Peer(who=Who(selector="has(app)")))
+    assert egress(allow(traffic=named, peers=both)) == egress(allow(traffic=named, peers=both[1:]))
 
 
 def test_tiers_lead_to_the_next() -> None:
