@@ -7,6 +7,7 @@ from typing import Any
 from weft.model import records
 from weft.model.record import Record
 from weft.policy import record as policy
+from weft.services import record as services
 
 KINDS: tuple[Record[Any, Any], ...] = (
     records.NODES,
@@ -24,4 +25,6 @@ KINDS: tuple[Record[Any, Any], ...] = (
     policy.TIERS,
     policy.NAMESPACES,
     policy.NETWORK_SETS,
+    services.SERVICES,
+    services.CONDITIONS,
 )

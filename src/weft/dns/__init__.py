@@ -1,0 +1,1 @@
+"""Names for containers: what they are asked by, and what is answered."""

@@ -1,0 +1,1 @@
+"""Whether members of services take connections: found out by their own hosts."""

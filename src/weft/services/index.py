@@ -1,0 +1,124 @@
+"""Which containers are members of which services, kept up to date change by change. Pure.
+
+A change costs the services that it concerns: a container's labels are looked up by the first label that a selector asks for,
+not by trying all selectors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import Literal
+
+import msgspec
+
+from weft.model import Location
+from weft.services.model import Condition, Service
+from weft.services.record import At
+
+State = Literal["ready", "unready", "draining", "out"]
+"""Of a member. "ready": takes connections. "unready": its health check says no. "draining": keeps those that it has. "out":
+drained, and has none any more."""
+
+
+class Member(msgspec.Struct, frozen=True):
+    """A container of a service, and where it is. `id`: the endpoint's. `reason`: why it takes no new connections; ""."""
+
+    id: str
+    location: Location
+    state: State
+    reason: str = ""
+
+    @property
+    def takes(self) -> bool:
+        """New connections."""
+        return self.state == "ready"
+
+
+class Index:
+    def __init__(self) -> None:
+        self._services: dict[At, Service] = {}
+        self._locations: dict[str, dict[str, Location]] = {}
+        self._conditions: dict[At, dict[str, Condition]] = {}
+        self._asking: dict[tuple[str, str], set[At]] = {}
+        """(network, what is asked for first: a label "k=v" or "k", a name "@n", "" for anything) → who asks."""
+        self._members: dict[At, set[str]] = {}
+        self._dirty: set[At] = set()
+
+    def put_service(self, at: At, service: Service | None) -> None:
+        old = self._services.pop(at, None)
+        for term in _terms(old) if old else ():
+            self._asking[at.network, term].discard(at)
+        self._members.pop(at, None)
+        if service is not None:
+            self._services[at] = service
+            for term in _terms(service):
+                self._asking.setdefault((at.network, term), set()).add(at)
+            found = self._locations.get(at.network, {})
+            self._members[at] = {id for id, there in found.items() if _chooses(service, there)}
+        self._dirty.add(at)
+
+    def put_location(self, network: str, id: str, location: Location | None) -> None:
+        """None where it is gone."""
+        found = self._locations.setdefault(network, {})
+        old = found.pop(id, None)
+        if location is not None:
+            found[id] = location
+        for at in {at for one in (old, location) if one for at in self._asked(network, one)}:
+            inside, is_one = self._members[at], location is not None and _chooses(self._services[at], location)
+            if id in inside or is_one:
+                (inside.add if is_one else inside.discard)(id)
+                self._dirty.add(at)
+
+    def put_condition(self, at: At, id: str, condition: Condition | None) -> None:
+        found = self._conditions.setdefault(at, {})
+        found.pop(id, None)
+        if condition is not None:
+            found[id] = condition
+        self._dirty.add(at)
+
+    def taken(self) -> set[At]:
+        """The services of which something is different since this was asked last."""
+        found, self._dirty = self._dirty, set()
+        return found
+
+    @property
+    def services(self) -> Mapping[At, Service]:
+        return self._services
+
+    def members(self, at: At, now: float = 0.0) -> Iterator[Member]:
+        """In the order of their ids. `now`: Unix seconds, by which one that is drained has had its time."""
+        if service := self._services.get(at):
+            yield from (self._member(at, service, id, now) for id in sorted(self._members[at]))
+
+    def of(self, network: str, id: str) -> set[At]:
+        """The services that a container is a member of."""
+        location = self._locations.get(network, {}).get(id)
+        return {at for at in self._asked(network, location) if id in self._members[at]} if location else set()
+
+    def _member(self, at: At, service: Service, id: str, now: float) -> Member:
+        location = self._locations[at.network][id]
+        for draining in service.draining:
+            if draining.member == id:
+                return Member(id, location, "draining" if now < draining.until else "out", "drained")
+        if service.health is None:
+            return Member(id, location, "ready")
+        condition = self._conditions.get(at, {}).get(id)
+        if condition is None or condition.node != location.node:
+            return Member(id, location, "unready", "not checked yet")
+        return Member(id, location, "ready" if condition.ready else "unready", condition.reason)
+
+    def _asked(self, network: str, location: Location) -> Iterator[At]:
+        for term in ("", f"@{location.name}", *location.labels, *(f"{k}={v}" for k, v in location.labels.items())):
+            yield from self._asking.get((network, term), ())
+
+
+def _chooses(service: Service, there: Location) -> bool:
+    return service.chooses(there.name, there.namespace, there.labels)
+
+
+def _terms(service: Service) -> list[str]:
+    """What a container has at least one of, if it is a member."""
+    if not service.select:
+        return [f"@{name}" for name in service.members]
+    terms = [term.strip() for term in service.select.split(",")]
+    return [next((term for term in terms if "!" not in term), "")]
