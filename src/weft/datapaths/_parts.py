@@ -17,7 +17,7 @@ from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, link_local, parse_address
 from weft.datapaths import _isolation, _limits, _rules, _spoofing, guard
-from weft.datapaths.driver import Answer, Gate, Host, Problem, Reached, Site
+from weft.datapaths.driver import Answer, Balancer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
     Bridge,
@@ -180,6 +180,12 @@ def on_bridge_gates(network: Network, endpoint: Endpoint) -> tuple[Gate, ...]:
     """Routed packets and, with br_netfilter, bridged ones pass in the host's namespace."""
     bridge = bridge_name(network)
     return (Gate(addresses=on_bridge_addresses(endpoint), bridge=bridge, device=bridge),)
+
+
+def on_bridge_balancer(site: Site) -> Balancer:
+    """What is in no container's own subnet goes to the host."""
+    bridge = bridge_name(site.network)
+    return Balancer(bridge=bridge, device=bridge)
 
 
 def on_bridge_addresses(endpoint: Endpoint) -> tuple[IPAddress, ...]:

@@ -36,5 +36,6 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
+    balancer=_parts.on_bridge_balancer,
     also=_parts.also,
 )

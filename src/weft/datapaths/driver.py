@@ -5,6 +5,7 @@
     endpoint   for a container on this host
     reached    how the host reaches it, for ports and addresses of the host that lead to it; None where it does not
     gates      where its packets are asked who may talk to whom
+    balancer   where packets to virtual addresses of services are translated; None where there are none
 
 Where containers are known by their locations instead of leases (`KnownBy.LOCATIONS`), it has instead of `peer`
 
@@ -93,6 +94,20 @@ class Gate(msgspec.Struct, frozen=True, kw_only=True):
     device: str
 
 
+class Balancer(msgspec.Struct, frozen=True, kw_only=True):
+    """Where packets of a network's containers on this host pass, so that virtual addresses of services are translated there.
+
+    `ns`: the namespace. `bridge`: whose ports are the containers' there, which then answer each other without passing the
+    host; "" where each is alone with it. `carrier`: the device that has the virtual addresses as its own there, since
+    containers ask their link for them; "" where containers route to the host what is on no link of theirs. `device`: by
+    which the host itself sends to the network, which says what source its packets have."""
+
+    ns: str = HOST
+    bridge: str = ""
+    carrier: str = ""
+    device: str = ""
+
+
 def _no_gates(_network: Network, _endpoint: Endpoint) -> tuple[Gate, ...]:
     return ()
 
@@ -102,6 +117,10 @@ def _no_ways(_site: Site) -> tuple[str, ...]:
 
 
 def _not_reached(_site: Site, _endpoint: Endpoint) -> Reached | None:
+    return None
+
+
+def _not_balanced(_site: Site) -> Balancer | None:
     return None
 
 
@@ -167,6 +186,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     reached: Callable[[Site, Endpoint], Reached | None] = _not_reached
     gates: Callable[[Network, Endpoint], tuple[Gate, ...]] = _no_gates
     """Of the network whose data path it is."""
+    balancer: Callable[[Site], Balancer | None] = _not_balanced
     also: Callable[[Site, Endpoint, tuple[IPAddress, ...]], Answer] = nothing
     """That the container may send from further addresses of its own by this interface."""
     ways: Callable[[Site], tuple[str, ...]] = _no_ways

@@ -28,7 +28,7 @@ from msgspec import Meta
 from weft.base.names import stable_mac
 from weft.datapaths import _gateway, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Driver, Gate, Numbered, Problem, Site
+from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
@@ -150,6 +150,11 @@ def gates(network: Network, ep: Endpoint) -> tuple[Gate, ...]:
     return (inner, Gate(addresses=out.targets, bridge=out.dev, device=out.dev)) if out else (inner,)
 
 
+def balancer(site: Site) -> Balancer:
+    """In the network's own namespace, where containers ask br0 for the address as for any other of their subnet."""
+    return Balancer(ns=_namespace(site), bridge="br0", carrier="br0", device="br0")
+
+
 DRIVER = Driver(
     name="overlay",
     summary="one L2 subnet over all hosts, as Docker's overlay",
@@ -167,6 +172,7 @@ DRIVER = Driver(
     reached=_gateway.reached,
     also=_gateway.also,
     gates=gates,
+    balancer=balancer,
     claims=_tunnel.claims,
     refusal=_tunnel.refusal,
 )

@@ -26,7 +26,7 @@ from weft.base.net import Family, IPAddress, family, host_prefix, link_local, pa
 from weft.datapaths import _encap, _limits, _parts, _spoofing, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Driver, Gate, Host, Reached, Site
+from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Reached, Site
 from weft.datapaths.options import BlockOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
@@ -124,6 +124,11 @@ def gates(_: Network, ep: Endpoint) -> tuple[Gate, ...]:
     return (Gate(addresses=(*own, *ep.floating), device=ep.host_interface),)
 
 
+def balancer(_: Site) -> Balancer:
+    """Each container has a link with the host alone."""
+    return Balancer(device="lo")
+
+
 def _metric(ep: Endpoint) -> int:
     """Metric of the route to the next hop. That is the same in all routed networks, so a container with several interfaces
     has several routes to it, which have to differ in something."""
@@ -197,6 +202,7 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=reached,
     gates=gates,
+    balancer=balancer,
     ways=_encap.ways,
     lease_data=lease_data,
     claims=claims,

@@ -92,6 +92,7 @@ DRIVER = Driver(
     endpoint=endpoint,
     reached=_parts.on_bridge,
     gates=_parts.on_bridge_gates,
+    balancer=_parts.on_bridge_balancer,
     also=_parts.also,
     ways=ways,
     lease_data=_tunnel.lease_data,
