@@ -32,7 +32,7 @@ from weft.hoststate import (
 from weft.hoststate.firewall import FILTER as PRIORITY
 from weft.hoststate.firewall import Hook
 from weft.hoststate.rules import rule
-from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Jump
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Dispatch, Jump
 from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Op, Reading
@@ -52,7 +52,10 @@ OBJECTS: tuple[Object, ...] = (
     NftSet(name="subnets", type=("ipv4_addr",), flags=("interval",)),
     NftElement(set="subnets", value="10.1.0.0/16"),
     NftChain(name="cluster", rules=(rule(SADDR[4].among("subnets"), ACCEPT),)),
-    NftChain(name="forward0", hook=HOOK, rules=(rule(OURS, Jump("cluster")),)),
+    NftChain(name="forward0", hook=HOOK, rules=(rule(OURS, Jump("cluster")), rule(Dispatch(by=SADDR[4], map="doors")))),
+    NftSet(name="doors", type=("ipv4_addr",), to=("verdict",)),
+    NftElement(set="doors", value="10.1.0.7", to="goto within"),
+    NftChain(name="within", rules=(rule(ACCEPT),)),
     FILTER,
     msgspec.structs.replace(FILTER, backend="nft", family=6, rules=()),
     Link(name="weft0", type=Bridge(), mtu=1450, alias="weft:blue"),
@@ -119,6 +122,7 @@ inet 10.1.0.1/24 scope global weft0|inet6 fd00:1::1/64 nodad|10.2.0.0 dev weft.1
 blackhole 10.9.0.0/16 proto 87|fd00:2::/64 via fd00:2:: dev weft.1 proto 87 metric 1024 onlink
 unreachable fd00:9::/48 dev lo proto 87 metric 1024|default via 10.1.0.1 dev in0 proto 87
 elements = { 10.1.0.0/16 }|ip saddr @subnets accept|iifname "weft0" jump cluster|net.ipv4.ip_forward = 1
+elements = { 10.1.0.7 : goto within }|ip saddr vmap @doors
 -A FORWARD -j WEFT-FORWARD|-A WEFT-FORWARD -i weft0 -j ACCEPT|net.ipv4.conf.weft0.rp_filter = 0
 """
 TURNED = """

@@ -97,6 +97,10 @@ class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return ("nft-set", self.ns, str(self.table), self.name)
 
 
+VERDICTS = ("jump ", "goto ")
+"""How what an element leads to begins, where that is a chain."""
+
+
 class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """One element of a set: "10.1.0.0/16", "8472", "10.1.0.0/16 . 10.1.0.0/16"; of a map also what it leads to."""
 
@@ -117,6 +121,15 @@ class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         """The key of its set."""
         return ("nft-set", self.ns, str(self.table), self.set)
 
+    @property
+    def chains(self) -> frozenset[tuple[str, ...]]:
+        """The key of the chain that it leads to, of a map of verdicts."""
+        if not self.to.startswith(VERDICTS):
+            return _NONE
+        return frozenset({("nft-chain", self.ns, str(self.table), self.to.partition(" ")[2])})
+
+
+_NONE: frozenset[tuple[str, ...]] = frozenset()
 
 _LIKE = {
     "ipv4_addr": "ip saddr",

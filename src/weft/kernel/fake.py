@@ -16,7 +16,7 @@ import msgspec
 
 from weft.hoststate import HOST, Key, Link, Object
 from weft.kernel.guarding import wait
-from weft.reconcile.kinds.kind import namespace_key
+from weft.reconcile.kinds.kind import namespace_key, within
 from weft.reconcile.kinds.table import CARRIERS, KINDS, is_ours, kind_of
 from weft.reconcile.protocol import Change, Create, Disturbed, Event, Failure, Gone, Op, Reading, Remove, Seen, Unread
 from weft.reconcile.relations import fall, hosts_of, losing, needs
@@ -205,9 +205,10 @@ class FakeKernel:
         return 0
 
     def _in_use(self, key: Key) -> bool:
-        """Whether another one names it. Nothing names what stands by itself and names nothing: most there is."""
+        """Whether another one names it. Nothing names what names nothing itself, or stands on more than its namespace, and
+        carries nothing: most there is."""
         kind = KINDS[key[0]]
-        if not kind.carries and kind.names is None:
+        if not kind.carries and (kind.names is None or kind.hosts is not within):
             return False
         return any(key in names(o) for o in self.objects.values() if (names := kind_of(o).names) and o.key != key)
 

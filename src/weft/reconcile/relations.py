@@ -81,35 +81,39 @@ _PLACES = {name: place for place, name in enumerate(KINDS)}
 _JOINING = {name: kind.joins for name, kind in KINDS.items() if kind.joins is not None}
 
 
+_NAMING = {name: kind.names for name, kind in KINDS.items() if kind.names is not None}
+
+
 def in_order(objects: Iterable[Object]) -> list[Object]:
     """In the order of making: by kind, then by rank within the kind; what is named comes before what names it."""
     given = list(objects)
     made = {key for obj in given if obj.kind in CARRIERS for key in (obj.key,)}
-    depth = _depths({obj.key: obj for obj in given if obj.kind in _NAMING})
+    after = _after(given)
 
     def place(obj: Object) -> tuple[int, int, Key]:
         key = obj.key
         name = key[0]
         if (joins := _JOINING.get(name)) and (joined := joins(obj)) and joined[0] in made:
             return _PLACES[joined[0][0]], joined[1], key
-        return _PLACES.get(name, 0), depth[key] if key in depth else KINDS[name].rank(obj), key
+        return (*after[key], key) if key in after else (_PLACES.get(name, 0), KINDS[name].rank(obj), key)
 
     return sorted(given, key=place)
 
 
-_NAMING = {name: kind.names for name, kind in KINDS.items() if kind.names is not None}
+def _after(objects: Iterable[Object]) -> dict[Key, tuple[int, int]]:
+    """Of those that lead to others: the last kind among itself and these, since it is made among that; and through how many
+    of these it may lead at most. What nothing names thus comes last."""
+    leads = {obj.key: to for obj in objects if (names := _NAMING.get(obj.kind)) is not None and (to := names(obj))}
+    found: dict[Key, tuple[int, int]] = {}
 
+    def place(key: Key, above: tuple[Key, ...]) -> tuple[int, int]:
+        if key not in leads:
+            return _PLACES.get(key[0], 0), 0
+        if key not in found:
+            last = [place(to, (*above, key)) for to in leads[key] if to not in above]
+            found[key] = max((_PLACES[key[0]], 0), *((kind, depth + 1) for kind, depth in last))
+        return found[key]
 
-def _depths(objects: Mapping[Key, Object]) -> dict[Key, int]:
-    """Of those that name others: through how many of these it may lead at most. What nothing names thus comes last."""
-    depths: dict[Key, int] = {}
-
-    def depth(key: Key, above: frozenset[Key]) -> int:
-        if key not in depths:
-            onward = [to for to in _NAMING[key[0]](objects[key]) if to in objects and to not in above]
-            depths[key] = max((1 + depth(to, above | {key}) for to in onward), default=0)
-        return depths[key]
-
-    for key in objects:
-        depth(key, frozenset({key}))
-    return depths
+    for key in leads:
+        place(key, ())
+    return found

@@ -27,7 +27,7 @@ from weft.hoststate import (
 )
 from weft.hoststate.firewall import FILTER, Hook
 from weft.hoststate.rules import rule
-from weft.hoststate.rules.actions import ACCEPT, Jump
+from weft.hoststate.rules.actions import ACCEPT, Dispatch, Jump
 from weft.hoststate.rules.matches import SADDR
 from weft.reconcile.plan import Plan, changes, plan
 from weft.reconcile.protocol import Change, Create, Op, Reading, Remove
@@ -185,6 +185,30 @@ def test_sets_before_rules_and_targets_before_jumps() -> None:
     ops = diff([base, leaf, element, nft_set], []).ops
     assert ops == (Create(nft_set), Create(element), Create(leaf), Create(base))
     assert diff([], [base, leaf, element, nft_set]).ops == (Remove(base), Remove(leaf), Remove(nft_set))
+
+
+def test_verdicts_lead_to_chains_that_are_there() -> None:
+    verdicts = NftSet(name="v", type=("ipv4_addr",), to=("verdict",))
+    plain, leads = (
+        NftElement(set="v", value=value, to=to) for value, to in (("10.1.0.0", "accept"), ("10.1.0.1", "goto y"))
+    )
+    end = NftChain(name="z", rules=(rule(ACCEPT),))
+    between = NftChain(name="y", rules=(rule(Jump("z")),))
+    base = NftChain(
+        name="a",
+        hook=Hook(type="filter", hook="forward", priority=FILTER),
+        rules=(rule(Dispatch(by=SADDR[4], map="v")),),
+    )
+    everything: list[Object] = [base, leads, between, plain, end, verdicts]
+    ops = diff(everything, []).ops
+    assert [op.obj for op in ops if isinstance(op, Create)][:2] == [verdicts, plain]
+    places = {obj: ops.index(Create(obj)) for obj in everything}
+    assert places[end] < places[between] < places[leads] and places[verdicts] < places[base]
+    assert diff(everything, [obj for obj in everything if obj is not leads]).ops == (Create(leads),)
+    ops = diff([], everything).ops
+    places = {op.obj: place for place, op in enumerate(ops) if isinstance(op, Remove)}
+    assert plain not in places  # it goes with its map
+    assert places[leads] < places[between] < places[end] and places[base] < places[verdicts]
 
 
 def test_a_sysctl_of_a_device_follows_the_device() -> None:

@@ -99,7 +99,7 @@ class Delta(msgspec.Struct, kw_only=True):
         if self.anew or not self.textual or len(self.elements) < MANY:
             return None
         crossed = {(element.table, element.set) for element in self.stale}
-        crossed |= {(e.table, e.set) for e in self.elements if e.to.startswith(("jump ", "goto "))}
+        crossed |= {(e.table, e.set) for e in self.elements if e.chains}
         plain = [e for e in self.elements if (e.table, e.set) not in crossed]
         sets = [obj for obj in self.sets if (obj.table, obj.name) not in crossed]
         return Delta(sets=sets, elements=plain) if plain or sets else None

@@ -26,6 +26,11 @@ def _refuses_element(element: NftElement, _making: bool, there: Mapping[Key, Obj
     return 0 if isinstance(holder, NftSet) and bool(holder.to) == bool(element.to) else EINVAL
 
 
+def _element_carriers(element: NftElement) -> tuple[Key, ...]:
+    """What leads to a chain is removed by itself: its set goes only after the chains that look it up, that chain before."""
+    return within(element) if element.chains else ELEMENT.hosts(element)
+
+
 def takes(_obj: Object, _making: bool, _there: Mapping[Key, Object]) -> int:
     """What is there already may be added again."""
     return 0
@@ -96,6 +101,8 @@ ELEMENT = Kind(
     commands=_nft_element,
     words=_words,
     hosts=lambda element: (*within(element), element.holder),
+    carriers=_element_carriers,
+    names=lambda element: element.chains,
     told="namespace",
     refuses=_refuses_element,
 )
