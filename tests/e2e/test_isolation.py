@@ -188,13 +188,19 @@ def meant(each: Try) -> bool:
         return other in POOL.get(network, ())
     if not network.startswith("o-") or not other.startswith("o-") or other_kind == "overlay":
         return False  # nobody has a route to an overlay network's addresses
-    if kind == "overlay":  # comes there as its host, which has no address in such a tunnel
-        return host == other_host or other_kind in set(BETWEEN_HOSTS) - {"tunnel"}
+    if kind == "overlay":
+        return host == other_host or other_kind in BETWEEN_HOSTS
     return host == other_host or {kind, other_kind} <= set(BETWEEN_HOSTS)
 
 
+def unpromised(each: Try) -> bool:
+    """It comes there as its host, which has no address in such a tunnel: it depends on which one the kernel takes."""
+    (network, host), (other, other_host) = each.source.rsplit("-", 1), each.target.rsplit("-", 1)
+    return (network, other) == ("o-overlay", "o-tunnel") and host != other_host
+
+
 def test_each_reaches_its_own_network_and_those_that_name_each_other(world: World) -> None:
-    tries = world.tries()
+    tries = [each for each in world.tries() if not unpromised(each)]
     wanted = {each for each in tries if meant(each)}
     heard: set[Try] = set()
 

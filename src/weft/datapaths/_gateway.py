@@ -68,6 +68,7 @@ def common(site: Site) -> Iterator[Object]:
     yield from _apart(site)
     yield from _spoofing.checks(site.host)
     yield _rules.base_chain("gateway-postrouting", "nat", "postrouting", SRCNAT, *masquerading)
+    yield from _isolation.tracking()
 
 
 def _apart(site: Site) -> Iterator[NftChain]:

@@ -13,6 +13,9 @@ Weft's networks as well (`networks4`); or whatever the other end is, if the netw
 Among networks that are open to all nothing is asked. A packet that passes within a network is looked up once or twice. What
 is dropped is counted, in the chain `closed`.
 
+Where a network of this host masquerades, connections are tracked in any case: then only the first packet of one is looked up
+(`tracked`).
+
 What was translated passes: ports of the host and floating addresses are for everybody. Only containers that have any are
 looked up for that (`doors4`), so that where there are none, nothing needs connection tracking.
 """
@@ -30,9 +33,20 @@ from weft.hoststate.firewall import FILTER
 from weft.hoststate.links import CHECKED
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Dispatch, Jump
-from weft.hoststate.rules.matches import CT_STATUS, DADDR, IIFGROUP, IIFNAME, OIFGROUP, SADDR, Selector
+from weft.hoststate.rules.matches import (
+    CT_STATE,
+    CT_STATUS,
+    DADDR,
+    IIFGROUP,
+    IIFNAME,
+    L4PROTO,
+    OIFGROUP,
+    SADDR,
+    Selector,
+)
 from weft.model import Network
 
+_TRACKED = NftSet(name="tracked", type=("inet_proto",), to=("verdict",))
 _BELIEVED = IIFGROUP.is_(CHECKED)
 _CLOSED, _CLOSED_BUT = Jump("closed", back=False), Jump("apart", back=False)
 """The second one: but for what was translated."""
@@ -45,7 +59,9 @@ def _chains() -> Iterator[NftChain]:
     yield NftChain(name="within", rules=tuple(_true_sources()))
     for name, ends in (("from-apart", (SADDR, DADDR)), ("to-apart", (DADDR, SADDR))):
         yield NftChain(name=name, rules=tuple(_beyond(*ends)))
-    yield _rules.base_chain("isolation", "filter", "forward", FILTER, *(r for fam in FAMILIES for r in _entry(fam)))
+    begun = rule(Dispatch(by=L4PROTO, map="tracked"))
+    each = (r for fam in FAMILIES for r in _entry(fam))
+    yield _rules.base_chain("isolation", "filter", "forward", FILTER, begun, *each)
 
 
 def _entry(fam: Family) -> Iterator[Rule]:
@@ -99,6 +115,7 @@ def rules() -> Iterator[Object]:
 
 
 def _ways() -> Iterator[Object]:
+    yield _TRACKED
     yield from _rules.sets("via", "ifname", "")
     for fam in FAMILIES:
         yield NftSet(name=f"moved{fam}", type=("ifname", _rules.address(fam)))
@@ -109,11 +126,17 @@ def _doors() -> Iterator[Object]:
         yield NftSet(name=f"doors{fam}", type=(_rules.address(fam),), to=("verdict",))
 
 
+def tracking() -> Iterator[Object]:
+    """Somebody has connections tracked. (The map comes with `here`, and with `rules`.)"""
+    yield NftChain(name="begun", rules=(rule(CT_STATE.is_("established", "related"), ACCEPT),))
+    yield from (NftElement(set=_TRACKED.name, value=protocol, to="jump begun") for protocol in ("tcp", "udp"))
+
+
 # -- what one network adds, on this host -------------------------------------------------------------------------------
 
 
 def here(site: Site) -> Iterator[Object]:
-    """The sets for `via` and `moved`; all rules, where the network is not open to all."""
+    """The sets for `via`, `moved` and `tracking`; all rules, where the network is not open to all."""
     return _ways() if site.network.reaches is None else rules()
 
 

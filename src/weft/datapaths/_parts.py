@@ -130,6 +130,7 @@ def _masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
         rule(SADDR[fam].among(f"masquerade{fam}"), *_rules.outside(fam), Masquerade(random=True)) for fam in FAMILIES
     ]
     yield _rules.base_chain("postrouting", "nat", "postrouting", SRCNAT, *rules)
+    yield from _isolation.tracking()
     for subnet in subnets:
         yield NftElement(set=f"masquerade{subnet.version}", value=str(subnet))
 
