@@ -34,6 +34,7 @@ from weft.cluster.kinds import KINDS
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
 from weft.containers.find import Target
+from weft.health.checks import Check
 from weft.hoststate import Link, Object
 from weft.kernel.fake import FakeKernel
 from weft.kernel.host.connections import Addresses, Flow
@@ -133,6 +134,8 @@ class FakeHost(FakeKernel):
         self.ears: dict[str, FakeEar] = {}
         self.deaf = ""
         """Why it cannot be listened to what rules log."""
+        self.says: dict[str, str] = {}
+        """What members of services answer, by their addresses: "" for a good answer. All others refuse."""
         self.found = HostFacts(
             uplink="eth0",
             addresses=tuple(map(ip_interface, addresses or ("192.168.1.68/24",))),
@@ -168,6 +171,9 @@ class FakeHost(FakeKernel):
         if self.deaf:
             raise Conflict(self.deaf)
         return self.ears.setdefault(ns, FakeEar())
+
+    async def ask(self, check: Check) -> str:
+        return self.says.get(str(check.addresses[0]), f"connection refused at {check.addresses[0]}:{check.port}")
 
     def change(self, **facts: object) -> None:
         self.found = msgspec.structs.replace(self.found, **facts)
@@ -298,6 +304,7 @@ def make_agent(
             bird=host.bird,
             remotes=tuple(remotes),
             conntrack=host.conntrack,
+            ask=host.ask,
         ),
         kinds=kinds,
         contributors=contributors,

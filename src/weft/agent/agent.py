@@ -12,6 +12,7 @@ blocks    those without containers go back
 log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
+health    members of services that are here are asked, and what they say is written
 unheard   where policy is in iptables: what others do to it, of which no event tells
 """
 
@@ -41,6 +42,7 @@ from weft.kernel.kinds.iptables import legacy_in_use
 from weft.model import Node, keys, records
 from weft.model.network import REACH
 from weft.model.record import Record
+from weft.services.record import CONDITIONS, SERVICES
 from weft.store.follow import Changes, Event, Lost, Synced
 from weft.store.known import KnownStore
 from weft.store.protocol import Item, Store
@@ -121,6 +123,7 @@ class Agent(Parts):
                     keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
                 keep("policy log", self.policy_log.run)
+                keep("health", self.health.run)
         finally:
             self.loops.end()
 
@@ -151,6 +154,7 @@ class Agent(Parts):
         match event:
             case Synced(_, _, revision):
                 if put_back and self.complete.is_set():
+                    self.health.look_again()
                     self.tidy.revived = [e for id, e in self.view.endpoints.items() if id not in self._had]
                     self.tidy.wake.set()
                 self.put_back.review()
@@ -190,6 +194,7 @@ class Agent(Parts):
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
+        subscribe("health", self.health.heard, (SERVICES, CONDITIONS, records.ENDPOINTS))
 
     def _need(self) -> None:
         """What contributors need of what is followed on demand, as the view is now."""

@@ -18,6 +18,7 @@ from weft.cluster.view import View
 from weft.converge.loops import Loops
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import Routing
+from weft.health.checker import Checker
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -31,10 +32,12 @@ class Metrics:
         store: Callable[[], t.StoreStatus],
         policy: PolicyCounts,
         log: PolicyLog,
+        health: Checker,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_State(view, loops, routing, store))
         self._registry.register(_Policy(policy, log))
+        self._registry.register(_Health(health))
         self._policy = policy
         self._converge = Histogram(
             "weft_converge_seconds",
@@ -120,6 +123,21 @@ class _Policy(Collector):
             )
         yield CounterMetricFamily(
             "weft_policy_log_lost", "Packets that rules logged faster than they were taken in", value=self._log.lost
+        )
+
+
+class _Health(Collector):
+    """Of the checks that this node makes of services' members."""
+
+    def __init__(self, health: Checker) -> None:
+        self._health = health
+
+    def collect(self) -> Iterator[Metric]:
+        health = self._health
+        yield GaugeMetricFamily("weft_health_checks", "Members of services that are checked here", value=health.running)
+        yield CounterMetricFamily("weft_health_probes", "Times that a member was asked", value=health.asked)
+        yield CounterMetricFamily(
+            "weft_health_failures", "Times that a member did not answer well", value=health.failed
         )
 
 

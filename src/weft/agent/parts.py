@@ -44,6 +44,8 @@ from weft.datapaths.driver import Host
 from weft.endpoints.evidence import Evidence
 from weft.endpoints.handover import HandoverAttachments
 from weft.endpoints.tidy import Tidy, inside
+from weft.health.checker import Ask, Checker
+from weft.health.probe import Prober
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.ipam.leases import Leases
@@ -87,7 +89,8 @@ MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKe
 
 class Surroundings(NamedTuple):
     """What an agent works on. `kernel`, `find`, `cookie`, `bird`: this host's, its containers and their namespaces, and its BGP
-    speaker (by default its own BIRD). `remotes`: the targets besides the kernel."""
+    speaker (by default its own BIRD). `remotes`: the targets besides the kernel. `ask`: how a member of a service is asked
+    whether it takes connections."""
 
     kernel: MakeKernel | None = None
     find: Callable[[str], Target] = containers.find
@@ -95,6 +98,7 @@ class Surroundings(NamedTuple):
     bird: BgpSpeaker | None = None
     remotes: Sequence[Remote] = ()
     conntrack: Conntrack = connections
+    ask: Ask | None = None
 
 
 class Parts:
@@ -156,10 +160,17 @@ class Parts:
         )
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
+        self.health = Checker(self.cluster, self.follower, self.supervisor, around.ask or Prober().ask)
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
         self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))
         self.metrics = Metrics(
-            self.view, self.loops, self.routing, lambda: self.store_status, self.policy_counts, self.policy_log
+            self.view,
+            self.loops,
+            self.routing,
+            lambda: self.store_status,
+            self.policy_counts,
+            self.policy_log,
+            self.health,
         )
 
     @property

@@ -5,6 +5,8 @@ from __future__ import annotations
 from weft.cluster import footprint, records
 from weft.cluster.cluster import Cluster
 from weft.model import Endpoint, Lease, keys
+from weft.services.model import Condition
+from weft.services.record import CONDITION
 from weft.store.protocol import Delete, DeletePrefix, NothingNewer, Op, Unchanged
 
 
@@ -13,6 +15,7 @@ async def remove_node(cluster: Cluster, name: str) -> list[str]:
     freed: dict[str, Lease] = {}
     await cluster.change(lambda: _free_leases(cluster, name, freed), f"node {name}: its subnets")
     await cluster.change(lambda: _forget_endpoints(cluster, name), f"node {name}: its containers")
+    await cluster.change(lambda: _forget_conditions(cluster, name), f"node {name}: its containers' health")
     for network in sorted(cluster.view.networks):
         await cluster.store.commit([], [DeletePrefix(keys.mac_claim(network, name, ""))])
     return [str(subnet) for lease in freed.values() for subnet in lease.subnets]
@@ -31,6 +34,15 @@ async def _forget_endpoints(cluster: Cluster, name: str) -> None:
     rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
     none_came = NothingNewer(keys.endpoints(name), listing.revision)
     await cluster.commit([none_came], [*rest, Delete(keys.presence(name)), Delete(keys.node(name))])
+
+
+async def _forget_conditions(cluster: Cluster, name: str) -> None:
+    """What it said of its containers' health. Raises Refused."""
+    listing = await cluster.store.list(CONDITION.root)
+    said = [item for found, item in records.pairs(Condition, listing.items) if found.node == name]
+    for start in range(0, len(said), 100):
+        some = said[start : start + 100]
+        await cluster.commit([Unchanged(i.key, i.revision) for i in some], [Delete(i.key) for i in some])
 
 
 async def _free_leases(cluster: Cluster, node: str, freed: dict[str, Lease]) -> None:

@@ -13,7 +13,7 @@ import os
 import socket
 import sys
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import TypeVar
 
@@ -133,17 +133,24 @@ def in_thread(work: Callable[[], T]) -> T:
 
 def open_all(paths: Iterable[str], opener: Callable[[], T]) -> dict[str, T | WeftError]:
     """`opener()` called inside each of these namespaces in turn, by one thread; or why it could not be."""
+    some = tuple(paths)
+    return dict(zip(some, each([(path, opener) for path in some]), strict=True))
 
-    def one(path: str) -> T | WeftError:
+
+def each(work: Sequence[tuple[str, Callable[[], T]]]) -> list[T | WeftError]:
+    """What each piece of work returns when it is done inside its namespace, one after the other by one thread; or why it could
+    not be done."""
+
+    def one(path: str, do: Callable[[], T]) -> T | WeftError:
         try:
             enter(path)
-            return opener()
+            return do()
         except WeftError as error:
             return error
         except OSError as error:
             return explain(path, error)
 
-    return in_thread(lambda: {path: one(path) for path in paths})
+    return in_thread(lambda: [one(path, do) for path, do in work])
 
 
 def cookie(path: str) -> int:
