@@ -138,6 +138,7 @@ class Parts:
         self.compiler = Compiler(self.view, self.liveness.dead, contributors)
         union = Union()
         make = around.kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
+        self.desired: Mapping[ObjectKey, Object] = union.desired
         self.kernel = make(union.desired, self.view.cookie)
         pacing = Pacing(interval=config.resync)
         self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes)

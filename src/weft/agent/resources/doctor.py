@@ -4,22 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import ctypes
-import shutil
 from collections.abc import Iterator
 
 from weft.agent.parts import Parts
+from weft.agent.resources import checkup
 from weft.alloc.leases import on_host
 from weft.api import types as t
-from weft.base.errors import Failed, Unavailable, WeftError
-from weft.base.net import FAMILIES, Family
-from weft.bgp.config import METRIC
-from weft.bgp.replies import PROTOCOL
-from weft.daemons.bird import OTHERS, PACKAGE, ask
+from weft.base.errors import WeftError
+from weft.daemons.bird import PACKAGE
 from weft.datapaths import registry
 from weft.datapaths.guard import BRIDGE_RULES
 from weft.datapaths.options import CommonOptions
-from weft.kernel.host.diagnose import blocking_chains, foreign_vteps, udp_holders
+from weft.kernel.host.diagnose import foreign_vteps, udp_holders
 from weft.kernel.host.facts import MD5
 from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
@@ -29,7 +25,6 @@ from weft.model import Network
 from weft.policy import reach
 from weft.store.url import unguarded
 
-FORWARDING: dict[Family, str] = {4: "net/ipv4/ip_forward", 6: "net/ipv6/conf/all/forwarding"}
 MODULES = {
     "nftables": "nf_tables",
     "nft-bridge": "nft_meta_bridge",
@@ -47,9 +42,6 @@ NOT_THROUGH_IPTABLES = 'policy = "nftables" in the agent\'s settings; restart th
 PACKAGES = {"bird": PACKAGE}
 """Feature that is a program → the package that brings it."""
 
-STA_UNSYNC = 0x0040
-"""adjtimex(2): the kernel's clock is not held by anything."""
-
 
 async def findings(parts: Parts) -> tuple[t.Finding, ...]:
     return await asyncio.to_thread(lambda: tuple(_all(parts)))
@@ -62,10 +54,10 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _features(parts, networks)
     yield from _bandwidth(parts)
     yield from _bridge_rules(parts)
-    yield from _tools()
+    yield from checkup.tools()
     yield _signatures(parts)
-    yield from _other_bird()
-    yield from _forwarding({f for n, _ in networks for f in n.families})
+    yield from checkup.other_bird()
+    yield from checkup.forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(parts, networks)
     yield from _reach(parts)
     yield from _one_sided(parts)
@@ -73,9 +65,10 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _overlaps(parts, networks)
     yield from _other_vteps(networks)
     yield from _reverse_path(parts, networks)
-    yield from _policies()
+    yield from checkup.firewalls()
+    yield from checkup.neighbours(list(parts.desired.values()))
     yield from _through_iptables(parts)
-    yield _clock()
+    yield checkup.clock()
 
 
 def _networks(parts: Parts) -> Iterator[tuple[Network, CommonOptions]]:
@@ -83,10 +76,6 @@ def _networks(parts: Parts) -> Iterator[tuple[Network, CommonOptions]]:
     for _, network in sorted(parts.view.networks.items()):
         with contextlib.suppress(WeftError):
             yield network, registry.parse_options(network)
-
-
-def _ok(check: str, detail: str) -> t.Finding:
-    return t.Finding(check=check, result="ok", detail=detail)
 
 
 def _store(parts: Parts) -> Iterator[t.Finding]:
@@ -99,7 +88,7 @@ def _store(parts: Parts) -> Iterator[t.Finding]:
         )
     status = parts.store_status
     if status.state == "connected":
-        yield _ok("store", f"{status.url} answers")
+        yield checkup.ok("store", f"{status.url} answers")
     else:
         detail = f"{status.url}: {status.reason or status.state}"
         yield t.Finding(
@@ -113,7 +102,7 @@ def _uplink(parts: Parts) -> Iterator[t.Finding]:
         detail = parts.waiting_for or "not looked at yet"
         yield t.Finding(check="uplink", result="error", detail=detail, advice="name the right device with --iface")
         return
-    yield _ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
+    yield checkup.ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
 
 
 def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
@@ -124,7 +113,7 @@ def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> It
     for name, needed_by in sorted(wanted.items()):
         check = f"{'tool' if name in PACKAGES else 'kernel'}: {name}"
         if name in parts.features:
-            yield _ok(check, "installed" if name in PACKAGES else "works")
+            yield checkup.ok(check, "installed" if name in PACKAGES else "works")
             continue
         drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.needs)
         lost = f"networks of driver {drivers}" if drivers else f"network {needed_by}"
@@ -146,7 +135,7 @@ def remedy(feature: str) -> str:
 def _signatures(parts: Parts) -> t.Finding:
     """No error: sessions between nodes do without, but then only addresses tell who speaks."""
     if MD5 in parts.features:
-        return _ok(f"kernel: {MD5}", "works")
+        return checkup.ok(f"kernel: {MD5}", "works")
     return t.Finding(
         check=f"kernel: {MD5}",
         result="warning",
@@ -159,7 +148,7 @@ def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
     """No error: all else works without."""
     for name, lost in WITHOUT.items():
         if name in parts.features:
-            yield _ok(f"kernel: {name}", "works")
+            yield checkup.ok(f"kernel: {name}", "works")
             continue
         yield t.Finding(
             check=f"kernel: {name}",
@@ -169,27 +158,11 @@ def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
         )
 
 
-def _other_bird() -> Iterator[t.Finding]:
-    """The package starts a BIRD of its own. Ours leaves its routes alone, but not both can listen on one address."""
-    try:
-        protocols = {text.split()[1] for code, text in ask(OTHERS, "show protocols") if code == PROTOCOL}
-    except Unavailable:
-        return
-    if "BGP" in protocols or "Kernel" in protocols:
-        yield t.Finding(
-            check="another BIRD",
-            result="warning",
-            detail=f"a BIRD that is not Weft's answers at {OTHERS}, with {' and '.join(sorted(protocols))}",
-            advice="systemctl disable --now bird, unless you need it: then it must not use TCP port 179 of this node's "
-            f"addresses, nor the kernel metric {METRIC}",
-        )
-
-
 def _bandwidth(parts: Parts) -> Iterator[t.Finding]:
     """No error: who limits nothing misses nothing."""
     for name in registry.FROM_CONTAINER:
         if name in parts.features:
-            yield _ok(f"kernel: {name}", "works")
+            yield checkup.ok(f"kernel: {name}", "works")
             continue
         what = "limits of bandwidth" if name in registry.TO_CONTAINER else "limits of what containers send"
         modules = MODULES.get(name, name)
@@ -199,25 +172,6 @@ def _bandwidth(parts: Parts) -> Iterator[t.Finding]:
             detail=f"the kernel has no {name}: no {what} here",
             advice=f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it",
         )
-
-
-def _tools() -> Iterator[t.Finding]:
-    if shutil.which("nft"):
-        yield _ok("tool: nft", "installed")
-    else:
-        yield t.Finding(check="tool: nft", result="error", detail="nft is not installed", advice="apt install nftables")
-
-
-def _forwarding(families: set[Family]) -> Iterator[t.Finding]:
-    for fam in FAMILIES:
-        name = FORWARDING[fam].replace("/", ".")
-        if fam not in families:
-            continue
-        if sysctl.get(FORWARDING[fam]) == "1":
-            yield _ok(f"forwarding IPv{fam}", f"{name} = 1")
-        else:
-            advice = f"something set it back: look in /etc/sysctl.d; sysctl -w {name}=1"
-            yield t.Finding(check=f"forwarding IPv{fam}", result="error", detail=f"{name} is not 1", advice=advice)
 
 
 def _mtu(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
@@ -232,7 +186,7 @@ def _mtu(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterato
             advice = f"make it with --mtu {room}, or raise {node.uplink}'s"
             yield t.Finding(check=check, result="error", detail=f"{mtu} does not fit into {room}", advice=advice)
         else:
-            yield _ok(check, f"{mtu}, of {room} that fit")
+            yield checkup.ok(check, f"{mtu}, of {room} that fit")
     others = {n.name: n.mtu for n in tuple(parts.view.nodes.values()) if n.mtu != node.mtu}
     if others:
         detail = f"{node.uplink} has {node.mtu}, but " + ", ".join(
@@ -264,7 +218,7 @@ def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]
             advice = "stop it, or make the network with another -o port"
             yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
         else:
-            yield _ok(f"port {port}", "no program holds it")
+            yield checkup.ok(f"port {port}", "no program holds it")
 
 
 def _overlaps(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
@@ -314,25 +268,6 @@ def _reverse_path(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -
             )
 
 
-def _policies() -> Iterator[t.Finding]:
-    try:
-        chains = blocking_chains()
-    except Failed as error:
-        yield t.Finding(
-            check="firewall", result="warning", detail=str(error), advice="run as root, and look at nft list ruleset"
-        )
-        return
-    for chain in chains:
-        yield t.Finding(
-            check="firewall",
-            result="warning",
-            detail=f"chain {chain} drops forwarded packets by policy",
-            advice="accept weft* interfaces there: no table can overrule another's drop",
-        )
-    if not chains:
-        yield _ok("firewall", "no other table drops forwarded packets by policy")
-
-
 def _through_iptables(parts: Parts) -> Iterator[t.Finding]:
     if parts.config.policy != "iptables":
         return
@@ -344,15 +279,4 @@ def _through_iptables(parts: Parts) -> Iterator[t.Finding]:
         advice = f"apt install iptables, or {NOT_THROUGH_IPTABLES}"
         yield t.Finding(check="policy", result="error", detail=f"{missing[0]} is not installed", advice=advice)
     else:
-        yield _ok("policy", "iptables and ipset are there")
-
-
-def _clock() -> t.Finding:
-    buffer = ctypes.create_string_buffer(256)  # struct timex; `status` is its fifth field, an int after four longs
-    ctypes.CDLL(None).adjtimex(buffer)
-    long = ctypes.sizeof(ctypes.c_long)
-    status = int.from_bytes(buffer.raw[5 * long : 5 * long + 4], "little")
-    if status & STA_UNSYNC:
-        advice = "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time"
-        return t.Finding(check="clock", result="warning", detail="not synchronised", advice=advice)
-    return _ok("clock", "synchronised")
+        yield checkup.ok("policy", "iptables and ipset are there")

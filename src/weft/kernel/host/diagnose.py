@@ -11,7 +11,9 @@ from typing import Any
 import msgspec
 
 from weft.base.errors import Failed
+from weft.base.net import Family
 from weft.hoststate.firewall import TABLE
+from weft.kernel.kinds import sysctl
 from weft.kernel.plumbing import links
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Netlink, open_socket
@@ -60,6 +62,26 @@ def _owners(sockets: set[str]) -> set[Holder]:
         except OSError:  # it ended, or is not ours to look at
             continue
     return found
+
+
+class NeighbourTable(msgspec.Struct, frozen=True):
+    """`entries`: of all network namespaces together, permanent ones among them. `limit`: how many there can be, but for the
+    permanent ones. `refused`: how often since the kernel's start there was no room for one more."""
+
+    entries: int
+    limit: int
+    refused: int
+
+
+def neighbour_table(family: Family) -> NeighbourTable | None:
+    """None in another namespace than the machine's first one, which alone shows it (net/core/neighbour.c)."""
+    stat = Path("/proc/thread-self/net/stat") / {4: "arp_cache", 6: "ndisc_cache"}[family]
+    limit = sysctl.get(f"net/ipv{family}/neigh/default/gc_thresh3")
+    if limit is None or not stat.exists():
+        return None
+    names, *rows = (line.split() for line in stat.read_text().splitlines())
+    found = [{name: int(value, 16) for name, value in zip(names, row, strict=True)} for row in rows]
+    return NeighbourTable(found[0]["entries"], int(limit), sum(row["table_fulls"] for row in found))
 
 
 def foreign_vteps() -> dict[tuple[int, int], list[str]]:

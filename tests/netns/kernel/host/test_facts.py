@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import os
+import subprocess
 from ipaddress import ip_address, ip_interface
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from support.namespaces import Namespace
+from support.namespaces import Namespace, home
 from weft.base.errors import Conflict, NotFound
+from weft.base.net import FAMILIES
 from weft.hoststate import Address, Bridge, Link
-from weft.kernel.host.diagnose import foreign_vteps
+from weft.kernel.host.diagnose import foreign_vteps, neighbour_table
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns as namespaces
 from weft.kernel.plumbing.spaces import Space
@@ -141,3 +143,14 @@ def test_vxlan_devices_of_somebody_else(bench: Any, vtep: Link) -> None:
     bench.netns.sh("ip link add flannel.7 type vxlan id 7 dstport 8472 dev eth0")
     bench.made(vtep)
     assert foreign_vteps() == {(7, 8472): ["flannel.7"]}
+
+
+def test_the_table_of_neighbours_is_shown_in_the_machines_first_namespace_only() -> None:
+    for fam in FAMILIES:
+        if (table := neighbour_table(fam)) is not None:
+            shown = subprocess.run(
+                ["ip", f"-{fam}", "ntable", "show"], capture_output=True, text=True, check=True
+            ).stdout
+            assert f"thresh3 {table.limit} " in shown and table.entries >= 0
+    with home():
+        assert [neighbour_table(fam) for fam in FAMILIES] == [None, None]

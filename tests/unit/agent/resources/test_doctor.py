@@ -9,13 +9,16 @@ from types import SimpleNamespace
 import pytest
 
 from support.agents import FEATURES, FakeHost, network
+from support.hoststates import keyed
 from weft.agent.agent import Agent
 from weft.agent.config import Config
-from weft.agent.resources import doctor
+from weft.agent.resources import checkup, doctor
 from weft.api import types as t
 from weft.bgp.reach import Unreached
 from weft.cluster.view import View
 from weft.datapaths.driver import Host
+from weft.hoststate import Neighbour
+from weft.kernel.host.diagnose import NeighbourTable
 from weft.model import Network, Node, encode, keys
 from weft.store.protocol import Change
 
@@ -50,6 +53,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         sysctls={"net/ipv4/ip_forward": "1", "net/ipv6/conf/all/forwarding": "1"},
         holders={},
         chains=[],
+        neighbours={fam: NeighbourTable(entries=9, limit=1024, refused=0) for fam in (4, 6)},
+        desired={},
         vteps={},
         compiler=SimpleNamespace(host=Host(node=me)),
         tools={"nft"},
@@ -58,7 +63,8 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
     )
     monkeypatch.setattr("weft.kernel.kinds.sysctl.get", lambda name: found.sysctls.get(name))
     monkeypatch.setattr(doctor, "udp_holders", lambda port: found.holders.get(port, []))
-    monkeypatch.setattr(doctor, "blocking_chains", lambda: found.chains)
+    monkeypatch.setattr(checkup, "blocking_chains", lambda: found.chains)
+    monkeypatch.setattr(checkup, "neighbour_table", found.neighbours.get)
     monkeypatch.setattr(doctor, "foreign_vteps", lambda: found.vteps)
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/sbin/{name}" if name in found.tools else None)
 
@@ -92,6 +98,8 @@ async def test_all_is_well(patient: Patient) -> None:
         "forwarding IPv6": "net.ipv6.conf.all.forwarding = 1",
         "MTU of blue": "1450, of 1450 that fit",
         "port 8472": "no program holds it",
+        "neighbours IPv4": "9 entries of all namespaces together; the kernel keeps 1024",
+        "neighbours IPv6": "9 entries of all namespaces together; the kernel keeps 1024",
         "firewall": "no other table drops forwarded packets by policy",
         "clock": "synchronised",
     }
@@ -241,8 +249,26 @@ async def test_somebody_elses_firewall(patient: Patient) -> None:
     )
 
 
+async def test_a_table_of_neighbours_that_fills_up(patient: Patient) -> None:
+    patient.neighbours[4] = NeighbourTable(entries=800, limit=1024, refused=0)
+    assert await ill(patient, "neighbours IPv4", "warning") == (
+        "800 entries of all namespaces together; the kernel keeps 1024",
+        "sysctl -w net.ipv4.neigh.default.gc_thresh3=8192 net.ipv4.neigh.default.gc_thresh2=4096, "
+        "and write it to /etc/sysctl.d",
+    )
+    own = [Neighbour(address=f"10.1.2.{n}", lladdr="02:00:00:00:00:02", dev="weft.1") for n in range(100)]
+    patient.desired = keyed(*own)
+    assert (await patient.look())["neighbours IPv4"].detail.startswith("700 entries")
+    assert (await patient.look())["neighbours IPv4"].result == "ok", "Weft's own ones are permanent and do not count"
+    patient.neighbours[6] = NeighbourTable(entries=9, limit=1024, refused=3)
+    detail, advice = await ill(patient, "neighbours IPv6", "warning")
+    assert detail.endswith("; 3 times since it started there was no room for one more") and "ipv6" in advice
+    patient.neighbours[6] = NeighbourTable(entries=9, limit=8192, refused=3)
+    assert (await patient.look())["neighbours IPv6"].result == "ok", "somebody has seen to it"
+
+
 async def test_a_clock_that_runs_free(patient: Patient) -> None:
-    patient.status = doctor.STA_UNSYNC
+    patient.status = checkup.STA_UNSYNC
     assert await ill(patient, "clock", "warning") == (
         "not synchronised",
         "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time",
