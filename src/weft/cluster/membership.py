@@ -10,14 +10,17 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterator
+
+import msgspec
 
 from weft.base.errors import Conflict, WeftError
 from weft.base.names import stable_id
 from weft.cluster.cluster import Cluster
 from weft.cluster.liveness import Attention
 from weft.model import Node, encode, keys
-from weft.store.protocol import Absent, Item, Op, Put, Unchanged
+from weft.model.node import HIGHEST_NUMBER
+from weft.store.protocol import Absent, Guard, Item, Op, Put, Unchanged
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +43,8 @@ class Membership:
         """What this node wrote may be lost: look now, not with the next renewal."""
 
     async def register(self, node: Node) -> None:
-        """Write this node and its presence. Raises Conflict where another installation has the name, Unavailable."""
+        """Write this node, with its number, and its presence. Raises Conflict where another installation has the name,
+        Unavailable."""
         await self._cluster.change(lambda: self._register(node), f"node {node.name}")
 
     async def _register(self, node: Node) -> None:
@@ -49,14 +53,39 @@ class Membership:
         self._check_name(node, holder)
         await self._renew()
         await self._cluster.begin_tenure()
+        number, claimed = await self._number(node)
+        node = msgspec.structs.replace(node, number=number)
+        if isinstance(claimed, Absent):
+            ops.append(Put(claimed.key, self._cluster.instance.encode(), self._cluster.tenure_lease))
         if self._view.nodes.get(node.name) != node:
             ops.append(Put(keys.node(node.name), encode(node), self._cluster.tenure_lease))
         if holder is None:
             ops.append(Put(presence, self._cluster.instance.encode(), self.presence_lease))
         if not ops:
             return
-        await self._cluster.commit([Unchanged(presence, holder.revision) if holder else Absent(presence)], ops)
+        guards: list[Guard] = [Unchanged(presence, holder.revision) if holder else Absent(presence)]
+        await self._cluster.commit([*guards, claimed] if claimed else guards, ops)
         log.info("registered node %s with %s", node.name, ", ".join(map(str, node.addresses)))
+
+    async def _number(self, node: Node) -> tuple[int, Absent | Unchanged | None]:
+        """The one that it has, if that is still its own, or the smallest that is free; what has to be so for that. 0 where
+        there are more nodes than numbers."""
+        for number in self._candidates(node.name):
+            key = keys.number_claim(number)
+            claim = await self._store.get(key)
+            if claim is None:
+                return number, Absent(key)
+            if claim.value == self._cluster.instance.encode():
+                return number, Unchanged(key, claim.revision)
+        log.warning("all numbers of nodes are taken (1 to %d): no routing mesh on this host", HIGHEST_NUMBER)
+        return 0, None
+
+    def _candidates(self, name: str) -> Iterator[int]:
+        nodes = self._view.nodes
+        if name in nodes and nodes[name].number:
+            yield nodes[name].number
+        taken = {node.number for node in nodes.values()}
+        yield from (number for number in range(1, HIGHEST_NUMBER + 1) if number not in taken)
 
     def _check_name(self, node: Node, holder: Item | None) -> None:
         if holder is not None and holder.value.decode(errors="replace") != self._cluster.instance:
@@ -80,11 +109,11 @@ class Membership:
             self.hurry.clear()
             try:
                 await self._renew()
-                if clock() - renewed > self._cluster.tenure / 24:
+                if again := clock() - renewed > self._cluster.tenure / 24:
                     await self._cluster.begin_tenure()
                     renewed = clock()
                 me = node()
-                if me is not None and not self.registered(me):
+                if me is not None and (again or not self.registered(me)):  # of a lost claim nothing tells
                     await register()
                 pause, failed = interval, False
             except WeftError as error:
@@ -96,4 +125,7 @@ class Membership:
         self.attention.renewed()
 
     def registered(self, node: Node) -> bool:
-        return self._view.nodes.get(node.name) == node and self._view.present.get(node.name) == self._cluster.instance
+        """`node`: without its number, which is this class's to know."""
+        found = self._view.nodes.get(node.name)
+        same = found is not None and found == msgspec.structs.replace(node, number=found.number)
+        return same and self._view.present.get(node.name) == self._cluster.instance

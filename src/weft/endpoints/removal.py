@@ -32,6 +32,8 @@ async def _forget_endpoints(cluster: Cluster, name: str) -> None:
         places = [(e, footprint.place(cluster.view, e.network)) for e in some]
         await cluster.commit(guards, [op for e, at in places for op in footprint.removal(e, at)])
     rest: list[Op] = [DeletePrefix(keys.endpoints(name)), DeletePrefix(keys.cursors(name))]
+    if (node := cluster.view.nodes.get(name)) and node.number:
+        rest.append(Delete(keys.number_claim(node.number)))
     none_came = NothingNewer(keys.endpoints(name), listing.revision)
     await cluster.commit([none_came], [*rest, Delete(keys.presence(name)), Delete(keys.node(name))])
 

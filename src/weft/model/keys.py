@@ -182,6 +182,11 @@ def of_network(name: str) -> tuple[str, ...]:
     return leases(name), subnet_claims(name), locations(name), address_claims(name), mac_claims(name)
 
 
+def number_claim(number: int) -> str:
+    """Of a node's number."""
+    return claim(f"mesh/{number}")
+
+
 def claim(what: str) -> str:
     """`what`: as a driver names it, "vni/1"."""
     return f"claims/{what}"

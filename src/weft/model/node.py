@@ -9,6 +9,9 @@ from weft.base.names import check_ifname, check_name
 from weft.base.net import Family, IPAddress, IPInterface, family
 from weft.model.selector import check_labels
 
+HIGHEST_NUMBER = 1023
+"""Of a node: ten bits of a mark tell nodes apart in the routing mesh."""
+
 
 class Node(msgspec.Struct, frozen=True, kw_only=True):
     """A host. Written by its own agent only.
@@ -23,6 +26,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     `control`: TCP ports of its agent and of a store that runs there, which containers are kept from.
     `policy`: through what it enforces policy: "nftables" or "iptables".
     `boot`: the kernel's boot id: local namespaces of an earlier boot no longer exist.
+    `number`: its own in the cluster, 1 to `HIGHEST_NUMBER`, from which its addresses in the routing mesh are made; 0: it has
+    none, as with older versions of Weft.
     """
 
     name: str
@@ -37,6 +42,7 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     control: tuple[int, ...] = ()
     policy: str = "nftables"
     boot: str = ""
+    number: int = 0
     version: str = ""
 
     def __post_init__(self) -> None:
@@ -52,6 +58,8 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
         families = [family(a) for a in self.addresses]
         if len(set(families)) != len(families):
             raise Invalid(f"node {self.name}: more than one underlay address of one family: {_join(self.addresses)}")
+        if not 0 <= self.number <= HIGHEST_NUMBER:
+            raise Invalid(f"node {self.name}: number {self.number} is outside 1 to {HIGHEST_NUMBER}")
         if not 1280 <= self.mtu <= 65536:
             raise Invalid(f"node {self.name}: MTU {self.mtu} of {self.uplink} is outside 1280 to 65536")
 

@@ -109,7 +109,7 @@ async def test_register_writes_node_and_presence(join: Join) -> None:
     one = join()
     await one.membership.register(one.node)
     node, presence = await one.store.get("nodes/node-1"), await one.store.get("presence/node-1")
-    assert node and decode(Node, node.value) == one.node
+    assert node and decode(Node, node.value) == msgspec.structs.replace(one.node, number=1)
     assert presence and presence.value == b"i-node-1"
     assert one.membership.registered(one.node)  # at once, without a watch
 
@@ -153,6 +153,33 @@ async def test_of_two_that_register_at_once_one_has_the_name(join: Join) -> None
     presence, node = await winner.store.get("presence/node-1"), await winner.store.get("nodes/node-1")
     assert presence and presence.value.decode() == winner.node.instance
     assert node and decode(Node, node.value).instance == winner.node.instance
+
+
+async def test_each_node_has_a_number_of_its_own(join: Join) -> None:
+    """Also where all take one at once, without having seen each other."""
+    members = [join(f"node-{n}", f"i-{n}") for n in range(1, 5)]
+    await asyncio.gather(*(member.membership.register(member.node) for member in members))
+    found = [decode(Node, item.value).number for item in (await members[0].store.list(keys.NODES)).items]
+    assert sorted(found) == [1, 2, 3, 4]
+    claims = (await members[0].store.list("claims/mesh/")).items
+    assert sorted(item.key for item in claims) == [keys.number_claim(n) for n in range(1, 5)]
+
+
+async def test_a_number_is_kept_as_long_as_its_claim_is(join: Join) -> None:
+    one, other = join(), join("node-2", "i-2")
+    await one.membership.register(one.node)
+    await other.membership.register(other.node)
+    again = join()
+    await again.look()
+    await again.membership.register(again.node)
+    assert again.view.nodes["node-1"].number == 1
+    await other.store.commit([], [Delete(keys.number_claim(1))])
+    await again.membership.register(again.node)
+    assert await one.store.get(keys.number_claim(1)), "a claim that was lost is made again"
+    await other.store.commit([], [Put(keys.number_claim(1), b"somebody-else")])
+    await again.membership.register(again.node)
+    assert again.view.nodes["node-1"].number == 3, "2 is node-2's"
+    assert again.membership.registered(again.node)
 
 
 async def test_presence_is_renewed_while_the_agent_lives_and_ends_with_it(join: Join) -> None:
