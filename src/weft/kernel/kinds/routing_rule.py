@@ -25,8 +25,11 @@ def _encode(rule: RoutingRule, _index: int, kind: int, flags: int) -> Message:
     table = rule.table if rule.table < 256 else 0
     destination, to = _prefix(rule.destination)
     source, since = _prefix(rule.source)
-    body = _HEAD.pack(family, to, since, 0, table, 0, 0, u.FR_ACT_TO_TBL, 0)
-    body += attr(u.FRA_PRIORITY, _U32.pack(rule.priority)) + attr(u.FRA_TABLE, _U32.pack(rule.table))
+    action = u.FR_ACT_GOTO if rule.goto else u.FR_ACT_TO_TBL if rule.table else u.FR_ACT_NOP
+    body = _HEAD.pack(family, to, since, 0, table, 0, 0, action, 0)
+    body += attr(u.FRA_PRIORITY, _U32.pack(rule.priority))
+    body += attr(u.FRA_GOTO, _U32.pack(rule.goto)) if rule.goto else b""
+    body += attr(u.FRA_TABLE, _U32.pack(rule.table)) if rule.table else b""
     body += attr(u.FRA_PROTOCOL, bytes((rule.proto,)))
     body += attr(u.FRA_DST, destination) if destination else b""
     body += attr(u.FRA_SRC, source) if source else b""
@@ -49,12 +52,14 @@ def _decode(data: bytes, start: int, end: int, ns: str) -> RoutingRule | None:
     found = attributes(data, start + _HEAD.size, end)
     if found.get(u.FRA_PROTOCOL) != bytes((PROTO,)) or family not in (u.AF_INET, u.AF_INET6):
         return None
-    if action != u.FR_ACT_TO_TBL or flags & u.FIB_RULE_INVERT:
+    if action not in (u.FR_ACT_TO_TBL, u.FR_ACT_GOTO, u.FR_ACT_NOP) or flags & u.FIB_RULE_INVERT:
         return None
+    by_table = action == u.FR_ACT_TO_TBL
     return RoutingRule(
         family=6 if family == u.AF_INET6 else 4,
         priority=_number(found.get(u.FRA_PRIORITY)),
-        table=_number(found[u.FRA_TABLE]) if u.FRA_TABLE in found else table,
+        table=(_number(found.get(u.FRA_TABLE)) or table) if by_table else 0,
+        goto=_number(found.get(u.FRA_GOTO)),
         source=f"{inet_ntop(family, found[u.FRA_SRC])}/{since}" if u.FRA_SRC in found else "",
         destination=f"{inet_ntop(family, found[u.FRA_DST])}/{to}" if u.FRA_DST in found else "",
         mark=_number(found.get(u.FRA_FWMARK)),

@@ -107,12 +107,15 @@ RTEXT_FILTER_SKIP_STATS: Final = 8
 FRA_DST: Final = 1
 FRA_SRC: Final = 2
 FRA_IIFNAME: Final = 3
+FRA_GOTO: Final = 4
 FRA_PRIORITY: Final = 6
 FRA_FWMARK: Final = 10
 FRA_TABLE: Final = 15
 FRA_FWMASK: Final = 16
 FRA_PROTOCOL: Final = 21
 FR_ACT_TO_TBL: Final = 1
+FR_ACT_GOTO: Final = 2
+FR_ACT_NOP: Final = 3
 FIB_RULE_INVERT: Final = 2
 
 # linux/if_addr.h

@@ -16,15 +16,17 @@ def _commands(op: Op, rule: RoutingRule) -> list[str]:
         f"to {rule.destination}" if rule.destination else "",
         f"fwmark {rule.mark:#x}/{rule.mask:#x}" if rule.mask else "",
         f"iif {rule.iif}" if rule.iif else "",
-        f"table {rule.table} protocol {rule.proto}",
+        f"goto {rule.goto}" if rule.goto else f"table {rule.table}" if rule.table else "nop",
+        f"protocol {rule.proto}",
     )
     return [run_in(rule.ns, join(*words))]
 
 
 def _words(rest: list[str]) -> str:
     """As "100 to table 7": together with the family that is hardly ever ambiguous."""
-    family, priority, table, *_ = rest
-    return f"{priority} to table {table}" + (" (IPv6)" if family == "6" else "")
+    family, priority, to, *_ = rest
+    where = f"{priority} to table {to}" if to.isdecimal() else f"{priority} {to}"
+    return where + (" (IPv6)" if family == "6" else "")
 
 
 ROUTING_RULE = Kind(of=RoutingRule, commands=_commands, words=_words, is_ours=lambda rule: rule.proto == PROTO)

@@ -22,6 +22,8 @@ RULES = (
     RoutingRule(family=4, priority=101, table=88, mask=0x1),
     RoutingRule(family=6, priority=100, table=87, source="fd00:1::/64", destination="fd00:2::/64"),
     RoutingRule(family=6, priority=200, table=70000, mark=0x10000, mask=0xFFFFFFFF, iif="absent0"),
+    *(RoutingRule(family=family, priority=300, goto=301, mask=0xFF00) for family in (4, 6)),
+    *(RoutingRule(family=family, priority=301) for family in (4, 6)),
 )
 THEIRS = (
     "rule add priority 100 from 10.1.0.0/16 fwmark 0x10/0xff table 87",
@@ -68,6 +70,8 @@ def test_it_decides_where_a_packet_goes(bench: Any) -> None:
     bench.netns.sh("ip route add 10.9.0.0/16 dev right table 87")
     assert "dev right" in bench.netns.run("ip", "route", "get", "10.9.0.1", "from", "10.1.0.1")
     assert "dev left" in bench.netns.run("ip", "route", "get", "10.9.0.1")
+    bench.made(RoutingRule(family=4, priority=9, goto=11), RoutingRule(family=4, priority=11))
+    assert "dev left" in bench.netns.run("ip", "route", "get", "10.9.0.1", "from", "10.1.0.1")
 
 
 @pytest.mark.parametrize("rule", [RULES[0], RULES[4]], ids=["IPv4", "IPv6"])

@@ -29,6 +29,11 @@ ROUTE = route("10.2.0.0/16", dev="eth0", table=87)
             Create(RULE6),
             "ip -n c1 -6 rule add priority 100 from all to fd00:1::/64 iif eth0 table 300 protocol 87",
         ),
+        (
+            Create(RoutingRule(family=4, priority=7, goto=9, mask=0xFF00)),
+            "ip rule add priority 7 from all fwmark 0x0/0xff00 goto 9 protocol 87",
+        ),
+        (Create(RoutingRule(family=4, priority=9)), "ip rule add priority 9 from all nop protocol 87"),
     ],
 )
 def test_commands(op: Op, command: str) -> None:
@@ -37,6 +42,7 @@ def test_commands(op: Op, command: str) -> None:
 
 def test_in_words() -> None:
     assert describe(RULE.key) == "routing-rule 100 to table 87"
+    assert describe(RoutingRule(family=6, priority=7, goto=9).key) == "routing-rule 7 goto 9 (IPv6)"
     assert describe(RULE6.key) == f"routing-rule 100 to table 300 (IPv6) in {C1}"
 
 
@@ -50,6 +56,8 @@ def test_a_table_is_led_to_when_it_is_complete() -> None:
     "other",
     [
         {"table": 88},
+        {"table": 0},
+        {"table": 0, "goto": 101},
         {"priority": 99},
         {"source": "10.0.0.0/8"},
         {"destination": "10.3.0.0/16"},
