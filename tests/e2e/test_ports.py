@@ -295,7 +295,7 @@ def refused(lab: Lab, name: str, network: str, *ports: str) -> str:
 
 
 def test_clashes_are_refused(lab: Lab, webs: dict[str, Inside]) -> None:
-    port = "publish another, or detach that first\n"
+    port = "publish another, or free that first\n"
     has = "web-flat in network flat already (8081:80/tcp)"
     assert refused(lab, "more", "over", "8081:80") == f"weft: port 8081/tcp leads to {has}: {port}"
     assert has in refused(lab, "more", "lone", f"{NODE_1[4]}:8081:80")

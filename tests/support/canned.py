@@ -6,9 +6,12 @@ import time
 from ipaddress import ip_address, ip_interface, ip_network
 
 from weft.api import observed as o
+from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump
-from weft.model import BgpSettings
+from weft.model import BgpSettings, PublishedPort
+from weft.services.model import Service
+from weft.services.model import parse_port as parse_service_port
 
 NOW = time.time()
 
@@ -438,6 +441,22 @@ COUNTERS = o.PolicyCounters(
     ),
 )
 
+SERVICE = s.ServiceInfo(
+    service=Service(
+        name="web",
+        network="blue",
+        ports=(parse_service_port("80:8080"),),
+        select="app=web",
+        addresses=(ip_address("40.15.255.9"),),
+        published=(PublishedPort(host_port=8000, container_port=80),),
+    ),
+    members=(
+        s.MemberInfo(
+            id="e1", name="web-1", node="node-1", addresses=(ip_address("40.15.43.9"),), state="ready", connections=4
+        ),
+    ),
+)
+
 ANSWERS: dict[str, object] = {
     "policy_counters": COUNTERS,
     "policy_log": LOG,
@@ -489,5 +508,11 @@ ANSWERS: dict[str, object] = {
     "bgp_peers": BGP_PEERS,
     "add_bgp_peer": BGP_PEERS[0],
     "remove_bgp_peer": t.Done(what=("tor",)),
+    "services": (SERVICE,),
+    "service": SERVICE,
+    "create_service": SERVICE,
+    "set_service": SERVICE,
+    "remove_service": t.Done(what=("blue/web",)),
+    "drain": SERVICE,
     "check": t.EndpointCheck(endpoint=ENDPOINTS[0], faults=("link eth0: missing",)),
 }

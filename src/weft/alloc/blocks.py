@@ -158,11 +158,16 @@ def _pools(s: Situation, fam: Family) -> list[IPNetwork]:
 
 
 def _plan(s: Situation, whole: IPNetwork) -> Plan:
-    step, make = s.rules.size[family(whole)], type(whole)
+    return plan(s.network.name, whole, s.rules)
+
+
+def plan(network: str, whole: IPNetwork, rules: Rules) -> Plan:
+    """How one pool is cut into blocks."""
+    step, make = rules.size[family(whole)], type(whole)
     last = int(whole.broadcast_address) + 1 - (1 << whole.max_prefixlen - step)
     first = make((int(whole.network_address), step))
-    reserved = tuple(subnets.merge(p for p in s.rules.reserved if p.version == whole.version and covers(whole, p)))
-    return Plan(network=s.network.name, whole=whole, first=first, last=make((last, step)), reserved=reserved)
+    reserved = tuple(subnets.merge(p for p in rules.reserved if p.version == whole.version and covers(whole, p)))
+    return Plan(network=network, whole=whole, first=first, last=make((last, step)), reserved=reserved)
 
 
 def _first(s: Situation, block: IPNetwork, after: IPAddress | None = None) -> IPAddress | None:

@@ -136,6 +136,17 @@ def find(plan: Plan, node: str, taken: Iterable[IPNetwork]) -> IPNetwork | None:
     return None
 
 
+def last(plan: Plan, taken: Iterable[IPNetwork]) -> IPNetwork | None:
+    """The last one that is free; None where none is. Nodes begin anywhere, so that is as good as another one, and found
+    without a name."""
+    number, spans = plan.size - 1, plan.withheld() + [span for prefix in taken if (span := plan.span(prefix))]
+    for begin, end in sorted(spans, key=lambda span: span[1], reverse=True):
+        if end < number:
+            break
+        number = min(number, begin - 1)
+    return plan.candidate(number) if number >= 0 else None
+
+
 def _first_free(number: int, spans: list[Span]) -> int:
     """The first number from `number` on that is in none of `spans`, which are in order."""
     for first, last in spans:

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from weft.api import observed as o
+from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.model import BgpSettings
@@ -132,6 +133,14 @@ OPERATIONS: tuple[Operation, ...] = (
         t.EndpointCheck,
         query=("owner",),
     ),
+    Operation("services", "GET", "/v1/services", "All services", tuple[s.ServiceInfo, ...], query=("network",)),
+    Operation("service", "GET", "/v1/services/{ref}", "One service, by NAME or NETWORK/NAME", s.ServiceInfo),
+    Operation("create_service", "POST", "/v1/services", "Make a service", s.ServiceInfo, s.CreateService),
+    Operation("set_service", "PUT", "/v1/services/{ref}", "Change a service", s.ServiceInfo, s.SetService),
+    Operation(
+        "drain", "POST", "/v1/services/{ref}/drain", "No new connections to a member, or again", s.ServiceInfo, s.Drain
+    ),
+    Operation("remove_service", "DELETE", "/v1/services/{ref}", "Remove a service", t.Done),
     Operation("bgp_sessions", "GET", "/v1/bgp/sessions", "This node's BGP sessions", tuple[t.BgpSession, ...]),
     Operation(
         "bgp_routes", "GET", "/v1/bgp/routes", "What this node's BIRD knows", tuple[t.BgpRoute, ...], query=("prefix",)

@@ -22,6 +22,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "attach": ("weft.cli.attach", "Connect a container on this node to a network"),
     "detach": ("weft.cli.detach", "Disconnect a container on this node"),
     "endpoint": ("weft.cli.endpoint", "List, show and move what is attached, on all nodes"),
+    "service": ("weft.cli.service", "A name and an address for several containers, ports of all hosts"),
     "policy": ("weft.cli.policy", "Who may talk to whom"),
     "bgp": ("weft.cli.bgp", "BGP sessions and routes of this node; routers to peer with"),
     "node": ("weft.cli.node", "List, show, remove nodes"),

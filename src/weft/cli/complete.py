@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Iterable
 from typing import TYPE_CHECKING
 
@@ -29,6 +30,15 @@ def nodes(ctx: typer.Context, incomplete: str) -> Names:
 
 def endpoints(ctx: typer.Context, incomplete: str) -> Names:
     return _ask(ctx, lambda agent: ((e.name, f"{e.network} on {e.node}") for e in agent.endpoints()))
+
+
+def services(ctx: typer.Context, incomplete: str) -> Names:
+    def known(agent: Client) -> Names:
+        found = [info.service for info in agent.services()]
+        names = Counter(service.name for service in found)
+        return [(s.name if names[s.name] == 1 else f"{s.network}/{s.name}", f"in network {s.network}") for s in found]
+
+    return _ask(ctx, known)
 
 
 def policies(ctx: typer.Context, incomplete: str) -> Names:

@@ -6,6 +6,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from weft.api import observed as o
+from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.api.operations import BY_NAME
@@ -142,6 +143,28 @@ class Client:
 
     def check(self, owner: str) -> t.EndpointCheck:
         return self._call(t.EndpointCheck, "check", owner=owner)
+
+    def services(self, network: str = "") -> tuple[s.ServiceInfo, ...]:
+        return self._call(tuple[s.ServiceInfo, ...], "services", network=network)
+
+    def service(self, ref: str) -> s.ServiceInfo:
+        """`ref`: NAME or NETWORK/NAME."""
+        return self._call(s.ServiceInfo, "service", ref=ref)
+
+    def create_service(self, request: s.CreateService) -> s.ServiceInfo:
+        return self._call(s.ServiceInfo, "create_service", request)
+
+    def set_service(self, ref: str, request: s.SetService) -> s.ServiceInfo:
+        """`ref`: as for `service`."""
+        return self._call(s.ServiceInfo, "set_service", request, ref=ref)
+
+    def remove_service(self, ref: str) -> t.Done:
+        """`ref`: as for `service`."""
+        return self._call(t.Done, "remove_service", ref=ref)
+
+    def drain(self, ref: str, request: s.Drain) -> s.ServiceInfo:
+        """`ref`: as for `service`."""
+        return self._call(s.ServiceInfo, "drain", request, ref=ref)
 
     def bgp_sessions(self) -> tuple[t.BgpSession, ...]:
         return self._call(tuple[t.BgpSession, ...], "bgp_sessions")

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import random
-from collections.abc import AsyncIterator, Collection
+from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
 
 import msgspec
 
 from weft.base.errors import Conflict, Exhausted, Invalid
-from weft.base.net import Family
+from weft.base.net import FAMILIES, Family
 from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.kernel.host import listeners
 from weft.model import Endpoint, Network, PublishedPort
 from weft.model.ports import PortIndex
+from weft.services.model import Service
+from weft.services.publish import CHOSEN_FROM
+from weft.services.record import SERVICES
 
 ATTEMPTS = 100
 """How many ports to look at, from a place chosen by chance, before giving up."""
@@ -65,8 +69,31 @@ class Ports:
             held.add(chosen[-1], chosen[-1].families, "")
         return tuple(chosen)
 
-    def _choose(self, wish: PublishedPort, families: Collection[Family], held: PortIndex[str]) -> PublishedPort:
-        first, last = listeners.given_to_any()
+    def for_service(
+        self, wishes: Iterable[PublishedPort], families: Collection[Family], others: Iterable[Service]
+    ) -> tuple[PublishedPort, ...]:
+        """Ports of all hosts, chosen where they are left to us: none that another service has, or that an endpoint or a
+        program of this host has. An address of the host may be another host's. Raises Conflict, Exhausted. Blocks."""
+        held = self._held_by_others(services=others)
+        chosen = []
+        for wish in sorted(wishes, key=lambda port: port.open):
+            port = self._choose(wish, families, held, CHOSEN_FROM) if wish.open else wish
+            if (whose := held.holder(port, families)) is not None:
+                raise Conflict(f"port {port.outer} leads to {whose}: publish another, or free that first")
+            with contextlib.suppress(Invalid):
+                listeners.check_free(port, set(families) & set(port.families))
+            held.add(port, families, "another port of the service")
+            chosen.append(port)
+        return tuple(chosen)
+
+    def _choose(
+        self,
+        wish: PublishedPort,
+        families: Collection[Family],
+        held: PortIndex[str],
+        span: tuple[int, int] | None = None,
+    ) -> PublishedPort:
+        first, last = span or listeners.given_to_any()
         room = max(last - first + 2 - wish.count, 1)
         start = random.randrange(room)
         for step in range(min(room, ATTEMPTS)):
@@ -80,10 +107,13 @@ class Ports:
             return port
         raise Exhausted(f"no port of this host is free for {wish}: {first} to {last} are tried: say which one")
 
-    def _held_by_others(self, one: Endpoint | None = None) -> PortIndex[str]:
+    def _held_by_others(self, one: Endpoint | None = None, services: Iterable[Service] | None = None) -> PortIndex[str]:
         """The ports of all that have some here, or are about to, but of one endpoint, and of its container those that are
-        just the same; by whom they are held, in words."""
+        just the same; by whom they are held, in words. `services`: else all."""
         held = PortIndex[str]()
+        for service in self._services() if services is None else services:
+            for port in service.published:
+                held.add(port, FAMILIES, f"service {service.network}/{service.name} already ({port})")
         for endpoint in (*self._view.endpoints.values(), *self._coming.values()):
             if one is not None and endpoint.id == one.id:
                 continue
@@ -92,6 +122,10 @@ class Ports:
                 held.add(port, endpoint.families, f"{endpoint.name} in network {endpoint.network} already ({port})")
         return held
 
+    def _services(self) -> Iterator[Service]:
+        found = self._view.table(SERVICES).by("network", "name").values()
+        return (service for of_network in found for service in of_network.values())
+
     def _refuse_taken(self, endpoint: Endpoint) -> None:
         if not endpoint.ports:
             return
@@ -99,7 +133,7 @@ class Ports:
         for port in endpoint.ports:
             whose = held.holder(port, endpoint.families)
             if whose is not None:
-                raise Conflict(f"port {port.outer} leads to {whose}: publish another, or detach that first")
+                raise Conflict(f"port {port.outer} leads to {whose}: publish another, or free that first")
 
 
 def _check_programs(endpoint: Endpoint) -> None:

@@ -6,6 +6,9 @@ from weft.base.net import IPAddress, IPNetwork, parse_address, parse_network
 
 _COOLING = b"nobody, was "
 _COMING = b"a container to come"
+_SERVICE = b"service "
+SERVICES = "virtual addresses of services"
+"""Of a subnet that no node has, out of which services get theirs. No node can be called so."""
 
 
 def cooling(name: str, node: str) -> bytes:
@@ -16,6 +19,15 @@ def cooling(name: str, node: str) -> bytes:
 def coming(node: str) -> bytes:
     """Of an address that is kept for a container to come. Such a claim frees itself."""
     return _COMING + f" on {node}".encode()
+
+
+def of_service(network: str, name: str) -> bytes:
+    """Of a virtual address."""
+    return _SERVICE + f"{network}/{name}".encode()
+
+
+def is_service(value: bytes) -> bool:
+    return value.startswith(_SERVICE)
 
 
 def is_passing(value: bytes) -> bool:

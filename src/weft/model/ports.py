@@ -156,6 +156,12 @@ def parse(text: str) -> PublishedPort:
     )
 
 
+def says_inner(text: str) -> bool:
+    """Whether what `parse` reads says itself which port it leads to."""
+    found = _SYNTAX.fullmatch(text)
+    return found is not None and found[4] is not None
+
+
 def _count(text: str, first: str, last: str | None) -> int:
     count = int(last or first) - int(first) + 1
     if count < 1:

@@ -61,8 +61,10 @@ async def test_every_operation_answers_as_it_is_described(
         "ref": {"endpoints": endpoint["id"]},
         "address": {"networks": "10.1.1.9"},
     }
-    path["ref"]["policies"] = "tier%2F%2Fdefault"
-    tried = {"create_network", "attach", "remove_node", "remove_network", "detach", "bgp_routes"}
+    path["ref"] |= {"policies": "tier%2F%2Fdefault", "services": "blue%2Fweb"}
+    web = {"name": "web", "network": "blue", "ports": [{"port": 80}], "members": ["c1"]}
+    await done(await api.post("/v1/services", json=web))
+    tried = {"create_service", "create_network", "attach", "remove_node", "remove_network", "detach", "bgp_routes"}
     await done(await api.post("/v1/networks", json=PROD))
     bodies = {
         "reserve": {"family": 4, "owner": "someone"},
@@ -75,6 +77,8 @@ async def test_every_operation_answers_as_it_is_described(
         "add_floating": {"addresses": ["203.0.113.7"]},
         "apply_policies": {"documents": [{"place": "here", "document": SHOP}]},
         "remove_policies": {"refs": ["namespace/shop"]},
+        "set_service": {"drain": 5},
+        "drain": {"member": "c1"},
         "set_bgp": {"hold_time": 9},
         "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
     }

@@ -14,6 +14,7 @@ import pytest
 
 from support.canned import ANSWERS, ENDPOINTS, NAMESPACE, NETWORKS
 from support.canned_agent import Asked, CannedAgent, Hangs, Raw, canned_agent
+from weft.api import services as s
 from weft.api import types as t
 from weft.api.operations import OPERATIONS
 from weft.base import errors
@@ -68,6 +69,11 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "explain": ("client", "web", "tcp", "80"),
     "apply_policies": (t.ApplyPolicies(documents=(t.PolicySource(place="f.yaml", document=NAMESPACE),)),),
     "remove_policies": (t.RemovePolicies(refs=("namespace/shop",)),),
+    "service": ("web",),
+    "create_service": (s.CreateService(name="web", network="blue", select="app=web"),),
+    "set_service": ("web", s.SetService(drain=5)),
+    "remove_service": ("blue/web",),
+    "drain": ("web", s.Drain(member="web-1")),
     "release": ("blue", "40.15.43.9", "docker/"),
 }
 

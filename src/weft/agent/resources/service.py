@@ -14,6 +14,7 @@ from weft.agent.resources.nodes import Nodes
 from weft.agent.resources.observed import Observed
 from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
+from weft.agent.resources.services import Services
 from weft.agent.resources.this_node import ThisNode
 from weft.api.operations import OPERATIONS
 
@@ -30,6 +31,7 @@ class Service:
             Endpoints(parts, networks, nodes),
             Bgp(parts),
             Policies(parts),
+            Services(parts, networks),
             Observed(parts),
         )
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {

@@ -1,0 +1,336 @@
+"""Services come, change and go: what one needs to hold against all others is checked and written in one transaction."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import AsyncIterator, Iterable
+
+import msgspec
+
+from weft.agent.parts import Parts
+from weft.agent.resources.networks import Networks
+from weft.api import services as s
+from weft.api import types as t
+from weft.base.errors import Conflict, Invalid, NotFound
+from weft.base.net import IPAddress
+from weft.cluster import records
+from weft.cluster.cluster import RACE
+from weft.cluster.services import services as members_of
+from weft.ipam.virtual import Virtual
+from weft.model import Network, PublishedPort, encode, keys
+from weft.model.records import LOCATIONS
+from weft.services import publish
+from weft.services.index import Member
+from weft.services.model import Draining, Service
+from weft.services.record import CONDITION, CONDITIONS, SERVICE, SERVICES, At
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Listing, NothingNewer, Op, Put, Unchanged
+
+
+class Services:
+    def __init__(self, parts: Parts, networks: Networks) -> None:
+        self._parts, self._networks = parts, networks
+        self._cluster, self._view = parts.cluster, parts.view
+        self._virtual = Virtual(parts.cluster)
+
+    # The API's operations.
+
+    async def services(self, network: str = "") -> tuple[s.ServiceInfo, ...]:
+        if network:
+            await self._networks.known(network)
+        self._parts.ready()
+        found = [service for service in self._all() if network in ("", service.network)]
+        async with self._known({service.network for service in found}):
+            return tuple(self._info(service) for service in found)
+
+    async def service(self, ref: str) -> s.ServiceInfo:
+        self._parts.ready()
+        return await self._shown(self.meant(ref))
+
+    async def create_service(self, request: s.CreateService) -> s.ServiceInfo:
+        self._parts.ready()
+        network = await self._networks.known(request.network)
+        return await self._shown(await self.create(network, wanted(request), request.addresses, request.publish))
+
+    async def set_service(self, ref: str, request: s.SetService) -> s.ServiceInfo:
+        self._parts.ready()
+        at = _at(self.meant(ref))
+        network = await self._networks.known(at.network)
+        return await self._shown(await self._change(network, at, request))
+
+    async def remove_service(self, ref: str) -> t.Done:
+        self._parts.ready()
+        at = self._broken(ref) or _at(self.meant(ref))
+        await self.remove(at)
+        return t.Done(what=(f"{at.network}/{at.name}",))
+
+    async def drain(self, ref: str, request: s.Drain) -> s.ServiceInfo:
+        self._parts.ready()
+        at = _at(self.meant(ref))
+        async with self._known({at.network}):
+            member = self._member(at, request.member)
+        return await self._shown(await self._drain(at, member.id, back=request.back))
+
+    # What they consist of.
+
+    def _all(self) -> list[Service]:
+        found = self._view.table(SERVICES).by("network", "name")
+        return [service for _, inside in sorted(found.items()) for _, service in sorted(inside.items())]
+
+    def meant(self, ref: str) -> Service:
+        """By NAME or NETWORK/NAME. Raises NotFound, Invalid."""
+        network, _, name = ref.rpartition("/")
+        found = [service for service in self._all() if service.name == name and network in ("", service.network)]
+        if not found:
+            raise NotFound(f"no service {ref}: `weft service ls` shows those there are")
+        if len(found) > 1:
+            listed = " or ".join(f"{service.network}/{service.name}" for service in found)
+            raise Invalid(f"{ref} is a service of several networks: say {listed}")
+        return found[0]
+
+    def _broken(self, ref: str) -> At | None:
+        """One whose record cannot be read, by NETWORK/NAME."""
+        network, _, name = ref.rpartition("/")
+        return At(network, name) if SERVICE.key(network, name) in self._view.broken else None
+
+    async def create(
+        self, network: Network, new: Service, addresses: tuple[IPAddress, ...], ports: tuple[str, ...]
+    ) -> Service:
+        """`new`: without addresses and published ports. Raises Invalid, Conflict, Exhausted, Unavailable."""
+
+        async def attempt() -> Service:
+            listing = await self._parts.store.list(SERVICE.root)
+            key = SERVICE.key(new.network, new.name)
+            if any(item.key == key for item in listing.items):
+                raise Conflict(
+                    f"network {new.network} has a service {new.name} already: choose another name, or change that with "
+                    f"`weft service set {new.network}/{new.name}`"
+                )
+            return await self._put(network, listing, None, new, addresses, ports)
+
+        return await self._cluster.change(attempt, f"service {new.name}", attempts=RACE)
+
+    async def _change(self, network: Network, at: At, request: s.SetService) -> Service:
+        async def attempt() -> Service:
+            listing = await self._parts.store.list(SERVICE.root)
+            old = next((found for found in records.readable(Service, listing.items) if _at(found) == at), None)
+            if old is None:
+                raise NotFound(f"no service {at.network}/{at.name}: it was just removed")
+            return await self._put(network, listing, old, changed(old, request), request.addresses, request.publish)
+
+        return await self._cluster.change(attempt, f"service {at.name}", attempts=RACE)
+
+    async def _put(
+        self,
+        network: Network,
+        listing: Listing,
+        old: Service | None,
+        new: Service,
+        wishes: tuple[IPAddress, ...],
+        ports: tuple[str, ...] | None,
+    ) -> Service:
+        """As the last step of an attempt. `ports`: None: those that it has. Raises Refused and others."""
+        others = [other for other in records.readable(Service, listing.items) if _at(other) != _at(new)]
+        _check_names(new, others)
+        if wishes and new.mode == "names":
+            raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
+        had = old.published if old else ()
+        published = had if ports is None else await self._published(network, new, ports, had, others)
+        addresses, guards, ops = await self._virtual.changes(
+            network, new.name, old.addresses if old else (), wishes, none=new.mode == "names"
+        )
+        made = msgspec.structs.replace(new, addresses=addresses, published=published)
+        key = SERVICE.key(new.network, new.name)
+        found = next((item for item in listing.items if item.key == key), None)
+        await self._cluster.commit(
+            [
+                self._cluster.unchanged(keys.network(network.name)),
+                Unchanged(key, found.revision) if found else Absent(key),
+                NothingNewer(SERVICE.root, listing.revision),
+                *guards,
+            ],
+            [Put(key, encode(made)), *ops],
+        )
+        return made
+
+    async def _published(
+        self,
+        network: Network,
+        new: Service,
+        texts: Iterable[str],
+        had: tuple[PublishedPort, ...],
+        others: list[Service],
+    ) -> tuple[PublishedPort, ...]:
+        """Raises Invalid, Conflict, Exhausted."""
+        wishes = tuple(publish.read(text, new.ports) for text in texts)
+        if wishes and network.internal:
+            raise Invalid(
+                f"network {network.name} is internal: nothing outside of it reaches its containers, so no port can be published"
+            )
+        kept, fresh = publish.settled(wishes, had)
+        msgspec.structs.replace(new, published=tuple(kept))  # checks them before ports are looked for
+        with_kept = [*others, msgspec.structs.replace(new, published=tuple(kept))]
+        chosen = await asyncio.to_thread(self._parts.attachments.ports.for_service, fresh, network.families, with_kept)
+        return (*kept, *chosen)
+
+    async def remove(self, at: At) -> None:
+        """Harmless where it is gone. Raises Unavailable."""
+
+        async def attempt() -> None:
+            key, network = SERVICE.key(*at), self._view.networks.get(at.network)
+            item = await self._parts.store.get(key)
+            if item is None:
+                return
+            guards: list[Guard] = [Unchanged(key, item.revision)]
+            ops: list[Op] = [Delete(key), DeletePrefix(CONDITION.under(*at))]
+            for service in records.readable(Service, [item]) if network is not None else ():
+                assert network is not None
+                _, more, freeing = await self._virtual.changes(network, at.name, service.addresses, (), none=True)
+                guards, ops = [*guards, *more], [*ops, *freeing]
+            await self._cluster.commit(guards, ops)
+
+        await self._cluster.change(attempt, f"service {at.name}")
+
+    # Members.
+
+    @contextlib.asynccontextmanager
+    async def _known(self, networks: Iterable[str]) -> AsyncIterator[None]:
+        """Where these networks' containers are, and what health checks say of them. Raises Unavailable."""
+        async with contextlib.AsyncExitStack() as stack:
+            for network in networks:
+                for kind in (LOCATIONS, CONDITIONS):
+                    await stack.enter_async_context(self._parts.follower.held(kind, network))
+            yield
+
+    async def _shown(self, service: Service) -> s.ServiceInfo:
+        async with self._known({service.network}):
+            return self._info(service)
+
+    def _info(self, service: Service) -> s.ServiceInfo:
+        members = members_of(self._view).members(_at(service), time.time())
+        until = {draining.member: draining.until for draining in service.draining}
+        return s.ServiceInfo(
+            service=service,
+            members=tuple(_member(m, until.get(m.id)) for m in sorted(members, key=lambda m: (m.location.name, m.id))),
+        )
+
+    def _member(self, at: At, ref: str) -> Member:
+        """Raises NotFound, Invalid."""
+        members = list(members_of(self._view).members(at))
+        found = [m for m in members if ref in (m.id, m.location.name)]
+        if not found:
+            listed = ", ".join(sorted(m.location.name for m in members)[:8]) or "it has none"
+            raise NotFound(f"service {at.name} has no member {ref}: {listed}")
+        if len(found) > 1:
+            listed = " or ".join(f"{m.id} (on {m.location.node})" for m in found)
+            raise Invalid(f"{ref} is more than one member of service {at.name}: say {listed}")
+        return found[0]
+
+    async def _drain(self, at: At, member: str, *, back: bool) -> Service:
+        async def attempt() -> Service:
+            key = SERVICE.key(*at)
+            old = self._view.table(SERVICES).get(at)
+            if old is None:
+                raise NotFound(f"no service {at.network}/{at.name}: it was just removed")
+            rest = tuple(draining for draining in old.draining if draining.member != member)
+            if not back and len(rest) == len(old.draining):
+                rest = (*rest, Draining(member=member, until=time.time() + old.drain))
+            elif not back:
+                return old
+            new = msgspec.structs.replace(old, draining=rest)
+            if new != old:
+                await self._cluster.commit([self._cluster.unchanged(key)], [Put(key, encode(new))])
+            return new
+
+        return await self._cluster.change(attempt, f"service {at.name}")
+
+
+def wanted(request: s.CreateService) -> Service:
+    """Without addresses and published ports. Raises Invalid."""
+    service = Service(
+        name=request.name,
+        network=request.network,
+        namespace=request.namespace,
+        ports=request.ports,
+        select=request.select,
+        members=request.members,
+        affinity=request.affinity,
+        mode=request.mode,
+        traffic=request.traffic,
+        drain=request.drain,
+        health=request.health,
+        aliases=request.aliases,
+    )
+    return _complete(service)
+
+
+def changed(old: Service, request: s.SetService) -> Service:
+    """Without published ports where these change, too. Raises Invalid."""
+    plain: dict[str, object] = {
+        name: value
+        for name in (
+            "namespace",
+            "ports",
+            "select",
+            "members",
+            "affinity",
+            "mode",
+            "traffic",
+            "drain",
+            "health",
+            "aliases",
+        )
+        if (value := getattr(request, name)) is not None
+    }
+    if request.select:
+        plain["members"] = ()
+    if request.members:
+        plain["select"] = ""
+    if request.no_health:
+        plain["health"] = None
+    if request.publish is not None:
+        plain["published"] = ()
+    if plain.get("mode") == "names":
+        plain["addresses"] = ()
+    return _complete(msgspec.structs.replace(old, **plain))
+
+
+def _complete(service: Service) -> Service:
+    """Raises Invalid."""
+    if not service.select and not service.members:
+        raise Invalid(f"service {service.name}: say which containers it leads to: --select KEY=VALUE, or --member NAME")
+    if service.mode == "vip" and not service.ports:
+        raise Invalid(
+            f"service {service.name}: say which ports its virtual address has: --port 80:8080, or --mode names"
+        )
+    return service
+
+
+def _check_names(new: Service, others: Iterable[Service]) -> None:
+    """Raises Conflict, Invalid."""
+    names = (new.name, *new.aliases)
+    if len(set(names)) < len(names):
+        raise Invalid(f"service {new.name}: one of its names is given twice: {', '.join(names)}")
+    for other in others:
+        if other.network == new.network and (both := set(names) & {other.name, *other.aliases}):
+            raise Conflict(
+                f"service {new.name}: {sorted(both)[0]} is a name of service {other.name} in network {new.network}: choose "
+                "another"
+            )
+
+
+def _member(m: Member, until: float | None) -> s.MemberInfo:
+    return s.MemberInfo(
+        id=m.id,
+        name=m.location.name,
+        node=m.location.node,
+        addresses=m.location.addresses,
+        state=m.state,
+        reason=m.reason,
+        until=until,
+    )
+
+
+def _at(service: Service) -> At:
+    return At(service.network, service.name)

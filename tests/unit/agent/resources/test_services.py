@@ -1,0 +1,169 @@
+"""Services are made, changed and removed, and what cannot be is refused before anything changes."""
+
+from __future__ import annotations
+
+import asyncio
+from ipaddress import ip_address, ip_network
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from support.agents import FakeHost, agent_on, attach, create, until
+from weft.agent.agent import Agent
+from weft.agent.resources.service import Service as Operations
+from weft.api import services as s
+from weft.base.errors import Conflict, Invalid, NotFound
+from weft.cluster import records
+from weft.model import claims, keys
+from weft.services.model import parse_port
+from weft.services.record import SERVICE
+
+PORTS = (parse_port("80:8080"),)
+
+
+def asked(name: str = "web", network: str = "blue", **more: Any) -> s.CreateService:
+    return s.CreateService(**{"name": name, "network": network, "select": f"app={name}", "ports": PORTS, **more})
+
+
+async def subnets_of_services(agent: Agent, network: str) -> set[str]:
+    items = (await agent.store.list(keys.subnet_claims(network))).items
+    return {str(s) for s, item in records.claimed(claims.subnet, items) if records.holder(item) == claims.SERVICES}
+
+
+async def test_a_service_has_its_members_wherever_they_are(
+    agent: Agent, host: FakeHost, service: Operations, store_file: Path
+) -> None:
+    await create(agent, "blue")
+    made = await service.create_service(asked())
+    assert made.members == ()
+    there = FakeHost("192.168.1.254/24")
+    async with agent_on(there, store_file, "node-2") as other:
+        await until(lambda: "blue" in other.view.networks)
+        there.open("c2")
+        host.open("c1")
+        await attach(agent, "c1", "blue", labels={"app": "web"})
+        await attach(other, "c2", "blue", labels={"app": "web"})
+        shown = await service.service("web")
+        assert [(m.name, m.node, m.state) for m in shown.members] == [
+            ("c1", "node-1", "ready"),
+            ("c2", "node-2", "ready"),
+        ]
+        await until(lambda: Operations(other) and other.view.revision(SERVICE.key("blue", "web")))
+        assert (await Operations(other).service("blue/web")).service == made.service
+        drained = await service.drain("web", s.Drain(member="c2"))
+        assert [m.state for m in drained.members] == ["ready", "draining"]
+        assert drained.members[1].until is not None
+        back = await service.drain("web", s.Drain(member="c2", back=True))
+        assert [m.state for m in back.members] == ["ready", "ready"]
+        with pytest.raises(NotFound, match="has no member c9: c1, c2"):
+            await service.drain("web", s.Drain(member="c9"))
+    assert (await service.remove_service("web")).what == ("blue/web",)
+    assert await service.services() == ()
+
+
+async def test_where_nodes_have_subnets_services_have_one_too(agent: Agent, service: Operations) -> None:
+    await create(agent, "blue", "10.1.0.0/16", "fd00:1::/48")
+    made = (await service.create_service(asked())).service
+    assert [a.version for a in made.addresses] == [4, 6]
+    assert made.addresses[0] in ip_network("10.1.255.0/24") and made.addresses[1] in ip_network("fd00:1:0:ffff::/64")
+    await service.create_service(asked("db"))
+    assert await subnets_of_services(agent, "blue") == {"10.1.255.0/24", "fd00:1:0:ffff::/64"}
+    await service.remove_service("web")
+    assert await subnets_of_services(agent, "blue") == {"10.1.255.0/24", "fd00:1:0:ffff::/64"}
+    await service.remove_service("db")
+    assert await subnets_of_services(agent, "blue") == set()
+    assert (await agent.store.list(keys.address_claims("blue"))).items == ()
+
+
+@pytest.mark.parametrize("driver", ["overlay", "routed", "vxlan"])
+async def test_many_made_at_once_have_addresses_of_their_own(
+    agent: Agent, host: FakeHost, service: Operations, store_file: Path, driver: str
+) -> None:
+    await create(agent, "blue", "10.1.0.0/24", driver=driver)
+    async with agent_on(FakeHost("192.168.1.254/24"), store_file, "node-2") as other:
+        await until(lambda: "blue" in other.view.networks)
+        for name in (names := [f"c{n}" for n in range(6)]):
+            host.open(name)
+        twins = [service, Operations(other)]
+        made, ends = await asyncio.gather(
+            asyncio.gather(*(twins[n % 2].create_service(asked(f"s{n}")) for n in range(8))),
+            asyncio.gather(*(attach(agent, name, "blue") for name in names)),
+        )
+    addresses = [m.service.addresses[0] for m in made] + [e.addresses[0].ip for e in ends]
+    assert len(set(addresses)) == 14
+    for subnet in await subnets_of_services(agent, "blue"):
+        assert not any(e.addresses[0].ip in ip_network(subnet) for e in ends)
+
+
+async def test_a_wish_is_granted_or_refused_with_the_reason(agent: Agent, host: FakeHost, service: Operations) -> None:
+    await create(agent, "blue", "10.1.0.0/16")
+    await create(agent, "flat", "10.2.0.0/24", driver="overlay")
+    host.open("c1")
+    node = (await attach(agent, "c1", "blue")).addresses[0].network
+    there = (await attach(agent, "c1", "flat")).addresses[0].ip
+    made = await service.create_service(asked(addresses=(ip_address("10.1.77.7"),)))
+    assert made.service.addresses == (ip_address("10.1.77.7"),)
+    for network, address, error, text in (
+        ("blue", "10.9.0.1", Invalid, r"10\.9\.0\.1 is outside network blue: choose one of 10\.1\.0\.0/16"),
+        ("blue", "10.1.77.7", Conflict, r"10\.1\.77\.7 is taken by service blue/web"),
+        ("blue", "10.1.77.255", Invalid, "is the broadcast address of subnet"),
+        ("blue", str(node[9]), Conflict, f"is in node-1's subnet {node}"),
+        ("flat", str(there), Conflict, "is taken by c1 on node-1"),
+        ("flat", "10.2.0.0", Invalid, "is the network address of subnet"),
+        ("flat", "10.2.0.1", Invalid, "is the gateway of subnet"),
+        ("flat", "fd00::5", Invalid, "is outside network flat"),
+    ):
+        with pytest.raises(error, match=text):
+            await service.create_service(asked("db", network, addresses=(ip_address(address),)))
+    assert len(await service.services()) == 1
+    moved = await service.set_service("web", s.SetService(addresses=(ip_address("10.1.78.7"),)))
+    assert moved.service.addresses == (ip_address("10.1.78.7"),)
+    assert await subnets_of_services(agent, "blue") == {"10.1.78.0/24"}
+
+
+async def test_names_that_are_taken(agent: Agent, service: Operations) -> None:
+    await create(agent, "blue")
+    await create(agent, "red", "10.2.0.0/16")
+    await service.create_service(asked(aliases=("www",)))
+    for more, error, text in (
+        ({}, Conflict, "network blue has a service web already"),
+        ({"name": "www"}, Conflict, "www is a name of service web in network blue"),
+        ({"name": "db", "aliases": ("web",)}, Conflict, "web is a name of service web"),
+        ({"name": "db", "aliases": ("db",)}, Invalid, "one of its names is given twice"),
+        ({"name": "db", "select": ""}, Invalid, "say which containers it leads to"),
+        ({"name": "db", "ports": ()}, Invalid, "say which ports its virtual address has"),
+        ({"name": "db", "network": "none"}, NotFound, "no network none"),
+    ):
+        with pytest.raises(error, match=text):
+            await service.create_service(asked(**more))
+    await service.create_service(asked(network="red", aliases=("www",)))
+    with pytest.raises(Invalid, match="web is a service of several networks: say blue/web or red/web"):
+        await service.service("web")
+    assert (await service.service("red/web")).service.network == "red"
+
+
+async def test_ports_of_all_hosts(agent: Agent, host: FakeHost, service: Operations) -> None:
+    await create(agent, "blue")
+    made = await service.create_service(asked(publish=("28000", ":80")))
+    first, chosen = made.service.published
+    assert (first.host_port, first.container_port, chosen.container_port) == (28000, 80, 80)
+    assert 30_000 <= chosen.host_port <= 32_767
+    with pytest.raises(Conflict, match=r"port 28000/tcp leads to service blue/web already \(28000:80/tcp\)"):
+        await service.create_service(asked("db", publish=("28000",)))
+    with pytest.raises(Invalid, match="leads to none of its ports: 80:8080/tcp"):
+        await service.create_service(asked("db", publish=("28001:81",)))
+    changed = await service.set_service("web", s.SetService(publish=(":80", "28002:80")))
+    assert set(changed.service.published) == {chosen, *(p for p in changed.service.published if p.host_port == 28002)}
+    assert len(changed.service.published) == 2
+
+
+async def test_what_is_set(agent: Agent, service: Operations) -> None:
+    await create(agent, "blue")
+    made = (await service.create_service(asked())).service
+    named = (await service.set_service("web", s.SetService(members=("c1",), drain=5, affinity="client-ip"))).service
+    assert (named.select, named.members, named.drain, named.affinity) == ("", ("c1",), 5, "client-ip")
+    assert named.addresses == made.addresses
+    assert (await service.set_service("web", s.SetService(mode="names"))).service.addresses == ()
+    assert await subnets_of_services(agent, "blue") == set()
+    assert (await service.set_service("web", s.SetService(mode="vip"))).service.addresses == made.addresses
