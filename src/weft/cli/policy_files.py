@@ -72,11 +72,17 @@ def _files(place: str) -> Iterator[tuple[str, Path | None]]:
     if not path.is_dir():
         yield place, path
         return
-    files = sorted(file for file in path.iterdir() if file.suffix in SUFFIXES and file.is_file())
+    files = sorted(
+        file for file in path.iterdir() if file.suffix in SUFFIXES and (file.is_file() or _leads_nowhere(file))
+    )
     if not files:
         raise Invalid(f"directory {place} has no files *{', *'.join(SUFFIXES)}")
     for file in files:
         yield str(file), file
+
+
+def _leads_nowhere(path: Path) -> bool:
+    return path.is_symlink() and not path.exists()
 
 
 def _text(name: str, path: Path | None) -> str:
@@ -88,4 +94,6 @@ def _text(name: str, path: Path | None) -> str:
             return file.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        if path is not None and _leads_nowhere(path):
+            reason = f"it is a link to {path.readlink()}, which is not there"
         raise Invalid(f"{name}: {reason}") from None

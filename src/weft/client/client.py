@@ -217,8 +217,11 @@ class Client:
         return self._call(o.LogPage, "policy_log", after=after, wait=wait)
 
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
-        """`reply`: the operation's own. Parameters that are "" are left out."""
+        """`reply`: the operation's own. Parameters that are "" are left out. Raises Invalid for one that is
+        part of the path."""
         op = BY_NAME[operation]
+        if any(not value and f"{{{name}}}" in op.path for name, value in params.items()):
+            raise Invalid("'' is not a name: say which one is meant")
         target = op.path.format_map({name: quote(value, safe="") for name, value in params.items()})
         query = {name: params[name] for name in op.query if params[name]}
         if query:

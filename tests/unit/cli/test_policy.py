@@ -56,11 +56,13 @@ class TestApply:
     def test_every_fault_is_told_and_nothing_is_asked(self, weft, agent: CannedAgent, folder: Path) -> None:
         (folder / "bad.yaml").write_text(BAD)
         (folder / "worse.yaml").write_text("a: [")
+        (folder / "gone.yaml").symlink_to("elsewhere.yaml")
         ran = weft("policy", "apply", "-f", str(folder), "-f", str(folder / "missing.yaml"))
         assert (ran.status, ran.out, agent.asked) == (1, "", [])
         lines = ran.err.splitlines()
-        assert len(lines) == 4 and all(line.startswith("weft: ") for line in lines)
+        assert len(lines) == 5 and all(line.startswith("weft: ") for line in lines)
         assert f"weft: {folder}/worse.yaml, line 2: this is not YAML: did not find expected node content" in lines
+        assert f"weft: {folder}/gone.yaml: it is a link to elsewhere.yaml, which is not there" in lines
         assert f"weft: {folder}/missing.yaml: No such file or directory" in lines
         assert f"weft: {folder}/bad.yaml, line 1: NetworkPolicy shop/bad: spec.ingress[0].from[1]: it must" in ran.err
 

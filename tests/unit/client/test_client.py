@@ -124,6 +124,13 @@ def test_what_is_not_given_is_not_sent(client: Client, agent: CannedAgent) -> No
     ]
 
 
+def test_an_empty_name_is_refused_before_anything_is_asked(client: Client, agent: CannedAgent) -> None:
+    for refused in (client.policy, client.network, client.endpoint):
+        with pytest.raises(errors.Invalid, match=r"^'' is not a name: say which one is meant$"):
+            refused("")
+    assert agent.asked == []
+
+
 @pytest.mark.parametrize("cls", errors.ERRORS.values(), ids=lambda cls: cls.code)
 def test_an_error_is_raised_as_the_class_the_agent_raised(cls, client: Client, agent: CannedAgent) -> None:
     agent.answers["network"] = cls("no network 'red': there are blue, green")
