@@ -5,6 +5,7 @@ from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
+from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
@@ -27,6 +28,9 @@ __all__ = [
     "IptablesChain",
     "IptablesElement",
     "IptablesMap",
+    "Ipvs",
+    "IpvsDestination",
+    "IpvsService",
     "Key",
     "Link",
     "LinkKind",

@@ -7,6 +7,7 @@ from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
+from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
@@ -18,7 +19,8 @@ HOST = ""
 OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
 Rules = NftSet | NftElement | NftChain | OfIptables
 Devices = BridgeFilter | Link | Qdisc | Redirect
-KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule
+Balancing = Ipvs | IpvsService | IpvsDestination
+KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule | Balancing
 Object = KernelObject | TargetObject
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""

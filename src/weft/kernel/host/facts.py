@@ -22,7 +22,7 @@ from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import bridge_filter, ipset, iptables, sysctl, tc, wire
+from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, sysctl, tc, wire
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.plumbing import links, netns, tools
 from weft.kernel.plumbing import uapi as u
@@ -238,6 +238,11 @@ def _bridge_filter(_netlink: Netlink) -> bool:
     return bridge_filter.loaded() or _installed(bridge_filter.MODULE)
 
 
+def _ipvs(_netlink: Netlink) -> bool:
+    """A module that is only there is not loaded before a network asks for it."""
+    return ipvs.loaded() or all(_installed(module) for module in ipvs.MODULES)
+
+
 def _ipset(_netlink: Netlink) -> bool:
     """A module that is only there is not loaded before something asks for a set."""
     if not ipset.there():
@@ -277,6 +282,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "ipip": _ipip,
     bridge_filter.MODULE: _bridge_filter,
     ipset.FEATURE: _ipset,
+    ipvs.FEATURE: _ipvs,
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,

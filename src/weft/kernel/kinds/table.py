@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.kernel.kinds import address, firewall, own_netns, sysctl
+from weft.kernel.kinds import address, firewall, ipvs, own_netns, sysctl
 from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -49,5 +49,6 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         FDB,
         ROUTE,
         ROUTING_RULE,
+        *ipvs.KINDS,
     )
     return {kind.name: kind for kind in table}

@@ -1,8 +1,8 @@
 """All kinds of objects, in the order of making; removal goes backwards.
 
 Namespaces before what is in them, sets before rules that use them, rules before packets can flow, links before their queues
-and addresses, a queue before what is redirected to it, addresses before routes through them, and a route last, when its
-next hop can be resolved.
+and addresses, a queue before what is redirected to it, addresses before routes through them, a route when its
+next hop can be resolved, and what spreads packets over these last.
 """
 
 from __future__ import annotations
@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.hoststate import Key, Object
-from weft.reconcile.kinds import firewall, ipset, iptables
+from weft.reconcile.kinds import firewall, ipset, iptables, ipvs
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
 from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
@@ -44,6 +44,9 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     FDB,
     ROUTE,
     ROUTING_RULE,
+    ipvs.IPVS,
+    ipvs.SERVICE,
+    ipvs.DESTINATION,
 )
 
 
