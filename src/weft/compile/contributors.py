@@ -14,6 +14,7 @@ from weft.compile import (
     policy,
     ports,
     segment,
+    services,
     siblings,
     tunnel,
 )
@@ -29,6 +30,7 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     endpoint.CONTRIBUTOR,
     ports.CONTRIBUTOR,
     floating.CONTRIBUTOR,
+    services.CONTRIBUTOR,
     siblings.CONTRIBUTOR,
     isolation.CONTRIBUTOR,
     isolation.ENDPOINTS,

@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterator
 import msgspec
 
 from weft.cluster.changes import Changed
+from weft.cluster.services import services
 from weft.cluster.view import View
 from weft.compile import handover, policy
 from weft.compile.contributor import Contributor
@@ -56,7 +57,19 @@ def whole(known: Known, endpoint: Endpoint) -> Contribution:
     if site is None:
         return Contribution()
     answer = registry.of(site.network).endpoint(site, handover.with_inside(endpoint))
-    return ranked(endpoint, _closed(known, endpoint, known.gather(answer)))
+    return ranked(endpoint, _closed(known, endpoint, _called(known, endpoint, known.gather(answer))))
+
+
+def _called(known: Known, endpoint: Endpoint, found: Contribution) -> Contribution:
+    """A member of a service may call itself, and is answered by the port that it came from."""
+    if not services(known.view).of(endpoint.network, endpoint.id):
+        return found
+    return msgspec.structs.replace(found, objects=tuple(_turning(o, endpoint.host_interface) for o in found.objects))
+
+
+def _turning(obj: Object, port: str) -> Object:
+    is_port = isinstance(obj, Link) and obj.master and obj.name == port
+    return msgspec.structs.replace(obj, hairpin=True) if is_port else obj
 
 
 def _closed(known: Known, endpoint: Endpoint, found: Contribution) -> Contribution:
@@ -79,4 +92,8 @@ def _contribute(known: Known, endpoint: Endpoint) -> Contribution | None:
     return handover.host_part(endpoint, whole(known, endpoint))
 
 
-CONTRIBUTOR = for_each(NAME, _contribute)
+def _pending(view: View) -> Iterator[Source]:
+    return (Source(NAME, network, id) for network, id in services(view).moved() if id in view.endpoints)
+
+
+CONTRIBUTOR = msgspec.structs.replace(for_each(NAME, _contribute), pending=_pending)

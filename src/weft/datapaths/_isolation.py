@@ -16,8 +16,9 @@ is dropped is counted, in the chain `closed`.
 Where a network of this host masquerades, connections are tracked in any case: then only the first packet of one is looked up
 (`tracked`).
 
-What was translated passes: ports of the host and floating addresses are for everybody. Only containers that have any are
-looked up for that (`doors4`), so that where there are none, nothing needs connection tracking.
+What was translated passes: ports of the host and floating addresses are for everybody. (Virtual addresses of services are
+not: they are for those who may talk to the member itself.) Only containers that have any are looked up for that (`doors4`), so
+that where there are none, nothing needs connection tracking.
 """
 
 from __future__ import annotations
@@ -42,6 +43,7 @@ from weft.hoststate.rules.matches import (
     L4PROTO,
     OIFGROUP,
     SADDR,
+    SENT_TO,
     Selector,
 )
 from weft.model import Network
@@ -96,6 +98,10 @@ def _apart() -> Iterator[Rule]:
 
 
 _CHAINS = tuple(_chains())
+_TRANSLATED = NftChain(
+    name="translated",
+    rules=tuple(rule(CT_STATUS.is_("dnat"), SENT_TO[fam].not_among(f"virtual{fam}"), ACCEPT) for fam in FAMILIES),
+)
 
 
 def keys() -> tuple[Key, ...]:
@@ -155,7 +161,8 @@ def moved(device: str, addresses: Iterable[IPNetwork]) -> Iterator[Object]:
 def door(targets: Iterable[IPAddress]) -> Iterator[Object]:
     """Ports or addresses of the host lead to these containers, for everybody."""
     yield from _doors()
-    yield NftChain(name="translated", rules=(rule(CT_STATUS.is_("dnat"), ACCEPT),))
+    yield from _rules.virtual()
+    yield _TRANSLATED
     for target in targets:
         yield NftElement(set=f"doors{target.version}", value=str(target), to="jump translated")
 

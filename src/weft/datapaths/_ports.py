@@ -24,6 +24,7 @@ from weft.hoststate.rules.matches import (
     L4PROTO,
     OIFNAME,
     SADDR,
+    SENT_TO,
     TH_DPORT,
 )
 from weft.model import PublishedPort
@@ -80,6 +81,16 @@ def _tables() -> Iterator[Object]:
     # From outside, 127.0.0.0/8 is a martian and has to stay one: translated, it would no longer look like one.
     for hook, never in (("prerouting", DADDR[4].is_(_LOOPBACK)), ("output", DADDR[6].is_("::1"))):
         yield _rules.base_chain(f"published-{hook}", "nat", hook, DSTNAT, rule(never, RETURN), local)
-    hairpins = [rule(_TRANSLATED, (SADDR[f] + DADDR[f]).among(f"hairpin{f}"), Masquerade()) for f in FAMILIES]
+    yield from _rules.virtual()
+    # Services see to themselves (`_services`).
+    hairpins = [
+        rule(
+            _TRANSLATED,
+            SENT_TO[fam].not_among(f"virtual{fam}"),
+            (SADDR[fam] + DADDR[fam]).among(f"hairpin{fam}"),
+            Masquerade(),
+        )
+        for fam in FAMILIES
+    ]
     from_loopback = rule(_TRANSLATED, OIFNAME.is_("weft*"), SADDR[4].is_(_LOOPBACK), Masquerade())
     yield _rules.base_chain("published-postrouting", "nat", "postrouting", SRCNAT, *hairpins, from_loopback)

@@ -32,3 +32,9 @@ def base_chain(name: str, type: str, hook: str, priority: int, *rules: Rule, tab
 def outside(fam: Family) -> tuple[Match, Match]:
     """Of packets that leave Weft's networks."""
     return DADDR[fam].not_among(f"cluster{fam}"), DADDR[fam].is_not(MULTICAST[fam])
+
+
+def virtual() -> Iterator[NftSet]:
+    """Addresses of services: what is sent to one is for whoever may talk to the member that it is translated to."""
+    for fam in FAMILIES:
+        yield NftSet(name=f"virtual{fam}", type=(address(fam),))

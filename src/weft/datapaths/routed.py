@@ -124,9 +124,9 @@ def gates(_: Network, ep: Endpoint) -> tuple[Gate, ...]:
     return (Gate(addresses=(*own, *ep.floating), device=ep.host_interface),)
 
 
-def balancer(_: Site) -> Balancer:
-    """Each container has a link with the host alone."""
-    return Balancer(device="lo")
+def balancer(site: Site) -> Balancer:
+    """Each container has a link with the host alone. The host itself sends to containers as the uplink's address."""
+    return Balancer(device=site.host.node.uplink)
 
 
 def _metric(ep: Endpoint) -> int:

@@ -78,8 +78,8 @@ def priority_of(text: str, family: Family) -> int:
 
 
 class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """`type`: the parts of a key: "ipv4_addr", "inet_service" …, or a place in the packet for what has no type by name
-    ("@th,96,24"). `flags`: ("interval",) for prefixes. `timeout`: seconds after which an element vanishes; 0: never.
+    """`type`: the parts of a key: "ipv4_addr", "inet_service" …, or what has no type by name: a place in the packet
+    ("@th,96,24"), or DRAWN. `flags`: ("interval",) for prefixes. `timeout`: seconds after which an element vanishes; 0: never.
     `to`: the parts of what each element leads to, which makes it a map (rules name it as they name a set, `@name`)."""
 
     kind: ClassVar[str] = "nft-set"
@@ -131,6 +131,12 @@ class NftElement(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 _NONE: frozenset[tuple[str, ...]] = frozenset()
 
+HELD = "held"
+"""How the sets are called that say which flows to a service may go on: address, protocol and port that they were sent to,
+address and port of the member. Where an element goes, its flows are ended."""
+DRAWN = "numgen random mod 2"
+"""The part of a set's type that is a number made by a rule, below whatever bound."""
+
 _LIKE = {
     "ipv4_addr": "ip saddr",
     "ipv6_addr": "ip6 saddr",
@@ -152,11 +158,15 @@ def set_text(obj: NftSet) -> str:
     """As it stands behind `add`."""
     flags = f" flags {','.join(obj.flags)};" if obj.flags else ""
     timeout = f" timeout {obj.timeout}s;" if obj.timeout else ""
-    parts, word = obj.type, "type"
-    if any(part.startswith("@") for part in parts):
-        parts, word = tuple(_LIKE.get(part, part) for part in parts), "typeof"
-    to = f" : {' . '.join(obj.to)}" if obj.to else ""
+    parts, leads, word = obj.type, obj.to, "type"
+    if any(part == DRAWN or part.startswith("@") for part in parts):
+        parts, leads, word = _fields(parts), _fields(leads), "typeof"
+    to = f" : {' . '.join(leads)}" if leads else ""
     return f"{noun(obj)} {obj.table} {obj.name} {{ {word} {' . '.join(parts)}{to};{flags}{timeout} }}"
+
+
+def _fields(parts: tuple[str, ...]) -> tuple[str, ...]:
+    return tuple(_LIKE.get(part, part) for part in parts)
 
 
 def noun(obj: NftSet) -> str:

@@ -42,20 +42,23 @@ class Index:
         self._asking: dict[tuple[str, str], set[At]] = {}
         """(network, what is asked for first: a label "k=v" or "k", a name "@n", "" for anything) → who asks."""
         self._members: dict[At, set[str]] = {}
-        self._dirty: set[At] = set()
+        self._taken: dict[str, set[At]] = {}
+        """What readers have not asked for yet."""
+        self._moved: set[tuple[str, str]] = set()
 
     def put_service(self, at: At, service: Service | None) -> None:
         old = self._services.pop(at, None)
         for term in _terms(old) if old else ():
             self._asking[at.network, term].discard(at)
-        self._members.pop(at, None)
+        before, after = self._members.pop(at, set()), set[str]()
         if service is not None:
             self._services[at] = service
             for term in _terms(service):
                 self._asking.setdefault((at.network, term), set()).add(at)
             found = self._locations.get(at.network, {})
-            self._members[at] = {id for id, there in found.items() if _chooses(service, there)}
-        self._dirty.add(at)
+            after = self._members[at] = {id for id, there in found.items() if _chooses(service, there)}
+        self._moved |= {(at.network, id) for id in before ^ after}
+        self._change(at)
 
     def put_location(self, network: str, id: str, location: Location | None) -> None:
         """None where it is gone."""
@@ -66,19 +69,31 @@ class Index:
         for at in {at for one in (old, location) if one for at in self._asked(network, one)}:
             inside, is_one = self._members[at], location is not None and _chooses(self._services[at], location)
             if id in inside or is_one:
+                if is_one != (id in inside):
+                    self._moved.add((network, id))
                 (inside.add if is_one else inside.discard)(id)
-                self._dirty.add(at)
+                self._change(at)
 
     def put_condition(self, at: At, id: str, condition: Condition | None) -> None:
         found = self._conditions.setdefault(at, {})
         found.pop(id, None)
         if condition is not None:
             found[id] = condition
-        self._dirty.add(at)
+        self._change(at)
 
-    def taken(self) -> set[At]:
-        """The services of which something is different since this was asked last."""
-        found, self._dirty = self._dirty, set()
+    def _change(self, at: At) -> None:
+        for taken in self._taken.values():
+            taken.add(at)
+
+    def taken(self, reader: str = "") -> set[At]:
+        """The services of which something is different since this `reader` asked last; all of them the first time."""
+        found = self._taken.get(reader, set(self._services))
+        self._taken[reader] = set()
+        return found
+
+    def moved(self) -> set[tuple[str, str]]:
+        """The containers (network, id) that became members of a service or ceased to be, since this was asked last."""
+        found, self._moved = self._moved, set()
         return found
 
     @property

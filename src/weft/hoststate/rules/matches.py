@@ -64,6 +64,8 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "ip daddr": _prefix(4),
     "ip6 saddr": _prefix(6),
     "ip6 daddr": _prefix(6),
+    "ct original ip daddr": _prefix(4),
+    "ct original ip6 daddr": _prefix(6),
     **{f"{protocol} {end}": _PORT for protocol in ("th", "tcp", "udp", "sctp") for end in ("sport", "dport")},
     "icmp type": _WORD,
     "icmpv6 type": _WORD,
@@ -82,10 +84,13 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "fib saddr . iif oif": _form("missing"),
 }
 """Each with whether it can have a value ("tcp flags": those that are set / those that are looked at). Beyond these: places
-in a packet, "@th,96,24"."""
+in a packet, "@th,96,24", and numbers that are made (`drawn`, `hashed`)."""
 
 PLACE = re.compile(r"@(?:ll|nh|th),(\d{1,4}),(\d{1,3})")
 """So many bits (second) behind so many (first) of the link's, network's or transport's header."""
+
+
+_MADE = re.compile(r"numgen random mod [1-9]\d{0,8}|jhash ip6? saddr mod [1-9]\d{0,8} seed 0x[0-9a-f]{1,8}")
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -164,12 +169,22 @@ def _check_fields(fields: tuple[str, ...]) -> None:
     if not fields:
         raise Invalid("a match without a field")
     for field in fields:
-        if field not in FIELDS and not PLACE.fullmatch(field):
+        if field not in FIELDS and not PLACE.fullmatch(field) and not _MADE.fullmatch(field):
             raise Invalid(f"{field!r} is nothing that rules ask for")
 
 
 def field(name: str) -> Selector:
     return Selector((name,))
+
+
+def drawn(most: int) -> Selector:
+    """A number from 0, of so many ones, by chance; each is as likely. In a set: a part of the type DRAWN."""
+    return field(f"numgen random mod {most}")
+
+
+def hashed(fam: Family, most: int, seed: int) -> Selector:
+    """A number from 0, of so many ones, the same for each source address on all hosts. In a set: a part of the type DRAWN."""
+    return field(f"jhash {'ip' if fam == 4 else 'ip6'} saddr mod {most} seed {seed:#x}")
 
 
 IIFNAME, OIFNAME = field("iifname"), field("oifname")
@@ -180,6 +195,9 @@ L4PROTO, PKTTYPE = field("meta l4proto"), field("meta pkttype")
 SADDR: dict[Family, Selector] = {4: field("ip saddr"), 6: field("ip6 saddr")}
 DADDR: dict[Family, Selector] = {4: field("ip daddr"), 6: field("ip6 daddr")}
 TCP_DPORT, UDP_DPORT, TH_DPORT = field("tcp dport"), field("udp dport"), field("th dport")
+TH_SPORT = field("th sport")
+SENT_TO: dict[Family, Selector] = {4: field("ct original ip daddr"), 6: field("ct original ip6 daddr")}
+"""The address that a connection's first packet was sent to, before it was translated."""
 DADDR_TYPE = field("fib daddr type")
 """Whether the host itself is meant ("local"), by its routes."""
 NO_WAY_BACK = field("fib saddr . iif oif").is_("missing")

@@ -9,7 +9,8 @@ Addresses that stand for others (floating ones) are nobody's before they are giv
 one port would find what the kernel remembers of its first: there, flows of any protocol that were not translated are ended.
 
 What is looked at is a map whose key ends in protocol and port and whose elements lead to address and port, and one from
-address to address, be it where packets go or where they come from.
+address to address, be it where packets go or where they come from; and the sets that say which flows to a virtual address
+may go on (`weft.hoststate.firewall.HELD`).
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ import msgspec
 
 from weft.base.net import Family
 from weft.hoststate import NftElement
+from weft.hoststate.firewall import HELD
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.conntrack import Flow, delete, flows
 from weft.kernel.plumbing.netlink import Netlink, Refused, open_socket
@@ -57,6 +59,9 @@ class Substitute(msgspec.Struct, frozen=True):
 
 def translation(element: NftElement) -> Translation | None:
     """None for an element that translates nothing."""
+    if element.set.startswith(HELD):
+        *whole, to, to_port = element.value.split(" . ")
+        element = msgspec.structs.replace(element, set="", value=" . ".join(whole), to=f"{to} . {to_port}")
     *address, protocol, port = element.value.split(" . ") if " . " in element.value else ("", "", "")
     to, _, to_port = element.to.partition(" . ")
     if protocol not in _NUMBERS or not to_port.isdecimal() or not port.isdecimal():

@@ -25,7 +25,7 @@ import msgspec
 
 from weft.base.errors import WeftError
 from weft.hoststate import HOST, Key, Object
-from weft.hoststate.firewall import TABLE, Table
+from weft.hoststate.firewall import HELD, TABLE, Table
 from weft.hoststate.rules import FoundRule
 from weft.kernel.host import flows
 from weft.kernel.kinds import nft_batch, nft_text, nft_wire
@@ -155,7 +155,8 @@ class Nft:
         merge(known.content, part)
         generation = kernel.generation() or 0
         known.generation = generation if generation == known.generation + 1 else 0
-        flows.settle([e for e in part.stale if e.to], [e for e in part.elements if e.to])
+        stale, come = ([e for e in some if e.to or e.set.startswith(HELD)] for some in (part.stale, part.elements))
+        flows.settle(stale, come)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

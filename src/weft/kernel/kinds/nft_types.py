@@ -20,6 +20,7 @@ from typing import Any
 import msgspec
 
 from weft.base.errors import Invalid, Unsupported
+from weft.hoststate.firewall import DRAWN
 
 HOST_ENDIAN, BIG_ENDIAN = 1, 2
 """As nft numbers them in what it remembers of a set (`NFTNL_UDATA_SET_KEYBYTEORDER`)."""
@@ -126,11 +127,12 @@ _MARK_IN_INTERVALS = msgspec.structs.replace(_MARK, **_number(4, lambda number: 
 
 # -- what has no type by name (typeof) ---------------------------------------------------------------------------------
 
-_CONCAT, _PAYLOAD, _META = 13, 7, 9
+_CONCAT, _PAYLOAD, _META, _NUMGEN = 13, 7, 9, 23
 """Expressions, as nft numbers them in what it remembers of a set (enum expr_types)."""
 _EXPR, _DATA = 0, 1
 _INTEGER = 4
 _BASES = {"ll": 1, "nh": 2, "th": 3}
+_RANDOM = 1
 _PLACE = re.compile(r"@(ll|nh|th),(\d+),(\d+)")
 _LIKE = {
     "ipv4_addr": (_PAYLOAD, 12, 11),
@@ -140,9 +142,10 @@ _LIKE = {
     "inet_proto": (_META, 16),
     "ifname": (_META, 6),
     "mark": (_META, 3),
+    DRAWN: (_NUMGEN, _RANDOM, 2, 0),
 }
-"""An expression of each type, as nft numbers protocols, their fields and keys of `meta`: a set that has a part without a
-type by name takes all its parts from expressions."""
+"""An expression of each type, as nft numbers protocols, their fields, keys of `meta`, and how numbers are made: a
+set that has a part without a type by name takes all its parts from expressions."""
 
 
 def _tlv(kind: int, payload: bytes) -> bytes:
@@ -164,10 +167,16 @@ def tlvs(data: bytes) -> dict[int, bytes]:
 
 
 def _place(text: str) -> Type:
-    """A place in a packet: where it begins, in bits, and how many. Raises Unsupported."""
+    """A place in a packet: where it begins, in bits, and how many; or a number that a rule makes. Raises Unsupported."""
+    if text == DRAWN:
+        return Type(DRAWN, _INTEGER, 4, lambda value: int(value).to_bytes(4, _ORDER), _drawn_text, order=HOST_ENDIAN)
     if not (place := _PLACE.fullmatch(text)):
         raise Unsupported(f"'{text}' is no type that Weft makes sets of")
     return Type(name=text, number=_INTEGER, **_number((int(place[3]) + 7) // 8, hex))
+
+
+def _drawn_text(data: bytes) -> str:
+    return str(int.from_bytes(data, _ORDER))
 
 
 def _expression(field: Type) -> bytes:
@@ -177,10 +186,13 @@ def _expression(field: Type) -> bytes:
     return _u32(_EXPR, kind) + _tlv(_DATA, b"".join(_u32(i, number) for i, number in enumerate(numbers)))
 
 
+def nameless(fields: tuple[Type, ...]) -> bool:
+    """Whether one of them has no type by name."""
+    return any(field.number == _INTEGER for field in fields)
+
+
 def expressions(fields: tuple[Type, ...]) -> bytes:
-    """As nft remembers what a set's key is taken from; b"" where each field has a type by name."""
-    if all(field.number != _INTEGER for field in fields):
-        return b""
+    """As nft remembers what a set's key is taken from, or what it leads to."""
     if len(fields) == 1:
         return _expression(fields[0])
     nests = b"".join(_tlv(i, _expression(field)) for i, field in enumerate(fields))
@@ -188,12 +200,15 @@ def expressions(fields: tuple[Type, ...]) -> bytes:
 
 
 def _places(remembered: bytes) -> list[str]:
-    """Field by field; "" for what is no place in a packet."""
+    """Field by field; "" for what has a type by name."""
     whole = tlvs(remembered)
     several = int.from_bytes(whole.get(_EXPR, b""), _ORDER) == _CONCAT
     nests = map(tlvs, tlvs(whole.get(_DATA, b"")).values()) if several else [whole]
     found = []
     for nest in nests:
+        if int.from_bytes(nest.get(_EXPR, b""), _ORDER) == _NUMGEN:
+            found.append(DRAWN)
+            continue
         parts = tlvs(nest.get(_DATA, b""))
         base, offset, bits = (int.from_bytes(parts.get(kind, b""), _ORDER) for kind in (2, 3, 4))
         name = next((name for name, number in _BASES.items() if number == base), "")

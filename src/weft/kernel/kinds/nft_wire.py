@@ -36,7 +36,7 @@ _FLAGS = {
     "timeout": u.NFT_SET_TIMEOUT,
 }
 """In the order in which nft prints them."""
-_KEY_ORDER, _DATA_ORDER, _KEY_TYPEOF, _DATA_INTERVAL = 0, 1, 3, 6
+_KEY_ORDER, _DATA_ORDER, _KEY_TYPEOF, _DATA_TYPEOF, _DATA_INTERVAL = 0, 1, 3, 4, 6
 """What nft remembers of a set (libnftnl's enum nftnl_udata_set_types)."""
 VERDICT = ("verdict",)
 """What a map of verdicts leads to."""
@@ -114,12 +114,17 @@ def new_set(obj: NftSet, number: int) -> Message:
         attrs.append(attr(_NESTED | u.NFTA_SET_DESC, attr(_NESTED | u.NFTA_SET_DESC_CONCAT, fields)))
     if obj.timeout:
         attrs.append(attr(u.NFTA_SET_TIMEOUT, struct.pack(">Q", obj.timeout * 1000)))
-    if taken := nft_types.expressions(key.fields):
-        remembered += bytes((_KEY_TYPEOF, len(taken))) + taken
+    if nft_types.nameless(key.fields):
+        remembered += _taken(_KEY_TYPEOF, key) + (_taken(_DATA_TYPEOF, data) if data else b"")
     if obj.to:
         remembered += _remember(_DATA_INTERVAL, 0)
     body = _body(obj.table.family, *attrs, attr(u.NFTA_SET_USERDATA, remembered))
     return _write(u.NFT_MSG_NEWSET, True, body)
+
+
+def _taken(kind: int, shape: Shape) -> bytes:
+    taken = nft_types.expressions(shape.fields)
+    return bytes((kind, len(taken))) + taken
 
 
 def del_set(obj: NftSet) -> Message:

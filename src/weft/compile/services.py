@@ -1,0 +1,127 @@
+"""Virtual addresses of services on this host: a source for each service of a network that is here."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterable, Iterator, Set
+
+from weft.cluster.follower import Part
+from weft.cluster.services import services
+from weft.cluster.view import View
+from weft.compile.contributor import Contributor, Needs
+from weft.compile.known import Known
+from weft.datapaths import _services, registry
+from weft.datapaths._services import Backend, Face, Virtual
+from weft.datapaths.driver import Site
+from weft.datapaths.traits import KnownBy
+from weft.hoststate import Contribution
+from weft.hoststate.union import Source
+from weft.model import records
+from weft.services.index import Member
+from weft.services.model import Service
+from weft.services.record import CONDITIONS, SERVICES, At
+
+NAME = "service"
+
+
+def _site(known: Known, network: str) -> Site | None:
+    """The network on this host; None where no packets of its containers pass here."""
+    view = known.view
+    if network not in view.networks:
+        return None
+    if view.driver(network).known_by is KnownBy.LOCATIONS and not view.endpoints_of(network):
+        return None
+    site = known.site(view.home(network))
+    return site if isinstance(site, Site) else None
+
+
+def _contribute(known: Known, source: Source) -> Contribution | None:
+    at, index = At(source.network, source.name), services(known.view)
+    service = index.services.get(at)
+    site = _site(known, at.network) if service and service.addresses else None
+    if service is None or site is None:
+        return None
+    balancer = registry.of(site.network).balancer(site)
+    if balancer is None:
+        return None
+    members = [m for m in index.members(at, time.time()) if m.state != "out" and _is_reached(known, site, m)]
+    return known.gather(_services.translated(site, balancer, virtual(service, members, known.view.me)))
+
+
+def _is_reached(known: Known, site: Site, member: Member) -> bool:
+    node = member.location.node
+    if node == known.view.me:
+        return True
+    return registry.of(site.network).known_by is not KnownBy.NOTHING and node not in known.dead
+
+
+def virtual(service: Service, members: Iterable[Member], me: str) -> Virtual:
+    """What the data path is told of a service."""
+    backends = {member: _backend(member, me) for member in members}
+    faces = []
+    for port in service.ports:
+        ends = ((backend, port.of(member.location.ports)) for member, backend in backends.items())
+        found = tuple((backend, number) for backend, number in ends if number is not None)
+        faces.append(Face(protocol=port.protocol, port=port.port, backends=found))
+    return Virtual(
+        addresses=service.addresses,
+        sticky=service.affinity == "client-ip",
+        faces=tuple(faces),
+        backends=tuple(backends.values()),
+    )
+
+
+def _backend(member: Member, me: str) -> Backend:
+    there = member.location
+    return Backend(addresses=there.addresses, mac=there.mac, here=there.node == me, takes=member.takes)
+
+
+# -- the contributor ---------------------------------------------------------------------------------------------------
+
+
+def _source(at: At) -> Source:
+    return Source(NAME, at.network, at.name)
+
+
+def _pending(view: View) -> Iterator[Source]:
+    return map(_source, services(view).taken(NAME))
+
+
+def _of_network(view: View, network: str) -> Iterator[Source]:
+    """And of those that share it."""
+    named, found = {network, *view.sharing(network)}, view.table(SERVICES).by("network", "name")
+    return (Source(NAME, name, service) for name in named for service in found.get(name, ()))
+
+
+def _of_nodes(view: View, nodes: Set[str]) -> Iterator[Source]:
+    located, index = view.table(records.LOCATIONS).by("node", "network", "id"), services(view)
+    for node in nodes:
+        for network, found in located.get(node, {}).items():
+            yield from (_source(at) for id in found for at in index.of(network, id))
+
+
+def _everything(view: View) -> Iterator[Source]:
+    return map(_source, services(view).services)
+
+
+def _parts(view: View) -> Iterator[Part]:
+    """Of networks that are on this host; of others the ports of all hosts lead to."""
+    for network, found in view.table(SERVICES).by("network", "name").items():
+        if _is_here(view, network) or any(service.published for service in found.values()):
+            yield records.LOCATIONS, network
+            yield CONDITIONS, network
+
+
+def _is_here(view: View, network: str) -> bool:
+    return network in view.joined or view.lease(view.home(network), view.me) is not None
+
+
+CONTRIBUTOR = Contributor(
+    name=NAME,
+    contribute=_contribute,
+    of_network=_of_network,
+    of_nodes=_of_nodes,
+    everything=_everything,
+    pending=_pending,
+    needs=Needs((SERVICES, records.NETWORKS, records.LEASES, records.ENDPOINTS), _parts),
+)

@@ -1,0 +1,261 @@
+"""Virtual addresses of services: packets to one go on to a member of the service.
+
+Where packets of a network's containers pass (`Driver.balancer`), the first packet of a connection is looked up by address,
+protocol and port in the map `services4`, which says by which chain it is translated:
+
+    spread-N   to one of N members, by chance, each as likely as the others
+    sticky     to the one that a hash of the client's address leads to, the same on all hosts
+
+Both find the member in one map, `members4`, by address, protocol, port and that number. So a change of members is a change
+of elements. Conntrack remembers the choice, and translates answers back. Nobody's source address is changed, so that a
+member sees its client, and rules see both; only who reaches itself by the virtual address comes from the host.
+
+What was not translated has no member, and is refused at once. What conntrack cannot make sense of is dropped, be it to a
+virtual address or an answer of a member: untranslated, it would end a connection that it is not of.
+
+`held4` is looked up by no rule. It says which connections may go on: where an element goes, those are ended
+(`weft.kernel.host.flows`).
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Sequence
+
+import msgspec
+
+from weft.base.net import FAMILIES, Family, IPAddress, host_prefix
+from weft.datapaths import _parts, _rules
+from weft.datapaths.driver import Balancer, Site
+from weft.hoststate import Address, BridgeFilter, Neighbour, NftChain, NftElement, NftSet, Object, Sysctl, route
+from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, SRCNAT
+from weft.hoststate.rules import Rule, rule
+from weft.hoststate.rules.actions import DROP, Dispatch, Jump, Masquerade, Nat, Reject
+from weft.hoststate.rules.matches import (
+    CT_STATE,
+    CT_STATUS,
+    DADDR,
+    L4PROTO,
+    SADDR,
+    SENT_TO,
+    TH_DPORT,
+    TH_SPORT,
+    Selector,
+    drawn,
+    hashed,
+)
+
+SLOTS = 60
+"""Of a service with affinity, which its members share as evenly as they can: among up to 6, all have the same."""
+_SEED = 0x57656674
+_SPREADS = 8
+"""So many chains `spread-N` are there from the beginning, so that a member more or less makes no rule."""
+_PING: dict[Family, str] = {4: "1", 6: "58"}
+"""ICMP and ICMPv6 (protocol numbers of IANA)."""
+_STREAMS = ("tcp", "sctp")
+"""Protocols whose connections have an end."""
+
+
+class Backend(msgspec.Struct, frozen=True, kw_only=True):
+    """A member. `here`: on this host. `takes`: new connections."""
+
+    addresses: tuple[IPAddress, ...]
+    mac: str
+    here: bool
+    takes: bool
+
+
+class Face(msgspec.Struct, frozen=True, kw_only=True):
+    """A port of the virtual addresses, and the members that have it, each with its own port for it."""
+
+    protocol: str
+    port: int
+    backends: tuple[tuple[Backend, int], ...]
+
+
+class Virtual(msgspec.Struct, frozen=True, kw_only=True):
+    """A service as it is at one place. `sticky`: a client keeps its member."""
+
+    addresses: tuple[IPAddress, ...]
+    sticky: bool
+    faces: tuple[Face, ...]
+    backends: tuple[Backend, ...]
+
+
+def translated(site: Site, at: Balancer, virtual: Virtual) -> Iterator[Object]:
+    """What it takes on this host."""
+    if not virtual.addresses:
+        return
+    for obj in (*_tables(virtual), *_elements(virtual)):
+        yield msgspec.structs.replace(obj, ns=at.ns)
+    for address in virtual.addresses:
+        yield from _carried(site, at, address) if at.carrier else _routed(at, address)
+    if at.bridge and (at.carrier or any(backend.here for backend in virtual.backends)):
+        yield BridgeFilter(dev=at.bridge, ns=at.ns)
+    if at.carrier:
+        yield from _neighbours(at, virtual)
+
+
+# -- the way there -----------------------------------------------------------------------------------------------------
+
+
+def _routed(at: Balancer, address: IPAddress) -> Iterator[Object]:
+    """Containers send it to the host anyway. The host itself translates what it has a route for, and a source by that."""
+    yield route(host_prefix(address), dev=at.device)
+
+
+def _carried(site: Site, at: Balancer, address: IPAddress) -> Iterator[Object]:
+    """The carrier answers who has the address, and sends on to what is on its link."""
+    yield Address(address=host_prefix(address), dev=at.carrier, ns=at.ns)
+    for obj in _parts.forwarding(site):
+        if isinstance(obj, Sysctl) and "accept_ra" not in obj.name:
+            yield msgspec.structs.replace(obj, lasting=False, ns=at.ns)
+    for subnet in site.network.subnets:
+        yield route(str(subnet), dev=at.carrier, ns=at.ns)
+
+
+def _neighbours(at: Balancer, virtual: Virtual) -> Iterator[Object]:
+    """Permanent, so that no ARP or ND message of another container can change who gets a member's packets."""
+    for backend in virtual.backends:
+        for address in backend.addresses:
+            yield Neighbour(address=str(address), lladdr=backend.mac, dev=at.carrier, ns=at.ns)
+
+
+# -- rules, the same for all services ----------------------------------------------------------------------------------
+
+
+def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain]:
+    yield from _rules.virtual()
+    for fam in FAMILIES:
+        address, to = _rules.address(fam), (_rules.address(fam), "inet_service")
+        key = (address, "inet_proto", "inet_service")
+        yield NftSet(name=f"services{fam}", type=key, to=("verdict",))
+        yield NftSet(name=f"members{fam}", type=(*key, DRAWN), to=to)
+        yield NftSet(name=f"pinged{fam}", type=(address, "inet_proto"), to=(address,))
+        yield NftSet(name=f"{HELD}{fam}", type=(*key, *to))
+        yield NftSet(name=f"answers{fam}", type=key)
+        yield NftSet(name=f"itself{fam}", type=(address, address))
+    yield from _spreads(virtual)
+    yield _CHOICE
+    for hook in ("prerouting", "output"):
+        yield _rules.base_chain(f"services-{hook}", "nat", hook, DSTNAT, rule(Jump("services")))
+        yield _rules.base_chain(f"services-refused-{hook}", "filter", hook, DSTNAT + 5, *_REFUSED)
+    yield _rules.base_chain("services-forward", "filter", "forward", FILTER - 1, *_LOST)
+    yield _rules.base_chain("services-postrouting", "nat", "postrouting", SRCNAT - 1, *_ITSELF)
+
+
+def _place(fam: Family) -> Selector:
+    return DADDR[fam] + L4PROTO + TH_DPORT
+
+
+def _to_member(fam: Family, number: Selector) -> Rule:
+    return rule(Nat("dnat", fam, by=_place(fam) + number, map=f"members{fam}"))
+
+
+def _spreads(virtual: Virtual) -> Iterator[NftChain]:
+    """In the moment in which members become fewer, the number that was drawn may have none any more: there is a first one."""
+    counts = {len(_takers(face, fam)) for face in virtual.faces for fam in FAMILIES}
+    for count in sorted({*range(1, _SPREADS + 1), *counts} - {0}):
+        numbers = dict.fromkeys((count, 1))
+        yield NftChain(
+            name=f"spread-{count}", rules=tuple(_to_member(fam, drawn(most)) for most in numbers for fam in FAMILIES)
+        )
+    yield NftChain(name="sticky", rules=tuple(_to_member(fam, hashed(fam, SLOTS, _SEED)) for fam in FAMILIES))
+
+
+_CHOICE = NftChain(
+    name="services",
+    rules=(
+        *(rule(Dispatch(by=_place(fam), map=f"services{fam}")) for fam in FAMILIES),
+        *(rule(Nat("dnat", fam, by=DADDR[fam] + L4PROTO, map=f"pinged{fam}")) for fam in FAMILIES),
+    ),
+)
+
+
+def _refused(fam: Family) -> Iterator[Rule]:
+    to = DADDR[fam].among(f"virtual{fam}")
+    yield rule(to, CT_STATE.is_("invalid"), DROP)
+    yield rule(to, CT_STATE.is_("new"), L4PROTO.is_("tcp"), Reject("tcp-reset"))
+    yield rule(to, CT_STATE.is_("new"), Reject())
+
+
+_REFUSED = tuple(rule for fam in FAMILIES for rule in _refused(fam))
+_LOST = tuple(
+    rule(CT_STATE.is_("invalid"), (SADDR[fam] + L4PROTO + TH_SPORT).among(f"answers{fam}"), DROP) for fam in FAMILIES
+)
+_ITSELF = tuple(
+    rule(
+        CT_STATUS.is_("dnat"),
+        SENT_TO[fam].among(f"virtual{fam}"),
+        (SADDR[fam] + DADDR[fam]).among(f"itself{fam}"),
+        Masquerade(),
+    )
+    for fam in FAMILIES
+)
+
+
+# -- elements, one service's -------------------------------------------------------------------------------------------
+
+
+def _elements(virtual: Virtual) -> Iterator[NftElement]:
+    for address in virtual.addresses:
+        yield from _of_address(address, virtual)
+
+
+def _of_address(address: IPAddress, virtual: Virtual) -> Iterator[NftElement]:
+    fam: Family = 4 if address.version == 4 else 6
+    yield NftElement(set=f"virtual{fam}", value=str(address))
+    pinged = [one for b in virtual.backends if b.takes and (one := _address(b, fam))]
+    if pinged:
+        yield NftElement(set=f"pinged{fam}", value=f"{address} . {_PING[fam]}", to=pinged[0])
+    for backend in virtual.backends:
+        if backend.here and (own := _address(backend, fam)):
+            yield NftElement(set=f"itself{fam}", value=f"{own} . {own}")
+    for face in virtual.faces:
+        yield from _of_face(f"{address} . {face.protocol} . {face.port}", fam, face, sticky=virtual.sticky)
+
+
+def _of_face(place: str, fam: Family, face: Face, *, sticky: bool) -> Iterator[NftElement]:
+    """`place`: address, protocol and port that clients send to."""
+    takers = _takers(face, fam)
+    chosen = _shared(takers) if sticky else takers
+    for number, to in enumerate(chosen):
+        yield NftElement(set=f"members{fam}", value=f"{place} . {number}", to=to)
+    if takers:
+        yield NftElement(
+            set=f"services{fam}", value=place, to="goto sticky" if sticky else f"goto spread-{len(takers)}"
+        )
+    for backend, port in face.backends:
+        own = _address(backend, fam)
+        if own and (backend.takes or face.protocol in _STREAMS):
+            yield NftElement(set=f"{HELD}{fam}", value=f"{place} . {own} . {port}")
+            yield NftElement(set=f"answers{fam}", value=f"{own} . {face.protocol} . {port}")
+
+
+def _takers(face: Face, fam: Family) -> list[str]:
+    """Address and port of those that take connections."""
+    return [f"{own} . {port}" for b, port in face.backends if b.takes and (own := _address(b, fam))]
+
+
+def _address(backend: Backend, fam: Family) -> str:
+    return next((str(address) for address in backend.addresses if address.version == fam), "")
+
+
+def _shared(takers: Sequence[str]) -> list[str]:
+    """Who has each slot: rendezvous hashing (Thaler and Ravishankar, 1998), in which nobody gets more than its share. So of a
+    client's members hardly one changes but where its own is gone, and all hosts conclude the same without a word."""
+    if not takers:
+        return []
+    share = -(-SLOTS // len(takers))
+    free = dict.fromkeys(takers, share)
+    slots = [""] * SLOTS
+    for _, slot, taker in sorted((_score(slot, taker), slot, taker) for slot in range(SLOTS) for taker in free):
+        if not slots[slot] and free[taker]:
+            slots[slot] = taker
+            free[taker] -= 1
+    return slots
+
+
+def _score(slot: int, taker: str) -> bytes:
+    """By the member's address alone: a client has one member for all ports of a service."""
+    return hashlib.blake2b(f"{slot} {taker.partition(' ')[0]}".encode(), digest_size=8).digest()
