@@ -57,17 +57,20 @@ def _is_reached(known: Known, site: Site, member: Member) -> bool:
 
 def virtual(service: Service, members: Iterable[Member], me: str) -> Virtual:
     """What the data path is told of a service."""
-    backends = {member: _backend(member, me) for member in members}
+    ports, backends = [], []
+    for member in members:
+        ports.append(member.location.ports)
+        backends.append(_backend(member, me))
     faces = []
     for port in service.ports:
-        ends = ((backend, port.of(member.location.ports)) for member, backend in backends.items())
+        ends = zip(backends, map(port.of, ports), strict=True)
         found = tuple((backend, number) for backend, number in ends if number is not None)
         faces.append(Face(protocol=port.protocol, port=port.port, backends=found))
     return Virtual(
         addresses=service.addresses,
         sticky=service.affinity == "client-ip",
         faces=tuple(faces),
-        backends=tuple(backends.values()),
+        backends=tuple(backends),
     )
 
 
