@@ -49,6 +49,7 @@ from weft.health.probe import Prober
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.ipam.leases import Leases
+from weft.ipam.virtual import Virtual
 from weft.kernel.host import connections
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
@@ -58,6 +59,7 @@ from weft.model import Node
 from weft.model.record import Record
 from weft.policy.counting import Counts
 from weft.reconcile.protocol import Kernel
+from weft.services.record import SERVICES
 from weft.store.known import KnownStore
 from weft.store.memory import Memory
 from weft.store.protocol import Store
@@ -132,7 +134,9 @@ class Parts:
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )
-        self.put_back, self.journal = PutBack(self.cluster), Journal(Path(config.state_dir), self.view)
+        self.virtual = Virtual(self.cluster)
+        self.put_back = PutBack(self.cluster, {SERVICES: self.virtual.back})
+        self.journal = Journal(Path(config.state_dir), self.view)
 
         # What comes of it, and how that gets to the kernel.
         self.compiler = Compiler(self.view, self.liveness.dead, contributors)

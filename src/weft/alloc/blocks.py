@@ -17,7 +17,7 @@ from weft.alloc.subnets import Plan
 from weft.base.errors import Conflict, Exhausted, Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, contains, covers, family, host_prefix, parse_network
-from weft.model import AddressRange, Lease, Network, selector
+from weft.model import AddressRange, Lease, Network, claims, selector
 from weft.model.network import REACH, SHARE
 
 MOST_TRIED = 4096
@@ -91,6 +91,9 @@ def wish(s: Situation, address: IPAddress) -> Given:
     addresses.check_free(address, s.taken, s.rules.reserved, within)
     if any(contains(block, address) for block in s.own):
         return Given(address)
+    kept = next((b for b, who in s.others.items() if who == claims.SERVICES and contains(b, address)), None)
+    if kept is not None:
+        raise Conflict(f"{address} is in {kept}, which is for {claims.SERVICES}: choose another, or leave it to Weft")
     if not s.rules.strict:
         return Given(address, host=True)
     block = parse_network(host_prefix(address)).supernet(new_prefix=s.rules.size[family(address)])
@@ -142,7 +145,8 @@ def _asked(s: Situation, plan: Plan, avoided: Collection[IPNetwork]) -> Given | 
 def _borrowed(s: Situation, fam: Family) -> Given | None:
     """Each node begins elsewhere, so that two rarely want the same."""
     pools = _pools(s, fam)
-    blocks = [b for b in _in_order(s.others, fam) if any(covers(whole, b) for whole in pools)]
+    nodes = [block for block, holder in s.others.items() if holder != claims.SERVICES]
+    blocks = [b for b in _in_order(nodes, fam) if any(covers(whole, b) for whole in pools)]
     start = int.from_bytes(digest("borrow", s.network.name, s.node)[:8], "big") % max(len(blocks), 1)
     for block in blocks[start:] + blocks[:start]:
         address = _first(s, block)

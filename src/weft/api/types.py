@@ -60,7 +60,8 @@ class LeaseInfo(Reply, frozen=True, kw_only=True):
 
 class NetworkInfo(Reply, frozen=True, kw_only=True):
     """`pools`: conditions on some subnets. `options`: all of the driver's, as they are in force. `reaches`: the other networks
-    whose containers its own can talk to; `one_sided`: where only one of two names the other. `problems`: what this node
+    whose containers its own can talk to; `one_sided`: where only one of two names the other. `services`: subnets for their
+    virtual addresses, which no node has; told of one network only. `problems`: what this node
     cannot do in the network."""
 
     name: str
@@ -75,6 +76,7 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
     endpoints: int = 0
     reaches: tuple[str, ...] = ()
     one_sided: tuple[str, ...] = ()
+    services: tuple[IPNetwork, ...] = ()
     problems: tuple[str, ...] = ()
 
 
@@ -107,7 +109,8 @@ class BlockInfo(Reply, frozen=True, kw_only=True):
 
 class IpamInfo(Reply, frozen=True, kw_only=True):
     """A network whose addresses are claimed. `blocks`: none where all hosts share one subnet. `used`, `cooling`: addresses
-    of the whole network; `outside`: those in no block of the node that they live on."""
+    of the whole network; `outside`: those in no block of the node that they live on; `services`: virtual ones. A block for
+    these has no node's name."""
 
     network: str
     driver: str
@@ -115,6 +118,7 @@ class IpamInfo(Reply, frozen=True, kw_only=True):
     used: int
     cooling: int
     outside: int
+    services: int = 0
     blocks: tuple[BlockInfo, ...] = ()
 
 

@@ -57,6 +57,7 @@ def _networks(page: Page, networks: tuple[t.IpamInfo, ...]) -> Iterator[str]:
 def _network(page: Page, n: t.IpamInfo) -> Iterator[str]:
     outside = f", {n.outside} outside their node's blocks" if n.outside else ""
     yield page.paint(f"{n.network} ({n.driver}, {listed(n.subnets)})", "head")
+    outside += f", {n.services} of services" if n.services else ""
     yield f"{counted(n.used, 'address', 'addresses')} in use{outside}, {n.cooling} cooling down"
     if n.blocks:
         yield from page.table(

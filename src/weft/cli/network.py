@@ -151,6 +151,7 @@ def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
                 ("subnets", listed(n.subnets)),
                 ("internal", "yes: no way out" if n.internal else "no"),
                 ("reaches", listed(n.reaches) or "no other network"),
+                ("for services", listed(n.services)),
                 ("MTU", str(n.mtu or "auto")),
                 ("options", mapped({key: value for key, value in n.options.items() if value != ""})),
                 ("labels", mapped(n.labels)),

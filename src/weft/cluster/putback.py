@@ -4,7 +4,8 @@ What one listing lacks says nothing then: the backup may be older than what runs
 over what is new in it, and goes on with what is missing. It comes back from those who know of it:
 
     a node, its leases, its endpoints         from its own agent (`Membership.register`, `weft.endpoints.evidence`)
-    networks, policies, what is set for BGP   from whichever agent is first (`PutBack.run`)
+    networks, policies, services, BGP's       from whichever agent is first (`PutBack.run`)
+    settings
 
 What nobody writes back, because its node is gone, is told in the status until the operator lets it go (`weft store accept`).
 """
@@ -13,11 +14,11 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Iterable, Iterator
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from weft.alloc.leases import check_new
-from weft.base.errors import Conflict
+from weft.base.errors import Conflict, NotFound
 from weft.cluster import records
 from weft.cluster.cluster import Cluster
 from weft.cluster.secret import ensure_bgp_secret
@@ -27,6 +28,7 @@ from weft.model import Network, encode, keys
 from weft.model.record import Record
 from weft.model.records import BGP_PEERS, BGP_SETTINGS
 from weft.policy import record as policy
+from weft.services.record import SERVICES
 from weft.store.known import KnownStore
 from weft.store.protocol import Absent, Guard, Item, NothingNewer, Op, Put, Unchanged
 from weft.tasks import whenever
@@ -40,8 +42,12 @@ _NOBODYS: tuple[Record[Any, Any], ...] = (
     policy.NAMESPACES,
     policy.NETWORK_SETS,
     policy.POLICIES,
+    SERVICES,
 )
 """In the order in which they stand on each other."""
+
+Beside = Callable[[Any], Awaitable[tuple[list[Guard], list[Op]]]]
+"""Given a record that is written back: what is to be written in the same transaction. Raises Conflict, NotFound."""
 
 MANY = 8
 """So many keys are named in one line."""
@@ -85,11 +91,13 @@ class Past:
 
 
 class PutBack:
-    def __init__(self, cluster: Cluster) -> None:
+    def __init__(self, cluster: Cluster, beside: Mapping[Record[Any, Any], Beside] = {}) -> None:
+        """`beside`: what else has to be written with a record, by its kind."""
         self._cluster, self._store, self._view = cluster, cluster.store, cluster.view
+        self._beside = beside
         self._wake = asyncio.Event()
-        self._trouble: dict[str, str] = {}
-        """Network → why it cannot be written back."""
+        self._trouble: dict[str, tuple[str, str, str]] = {}
+        """Key → its network or "", what it is, why it cannot be written back."""
 
     def review(self) -> None:
         """After something may have been found missing."""
@@ -109,19 +117,30 @@ class PutBack:
             try:
                 await self._network(network)
             except Conflict as error:
-                self._trouble[network.name] = str(error)
+                self._trouble[keys.network(network.name)] = network.name, "this network", str(error)
                 log.error("network %s is not written back: %s", network.name, error)
-        for key, value in self._nobodys():
-            if not await self._cluster.write([Absent(key)], [Put(key, encode(value))]):
-                await self._look(key)
+        for kind, key, value in self._nobodys():
+            await self._nobodys_own(kind, key, value)
         if keys.BGP_SECRET in view.kept:
             await ensure_bgp_secret(self._cluster)
 
-    def _nobodys(self) -> list[tuple[str, object]]:
-        """What users wrote for the whole cluster, beside networks, and the store has no more."""
+    def _nobodys(self) -> list[tuple[Record[Any, Any], str, Any]]:
+        """What users wrote for the whole cluster, beside networks, and the store has no more: kind, key and value."""
         places = ((kind, kind.pattern.parse(key), key) for kind in _NOBODYS for key in sorted(self._view.kept))
-        found = ((key, self._view.table(kind).get(at)) for kind, at, key in places if at is not None)
-        return [(key, value) for key, value in found if value is not None]
+        found = ((kind, key, self._view.table(kind).get(at)) for kind, at, key in places if at is not None)
+        return [(kind, key, value) for kind, key, value in found if value is not None]
+
+    async def _nobodys_own(self, kind: Record[Any, Any], key: str, value: Any) -> None:
+        guards, ops = list[Guard](), list[Op]()
+        try:
+            if kind in self._beside:
+                guards, ops = await self._beside[kind](value)
+        except (Conflict, NotFound) as error:
+            self._trouble[key] = getattr(value, "network", ""), key, str(error)
+            log.error("%s is not written back: %s", key, error)
+            return
+        if not await self._cluster.write([Absent(key), *guards], [Put(key, encode(value)), *ops]):
+            await self._look(key)
 
     async def _network(self, network: Network) -> None:
         """Raises Conflict where others have made one meanwhile that excludes it."""
@@ -156,9 +175,9 @@ class PutBack:
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """(Network or "", what is kept against the store's word)."""
-        for name, text in self._trouble.items():
-            if keys.network(name) in self._view.kept:
-                yield name, f"the store, which was put back, lacks this network, and it cannot be written back: {text}"
+        for key, (network, what, why) in self._trouble.items():
+            if key in self._view.kept:
+                yield network, f"the store, which was put back, lacks {what}, and it cannot be written back: {why}"
         if kept := sorted(self._view.kept):
             more = f" and {len(kept) - MANY} more" if len(kept) > MANY else ""
             yield (

@@ -24,6 +24,7 @@ from weft.base.net import IPAddress, IPNetwork, host_prefix, parse_network
 from weft.cluster.footprint import holder, location
 from weft.datapaths import registry
 from weft.model import Endpoint, Lease, Location, Network, Node, claims, decode, encode, keys
+from weft.services.model import Service
 from weft.store.protocol import Absent, Delete, Guard, Item, NothingNewer, Op, Put, Unchanged
 
 T = TypeVar("T")
@@ -61,6 +62,7 @@ class Listings(msgspec.Struct, kw_only=True):
     subnets: tuple[Item, ...]
     addresses: tuple[Item, ...]
     floating: tuple[Item, ...]
+    services: tuple[Item, ...]
     endpoints_at: int
 
 
@@ -77,6 +79,7 @@ class Audit:
         self.subnets = {(_middle(i.key), b): i for b, i in self._read_keys(claims.subnet, snapshot.subnets)}
         self.addresses = {(_middle(i.key), a): i for a, i in self._read_keys(claims.address, snapshot.addresses)}
         self.floating = dict(self._read_keys(keys.floating_address, snapshot.floating))
+        self.services = self._read(Service, snapshot.services)
         self.living: dict[tuple[str, IPAddress], list[tuple[Endpoint, Item]]] = defaultdict(list)
         """(Home, address) → endpoints that have it."""
         for endpoint, item in self.endpoints:
@@ -137,6 +140,8 @@ class Audit:
     def _of_claims(self) -> Iterator[Fault]:
         for (network, address), item in self.addresses.items():
             guards: list[Guard] = [as_seen(item)]
+            if claims.is_service(item.value):
+                continue  # `weft.ipam.audit_services` says what is wrong with it
             if self._gone(keys.network(network)):
                 guards.append(Absent(keys.network(network)))
             elif not self.claimed(network) or claims.is_passing(item.value) or (network, address) in self.living:
@@ -205,7 +210,7 @@ class Audit:
         for (network, block), item in self.subnets.items():
             node = item.value.decode(errors="replace")
             gone = self._gone(keys.network(network))
-            if not gone and not self.blocks(network):
+            if node == claims.SERVICES or (not gone and not self.blocks(network)):
                 continue
             lease, held = self.leases.get((network, node), (None, None))
             if lease is not None and block in lease.subnets:

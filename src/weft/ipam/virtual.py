@@ -18,18 +18,18 @@ import msgspec
 from weft.alloc import addresses as alloc
 from weft.alloc import blocks, subnets
 from weft.alloc.subnets import Plan
-from weft.base.errors import Conflict, Exhausted, Invalid
+from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, IPNetwork, contains, covers, family, host_prefix, parse_network
 from weft.cluster import records
-from weft.cluster.cluster import Cluster
+from weft.cluster.cluster import RACE, Cluster
 from weft.datapaths import registry
 from weft.datapaths.options import subnet_rules
 from weft.ipam.blocks import rules
 from weft.model import Network, claims, keys
 from weft.services.model import Service
-from weft.services.record import SERVICE
-from weft.store.protocol import Absent, Delete, Guard, Item, Op, Put, Unchanged
+from weft.services.record import CONDITION, SERVICE, At
+from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, Op, Put, Unchanged
 
 
 class Room(msgspec.Struct, frozen=True, kw_only=True):
@@ -144,6 +144,42 @@ class Virtual:
         take = self._taking(room, held, claims.of_service(network.name, service), fresh)
         free = await self._freeing(room, held, gone, chosen)
         return chosen, [*take[0], *free[0]], [*take[1], *free[1]]
+
+    async def remove(self, at: At) -> None:
+        """A service with all that is its own; harmless where it is gone. Raises Unavailable."""
+
+        async def attempt() -> None:
+            key, network = SERVICE.key(*at), self._view.networks.get(at.network)
+            item = await self._store.get(key)
+            if item is None:
+                return
+            guards: list[Guard] = [Unchanged(key, item.revision)]
+            ops: list[Op] = [Delete(key), DeletePrefix(CONDITION.under(*at))]
+            for service in records.readable(Service, [item]) if network else ():
+                assert network is not None
+                _, more, freeing = await self.changes(network, at.name, service.addresses, (), none=True)
+                guards, ops = [*guards, *more], [*ops, *freeing]
+            await self._cluster.commit(guards, ops)
+
+        await self._cluster.change(attempt, f"service {at.name}", attempts=RACE)
+
+    async def back(self, service: Service) -> tuple[list[Guard], list[Op]]:
+        """What claims its addresses again in a store that may have lost that. Raises Conflict where one is somebody else's
+        by now, NotFound."""
+        network = self._view.networks.get(service.network)
+        if network is None:
+            raise NotFound(f"no network {service.network}")
+        home = self._view.networks.get(network.home, network)
+        held = await self._claimed(home)
+        room = await self._room(home, held)
+        said = claims.of_service(service.network, service.name)
+        for address in service.addresses:
+            if (holder := room.taken.get(address, said.decode())) != said.decode():
+                raise Conflict(f"{address} is taken by {holder}")
+            subnet = place(room, address) if room.apart else None
+            if subnet is not None and (holder := room.held.get(subnet, claims.SERVICES)) != claims.SERVICES:
+                raise Conflict(f"{address} is in {holder}'s subnet {subnet}")
+        return self._taking(room, held, said, [a for a in service.addresses if a not in room.taken])
 
     async def _claimed(self, home: Network) -> dict[IPNetwork, Item]:
         if not registry.of(home).addresses.leased:

@@ -14,12 +14,14 @@ from support.agents import FakeHost, Tap, agent_on, attach, create, make_agent, 
 from weft.agent.agent import Agent
 from weft.agent.resources import infos
 from weft.agent.resources.service import Service
+from weft.api.services import CreateService
 from weft.base.errors import Unavailable
 from weft.cluster import footprint
 from weft.hoststate import Object
 from weft.model import BgpSettings, Network, decode, encode, keys
 from weft.policy.model import Namespace, Policy, Who
 from weft.policy.record import NAMESPACE, policy_key
+from weft.services.model import ServicePort
 from weft.store.protocol import Delete, DeletePrefix, Item, Op, Put
 from weft.store.sqlite import SqliteStore
 
@@ -103,6 +105,8 @@ async def test_an_emptied_store_takes_nothing_down_and_is_restored_by_the_agents
     await agent.cluster.write(
         [], [Put(policy_key(CLOSED), encode(CLOSED)), Put(NAMESPACE.key("a"), encode(Namespace(name="a")))]
     )
+    web = CreateService(name="web", network="blue", members=("c1",), ports=(ServicePort(port=80),))
+    await Service(agent).create_service(web)
     await settled(agent)
     before, stands = await everything(raw), kernel(host)
     await wiped(raw)

@@ -14,9 +14,10 @@ from weft.base.errors import Invalid, NotFound
 from weft.base.net import IPAddress, IPNetwork, contains, covers, host_prefix, parse_address, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
-from weft.ipam import audit_floating
+from weft.ipam import audit_floating, audit_services
 from weft.ipam.audit import Audit, Fault, Listings, lasting, of_networks
 from weft.model import Endpoint, Lease, Network, claims, keys
+from weft.services.record import SERVICE
 from weft.store.protocol import Item, Store
 
 ROUNDS = 5
@@ -74,7 +75,7 @@ async def faults(store: Store, network: str) -> tuple[Audit, list[Fault]]:
 
 
 def _all(audit: Audit) -> list[Fault]:
-    return [*audit.faults(), *audit_floating.faults(audit)]
+    return [*audit.faults(), *audit_floating.faults(audit), *audit_services.faults(audit)]
 
 
 async def _fix(parts: Parts, faults: Iterable[Fault]) -> list[Fault]:
@@ -95,8 +96,9 @@ async def _fix(parts: Parts, faults: Iterable[Fault]) -> list[Fault]:
 
 
 async def snapshot(store: Store) -> Listings:
-    """What is there, in the order that the audit counts on: endpoints before leases before claims."""
+    """What is there, in the order that the audit counts on: endpoints before leases before claims, services, too."""
     endpoints = await store.list(keys.ENDPOINTS)
+    services = (await store.list(SERVICE.root)).items
     return Listings(
         nodes=(await store.list(keys.NODES)).items,
         networks=(await store.list(keys.NETWORKS)).items,
@@ -106,6 +108,7 @@ async def snapshot(store: Store) -> Listings:
         subnets=(await store.list(SUBNETS)).items,
         addresses=(await store.list(ADDRESSES)).items,
         floating=(await store.list(keys.FLOATING)).items,
+        services=services,
         endpoints_at=endpoints.revision,
     )
 
@@ -156,6 +159,7 @@ async def _info(parts: Parts, network: Network, places: dict[IPAddress, str]) ->
         used=len(used),
         cooling=len(items) - len(used),
         outside=len(away) if blocks else 0,
+        services=sum(claims.is_service(item.value) for item in items),
         blocks=tuple(_blocks(network, held, items, places)) if blocks else (),
     )
 

@@ -22,8 +22,9 @@ from weft.datapaths.driver import Driver, Numbered
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.ipam import floating, sharing
-from weft.model import Endpoint, Network, Node, encode, keys
+from weft.model import Endpoint, Network, Node, claims, encode, keys
 from weft.model.network import REACH, SELF, named_by
+from weft.services.record import CONDITION, SERVICE, At
 from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Item, NothingNewer, Op, Put
 
 CLOSE = 100_000
@@ -45,7 +46,11 @@ class Networks:
     async def network(self, name: str, brief: str = "") -> t.NetworkInfo:
         network = await self.known(name)
         counts = {} if yes(brief) else await self._endpoint_counts()
-        return infos.network(self._parts, network, counts.get(name, 0))
+        held = (await self._parts.store.list(keys.subnet_claims(network.home))).items
+        services = [s for s, item in records.claimed(claims.subnet, held) if records.holder(item) == claims.SERVICES]
+        return msgspec.structs.replace(
+            infos.network(self._parts, network, counts.get(name, 0)), services=tuple(services)
+        )
 
     async def create_network(self, request: t.CreateNetwork) -> t.NetworkInfo:
         await self.create(request.network)
@@ -164,14 +169,14 @@ class Networks:
 
     async def _try_create(self, network: Network, *, chosen: bool) -> None:
         """`chosen`: what it claims was chosen by us, and may be chosen again. Raises Refused."""
-        claims = {keys.claim(key): what for key, what in registry.claims(network)}
+        numbers = {keys.claim(key): what for key, what in registry.claims(network)}
         store, view = self._parts.store, self._parts.view
         listing = await store.list(keys.NETWORKS)
         others = records.readable(Network, listing.items)
         if any(item.key == keys.network(network.name) for item in listing.items):
             raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
         check_new(network, others, [node for _, node in sorted(view.nodes.items())])
-        for key, what in claims.items():
+        for key, what in numbers.items():
             holder = None if chosen else await store.get(key)
             if holder is not None:
                 way_out = await self._other_number(network, key)
@@ -183,12 +188,12 @@ class Networks:
             NothingNewer(keys.NETWORKS, listing.revision),
             await floating.apart(store, network),
             Absent(keys.network(network.name)),
-            *(Absent(key) for key in claims),
+            *(Absent(key) for key in numbers),
         ]
         if network.home != network.name:
             guards.append(self._cluster.unchanged(keys.network(network.home)))
         ops: list[Op] = [Put(keys.network(network.name), encode(network))]
-        ops += [Put(key, network.name.encode()) for key in claims]
+        ops += [Put(key, network.name.encode()) for key in numbers]
         await self._cluster.commit(guards, ops)
 
     async def _other_number(self, network: Network, taken: str) -> str:
@@ -223,15 +228,23 @@ class Networks:
         if there and not force:
             names = ", ".join(f"{e.name} on {e.node}" for e in inside[:3]) or "with records that cannot be read"
             raise Conflict(f"network {name} has {len(there)} endpoints ({names}): detach them first, or use --force")
-        await self._drop(network, inside, there, NothingNewer(keys.ENDPOINTS, listing.revision))
+        services = await store.list(SERVICE.under(name))
+        if services.items and not force:
+            names = ", ".join(_last(item) for item in services.items[:3])
+            raise Conflict(
+                f"network {name} has {len(services.items)} services ({names}): remove them first, or use --force"
+            )
+        gone = [at for item in services.items if (at := SERVICE.parse(item.key))]
+        await self._drop(network, inside, there, gone, NothingNewer(keys.ENDPOINTS, listing.revision))
         guards: list[Guard] = [
             self._cluster.unchanged(keys.network(name)),
             NothingNewer(keys.ENDPOINTS, listing.revision),
             NothingNewer(keys.NETWORKS, networks.revision),
+            NothingNewer(SERVICE.under(name), services.revision),
         ]
         ops: list[Op] = [
             Delete(keys.network(name)),
-            *(DeletePrefix(prefix) for prefix in keys.of_network(name)),
+            *(DeletePrefix(prefix) for prefix in _all_of(name)),
             *(Delete(keys.claim(key)) for key, _ in registry.claims(network)),
         ]
         await self._cluster.commit(guards, ops)
@@ -244,17 +257,24 @@ class Networks:
         there = _inside(name, (await store.list(keys.ENDPOINTS)).items)
         numbers = {d.numbered.claim for d in registry.DRIVERS.values() if d.numbered}
         found = [i for prefix in sorted(numbers) for i in (await store.list(keys.claim(prefix))).items]
-        ops: list[Op] = [Delete(keys.network(name)), *(DeletePrefix(prefix) for prefix in keys.of_network(name))]
+        ops: list[Op] = [Delete(keys.network(name)), *(DeletePrefix(prefix) for prefix in _all_of(name))]
         ops += [DeletePrefix(f"{keys.endpoints(node)}{name}/") for node in _nodes(there)]
         ops += [Delete(item.key) for item in found if records.holder(item) == name]
         await self._cluster.write_all([], ops)
         return records.readable(Endpoint, there)
 
     async def _drop(
-        self, network: Network, inside: Sequence[Endpoint], there: Sequence[Item], none_came: Guard
+        self,
+        network: Network,
+        inside: Sequence[Endpoint],
+        there: Sequence[Item],
+        services: Sequence[At],
+        none_came: Guard,
     ) -> None:
         """What is `inside` it; `there`: the records of that. The claims of addresses go with their network; where they are
         another's, or nobody's network's, with each endpoint."""
+        for at in services if network.home != network.name else ():
+            await self._parts.virtual.remove(at)
         for endpoint in inside:
             if endpoint.floating or network.home != network.name:
                 await self._parts.attachments.blocks.forget_elsewhere(endpoint)
@@ -267,6 +287,15 @@ class Networks:
 def _inside(name: str, items: Iterable[Item]) -> list[Item]:
     """The records of endpoints that are in the network called so, also those that cannot be read."""
     return [item for item in items if (at := keys.ENDPOINT.parse(item.key)) and at.network == name]
+
+
+def _all_of(name: str) -> tuple[str, ...]:
+    """Under which all lies that has to do with the network called so, but its endpoints."""
+    return *keys.of_network(name), SERVICE.under(name), CONDITION.under(name)
+
+
+def _last(item: Item) -> str:
+    return item.key.rpartition("/")[2]
 
 
 def _nodes(endpoints: Iterable[Item]) -> list[str]:

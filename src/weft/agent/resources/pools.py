@@ -150,6 +150,8 @@ class Pools:
                 f"pool {subnet} of network {name} has {len(used)} addresses in use ({used[0][0]} by "
                 f"{records.holder(used[0][1])}): `weft pool set {name} {subnet} --disable`, and detach what is left"
             )
+        if kept := [str(block) for block, who in held.items() if who == claims.SERVICES]:
+            raise Conflict(f"pool {subnet} of network {name} has {', '.join(kept)}, which is for {claims.SERVICES}")
         if held:
             block, node = next(iter(held.items()))
             raise Conflict(

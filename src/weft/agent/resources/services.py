@@ -18,21 +18,19 @@ from weft.base.net import IPAddress
 from weft.cluster import records
 from weft.cluster.cluster import RACE
 from weft.cluster.services import services as members_of
-from weft.ipam.virtual import Virtual
 from weft.model import Network, PublishedPort, encode, keys
 from weft.model.records import LOCATIONS
 from weft.services import publish
 from weft.services.index import Member
 from weft.services.model import Draining, Service
-from weft.services.record import CONDITION, CONDITIONS, SERVICE, SERVICES, At
-from weft.store.protocol import Absent, Delete, DeletePrefix, Guard, Listing, NothingNewer, Op, Put, Unchanged
+from weft.services.record import CONDITIONS, SERVICE, SERVICES, At
+from weft.store.protocol import Absent, Listing, NothingNewer, Put, Unchanged
 
 
 class Services:
     def __init__(self, parts: Parts, networks: Networks) -> None:
         self._parts, self._networks = parts, networks
         self._cluster, self._view = parts.cluster, parts.view
-        self._virtual = Virtual(parts.cluster)
 
     # The API's operations.
 
@@ -62,7 +60,7 @@ class Services:
     async def remove_service(self, ref: str) -> t.Done:
         self._parts.ready()
         at = self._broken(ref) or _at(self.meant(ref))
-        await self.remove(at)
+        await self._parts.virtual.remove(at)
         return t.Done(what=(f"{at.network}/{at.name}",))
 
     async def drain(self, ref: str, request: s.Drain) -> s.ServiceInfo:
@@ -137,7 +135,7 @@ class Services:
             raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
         had = old.published if old else ()
         published = had if ports is None else await self._published(network, new, ports, had, others)
-        addresses, guards, ops = await self._virtual.changes(
+        addresses, guards, ops = await self._parts.virtual.changes(
             network, new.name, old.addresses if old else (), wishes, none=new.mode == "names"
         )
         made = msgspec.structs.replace(new, addresses=addresses, published=published)
@@ -173,24 +171,6 @@ class Services:
         with_kept = [*others, msgspec.structs.replace(new, published=tuple(kept))]
         chosen = await asyncio.to_thread(self._parts.attachments.ports.for_service, fresh, network.families, with_kept)
         return (*kept, *chosen)
-
-    async def remove(self, at: At) -> None:
-        """Harmless where it is gone. Raises Unavailable."""
-
-        async def attempt() -> None:
-            key, network = SERVICE.key(*at), self._view.networks.get(at.network)
-            item = await self._parts.store.get(key)
-            if item is None:
-                return
-            guards: list[Guard] = [Unchanged(key, item.revision)]
-            ops: list[Op] = [Delete(key), DeletePrefix(CONDITION.under(*at))]
-            for service in records.readable(Service, [item]) if network is not None else ():
-                assert network is not None
-                _, more, freeing = await self._virtual.changes(network, at.name, service.addresses, (), none=True)
-                guards, ops = [*guards, *more], [*ops, *freeing]
-            await self._cluster.commit(guards, ops)
-
-        await self._cluster.change(attempt, f"service {at.name}")
 
     # Members.
 

@@ -13,11 +13,13 @@ from support.agents import FakeHost, agent_on, attach, create, until
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service as Operations
 from weft.api import services as s
-from weft.base.errors import Conflict, Invalid, NotFound
+from weft.api import types as t
+from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
 from weft.cluster import records
 from weft.model import claims, keys
 from weft.services.model import parse_port
 from weft.services.record import SERVICE
+from weft.store.protocol import Delete, Put
 
 PORTS = (parse_port("80:8080"),)
 
@@ -167,3 +169,70 @@ async def test_what_is_set(agent: Agent, service: Operations) -> None:
     assert (await service.set_service("web", s.SetService(mode="names"))).service.addresses == ()
     assert await subnets_of_services(agent, "blue") == set()
     assert (await service.set_service("web", s.SetService(mode="vip"))).service.addresses == made.addresses
+
+
+async def test_a_network_with_services_is_not_removed_by_mistake(agent: Agent, service: Operations) -> None:
+    await create(agent, "prod", "10.9.0.0/24", driver="routed")
+    await create(agent, "dev", "10.9.0.0/24", driver="routed", share="prod")
+    for network in ("prod", "dev"):
+        await service.create_service(asked(network=network))
+    with pytest.raises(Conflict, match=r"network dev has 1 services \(web\): remove them first, or use --force"):
+        await service.remove_network("dev")
+    await service.remove_network("dev", force="yes")
+    assert [info.service.network for info in await service.services()] == ["prod"]
+    assert len((await agent.store.list(keys.address_claims("prod"))).items) == 1, "the other's is given back"
+    await service.remove_network("prod", force="yes")
+    assert (await agent.store.list("services/")).items == ()
+    assert (await agent.store.list(keys.address_claims("prod"))).items == ()
+    assert await subnets_of_services(agent, "prod") == set()
+
+
+async def test_containers_leave_the_block_of_services_alone(agent: Agent, host: FakeHost, service: Operations) -> None:
+    await create(agent, "prod", "10.9.0.0/28", driver="routed", block_size=30)
+    web = (await service.create_service(asked(network="prod"))).service
+    [subnet] = (await service.network("prod")).services
+    free = next(a for a in subnet if a not in web.addresses)
+    with pytest.raises(Conflict, match=f"is in {subnet}, which is for virtual addresses of services"):
+        host.open("c")
+        await attach(agent, "c", "prod", addresses=(free,))
+    for n in range(12):
+        host.open(f"c{n}")
+        assert (await attach(agent, f"c{n}", "prod")).addresses[0].ip not in subnet
+    with pytest.raises(Exhausted):
+        await attach(agent, "c", "prod")
+    [prod] = await service.ipam()
+    assert (prod.services, prod.used) == (1, 13)
+    assert [b.node for b in prod.blocks if b.block == subnet] == [claims.SERVICES]
+
+
+async def test_the_audit_finds_what_is_not_as_services_say(agent: Agent, service: Operations) -> None:
+    await create(agent, "blue")
+    await create(agent, "flat", "10.2.0.0/24", driver="overlay")
+    web = (await service.create_service(asked())).service
+    flat = (await service.create_service(asked(network="flat"))).service
+    assert await faults(service) == []
+    [subnet] = await subnets_of_services(agent, "blue")
+    await agent.store.commit(
+        [],
+        [
+            Delete(keys.subnet_claim("blue", ip_network(subnet))),
+            Delete(keys.address_claim("flat", flat.addresses[0])),
+            Delete(SERVICE.key("blue", "none")),
+            Put(keys.address_claim("flat", ip_address("10.2.0.99")), claims.of_service("flat", "gone")),
+            Put(keys.subnet_claim("blue", ip_network("10.1.7.0/24")), claims.SERVICES.encode()),
+        ],
+    )
+    assert await faults(service) == [
+        ("claim-without-service", "10.2.0.99", False),
+        ("service-outside-its-subnet", str(web.addresses[0]), False),
+        ("service-without-claim", str(flat.addresses[0]), False),
+        ("subnet-without-service", "10.1.7.0/24", False),
+    ]
+    assert all(fixed for _, _, fixed in await faults(service, fix=True))
+    assert await faults(service) == []
+    assert await subnets_of_services(agent, "blue") == {subnet}
+
+
+async def faults(service: Operations, *, fix: bool = False) -> list[tuple[str, str, bool]]:
+    found = (await service.check_ipam(t.CheckIpam(fix=fix))).faults
+    return sorted((f.kind, f.subject, f.fixed) for f in found)
