@@ -514,5 +514,6 @@ ANSWERS: dict[str, object] = {
     "set_service": SERVICE,
     "remove_service": t.Done(what=("blue/web",)),
     "drain": SERVICE,
+    "report_health": SERVICE,
     "check": t.EndpointCheck(endpoint=ENDPOINTS[0], faults=("link eth0: missing",)),
 }

@@ -140,6 +140,14 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "drain", "POST", "/v1/services/{ref}/drain", "No new connections to a member, or again", s.ServiceInfo, s.Drain
     ),
+    Operation(
+        "report_health",
+        "PUT",
+        "/v1/services/{ref}/health",
+        "Tell whether a member takes connections",
+        s.ServiceInfo,
+        s.ReportHealth,
+    ),
     Operation("remove_service", "DELETE", "/v1/services/{ref}", "Remove a service", t.Done),
     Operation("bgp_sessions", "GET", "/v1/bgp/sessions", "This node's BGP sessions", tuple[t.BgpSession, ...]),
     Operation(

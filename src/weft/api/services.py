@@ -20,6 +20,8 @@ PUBLISHED = 256
 """Of one service."""
 ALIASES = 64
 """Of one service."""
+LONGEST_REASON = 200
+"""Characters: why a member is not ready."""
 
 
 class CreateService(Request, frozen=True, kw_only=True):
@@ -78,6 +80,21 @@ class Drain(Request, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         limits.check_text("member", self.member)
+
+
+class ReportHealth(Request, frozen=True, kw_only=True):
+    """`member`: as for `Drain`. `reason`: why it is not ready, in one line."""
+
+    member: str
+    ready: bool
+    reason: str = ""
+
+    def __post_init__(self) -> None:
+        limits.check_text("member", self.member)
+        if len(self.reason) > LONGEST_REASON or not self.reason.isprintable():
+            raise Invalid(f"health of {self.member}: the reason is one line of at most {LONGEST_REASON} characters")
+        if self.ready and self.reason:
+            raise Invalid(f"health of {self.member}: a reason says why it is not ready: leave it out")
 
 
 class MemberInfo(Reply, frozen=True, kw_only=True):

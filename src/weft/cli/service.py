@@ -1,4 +1,4 @@
-"""`weft service create|ls|show|set|rm|drain`."""
+"""`weft service create|ls|show|set|rm|drain|report`."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from weft.api import services as s
 from weft.base.net import parse_address
-from weft.cli import complete
+from weft.cli import complete, service_report
 from weft.cli import service_shown as shown
 from weft.cli.options import OfNetwork, example, group
 from weft.cli.output import Format, Output, due, listed, say, show
@@ -241,6 +241,9 @@ def drain(
         say(
             f"{member} takes no new connections of service {info.service.name}; those that it has end {due(found.until)}"
         )
+
+
+app.command("report", epilog=service_report.EXAMPLES)(service_report.report)
 
 
 @app.command("rm", epilog=example("weft service rm web", "weft service rm blue/web"))

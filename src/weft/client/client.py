@@ -166,6 +166,10 @@ class Client:
         """`ref`: as for `service`."""
         return self._call(s.ServiceInfo, "drain", request, ref=ref)
 
+    def report_health(self, ref: str, request: s.ReportHealth) -> s.ServiceInfo:
+        """`ref`: as for `service`."""
+        return self._call(s.ServiceInfo, "report_health", request, ref=ref)
+
     def bgp_sessions(self) -> tuple[t.BgpSession, ...]:
         return self._call(tuple[t.BgpSession, ...], "bgp_sessions")
 

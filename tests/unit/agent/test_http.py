@@ -77,8 +77,9 @@ async def test_every_operation_answers_as_it_is_described(
         "add_floating": {"addresses": ["203.0.113.7"]},
         "apply_policies": {"documents": [{"place": "here", "document": SHOP}]},
         "remove_policies": {"refs": ["namespace/shop"]},
-        "set_service": {"drain": 5},
+        "set_service": {"drain": 5, "health": {"kind": "api"}},
         "drain": {"member": "c1"},
+        "report_health": {"member": "c1", "ready": True},
         "set_bgp": {"hold_time": 9},
         "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
     }

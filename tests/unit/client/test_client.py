@@ -74,6 +74,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "set_service": ("web", s.SetService(drain=5)),
     "remove_service": ("blue/web",),
     "drain": ("web", s.Drain(member="web-1")),
+    "report_health": ("web", s.ReportHealth(member="web-1", ready=True)),
     "release": ("blue", "40.15.43.9", "docker/"),
 }
 

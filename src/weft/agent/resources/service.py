@@ -8,6 +8,7 @@ from typing import Any
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.endpoints import Endpoints
+from weft.agent.resources.health import Health
 from weft.agent.resources.ipam import Ipam
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
@@ -22,6 +23,7 @@ from weft.api.operations import OPERATIONS
 class Service:
     def __init__(self, parts: Parts) -> None:
         networks, nodes = Networks(parts), Nodes(parts)
+        services = Services(parts, networks)
         resources = (
             ThisNode(parts, networks),
             nodes,
@@ -31,7 +33,8 @@ class Service:
             Endpoints(parts, networks, nodes),
             Bgp(parts),
             Policies(parts),
-            Services(parts, networks),
+            services,
+            Health(parts, services),
             Observed(parts),
         )
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {

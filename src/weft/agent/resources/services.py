@@ -39,23 +39,23 @@ class Services:
             await self._networks.known(network)
         self._parts.ready()
         found = [service for service in self._all() if network in ("", service.network)]
-        async with self._known({service.network for service in found}):
+        async with self.known({service.network for service in found}):
             return tuple(self._info(service) for service in found)
 
     async def service(self, ref: str) -> s.ServiceInfo:
         self._parts.ready()
-        return await self._shown(self.meant(ref))
+        return await self.shown(self.meant(ref))
 
     async def create_service(self, request: s.CreateService) -> s.ServiceInfo:
         self._parts.ready()
         network = await self._networks.known(request.network)
-        return await self._shown(await self.create(network, wanted(request), request.addresses, request.publish))
+        return await self.shown(await self.create(network, wanted(request), request.addresses, request.publish))
 
     async def set_service(self, ref: str, request: s.SetService) -> s.ServiceInfo:
         self._parts.ready()
         at = _at(self.meant(ref))
         network = await self._networks.known(at.network)
-        return await self._shown(await self._change(network, at, request))
+        return await self.shown(await self._change(network, at, request))
 
     async def remove_service(self, ref: str) -> t.Done:
         self._parts.ready()
@@ -66,9 +66,9 @@ class Services:
     async def drain(self, ref: str, request: s.Drain) -> s.ServiceInfo:
         self._parts.ready()
         at = _at(self.meant(ref))
-        async with self._known({at.network}):
-            member = self._member(at, request.member)
-        return await self._shown(await self._drain(at, member.id, back=request.back))
+        async with self.known({at.network}):
+            member = self.member(at, request.member)
+        return await self.shown(await self._drain(at, member.id, back=request.back))
 
     # What they consist of.
 
@@ -175,7 +175,7 @@ class Services:
     # Members.
 
     @contextlib.asynccontextmanager
-    async def _known(self, networks: Iterable[str]) -> AsyncIterator[None]:
+    async def known(self, networks: Iterable[str]) -> AsyncIterator[None]:
         """Where these networks' containers are, and what health checks say of them. Raises Unavailable."""
         async with contextlib.AsyncExitStack() as stack:
             for network in networks:
@@ -183,8 +183,8 @@ class Services:
                     await stack.enter_async_context(self._parts.follower.held(kind, network))
             yield
 
-    async def _shown(self, service: Service) -> s.ServiceInfo:
-        async with self._known({service.network}):
+    async def shown(self, service: Service) -> s.ServiceInfo:
+        async with self.known({service.network}):
             return self._info(service)
 
     def _info(self, service: Service) -> s.ServiceInfo:
@@ -195,7 +195,7 @@ class Services:
             members=tuple(_member(m, until.get(m.id)) for m in sorted(members, key=lambda m: (m.location.name, m.id))),
         )
 
-    def _member(self, at: At, ref: str) -> Member:
+    def member(self, at: At, ref: str) -> Member:
         """Raises NotFound, Invalid."""
         members = list(members_of(self._view).members(at))
         found = [m for m in members if ref in (m.id, m.location.name)]
