@@ -13,8 +13,9 @@ from weft.api import services as s
 from weft.base.errors import Invalid, NotFound
 from weft.cluster.services import services
 from weft.model import decode
+from weft.model.records import LOCATIONS
 from weft.services.model import Condition, Health, parse_port
-from weft.services.record import CONDITION, SERVICE, At
+from weft.services.record import CONDITION, CONDITIONS, SERVICE, At
 
 
 async def service_of(agent: Agent, kind: str = "api") -> Operations:
@@ -42,7 +43,8 @@ async def test_any_node_can_be_told_and_all_know(agent: Agent, host: FakeHost, s
         await until(lambda: other.view.revision(SERVICE.key("blue", "web")))
         info = await Operations(other).report_health("web", told())
         assert [(m.state, m.reason) for m in info.members] == [("ready", "")]
-        await until(lambda: [m.takes for m in services(agent.view).members(At("blue", "web"))] == [True])
+        async with agent.follower.held(LOCATIONS, "blue"), agent.follower.held(CONDITIONS, "blue"):
+            await until(lambda: [m.takes for m in services(agent.view).members(At("blue", "web"))] == [True])
         info = await Operations(other).report_health("blue/web", told(one.id, ready=False, reason="busy"))
         assert [(m.state, m.reason) for m in info.members] == [("unready", "busy")]
     item = await agent.known.get(CONDITION.key("blue", "web", one.id))
