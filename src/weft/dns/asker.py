@@ -2,11 +2,18 @@
 
 from __future__ import annotations
 
+import re
+from ipaddress import IPv4Address
+
 import msgspec
 
+from weft.base.errors import Invalid
 from weft.base.net import IPAddress
 
-PORT = 53
+ADDRESS, PORT = IPv4Address("127.0.0.11"), 53
+"""Where containers ask."""
+LONGEST_DOMAIN = 100
+_DOMAIN = re.compile(r"[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?(\.[a-z0-9_]([a-z0-9_-]{0,61}[a-z0-9])?)*")
 DOMAIN = "weft.local"
 """The domain that all own names have, too, unless the operator chose another one."""
 
@@ -38,7 +45,12 @@ class Asker(msgspec.Struct, frozen=True, kw_only=True):
     upstreams: tuple[Upstream, ...] = ()
     single: bool = False
 
-    @property
-    def usable(self) -> tuple[Upstream, ...]:
-        """Those that may be asked in its name."""
-        return tuple(u for u in self.upstreams if u.inside or self.outside)
+
+def check_domain(text: str) -> str:
+    """A domain that names can be in: with the longest of these it still is a name. Raises Invalid."""
+    if len(text) > LONGEST_DOMAIN or not _DOMAIN.fullmatch(text):
+        raise Invalid(
+            f"'{text[:80]}' is not a domain for names: write it like weft.local, in lower case and with at most "
+            f"{LONGEST_DOMAIN} characters"
+        )
+    return text

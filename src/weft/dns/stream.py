@@ -1,0 +1,26 @@
+"""Messages over TCP: each follows its length, two octets (RFC 1035 §4.2.2)."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+
+async def receive(sock: socket.socket) -> bytes:
+    """The next message. Raises EOFError where the other end has closed, and OSError."""
+    return await _octets(sock, int.from_bytes(await _octets(sock, 2)))
+
+
+async def send(sock: socket.socket, packet: bytes) -> None:
+    """Raises OSError."""
+    await asyncio.get_running_loop().sock_sendall(sock, len(packet).to_bytes(2) + packet)
+
+
+async def _octets(sock: socket.socket, count: int) -> bytes:
+    found = b""
+    while len(found) < count:
+        more = await asyncio.get_running_loop().sock_recv(sock, count - len(found))
+        if not more:
+            raise EOFError
+        found += more
+    return found
