@@ -52,5 +52,9 @@ _PLACES = {_HERE / f"{name}.py": place for place, name in enumerate(LONG)}
 
 
 @pytest.hookimpl(trylast=True)
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    if not config.option.markexpr or "figures" not in config.option.markexpr:  # on demand only
+        unasked = [item for item in items if item.get_closest_marker("figures")]
+        items[:] = [item for item in items if item not in unasked]
+        config.hook.pytest_deselected(items=unasked)
     items.sort(key=lambda item: _PLACES.get(item.path, len(_PLACES)))

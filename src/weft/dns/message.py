@@ -142,7 +142,7 @@ def record(name: bytes, type: int, ttl: int, data: bytes) -> bytes:
 def refusal(packet: bytes, rcode: int) -> bytes:
     """What the sender of a malformed question is told: its header."""
     id, flags = _TYPE.unpack_from(packet)
-    return _HEADER.pack(id, QR | flags & (OPCODE | RD) | rcode, 0, 0, 0, 0)
+    return _HEADER.pack(id, QR | RA | flags & (OPCODE | RD) | rcode, 0, 0, 0, 0)
 
 
 def reply(

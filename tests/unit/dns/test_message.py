@@ -10,11 +10,11 @@ import dns.name
 import dns.rcode
 import dns.rdataclass
 import dns.rdatatype
-import dns.rrset
 import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
+from support.nameservers import rrset
 from weft.dns import message
 from weft.dns.message import (
     AA,
@@ -175,11 +175,6 @@ def test_another_server_is_asked_the_same_without_the_clients_options() -> None:
     assert got.question[0].name.to_text() == "wEb.org." and got.ednsflags == dns.flags.DO and not got.options
     plain = message.forwarded(message.parse(asked("wEb.org", use_edns=False)), 78)
     assert dns.message.from_wire(plain).edns == -1
-
-
-def rrset(line: str) -> dns.rrset.RRset:
-    name, ttl, cls, type, data = line.split(None, 4)
-    return dns.rrset.from_text(name, int(ttl), cls, type, data)
 
 
 def said(question: bytes, *answer: str, authority: tuple[str, ...] = (), rcode: int = 0, flags: int = 0) -> bytes:
