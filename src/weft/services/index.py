@@ -1,19 +1,21 @@
 """Which containers are members of which services, kept up to date change by change. Pure.
 
-A change costs the services that it concerns: a container's labels are looked up by the first label that a selector asks for,
-not by trying all selectors.
+A change costs the services and the containers that it concerns: both are looked up by the first label that a selector asks
+for, or by containers' names. Neither are all selectors tried on a container, nor a selector on all containers.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from typing import Literal
+from typing import Literal, TypeVar
 
 import msgspec
 
 from weft.model import Location
 from weft.services.model import Condition, Service
 from weft.services.record import At
+
+T = TypeVar("T")
 
 State = Literal["ready", "unready", "draining", "out"]
 """Of a member. "ready": takes connections. "unready": its health check says no. "draining": keeps those that it has. "out":
@@ -41,6 +43,8 @@ class Index:
         self._conditions: dict[At, dict[str, Condition]] = {}
         self._asking: dict[tuple[str, str], set[At]] = {}
         """(network, what is asked for first: a label "k=v" or "k", a name "@n", "" for anything) → who asks."""
+        self._having: dict[tuple[str, str], set[str]] = {}
+        """The same, but for "" → the containers that have it."""
         self._members: dict[At, set[str]] = {}
         self._taken: dict[str, set[At]] = {}
         """What readers have not asked for yet."""
@@ -49,23 +53,34 @@ class Index:
     def put_service(self, at: At, service: Service | None) -> None:
         old = self._services.pop(at, None)
         for term in _terms(old) if old else ():
-            self._asking[at.network, term].discard(at)
+            _discard(self._asking, (at.network, term), at)
         before, after = self._members.pop(at, set()), set[str]()
         if service is not None:
             self._services[at] = service
             for term in _terms(service):
                 self._asking.setdefault((at.network, term), set()).add(at)
-            found = self._locations.get(at.network, {})
-            after = self._members[at] = {id for id, there in found.items() if _chooses(service, there)}
+            found, perhaps = self._locations.get(at.network, {}), self._perhaps(at.network, service)
+            after = self._members[at] = {id for id in perhaps if _chooses(service, found[id])}
         self._moved |= {(at.network, id) for id in before ^ after}
         self._change(at)
+
+    def _perhaps(self, network: str, service: Service) -> set[str]:
+        """The containers among which all members are."""
+        terms = _terms(service)
+        if "" in terms:
+            return set(self._locations.get(network, ()))
+        return set[str]().union(*(self._having.get((network, term), ()) for term in terms))
 
     def put_location(self, network: str, id: str, location: Location | None) -> None:
         """None where it is gone."""
         found = self._locations.setdefault(network, {})
         old = found.pop(id, None)
+        for term in _offers(old) if old else ():
+            _discard(self._having, (network, term), id)
         if location is not None:
             found[id] = location
+            for term in _offers(location):
+                self._having.setdefault((network, term), set()).add(id)
         for at in {at for one in (old, location) if one for at in self._asked(network, one)}:
             inside, is_one = self._members[at], location is not None and _chooses(self._services[at], location)
             if id in inside or is_one:
@@ -123,12 +138,27 @@ class Index:
         return Member(id, location, "ready" if condition.ready else "unready", condition.reason)
 
     def _asked(self, network: str, location: Location) -> Iterator[At]:
-        for term in ("", f"@{location.name}", *location.labels, *(f"{k}={v}" for k, v in location.labels.items())):
+        for term in ("", *_offers(location)):
             yield from self._asking.get((network, term), ())
 
 
 def _chooses(service: Service, there: Location) -> bool:
     return service.chooses(there.name, there.namespace, there.labels)
+
+
+def _discard(sets: dict[tuple[str, str], set[T]], key: tuple[str, str], one: T) -> None:
+    """And the set with its last element: containers come and go, and most have a name of their own."""
+    sets.get(key, set()).discard(one)
+    if not sets.get(key, True):
+        del sets[key]
+
+
+def _offers(location: Location) -> Iterator[str]:
+    """What services may ask for that it has."""
+    yield f"@{location.name}"
+    for name, value in location.labels.items():
+        yield name
+        yield f"{name}={value}"
 
 
 def _terms(service: Service) -> list[str]:

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from weft.base.net import parse_address
 from weft.model import Location
 from weft.model.identity import NamedPort
+from weft.services import index as index_module
 from weft.services.index import Index
 from weft.services.model import Condition, Draining, Health, Service, ServicePort
 from weft.services.record import At
@@ -75,6 +77,34 @@ def test_only_services_that_a_change_concerns_are_touched() -> None:
     assert index.taken() == {WEB, At("blue", "db")}
     index.put_location("blue", "c2", container("c2", {"app": "cache"}))
     assert index.taken() == set()
+
+
+def test_a_change_tries_the_services_and_containers_that_it_concerns(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many others there are, and whichever were there first."""
+    tried, chooses = list[str](), index_module._chooses
+
+    def counted(service: Service, there: Location) -> bool:
+        tried.append(service.name)
+        return chooses(service, there)
+
+    monkeypatch.setattr(index_module, "_chooses", counted)
+    index = Index()
+    for n in range(1000):
+        index.put_location("blue", f"c{n:03}", container(f"c{n:03}", {"app": f"a{n // 5}", "zone": str(n % 3)}))
+    for n in range(200):
+        index.put_service(At("blue", f"s{n}"), Service(name=f"s{n}", network="blue", select=f"app=a{n},zone"))
+    assert len(tried) == 1000, "each service has tried its own five containers"
+    index.put_service(At("blue", "names"), Service(name="names", network="blue", members=("c001", "c999")))
+    assert len(tried) == 1002 and ids(index, At("blue", "names")) == ["c001", "c999"]
+    index.put_location("blue", "c000", None)
+    index.put_location("blue", "new", container("new", {"app": "a7"}))
+    assert len(tried) == 1003, (
+        "one that goes is tried on nothing, one that comes on the service that asks for its label"
+    )
+    for n in range(1000):
+        index.put_location("blue", f"c{n:03}", None)
+    index.put_location("blue", "new", None)
+    assert not index._having, "nothing is left of those that went"
 
 
 def test_a_member_is_ready_when_its_own_host_says_so() -> None:
