@@ -20,7 +20,9 @@ from weft.agent.policy_log import PolicyLog
 from weft.api import types as t
 from weft.base.errors import Unavailable
 from weft.base.net import IPAddress
+from weft.cluster.changes import Changed
 from weft.cluster.cluster import Cluster
+from weft.cluster.drains import Drains
 from weft.cluster.follower import Follower
 from weft.cluster.journal import Journal
 from weft.cluster.kinds import KINDS
@@ -157,6 +159,9 @@ class Parts:
         )
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
+
+        # Services.
+        self.drains = Drains(self.cluster, self.follower, lambda: self.loops.touch(self.compiler.touched(Changed())))
 
         # Addresses and containers.
         self.leases = Leases(self.cluster)

@@ -100,6 +100,10 @@ class Index:
         for taken in self._taken.values():
             taken.add(at)
 
+    def again(self, at: At) -> None:
+        """Time has made something else of a service's members."""
+        self._change(at)
+
     def taken(self, reader: str = "") -> set[At]:
         """The services of which something is different since this `reader` asked last; all of them the first time."""
         found = self._taken.get(reader, set(self._services))

@@ -16,9 +16,10 @@ from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
 from weft.cluster import records
+from weft.cluster.services import services
 from weft.model import claims, keys
 from weft.services.model import parse_port
-from weft.services.record import SERVICE
+from weft.services.record import SERVICE, At
 from weft.store.protocol import Delete, Put
 
 PORTS = (parse_port("80:8080"),)
@@ -46,6 +47,7 @@ async def test_a_service_has_its_members_wherever_they_are(
         host.open("c1")
         await attach(agent, "c1", "blue", labels={"app": "web"})
         await attach(other, "c2", "blue", labels={"app": "web"})
+        await until(lambda: len(list(services(agent.view).members(At("blue", "web")))) == 2)
         shown = await service.service("web")
         assert [(m.name, m.node, m.state) for m in shown.members] == [
             ("c1", "node-1", "ready"),
@@ -236,3 +238,21 @@ async def test_the_audit_finds_what_is_not_as_services_say(agent: Agent, service
 async def faults(service: Operations, *, fix: bool = False) -> list[tuple[str, str, bool]]:
     found = (await service.check_ipam(t.CheckIpam(fix=fix))).faults
     return sorted((f.kind, f.subject, f.fixed) for f in found)
+
+
+async def test_who_was_drained_is_out_when_the_time_is_over_and_forgotten_when_gone(
+    agent: Agent, host: FakeHost, service: Operations
+) -> None:
+    await create(agent, "blue")
+    host.open("c1")
+    await attach(agent, "c1", "blue", labels={"app": "web"})
+    await service.create_service(asked(drain=0.2))
+    told = services(agent.view)
+    told.taken("test")
+    await service.drain("web", s.Drain(member="c1"))
+    assert told.taken("test") == {At("blue", "web")}
+    await until(lambda: told.taken("test") == {At("blue", "web")}, 5)
+    [member] = (await service.service("web")).members
+    assert member.state == "out"
+    await service.detach("c1")
+    await until(lambda: services(agent.view).services[At("blue", "web")].draining == ())
