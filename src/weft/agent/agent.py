@@ -13,6 +13,7 @@ log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
 drains    of members of services, when their time is over, and what is left of them
+published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
 unheard   where policy is in iptables: what others do to it, of which no event tells
 """
@@ -126,6 +127,7 @@ class Agent(Parts):
                 keep("policy log", self.policy_log.run)
                 keep("health", self.health.run)
                 keep("drains", self.drains.run)
+                keep("published", lambda: self.published.run(self.config.resync))
         finally:
             self.loops.end()
 
@@ -196,6 +198,7 @@ class Agent(Parts):
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
+        subscribe("published ports", lambda _: self.published.wake.set(), (SERVICES,))
         subscribe("drains", self.drains.heard, (SERVICES, records.LOCATIONS))
         subscribe("health", self.health.heard, (SERVICES, CONDITIONS, records.ENDPOINTS))
 

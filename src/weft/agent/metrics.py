@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from functools import partial
 
@@ -13,14 +14,20 @@ from prometheus_client.registry import Collector
 
 from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
+from weft.agent.service_counts import ServiceCounts
 from weft.api import types as t
+from weft.cluster.services import services
 from weft.cluster.view import View
 from weft.converge.loops import Loops
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import Routing
 from weft.health.checker import Checker
+from weft.services.index import STATES
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
+
+MOST_SERVICES = 200
+"""That have time series of their own."""
 
 
 class Metrics:
@@ -33,11 +40,14 @@ class Metrics:
         policy: PolicyCounts,
         log: PolicyLog,
         health: Checker,
+        services: ServiceCounts,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_State(view, loops, routing, store))
         self._registry.register(_Policy(policy, log))
         self._registry.register(_Health(health))
+        self._registry.register(_Services(view, services))
+        self._services = services
         self._policy = policy
         self._converge = Histogram(
             "weft_converge_seconds",
@@ -73,6 +83,7 @@ class Metrics:
     async def scrape(self) -> tuple[bytes, str]:
         """The same, with what has to be asked for first."""
         await self._policy.refresh()
+        await self._services.refresh()
         return self.exposition()
 
     def exposition(self) -> tuple[bytes, str]:
@@ -139,6 +150,30 @@ class _Health(Collector):
         yield CounterMetricFamily(
             "weft_health_failures", "Times that a member did not answer well", value=health.failed
         )
+
+
+class _Services(Collector):
+    """Of each service, up to a number of them: its members, and on this host their connections."""
+
+    def __init__(self, view: View, counts: ServiceCounts) -> None:
+        self._view, self._counts = view, counts
+
+    def collect(self) -> Iterator[Metric]:
+        index, now = services(self._view), time.time()
+        label = ("network", "service")
+        members = GaugeMetricFamily("weft_service_members", "Members of a service", labels=(*label, "state"))
+        for at in sorted(index.services)[:MOST_SERVICES]:
+            states = Tally(member.state for member in index.members(at, now))
+            for state in STATES:
+                members.add_metric((*at, state), states[state])
+        yield members
+        connections = GaugeMetricFamily(
+            "weft_service_connections", "Open connections to members of a service on this host", labels=label
+        )
+        for at, counted in sorted(self._counts.connections.items())[:MOST_SERVICES]:
+            connections.add_metric(at, sum(counted.values()))
+        yield connections
+        yield GaugeMetricFamily("weft_services", "Services in the cluster", value=len(index.services))
 
 
 class _State(Collector):

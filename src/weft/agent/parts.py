@@ -17,6 +17,7 @@ from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
 from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
+from weft.agent.service_counts import ServiceCounts
 from weft.api import types as t
 from weft.base.errors import Unavailable
 from weft.base.net import IPAddress
@@ -45,6 +46,8 @@ from weft.daemons.routing import BgpSpeaker, Routing
 from weft.datapaths.driver import Host
 from weft.endpoints.evidence import Evidence
 from weft.endpoints.handover import HandoverAttachments
+from weft.endpoints.published import Published
+from weft.endpoints.services import ServiceWriter
 from weft.endpoints.tidy import Tidy, inside
 from weft.health.checker import Ask, Checker
 from weft.health.probe import Prober
@@ -162,12 +165,15 @@ class Parts:
 
         # Services.
         self.drains = Drains(self.cluster, self.follower, lambda: self.loops.touch(self.compiler.touched(Changed())))
+        self.published = Published(self.view)
+        self.service_counts = ServiceCounts(self.view, self.compiler.known, around.conntrack.find)
 
         # Addresses and containers.
         self.leases = Leases(self.cluster)
         self.attachments = HandoverAttachments(
             self.cluster, self.follower, self.loop.settle, around.find, config.gateway_subnets
         )
+        self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
         self.health = Checker(self.cluster, self.follower, self.supervisor, around.ask or Prober().ask)
@@ -181,6 +187,7 @@ class Parts:
             self.policy_counts,
             self.policy_log,
             self.health,
+            self.service_counts,
         )
 
     @property

@@ -48,6 +48,13 @@ def _contribute(known: Known, source: Source) -> Contribution | None:
     return known.gather(_services.translated(site, balancer, virtual(service, members, known.view.me)))
 
 
+def place(known: Known, network: str) -> str | None:
+    """The namespace in which virtual addresses of a network are translated on this host; None where they are not."""
+    site = _site(known, network)
+    balancer = registry.of(site.network).balancer(site) if site else None
+    return balancer.ns if balancer else None
+
+
 def _is_reached(known: Known, site: Site, member: Member) -> bool:
     node = member.location.node
     if node == known.view.me:

@@ -15,7 +15,7 @@ from weft.base.golang import matched
 from weft.base.net import IPAddress, IPInterface, parse_address, parse_interface
 from weft.model import PublishedPort
 from weft.model.codec import convert, decode
-from weft.model.ports import Protocol
+from weft.model.ports import BY_NUMBER
 
 GENERIC = "com.docker.network.generic"
 """In `options`: those that the user gave to the driver."""
@@ -115,7 +115,7 @@ class Binding(Message, frozen=True, rename="pascal"):
 
     def published(self) -> PublishedPort:
         """Raises Invalid."""
-        protocol = PROTOCOLS.get(self.proto)
+        protocol = BY_NUMBER.get(self.proto)
         if protocol is None:
             raise Invalid(f"IP protocol {self.proto} has no ports that could be published")
         if not self.host_port or self.host_port_end not in (0, self.host_port):
@@ -127,9 +127,6 @@ class Binding(Message, frozen=True, rename="pascal"):
             protocol=protocol,
             host_ip=parse_address(self.host_ip) if self.host_ip else None,
         )
-
-
-PROTOCOLS: dict[int, Protocol] = {6: "tcp", 17: "udp", 132: "sctp"}
 
 
 class ProgramExternalConnectivity(OfEndpoint, frozen=True):

@@ -16,6 +16,8 @@ Protocol = Literal["tcp", "udp", "sctp"]
 T = TypeVar("T")
 
 PROTOCOLS: tuple[Protocol, ...] = ("tcp", "udp", "sctp")
+BY_NUMBER: dict[int, Protocol] = {6: "tcp", 17: "udp", 132: "sctp"}
+"""As IANA numbers protocols of IP."""
 
 SYNTAX = "[HOSTIP:][HOSTPORT[-END]][:PORT[-END]][/tcp|udp|sctp]"
 _SYNTAX = re.compile(

@@ -18,6 +18,7 @@ from weft.services.record import At
 T = TypeVar("T")
 
 State = Literal["ready", "unready", "draining", "out"]
+STATES: tuple[State, ...] = ("ready", "unready", "draining", "out")
 """Of a member. "ready": takes connections. "unready": its health check says no. "draining": keeps those that it has. "out":
 drained, and has none any more."""
 

@@ -156,7 +156,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
     for text in (*parts.supervisor.problems(), *parts.view.problems(), *parts.policy_log.problems()):
         yield t.Problem(network="", peer="", text=text)
-    for name, text in (*parts.evidence.problems(), *parts.put_back.problems()):
+    for name, text in (*parts.evidence.problems(), *parts.put_back.problems(), *_of_services(parts)):
         yield t.Problem(network=name, peer="", text=text)
     if parts.journal.trouble:
         yield t.Problem(network="", peer="", text=parts.journal.trouble)
@@ -167,6 +167,11 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
     yield from _switched_off(parts)
     for text in parts.loops.conflicts:
         yield t.Problem(network="", peer="", text=text)
+
+
+def _of_services(parts: Parts) -> Iterator[tuple[str, str]]:
+    """By network."""
+    return ((at.network, f"service {at.name}: {text}") for at, text in parts.published.problems())
 
 
 def _way_out(key: str) -> str:

@@ -1,36 +1,32 @@
-"""Services come, change and go: what one needs to hold against all others is checked and written in one transaction."""
+"""The API's operations about services. How they are written is `weft.endpoints.services`."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Iterable
-
-import msgspec
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 from weft.agent.parts import Parts
 from weft.agent.resources.networks import Networks
 from weft.api import services as s
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid, NotFound
-from weft.base.net import IPAddress
-from weft.cluster import records
-from weft.cluster.cluster import RACE
+from weft.base.errors import Invalid, NotFound
 from weft.cluster.services import services as members_of
-from weft.model import Network, PublishedPort, encode, keys
+from weft.compile import services as contributor
+from weft.endpoints.services import wanted
 from weft.model.records import LOCATIONS
-from weft.services import publish
 from weft.services.index import Member
-from weft.services.model import Draining, Service
+from weft.services.model import Service
 from weft.services.record import CONDITIONS, SERVICE, SERVICES, At
-from weft.store.protocol import Absent, Listing, NothingNewer, Put, Unchanged
+
+CONTRIBUTORS = (contributor.NAME,)
+"""Whose sources are services."""
 
 
 class Services:
     def __init__(self, parts: Parts, networks: Networks) -> None:
         self._parts, self._networks = parts, networks
-        self._cluster, self._view = parts.cluster, parts.view
+        self._view, self._writer = parts.view, parts.services
 
     # The API's operations.
 
@@ -49,13 +45,13 @@ class Services:
     async def create_service(self, request: s.CreateService) -> s.ServiceInfo:
         self._parts.ready()
         network = await self._networks.known(request.network)
-        return await self.shown(await self.create(network, wanted(request), request.addresses, request.publish))
+        return await self.shown(await self._writer.create(network, wanted(request), request.addresses, request.publish))
 
     async def set_service(self, ref: str, request: s.SetService) -> s.ServiceInfo:
         self._parts.ready()
         at = _at(self.meant(ref))
         network = await self._networks.known(at.network)
-        return await self.shown(await self._change(network, at, request))
+        return await self.shown(await self._writer.change(network, at, request))
 
     async def remove_service(self, ref: str) -> t.Done:
         self._parts.ready()
@@ -68,7 +64,7 @@ class Services:
         at = _at(self.meant(ref))
         async with self.known({at.network}):
             member = self.member(at, request.member)
-        return await self.shown(await self._drain(at, member.id, back=request.back))
+        return await self.shown(await self._writer.drain(at, member.id, back=request.back))
 
     # What they consist of.
 
@@ -92,86 +88,6 @@ class Services:
         network, _, name = ref.rpartition("/")
         return At(network, name) if SERVICE.key(network, name) in self._view.broken else None
 
-    async def create(
-        self, network: Network, new: Service, addresses: tuple[IPAddress, ...], ports: tuple[str, ...]
-    ) -> Service:
-        """`new`: without addresses and published ports. Raises Invalid, Conflict, Exhausted, Unavailable."""
-
-        async def attempt() -> Service:
-            listing = await self._parts.store.list(SERVICE.root)
-            key = SERVICE.key(new.network, new.name)
-            if any(item.key == key for item in listing.items):
-                raise Conflict(
-                    f"network {new.network} has a service {new.name} already: choose another name, or change that with "
-                    f"`weft service set {new.network}/{new.name}`"
-                )
-            return await self._put(network, listing, None, new, addresses, ports)
-
-        return await self._cluster.change(attempt, f"service {new.name}", attempts=RACE)
-
-    async def _change(self, network: Network, at: At, request: s.SetService) -> Service:
-        async def attempt() -> Service:
-            listing = await self._parts.store.list(SERVICE.root)
-            old = next((found for found in records.readable(Service, listing.items) if _at(found) == at), None)
-            if old is None:
-                raise NotFound(f"no service {at.network}/{at.name}: it was just removed")
-            return await self._put(network, listing, old, changed(old, request), request.addresses, request.publish)
-
-        return await self._cluster.change(attempt, f"service {at.name}", attempts=RACE)
-
-    async def _put(
-        self,
-        network: Network,
-        listing: Listing,
-        old: Service | None,
-        new: Service,
-        wishes: tuple[IPAddress, ...],
-        ports: tuple[str, ...] | None,
-    ) -> Service:
-        """As the last step of an attempt. `ports`: None: those that it has. Raises Refused and others."""
-        others = [other for other in records.readable(Service, listing.items) if _at(other) != _at(new)]
-        _check_names(new, others)
-        if wishes and new.mode == "names":
-            raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
-        had = old.published if old else ()
-        published = had if ports is None else await self._published(network, new, ports, had, others)
-        addresses, guards, ops = await self._parts.virtual.changes(
-            network, new.name, old.addresses if old else (), wishes, none=new.mode == "names"
-        )
-        made = msgspec.structs.replace(new, addresses=addresses, published=published)
-        key = SERVICE.key(new.network, new.name)
-        found = next((item for item in listing.items if item.key == key), None)
-        await self._cluster.commit(
-            [
-                self._cluster.unchanged(keys.network(network.name)),
-                Unchanged(key, found.revision) if found else Absent(key),
-                NothingNewer(SERVICE.root, listing.revision),
-                *guards,
-            ],
-            [Put(key, encode(made)), *ops],
-        )
-        return made
-
-    async def _published(
-        self,
-        network: Network,
-        new: Service,
-        texts: Iterable[str],
-        had: tuple[PublishedPort, ...],
-        others: list[Service],
-    ) -> tuple[PublishedPort, ...]:
-        """Raises Invalid, Conflict, Exhausted."""
-        wishes = tuple(publish.read(text, new.ports) for text in texts)
-        if wishes and network.internal:
-            raise Invalid(
-                f"network {network.name} is internal: nothing outside of it reaches its containers, so no port can be published"
-            )
-        kept, fresh = publish.settled(wishes, had)
-        msgspec.structs.replace(new, published=tuple(kept))  # checks them before ports are looked for
-        with_kept = [*others, msgspec.structs.replace(new, published=tuple(kept))]
-        chosen = await asyncio.to_thread(self._parts.attachments.ports.for_service, fresh, network.families, with_kept)
-        return (*kept, *chosen)
-
     # Members.
 
     @contextlib.asynccontextmanager
@@ -184,16 +100,30 @@ class Services:
             yield
 
     async def shown(self, service: Service) -> s.ServiceInfo:
+        at = _at(service)
         async with self.known({service.network}):
-            return self._info(service)
+            counted = await self._parts.service_counts.count([at])
+            return self._info(service, counted.get(at, {}))
 
-    def _info(self, service: Service) -> s.ServiceInfo:
+    def _info(self, service: Service, connections: Mapping[str, int] = {}) -> s.ServiceInfo:
+        """`connections`: by member, where they were counted."""
         members = members_of(self._view).members(_at(service), time.time())
         until = {draining.member: draining.until for draining in service.draining}
         return s.ServiceInfo(
             service=service,
-            members=tuple(_member(m, until.get(m.id)) for m in sorted(members, key=lambda m: (m.location.name, m.id))),
+            members=tuple(
+                _member(m, until.get(m.id), connections.get(m.id))
+                for m in sorted(members, key=lambda m: (m.location.name, m.id))
+            ),
+            problems=tuple(self._problems(_at(service))),
         )
+
+    def _problems(self, at: At) -> Iterator[str]:
+        """What cannot be had of it on this node."""
+        for source, texts in self._parts.loops.problems.items():
+            if source.contributor in CONTRIBUTORS and (source.network, source.name) == at:
+                yield from texts
+        yield from (text for about, text in self._parts.published.problems() if about == at)
 
     def member(self, at: At, ref: str) -> Member:
         """Raises NotFound, Invalid."""
@@ -207,100 +137,8 @@ class Services:
             raise Invalid(f"{ref} is more than one member of service {at.name}: say {listed}")
         return found[0]
 
-    async def _drain(self, at: At, member: str, *, back: bool) -> Service:
-        async def attempt() -> Service:
-            key = SERVICE.key(*at)
-            old = self._view.table(SERVICES).get(at)
-            if old is None:
-                raise NotFound(f"no service {at.network}/{at.name}: it was just removed")
-            rest = tuple(draining for draining in old.draining if draining.member != member)
-            if not back and len(rest) == len(old.draining):
-                rest = (*rest, Draining(member=member, until=time.time() + old.drain))
-            elif not back:
-                return old
-            new = msgspec.structs.replace(old, draining=rest)
-            if new != old:
-                await self._cluster.commit([self._cluster.unchanged(key)], [Put(key, encode(new))])
-            return new
 
-        return await self._cluster.change(attempt, f"service {at.name}")
-
-
-def wanted(request: s.CreateService) -> Service:
-    """Without addresses and published ports. Raises Invalid."""
-    service = Service(
-        name=request.name,
-        network=request.network,
-        namespace=request.namespace,
-        ports=request.ports,
-        select=request.select,
-        members=request.members,
-        affinity=request.affinity,
-        mode=request.mode,
-        traffic=request.traffic,
-        drain=request.drain,
-        health=request.health,
-        aliases=request.aliases,
-    )
-    return _complete(service)
-
-
-def changed(old: Service, request: s.SetService) -> Service:
-    """Without published ports where these change, too. Raises Invalid."""
-    plain: dict[str, object] = {
-        name: value
-        for name in (
-            "namespace",
-            "ports",
-            "select",
-            "members",
-            "affinity",
-            "mode",
-            "traffic",
-            "drain",
-            "health",
-            "aliases",
-        )
-        if (value := getattr(request, name)) is not None
-    }
-    if request.select:
-        plain["members"] = ()
-    if request.members:
-        plain["select"] = ""
-    if request.no_health:
-        plain["health"] = None
-    if request.publish is not None:
-        plain["published"] = ()
-    if plain.get("mode") == "names":
-        plain["addresses"] = ()
-    return _complete(msgspec.structs.replace(old, **plain))
-
-
-def _complete(service: Service) -> Service:
-    """Raises Invalid."""
-    if not service.select and not service.members:
-        raise Invalid(f"service {service.name}: say which containers it leads to: --select KEY=VALUE, or --member NAME")
-    if service.mode == "vip" and not service.ports:
-        raise Invalid(
-            f"service {service.name}: say which ports its virtual address has: --port 80:8080, or --mode names"
-        )
-    return service
-
-
-def _check_names(new: Service, others: Iterable[Service]) -> None:
-    """Raises Conflict, Invalid."""
-    names = (new.name, *new.aliases)
-    if len(set(names)) < len(names):
-        raise Invalid(f"service {new.name}: one of its names is given twice: {', '.join(names)}")
-    for other in others:
-        if other.network == new.network and (both := set(names) & {other.name, *other.aliases}):
-            raise Conflict(
-                f"service {new.name}: {sorted(both)[0]} is a name of service {other.name} in network {new.network}: choose "
-                "another"
-            )
-
-
-def _member(m: Member, until: float | None) -> s.MemberInfo:
+def _member(m: Member, until: float | None, connections: int | None) -> s.MemberInfo:
     return s.MemberInfo(
         id=m.id,
         name=m.location.name,
@@ -309,6 +147,7 @@ def _member(m: Member, until: float | None) -> s.MemberInfo:
         state=m.state,
         reason=m.reason,
         until=until,
+        connections=connections,
     )
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,12 @@ from weft.agent.resources.service import Service as Operations
 from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
+from weft.base.net import IPAddress
 from weft.cluster import records
 from weft.cluster.services import services
+from weft.kernel.host.connections import Flow
 from weft.model import claims, keys
+from weft.model.ports import parse
 from weft.services.model import parse_port
 from weft.services.record import SERVICE, At
 from weft.store.protocol import Delete, Put
@@ -256,3 +260,66 @@ async def test_who_was_drained_is_out_when_the_time_is_over_and_forgotten_when_g
     assert member.state == "out"
     await service.detach("c1")
     await until(lambda: services(agent.view).services[At("blue", "web")].draining == ())
+
+
+async def test_what_other_hosts_cannot_give_a_service_they_tell(
+    agent: Agent, host: FakeHost, service: Operations, store_file: Path
+) -> None:
+    await create(agent, "blue")
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        port = program.getsockname()[1]
+        with pytest.raises(Conflict, match=f"port {port}/tcp of this host is held by"):
+            await service.create_service(asked(publish=(f"{port}",)))
+    there = FakeHost("192.168.1.254/24")
+    async with agent_on(there, store_file, "node-2") as other:
+        await until(lambda: "blue" in other.view.networks)
+        there.open("c2")
+        await attach(other, "c2", "blue", ports=(parse("28100:80"),))
+        made = await service.create_service(asked(publish=("28100", "203.0.113.9:28101")))
+        assert made.problems == ()
+        await until(lambda: other.view.revision(SERVICE.key("blue", "web")))
+        [text] = (await Operations(other).service("web")).problems
+        assert text == "port 28100/tcp of this host leads to c2 in network blue: publish another, or detach that"
+        assert f"service web: {text}" in [p.text for p in (await Operations(other).status()).problems]
+        with pytest.raises(Conflict, match=r"leads to service blue/web already \(28100:80/tcp\)"):
+            there.open("c3")
+            await attach(other, "c3", "blue", ports=(parse("28100:80"),))
+
+
+async def test_connections_are_counted_by_member(agent: Agent, host: FakeHost, service: Operations) -> None:
+    await create(agent, "blue")
+    ends = []
+    for name in ("c1", "c2"):
+        host.open(name)
+        ends.append((await attach(agent, name, "blue", labels={"app": "web"})).addresses[0].ip)
+    made = (await service.create_service(asked(publish=("28000",)))).service
+    vip, outside = made.addresses[0], ip_address("192.168.1.68")
+    host.conntrack.flows[""] = [
+        flow(vip, 80, ends[0]),
+        flow(vip, 80, ends[0]),
+        flow(outside, 28000, ends[1]),
+        flow(vip, 81, ends[0]),
+        flow(ends[0], 8080, ends[0]),
+    ]
+    shown = await service.service("web")
+    assert [(m.name, m.connections) for m in shown.members] == [("c1", 2), ("c2", 1)]
+    text = (await agent.metrics.scrape())[0].decode()
+    assert 'weft_service_members{network="blue",service="web",state="ready"} 2.0' in text
+    assert 'weft_service_connections{network="blue",service="web"} 3.0' in text
+
+
+def flow(to: IPAddress, port: int, member: IPAddress) -> Flow:
+    client = ip_address("10.1.99.9").packed
+    return Flow(
+        tuple=b"",
+        id=b"",
+        zone=b"",
+        translated=to != member,
+        protocol=6,
+        origin=client,
+        dst=to.packed,
+        dport=port,
+        src=member.packed,
+        sport=8080,
+        back=client,
+    )

@@ -1,0 +1,89 @@
+"""Connections that services have on this host, by member. Conntrack is read when somebody asks."""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter, defaultdict
+from collections.abc import Callable, Iterable, Iterator, Mapping
+
+from weft.base.errors import WeftError
+from weft.cluster.services import services
+from weft.cluster.view import View
+from weft.compile.known import Known
+from weft.compile.services import place
+from weft.hoststate import HOST
+from weft.kernel.host.connections import Addresses, Flow
+from weft.model.ports import BY_NUMBER
+from weft.services.index import Member
+from weft.services.record import At
+
+Counted = dict[At, Counter[str]]
+"""By service and by the endpoint's id of the member."""
+
+
+class ServiceCounts:
+    def __init__(
+        self, view: View, known: Known, find: Callable[[Mapping[str, Addresses]], dict[str, list[Flow]]]
+    ) -> None:
+        """`find`: open connections by namespace, of these addresses; blocks."""
+        self._view, self._known, self._find = view, known, find
+        self.connections: Counted = {}
+        """As of the last `refresh`."""
+
+    def members(self, at: At, now: float) -> Iterator[Member]:
+        return services(self._view).members(at, now)
+
+    async def refresh(self) -> None:
+        """For the metrics."""
+        try:
+            self.connections = await self.count(services(self._view).services)
+        except WeftError:
+            self.connections = {}
+
+    async def count(self, wanted: Iterable[At]) -> Counted:
+        """Raises Denied, Failed. Of a network that is not on this host nothing is counted."""
+        seen = _Seen()
+        for at in wanted:
+            ns = place(self._known, at.network)
+            if ns is not None:
+                seen.add(at, ns, self._view, list(self.members(at, 0.0)))
+        if not seen.places:
+            return {}
+        found = await asyncio.to_thread(self._find, seen.places)
+        for ns, flows in found.items():
+            for flow in flows:
+                seen.note(ns, flow)
+        return seen.counted
+
+
+class _Seen:
+    def __init__(self) -> None:
+        self.places: dict[str, set[bytes]] = defaultdict(set)
+        self.counted: Counted = {}
+        self._members: dict[tuple[str, At, bytes], str] = {}
+        self._virtual: dict[tuple[str, bytes, str, int], At] = {}
+        self._published: dict[tuple[str, int], At] = {}
+
+    def add(self, at: At, ns: str, view: View, members: list[Member]) -> None:
+        service = services(view).services[at]
+        self.counted[at] = Counter({member.id: 0 for member in members})
+        for where in {ns, HOST} if service.published else {ns}:
+            for member in members:
+                for address in member.location.addresses:
+                    self.places[where].add(address.packed)
+                    self._members[where, at, address.packed] = member.id
+        for port in service.ports:
+            for address in service.addresses:
+                self._virtual[ns, address.packed, port.protocol, port.port] = at
+        for published in service.published:
+            self._published |= {(published.protocol, outer): at for outer, _ in published.pairs}
+
+    def note(self, ns: str, flow: Flow) -> None:
+        """`flow.dst` is what the client called, `flow.src` who answers."""
+        protocol = BY_NUMBER.get(flow.protocol, "")
+        at = self._virtual.get((ns, flow.dst, protocol, flow.dport))
+        if at is None and ns == HOST and flow.translated:
+            at = self._published.get((protocol, flow.dport))
+        member = self._members.get((ns, at, flow.src)) if at else None
+        if at is not None and member is not None:
+            self.counted[at][member] += 1
