@@ -140,13 +140,14 @@ DRAWN = "numgen random mod 2"
 _LIKE = {
     "ipv4_addr": "ip saddr",
     "ipv6_addr": "ip6 saddr",
-    "inet_service": "udp dport",
+    "inet_service": "th dport",
     "inet_proto": "meta l4proto",
     "ifname": "iifname",
     "ether_addr": "ether saddr",
     "mark": "meta mark",
 }
-"""Fields of each type: a set with a part that has no type by name takes all its parts from fields (`typeof`)."""
+"""Fields of each type: a set with a part that has no type by name takes all its parts from fields (`typeof`). None of one
+protocol alone: nft would let the first rule of the transaction that uses such a set fit that protocol only."""
 
 
 def element_text(obj: NftElement) -> str:
