@@ -28,7 +28,7 @@ from weft.agent.config import Config
 from weft.agent.parts import Surroundings
 from weft.agent.resources.service import Service
 from weft.api import types as t
-from weft.base.errors import Conflict, NotFound, Unavailable
+from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress
 from weft.cluster.kinds import KINDS
 from weft.compile.contributor import Contributor
@@ -40,6 +40,7 @@ from weft.kernel.fake import FakeKernel
 from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Heard
+from weft.kernel.host.resolvers import Sockets
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.model.record import Record
@@ -112,6 +113,19 @@ class FakeEar:
         self._here.close()
         self._there.close()
         self.closed = True
+
+
+class FakeResolvers:
+    """No container asks for names."""
+
+    def identity(self, path: str) -> int:
+        return 0
+
+    def open_all(self, places: Mapping[str, int]) -> dict[str, Sockets | WeftError]:
+        return {}
+
+    def others(self, path: str, own: int) -> int | None:
+        return None
 
 
 class FakeHost(FakeKernel):
@@ -304,7 +318,11 @@ def make_agent(
             bird=host.bird,
             remotes=tuple(remotes),
             conntrack=host.conntrack,
+<<<<<<< HEAD
             ask=host.ask,
+=======
+            resolvers=FakeResolvers(),
+>>>>>>> 8139347 (Containers ask for names at 127.0.0.11: sockets in their namespaces, the rules that lead there, aliases)
         ),
         kinds=kinds,
         contributors=contributors,

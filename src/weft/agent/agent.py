@@ -15,6 +15,7 @@ locations of own containers that have none are written
 drains    of members of services, when their time is over, and what is left of them
 published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
+names     where containers can ask for names, and what the host's resolv.conf says
 unheard   where policy is in iptables: what others do to it, of which no event tells
 """
 
@@ -116,8 +117,10 @@ class Agent(Parts):
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
                 await self.follower.complete()
                 self._tell_open()
+                await self.names.stand()
                 await self.host.learnt.wait()  # without an uplink nothing is wanted, and all there is would be removed
                 keep("loop", self.loop.run)
+                keep("names", self.names.run)
                 for target, loop in self.loops.targets.items():
                     keep(f"target {target}", loop.run)
                 keep("connections", self.connections.run)
@@ -142,6 +145,7 @@ class Agent(Parts):
             )
 
     def close(self) -> None:
+        self.names.close()
         self.loops.close()
         self.kernel.close()
 

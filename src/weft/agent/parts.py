@@ -15,6 +15,8 @@ from typing import Any, NamedTuple, Protocol
 from weft.agent.config import Config
 from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
+from weft.agent.names import Host as ResolverHost
+from weft.agent.names import Naming
 from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
 from weft.agent.service_counts import ServiceCounts
@@ -53,9 +55,10 @@ from weft.health.checker import Ask, Checker
 from weft.health.probe import Prober
 from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
+from weft.hoststate.union import Source
 from weft.ipam.leases import Leases
 from weft.ipam.virtual import Virtual
-from weft.kernel.host import connections
+from weft.kernel.host import connections, resolvers
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
 from weft.kernel.linux import LinuxKernel
@@ -106,6 +109,7 @@ class Surroundings(NamedTuple):
     remotes: Sequence[Remote] = ()
     conntrack: Conntrack = connections
     ask: Ask | None = None
+    resolvers: ResolverHost = resolvers
 
 
 class Parts:
@@ -171,12 +175,14 @@ class Parts:
         # Addresses and containers.
         self.leases = Leases(self.cluster)
         self.attachments = HandoverAttachments(
-            self.cluster, self.follower, self.loop.settle, around.find, config.gateway_subnets
+            self.cluster, self.follower, self._settle, around.find, config.gateway_subnets
         )
         self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
         self.health = Checker(self.cluster, self.follower, self.supervisor, around.ask or Prober().ask)
+        self.names = Naming(self.view, around.resolvers, self.loops.touch, self.tidy.wake.set)
+        self.compiler.known.resolvers = self.names.resolvers
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
         self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))
         self.metrics = Metrics(
@@ -189,6 +195,11 @@ class Parts:
             self.health,
             self.service_counts,
         )
+
+    async def _settle(self, sources: Iterable[Source]) -> list[str]:
+        """As `Loop.settle`, with the sockets by which containers ask for names."""
+        await self.names.stand()
+        return await self.loop.settle(sources)
 
     @property
     def node(self) -> Node | None:

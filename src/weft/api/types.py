@@ -12,7 +12,7 @@ from weft.base.errors import Invalid
 from weft.base.names import MOST_LABELS, check_texts
 from weft.base.net import IPAddress, IPInterface, IPNetwork
 from weft.model import AddressRange, Bandwidth, BgpPeer, NamedPort, Network, Pool, PublishedPort, bandwidth
-from weft.model.identity import DEFAULT_NAMESPACE, check_labels
+from weft.model.identity import DEFAULT_NAMESPACE, check_aliases, check_labels
 from weft.model.network import OptionValue
 
 
@@ -177,6 +177,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     policy_namespace: str = DEFAULT_NAMESPACE
     named_ports: tuple[NamedPort, ...] = ()
+    aliases: tuple[str, ...] = ()
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
@@ -246,7 +247,8 @@ class Attach(Request, frozen=True, kw_only=True):
     `spoofing`: "allow" or "drop"; "" is as the network says.
 
     `labels`, `policy_namespace` ("": the one called "default"), `named_ports`: by which policy selects the container and
-    speaks of its ports. Labels may be any text, but policy sees those only that Kubernetes would take.
+    speaks of its ports. Labels may be any text, but policy sees those only that Kubernetes would take. `aliases`: further
+    names, by which containers of its network find it. `resolv_conf`: write /etc/netns/NAME/resolv.conf for a named namespace.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
@@ -262,6 +264,8 @@ class Attach(Request, frozen=True, kw_only=True):
     labels: dict[str, str] = {}
     policy_namespace: str = ""
     named_ports: tuple[NamedPort, ...] = ()
+    aliases: tuple[str, ...] = ()
+    resolv_conf: bool = False
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
@@ -280,22 +284,25 @@ class Attach(Request, frozen=True, kw_only=True):
         limits.check_ports(self.ports)
         check_texts("endpoint", self.labels)
         limits.check_identity("endpoint", self.policy_namespace, self.named_ports)
+        check_aliases("endpoint", self.aliases)
         if self.definition is not None:
             limits.check_network(self.definition)
 
 
 class Label(Request, frozen=True, kw_only=True):
     """`labels` are set, those with the keys `remove` go; so with `named_ports` and `remove_ports`. `policy_namespace`: "" to
-    leave it."""
+    leave it. `aliases`: the names that it has besides its own; None to leave them."""
 
     labels: dict[str, str] = {}
     remove: tuple[str, ...] = ()
     policy_namespace: str = ""
     named_ports: tuple[NamedPort, ...] = ()
     remove_ports: tuple[str, ...] = ()
+    aliases: tuple[str, ...] | None = None
 
     def __post_init__(self) -> None:
         check_labels("endpoint", self.labels)
+        check_aliases("endpoint", self.aliases or ())
         if fixed := [key for key in self.labels if key.startswith(bandwidth.LABEL)]:
             raise Invalid(
                 f"label {fixed[0]}: limits are set when a container is attached: detach it and attach it again"

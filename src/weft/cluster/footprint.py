@@ -65,6 +65,7 @@ def location(endpoint: Endpoint) -> Location:
         namespace=endpoint.policy_namespace,
         labels=selectable(endpoint.labels),
         ports=endpoint.named_ports,
+        aliases=endpoint.aliases,
     )
 
 

@@ -11,7 +11,7 @@ from weft.cluster.changes import Changed
 from weft.cluster.services import services
 from weft.cluster.view import View
 from weft.compile import handover, policy
-from weft.compile.contributor import Contributor
+from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
 from weft.datapaths import registry
 from weft.datapaths.driver import Site
@@ -22,7 +22,9 @@ from weft.model import Endpoint, records
 NAME = "endpoint"
 
 
-def for_each(name: str, contribute: Callable[[Known, Endpoint], Contribution | None]) -> Contributor:
+def for_each(
+    name: str, contribute: Callable[[Known, Endpoint], Contribution | None], needs: Needs | None = None
+) -> Contributor:
     """A contributor that has a source for each endpoint of this host; `contribute`: what that one wants."""
 
     def of_source(known: Known, source: Source) -> Contribution | None:
@@ -37,7 +39,7 @@ def for_each(name: str, contribute: Callable[[Known, Endpoint], Contribution | N
         networks = {network, *view.sharing(network)}
         return (Source(name, other, e.id) for other in networks for e in view.endpoints_of(other))
 
-    return Contributor(name=name, contribute=of_source, touched=touched, of_network=of_network)
+    return Contributor(name=name, contribute=of_source, touched=touched, of_network=of_network, needs=needs)
 
 
 def site_of(known: Known, endpoint: Endpoint) -> Site | None:

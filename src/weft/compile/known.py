@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Container
+from collections.abc import Container, Mapping
+
+from typing import NamedTuple
 
 from weft.base.errors import WeftError
 from weft.cluster.view import View
@@ -14,6 +16,13 @@ from weft.hoststate import Contribution
 from weft.model import Network
 
 
+class Resolver(NamedTuple):
+    """`port`: at which it listens in the container's namespace; 0: it does not, and why is `trouble`."""
+
+    port: int
+    trouble: str = ""
+
+
 class Known:
     """`host` may be None while nothing is known of the uplink: then nothing is wanted of it. `dead`: nodes to which no routes
     are wanted."""
@@ -21,6 +30,8 @@ class Known:
     def __init__(self, view: View, dead: Container[str] = ()) -> None:
         self.view, self.dead = view, dead
         self.host: Host | None = None
+        self.resolvers: Mapping[str, Resolver] = {}
+        """By the path of a container's namespace, where this host's agent answers its questions for names. Live."""
         self._options: dict[str, tuple[Network, CommonOptions]] = {}
         """What was parsed last, of the networks as they were then: each of a thousand peers asks."""
 

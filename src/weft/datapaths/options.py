@@ -45,6 +45,11 @@ Reach = Annotated[
     ),
 ]
 
+Dns = Annotated[
+    Literal["on", "off"],
+    Meta(description="whether its containers can ask for names at 127.0.0.11, and know each other by them."),
+]
+
 Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
 Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
 Underlay = Annotated[Literal["ipv4", "ipv6"], Meta(description="the hosts' addresses to send between.")]
@@ -84,6 +89,7 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     reserve: Reserve = ""
     spoofing: Spoofing = "drop"
     reach: Reach = ALL
+    dns: Dns = "on"
 
     def __post_init__(self) -> None:
         _ = self.reserved

@@ -208,6 +208,8 @@ class Attachments:
             raise Conflict(f"{what} labels {_join(f'{k}={v}' for k, v in present.labels.items()) or 'none'}: {way_out}")
         if not set(request.named_ports) <= set(present.named_ports):
             raise Conflict(f"{what} named ports {_join(present.named_ports) or 'none'}: {way_out}")
+        if not set(request.aliases) <= set(present.aliases):
+            raise Conflict(f"{what} aliases {_join(present.aliases) or 'none'}: {way_out}")
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
         if failures := await self.converge(sources_of(self._view, endpoint)):
@@ -242,6 +244,8 @@ class Attachments:
             labels=request.labels,
             policy_namespace=request.policy_namespace or DEFAULT_NAMESPACE,
             named_ports=request.named_ports,
+            aliases=request.aliases,
+            resolv_conf=request.resolv_conf,
             ports=request.ports,
             floating=request.floating,
             bandwidth=request.bandwidth,

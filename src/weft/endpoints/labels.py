@@ -1,4 +1,4 @@
-"""Labels, namespace and names of ports of an endpoint are changed while it runs: policy follows at once, on all hosts."""
+"""Labels, namespace, aliases and names of ports of an endpoint are changed while it runs: policy follows at once, on all hosts."""
 
 from __future__ import annotations
 
@@ -39,4 +39,5 @@ def labelled(now: Endpoint, request: t.Label) -> Endpoint:
     ports = (*kept, *request.named_ports)
     limits.at_most(f"endpoint {now.name}: named ports", ports, limits.NAMED_PORTS)
     namespace = request.policy_namespace or now.policy_namespace
-    return msgspec.structs.replace(now, labels=labels, named_ports=ports, policy_namespace=namespace)
+    aliases = now.aliases if request.aliases is None else request.aliases
+    return msgspec.structs.replace(now, labels=labels, named_ports=ports, policy_namespace=namespace, aliases=aliases)

@@ -11,7 +11,7 @@ from weft.base.names import check_ifname, check_name, device, digest
 from weft.base.net import Family, IPAddress, IPInterface, family, parse_mac
 from weft.model import floating
 from weft.model.bandwidth import Bandwidth
-from weft.model.identity import DEFAULT_NAMESPACE, NamedPort
+from weft.model.identity import DEFAULT_NAMESPACE, NamedPort, check_aliases
 from weft.model.ports import PublishedPort, first_clash
 
 _ID = re.compile(r"[0-9A-Za-z]{1,64}")
@@ -50,7 +50,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     `ports`: of its node, that lead to it. `floating`: external addresses that lead to it wherever it lives, and that its
     own connections to outside come from. `bandwidth`: None for no limit. `spoofing`: whether it may
     send in others' names, "allow" or "drop"; "" is as the network says. `policy_namespace`, `labels`, `named_ports`: by
-    which policy selects it, and speaks of its ports.
+    which policy selects it, and speaks of its ports. `aliases`: further names, by which containers of its network find it.
+    `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -77,6 +78,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     handover: str = ""
     policy_namespace: str = DEFAULT_NAMESPACE
     named_ports: tuple[NamedPort, ...] = ()
+    aliases: tuple[str, ...] = ()
+    resolv_conf: bool = False
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)
@@ -101,6 +104,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
             one, other = twice
             raise Invalid(f"endpoint {self.name}: {one.outer} and {other.outer} are the same port: publish it once")
         floating.check(self.floating, self.families)
+        check_aliases(f"endpoint {self.name}", self.aliases)
 
     @property
     def families(self) -> tuple[Family, ...]:

@@ -8,6 +8,7 @@ from collections.abc import Collection, Mapping
 import msgspec
 
 from weft.base.errors import Invalid
+from weft.base.names import check_name
 from weft.base.numbers import HIGHEST_PORT
 
 DEFAULT_NAMESPACE = "default"
@@ -53,6 +54,18 @@ def check_port(port: NamedPort) -> NamedPort:
     if not 1 <= port.port <= HIGHEST_PORT:
         raise Invalid(f"named port {port.name}: {port.port} is not a port: they are 1 to {HIGHEST_PORT}")
     return port
+
+
+MOST_ALIASES = 64
+"""Of one endpoint."""
+
+
+def check_aliases(what: str, aliases: Collection[str]) -> None:
+    """Raises Invalid."""
+    if len(aliases) > MOST_ALIASES:
+        raise Invalid(f"{what}: {len(aliases)} aliases are too many: at most {MOST_ALIASES}")
+    for alias in aliases:
+        check_name("container", alias)
 
 
 def check_ports(ports: Collection[NamedPort]) -> None:

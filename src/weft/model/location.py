@@ -12,7 +12,7 @@ from weft.model.identity import DEFAULT_NAMESPACE, NamedPort
 class Location(msgspec.Struct, frozen=True, kw_only=True):
     """Written and removed together with its `Endpoint`, of which it is a small part: many hosts read it. Its key says
     which network and which endpoint. `namespace`, `labels`, `ports`: by which policy selects it; a record of an earlier
-    version has none of them, nor a `name`."""
+    version has none of them, nor a `name`. `aliases`: further names, by which containers of its network find it."""
 
     node: str
     mac: str
@@ -21,6 +21,7 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
     namespace: str = DEFAULT_NAMESPACE
     labels: dict[str, str] = {}
     ports: tuple[NamedPort, ...] = ()
+    aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_name("node", self.node)

@@ -107,6 +107,7 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         labels=e.labels,
         policy_namespace=e.policy_namespace,
         named_ports=e.named_ports,
+        aliases=e.aliases,
         ports=e.ports,
         floating=e.floating,
         bandwidth=e.bandwidth,
