@@ -127,6 +127,9 @@ class FakeResolvers:
     def others(self, path: str, own: int) -> int | None:
         return None
 
+    def write_files(self, wanted: Collection[str], search: str) -> list[str]:
+        return []
+
 
 class FakeHost(FakeKernel):
     """A host with an uplink eth0, the kernel's other things, and containers: namespaces that may end."""

@@ -19,7 +19,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -57,6 +57,7 @@ class Host(Protocol):
     def identity(self, path: str) -> int: ...
     def open_all(self, places: Mapping[str, int]) -> dict[str, Sockets | WeftError]: ...
     def others(self, path: str, own: int) -> int | None: ...
+    def write_files(self, wanted: Collection[str], search: str) -> list[str]: ...
 
 
 class Room(msgspec.Struct):
@@ -83,6 +84,11 @@ class Naming:
         self.resolvers: dict[str, Resolver] = {}
         """By the path of a namespace, as compilers take it."""
         self._outside: tuple[Upstream, ...] = ()
+        self._search = ""
+        """Domains, as the host's file has them."""
+        self._files: tuple[frozenset[str], str] | None = None
+        """Namespaces with a file of ours, and the domains in it."""
+        self._problems: tuple[str, ...] = ()
         self._conf: tuple[int, int] | None = None
         self._news = True
         self._eager = 0.0
@@ -106,6 +112,9 @@ class Naming:
             self._wake.clear()
             async with self._lock:
                 await self._look_safely()
+
+    def problems(self) -> Iterator[str]:
+        yield from self._problems
 
     def close(self) -> None:
         self._server.close()
@@ -158,6 +167,7 @@ class Naming:
                 room.asker = asker
                 self._server.change(asker)
         self._tell(before)
+        await self._write_files()
 
     async def _wanted(self) -> dict[int, list[Endpoint]]:
         """By namespace, its endpoints, the first interface first."""
@@ -248,7 +258,16 @@ class Naming:
             return
         if found is not None:
             self._conf, text = found
-            self._outside = tuple(Upstream(address) for address in parse(text).nameservers)
+            told = parse(text)
+            self._outside = tuple(Upstream(address) for address in told.nameservers)
+            self._search = " ".join(told.search)
+
+    async def _write_files(self) -> None:
+        """For those who asked for it with `weft attach --dns`."""
+        wanted = frozenset(Path(e.namespace.path).name for e in self._asking() if e.resolv_conf)
+        if self._files != (wanted, self._search):
+            self._files = wanted, self._search
+            self._problems = tuple(await asyncio.to_thread(self._host.write_files, wanted, self._search))
 
     def _open(self, asker: Asker, upstream: Upstream, kind: socket.SocketKind) -> socket.socket:
         """Raises OSError."""

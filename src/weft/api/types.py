@@ -159,7 +159,8 @@ class SecondInterface(Reply, frozen=True, kw_only=True):
 class EndpointInfo(Reply, frozen=True, kw_only=True):
     """`mtu` and `routes`: of endpoints on the node that answers. `handover`: the interface's name in the host's own
     namespace, where the container's engine takes it from. `second`: the container's other interface, for
-    the way out of a network that has none itself."""
+    the way out of a network that has none itself. `aliases`: its names besides `name`; `resolver`: the address at which the
+    container can ask for names, "" for none."""
 
     id: str
     name: str
@@ -178,6 +179,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     policy_namespace: str = DEFAULT_NAMESPACE
     named_ports: tuple[NamedPort, ...] = ()
     aliases: tuple[str, ...] = ()
+    resolver: str = ""
     ports: tuple[PublishedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
@@ -290,29 +292,31 @@ class Attach(Request, frozen=True, kw_only=True):
 
 
 class Label(Request, frozen=True, kw_only=True):
-    """`labels` are set, those with the keys `remove` go; so with `named_ports` and `remove_ports`. `policy_namespace`: "" to
-    leave it. `aliases`: the names that it has besides its own; None to leave them."""
+    """`labels` are set, those with the keys `remove` go; so with `named_ports` and `remove_ports`, with `aliases` and
+    `remove_aliases`. `policy_namespace`: "" to leave it."""
 
     labels: dict[str, str] = {}
     remove: tuple[str, ...] = ()
     policy_namespace: str = ""
     named_ports: tuple[NamedPort, ...] = ()
     remove_ports: tuple[str, ...] = ()
-    aliases: tuple[str, ...] | None = None
+    aliases: tuple[str, ...] = ()
+    remove_aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
         check_labels("endpoint", self.labels)
-        check_aliases("endpoint", self.aliases or ())
+        check_aliases("endpoint", self.aliases)
         if fixed := [key for key in self.labels if key.startswith(bandwidth.LABEL)]:
             raise Invalid(
                 f"label {fixed[0]}: limits are set when a container is attached: detach it and attach it again"
             )
         limits.check_identity("endpoint", self.policy_namespace, self.named_ports)
-        for what, set_, removed in (
-            ("label", self.labels.keys(), self.remove),
-            ("named port", {port.name for port in self.named_ports}, self.remove_ports),
+        for what, several, set_, removed in (
+            ("label", "labels", self.labels.keys(), self.remove),
+            ("named port", "named ports", {port.name for port in self.named_ports}, self.remove_ports),
+            ("alias", "aliases", set(self.aliases), self.remove_aliases),
         ):
-            limits.at_most(f"{what}s to remove", removed, MOST_LABELS)
+            limits.at_most(f"{several} to remove", removed, MOST_LABELS)
             if both := [name for name in removed if name in set_]:
                 raise Invalid(f"{what} {both[0][:80]} is to be set and to be removed: say one of them")
 

@@ -31,6 +31,7 @@ app = single()
         "weft attach web --network blue --namespace shop --label tier=front --port-name http=8080",
         "weft attach web --network blue --publish 8080:80 --publish 192.168.1.5:53:53/udp",
         "weft attach web --network prod --floating 203.0.113.7",
+        "weft attach web --network blue --alias www --dns",
         "weft attach web --network blue --ingress 100mbit --egress 50mbit",
         "weft attach /run/netns/test --network blue --interface eth1 -o json",
     )
@@ -94,6 +95,16 @@ def attach(
         list[str] | None,
         typer.Option("--port-name", metavar="NAME=PORT[/PROTO]", help="What policy may call a port of it. Repeatable."),
     ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option("--alias", metavar="NAME", help="A further name, for containers of its network. Repeatable."),
+    ] = None,
+    dns: Annotated[
+        bool,
+        typer.Option(
+            "--dns", help="Write /etc/netns/NAME/resolv.conf, by which commands of `ip netns exec NAME` ask for names."
+        ),
+    ] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Connect a container on this node to a network. Attaching again what is attached changes nothing."""
@@ -109,6 +120,8 @@ def attach(
         labels=labels,
         policy_namespace=namespace,
         named_ports=tuple(parse_named_port(text) for text in port_name or ()),
+        aliases=tuple(alias or ()),
+        resolv_conf=dns,
         ports=tuple(parse_port(text) for text in publish or ()),
         floating=tuple(parse_address(text) for text in float_ or ()),
         bandwidth=bandwidth(ingress, ingress_burst, egress, egress_burst),

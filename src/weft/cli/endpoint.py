@@ -73,6 +73,7 @@ def one(ctx: typer.Context, endpoint: EndpointRef, output: Output = Format.TABLE
         "weft endpoint label web tier=front old-",
         "weft endpoint label web --namespace shop",
         "weft endpoint label web --port-name http=8080 --port-name metrics-",
+        "weft endpoint label web --alias www --alias old-",
     ),
 )
 def label(
@@ -88,20 +89,29 @@ def label(
         list[str] | None,
         typer.Option("--port-name", metavar="NAME=PORT[/PROTO]|NAME-", help="What policy may call a port. Repeatable."),
     ] = None,
+    alias: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--alias", metavar="NAME|NAME-", help="A further name, for containers of its network. Repeatable."
+        ),
+    ] = None,
     output: Output = Format.TABLE,
 ) -> None:
-    """Change labels, namespace and names of ports of an endpoint of any node, while it runs. Policy follows."""
+    """Change labels, namespace, aliases and names of ports of an endpoint of any node, while it runs. All follow at once."""
     fresh, gone = _changes(changes)
     ports, closed = _changes(port_name)
+    called, dropped = _changes(alias)
     request = t.Label(
         labels=pairs("KEY=VALUE", fresh),
         remove=gone,
         policy_namespace=namespace,
         named_ports=tuple(parse_port(text) for text in ports),
         remove_ports=closed,
+        aliases=called,
+        remove_aliases=dropped,
     )
     if request == t.Label():
-        raise typer.BadParameter("nothing is to be changed: give KEY=VALUE, KEY-, --namespace or --port-name")
+        raise typer.BadParameter("nothing is to be changed: give KEY=VALUE, KEY-, --namespace, --port-name or --alias")
     with Waiting(f"changing {endpoint}"):
         found = client(ctx).label(endpoint, request)
     show(found, output, _labelled)
@@ -156,7 +166,9 @@ def remove_floating(
 
 def _labelled(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
     ports = f", named ports {listed(e.named_ports)}" if e.named_ports else ""
-    yield f"{e.name} of {e.network} on {e.node}: namespace {e.policy_namespace}, labels {mapped(e.labels) or 'none'}{ports}"
+    called = f", aliases {listed(e.aliases)}" if e.aliases else ""
+    labels = mapped(e.labels) or "none"
+    yield f"{e.name} of {e.network} on {e.node}: namespace {e.policy_namespace}, labels {labels}{ports}{called}"
 
 
 def _floats(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
@@ -211,5 +223,6 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("spoofing", e.spoofing),
             ("labels", mapped(e.labels)),
             ("named ports", listed(e.named_ports)),
+            ("aliases", listed(e.aliases)),
         ]
     )

@@ -429,6 +429,7 @@ def attachment(call: Call, config: Config) -> "Object":
         "ports": [{key: value for key, value in port.items() if key != "name"} for port in mappings],
         "mac": wishes.get("mac") or extra.get("MAC", ""),
         "labels": labels(config, said, extra),
+        "aliases": list(dict.fromkeys(name for alias in aliases(config) if (name := fit(alias)))),
         "bandwidth": bandwidth(wishes.get("bandwidth") or {}),
         "owner": owner(config, call.container, call.ifname),
         "exclusive": True,
@@ -462,11 +463,8 @@ def labels(config: Config, said: "Object", extra: "Mapping[str, str]") -> "dict[
     for key, value in extra.items():
         if key.startswith("K8S_") and value:
             found["io.kubernetes." + key[4:].lower().replace("_", ".")] = value
-    aliases = config.part("runtimeConfig").get("aliases") or []
-    if isinstance(aliases, dict):  # Podman's way: those of each network, by its name
-        aliases = aliases.get(config.name) or []
-    if _texts("aliases", aliases):
-        found["aliases"] = ",".join(aliases)
+    if told := aliases(config):
+        found["aliases"] = ",".join(told)
     return found
 
 
@@ -480,6 +478,14 @@ PORT = {
     "name": "name",
 }
 """… to those of weft.model.PublishedPort, and of NamedPort."""
+
+
+def aliases(config: Config) -> "list[str]":
+    """By which its network's other containers know it, besides its name."""
+    found = config.part("runtimeConfig").get("aliases") or []
+    if isinstance(found, dict):  # Podman's way: those of each network, by its name
+        found = found.get(config.name) or []
+    return _texts("aliases", found)
 
 
 def ranges(sets: "list[Any]") -> "list[Object]":
@@ -635,6 +641,9 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
     for key, late in SINCE_1_1.items():
         merged[key] = before[key] + [_of_version(config.version, key, late, item) for item in ours[key]]
     merged["dns"] = {**(before.get("dns") or {}), **config.dns}
+    if endpoint.get("resolver") and not merged["dns"].get("nameservers"):
+        # A name without a dot is asked for as it is first, and only then with the domains of `search`.
+        merged["dns"] = {"options": ["ndots:0"], **merged["dns"], "nameservers": [endpoint["resolver"]]}
     if not merged["dns"]:
         del merged["dns"]
     return merged

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Container, Mapping
-
 from typing import NamedTuple
 
 from weft.base.errors import WeftError

@@ -3,8 +3,8 @@
 The sockets listen at ports of their own, so that the container may have a name server at port 53. Where they are is no part of
 the model: the agent tells (`Known.resolvers`). Of a namespace for which nothing is told, nothing is wanted.
 
-Docker has a resolver of its own at the same address in the networks that users make, and translates to it in the same hook. Ours
-comes before it, by its priority.
+Docker has a resolver of its own at the same address in the networks that users make, and translates to it in the same hook.
+Ours comes before it, by its priority.
 """
 
 from __future__ import annotations

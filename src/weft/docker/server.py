@@ -23,6 +23,7 @@ from weft.docker import sweep as sweeping
 from weft.docker.driver import Driver
 from weft.docker.ipam import Ipam
 from weft.docker.messages import read
+from weft.docker.names import Names
 from weft.docker.operations import Operation, error_key, operations
 from weft.docker.state import PluginState
 from weft.docker.sweep import Sweep
@@ -65,9 +66,10 @@ def run(settings: Settings) -> None:
     with _only_one(settings.state):
         client, state = Client(settings.agent), PluginState(settings.state)
         driver = Driver(client, state)
-        sweep = Sweep(client, state, driver, engine.Engine(settings.docker), settings.name)
+        docker = engine.Engine(settings.docker)
+        sweep = Sweep(client, state, driver, docker, settings.name)
         app = application(operations(driver, Ipam(client, state, driver)), settings.patience)
-        asyncio.run(_run(settings, app, sweep))
+        asyncio.run(_run(settings, app, sweep, Names(client, state, docker)))
 
 
 @contextlib.contextmanager
@@ -85,7 +87,7 @@ def _only_one(state: Path) -> Iterator[None]:
         yield
 
 
-async def _run(settings: Settings, app: web.Application, sweep: Sweep) -> None:
+async def _run(settings: Settings, app: web.Application, sweep: Sweep, names: Names) -> None:
     loop = asyncio.get_running_loop()
     over = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -93,9 +95,13 @@ async def _run(settings: Settings, app: web.Application, sweep: Sweep) -> None:
     async with _serving(settings, app):
         log.info("Docker finds driver %s at %s", settings.name, settings.socket)
         tell_ready()
-        task = asyncio.create_task(sweep_on(sweep, settings.interval), name="sweep")
+        tasks = [
+            asyncio.create_task(sweep_on(sweep, settings.interval), name="sweep"),
+            asyncio.create_task(names.run(), name="names"),
+        ]
         await over.wait()
-        task.cancel()
+        for task in tasks:
+            task.cancel()
 
 
 async def sweep_on(sweep: Sweep, interval: float) -> None:

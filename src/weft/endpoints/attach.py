@@ -31,6 +31,7 @@ from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
 from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, Addresses
+from weft.endpoints import resolving
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
 from weft.ipam import floating, macs
@@ -92,6 +93,7 @@ class Attachments:
 
     async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
         target = await self.locate(request.target)
+        resolving.check(self._view, request, target)
         async with self.busy(target):
             present = self._present(request, target)
             if present is not None and request.exclusive:

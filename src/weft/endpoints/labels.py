@@ -1,4 +1,5 @@
-"""Labels, namespace, aliases and names of ports of an endpoint are changed while it runs: policy follows at once, on all hosts."""
+"""Labels, namespace, aliases and names of ports of an endpoint are changed while it runs. Policy and names follow at once, on
+all hosts."""
 
 from __future__ import annotations
 
@@ -39,5 +40,9 @@ def labelled(now: Endpoint, request: t.Label) -> Endpoint:
     ports = (*kept, *request.named_ports)
     limits.at_most(f"endpoint {now.name}: named ports", ports, limits.NAMED_PORTS)
     namespace = request.policy_namespace or now.policy_namespace
-    aliases = now.aliases if request.aliases is None else request.aliases
+    if strange := [name for name in request.remove_aliases if name not in now.aliases]:
+        has = ", ".join(now.aliases) or "none"
+        raise NotFound(f"endpoint {now.name} has no alias {strange[0][:80]}: it has {has}")
+    held = dict.fromkeys((*now.aliases, *request.aliases))
+    aliases = tuple(alias for alias in held if alias not in request.remove_aliases)
     return msgspec.structs.replace(now, labels=labels, named_ports=ports, policy_namespace=namespace, aliases=aliases)

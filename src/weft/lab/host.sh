@@ -17,6 +17,10 @@ mount -t sysfs sysfs /sys
 mount --move /run/cgroup /sys/fs/cgroup
 rmdir /run/cgroup
 hostname "$name"
+# An /etc of its own over the machine's: what is written there stays in the host. Where the kernel cannot do that, it is the
+# machine's.
+mkdir -p /run/weft-lab/etc /run/weft-lab/work
+mount -t overlay weft-lab -o lowerdir=/etc,upperdir=/run/weft-lab/etc,workdir=/run/weft-lab/work /etc 2>/dev/null || :
 
 # A new namespace copies some of these from the machine; a lab is the same on every machine.
 cd /proc/sys/net

@@ -166,7 +166,18 @@ class TestAdd:
     def test_aliases_as_podman_has_them(self, call: Call, agent: CannedAgent) -> None:
         call("ADD", {"runtimeConfig": {"aliases": {"net": ["db", "x"], "other": ["y"]}}}).well()
         call("ADD", {"runtimeConfig": {"aliases": {"other": ["y"]}}}).well()
-        assert [decode(t.Attach, a.body).labels for a in agent.asked] == [{"aliases": "db,x"}, {}]
+        asked = [decode(t.Attach, a.body) for a in agent.asked]
+        assert [a.labels for a in asked] == [{"aliases": "db,x"}, {}]
+        assert [a.aliases for a in asked] == [("db", "x"), ()]
+
+    def test_names_are_asked_of_the_network_s_own_server(self, call: Call, agent: CannedAgent) -> None:
+        """Unless the configuration, the engine or a plugin before this one names another."""
+        agent.answers["attach"] = msgspec.structs.replace(ENDPOINT, resolver="127.0.0.11")
+        assert call("ADD").well().out["dns"] == {"options": ["ndots:0"], "nameservers": ["127.0.0.11"]}
+        told = {"dns": {"search": ["example"], "options": ["ndots:2"]}}
+        assert call("ADD", told).well().out["dns"] == {**told["dns"], "nameservers": ["127.0.0.11"]}
+        others = {"dns": {"nameservers": ["10.9.0.2"]}}
+        assert call("ADD", others).well().out["dns"] == others["dns"]
 
     def test_gateway_is_what_a_default_route_uses(self, call: Call) -> None:
         out = call("ADD").well().out

@@ -14,6 +14,7 @@ from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, family, parse_address, parse_network
 from weft.compile import endpoint as endpoints
+from weft.compile import names
 from weft.compile import peer as peers
 from weft.compile.handover import with_inside
 from weft.datapaths import registry
@@ -108,6 +109,7 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         policy_namespace=e.policy_namespace,
         named_ports=e.named_ports,
         aliases=e.aliases,
+        resolver=names.ADDRESS if names.served(parts.view, e.network) else "",
         ports=e.ports,
         floating=e.floating,
         bandwidth=e.bandwidth,
@@ -155,7 +157,12 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in parts.view.broken.items():
         yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
-    for text in (*parts.supervisor.problems(), *parts.view.problems(), *parts.policy_log.problems()):
+    for text in (
+        *parts.supervisor.problems(),
+        *parts.view.problems(),
+        *parts.policy_log.problems(),
+        *parts.names.problems(),
+    ):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (*parts.evidence.problems(), *parts.put_back.problems(), *_of_services(parts)):
         yield t.Problem(network=name, peer="", text=text)

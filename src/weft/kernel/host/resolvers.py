@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import fcntl
-import os
 import socket
 import struct
 import sys
@@ -18,17 +17,20 @@ from pathlib import Path
 from typing import NamedTuple
 
 from weft.base.errors import Failed, NotFound, WeftError
+from weft.base.net import parse_address
+from weft.kernel.host.resolv_conf import ADDRESS, write_files
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 
-ADDRESS = "127.0.0.11"
-"""As Docker has it, so that a container's resolv.conf is the same with either."""
 PORT = 61053
 """Tried first, so that an agent that is started again listens where the one before it did: rules stay as they are, and what
-conntrack remembers of a question that was not answered yet leads to the new socket. It is above the ports that a container's own
-connections come from (sysctl ip_local_port_range). Port 53 itself would keep a name server in the container from listening."""
+conntrack remembers of a question that was not answered yet leads to the new socket. It is above the ports that a container's
+own connections come from (sysctl ip_local_port_range). Port 53 would keep a name server in the container from listening."""
 WAITING = 64
 """Connections that wait to be taken."""
+
+
+__all__ = ["ADDRESS", "Sockets", "identity", "open_all", "others", "write_files"]
 
 
 class Sockets(NamedTuple):
@@ -47,7 +49,7 @@ def identity(path: str) -> int:
     """What tells a namespace from all others for as long as it is there, or a socket in it is open; 0 where nothing is at the
     path. The file is only looked at, so it may be any file at all."""
     try:
-        return os.stat(path).st_ino
+        return Path(path).stat().st_ino
     except (OSError, ValueError):
         return 0
 
@@ -113,7 +115,7 @@ def others(path: str, own: int) -> int | None:
 
 def _listening(own: int) -> Iterator[int]:
     """In the calling thread's namespace (proc_net(5): local address and port in hexadecimal)."""
-    prefix = f"{int.from_bytes(socket.inet_aton(ADDRESS), sys.byteorder):08X}:"
+    prefix = f"{int.from_bytes(parse_address(ADDRESS).packed, sys.byteorder):08X}:"
     for line in Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]:
         local = line.split()[1]
         if local.startswith(prefix) and (port := int(local.removeprefix(prefix), 16)) != own:
