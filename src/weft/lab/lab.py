@@ -19,8 +19,9 @@ from types import TracebackType
 
 import msgspec
 
-from weft.base.errors import Conflict, Denied, Failed, NotFound, Unsupported
+from weft.base.errors import Conflict, Denied, Failed, NotFound, Unsupported, WeftError
 from weft.base.names import check_name
+from weft.client import Client
 from weft.lab import build, daemons, state
 from weft.lab.daemons import Agent, Etcd
 from weft.lab.host import Container, Host
@@ -217,7 +218,7 @@ class Lab:
             place.must("container", ["ip", "-n", name, "link", "set", "lo", "up"])
             state.save(record, Container(network))
             undo.callback(record.unlink)
-            self._weft(place, ["attach", name, "--network", network, *wished])
+            self._weft(place, ["attach", name, "--network", network, *wished, *_dns(place, network)])
             undo.pop_all()
 
     def rm(self, host: str, name: str) -> None:
@@ -248,6 +249,14 @@ class Lab:
             said = complaint(result.stderr).removeprefix("weft: ") or f"exit status {result.returncode}"
             kind = NotFound if result.returncode == NotFound.exit_status else Failed
             raise kind(f"{place.name}: {said}")
+
+
+def _dns(place: Host, network: str) -> Iterator[str]:
+    """What makes commands in a container ask for names, where its network has them, and /etc is the host's own."""
+    with suppress(WeftError):  # there is no such network, or no agent: `weft attach` will say it
+        named = Client(str(place.socket)).network(network, brief=True).options.get("dns") == "on"
+        if named and place.run(["mountpoint", "-q", "/etc"]).returncode == 0:
+            yield "--dns"
 
 
 def _built(directory: Path, kept: LabState, progress: Progress) -> Lab:
