@@ -36,6 +36,37 @@ def test_containers_of_two_hosts_reach_each_other(one: Engine, two: Engine) -> N
     assert trace.returncode == 0, trace.stdout
 
 
+def test_containers_of_two_hosts_find_each_other_by_name(one: Engine, two: Engine) -> None:
+    """By their names and their aliases in the network; of its own host, Docker's own resolver goes on knowing what it knows."""
+    one.run("Web", "--network-alias", "front")
+    two.run("db")
+    for engine, asking, name in ((two, "db", "web"), (two, "db", "front"), (one, "Web", "db")):
+        until(lambda e=engine, a=asking, n=name: e.pings(a, n), 20, f"{name} as {asking} finds it\n{engine.tail()}")
+    id = one.inspect("Web")["Id"][:12]
+    assert one.pings("Web", id) and two.pings("db", id)
+    until(lambda: not _unlike(one), 10, lambda: _unlike(one))
+    one.docker("rename", "Web", "shop")
+    until(lambda: two.pings("db", "shop") and not two.pings("db", "web"), 20, "the new name")
+
+
+def _unlike(engine: Engine) -> str:
+    """What Weft would still do."""
+    return engine.host.run([*WEFT, "plan"]).stdout
+
+
+def test_names_that_only_docker_knows_stay(one: Engine) -> None:
+    """Weft's resolver asks Docker's for what it does not know: here a container of a network of Docker's own."""
+    one.docker("network", "create", "plain")
+    try:
+        one.run("web")
+        one.run("lone", network="plain")
+        one.docker("network", "connect", "plain", "web")
+        until(lambda: one.pings("web", "lone"), 20, one.tail)
+        one.docker("rm", "-f", "lone", "web")
+    finally:
+        one.docker("network", "rm", "plain")
+
+
 def test_docker_and_weft_say_the_same(one: Engine) -> None:
     one.run("web")
     web, [held] = one.on("web"), one.held()

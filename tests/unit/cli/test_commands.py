@@ -319,6 +319,8 @@ class TestAttach:
             "labels": {"tier": "front", "app": ""},
             "policy_namespace": "",
             "named_ports": [],
+            "aliases": [],
+            "resolv_conf": False,
             "ports": [],
             "floating": [],
             "bandwidth": None,

@@ -17,7 +17,7 @@ from weft.datapaths.vxlan import VxlanOptions
 from weft.model import Network
 from weft.model.network import OptionValue
 
-COMMON = "masquerade, node-prefix, node-prefix-v6, "
+COMMON = "dns, masquerade, node-prefix, node-prefix-v6, "
 BOUNDS = "reach, reserve, spoofing, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6"
 
 
