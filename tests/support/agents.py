@@ -321,11 +321,8 @@ def make_agent(
             bird=host.bird,
             remotes=tuple(remotes),
             conntrack=host.conntrack,
-<<<<<<< HEAD
             ask=host.ask,
-=======
             resolvers=FakeResolvers(),
->>>>>>> 8139347 (Containers ask for names at 127.0.0.11: sockets in their namespaces, the rules that lead there, aliases)
         ),
         kinds=kinds,
         contributors=contributors,
