@@ -100,7 +100,7 @@ def test_names_follow_containers(lab: Lab) -> None:
 def test_a_question_waits_for_an_agent_that_is_started_again(lab: Lab) -> None:
     inside, wanted = lab.host("node-1").container("over-web"), addresses(lab, "node-4", "over-db")
     assert lab.agent("node-1").end(signal.SIGKILL)
-    script = ["env", "RES_OPTIONS=timeout:1 attempts:30", sys.executable, "-c", LOOK_UP, "over-db"]
+    script = ["env", "RES_OPTIONS=timeout:3 attempts:5", sys.executable, "-c", LOOK_UP, "over-db"]
     with inside.popen(script) as asking:
         assert eventually(lambda: b"127.0.0.11" in _waiting(inside))
         assert asking.poll() is None

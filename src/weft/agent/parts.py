@@ -6,6 +6,7 @@ What the API's resources and the metrics show, and what they change, they find h
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from functools import partial
@@ -112,6 +113,10 @@ class Surroundings(NamedTuple):
     resolvers: ResolverHost = resolvers
 
 
+NAMES_PATIENCE = 1.0
+"""Seconds for which a container that is attached waits until the store has told where the others of its network are."""
+
+
 class Parts:
     def __init__(
         self,
@@ -197,7 +202,10 @@ class Parts:
         )
 
     async def _settle(self, sources: Iterable[Source]) -> list[str]:
-        """As `Loop.settle`, with the sockets by which containers ask for names."""
+        """As `Loop.settle`; and a container asks for names when those of its networks are known."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(NAMES_PATIENCE):
+                await self.follower.complete()
         await self.names.stand()
         return await self.loop.settle(sources)
 

@@ -24,6 +24,7 @@ from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import DROP, Nat
 from weft.hoststate.rules.matches import DADDR, SADDR, TCP_DPORT, UDP_DPORT, field
 from weft.model import Endpoint, records
+from weft.services.record import CONDITIONS
 
 NAME = "names"
 ADDRESS = "127.0.0.11"
@@ -75,6 +76,7 @@ def _parts(view: View) -> Iterator[Part]:
     for network in {endpoint.network for endpoint in view.endpoints.values()}:
         if served(view, network):
             yield records.LOCATIONS, network
+            yield CONDITIONS, network
 
 
 CONTRIBUTOR = for_each(NAME, _contribute, needs=Needs((records.NETWORKS, records.ENDPOINTS), _parts))
