@@ -12,7 +12,7 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, bgp, cni, convergence, datapath, docker, labs, policy, remote, report, spread
+from bench import agent, bgp, cni, convergence, datapath, docker, labs, policy, remote, report, services, spread
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -28,8 +28,13 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
     "policy": lambda quick, progress: policy.run(policy.QUICK if quick else policy.Effort(), progress),
+    "services": lambda quick, progress: services.run(services.QUICK if quick else services.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }
+
+
+def _services(driver: str, quick: bool, progress: Progress) -> list[Figure]:
+    return services.packets(driver, services.QUICK if quick else services.Effort(), progress)
 
 
 def _datapath(driver: str, quick: bool, progress: Progress) -> list[Figure]:
@@ -37,7 +42,8 @@ def _datapath(driver: str, quick: bool, progress: Progress) -> list[Figure]:
 
 
 PARTS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
-    f"datapath-{driver}": partial(_datapath, driver) for driver in datapath.DRIVERS
+    **{f"datapath-{driver}": partial(_datapath, driver) for driver in datapath.DRIVERS},
+    **{f"services-{driver}": partial(_services, driver) for driver in services.SUBNETS},
 }
 """Of a benchmark, to be had by themselves."""
 _KNOWN = f"{', '.join(BENCHMARKS)}; a part: {', '.join(PARTS)}"

@@ -6,7 +6,6 @@ import asyncio
 import time
 from collections.abc import Callable, Iterator
 from itertools import chain, islice
-from pathlib import Path
 from statistics import median
 
 import msgspec
@@ -176,13 +175,10 @@ def _converged(lab: Lab, peers: int) -> None:
 
 
 def memory(lab: Lab) -> float:
-    """Resident set in MB (10⁶ octets), file pages that others share included."""
     process = lab.agent(HOST).process()
     if process is None:
         raise Failed(f"the agent has ended: {lab.agent(HOST).tail()}")
-    lines = Path(f"/proc/{process.pid}/status").read_text().splitlines()
-    kib = next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:"))
-    return kib * 1024 / 1e6
+    return labs.memory(process.pid)
 
 
 def _output(lab: Lab, words: list[str]) -> str:

@@ -120,9 +120,7 @@ class Daemon:
         return (line for line in self.ask("show protocols") if line.code == replies.PROTOCOL)
 
     def memory(self) -> float:
-        """Resident set in MB (10⁶ octets)."""
-        lines = Path(f"/proc/{self._pid()}/status").read_text().splitlines()
-        return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS:")) * 1024 / 1e6
+        return labs.memory(self._pid())
 
     def cpu(self) -> float:
         return labs.cpu(self._pid())

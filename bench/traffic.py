@@ -1,4 +1,5 @@
-"""Load between two places of a lab: TCP streams by iperf3(1), round trips by `bench.pingpong`."""
+"""Load between two places of a lab: TCP streams by iperf3(1), round trips by `bench.pingpong`, new
+connections by `bench.connects`."""
 
 from __future__ import annotations
 
@@ -13,13 +14,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO
 
-from bench import pingpong
+from bench import connects, pingpong
 from weft.base.errors import Failed, Unsupported
 from weft.lab.inside import Inside, InsideProcess
 
 IPERF_PORT = 5201
 PINGPONG_PORT = 5202
+CONNECTS_PORT = 5204
 SCRIPT = str(Path(pingpong.__file__).resolve())
+_CONNECTS = str(Path(connects.__file__).resolve())
 PYTHON = (sys.executable, "-I", "-S")
 _LONGEST = 30.0
 """Seconds a client may take; a hundredth of that is usual."""
@@ -45,6 +48,11 @@ class Pair:
         words = [*PYTHON, SCRIPT, "ask", self.address, str(PINGPONG_PORT), str(count)]
         return [ns / 1000 for ns in json.loads(self._run([*_pinned(1), *words]))]
 
+    def connections(self, count: int) -> float:
+        """New TCP connections in a second, one after the other."""
+        words = [*PYTHON, _CONNECTS, "ask", self.address, str(CONNECTS_PORT), str(count)]
+        return count / float(self._run([*_pinned(1), *words]))
+
     def _run(self, words: list[str]) -> str:
         done = self.client.run(words, timeout=_LONGEST)
         if done.returncode:
@@ -66,6 +74,12 @@ def serving(place: Inside) -> Iterator[None]:
 @contextmanager
 def echoing(place: Inside, port: int = PINGPONG_PORT) -> Iterator[None]:
     with running(place, [*_pinned(1), *PYTHON, SCRIPT, "serve", str(port)], "ready"):
+        yield
+
+
+@contextmanager
+def taking_connections(place: Inside) -> Iterator[None]:
+    with running(place, [*_pinned(1), *PYTHON, _CONNECTS, "serve", str(CONNECTS_PORT)], "ready"):
         yield
 
 

@@ -21,6 +21,7 @@ def test_without_a_word_all_are_run() -> None:
         "overlay-remote",
         "docker",
         "policy",
+        "services",
         "bgp",
     ]
     assert (options.json, options.quick) == (None, False)
@@ -31,8 +32,9 @@ def test_words_and_options() -> None:
     assert (options.which, options.json, options.quick) == (["agent"], Path("f.json"), True)
 
 
-def test_a_driver_of_datapath_can_be_had_by_itself() -> None:
+def test_a_driver_can_be_had_by_itself() -> None:
     assert command.chosen(["datapath-routed"]).which == ["datapath-routed"]
+    assert command.chosen(["services-overlay"]).which == ["services-overlay"]
 
 
 def test_an_unknown_word_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
