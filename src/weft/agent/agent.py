@@ -13,6 +13,7 @@ log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
 drains    of members of services, when their time is over, and what is left of them
+automatic services, which containers' labels ask for
 published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
 names     where containers can ask for names, and what the host's resolv.conf says
@@ -130,6 +131,7 @@ class Agent(Parts):
                 keep("policy log", self.policy_log.run)
                 keep("health", self.health.run)
                 keep("drains", self.drains.run)
+                keep("automatic services", self.automatic.run)
                 keep("published", lambda: self.published.run(self.config.resync))
         finally:
             self.loops.end()
@@ -203,6 +205,7 @@ class Agent(Parts):
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
         subscribe("published ports", lambda _: self.published.wake.set(), (SERVICES,))
+        subscribe("automatic services", self.automatic.heard, (records.ENDPOINTS, records.LOCATIONS, SERVICES))
         subscribe("drains", self.drains.heard, (SERVICES, records.LOCATIONS))
         subscribe("health", self.health.heard, (SERVICES, CONDITIONS, records.ENDPOINTS))
 
@@ -292,3 +295,4 @@ class Agent(Parts):
         """Those who could not deal with what they heard."""
         self.journal.note(Changed())
         self.view.tell_again()
+        self.automatic.again()

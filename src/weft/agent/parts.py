@@ -47,6 +47,7 @@ from weft.converge.pacing import Pacing
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import BgpSpeaker, Routing
 from weft.datapaths.driver import Host
+from weft.endpoints.automatic import Automatic
 from weft.endpoints.evidence import Evidence
 from weft.endpoints.handover import HandoverAttachments
 from weft.endpoints.published import Published
@@ -183,6 +184,7 @@ class Parts:
             self.cluster, self.follower, self._settle, around.find, config.gateway_subnets
         )
         self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)
+        self.automatic = Automatic(self.cluster, self.services, self.virtual)
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
         self.health = Checker(self.cluster, self.follower, self.supervisor, around.ask or Prober().ask)

@@ -14,6 +14,7 @@ from weft.base.net import IPAddress, IPInterface, IPNetwork
 from weft.model import AddressRange, Bandwidth, BgpPeer, NamedPort, Network, Pool, PublishedPort, bandwidth
 from weft.model.identity import DEFAULT_NAMESPACE, check_aliases, check_labels
 from weft.model.network import OptionValue
+from weft.services.labels import DETAILS, others
 
 
 class Reply(msgspec.Struct, frozen=True, kw_only=True):
@@ -304,7 +305,9 @@ class Label(Request, frozen=True, kw_only=True):
     remove_aliases: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:
-        check_labels("endpoint", self.labels)
+        check_labels("endpoint", others(self.labels))
+        for key in DETAILS:
+            limits.check_text(f"label {key}", self.labels.get(key, ""))
         check_aliases("endpoint", self.aliases)
         if fixed := [key for key in self.labels if key.startswith(bandwidth.LABEL)]:
             raise Invalid(

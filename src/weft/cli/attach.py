@@ -20,6 +20,7 @@ from weft.model.bandwidth import parse_burst, parse_rate
 from weft.model.identity import check_labels
 from weft.model.identity import parse_port as parse_named_port
 from weft.model.ports import parse as parse_port
+from weft.services.labels import others
 
 app = single()
 
@@ -109,7 +110,7 @@ def attach(
 ) -> None:
     """Connect a container on this node to a network. Attaching again what is attached changes nothing."""
     labels = pairs("--label", label)
-    check_labels("--label", labels)
+    check_labels("--label", others(labels))
     request = t.Attach(
         target=from_here(target),
         network=network,

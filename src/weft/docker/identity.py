@@ -10,6 +10,7 @@ from weft.docker.messages import Options
 from weft.docker.networks import PREFIX
 from weft.model import NamedPort
 from weft.model.identity import check_labels, check_namespace, parse_port
+from weft.services.labels import others
 
 LABEL, NAMESPACE, PORT = "weft.label.", "weft.namespace", "weft.port-name."
 
@@ -33,7 +34,7 @@ def said(options: Options | None) -> Said:
             f"unknown option {unknown[0]} of an endpoint: there are {LABEL}KEY=VALUE, {NAMESPACE}=NAME and "
             f"{PORT}NAME=PORT[/PROTO]"
         )
-    check_labels("option weft.label", labels)
+    check_labels("option weft.label", others(labels))
     return Said(
         labels=labels,
         namespace=check_namespace(namespace) if namespace else "",

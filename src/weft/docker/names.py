@@ -1,8 +1,10 @@
-"""What Docker's containers are called: Docker tells a driver nothing of it, so it is asked.
+"""What Docker's containers are called, and the labels by which they ask for services: Docker tells a driver nothing of it, so
+it is asked.
 
 A container's name, the aliases that it has in a network (`--network-alias`, the services of a compose file) and its short id
-become aliases of its endpoint, by which containers of other hosts find it, too. Docker is not asked while it waits for this
-process: it says when a container has been connected, and is asked then.
+become aliases of its endpoint, by which containers of other hosts find it, too. Its labels of services
+(`weft.services.labels`) become the endpoint's, unless options of the endpoint say something else. Docker is not asked while it
+waits for this process: it says when a container has been connected, and is asked then.
 """
 
 from __future__ import annotations
@@ -19,6 +21,7 @@ from weft.client import Client
 from weft.docker import messages as m
 from weft.docker.engine import Engine
 from weft.docker.state import PluginState
+from weft.services.labels import DETAILS, LABEL
 
 log = logging.getLogger(__name__)
 
@@ -65,15 +68,18 @@ class Names:
         for there in ((found.get("NetworkSettings") or {}).get("Networks") or {}).values():
             network, endpoint = str(there.get("NetworkID", "")), str(there.get("EndpointID", ""))
             if endpoint and self._state.network(network) is not None:
-                self._tell(m.owner(network, endpoint), called(found, there))
+                self._tell(m.owner(network, endpoint), called(found, there), asked(found))
 
-    def _tell(self, owner: str, names: tuple[str, ...]) -> None:
+    def _tell(self, owner: str, names: tuple[str, ...], labels: dict[str, str]) -> None:
         held = next((e for e in self._client.endpoints(owner=owner) if e.owner == owner), None)
-        if held is None or set(held.aliases) == set(names):
+        if held is None:
+            return
+        fresh = {key: value for key, value in labels.items() if key not in held.labels}
+        if set(held.aliases) == set(names) and not fresh:
             return
         gone = tuple(alias for alias in held.aliases if alias not in names)
         try:
-            self._client.label(held.id, t.Label(aliases=names, remove_aliases=gone))
+            self._client.label(held.id, t.Label(aliases=names, remove_aliases=gone, labels=fresh))
         except NotFound:
             log.debug("%s is gone again", owner)
 
@@ -83,6 +89,13 @@ def called(container: dict[str, Any], there: dict[str, Any]) -> tuple[str, ...]:
     names = [str(container.get("Name", "")).lstrip("/"), str(container.get("Id", ""))[:12]]
     names += [str(name) for key in ("Aliases", "DNSNames") for name in there.get(key) or ()]
     return tuple(dict.fromkeys(_fit(names)))
+
+
+def asked(container: dict[str, Any]) -> dict[str, str]:
+    """The labels of a container by which it asks for a service, as Docker describes it; none where the name is none."""
+    labels = (container.get("Config") or {}).get("Labels") or {}
+    found = {key: str(labels[key]) for key in (LABEL, *DETAILS) if labels.get(key)}
+    return found if any(_fit([found.get(LABEL, "")])) else {}
 
 
 def _fit(names: Iterable[str]) -> Iterable[str]:

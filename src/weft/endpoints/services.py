@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from collections.abc import Iterable
 
@@ -22,6 +23,10 @@ from weft.services.record import SERVICE, SERVICES, At
 from weft.store.protocol import Absent, Listing, NothingNewer, Put, Unchanged
 
 
+class _Exists(Conflict):
+    """There is a service of that name."""
+
+
 class ServiceWriter:
     def __init__(self, cluster: Cluster, virtual: Virtual, ports: Ports) -> None:
         self._cluster, self._store, self._view = cluster, cluster.store, cluster.view
@@ -36,13 +41,18 @@ class ServiceWriter:
             listing = await self._store.list(SERVICE.root)
             key = SERVICE.key(new.network, new.name)
             if any(item.key == key for item in listing.items):
-                raise Conflict(
+                raise _Exists(
                     f"network {new.network} has a service {new.name} already: choose another name, or change that with "
                     f"`weft service set {new.network}/{new.name}`"
                 )
             return await self._put(network, listing, None, new, addresses, ports)
 
         return await self._cluster.change(attempt, f"service {new.name}", attempts=RACE)
+
+    async def ensure(self, network: Network, new: Service, ports: tuple[str, ...]) -> None:
+        """As `create`, unless there is one of that name already."""
+        with contextlib.suppress(_Exists):
+            await self.create(network, new, (), ports)
 
     async def change(self, network: Network, at: At, request: s.SetService) -> Service:
         async def attempt() -> Service:

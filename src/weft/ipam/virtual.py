@@ -147,21 +147,23 @@ class Virtual:
 
     async def remove(self, at: At) -> None:
         """A service with all that is its own; harmless where it is gone. Raises Unavailable."""
+        await self._cluster.change(lambda: self.take_out(at), f"service {at.name}", attempts=RACE)
 
-        async def attempt() -> None:
-            key, network = SERVICE.key(*at), self._view.networks.get(at.network)
-            item = await self._store.get(key)
-            if item is None:
-                return
-            guards: list[Guard] = [Unchanged(key, item.revision)]
-            ops: list[Op] = [Delete(key), DeletePrefix(CONDITION.under(*at))]
-            for service in records.readable(Service, [item]) if network else ():
-                assert network is not None
-                _, more, freeing = await self.changes(network, at.name, service.addresses, (), none=True)
-                guards, ops = [*guards, *more], [*ops, *freeing]
-            await self._cluster.commit(guards, ops)
-
-        await self._cluster.change(attempt, f"service {at.name}", attempts=RACE)
+    async def take_out(self, at: At, *more: Guard, automatic: bool = False) -> None:
+        """The same as the last step of an attempt, if `more` holds. `automatic`: if it is one that labels made. Raises
+        Refused."""
+        key, network = SERVICE.key(*at), self._view.networks.get(at.network)
+        item = await self._store.get(key)
+        found = records.readable(Service, [item]) if item else []
+        if item is None or (automatic and not any(service.automatic for service in found)):
+            return
+        guards: list[Guard] = [Unchanged(key, item.revision), *more]
+        ops: list[Op] = [Delete(key), DeletePrefix(CONDITION.under(*at))]
+        for service in found if network else ():
+            assert network is not None
+            _, claimed, freeing = await self.changes(network, at.name, service.addresses, (), none=True)
+            guards, ops = [*guards, *claimed], [*ops, *freeing]
+        await self._cluster.commit(guards, ops)
 
     async def back(self, service: Service) -> tuple[list[Guard], list[Op]]:
         """What claims its addresses again in a store that may have lost that. Raises Conflict where one is somebody else's

@@ -179,7 +179,8 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
 
 def _of_services(parts: Parts) -> Iterator[tuple[str, str]]:
     """By network."""
-    return ((at.network, f"service {at.name}: {text}") for at, text in parts.published.problems())
+    found = (*parts.published.problems(), *parts.automatic.problems())
+    return ((at.network, f"service {at.name}: {text}") for at, text in found)
 
 
 def _way_out(key: str) -> str:

@@ -10,12 +10,13 @@ from weft.agent.parts import Parts
 from weft.agent.resources.networks import Networks
 from weft.api import services as s
 from weft.api import types as t
-from weft.base.errors import Invalid, NotFound
+from weft.base.errors import Conflict, Invalid, NotFound
 from weft.cluster.services import services as members_of
 from weft.compile import services as contributor
 from weft.endpoints.services import wanted
 from weft.model.records import LOCATIONS
 from weft.services.index import Member
+from weft.services.labels import LABEL
 from weft.services.model import Service
 from weft.services.record import CONDITIONS, SERVICE, SERVICES, At
 
@@ -55,7 +56,9 @@ class Services:
 
     async def remove_service(self, ref: str) -> t.Done:
         self._parts.ready()
-        at = self._broken(ref) or _at(self.meant(ref))
+        at = self._broken(ref)
+        if at is None:
+            at = _at(await self._not_asked_for(self.meant(ref)))
         await self._parts.virtual.remove(at)
         return t.Done(what=(f"{at.network}/{at.name}",))
 
@@ -82,6 +85,18 @@ class Services:
             listed = " or ".join(f"{service.network}/{service.name}" for service in found)
             raise Invalid(f"{ref} is a service of several networks: say {listed}")
         return found[0]
+
+    async def _not_asked_for(self, service: Service) -> Service:
+        """Raises Conflict where containers' labels would bring it back."""
+        if service.automatic:
+            async with self.known({service.network}):
+                there = self._view.locations.get(service.network, {}).values()
+                names = sorted(found.name for found in there if found.labels.get(LABEL) == service.name)
+            if names:
+                raise Conflict(
+                    f"service {service.name} is made by labels of {', '.join(names[:3])}: it goes with the last of them"
+                )
+        return service
 
     def _broken(self, ref: str) -> At | None:
         """One whose record cannot be read, by NETWORK/NAME."""
