@@ -3,10 +3,10 @@
 Where packets of a network's containers pass (`Driver.balancer`), the first packet of a connection is looked up by address,
 protocol and port in the map `services4`, which says by which chain it is translated:
 
-    spread-N   to one of N members, by chance, each as likely as the others
-    sticky     to the one that a hash of the client's address leads to, the same on all hosts
+    spread-tcp-N   to one of N members, by chance, each as likely as the others
+    sticky-tcp     to the one that a hash of the client's address leads to, the same on all hosts
 
-Both find the member in one map, `members4`, by address, protocol, port and that number. So a change of members is a change
+Both find the member in one map, `members-tcp4`, by address, port and that number. So a change of members is a change
 of elements. Conntrack remembers the choice, and translates answers back. Nobody's source address is changed, so that a
 member sees its client, and rules see both; only who reaches itself by the virtual address comes from the host.
 
@@ -28,13 +28,14 @@ from weft.base.net import FAMILIES, Family, IPAddress, host_prefix
 from weft.datapaths import _parts, _rules
 from weft.datapaths.driver import Balancer, Site
 from weft.hoststate import Address, BridgeFilter, Neighbour, NftChain, NftElement, NftSet, Object, Sysctl, route
-from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, SRCNAT
+from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, PORTS, SRCNAT
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import DROP, Dispatch, Jump, Masquerade, Nat, Reject
 from weft.hoststate.rules.matches import (
     CT_STATE,
     CT_STATUS,
     DADDR,
+    DPORT,
     L4PROTO,
     SADDR,
     SENT_TO,
@@ -49,7 +50,7 @@ SLOTS = 60
 """Of a service with affinity, which its members share as evenly as they can: among up to 6, all have the same."""
 _SEED = 0x57656674
 _SPREADS = 8
-"""So many chains `spread-N` are there from the beginning, so that a member more or less makes no rule."""
+"""So many chains `spread-tcp-N` are there from the beginning, so that a member more or less makes no rule."""
 _PING: dict[Family, str] = {4: "1", 6: "58"}
 """ICMP and ICMPv6 (protocol numbers of IANA)."""
 _STREAMS = ("tcp", "sctp")
@@ -130,12 +131,14 @@ def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain]:
         address, to = _rules.address(fam), (_rules.address(fam), "inet_service")
         key = (address, "inet_proto", "inet_service")
         yield NftSet(name=f"services{fam}", type=key, to=("verdict",))
-        yield NftSet(name=f"members{fam}", type=(*key, DRAWN), to=to)
+        for protocol, port in PORTS.items():
+            yield NftSet(name=f"members-{protocol}{fam}", type=(address, port, DRAWN), to=(address, port))
         yield NftSet(name=f"pinged{fam}", type=(address, "inet_proto"), to=(address,))
         yield NftSet(name=f"{HELD}{fam}", type=(*key, *to))
         yield NftSet(name=f"answers{fam}", type=key)
         yield NftSet(name=f"itself{fam}", type=(address, address))
-    yield from _spreads(virtual)
+    for protocol in dict.fromkeys(face.protocol for face in virtual.faces):
+        yield from _spreads(protocol, virtual)
     yield _CHOICE
     for hook in ("prerouting", "output"):
         yield _rules.base_chain(f"services-{hook}", "nat", hook, DSTNAT, rule(Jump("services")))
@@ -148,19 +151,22 @@ def _place(fam: Family) -> Selector:
     return DADDR[fam] + L4PROTO + TH_DPORT
 
 
-def _to_member(fam: Family, number: Selector) -> Rule:
-    return rule(Nat("dnat", fam, by=_place(fam) + number, map=f"members{fam}"))
+def _to_member(protocol: str, fam: Family, number: Selector) -> Rule:
+    """By a map for each protocol: nft takes the port that a map leads to for one of the protocol that its type says."""
+    return rule(Nat("dnat", fam, by=DADDR[fam] + DPORT[protocol] + number, map=f"members-{protocol}{fam}"))
 
 
-def _spreads(virtual: Virtual) -> Iterator[NftChain]:
+def _spreads(protocol: str, virtual: Virtual) -> Iterator[NftChain]:
     """In the moment in which members become fewer, the number that was drawn may have none any more: there is a first one."""
-    counts = {len(_takers(face, fam)) for face in virtual.faces for fam in FAMILIES}
+    counts = {len(_takers(face, fam)) for face in virtual.faces for fam in FAMILIES if face.protocol == protocol}
     for count in sorted({*range(1, _SPREADS + 1), *counts} - {0}):
         numbers = dict.fromkeys((count, 1))
         yield NftChain(
-            name=f"spread-{count}", rules=tuple(_to_member(fam, drawn(most)) for most in numbers for fam in FAMILIES)
+            name=f"spread-{protocol}-{count}",
+            rules=tuple(_to_member(protocol, fam, drawn(most)) for most in numbers for fam in FAMILIES),
         )
-    yield NftChain(name="sticky", rules=tuple(_to_member(fam, hashed(fam, SLOTS, _SEED)) for fam in FAMILIES))
+    sticky = (_to_member(protocol, fam, hashed(fam, SLOTS, _SEED)) for fam in FAMILIES)
+    yield NftChain(name=f"sticky-{protocol}", rules=tuple(sticky))
 
 
 _CHOICE = NftChain(
@@ -212,19 +218,18 @@ def _of_address(address: IPAddress, virtual: Virtual) -> Iterator[NftElement]:
         if backend.here and (own := _address(backend, fam)):
             yield NftElement(set=f"itself{fam}", value=f"{own} . {own}")
     for face in virtual.faces:
-        yield from _of_face(f"{address} . {face.protocol} . {face.port}", fam, face, sticky=virtual.sticky)
+        yield from _of_face(address, fam, face, sticky=virtual.sticky)
 
 
-def _of_face(place: str, fam: Family, face: Face, *, sticky: bool) -> Iterator[NftElement]:
-    """`place`: address, protocol and port that clients send to."""
+def _of_face(address: IPAddress, fam: Family, face: Face, *, sticky: bool) -> Iterator[NftElement]:
+    place = f"{address} . {face.protocol} . {face.port}"
     takers = _takers(face, fam)
     chosen = _shared(takers) if sticky else takers
     for number, to in enumerate(chosen):
-        yield NftElement(set=f"members{fam}", value=f"{place} . {number}", to=to)
+        yield NftElement(set=f"members-{face.protocol}{fam}", value=f"{address} . {face.port} . {number}", to=to)
     if takers:
-        yield NftElement(
-            set=f"services{fam}", value=place, to="goto sticky" if sticky else f"goto spread-{len(takers)}"
-        )
+        chain = f"sticky-{face.protocol}" if sticky else f"spread-{face.protocol}-{len(takers)}"
+        yield NftElement(set=f"services{fam}", value=place, to=f"goto {chain}")
     for backend, port in face.backends:
         own = _address(backend, fam)
         if own and (backend.takes or face.protocol in _STREAMS):

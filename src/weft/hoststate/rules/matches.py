@@ -195,6 +195,7 @@ L4PROTO, PKTTYPE = field("meta l4proto"), field("meta pkttype")
 SADDR: dict[Family, Selector] = {4: field("ip saddr"), 6: field("ip6 saddr")}
 DADDR: dict[Family, Selector] = {4: field("ip daddr"), 6: field("ip6 daddr")}
 TCP_DPORT, UDP_DPORT, TH_DPORT = field("tcp dport"), field("udp dport"), field("th dport")
+DPORT: dict[str, Selector] = {protocol: field(f"{protocol} dport") for protocol in ("tcp", "udp", "sctp")}
 TH_SPORT = field("th sport")
 SENT_TO: dict[Family, Selector] = {4: field("ct original ip daddr"), 6: field("ct original ip6 daddr")}
 """The address that a connection's first packet was sent to, before it was translated."""

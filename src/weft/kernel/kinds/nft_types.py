@@ -20,7 +20,7 @@ from typing import Any
 import msgspec
 
 from weft.base.errors import Invalid, Unsupported
-from weft.hoststate.firewall import DRAWN
+from weft.hoststate.firewall import DRAWN, PORTS
 
 HOST_ENDIAN, BIG_ENDIAN = 1, 2
 """As nft numbers them in what it remembers of a set (`NFTNL_UDATA_SET_KEYBYTEORDER`)."""
@@ -100,7 +100,7 @@ TYPES: dict[str, Type] = {
         ),
         Type("ether_addr", 9, 6, _pack_ether, lambda data: data.hex(":")),
         Type("inet_proto", 12, 1, _pack_protocol, lambda data: _PROTOCOL_NAMES.get(data[0], str(data[0]))),
-        Type("inet_service", 13, **_number(2)),
+        *(Type(part, 13, **_number(2)) for part in PORTS.values()),
         Type(
             "mark",
             19,
@@ -120,7 +120,7 @@ TYPES: dict[str, Type] = {
         ),
     )
 }
-_BY_NUMBER = {each.number: each for each in TYPES.values()}
+_BY_NUMBER = {each.number: each for each in TYPES.values() if " " not in each.name}
 _MARK = TYPES["mark"]
 _MARK_IN_INTERVALS = msgspec.structs.replace(_MARK, **_number(4, lambda number: f"{number:#010x}"))
 
@@ -143,6 +143,8 @@ _LIKE = {
     "ifname": (_META, 6),
     "mark": (_META, 3),
     DRAWN: (_NUMGEN, _RANDOM, 2, 0),
+    PORTS["tcp"]: (_PAYLOAD, 8, 2),
+    PORTS["sctp"]: (_PAYLOAD, 10, 2),
 }
 """An expression of each type, as nft numbers protocols, their fields, keys of `meta`, and how numbers are made: a
 set that has a part without a type by name takes all its parts from expressions."""
@@ -199,6 +201,10 @@ def expressions(fields: tuple[Type, ...]) -> bytes:
     return _u32(_EXPR, _CONCAT) + _tlv(_DATA, nests)
 
 
+_NAMED = {like: part for part, like in _LIKE.items() if part == DRAWN or " " in part}
+"""What is no place in a packet, and what nft knows it by."""
+
+
 def _places(remembered: bytes) -> list[str]:
     """Field by field; "" for what has a type by name."""
     whole = tlvs(remembered)
@@ -206,13 +212,11 @@ def _places(remembered: bytes) -> list[str]:
     nests = map(tlvs, tlvs(whole.get(_DATA, b"")).values()) if several else [whole]
     found = []
     for nest in nests:
-        if int.from_bytes(nest.get(_EXPR, b""), _ORDER) == _NUMGEN:
-            found.append(DRAWN)
-            continue
-        parts = tlvs(nest.get(_DATA, b""))
-        base, offset, bits = (int.from_bytes(parts.get(kind, b""), _ORDER) for kind in (2, 3, 4))
+        parts = {kind: int.from_bytes(value, _ORDER) for kind, value in tlvs(nest.get(_DATA, b"")).items()}
+        whose = int.from_bytes(nest.get(_EXPR, b""), _ORDER), *parts.values()
+        base, offset, bits = (parts.get(kind, 0) for kind in (2, 3, 4))
         name = next((name for name, number in _BASES.items() if number == base), "")
-        found.append(f"@{name},{offset},{bits}" if name and bits else "")
+        found.append(f"@{name},{offset},{bits}" if name and bits else _NAMED.get(whose, ""))
     return found
 
 
@@ -301,7 +305,7 @@ def parts_of(number: int, remembered: bytes = b"") -> tuple[str, ...]:
     if len(places) != len(numbers):
         places = [""] * len(numbers)
     found = [
-        place if each == _INTEGER else _BY_NUMBER[each].name if each in _BY_NUMBER else ""
+        place if place or each == _INTEGER else _BY_NUMBER[each].name if each in _BY_NUMBER else ""
         for each, place in zip(numbers, places, strict=True)
     ]
     return tuple(found) if found and all(found) else (f"type {number:#x}",)

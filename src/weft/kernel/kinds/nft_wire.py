@@ -154,7 +154,7 @@ def decode_set(data: bytes, start: int, end: int, table: Table, ns: str) -> NftS
     to: tuple[str, ...] = ()
     if flags & u.NFT_SET_MAP:
         kind = _int(found, u.NFTA_SET_DATA_TYPE)
-        to = VERDICT if kind == u.NFT_DATA_VERDICT else nft_types.parts_of(kind)
+        to = VERDICT if kind == u.NFT_DATA_VERDICT else nft_types.parts_of(kind, remembered.get(_DATA_TYPEOF, b""))
     timeout = _int(found, u.NFTA_SET_TIMEOUT) // 1000
     named = tuple(flag for flag, bit in _FLAGS.items() if flags & bit)
     return NftSet(

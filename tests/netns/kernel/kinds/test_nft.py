@@ -10,10 +10,10 @@ import pytest
 
 from support.hoststates import alike
 from weft.hoststate import NftChain, NftElement, NftSet, Object
-from weft.hoststate.firewall import BRIDGE, BRIDGE_FILTER, DRAWN, DSTNAT, FILTER, Hook, Table
+from weft.hoststate.firewall import BRIDGE, BRIDGE_FILTER, DRAWN, DSTNAT, FILTER, PORTS, Hook, Table
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, Jump, Nat
-from weft.hoststate.rules.matches import DADDR, IIFNAME, L4PROTO, SADDR, TH_DPORT, UDP_DPORT, drawn, field, hashed
+from weft.hoststate.rules.matches import DADDR, IIFNAME, SADDR, TCP_DPORT, UDP_DPORT, drawn, field, hashed
 from weft.kernel.host import flows
 from weft.kernel.kinds.nft_content import MANY
 from weft.kernel.linux import LinuxKernel
@@ -24,7 +24,7 @@ from weft.reconcile.protocol import Change, Create, Disturbed, Remove
 CLUSTER = NftSet(name="cluster4", type=("ipv4_addr",), flags=("interval",))
 ONE, TWO, THREE = (NftElement(set="cluster4", value=f"10.{i}.0.0/16") for i in (1, 2, 3))
 PUBLISHED = NftElement(set="published4", value="tcp . 80", to="10.1.0.2 . 8080")
-PLACE, NUMBERS = DADDR[4] + L4PROTO + TH_DPORT, (drawn(3), hashed(4, 60, 0x57))
+PLACE, NUMBERS = DADDR[4] + TCP_DPORT, (drawn(3), hashed(4, 60, 0x57))
 FORWARD = NftChain(
     name="forward",
     hook=Hook(type="filter", hook="forward", priority=FILTER),
@@ -50,10 +50,10 @@ TABLE: list[Object] = [
     NftElement(set="bits", value="0x9"),
     NftSet(
         name="members4",
-        type=("ipv4_addr", "inet_proto", "inet_service", DRAWN),
-        to=("ipv4_addr", "inet_service"),
+        type=("ipv4_addr", PORTS["tcp"], DRAWN),
+        to=("ipv4_addr", PORTS["tcp"]),
     ),
-    NftElement(set="members4", value="10.1.0.9 . tcp . 80 . 2", to="10.1.0.2 . 8080"),
+    NftElement(set="members4", value="10.1.0.9 . 80 . 2", to="10.1.0.2 . 8080"),
     NftSet(name="brief", type=("ipv4_addr",), timeout=3600),
     NftSet(name="seen", type=("ipv4_addr",), flags=("dynamic", "timeout"), timeout=60),
     NftChain(name="more", rules=(rule(COUNTER, DROP),)),
