@@ -25,6 +25,7 @@ from bench.traffic import CONNECTS_PORT, PINGPONG_PORT, Pair, echoing, taking_co
 from weft.api.services import CreateService
 from weft.api.types import Attach
 from weft.base.errors import Failed, NotFound
+from weft.hoststate.firewall import HELD
 from weft.lab import Lab, flat
 from weft.model import decode, encode
 from weft.services.model import Service, ServicePort
@@ -58,7 +59,7 @@ class Effort(msgspec.Struct, frozen=True):
     coming: int = 60
 
 
-QUICK = Effort(rounds=3, connections=1_500, trips=3_000, changes=40, coming=15)
+QUICK = Effort(rounds=3, connections=1_500, trips=3_000, services=2_000, changes=40, coming=15)
 
 
 def run(effort: Effort, progress: Progress) -> list[Figure]:
@@ -123,13 +124,11 @@ def _reached(lab: Lab, pair: Pair) -> None:
 
 def _measured(group: str, count: int, pair: tuple[Pair, Pair], effort: Effort) -> list[Figure]:
     found: dict[str, dict[str, list[float]]] = defaultdict(lambda: defaultdict(list))
-    for one in pair:
-        one.connections(effort.connections // 5)
+    direct, virtual = pair
     for number in range(effort.rounds):
-        order = pair if number % 2 else pair[::-1]
-        for one in order:
-            found["connections"][one.name].append(one.connections(effort.connections))
-        for one in order:
+        for one, rate in zip(pair, direct.connections(effort.connections, virtual.address), strict=True):
+            found["connections"][one.name].append(rate)
+        for one in pair if number % 2 else pair[::-1]:
             found["trips"][one.name].append(one.round_trips(effort.trips)[50])
     new, trips = found["connections"], found["trips"]
     what = f"{count:,} services: "
@@ -260,7 +259,7 @@ def _spread(effort: Effort) -> list[Figure]:
         agent = labs.client(lab, SPREAD[0])
         agent.create_service(CreateService(name="web", network="blue", select="app=web", ports=PORTS))
         lab.host(SPREAD[0]).must("container", ["ip", "netns", "add", "web"])
-        words = labs.module("policy_seen", "members4")
+        words = labs.module("policy_seen", f"{HELD}4")
         seen = [stack.enter_context(labs.started(lab.host(host), words)) for host in SPREAD]
         for _ in range(effort.coming):
             never.wait(_APART)

@@ -48,10 +48,10 @@ class Pair:
         words = [*PYTHON, SCRIPT, "ask", self.address, str(PINGPONG_PORT), str(count)]
         return [ns / 1000 for ns in json.loads(self._run([*_pinned(1), *words]))]
 
-    def connections(self, count: int) -> float:
-        """New TCP connections in a second, one after the other."""
-        words = [*PYTHON, _CONNECTS, "ask", self.address, str(CONNECTS_PORT), str(count)]
-        return count / float(self._run([*_pinned(1), *words]))
+    def connections(self, count: int, *others: str) -> list[float]:
+        """New TCP connections in a second, one after the other: to its address and, in turns, to these."""
+        words = [*PYTHON, _CONNECTS, "turns", str(CONNECTS_PORT), str(count), self.address, *others]
+        return [float(each) for each in json.loads(self._run([*_pinned(1), *words]))]
 
     def _run(self, words: list[str]) -> str:
         done = self.client.run(words, timeout=_LONGEST)
