@@ -144,6 +144,7 @@ class FakeHost(FakeKernel):
         self.no_uplink = ""
         self.bird = FakeBird()
         self.conntrack = FakeConntrack()
+        self.resolvers = FakeResolvers()
         self.answers: set[IPAddress] = set()
         """Hosts that answer this one's probes."""
         self.counted: dict[str, Counts] = {}
@@ -322,7 +323,7 @@ def make_agent(
             remotes=tuple(remotes),
             conntrack=host.conntrack,
             ask=host.ask,
-            resolvers=FakeResolvers(),
+            resolvers=host.resolvers,
         ),
         kinds=kinds,
         contributors=contributors,

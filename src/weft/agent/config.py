@@ -13,6 +13,7 @@ from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
 from weft.base.net import FAMILIES, IPAddress, IPNetwork, check_for_containers, parse_address, parse_network
+from weft.dns.asker import DOMAIN, check_domain
 from weft.model.codec import convert
 
 _MODE = re.compile(r"[0-7]{3,4}")
@@ -37,7 +38,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `policy`: through what policy is enforced here: nftables or iptables.
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
-    block of addresses stays this node's without a container in it. `socket_mode`: octal, who may use
+    block of addresses stays this node's without a container in it. `dns_domain`: in which containers' names are, too; the same
+    on all hosts. `socket_mode`: octal, who may use
     the API.
     """
 
@@ -67,6 +69,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     tenure: float = 86_400.0
     resync: float = 60.0
     block_idle: float = 60.0
+    dns_domain: str = DOMAIN
     log_format: str = "text"
     log_level: str = "info"
 
@@ -80,6 +83,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         if len(self.segment) > 63 or not self.segment.isprintable():
             raise Invalid(f"segment '{self.segment[:80]}': use at most 63 printable characters")
         _ = self.gateway_subnets
+        check_domain(self.dns_domain)
         for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0), ("block_idle", 0.1)):
             if getattr(self, name) < least:
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")

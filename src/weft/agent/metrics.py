@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from weft.agent.names import Naming
 from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
 from weft.agent.service_counts import ServiceCounts
@@ -86,6 +87,10 @@ class Metrics:
         await self._services.refresh()
         return self.exposition()
 
+    def of_names(self, names: Naming) -> None:
+        """Show these, too."""
+        self._registry.register(_Names(names))
+
     def exposition(self) -> tuple[bytes, str]:
         """The text and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
@@ -135,6 +140,24 @@ class _Policy(Collector):
         yield CounterMetricFamily(
             "weft_policy_log_lost", "Packets that rules logged faster than they were taken in", value=self._log.lost
         )
+
+
+class _Names(Collector):
+    """Of the questions that containers here ask."""
+
+    def __init__(self, names: Naming) -> None:
+        self._names = names
+
+    def collect(self) -> Iterator[Metric]:
+        names, counts = self._names, self._names.counts
+        yield GaugeMetricFamily("weft_names_containers", "Containers that can ask for names", value=names.asking)
+        for name, text, value in (
+            ("questions", "Questions of containers", counts.questions),
+            ("forwarded", "Of these, those that other servers were asked", counts.forwarded),
+            ("known", "Of these, those whose answer by another server was still known", counts.known),
+            ("refused", "Of these, those that nobody could be asked", counts.refused),
+        ):
+            yield CounterMetricFamily(f"weft_names_{name}", text, value=value)
 
 
 class _Health(Collector):

@@ -27,17 +27,17 @@ from typing import Protocol
 import msgspec
 
 from weft.agent.name_table import NameTable
+from weft.agent.resolv_conf import HostConf
 from weft.base.errors import NotFound, WeftError
-from weft.base.net import family, parse_address
+from weft.base.net import family
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
 from weft.compile import names
 from weft.compile.known import Resolver
-from weft.dns.asker import Asker, Upstream
-from weft.dns.resolvconf import parse
-from weft.dns.server import Server
+from weft.dns.asker import ADDRESS, DOMAIN, Asker, Upstream
+from weft.dns.server import Counts, Server
 from weft.hoststate.union import Source
-from weft.kernel.host.resolvers import ADDRESS, Sockets
+from weft.kernel.host.resolvers import Sockets
 from weft.kernel.plumbing import netns
 from weft.model import Endpoint, records
 
@@ -47,7 +47,6 @@ LOOK, EAGER, SOON = 1.0, 10.0, 0.1
 """Seconds between two looks at what there is; SOON for EAGER seconds after an engine told where a namespace will be."""
 OTHERS = 10.0
 """Seconds between two looks for other resolvers: an engine that is started again may be elsewhere."""
-RESOLV_CONF = Path("/etc/resolv.conf")
 CONCERNS = (records.ENDPOINTS, records.NETWORKS)
 
 
@@ -72,24 +71,26 @@ class Room(msgspec.Struct):
 
 class Naming:
     def __init__(
-        self, view: View, host: Host, touch: Callable[[Iterable[Source]], None], ended: Callable[[], None]
+        self,
+        view: View,
+        host: Host,
+        touch: Callable[[Iterable[Source]], None],
+        ended: Callable[[], None],
+        domain: str = DOMAIN,
     ) -> None:
         """`touch`: these sources may contribute something else now. `ended`: called when a namespace has ended that has
-        endpoints."""
+        endpoints. `domain`: in which all names are, too."""
         self._view, self._host, self._touch, self._ended = view, host, touch, ended
-        self._server = Server(NameTable(view).names, self._open)
+        self._server = Server(NameTable(view).names, self._open, domain)
         self._rooms: dict[int, Room] = {}
         """By what tells their namespaces from all others."""
         self._failed: dict[str, str] = {}
         self.resolvers: dict[str, Resolver] = {}
         """By the path of a namespace, as compilers take it."""
-        self._outside: tuple[Upstream, ...] = ()
-        self._search = ""
-        """Domains, as the host's file has them."""
+        self._conf = HostConf()
         self._files: tuple[frozenset[str], str] | None = None
         """Namespaces with a file of ours, and the domains in it."""
         self._problems: tuple[str, ...] = ()
-        self._conf: tuple[int, int] | None = None
         self._news = True
         self._eager = 0.0
         self._wake, self._lock = asyncio.Event(), asyncio.Lock()
@@ -112,6 +113,15 @@ class Naming:
             self._wake.clear()
             async with self._lock:
                 await self._look_safely()
+
+    @property
+    def asking(self) -> int:
+        """Namespaces in which questions are answered."""
+        return len(self._rooms)
+
+    @property
+    def counts(self) -> Counts:
+        return self._server.counts
 
     def problems(self) -> Iterator[str]:
         yield from self._problems
@@ -152,7 +162,7 @@ class Naming:
 
     async def _look(self) -> None:
         self._news = False
-        await self._follow_resolv_conf()
+        await self._conf.follow()
         wanted = await self._wanted()
         before = dict(self.resolvers)
         for key in self._rooms.keys() - wanted:
@@ -223,9 +233,9 @@ class Naming:
         known = (self._view.networks.get(name) for name in networks)
         outside = any(not network.internal for network in known if network)
         if room.other is not None:
-            upstreams: tuple[Upstream, ...] = (Upstream(parse_address(ADDRESS), room.other, inside=True),)
+            upstreams: tuple[Upstream, ...] = (Upstream(ADDRESS, room.other, inside=True),)
         else:
-            upstreams = self._outside
+            upstreams = self._conf.upstreams
         return Asker(
             id=room.asker.id,
             networks=networks,
@@ -246,28 +256,14 @@ class Naming:
         if endpoints:
             self._touch(Source(names.NAME, e.network, e.id) for e in endpoints)
 
-    # Upstreams.
-
-    async def _follow_resolv_conf(self) -> None:
-        try:
-            found = await asyncio.to_thread(_read_if_new, self._conf)
-        except OSError as error:
-            if self._conf is not None or error.errno is None:
-                log.warning("%s cannot be read: %s", RESOLV_CONF, error.strerror)
-            self._conf, self._outside = None, ()
-            return
-        if found is not None:
-            self._conf, text = found
-            told = parse(text)
-            self._outside = tuple(Upstream(address) for address in told.nameservers)
-            self._search = " ".join(told.search)
+    # Files, and other servers.
 
     async def _write_files(self) -> None:
         """For those who asked for it with `weft attach --dns`."""
         wanted = frozenset(Path(e.namespace.path).name for e in self._asking() if e.resolv_conf)
-        if self._files != (wanted, self._search):
-            self._files = wanted, self._search
-            self._problems = tuple(await asyncio.to_thread(self._host.write_files, wanted, self._search))
+        if self._files != (wanted, self._conf.search):
+            self._files = wanted, self._conf.search
+            self._problems = tuple(await asyncio.to_thread(self._host.write_files, wanted, self._conf.search))
 
     def _open(self, asker: Asker, upstream: Upstream, kind: socket.SocketKind) -> socket.socket:
         """Raises OSError."""
@@ -281,10 +277,3 @@ class Naming:
     def _path(self, asker: Asker) -> str:
         """Of its namespace. An asker keeps its id, which was the path at first."""
         return next((room.path for room in self._rooms.values() if room.asker.id == asker.id), asker.id)
-
-
-def _read_if_new(known: tuple[int, int] | None) -> tuple[tuple[int, int], str] | None:
-    """The file, with what tells it from others; None where it is the known one. Raises OSError."""
-    found = RESOLV_CONF.stat()
-    mark = found.st_mtime_ns, found.st_ino
-    return None if mark == known else (mark, RESOLV_CONF.read_text(errors="replace"))

@@ -188,7 +188,7 @@ class Parts:
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
         self.health = Checker(self.cluster, self.follower, self.supervisor, around.ask or Prober().ask)
-        self.names = Naming(self.view, around.resolvers, self.loops.touch, self.tidy.wake.set)
+        self.names = Naming(self.view, around.resolvers, self.loops.touch, self.tidy.wake.set, config.dns_domain)
         self.compiler.known.resolvers = self.names.resolvers
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
         self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))
@@ -202,6 +202,7 @@ class Parts:
             self.health,
             self.service_counts,
         )
+        self.metrics.of_names(self.names)
 
     async def _settle(self, sources: Iterable[Source]) -> list[str]:
         """As `Loop.settle`; and a container asks for names when those of its networks are known."""

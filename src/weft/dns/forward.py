@@ -122,7 +122,8 @@ class Forwarder:
                 self._is_dead(line.asker, upstream)
                 continue
             if found[1].rcode not in (SERVFAIL, REFUSED):
-                self._cache.put(_key(line, query), *found)
+                if not upstream.inside:  # an engine's own names change with its containers, and it is near
+                    self._cache.put(_key(line, query), *found)
                 return found
             last = found
             if len(line.upstreams) == 1:

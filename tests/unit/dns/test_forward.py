@@ -226,6 +226,8 @@ async def test_an_upstream_inside_is_asked_from_there() -> None:
             server.add(Asker(id=id, networks=(), node="a", upstreams=(inside,), outside=False), udp, tcp)
             assert texts(await ask(udp.getsockname(), "example.org")) == ["192.0.2.1"]
         assert opened == [("1", inside), ("2", inside)], "the one is not told what the other one's server said"
+        await ask(udp.getsockname(), "example.org")
+        assert len(opened) == 3, "what an engine's own resolver says is not kept"
         server.close()
 
 
