@@ -115,6 +115,7 @@ def test_docker_restarts_and_its_containers_live_on(one: Engine, two: Engine) ->
     one.start()
     try:
         one.run("web")
+        until(lambda: one.held()[0].aliases, 20, "the names of web")
         veth, held = one.devices(), one.held()
         one.end(signal.SIGKILL)
         # What Docker says must be asked again: its daemon is away.

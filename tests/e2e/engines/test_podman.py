@@ -92,6 +92,14 @@ def test_containers_of_two_hosts_reach_each_other(one: Podman, two: Podman, netw
     assert trace.returncode == 0, trace.stdout
 
 
+def test_containers_of_two_hosts_find_each_other_by_name(one: Podman, two: Podman) -> None:
+    one.run("web", "sleep", "1000", network="blue")
+    two.run("db", *serving("db"), network="blue", options=("--network-alias", "store"))
+    assert "nameserver 127.0.0.11" in one.podman("exec", "web", "cat", "/etc/resolv.conf")
+    for name in ("db", "store", "db.blue"):
+        until(lambda name=name: one.fetched("web", name) == "db", 10, f"the web server of {name}")
+
+
 def test_podman_and_weft_say_the_same(one: Podman) -> None:
     one.run("web", "sleep", "1000", network="blue", options=("--network-alias", "shop"))
     web, [held] = one.on("web", "blue"), one.held()
