@@ -3,18 +3,18 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Set
+from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
 from weft.cluster.follower import Part
 from weft.cluster.services import services
 from weft.cluster.view import View
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths import _services, registry
-from weft.datapaths._services import Backend, Face, Virtual
-from weft.datapaths.driver import Site
+from weft.datapaths import _ipvs, _services, _virtual, registry
+from weft.datapaths._virtual import Backend, Face, Virtual
+from weft.datapaths.driver import Balancer, Site
 from weft.datapaths.traits import KnownBy
-from weft.hoststate import Contribution
+from weft.hoststate import Contribution, Object
 from weft.hoststate.union import Source
 from weft.model import records
 from weft.services.index import Member
@@ -45,7 +45,19 @@ def _contribute(known: Known, source: Source) -> Contribution | None:
     if balancer is None:
         return None
     members = [m for m in index.members(at, time.time()) if m.state != "out" and _is_reached(known, site, m)]
-    return known.gather(_services.translated(site, balancer, virtual(service, members, known.view.me)))
+    return known.gather(answer(site, balancer, virtual(service, members, known.view.me)))
+
+
+def answer(site: Site, at: Balancer, found: Virtual) -> Iterator[Object]:
+    """What one service takes on this host, by what the network wants to have it translated."""
+    yield from _virtual.way(site, at, found)
+    yield from _TRANSLATED[site.options.balancer](at, found)
+
+
+_TRANSLATED: Mapping[str, Callable[[Balancer, Virtual], Iterator[Object]]] = {
+    "nft": _services.translated,
+    "ipvs": _ipvs.translated,
+}
 
 
 def place(known: Known, network: str) -> str | None:

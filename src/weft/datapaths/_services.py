@@ -24,13 +24,14 @@ from collections.abc import Iterator, Sequence
 
 import msgspec
 
-from weft.base.net import FAMILIES, Family, IPAddress, host_prefix
-from weft.datapaths import _parts, _rules
-from weft.datapaths.driver import Balancer, Site
-from weft.hoststate import Address, BridgeFilter, Neighbour, NftChain, NftElement, NftSet, Object, Sysctl, route
-from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, PORTS, SRCNAT
+from weft.base.net import FAMILIES, Family, IPAddress
+from weft.datapaths import _rules, _virtual
+from weft.datapaths._virtual import STREAMS, Face, Virtual
+from weft.datapaths.driver import Balancer
+from weft.hoststate import NftChain, NftElement, NftSet, Object
+from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, PORTS
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import DROP, Dispatch, Jump, Masquerade, Nat, Reject
+from weft.hoststate.rules.actions import DROP, Dispatch, Jump, Nat, Reject
 from weft.hoststate.rules.matches import (
     CT_STATE,
     CT_STATUS,
@@ -38,8 +39,6 @@ from weft.hoststate.rules.matches import (
     DPORT,
     L4PROTO,
     SADDR,
-    SENT_TO,
-    TH_DPORT,
     TH_SPORT,
     Selector,
     drawn,
@@ -53,79 +52,18 @@ _SPREADS = 8
 """So many chains `spread-tcp-N` are there from the beginning, so that a member more or less makes no rule."""
 _PING: dict[Family, str] = {4: "1", 6: "58"}
 """ICMP and ICMPv6 (protocol numbers of IANA)."""
-_STREAMS = ("tcp", "sctp")
-"""Protocols whose connections have an end."""
 
 
-class Backend(msgspec.Struct, frozen=True, kw_only=True):
-    """A member. `here`: on this host. `takes`: new connections."""
-
-    addresses: tuple[IPAddress, ...]
-    mac: str
-    here: bool
-    takes: bool
-
-
-class Face(msgspec.Struct, frozen=True, kw_only=True):
-    """A port of the virtual addresses, and the members that have it, each with its own port for it."""
-
-    protocol: str
-    port: int
-    backends: tuple[tuple[Backend, int], ...]
-
-
-class Virtual(msgspec.Struct, frozen=True, kw_only=True):
-    """A service as it is at one place. `sticky`: a client keeps its member."""
-
-    addresses: tuple[IPAddress, ...]
-    sticky: bool
-    faces: tuple[Face, ...]
-    backends: tuple[Backend, ...]
-
-
-def translated(site: Site, at: Balancer, virtual: Virtual) -> Iterator[Object]:
-    """What it takes on this host."""
-    if not virtual.addresses:
-        return
+def translated(at: Balancer, virtual: Virtual) -> Iterator[Object]:
+    """What it takes on this host, beside the way there (`_virtual.way`)."""
     for obj in (*_tables(virtual), *_elements(virtual)):
         yield msgspec.structs.replace(obj, ns=at.ns)
-    for address in virtual.addresses:
-        yield from _carried(site, at, address) if at.carrier else _routed(at, address)
-    if at.bridge and (at.carrier or any(backend.here for backend in virtual.backends)):
-        yield BridgeFilter(dev=at.bridge, ns=at.ns)
-    if at.carrier:
-        yield from _neighbours(at, virtual)
-
-
-# -- the way there -----------------------------------------------------------------------------------------------------
-
-
-def _routed(at: Balancer, address: IPAddress) -> Iterator[Object]:
-    """Containers send it to the host anyway. The host itself translates what it has a route for, and a source by that."""
-    yield route(host_prefix(address), dev=at.device)
-
-
-def _carried(site: Site, at: Balancer, address: IPAddress) -> Iterator[Object]:
-    """The carrier answers who has the address, and sends on to what is on its link."""
-    yield Address(address=host_prefix(address), dev=at.carrier, ns=at.ns)
-    for obj in _parts.forwarding(site):
-        if isinstance(obj, Sysctl) and "accept_ra" not in obj.name:
-            yield msgspec.structs.replace(obj, lasting=False, ns=at.ns)
-    for subnet in site.network.subnets:
-        yield route(str(subnet), dev=at.carrier, ns=at.ns)
-
-
-def _neighbours(at: Balancer, virtual: Virtual) -> Iterator[Object]:
-    """Permanent, so that no ARP or ND message of another container can change who gets a member's packets."""
-    for backend in virtual.backends:
-        for address in backend.addresses:
-            yield Neighbour(address=str(address), lladdr=backend.mac, dev=at.carrier, ns=at.ns)
 
 
 # -- rules, the same for all services ----------------------------------------------------------------------------------
 
 
-def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain]:
+def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain | NftElement]:
     yield from _rules.virtual()
     for fam in FAMILIES:
         address, to = _rules.address(fam), (_rules.address(fam), "inet_service")
@@ -136,7 +74,6 @@ def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain]:
         yield NftSet(name=f"pinged{fam}", type=(address, "inet_proto"), to=(address,))
         yield NftSet(name=f"{HELD}{fam}", type=(*key, *to))
         yield NftSet(name=f"answers{fam}", type=key)
-        yield NftSet(name=f"itself{fam}", type=(address, address))
     for protocol in dict.fromkeys(face.protocol for face in virtual.faces):
         yield from _spreads(protocol, virtual)
     yield _CHOICE
@@ -144,11 +81,7 @@ def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain]:
         yield _rules.base_chain(f"services-{hook}", "nat", hook, DSTNAT, rule(Jump("services")))
         yield _rules.base_chain(f"services-refused-{hook}", "filter", hook, DSTNAT + 5, *_REFUSED)
     yield _rules.base_chain("services-forward", "filter", "forward", FILTER - 1, *_LOST)
-    yield _rules.base_chain("services-postrouting", "nat", "postrouting", SRCNAT - 1, *_ITSELF)
-
-
-def _place(fam: Family) -> Selector:
-    return DADDR[fam] + L4PROTO + TH_DPORT
+    yield from _virtual.itself(virtual, CT_STATUS.is_("dnat"))
 
 
 def _to_member(protocol: str, fam: Family, number: Selector) -> Rule:
@@ -172,7 +105,7 @@ def _spreads(protocol: str, virtual: Virtual) -> Iterator[NftChain]:
 _CHOICE = NftChain(
     name="services",
     rules=(
-        *(rule(Dispatch(by=_place(fam), map=f"services{fam}")) for fam in FAMILIES),
+        *(rule(Dispatch(by=_virtual.place(fam), map=f"services{fam}")) for fam in FAMILIES),
         *(rule(Nat("dnat", fam, by=DADDR[fam] + L4PROTO, map=f"pinged{fam}")) for fam in FAMILIES),
     ),
 )
@@ -189,15 +122,6 @@ _REFUSED = tuple(rule for fam in FAMILIES for rule in _refused(fam))
 _LOST = tuple(
     rule(CT_STATE.is_("invalid"), (SADDR[fam] + L4PROTO + TH_SPORT).among(f"answers{fam}"), DROP) for fam in FAMILIES
 )
-_ITSELF = tuple(
-    rule(
-        CT_STATUS.is_("dnat"),
-        SENT_TO[fam].among(f"virtual{fam}"),
-        (SADDR[fam] + DADDR[fam]).among(f"itself{fam}"),
-        Masquerade(),
-    )
-    for fam in FAMILIES
-)
 
 
 # -- elements, one service's -------------------------------------------------------------------------------------------
@@ -211,12 +135,9 @@ def _elements(virtual: Virtual) -> Iterator[NftElement]:
 def _of_address(address: IPAddress, virtual: Virtual) -> Iterator[NftElement]:
     fam: Family = 4 if address.version == 4 else 6
     yield NftElement(set=f"virtual{fam}", value=str(address))
-    pinged = [one for b in virtual.backends if b.takes and (one := _address(b, fam))]
+    pinged = [one for b in virtual.backends if b.takes and (one := b.address(fam))]
     if pinged:
         yield NftElement(set=f"pinged{fam}", value=f"{address} . {_PING[fam]}", to=pinged[0])
-    for backend in virtual.backends:
-        if backend.here and (own := _address(backend, fam)):
-            yield NftElement(set=f"itself{fam}", value=f"{own} . {own}")
     for face in virtual.faces:
         yield from _of_face(address, fam, face, sticky=virtual.sticky)
 
@@ -231,19 +152,15 @@ def _of_face(address: IPAddress, fam: Family, face: Face, *, sticky: bool) -> It
         chain = f"sticky-{face.protocol}" if sticky else f"spread-{face.protocol}-{len(takers)}"
         yield NftElement(set=f"services{fam}", value=place, to=f"goto {chain}")
     for backend, port in face.backends:
-        own = _address(backend, fam)
-        if own and (backend.takes or face.protocol in _STREAMS):
+        own = backend.address(fam)
+        if own and (backend.takes or face.protocol in STREAMS):
             yield NftElement(set=f"{HELD}{fam}", value=f"{place} . {own} . {port}")
             yield NftElement(set=f"answers{fam}", value=f"{own} . {face.protocol} . {port}")
 
 
 def _takers(face: Face, fam: Family) -> list[str]:
     """Address and port of those that take connections."""
-    return [f"{own} . {port}" for b, port in face.backends if b.takes and (own := _address(b, fam))]
-
-
-def _address(backend: Backend, fam: Family) -> str:
-    return next((str(address) for address in backend.addresses if address.version == fam), "")
+    return [f"{own} . {port}" for b, port in face.backends if b.takes and (own := b.address(fam))]
 
 
 def _shared(takers: Sequence[str]) -> list[str]:

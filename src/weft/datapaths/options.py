@@ -108,6 +108,11 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return ()
 
     @property
+    def balancer(self) -> str:
+        """What translates virtual addresses of services: "nft", or "ipvs"."""
+        return "nft"
+
+    @property
     def overhead(self) -> int:
         """Octets that the tunnel adds to each packet."""
         return 0

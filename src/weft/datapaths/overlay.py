@@ -21,14 +21,14 @@ a known container's MAC and come from another host than its own (vxlan_snoop()).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 from msgspec import Meta
 
 from weft.base.names import stable_mac
 from weft.datapaths import _gateway, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Numbered, Problem, Site
+from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
@@ -39,6 +39,13 @@ FIRST_VNI = 256
 
 
 Flood = Annotated[bool, Meta(description="broadcast and multicast reach the hosts that have containers.")]
+By = Annotated[
+    Literal["nft", "ipvs"],
+    Meta(
+        description="what spreads connections to a service over its members: nft the kernel's rules, ipvs its load balancer, "
+        "as Docker's Swarm does."
+    ),
+]
 
 
 class OverlayOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
@@ -48,10 +55,15 @@ class OverlayOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
     port: Port = 4789
     underlay: Underlay = "ipv4"
     flood: Flood = False
+    balancer: By = "nft"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _tunnel.check(self.vni or FIRST_VNI, self.port)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("ip_vs",) if self.balancer == "ipvs" else ()
 
     @property
     def tunnel_device(self) -> str:
@@ -79,12 +91,21 @@ def _bridge(site: Site) -> Link:
 
 def network(site: Site) -> Answer:
     """Problems only: what this host cannot have is told before the first container comes."""
-    if site.host.node.address(site.options.underlay_family) is None:
-        yield Problem(_tunnel.refusal(site.host, site.network, site.options))
+    if why := refusal(site.host, site.network, site.options):
+        yield Problem(why)
     if _tunnel.mtu(site) < 1280 and 6 in site.network.families:
         yield Problem(f"MTU {_tunnel.mtu(site)} is too small for IPv6 (RFC 8200: 1280): leave the v6 subnet out")
     yield from _tunnel.unfit(site)
     yield from _spoofing.unchecked(site)
+
+
+def refusal(host: Host, network: Network, options: OverlayOptions) -> str:
+    if lacking := [name for name in options.features if name in host.lacking]:
+        return (
+            f"the kernel of {host.node.name} has no {lacking[0]}, which balancer={options.balancer} needs: load the module "
+            f"there (modprobe {lacking[0]}), or make network {network.name} without -o balancer={options.balancer}"
+        )
+    return _tunnel.refusal(host, network, options)
 
 
 def segment(site: Site) -> Answer:
@@ -174,5 +195,5 @@ DRIVER = Driver(
     gates=gates,
     balancer=balancer,
     claims=_tunnel.claims,
-    refusal=_tunnel.refusal,
+    refusal=refusal,
 )

@@ -39,12 +39,12 @@ class Hook(msgspec.Struct, frozen=True, kw_only=True):
     devices: tuple[str, ...] = ()
 
 
-RAW, DSTNAT, FILTER, SRCNAT = -300, -100, 0, 100
+RAW, MANGLE, DSTNAT, FILTER, SRCNAT = -300, -150, -100, 0, 100
 """Priorities (linux/netfilter_ipv4.h). RAW is before connection tracking."""
 BRIDGE_FILTER = -200
 """Of the family bridge (linux/netfilter_bridge.h)."""
 
-_PRIORITIES = {RAW: "raw", -150: "mangle", DSTNAT: "dstnat", FILTER: "filter", 50: "security", SRCNAT: "srcnat"}
+_PRIORITIES = {RAW: "raw", MANGLE: "mangle", DSTNAT: "dstnat", FILTER: "filter", 50: "security", SRCNAT: "srcnat"}
 _BRIDGE_PRIORITIES = {-300: "dstnat", BRIDGE_FILTER: "filter", 100: "out", 300: "srcnat"}
 _ONLY = {"dstnat": ("prerouting",), "srcnat": ("postrouting",), "out": ("output",)}
 """The hooks at which nft takes a name."""

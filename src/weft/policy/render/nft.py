@@ -11,7 +11,7 @@ from collections.abc import Iterator
 import msgspec
 
 from weft.base.net import FAMILIES, Family, IPAddress, family
-from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
+from weft.hoststate import HOST, Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import FILTER, INET, Hook
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Dispatch, Jump, Reject
@@ -54,6 +54,12 @@ _BASE = (
         rules=(*_FIRST, *_ask(4)),
     ),
 )
+_BALANCED = NftChain(
+    name="policies-balanced",
+    hook=Hook(type="filter", hook="output", priority=FILTER),
+    rules=(*_FIRST, *_ask(4)),
+)
+"""IPVS sends on to a member what it took itself (`weft.datapaths._ipvs`). In a namespace of ours nobody else sends."""
 
 
 def base(ns: str) -> Iterator[Object]:
@@ -62,7 +68,7 @@ def base(ns: str) -> Iterator[Object]:
         yield NftSet(name=f"policy-self{fam}", type=(kind, kind), ns=ns)
         for name in sorted(_TO.values()):
             yield NftSet(name=f"{name}{fam}", type=(kind,), to=("verdict",), ns=ns)
-    yield from (msgspec.structs.replace(found, ns=ns) for found in _BASE)
+    yield from (msgspec.structs.replace(found, ns=ns) for found in (*_BASE, *([_BALANCED] if ns != HOST else [])))
 
 
 def chain(found: Chain, ns: str) -> Iterator[Object]:
