@@ -57,18 +57,23 @@ def _told(item: pytest.Item) -> list[pytest.TestReport]:
         return [_report(item, "skipped", (str(item.path), 0, f"Skipped: {why}"))]
     stash = item.session.stash
     if _results not in stash:
-        stash[_results] = _booted([ours.nodeid for ours in _ours(item.session.items)])
+        stash[_results] = _booted(_ours(item.session.items))
     reports, printed = stash[_results]
     read = item.config.hook.pytest_report_from_serializable
     found = [read(config=item.config, data=data) for data in reports.get(item.nodeid, ())]
     return found or [_report(item, "failed", f"it did not run in the virtual machine, which printed:\n{printed}")]
 
 
-def _booted(nodes: list[str]) -> tuple[dict[str, list[dict[str, Any]]], str]:
+def _booted(items: list[pytest.Item]) -> tuple[dict[str, list[dict[str, Any]]], str]:
     try:
-        return guest.run(nodes)
+        return guest.run([item.nodeid for item in items], sum(map(_seconds, items)))
     except subprocess.TimeoutExpired as late:
         return {}, f"{late}\n{late.stdout or ''}"
+
+
+def _seconds(item: pytest.Item) -> float:
+    """That it may take there."""
+    return max((mark.args[0] for mark in item.iter_markers("timeout")), default=0) or guest.EACH
 
 
 def _report(item: pytest.Item, outcome: Any, why: Any) -> pytest.TestReport:

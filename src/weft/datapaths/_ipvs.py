@@ -13,6 +13,9 @@ Nobody's source address is changed. A member's answer goes to its client by the 
 (`BridgeFilter`), and so to IPVS at the hook `forward`. Swarm, whose bridges show nothing, has to have the answers come back to
 it, so its members see an address of the client's host.
 
+Without a member that takes connections there is no mark, and the namespace itself refuses new ones at once, where IPVS would
+answer by ICMP, of which IPv6 sends one a second. Connections that there are need no mark.
+
 A destination of weight 0 keeps its connections and gets no others; one that is gone has its connections ended. IPVS forgets a
 silent connection when conntrack does, after days, not after its own 15 minutes.
 """
@@ -65,6 +68,8 @@ def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain | NftElement]:
     for address in virtual.addresses:
         yield NftElement(set=f"virtual{family(address)}", value=str(address))
         for face in virtual.faces:
+            if not any(backend.takes and backend.address(family(address)) for backend, _ in face.backends):
+                continue
             mark = mark_of(address, face.protocol, face.port)
             yield NftChain(name=f"ipvs-{mark}", rules=(rule(SetMark(mark)),))
             place = f"{address} . {face.protocol} . {face.port}"

@@ -22,6 +22,7 @@ import msgspec
 
 from weft.base.net import FAMILIES, Family, IPAddress, family
 from weft.hoststate import (
+    HOST,
     Ipset,
     IpsetElement,
     IptablesChain,
@@ -39,7 +40,7 @@ from weft.policy.model import Direction
 from weft.policy.program import Chain, Lookup, SetKind, SetSpec, Use
 from weft.policy.render.marks import CUT, NEIGHBOURS
 
-TABLE, ENTRY = "filter", f"{CHAIN_PREFIX}POLICY"
+TABLE, ENTRY, BALANCED = "filter", f"{CHAIN_PREFIX}POLICY", f"{CHAIN_PREFIX}BALANCED"
 _CT_MARK = field("ct mark")
 _IS_CUT, _IS_NOT = _CT_MARK.is_(f"{CUT:#x}/{CUT:#x}"), _CT_MARK.is_(f"0x0/{CUT:#x}")
 _MAPS: dict[Direction, str] = {"egress": "from", "ingress": "to"}
@@ -62,6 +63,8 @@ class Iptables:
             yield IptablesMap(**where, name="from", end="source")
             yield IptablesMap(**where, name="to", end="destination")
             yield IptablesChain(**where, name=ENTRY, parent="FORWARD", first=True, rules=_entry(fam))
+            if ns != HOST:  # what IPVS sends on to members, as in `weft.policy.render.nft`
+                yield IptablesChain(**where, name=BALANCED, parent="OUTPUT", first=True, rules=_entry(fam))
 
     def chain(self, found: Chain, ns: str) -> Iterator[Object]:
         for fam in self._families:
