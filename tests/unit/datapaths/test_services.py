@@ -11,8 +11,10 @@ from hypothesis import strategies as st
 
 from support import lab
 from weft.base.net import parse_address
+from weft.compile import services
 from weft.datapaths import _services
-from weft.datapaths._services import SLOTS, Backend, Face, Virtual, translated
+from weft.datapaths._services import SLOTS
+from weft.datapaths._virtual import Backend, Face, Virtual
 from weft.datapaths.registry import DRIVERS
 from weft.hoststate import Address, BridgeFilter, Neighbour, NftChain, NftElement, NftSet, Object, Route, Sysctl
 from weft.model import Network
@@ -36,7 +38,7 @@ def objects(driver: str, service: Virtual) -> list[Object]:
     site = lab.site(network, lab.node("node-1"))
     balancer = DRIVERS[driver].balancer(site)
     assert balancer is not None
-    return list(translated(site, balancer, service))
+    return list(services.answer(site, balancer, service))
 
 
 def elements(found: list[Object], name: str) -> dict[str, str]:
