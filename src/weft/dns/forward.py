@@ -8,16 +8,20 @@ itself and is told after a while that nothing was found.
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 from collections.abc import Callable, Hashable
 from functools import partial
+from typing import NamedTuple
 
 from weft.base.net import family
 from weft.dns import message, stream
 from weft.dns.asker import ADDRESS, PORT, Asker, Upstream
 from weft.dns.cache import Cache
 from weft.dns.message import FORMERR, NOTIMP, REFUSED, SERVFAIL, Answer, Malformed, Query
+
+log = logging.getLogger(__name__)
 
 PATIENCE = 2.0
 """Seconds for a server's answer, before the next one is asked."""
@@ -46,7 +50,8 @@ class Line:
     """From an asker to its upstreams. Our own address in the asker's namespace is left out: it would ask itself."""
 
     def __init__(self, asker: Asker) -> None:
-        self.waiting: set[asyncio.Task[bytes]] = set()
+        self.waiting = 0
+        """Questions under way."""
         self.put(asker)
 
     def put(self, asker: Asker) -> None:
@@ -58,11 +63,18 @@ class Line:
         """Askers with the same one get the same answers."""
 
 
+class _Waiting(NamedTuple):
+    line: Line
+    query: Query
+    then: Callable[[bytes], None]
+
+
 class _Shared:
-    """A question under way, and how many wait for its answer."""
+    """A question under way, and who waits for its answer."""
 
     def __init__(self, task: asyncio.Task[tuple[bytes, Answer]]) -> None:
-        self.task, self.waiting = task, 0
+        self.task = task
+        self.waiting: list[_Waiting] = []
 
 
 class Forwarder:
@@ -79,42 +91,50 @@ class Forwarder:
             return message.failure(query, REFUSED)
         if found := self._cache.get(_key(line, query), query):
             return found
-        if len(line.waiting) >= PER_ASKER or self._under_way >= IN_ALL:
+        if line.waiting >= PER_ASKER or self._under_way >= IN_ALL:
             return message.failure(query, SERVFAIL)
         return None
 
-    def ask(self, line: Line, query: Query) -> asyncio.Task[bytes]:
-        """The answer, in time. Cancelled when nobody wants it any more."""
-        task = asyncio.get_running_loop().create_task(self._answer(line, query), name="weft-dns-forward")
-        line.waiting.add(task)
-        self._under_way += 1
-        task.add_done_callback(partial(self._done, line))
-        return task
-
-    def _done(self, line: Line, task: asyncio.Task[bytes]) -> None:
-        line.waiting.discard(task)
-        self._under_way -= 1
-
-    async def _answer(self, line: Line, query: Query) -> bytes:
+    def ask(self, line: Line, query: Query, then: Callable[[bytes], None]) -> None:
+        """`then` is called with the answer, in time; never, if the asker is forgotten before."""
         key = _key(line, query)
         shared = self._shared.get(key)
         if shared is None:
             task = asyncio.get_running_loop().create_task(self._resolve(line, query), name="weft-dns-ask")
             shared = self._shared[key] = _Shared(task)
-        shared.waiting += 1
-        try:
-            packet, said = await asyncio.shield(shared.task)
-        finally:
-            shared.waiting -= 1
-            if not shared.waiting or shared.task.done():
+            task.add_done_callback(partial(self._resolved, key, shared))
+        shared.waiting.append(_Waiting(line, query, then))
+        line.waiting += 1
+        self._under_way += 1
+
+    def forget(self, line: Line) -> None:
+        """Nobody wants its answers any more. What nobody else asked for is not asked on."""
+        for key, shared in list(self._shared.items()):
+            others = [one for one in shared.waiting if one.line is not line]
+            self._under_way -= len(shared.waiting) - len(others)
+            shared.waiting = others
+            if not others:
+                del self._shared[key]
                 shared.task.cancel()
-                if self._shared.get(key) is shared:
-                    del self._shared[key]
-        return message.aged(packet, query, said.ttls, 0)
+        line.waiting = 0
+
+    def _resolved(self, key: Hashable, shared: _Shared, task: asyncio.Task[tuple[bytes, Answer]]) -> None:
+        if self._shared.get(key) is shared:
+            del self._shared[key]
+        for line, _, _ in shared.waiting:
+            line.waiting -= 1
+        self._under_way -= len(shared.waiting)
+        if not task.cancelled():
+            error = task.exception()
+            if error:
+                log.error("a question was not forwarded: %s", error, exc_info=error)
+            for _, query, then in shared.waiting:
+                packet, said = _nothing(query) if error else task.result()
+                then(message.aged(packet, query, said.ttls, 0))
 
     async def _resolve(self, line: Line, query: Query) -> tuple[bytes, Answer]:
         """From the first server that knows. One that is the only one is asked twice: a packet may be lost."""
-        last = message.failure(query, SERVFAIL), Answer(SERVFAIL, False, (), 0)
+        last = _nothing(query)
         for upstream in self._ordered(line):
             try:
                 found = await self._exchange(line.asker, upstream, query)
@@ -184,6 +204,11 @@ class Forwarder:
 def _key(line: Line, query: Query) -> Hashable:
     flags = query.flags & (message.RD | message.CD)
     return line.route, query.name, query.type, query.cls, flags, query.size is None, query.signed
+
+
+def _nothing(query: Query) -> tuple[bytes, Answer]:
+    """Said where nobody says anything."""
+    return message.failure(query, SERVFAIL), Answer(SERVFAIL, False, (), 0)
 
 
 def _who(asker: Asker, upstream: Upstream) -> tuple[str, Upstream]:

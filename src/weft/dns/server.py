@@ -102,7 +102,8 @@ class Server:
         for sock in (client.udp, client.tcp):
             loop.remove_reader(sock)
             sock.close()
-        for task in (*client.connections, *client.line.waiting):
+        self._forwarder.forget(client.line)
+        for task in client.connections:
             task.cancel()
 
     def close(self) -> None:
@@ -120,14 +121,9 @@ class Server:
                 return
             reply = self._heard(client, packet, None)
             if isinstance(reply, Query):
-                task = self._forwarder.ask(client.line, reply)
-                task.add_done_callback(partial(self._answered, client, source, reply))
+                self._forwarder.ask(client.line, reply, partial(_answered, client.udp, source, reply))
             elif reply:
                 _send(client.udp, reply, source)
-
-    def _answered(self, client: _Client, source: Any, query: Query, task: asyncio.Task[bytes]) -> None:
-        if not task.cancelled():
-            _send(client.udp, message.fitted(task.result(), query, query.limit), source)
 
     # ------------------------------------------------------------------------------------------------------ by TCP
 
@@ -164,7 +160,7 @@ class Server:
                     packet = await stream.receive(sock)
                 reply = self._heard(client, packet, LARGEST)
                 if isinstance(reply, Query):
-                    reply = await self._forwarder.ask(client.line, reply)
+                    reply = await self._forwarded(client.line, reply)
                 if not reply:
                     return
                 async with asyncio.timeout(IDLE):
@@ -172,6 +168,16 @@ class Server:
                 await asyncio.sleep(0)  # others have their turn, even where the next question is here already
         except (OSError, EOFError):
             return
+
+    async def _forwarded(self, line: Line, query: Query) -> bytes:
+        answer: asyncio.Future[bytes] = asyncio.get_running_loop().create_future()
+
+        def then(packet: bytes) -> None:
+            if not answer.done():  # the client has hung up otherwise
+                answer.set_result(packet)
+
+        self._forwarder.ask(line, query, then)
+        return await answer
 
     # ------------------------------------------------------------------------------------------------- what is said
 
@@ -194,6 +200,10 @@ class Server:
             return message.fitted(answer, query, limit)
         self.counts.forwarded += 1
         return query
+
+
+def _answered(sock: socket.socket, to: Any, query: Query, packet: bytes) -> None:
+    _send(sock, message.fitted(packet, query, query.limit), to)
 
 
 def _send(sock: socket.socket, packet: bytes, to: Any) -> None:
