@@ -1,6 +1,6 @@
 """Names: Weft's server against Docker's embedded one, asked at their own sockets in one container's namespace.
 
-The same client (dnsperf) asks both in turns: names of containers, names that are not there, and names that one other server is
+The same client asks both in turns: names of containers, names that are not there, and names that one other server is
 asked about, which answers both of them. And what a table of names takes.
 """
 
@@ -18,19 +18,18 @@ from statistics import median
 import msgspec
 
 from bench import labs
+from bench.dns_server import Asked
 from bench.engines import Engine, engines
 from bench.figures import Figure, Goal, Named, paired, single
 from bench.stats import percentile
 from weft.base.errors import Failed
 from weft.lab import flat
 from weft.lab.inside import Inside
+from weft.model import decode
 
 HOST, NETWORK = "node-1", "plain"
 OURS, THEIRS = "weft", "Docker's embedded DNS"
 GROUP = "names, one container"
-_LATENCY = re.compile(r"^> \w+ \S+ \S+ ([0-9.]+)$", re.MULTILINE)
-_RATE = re.compile(r"Queries per second:\s+([0-9.]+)")
-_LOST = re.compile(r"Queries lost:\s+(\d+)")
 Progress = Callable[[str], None]
 
 
@@ -45,8 +44,15 @@ class Effort(msgspec.Struct, frozen=True):
 
 QUICK = Effort(rounds=3, seconds=1)
 
-KINDS = {"own name": 1.0, "no such name": None, "passed on": 1.0, "passed on, asked before": None}
-"""What is asked, and the least ratio of rates that is the goal."""
+KINDS = {
+    "own name": "web",
+    "no such name": "missing",
+    "passed on": "n*.example.org",
+    "passed on, asked before": "www.example.org",
+}
+"""What is asked."""
+_RATE, _P99 = ("own name", "passed on"), ("own name",)
+"""Those with goals."""
 
 
 class Place(msgspec.Struct, frozen=True):
@@ -69,7 +75,7 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
         words = labs.module("dns_server", "names", "web", web, _gateway(engine))
         with labs.started(client, words) as server:
             places = {OURS: labs.result(server, Place), THEIRS: _embedded(client)}
-            return figures + _rounds(client, places, effort, Path(folder), progress)
+            return figures + _rounds(client, places, effort, progress)
 
 
 def _containers(engine: Engine) -> tuple[Inside, str]:
@@ -94,60 +100,32 @@ def _embedded(client: Inside) -> Place:
     return Place("127.0.0.11", int(found[1]))
 
 
-def _rounds(client: Inside, places: dict[str, Place], effort: Effort, folder: Path, progress: Progress) -> list[Figure]:
+def _rounds(client: Inside, places: dict[str, Place], effort: Effort, progress: Progress) -> list[Figure]:
     found: dict[tuple[str, str, str], list[float]] = defaultdict(list)
-    fresh = _fresh()
     for number in range(effort.rounds):
         progress(f"dns: round {number + 1} of {effort.rounds}")
         for kind in KINDS:
-            names = list(places)
-            for name in names if number % 2 else reversed(names):
-                rate, times = _asked(client, places[name], effort, folder / "questions", kind, fresh)
-                found[kind, name, "rate"].append(rate)
+            for name in list(places) if number % 2 else reversed(places):
+                found[kind, name, "rate"].append(_asked(client, places[name], kind, effort, effort.outstanding).rate)
+                times = _asked(client, places[name], kind, effort, 1).times
                 found[kind, name, "p50"].append(median(times))
                 found[kind, name, "p99"].append(percentile(times, 0.99))
     return list(_figures(found))
 
 
+def _asked(client: Inside, place: Place, kind: str, effort: Effort, outstanding: int) -> Asked:
+    """Raises Failed."""
+    words = (place.address, place.port, KINDS[kind], effort.seconds, outstanding)
+    return decode(Asked, client.must(kind, labs.module("dns_server", "ask", *map(str, words))).encode())
+
+
 def _figures(found: dict[tuple[str, str, str], list[float]]) -> Iterator[Figure]:
-    for kind, least in KINDS.items():
-        goals = {"rate": Goal("ratio", least=least) if least else None}
-        goals["p99"] = Goal("ratio", most=0.5) if kind == "own name" else None
+    for kind in KINDS:
+        rate, p99 = Goal("ratio", least=1.0), Goal("ratio", most=0.5)
+        goals = {"rate": rate if kind in _RATE else None, "p99": p99 if kind in _P99 else None}
         for what, unit in (("rate", "1/s"), ("p50", "µs"), ("p99", "µs")):
             values, references = found[kind, OURS, what], found[kind, THEIRS, what]
             yield paired(Named(GROUP, f"{kind}: {what}", unit, THEIRS), values, references, goals.get(what))
-
-
-def _fresh() -> Iterator[int]:
-    yield from range(2**31)
-
-
-def _asked(
-    client: Inside, place: Place, effort: Effort, file: Path, kind: str, fresh: Iterator[int]
-) -> tuple[float, list[float]]:
-    """Questions per second, and the microseconds that each one took when it was the only one. Raises Failed."""
-
-    def run(outstanding: int, *options: str) -> str:
-        start = next(fresh)
-        names = {
-            "own name": ["web"],
-            "no such name": ["missing"],
-            "passed on": [f"n{start}-{n}.example.org" for n in range(200_000 if outstanding > 1 else 40_000)],
-            "passed on, asked before": ["www.example.org"],
-        }[kind]
-        file.write_text("".join(f"{name} A\n" for name in names))
-        words = ["dnsperf", "-s", place.address, "-p", str(place.port), "-d", str(file), "-q", str(outstanding)]
-        done = client.must("dnsperf", [*words, "-l", str(effort.seconds), *options])
-        lost = _LOST.search(done)
-        if not lost or int(lost[1]) > outstanding:
-            raise Failed(f"{kind}: questions were lost: {done[-300:]}")
-        return done
-
-    rate = _RATE.search(run(effort.outstanding))
-    times = [1e6 * float(found) for found in _LATENCY.findall(run(1, "-v"))]
-    if not rate or not times:
-        raise Failed(f"dnsperf: {kind} was not answered at {place.address} port {place.port}")
-    return float(rate[1]), times
 
 
 def _memory(count: int) -> list[Figure]:
