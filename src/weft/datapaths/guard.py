@@ -22,7 +22,7 @@ from weft.base.net import FAMILIES, IPAddress, IPNetwork
 from weft.datapaths import _isolation, _rules
 from weft.datapaths.driver import Host, Site
 from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
-from weft.hoststate.firewall import FILTER, RAW
+from weft.hoststate.firewall import FILTER, PORTS, RAW
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import DROP, RETURN, Jump
@@ -111,7 +111,7 @@ def control(host: Host) -> Iterator[Object]:
     yield NftSet(name="control-ports", type=("inet_service",))
     yield from _cluster_sets()
     yield NftSet(name="tunnel-ports", type=("inet_service",))
-    yield NftSet(name="vnis", type=("inet_service", _VNI))
+    yield NftSet(name="vnis", type=(PORTS["udp"], _VNI))
     yield from _control_chains(host)
     for port in sorted({BGP, *host.node.control}):
         yield NftElement(set="control-ports", value=str(port))

@@ -134,9 +134,9 @@ _NONE: frozenset[tuple[str, ...]] = frozenset()
 HELD = "held"
 """How the sets are called that say which flows to a service may go on: address, protocol and port that they were sent to,
 address and port of the member. Where an element goes, its flows are ended."""
-PORTS = {"tcp": "tcp dport", "udp": "inet_service", "sctp": "sctp dport"}
+PORTS = {protocol: f"{protocol} dport" for protocol in ("tcp", "udp", "sctp")}
 """The part of a set's type that is a port, where another part has no type by name: `nft` then takes it for one of this
-protocol, and of UDP where it is just a port."""
+protocol."""
 DRAWN = "numgen random mod 2"
 """The part of a set's type that is a number made by a rule, below whatever bound."""
 

@@ -100,7 +100,7 @@ TYPES: dict[str, Type] = {
         ),
         Type("ether_addr", 9, 6, _pack_ether, lambda data: data.hex(":")),
         Type("inet_proto", 12, 1, _pack_protocol, lambda data: _PROTOCOL_NAMES.get(data[0], str(data[0]))),
-        *(Type(part, 13, **_number(2)) for part in PORTS.values()),
+        *(Type(part, 13, **_number(2)) for part in ("inet_service", *PORTS.values())),
         Type(
             "mark",
             19,
@@ -137,13 +137,14 @@ _PLACE = re.compile(r"@(ll|nh|th),(\d+),(\d+)")
 _LIKE = {
     "ipv4_addr": (_PAYLOAD, 12, 11),
     "ipv6_addr": (_PAYLOAD, 13, 8),
-    "inet_service": (_PAYLOAD, 6, 2),
+    "inet_service": (_PAYLOAD, 11, 2),
     "ether_addr": (_PAYLOAD, 17, 2),
     "inet_proto": (_META, 16),
     "ifname": (_META, 6),
     "mark": (_META, 3),
     DRAWN: (_NUMGEN, _RANDOM, 2, 0),
     PORTS["tcp"]: (_PAYLOAD, 8, 2),
+    PORTS["udp"]: (_PAYLOAD, 6, 2),
     PORTS["sctp"]: (_PAYLOAD, 10, 2),
 }
 """An expression of each type, as nft numbers protocols, their fields, keys of `meta`, and how numbers are made: a

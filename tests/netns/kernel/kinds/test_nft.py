@@ -40,7 +40,7 @@ TABLE: list[Object] = [
     TWO,
     NftSet(name="inside6", type=("ifname", "ipv6_addr", "ipv6_addr"), flags=("interval",)),
     NftElement(set="inside6", value='"eth0" . fd00:1::/64 . fd00::1'),
-    NftSet(name="vnis", type=("inet_service", "@th,96,24")),
+    NftSet(name="vnis", type=("udp dport", "@th,96,24")),
     NftElement(set="vnis", value="8472 . 0x9"),
     NftSet(name="published4", type=("inet_proto", "inet_service"), to=("ipv4_addr", "inet_service")),
     PUBLISHED,

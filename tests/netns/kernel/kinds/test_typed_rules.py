@@ -24,7 +24,7 @@ def named(table: Table) -> list[Object]:
         "s6": NftSet(name="s6", type=("ipv6_addr",), table=table),
         "p": NftSet(name="p", type=("ipv4_addr", "inet_proto", "inet_service"), table=table),
         "k": NftSet(name="k", type=("ifname", "ipv4_addr", "inet_service"), table=table),
-        "v": NftSet(name="v", type=("inet_service", "@th,96,24"), table=table),
+        "v": NftSet(name="v", type=("udp dport", "@th,96,24"), table=table),
         "m": NftSet(name="m", type=("ipv4_addr", "inet_service"), to=("verdict",), table=table),
         "n": NftSet(name="n", type=("inet_proto", "inet_service"), to=("ipv4_addr", "inet_service"), table=table),
     }

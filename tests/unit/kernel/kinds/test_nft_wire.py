@@ -30,7 +30,7 @@ INSIDE = NftSet(
 VNIS = NftSet(
     name="vnis",
     type=(
-        "inet_service",
+        "udp dport",
         "@th,96,24",
     ),
 )
