@@ -11,7 +11,7 @@ import msgspec
 import pytest
 
 from support.bgp import established, sessions
-from support.reach import NODES, Container, client, make_network, namespaces, run, run_everywhere, shown, weft
+from support.reach import NODES, Container, client, make_network, namespaces, refused, run, run_everywhere, shown, weft
 from support.snapshot import difference, snapshot
 from support.waiting import until
 from weft.datapaths.registry import DRIVERS
@@ -33,15 +33,6 @@ def blue(lab: Lab) -> list[Container]:
     make_network(lab, "blue", "vxlan", "10.1.0.0/16", "fd00:1::/48")
     namespaces(lab.host("node-1"), ["new"])
     return run_everywhere(lab, "blue")
-
-
-def refused(lab: Lab, words: str, status: int = 1, host: str = "node-1") -> str:
-    """What it says, which is one line and all there is."""
-    done = weft(lab, host, *shlex.split(words))
-    assert done.returncode == status, done
-    assert done.stdout == ""
-    assert done.stderr.startswith("weft: ") and done.stderr.endswith("\n") and done.stderr.count("\n") == 1, done.stderr
-    return done.stderr.removeprefix("weft: ").rstrip("\n")
 
 
 # ------------------------------------------------------------------------------------------------------- networks

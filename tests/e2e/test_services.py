@@ -14,7 +14,7 @@ import pytest
 
 from support.answering import ask, serving
 from support.policy_own import own
-from support.reach import Container, client, make_network, ping, weft
+from support.reach import Container, attached, client, make_network, ping, weft
 from support.services import Spread, echoing, is_even, line, spread
 from support.waiting import until
 from weft.api import services as s
@@ -51,11 +51,13 @@ class World:
         for name, host in MEMBERS.items():
             # Somebody else's door is no way in for services.
             publish = ("--publish", f"18{NETWORKS[network][1]}:8080") if name == "a" else ()
-            found = self.containers[name] = attached(lab, host, f"{network}-{name}", network, "app=web", *publish)
+            found = self.containers[name] = attached(
+                lab, host, f"{network}-{name}", network, "--label", "app=web", *publish
+            )
             stack.enter_context(serving(found.inside, name, "tcp/8080", "udp/5353"))
             stack.enter_context(echoing(found.inside, name, KEPT))
         for host in CLIENTS:
-            self.containers[host] = attached(lab, host, f"{network}-{host}", network, f"at={host}")
+            self.containers[host] = attached(lab, host, f"{network}-{host}", network, "--label", f"at={host}")
 
     def vip(self, family: int, service: str = "web") -> str:
         found = client(self.lab, "node-1").service(f"{self.network}/{service}").service
@@ -81,14 +83,6 @@ class World:
                     30,
                     f"{', '.join(names)} alone to answer {host}",
                 )
-
-
-def attached(lab: Lab, host: str, name: str, network: str, label: str, *more: str) -> Container:
-    lab.host(host).run(["ip", "netns", "add", name], check=True)
-    lab.host(host).run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
-    said = weft(lab, host, "attach", name, "--network", network, "--label", label, *more)
-    assert said.returncode == 0, said.stderr
-    return Container(name, host, lab.host(host).container(name), client(lab, host).endpoint(f"{host}/{name}"))
 
 
 def create(lab: Lab, network: str, name: str, select: str = "app=web", **more: Any) -> None:

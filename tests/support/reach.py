@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shlex
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
@@ -38,6 +39,15 @@ def client(lab: Lab, host: str) -> Client:
 def weft(lab: Lab, host: str, *words: str) -> subprocess.CompletedProcess[str]:
     """The command, in a host."""
     return lab.host(host).run([*lab.weft, *words], timeout=90)
+
+
+def refused(lab: Lab, words: str, status: int = 1, host: str = "node-1") -> str:
+    """What the command says, which is one line and all there is."""
+    done = weft(lab, host, *shlex.split(words))
+    assert done.returncode == status, done
+    assert done.stdout == ""
+    assert done.stderr.startswith("weft: ") and done.stderr.endswith("\n") and done.stderr.count("\n") == 1, done.stderr
+    return done.stderr.removeprefix("weft: ").rstrip("\n")
 
 
 def shown(inside: Inside, command: str) -> Any:
@@ -115,6 +125,15 @@ def run(lab: Lab, host: str, name: str, network: str) -> Container:
     lab.run(host, name, network=network)
     found = client(lab, host).endpoint(f"{host}/{name}")
     return Container(name, host, lab.host(host).container(name), found)
+
+
+def attached(lab: Lab, host: str, name: str, network: str, *options: str) -> Container:
+    """A container in a named namespace. `options`: of `weft attach`."""
+    lab.host(host).run(["ip", "netns", "add", name], check=True)
+    lab.host(host).run(["ip", "-n", name, "link", "set", "lo", "up"], check=True)
+    said = weft(lab, host, "attach", name, "--network", network, *options)
+    assert said.returncode == 0, said.stderr
+    return Container(name, host, lab.host(host).container(name), client(lab, host).endpoint(f"{host}/{name}"))
 
 
 def run_everywhere(lab: Lab, network: str, hosts: Sequence[str] = NODES) -> list[Container]:

@@ -119,7 +119,7 @@ def _rows(page: Page, info: s.ServiceInfo) -> Iterator[str]:
 def _state(member: s.MemberInfo) -> Cell:
     if member.state == "ready":
         return Styled("ready", "good")
-    why = f"until {due(member.until)}" if member.state == "draining" and member.until else member.reason
+    why = f"ends {due(member.until)}" if member.state == "draining" and member.until else member.reason
     return Styled(f"{member.state}: {why}" if why else member.state, "warn")
 
 

@@ -64,7 +64,7 @@ def choose(room: Room, fam: Family, service: str) -> IPAddress:
     """A free one. A service of this name tends to get the same one again. Raises Exhausted."""
     if not room.apart:
         whole = next(s for s in room.network.subnets if s.version == fam)
-        return alloc.choose(whole, room.taken, room.reserved, alloc.beginning(whole, f"service {service}"))
+        return alloc.choose(whole, room.taken, room.reserved, _beginning(whole, service))
     ours = (s for s, who in room.held.items() if who == claims.SERVICES and s.version == fam)
     for subnet in sorted(ours, key=lambda s: int(s.network_address), reverse=True):
         if (address := _first(room, subnet, service)) is not None:
@@ -92,7 +92,8 @@ def _first(room: Room, subnet: IPNetwork, service: str) -> IPAddress | None:
 
 
 def _beginning(subnet: IPNetwork, service: str) -> IPAddress:
-    offset = int.from_bytes(digest("virtual", service)[:8]) % subnet.num_addresses
+    """Where the search begins: so that those who make services at once rarely want the same one, and with few digits."""
+    offset = int.from_bytes(digest("virtual", service)[:8]) % min(subnet.num_addresses, 1 << 16)
     return subnet.network_address + offset
 
 
