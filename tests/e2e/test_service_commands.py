@@ -155,7 +155,7 @@ BAD = {
     ),
     "published to nowhere": (
         "create x -n blue --port 80 --select a --publish 8000:81",
-        "service x: 8000:81/tcp leads to none of its ports: 80/tcp",
+        "published port 8000:81: it leads to none of the service's ports (80/tcp)",
     ),
     "published to one of several": (
         "create x -n blue --port 80 --port 81 --select a --publish 8000",

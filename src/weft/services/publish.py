@@ -18,10 +18,12 @@ def read(text: str, ports: tuple[ServicePort, ...]) -> PublishedPort:
     its protocol. Its port of the hosts may be left open. Raises Invalid."""
     wish = parse(text)
     mine = [port.port for port in ports if port.protocol == wish.protocol]
-    if says_inner(text) or wish.container_port in mine:
+    listed = ", ".join(map(str, ports)) or "it has no ports"
+    if {inner for _, inner in wish.pairs} <= set(mine):
         return wish
+    if says_inner(text):
+        raise Invalid(f"published port {text}: it leads to none of the service's ports ({listed})")
     if len(mine) != 1 or wish.count != 1:
-        listed = ", ".join(map(str, ports)) or "it has no ports"
         raise Invalid(
             f"published port {text}: say to which of the service's ports it leads ({listed}), as in 8000:80/tcp"
         )

@@ -159,7 +159,7 @@ async def test_ports_of_all_hosts(agent: Agent, host: FakeHost, service: Operati
     assert 30_000 <= chosen.host_port <= 32_767
     with pytest.raises(Conflict, match=r"port 28000/tcp leads to service blue/web already \(28000:80/tcp\)"):
         await service.create_service(asked("db", publish=("28000",)))
-    with pytest.raises(Invalid, match="leads to none of its ports: 80:8080/tcp"):
+    with pytest.raises(Invalid, match=r"leads to none of the service's ports \(80:8080/tcp\)"):
         await service.create_service(asked("db", publish=("28001:81",)))
     changed = await service.set_service("web", s.SetService(publish=(":80", "28002:80")))
     assert set(changed.service.published) == {chosen, *(p for p in changed.service.published if p.host_port == 28002)}
