@@ -124,8 +124,8 @@ class FakeResolvers:
     def open_all(self, places: Mapping[str, int]) -> dict[str, Sockets | WeftError]:
         return {}
 
-    def others(self, path: str, own: int) -> int | None:
-        return None
+    def others(self, places: Mapping[str, int]) -> dict[str, int]:
+        return {}
 
     def write_files(self, wanted: Collection[str], search: str) -> list[str]:
         return []

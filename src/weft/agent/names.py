@@ -55,7 +55,7 @@ class Host(Protocol):
 
     def identity(self, path: str) -> int: ...
     def open_all(self, places: Mapping[str, int]) -> dict[str, Sockets | WeftError]: ...
-    def others(self, path: str, own: int) -> int | None: ...
+    def others(self, places: Mapping[str, int]) -> dict[str, int]: ...
     def write_files(self, wanted: Collection[str], search: str) -> list[str]: ...
 
 
@@ -171,7 +171,8 @@ class Naming:
         for key, room in self._rooms.items():
             if room.path not in {e.namespace.path for e in wanted[key]}:
                 room.path = wanted[key][0].namespace.path
-            await self._look_for_others(room, wanted[key])
+        await self._look_for_others(wanted)
+        for key, room in self._rooms.items():
             asker = self._asker(room, wanted[key])
             if asker != room.asker:
                 room.asker = asker
@@ -217,15 +218,19 @@ class Naming:
                     self._rooms[key] = room
                     self._server.add(room.asker, sockets.udp, sockets.tcp)
 
-    async def _look_for_others(self, room: Room, endpoints: list[Endpoint]) -> None:
-        """An engine that takes interfaces over may have a resolver of its own there, for names of its own."""
+    async def _look_for_others(self, wanted: Mapping[int, list[Endpoint]]) -> None:
+        """An engine may have a resolver of its own there, for names of its own."""
         now = time.monotonic()
-        eager = room.other is None and now < self._eager
-        if not any(e.handover for e in endpoints) or not (eager or now >= room.looked + OTHERS):
+        due = [room for key, room in self._rooms.items() if self._is_due(room, wanted[key], now)]
+        if not due:
             return
-        room.looked = now
-        with contextlib.suppress(WeftError):
-            room.other = await asyncio.to_thread(self._host.others, room.path, room.port)
+        found = await asyncio.to_thread(self._host.others, {room.path: room.port for room in due})
+        for room in due:
+            room.other, room.looked = found.get(room.path), now
+
+    def _is_due(self, room: Room, endpoints: list[Endpoint], now: float) -> bool:
+        awaited = room.other is None and now < self._eager and any(e.handover for e in endpoints)
+        return awaited or now >= room.looked + OTHERS
 
     def _asker(self, room: Room, endpoints: list[Endpoint]) -> Asker:
         """What an engine's own resolver there is asked, that knows what may be asked outside."""
@@ -260,7 +265,8 @@ class Naming:
 
     async def _write_files(self) -> None:
         """For those who asked for it with `weft attach --dns`."""
-        wanted = frozenset(Path(e.namespace.path).name for e in self._asking() if e.resolv_conf)
+        paths = (Path(e.namespace.path) for e in self._asking() if e.resolv_conf)
+        wanted = frozenset(path.name for path in paths if path.parent == netns.NAMED[0])  # one may have moved elsewhere
         if self._files != (wanted, self._conf.search):
             self._files = wanted, self._conf.search
             self._problems = tuple(await asyncio.to_thread(self._host.write_files, wanted, self._conf.search))
@@ -270,10 +276,13 @@ class Naming:
         where = socket.AF_INET if family(upstream.address) == 4 else socket.AF_INET6
         made = partial(socket.socket, where, kind | socket.SOCK_NONBLOCK | socket.SOCK_CLOEXEC)
         try:
-            return netns.call(self._path(asker) if upstream.inside else "", made)
+            return netns.call(self._inside(asker) if upstream.inside else "", made)
         except WeftError as error:
             raise OSError(str(error)) from None
 
-    def _path(self, asker: Asker) -> str:
-        """Of its namespace. An asker keeps its id, which was the path at first."""
-        return next((room.path for room in self._rooms.values() if room.asker.id == asker.id), asker.id)
+    def _inside(self, asker: Asker) -> str:
+        """The path of its namespace, which is still the one that it was. Raises OSError."""
+        for key, room in self._rooms.items():
+            if room.asker.id == asker.id and self._host.identity(room.path) == key:
+                return room.path
+        raise OSError(f"{asker.id} is gone")

@@ -43,8 +43,8 @@ class Resolvers(FakeResolvers):
         found = self.opened[path] = Sockets(udp, tcp, udp.getsockname()[1])
         return found
 
-    def others(self, path: str, own: int) -> int | None:
-        return self.engine
+    def others(self, places: Mapping[str, int]) -> dict[str, int]:
+        return dict.fromkeys(places, self.engine) if self.engine else {}
 
     def write_files(self, wanted: Collection[str], search: str) -> list[str]:
         self.files = sorted(wanted)

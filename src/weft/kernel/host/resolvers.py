@@ -107,16 +107,19 @@ def _loopback_up() -> None:
             fcntl.ioctl(sock, u.SIOCSIFFLAGS, struct.pack("16sh22x", b"lo", flags | u.IFF_UP))
 
 
-def others(path: str, own: int) -> int | None:
-    """The UDP port of another resolver at 127.0.0.11 in a namespace, such as Docker's; `own`: ours. None where there is none.
-    Raises WeftError."""
-    return netns.call(path, lambda: next(_listening(own), None))
+def others(places: Mapping[str, int]) -> dict[str, int]:
+    """The UDP port of another resolver at 127.0.0.11, such as Docker's, by the path of each namespace that has one. `places`:
+    the port of ours there. Blocks."""
+    found = netns.open_all(places, lambda: tuple(_listening()))
+    listening = {path: ports for path, ports in found.items() if not isinstance(ports, WeftError)}
+    several = {path: [port for port in ports if port != places[path]] for path, ports in listening.items()}
+    return {path: ports[0] for path, ports in several.items() if ports}
 
 
-def _listening(own: int) -> Iterator[int]:
-    """In the calling thread's namespace (proc_net(5): local address and port in hexadecimal)."""
+def _listening() -> Iterator[int]:
+    """UDP ports in the calling thread's namespace (proc_net(5): local address and port in hexadecimal)."""
     prefix = f"{int.from_bytes(parse_address(ADDRESS).packed, sys.byteorder):08X}:"
     for line in Path("/proc/thread-self/net/udp").read_text().splitlines()[1:]:
         local = line.split()[1]
-        if local.startswith(prefix) and (port := int(local.removeprefix(prefix), 16)) != own:
-            yield port
+        if local.startswith(prefix):
+            yield int(local.removeprefix(prefix), 16)

@@ -95,12 +95,12 @@ def test_a_port_that_is_taken_is_not_ours(netns: Home) -> None:
     assert open_in(space.path).port == PORT
     other = open_in(space.path)
     assert other.port not in (0, PORT)
-    assert resolvers.others(space.path, PORT) == other.port
+    assert resolvers.others({space.path: PORT}) == {space.path: other.port}
 
 
 def test_no_other_resolver(netns: Home) -> None:
     space = netns.new()
-    assert resolvers.others(space.path, open_in(space.path).port) is None
+    assert resolvers.others({space.path: open_in(space.path).port, "/run/netns/none": 1}) == {}
 
 
 def test_loopback_is_set_up_where_nobody_did(netns: Home) -> None:
