@@ -7,11 +7,12 @@ import json
 import signal
 import sys
 from collections.abc import Iterator
+from contextlib import ExitStack
 
 import pytest
 
 from support.labs import eventually
-from support.reach import client, ping, weft
+from support.reach import PeerServer, client, ping, seen_as, weft
 from weft.lab import Lab
 from weft.lab.inside import Inside
 
@@ -25,6 +26,22 @@ try:
 except socket.gaierror as error:
     print(json.dumps(error.strerror))
 """
+
+
+NAME_SERVER = """
+import socket, sys
+sock = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+sock.bind((sys.argv[1], 53))
+print("ready", flush=True)
+while True:
+    query, client = sock.recvfrom(512)
+    end = query.index(0, 12) + 5
+    found = query[end - 4 : end] == bytes((0, 1, 0, 1))
+    record = bytes((0xC0, 12, 0, 1, 0, 1, 0, 0, 0, 1, 0, 4)) + socket.inet_aton(sys.argv[2])
+    head = query[:2] + bytes((0x81, 0x80, 0, 1, 0, found, 0, 0, 0, 0))
+    sock.sendto(head + query[12:end] + (record if found else b""), client)
+"""
+"""Says the same address for all names."""
 
 
 def look_up(inside: Inside, name: str, resolving: str = "") -> list[str] | str:
@@ -97,6 +114,22 @@ def test_names_follow_containers(lab: Lab) -> None:
         third.run(["ip", "netns", "del", "late"])
 
 
+def test_a_service_by_its_name(lab: Lab) -> None:
+    """The name leads to its virtual address, and that to a member on another host; `tasks.` to the member itself."""
+    web, db = lab.host("node-1").container("over-web"), lab.host("node-4").container("over-db")
+    made = weft(lab, "node-1", "service", "create", "shop", "-n", "over", "--port", "7001", "--member", "over-db")
+    assert made.returncode == 0, made.stderr
+    virtual = sorted(map(str, client(lab, "node-1").service("shop").service.addresses))
+    assert len(virtual) == 2
+    for name in ("shop", "shop.over.weft.local"):
+        assert eventually(lambda name=name: look_up(web, name) == virtual)
+    assert look_up(web, "tasks.shop") == addresses(lab, "node-4", "over-db")
+    with PeerServer(db):
+        assert eventually(lambda: seen_as(web, "shop") in addresses(lab, "node-1", "over-web"))
+    assert weft(lab, "node-1", "service", "rm", "shop").returncode == 0
+    assert eventually(lambda: isinstance(look_up(web, "shop"), str))
+
+
 def test_a_question_waits_for_an_agent_that_is_started_again(lab: Lab) -> None:
     inside, wanted = lab.host("node-1").container("over-web"), addresses(lab, "node-4", "over-db")
     assert lab.agent("node-1").end(signal.SIGKILL)
@@ -133,7 +166,7 @@ def test_a_container_that_ends_leaves_nothing(lab: Lab) -> None:
 
 def test_without_names_nothing_is_in_the_container(lab: Lab) -> None:
     made = weft(
-        lab, "node-1", "network", "create", "mute", "--driver", "bridge", "--subnet", "10.9.0.0/24", "-o", "dns=off"
+        lab, "node-1", "network", "create", "mute", "--driver", "bridge", "--subnet", "10.9.0.0/16", "-o", "dns=off"
     )
     assert made.returncode == 0, made.stderr
     host = lab.host("node-2")
@@ -157,3 +190,27 @@ def test_detached_nothing_of_ours_stays_in_a_namespace(lab: Lab) -> None:
     assert inside.run(["nft", "list", "ruleset"], check=True).stdout.strip() == ""
     assert "127.0.0.11" not in inside.run(["ss", "-Hlnut"], check=True).stdout
     host.run(["ip", "netns", "del", "once"], check=True)
+
+
+def test_other_names_are_asked_of_the_host_s_servers(lab: Lab) -> None:
+    """Also at a loopback address of the host's, and as its file says by then; not for a container without a way out."""
+    host = lab.host("node-1")
+    if host.run(["mountpoint", "-q", "/etc"]).returncode:
+        pytest.skip("needs overlayfs: /etc is the machine's")
+    made = weft(
+        lab, "node-1", "network", "create", "shut", "--driver", "vxlan", "--subnet", "10.8.0.0/16", "--internal"
+    )
+    assert made.returncode == 0, made.stderr
+    lab.run("node-1", "shut-in", network="shut")
+    open_, shut = host.container("over-web"), host.container("shut-in")
+    servers = (("127.0.0.53", "192.0.2.53"), ("127.0.0.54", "192.0.2.54"))
+    with ExitStack() as running:
+        for server, said in servers:
+            process = running.enter_context(host.popen([sys.executable, "-c", NAME_SERVER, server, said]))
+            running.callback(process.kill)
+            assert process.stdout is not None and process.stdout.readline() == "ready\n"
+            host.run(["tee", "/etc/resolv.conf"], input=f"nameserver {server}\n", check=True)
+            name = f"www.{server}.example"
+            assert eventually(lambda name=name, said=said: look_up(open_, name) == [said])
+            assert isinstance(look_up(shut, name), str)
+        assert look_up(shut, "shut-in") == addresses(lab, "node-1", "shut-in")
