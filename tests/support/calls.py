@@ -19,23 +19,22 @@ import time
 from dataclasses import asdict, dataclass, field
 
 ANSWER, HEALTH, KEPT = 80, 81, 90
-PATIENCE = 3.0
-"""Seconds for an answer."""
-SLOW = 0.9
-"""Seconds: a packet was sent again."""
+PATIENCE = 8.0
+"""Seconds for an answer: of a busy machine, too."""
 MOST = 400
 """Connections at the same time."""
+_TOTAL_RETRANS = 100  # offset of tcpi_total_retrans in struct tcp_info, linux/tcp.h
 _RESET = struct.pack("ii", 1, 0)  # closing resets: no port is taken for a minute
 
 
 @dataclass
 class Outcome:
     """`made`: answered connections, by who answered. `failed`: when (seconds of the monotonic clock, at its beginning), and
-    how. `slow`: of those that were answered."""
+    how. `again`: when those began that were answered, and of which a packet had to be sent again."""
 
     made: dict[str, int] = field(default_factory=dict)
     failed: list[tuple[float, str]] = field(default_factory=list)
-    slow: int = 0
+    again: list[float] = field(default_factory=list)
     seconds: float = 0.0
 
     @property
@@ -68,29 +67,30 @@ class Server:
                 sock = key.fileobj
                 assert isinstance(sock, socket.socket)
                 with contextlib.suppress(OSError):
-                    self._accept(sock, key.data) if key.data else self._echo(sock)
+                    if key.data > 0:
+                        self._accept(sock, key.data)
+                    else:
+                        self._answer(sock, -key.data)
 
     def _accept(self, listener: socket.socket, port: int) -> None:
+        """What is heard by a connection has the port's number with a minus."""
         for _ in range(64):
             connection, _ = listener.accept()
-            if port == KEPT:
-                self._wait.register(connection, selectors.EVENT_READ, 0)
-                connection.sendall(self._name + b"\n")
-                continue
-            with connection:
-                if port == HEALTH:
-                    connection.settimeout(1)
-                    connection.recv(1024)
-                    connection.sendall(f"HTTP/1.1 {self._status} x\r\nContent-Length: 0\r\n\r\n".encode())
-                else:
+            if port == ANSWER:
+                with connection:
                     connection.sendall(self._name)
+                continue
+            self._wait.register(connection, selectors.EVENT_READ, -port)
+            if port == KEPT:
+                connection.sendall(self._name + b"\n")
 
-    def _echo(self, connection: socket.socket) -> None:
+    def _answer(self, connection: socket.socket, port: int) -> None:
         data = b""
         with contextlib.suppress(OSError):
             data = connection.recv(4096)
-            connection.sendall(data)
-        if not data:
+            health = f"HTTP/1.1 {self._status} x\r\nContent-Length: 0\r\n\r\n".encode()
+            connection.sendall(health if port == HEALTH and data else data)
+        if not data or port == HEALTH:
             self._wait.unregister(connection)
             connection.close()
 
@@ -138,7 +138,8 @@ class Caller:
         if said:
             made = self.outcome.made
             made[said] = made.get(said, 0) + 1
-            self.outcome.slow += time.monotonic() - self._open[sock] > SLOW
+            if sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, _TOTAL_RETRANS + 4)[_TOTAL_RETRANS]:
+                self.outcome.again.append(self._open[sock])
         self._end(sock, "" if said else "closed without an answer")
 
     def _give_up(self) -> None:
