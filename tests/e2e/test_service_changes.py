@@ -50,6 +50,7 @@ class Scene:
         """Waits until all members take connections of all clients; `names`: where they are others."""
         for world in self.worlds:
             world.until(**dict.fromkeys(names or MEMBERS, "ready"))
+        self.cluster.settled()
         for kept in self.kept(*(names or MEMBERS)):
             kept.client.close()
 
@@ -67,9 +68,10 @@ class Scene:
                 getattr(world, change)(name, **more)
 
     def until(self, **states: str) -> None:
-        """All members are in these states, and those that are not named are ready."""
+        """All members are in these states, and those that are not named are ready; all kernels have that."""
         for world in self.worlds:
             world.until(**{**dict.fromkeys(world.members, "ready"), **states})
+        self.cluster.settled()
 
 
 @pytest.fixture(scope="module")

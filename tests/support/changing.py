@@ -16,7 +16,7 @@ from typing import Any
 
 from support import calls
 from support.calls import ANSWER, HEALTH, KEPT, Outcome
-from support.reach import client, make_network, namespaces
+from support.reach import NODES, client, make_network, namespaces
 from support.waiting import until
 from weft.api import services as s
 from weft.api import types as t
@@ -127,14 +127,19 @@ class World:
         _end(member.process)
         self.lab.host(member.host).run(["ip", "netns", "del", f"{self.network}-{name}"], check=True)
 
-    def states(self) -> dict[str, str]:
-        """By members' names."""
-        found = client(self.lab, "node-1").service(self.ref).members
+    def states(self, host: str = "node-1") -> dict[str, str]:
+        """By members' names, as a host's agent knows them."""
+        found = client(self.lab, host).service(self.ref).members
         return {m.name.removeprefix(f"{self.network}-"): m.state for m in found}
 
     def until(self, **states: str) -> None:
-        """Members are just these, in these states."""
-        until(lambda: self.states() == states, 20, lambda: f"{self.network}: {states}, not {self.states()}")
+        """Members are just these, in these states, to all agents."""
+        for host in NODES:
+            until(
+                lambda h=host: self.states(h) == states,  # type: ignore[misc]
+                20,
+                lambda h=host: f"{self.network}, {h}: {states}, not {self.states(h)}",  # type: ignore[misc]
+            )
 
     # Clients.
 
