@@ -27,8 +27,9 @@ Icmp = tuple[int, int]
 
 
 class Flow(msgspec.Struct, frozen=True):
-    """`tuple`, `id`, `zone`: as the kernel gave them, to name it by. `origin`, `dst`, `dport`: of its first packet, as it
-    was sent; `src`, `sport`, `back`: of answers, as they come. `icmp`: type and code, where it has these instead of ports."""
+    """`tuple`, `id`, `zone`, `reply`: as the kernel gave them, to name it by. `origin`, `dst`, `dport`: of its first packet, as
+    it was sent; `src`, `sport`, `back`: of answers, as they come. `icmp`: type and code, where it has these instead of
+    ports."""
 
     tuple: bytes
     id: bytes
@@ -43,6 +44,7 @@ class Flow(msgspec.Struct, frozen=True):
     back: bytes
     mark: int = 0
     icmp: Icmp | None = None
+    reply: bytes = b""
 
 
 def flows(
@@ -138,6 +140,7 @@ def _flow(family: int, found: dict[int, bytes]) -> Flow | None:
         back=reply[0].get(_DST[family], b""),
         mark=int.from_bytes(found.get(u.CTA_MARK, b""), "big"),
         icmp=_icmp(family, orig[1]),
+        reply=found[u.CTA_TUPLE_REPLY],
     )
 
 
@@ -154,20 +157,24 @@ def _tuple(data: bytes) -> tuple[dict[int, bytes], dict[int, bytes]] | None:
 
 
 def delete(family: int, flow: Flow) -> Message:
-    body = _named(family, flow) + (attr(u.CTA_ID, flow.id) if flow.id else b"")
+    """Named by its answers: where it is over, and its client has begun another from the same port meanwhile, that one is
+    translated to somebody else and goes on. (Its id may be the same: that is made of what was sent, and of where it is in
+    memory.)"""
+    body = NFGENMSG.pack(family, 0, 0) + attr(u.CTA_TUPLE_REPLY | u.NLA_F_NESTED, flow.reply) + _zone(flow)
+    body += attr(u.CTA_ID, flow.id) if flow.id else b""
     return Message(u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_DELETE, u.NLM_F_REQUEST, body)
 
 
 def mark(flow: Flow, value: int, mask: int) -> Message:
     """Of a connection that is there: these bits of its mark, and no others."""
-    body = _named(u.AF_INET if len(flow.origin) == 4 else u.AF_INET6, flow)
+    family = u.AF_INET if len(flow.origin) == 4 else u.AF_INET6
+    body = NFGENMSG.pack(family, 0, 0) + attr(u.CTA_TUPLE_ORIG | u.NLA_F_NESTED, flow.tuple) + _zone(flow)
     body += attr(u.CTA_MARK, value.to_bytes(4, "big")) + attr(u.CTA_MARK_MASK, mask.to_bytes(4, "big"))
     return Message(u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_NEW, u.NLM_F_REQUEST, body)
 
 
-def _named(family: int, flow: Flow) -> bytes:
-    body = NFGENMSG.pack(family, 0, 0) + attr(u.CTA_TUPLE_ORIG | u.NLA_F_NESTED, flow.tuple)
-    return body + (attr(u.CTA_ZONE, flow.zone) if flow.zone else b"")
+def _zone(flow: Flow) -> bytes:
+    return attr(u.CTA_ZONE, flow.zone) if flow.zone else b""
 
 
 def _nest(kind: int, payload: bytes) -> bytes:
