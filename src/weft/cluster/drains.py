@@ -2,8 +2,8 @@
 nobody needs to know that they were drained.
 
 Nothing in the store changes when a deadline comes, so each agent looks at its clock, and tells those who go by the index of
-members (`weft.cluster.services`). Who was drained and is gone is taken out of the record by whichever agent that follows the
-network's containers is first.
+members (`weft.cluster.services`). Who was drained and is gone for a while is taken out of the record by whichever agent that
+follows the network's containers is first.
 """
 
 from __future__ import annotations
@@ -32,6 +32,9 @@ log = logging.getLogger(__name__)
 
 LATER = 5.0
 """Seconds until what could not be written is tried again."""
+GRACE = 60.0
+"""Seconds that a member has to be gone before it is forgotten that it was drained. Containers are followed apart from services:
+a host that heard of this first would take the member for one that takes connections."""
 
 
 class Drains:
@@ -43,6 +46,8 @@ class Drains:
         """Unix seconds: deadlines up to here have been told."""
         self._drained: set[At] = set()
         """Services that may have members which are drained."""
+        self._missing: dict[At, dict[str, float]] = {}
+        """Of these, the members that are gone, and since when: Unix seconds."""
 
     def heard(self, changed: Changed) -> None:
         """Of changes of services and locations."""
@@ -65,7 +70,7 @@ class Drains:
             done = await self._forget_gone()
             pause = self._pause()
             if not done:
-                pause = LATER if pause is None else min(pause, LATER)
+                pause = LATER
 
     def _is_drained(self, at: At) -> bool:
         service = self._view.table(SERVICES).get(at)
@@ -74,11 +79,13 @@ class Drains:
     def _draining(self) -> list[Service]:
         table = self._view.table(SERVICES)
         self._drained = {at for at in self._drained if self._is_drained(at)}
+        self._missing = {at: found for at, found in self._missing.items() if at in self._drained}
         return [service for at in self._drained if (service := table.get(at))]
 
     def _pause(self) -> float | None:
-        """Seconds until the next deadline; None where there is none."""
+        """Seconds until there is something to do; None where there is nothing."""
         ends = [d.until for service in self._draining() for d in service.draining if d.until > self._due]
+        ends += [since + GRACE for found in self._missing.values() for since in found.values()]
         return max(min(ends) - time.time(), 0.0) if ends else None
 
     def _tell_those_due(self, now: float) -> None:
@@ -106,11 +113,14 @@ class Drains:
         return done
 
     def _gone(self, service: Service) -> list[str]:
-        """Members that were drained, as far as this node knows the network's containers."""
+        """Members that were drained and are gone for good, as far as this node knows the network's containers."""
+        at, now, there = At(service.network, service.name), time.time(), self._view.locations.get(service.network, {})
+        before = self._missing.pop(at, {})
         if not self._view.follows(LOCATIONS, service.network):
             return []
-        there = self._view.locations.get(service.network, {})
-        return [draining.member for draining in service.draining if draining.member not in there]
+        missing = {d.member: before.get(d.member, now) for d in service.draining if d.member not in there}
+        self._missing[at] = missing
+        return [member for member, since in missing.items() if now - since >= GRACE]
 
     async def _forget(self, at: At) -> None:
         """Raises Refused."""

@@ -18,6 +18,7 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, NotFound
 from weft.base.net import IPAddress
 from weft.cluster import records
+from weft.cluster.changes import Changed
 from weft.cluster.services import services
 from weft.kernel.host.connections import Flow
 from weft.model import claims, keys
@@ -244,9 +245,10 @@ async def faults(service: Operations, *, fix: bool = False) -> list[tuple[str, s
     return sorted((f.kind, f.subject, f.fixed) for f in found)
 
 
-async def test_who_was_drained_is_out_when_the_time_is_over_and_forgotten_when_gone(
-    agent: Agent, host: FakeHost, service: Operations
+async def test_who_was_drained_is_out_when_the_time_is_over_and_forgotten_when_long_gone(
+    agent: Agent, host: FakeHost, service: Operations, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    """Other hosts may hear of a change of the service before they hear that the container is gone."""
     await create(agent, "blue")
     host.open("c1")
     await attach(agent, "c1", "blue", labels={"app": "web"})
@@ -259,6 +261,10 @@ async def test_who_was_drained_is_out_when_the_time_is_over_and_forgotten_when_g
     [member] = (await service.service("web")).members
     assert member.state == "out"
     await service.detach("c1")
+    await asyncio.sleep(0.1)
+    assert services(agent.view).services[At("blue", "web")].draining
+    monkeypatch.setattr("weft.cluster.drains.GRACE", 0.3)
+    agent.drains.heard(Changed())
     await until(lambda: services(agent.view).services[At("blue", "web")].draining == ())
 
 
