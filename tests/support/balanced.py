@@ -82,7 +82,8 @@ class Scene:
             self._named(host.run)
             at = DRIVER.balancer(host.site)
             assert at is not None
-            found = services.answer(host.site, at, services.virtual(service, there, host.name))
+            own = services.answer(host.site, at, services.virtual(service, there, host.name))
+            found = [*services.common(host.site, at), *own]
             host.want(Source("service", "blue", service.name), gather(found))
             self._locations(host)
             host.converge()

@@ -32,7 +32,7 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     ports.CONTRIBUTOR,
     names.CONTRIBUTOR,
     floating.CONTRIBUTOR,
-    services.CONTRIBUTOR,
+    *services.CONTRIBUTORS,
     siblings.CONTRIBUTOR,
     isolation.CONTRIBUTOR,
     isolation.ENDPOINTS,

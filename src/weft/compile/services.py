@@ -1,10 +1,12 @@
-"""Virtual addresses of services on this host: a source for each service of a network that is here."""
+"""Virtual addresses of services on this host: a source for each service of a network that is here, and one for each such
+network, with what its services have in common."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Set
 
+from weft.cluster.changes import Changed
 from weft.cluster.follower import Part
 from weft.cluster.services import services
 from weft.cluster.view import View
@@ -21,7 +23,14 @@ from weft.services.index import Member
 from weft.services.model import Service
 from weft.services.record import CONDITIONS, SERVICES, At
 
-NAME = "service"
+NAME, PLACE = "service", "service-place"
+
+
+def _where(known: Known, network: str) -> tuple[Site, Balancer] | None:
+    """The network on this host, and where its packets are translated."""
+    site = _site(known, network)
+    balancer = registry.of(site.network).balancer(site) if site else None
+    return (site, balancer) if site and balancer else None
 
 
 def _site(known: Known, network: str) -> Site | None:
@@ -38,22 +47,33 @@ def _site(known: Known, network: str) -> Site | None:
 def _contribute(known: Known, source: Source) -> Contribution | None:
     at, index = At(source.network, source.name), services(known.view)
     service = index.services.get(at)
-    site = _site(known, at.network) if service and service.addresses else None
-    if service is None or site is None:
+    where = _where(known, at.network) if service and service.addresses else None
+    if service is None or where is None:
         return None
-    balancer = registry.of(site.network).balancer(site)
-    if balancer is None:
-        return None
+    site, balancer = where
     members = [m for m in index.members(at, time.time()) if m.state != "out" and _is_reached(known, site, m)]
     return known.gather(answer(site, balancer, virtual(service, members, known.view.me)))
 
 
+def _contribute_place(known: Known, source: Source) -> Contribution | None:
+    found = known.view.table(SERVICES).by("network", "name").get(source.network, {})
+    where = _where(known, source.network) if any(service.addresses for service in found.values()) else None
+    return known.gather(common(*where)) if where else None
+
+
+def common(site: Site, at: Balancer) -> Iterator[Object]:
+    """What a network's services have in common on this host, by what the network wants to have them translated."""
+    yield from _virtual.common(site, at)
+    yield from _COMMON[site.options.balancer](at)
+
+
 def answer(site: Site, at: Balancer, found: Virtual) -> Iterator[Object]:
-    """What one service takes on this host, by what the network wants to have it translated."""
-    yield from _virtual.way(site, at, found)
+    """What one service adds."""
+    yield from _virtual.way(at, found)
     yield from _TRANSLATED[site.options.balancer](at, found)
 
 
+_COMMON: Mapping[str, Callable[[Balancer], Iterator[Object]]] = {"nft": _services.common, "ipvs": _ipvs.common}
 _TRANSLATED: Mapping[str, Callable[[Balancer, Virtual], Iterator[Object]]] = {
     "nft": _services.translated,
     "ipvs": _ipvs.translated,
@@ -62,9 +82,8 @@ _TRANSLATED: Mapping[str, Callable[[Balancer, Virtual], Iterator[Object]]] = {
 
 def place(known: Known, network: str) -> str | None:
     """The namespace in which virtual addresses of a network are translated on this host; None where they are not."""
-    site = _site(known, network)
-    balancer = registry.of(site.network).balancer(site) if site else None
-    return balancer.ns if balancer else None
+    where = _where(known, network)
+    return where[1].ns if where else None
 
 
 def _is_reached(known: Known, site: Site, member: Member) -> bool:
@@ -98,7 +117,7 @@ def _backend(member: Member, me: str) -> Backend:
     return Backend(addresses=there.addresses, mac=there.mac, here=there.node == me, takes=member.takes)
 
 
-# -- the contributor ---------------------------------------------------------------------------------------------------
+# -- the contributors ---------------------------------------------------------------------------------------------------
 
 
 def _source(at: At) -> Source:
@@ -107,6 +126,14 @@ def _source(at: At) -> Source:
 
 def _pending(view: View) -> Iterator[Source]:
     return map(_source, services(view).taken(NAME))
+
+
+def _touched_places(_view: View, changed: Changed) -> Iterator[Source]:
+    return (Source(PLACE, network) for network in {at.network for at in changed.of(SERVICES)})
+
+
+def _places_of_network(view: View, network: str) -> Iterator[Source]:
+    return (Source(PLACE, name) for name in (network, *view.sharing(network)))
 
 
 def _of_network(view: View, network: str) -> Iterator[Source]:
@@ -138,12 +165,15 @@ def _is_here(view: View, network: str) -> bool:
     return network in view.joined or view.lease(view.home(network), view.me) is not None
 
 
-CONTRIBUTOR = Contributor(
-    name=NAME,
-    contribute=_contribute,
-    of_network=_of_network,
-    of_nodes=_of_nodes,
-    everything=_everything,
-    pending=_pending,
-    needs=Needs((SERVICES, records.NETWORKS, records.LEASES, records.ENDPOINTS), _parts),
+CONTRIBUTORS = (
+    Contributor(
+        name=NAME,
+        contribute=_contribute,
+        of_network=_of_network,
+        of_nodes=_of_nodes,
+        everything=_everything,
+        pending=_pending,
+        needs=Needs((SERVICES, records.NETWORKS, records.LEASES, records.ENDPOINTS), _parts),
+    ),
+    Contributor(name=PLACE, contribute=_contribute_place, touched=_touched_places, of_network=_places_of_network),
 )

@@ -25,13 +25,11 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator
 
-import msgspec
-
 from weft.base.net import FAMILIES, IPAddress, family
 from weft.datapaths import _rules, _virtual
 from weft.datapaths._virtual import STREAMS, Face, Virtual
 from weft.datapaths.driver import Balancer
-from weft.hoststate import Ipvs, IpvsDestination, IpvsService, NftChain, NftElement, NftSet, Object
+from weft.hoststate import Ipvs, IpvsDestination, IpvsService, NftChain, NftElement, Object
 from weft.hoststate.firewall import MANGLE
 from weft.hoststate.ipvs import Scheduler
 from weft.hoststate.rules import rule
@@ -42,11 +40,17 @@ _ESTABLISHED = 432_000
 """Seconds, as nf_conntrack_tcp_timeout_established."""
 
 
-def translated(at: Balancer, virtual: Virtual) -> Iterator[Object]:
-    """What it takes on this host, beside the way there (`_virtual.way`)."""
-    for obj in _tables(virtual):
-        yield msgspec.structs.replace(obj, ns=at.ns)
+def common(at: Balancer) -> Iterator[Object]:
+    """For all services of the network."""
+    asked = (rule(Dispatch(by=_virtual.place(fam), map=f"services{fam}")) for fam in FAMILIES)
+    marked = _rules.base_chain("services-marked", "filter", "prerouting", MANGLE, *asked)
+    yield from _virtual.inside(at, (*_virtual.tables(), marked))
     yield Ipvs(established=_ESTABLISHED, conntrack=True, expire_nodest_conn=True, sloppy_tcp=True, ns=at.ns)
+
+
+def translated(at: Balancer, virtual: Virtual) -> Iterator[Object]:
+    """What a service takes on this host, beside the way there (`_virtual.way`)."""
+    yield from _virtual.inside(at, (*_virtual.elements(virtual), *_marked(virtual)))
     for address in virtual.addresses:
         for face in virtual.faces:
             yield from _spread(at.ns, address, face, "mh" if virtual.sticky else "rr")
@@ -58,15 +62,8 @@ def mark_of(address: IPAddress, protocol: str, port: int) -> int:
     return int.from_bytes(said, "big") % _HIGHEST_MARK + 1
 
 
-def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain | NftElement]:
-    yield from _rules.virtual()
-    for fam in FAMILIES:
-        yield NftSet(name=f"services{fam}", type=(_rules.address(fam), "inet_proto", "inet_service"), to=("verdict",))
-    asked = (rule(Dispatch(by=_virtual.place(fam), map=f"services{fam}")) for fam in FAMILIES)
-    yield _rules.base_chain("services-marked", "filter", "prerouting", MANGLE, *asked)
-    yield from _virtual.itself(virtual)
+def _marked(virtual: Virtual) -> Iterator[NftChain | NftElement]:
     for address in virtual.addresses:
-        yield NftElement(set=f"virtual{family(address)}", value=str(address))
         for face in virtual.faces:
             if not any(backend.takes and backend.address(family(address)) for backend, _ in face.backends):
                 continue

@@ -22,9 +22,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Iterator, Sequence
 
-import msgspec
-
-from weft.base.net import FAMILIES, Family, IPAddress
+from weft.base.net import FAMILIES, Family, IPAddress, family
 from weft.datapaths import _rules, _virtual
 from weft.datapaths._virtual import STREAMS, Face, Virtual
 from weft.datapaths.driver import Balancer
@@ -54,34 +52,34 @@ _PING: dict[Family, str] = {4: "1", 6: "58"}
 """ICMP and ICMPv6 (protocol numbers of IANA)."""
 
 
+def common(at: Balancer) -> Iterator[Object]:
+    """For all services."""
+    return _virtual.inside(at, _TABLES)
+
+
 def translated(at: Balancer, virtual: Virtual) -> Iterator[Object]:
-    """What it takes on this host, beside the way there (`_virtual.way`)."""
-    for obj in (*_tables(virtual), *_elements(virtual)):
-        yield msgspec.structs.replace(obj, ns=at.ns)
+    """What a service takes on this host, beside the way there (`_virtual.way`)."""
+    return _virtual.inside(at, (*_many(virtual), *_elements(virtual)))
 
 
 # -- rules, the same for all services ----------------------------------------------------------------------------------
 
 
-def _tables(virtual: Virtual) -> Iterator[NftSet | NftChain | NftElement]:
-    yield from _rules.virtual()
+def _tables() -> Iterator[NftSet | NftChain]:
+    yield from _virtual.tables(CT_STATUS.is_("dnat"))
     for fam in FAMILIES:
-        address, to = _rules.address(fam), (_rules.address(fam), "inet_service")
-        key = (address, "inet_proto", "inet_service")
-        yield NftSet(name=f"services{fam}", type=key, to=("verdict",))
+        address = _rules.address(fam)
+        key, to = (address, "inet_proto", "inet_service"), (address, "inet_service")
         for protocol, port in PORTS.items():
             yield NftSet(name=f"members-{protocol}{fam}", type=(address, port, DRAWN), to=(address, port))
         yield NftSet(name=f"pinged{fam}", type=(address, "inet_proto"), to=(address,))
         yield NftSet(name=f"{HELD}{fam}", type=(*key, *to))
         yield NftSet(name=f"answers{fam}", type=key)
-    for protocol in dict.fromkeys(face.protocol for face in virtual.faces):
-        yield from _spreads(protocol, virtual)
-    yield _CHOICE
-    for hook in ("prerouting", "output"):
-        yield _rules.base_chain(f"services-{hook}", "nat", hook, DSTNAT, rule(Jump("services")))
-        yield _rules.base_chain(f"services-refused-{hook}", "filter", hook, DSTNAT + 5, *_REFUSED)
-    yield _rules.base_chain("services-forward", "filter", "forward", FILTER - 1, *_LOST)
-    yield from _virtual.itself(virtual, CT_STATUS.is_("dnat"))
+    for protocol in PORTS:
+        yield from (_spread(protocol, count) for count in range(1, _SPREADS + 1))
+        sticky = (_to_member(protocol, fam, hashed(fam, SLOTS, _SEED)) for fam in FAMILIES)
+        yield NftChain(name=f"sticky-{protocol}", rules=tuple(sticky))
+    yield from _base_chains()
 
 
 def _to_member(protocol: str, fam: Family, number: Selector) -> Rule:
@@ -89,26 +87,32 @@ def _to_member(protocol: str, fam: Family, number: Selector) -> Rule:
     return rule(Nat("dnat", fam, by=DADDR[fam] + DPORT[protocol] + number, map=f"members-{protocol}{fam}"))
 
 
-def _spreads(protocol: str, virtual: Virtual) -> Iterator[NftChain]:
+def _spread(protocol: str, count: int) -> NftChain:
     """In the moment in which members become fewer, the number that was drawn may have none any more: there is a first one."""
-    counts = {len(_takers(face, fam)) for face in virtual.faces for fam in FAMILIES if face.protocol == protocol}
-    for count in sorted({*range(1, _SPREADS + 1), *counts} - {0}):
-        numbers = dict.fromkeys((count, 1))
-        yield NftChain(
-            name=f"spread-{protocol}-{count}",
-            rules=tuple(_to_member(protocol, fam, drawn(most)) for most in numbers for fam in FAMILIES),
-        )
-    sticky = (_to_member(protocol, fam, hashed(fam, SLOTS, _SEED)) for fam in FAMILIES)
-    yield NftChain(name=f"sticky-{protocol}", rules=tuple(sticky))
+    rules = (_to_member(protocol, fam, drawn(most)) for most in dict.fromkeys((count, 1)) for fam in FAMILIES)
+    return NftChain(name=f"spread-{protocol}-{count}", rules=tuple(rules))
 
 
-_CHOICE = NftChain(
-    name="services",
-    rules=(
-        *(rule(Dispatch(by=_virtual.place(fam), map=f"services{fam}")) for fam in FAMILIES),
-        *(rule(Nat("dnat", fam, by=DADDR[fam] + L4PROTO, map=f"pinged{fam}")) for fam in FAMILIES),
-    ),
-)
+def _many(virtual: Virtual) -> Iterator[NftChain]:
+    """Chains that are there only where a service has so many members."""
+    counts = {(face.protocol, len(_takers(face, fam))) for face in virtual.faces for fam in FAMILIES}
+    return (_spread(protocol, count) for protocol, count in sorted(counts) if count > _SPREADS)
+
+
+def _base_chains() -> Iterator[NftChain]:
+    yield NftChain(name="services", rules=tuple(_chosen()))
+    for hook in ("prerouting", "output"):
+        yield _rules.base_chain(f"services-{hook}", "nat", hook, DSTNAT, rule(Jump("services")))
+        refused = (rule for fam in FAMILIES for rule in _refused(fam))
+        yield _rules.base_chain(f"services-refused-{hook}", "filter", hook, DSTNAT + 5, *refused)
+    yield _rules.base_chain("services-forward", "filter", "forward", FILTER - 1, *map(_lost, FAMILIES))
+
+
+def _chosen() -> Iterator[Rule]:
+    for fam in FAMILIES:
+        yield rule(Dispatch(by=_virtual.place(fam), map=f"services{fam}"))
+    for fam in FAMILIES:
+        yield rule(Nat("dnat", fam, by=DADDR[fam] + L4PROTO, map=f"pinged{fam}"))
 
 
 def _refused(fam: Family) -> Iterator[Rule]:
@@ -118,23 +122,24 @@ def _refused(fam: Family) -> Iterator[Rule]:
     yield rule(to, CT_STATE.is_("new"), Reject())
 
 
-_REFUSED = tuple(rule for fam in FAMILIES for rule in _refused(fam))
-_LOST = tuple(
-    rule(CT_STATE.is_("invalid"), (SADDR[fam] + L4PROTO + TH_SPORT).among(f"answers{fam}"), DROP) for fam in FAMILIES
-)
+def _lost(fam: Family) -> Rule:
+    return rule(CT_STATE.is_("invalid"), (SADDR[fam] + L4PROTO + TH_SPORT).among(f"answers{fam}"), DROP)
+
+
+_TABLES = tuple(_tables())
 
 
 # -- elements, one service's -------------------------------------------------------------------------------------------
 
 
 def _elements(virtual: Virtual) -> Iterator[NftElement]:
+    yield from _virtual.elements(virtual)
     for address in virtual.addresses:
         yield from _of_address(address, virtual)
 
 
 def _of_address(address: IPAddress, virtual: Virtual) -> Iterator[NftElement]:
-    fam: Family = 4 if address.version == 4 else 6
-    yield NftElement(set=f"virtual{fam}", value=str(address))
+    fam = family(address)
     pinged = [one for b in virtual.backends if b.takes and (one := b.address(fam))]
     if pinged:
         yield NftElement(set=f"pinged{fam}", value=f"{address} . {_PING[fam]}", to=pinged[0])

@@ -31,7 +31,7 @@ def wanted(*faces: Face, sticky: bool = False) -> list[Object]:
     assert balancer is not None
     backends = tuple({b: None for face in faces for b, _ in face.backends})
     virtual = Virtual(addresses=VIPS, sticky=sticky, faces=faces, backends=backends)
-    return list(services.answer(SITE, balancer, virtual))
+    return [*services.common(SITE, balancer), *services.answer(SITE, balancer, virtual)]
 
 
 def face(port: int, *backends: tuple[Backend, int], protocol: str = "tcp") -> Face:
