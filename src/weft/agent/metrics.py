@@ -27,9 +27,6 @@ from weft.services.index import STATES
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
-MOST_SERVICES = 200
-"""That have time series of their own."""
-
 
 class Metrics:
     def __init__(
@@ -185,7 +182,7 @@ class _Services(Collector):
         index, now = services(self._view), time.time()
         label = ("network", "service")
         members = GaugeMetricFamily("weft_service_members", "Members of a service", labels=(*label, "state"))
-        for at in sorted(index.services)[:MOST_SERVICES]:
+        for at in self._counts.shown():
             states = Tally(member.state for member in index.members(at, now))
             for state in STATES:
                 members.add_metric((*at, state), states[state])
@@ -193,7 +190,7 @@ class _Services(Collector):
         connections = GaugeMetricFamily(
             "weft_service_connections", "Open connections to members of a service on this host", labels=label
         )
-        for at, counted in sorted(self._counts.connections.items())[:MOST_SERVICES]:
+        for at, counted in sorted(self._counts.connections.items()):
             connections.add_metric(at, sum(counted.values()))
         yield connections
         yield GaugeMetricFamily("weft_services", "Services in the cluster", value=len(index.services))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 
 from weft.base.errors import WeftError
 from weft.cluster.services import services
@@ -14,8 +14,10 @@ from weft.compile.services import place
 from weft.hoststate import HOST
 from weft.kernel.host.connections import Addresses, Flow
 from weft.model.ports import BY_NUMBER
-from weft.services.index import Member
 from weft.services.record import At
+
+MOST = 200
+"""Services that have time series of their own."""
 
 Counted = dict[At, Counter[str]]
 """By service and by the endpoint's id of the member."""
@@ -30,13 +32,14 @@ class ServiceCounts:
         self.connections: Counted = {}
         """As of the last `refresh`."""
 
-    def members(self, at: At, now: float) -> Iterator[Member]:
-        return services(self._view).members(at, now)
+    def shown(self) -> list[At]:
+        """The services that have time series of their own."""
+        return sorted(services(self._view).services)[:MOST]
 
     async def refresh(self) -> None:
         """For the metrics."""
         try:
-            self.connections = await self.count(services(self._view).services)
+            self.connections = await self.count(self.shown())
         except WeftError:
             self.connections = {}
 
@@ -46,7 +49,7 @@ class ServiceCounts:
         for at in wanted:
             ns = place(self._known, at.network)
             if ns is not None:
-                seen.add(at, ns, self._view, list(self.members(at, 0.0)))
+                seen.add(at, ns, self._view)
         if not seen.places:
             return {}
         found = await asyncio.to_thread(self._find, seen.places)
@@ -64,8 +67,9 @@ class _Seen:
         self._virtual: dict[tuple[str, bytes, str, int], At] = {}
         self._published: dict[tuple[str, int], At] = {}
 
-    def add(self, at: At, ns: str, view: View, members: list[Member]) -> None:
-        service = services(view).services[at]
+    def add(self, at: At, ns: str, view: View) -> None:
+        index = services(view)
+        service, members = index.services[at], list(index.members(at))
         self.counted[at] = Counter({member.id: 0 for member in members})
         for where in {ns, HOST} if service.published else {ns}:
             for member in members:

@@ -47,7 +47,10 @@ Select = Annotated[
     typer.Option("--select", "-l", metavar="SELECTOR", help="The containers with these labels: app=web,!old."),
 ]
 Members = Annotated[
-    list[str] | None, typer.Option("--member", metavar="NAME", help="These containers instead. Repeatable.")
+    list[str] | None,
+    typer.Option(
+        "--member", metavar="NAME", help="These containers instead. Repeatable.", autocompletion=complete.endpoints
+    ),
 ]
 Publish = Annotated[
     list[str] | None,
@@ -228,7 +231,12 @@ def change(
 def drain(
     ctx: typer.Context,
     service: Ref,
-    member: Annotated[str, typer.Argument(metavar="MEMBER", help="The container's name, or its endpoint's id.")],
+    member: Annotated[
+        str,
+        typer.Argument(
+            metavar="MEMBER", help="The container's name, or its endpoint's id.", autocompletion=complete.endpoints
+        ),
+    ],
     back: Annotated[bool, typer.Option("--back", help="It takes new connections again.")] = False,
 ) -> None:
     """Let a member take no new connections. Those that it has are ended when the service's time for that is over."""
