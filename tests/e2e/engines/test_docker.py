@@ -67,6 +67,20 @@ def test_names_that_only_docker_knows_stay(one: Engine) -> None:
         one.docker("network", "rm", "plain")
 
 
+def test_a_container_s_labels_make_a_service(one: Engine, two: Engine) -> None:
+    """Which goes with it; a container of the other host finds it by name, and its pings lead to the member."""
+    labels = ("weft.service=shop", "weft.service.port=80:8080,443:8443", "weft.service.alias=store")
+    one.run("web", *(word for label in labels for word in ("--label", label)))
+    two.run("db")
+    until(lambda: [m.name for i in two.client.services() for m in i.members], 20, one.tail)
+    [info] = two.client.services()
+    assert info.service.automatic and info.members[0].node == one.host.name
+    for name in ("shop", "store", str(info.service.addresses[0])):
+        until(lambda n=name: two.pings("db", n), 20, f"{name} as db finds it\n{two.tail()}")  # type: ignore[misc]
+    one.docker("rm", "-f", "web")
+    until(lambda: two.client.services() == (), 20, "the service goes with the container")
+
+
 def test_docker_and_weft_say_the_same(one: Engine) -> None:
     one.run("web")
     web, [held] = one.on("web"), one.held()
