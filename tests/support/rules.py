@@ -6,6 +6,7 @@ from weft.base.net import Family
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import (
     ACCEPT,
+    CLAMP_MSS,
     COUNTER,
     DROP,
     NOTRACK,
@@ -120,6 +121,12 @@ EVERYWHERE: list[tuple[Rule, Family, str, str]] = [
         "-j CONNMARK --set-xmark 0x10/0xf0",
     ),
     (rule(NOTRACK), 4, "notrack", "-j CT --notrack"),
+    (
+        rule(field("tcp flags").is_("syn/syn,rst"), CLAMP_MSS),
+        4,
+        "tcp flags & (syn|rst) == syn tcp option maxseg size set rt mtu",
+        "-p tcp -m tcp --tcp-flags SYN,RST SYN -j TCPMSS --clamp-mss-to-pmtu",
+    ),
     (rule(Reject()), 4, "reject with icmpx port-unreachable", "-j REJECT --reject-with icmp-port-unreachable"),
     (
         rule(Reject("admin-prohibited")),

@@ -18,8 +18,17 @@ PROTO = 87
 linux/rtnetlink.h; `echo '87 weft' > /etc/iproute2/rt_protos.d/weft.conf` makes ip(8) print the name."""
 
 MAIN = 254
-"""The main routing table (RT_TABLE_MAIN), the only one that Weft writes to: whoever copies a route of ours to another table
-copies the mark as well."""
+"""The main routing table (RT_TABLE_MAIN)."""
+FIRST_TABLE = 87_000
+OWN_TABLES = range(FIRST_TABLE + 1, FIRST_TABLE + 1024)
+"""Routing tables of our own, the routing mesh's. Whoever copies a route of ours to any other table than these and the main one
+copies the mark as well, and it is not ours there."""
+
+
+def is_own_table(table: int) -> bool:
+    """Whether a route with our mark is ours in there."""
+    return table == MAIN or table in OWN_TABLES
+
 
 RouteType = Literal["unicast", "unreachable", "blackhole", "throw"]
 V6_DEFAULT_METRIC = 1024

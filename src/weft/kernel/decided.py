@@ -16,7 +16,7 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from weft.hoststate import HOST, PROTO, Key, Object, Route
-from weft.hoststate.paths import MAIN
+from weft.hoststate.paths import MAIN, is_own_table
 from weft.kernel.plumbing.spaces import Space
 from weft.reconcile.kinds.table import KINDS
 
@@ -31,7 +31,7 @@ class Decided:
 
     def elsewhere(self, route: Route, desired: Mapping[Key, Object]) -> bool:
         """Whether it is somebody else's: without our mark, or a copy of one of ours in another table than ours are in."""
-        if route.table == MAIN or route.key in desired:
+        if is_own_table(route.table) or route.key in desired:
             return route.proto != PROTO
         if route.ns != HOST:
             self._moved.add(msgspec.structs.replace(route, table=MAIN).key)

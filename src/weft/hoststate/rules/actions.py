@@ -45,6 +45,11 @@ class SetMark(Action, frozen=True):
     of: Literal["meta mark", "ct mark"] = "meta mark"
 
 
+class ClampMss(Action, frozen=True):
+    """The largest segment that a TCP SYN packet offers becomes what the packet's route carries in one piece, both ways (RFC
+    9293, 3.7.1), if it is larger. For the hooks forward, output and postrouting."""
+
+
 class Notrack(Action, frozen=True):
     """No connection tracking; only at the priority raw."""
 
@@ -142,7 +147,7 @@ class Masquerade(Action, frozen=True):
 
 
 ACCEPT, DROP, RETURN = Verdict("accept"), Verdict("drop"), Verdict("return")
-COUNTER, NOTRACK = Counter(), Notrack()
+COUNTER, NOTRACK, CLAMP_MSS = Counter(), Notrack(), ClampMss()
 
 
 def _check_chains(*names: str) -> None:

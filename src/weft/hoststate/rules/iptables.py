@@ -253,6 +253,7 @@ _TARGETS: Mapping[type, Callable[[Any, Family], Words]] = {
     a.Counter: lambda _action, _family: [],  # all rules count
     a.Log: lambda action, _: _log(action),
     a.SetMark: _set_mark,
+    a.ClampMss: lambda _action, _family: ["-j", "TCPMSS", "--clamp-mss-to-pmtu"],
     a.Notrack: lambda _action, _family: ["-j", "CT", "--notrack"],
     a.Verdict: lambda action, _: ["-j", action.name.upper()],
     a.Reject: _reject,

@@ -84,13 +84,17 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "fib saddr . iif oif": _form("missing"),
 }
 """Each with whether it can have a value ("tcp flags": those that are set / those that are looked at). Beyond these: places
-in a packet, "@th,96,24", and numbers that are made (`drawn`, `hashed`)."""
+in a packet, "@th,96,24", numbers that are made (`drawn`, `hashed`), and some bits of a mark ("ct mark & 0xff00")."""
 
 PLACE = re.compile(r"@(?:ll|nh|th),(\d{1,4}),(\d{1,3})")
 """So many bits (second) behind so many (first) of the link's, network's or transport's header."""
 
 
-_MADE = re.compile(r"numgen random mod [1-9]\d{0,8}|jhash ip6? saddr mod [1-9]\d{0,8} seed 0x[0-9a-f]{1,8}")
+_MADE = re.compile(
+    r"numgen random mod [1-9]\d{0,8}|jhash ip6? saddr mod [1-9]\d{0,8} seed 0x[0-9a-f]{1,8}"
+    r"|(?:meta|ct) mark & 0x[0-9a-f]{1,8}"
+)
+"""What a rule makes: a number by chance or by a hash, some bits of a mark."""
 
 
 class Part(msgspec.Struct, frozen=True):
@@ -190,8 +194,10 @@ def hashed(fam: Family, most: int, seed: int) -> Selector:
 IIFNAME, OIFNAME = field("iifname"), field("oifname")
 IIFGROUP, OIFGROUP = field("iifgroup"), field("oifgroup")
 MARK = field("meta mark")
+CT_DIRECTION = field("ct direction")
 CT_STATE, CT_STATUS = field("ct state"), field("ct status")
 L4PROTO, PKTTYPE = field("meta l4proto"), field("meta pkttype")
+ETHER_SADDR = field("ether saddr")
 SADDR: dict[Family, Selector] = {4: field("ip saddr"), 6: field("ip6 saddr")}
 DADDR: dict[Family, Selector] = {4: field("ip daddr"), 6: field("ip6 daddr")}
 TCP_DPORT, UDP_DPORT, TH_DPORT = field("tcp dport"), field("udp dport"), field("th dport")

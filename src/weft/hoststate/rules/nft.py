@@ -66,6 +66,7 @@ _ACTIONS: Mapping[type, Callable[[Any], str]] = {
     a.Counter: lambda _: "counter",
     a.Log: lambda action: f'log prefix "{action.prefix}"' + (f" group {action.group}" if action.group else ""),
     a.SetMark: _set_mark,
+    a.ClampMss: lambda _: "tcp option maxseg size set rt mtu",
     a.Notrack: lambda _: "notrack",
     a.Verdict: lambda action: action.name,
     a.Reject: lambda action: f"reject with {_REJECTED.get(action.answer, f'icmpx {action.answer}')}",

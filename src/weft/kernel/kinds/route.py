@@ -11,7 +11,7 @@ from functools import partial
 import msgspec
 
 from weft.hoststate import HOST, PROTO, Route
-from weft.hoststate.paths import MAIN
+from weft.hoststate.paths import MAIN, is_own_table
 from weft.kernel.kinds import wire
 from weft.kernel.kinds.bulk import BULK
 from weft.kernel.kinds.kind import Encoding, Hearing, Kind, Look
@@ -32,7 +32,7 @@ def _hear(hearing: Hearing, kind: int, data: bytes, start: int, end: int, ns: st
     found = wire.decode_route(data, start, end, hearing.names(ns), ns, proto=None)
     if found is None:
         return
-    if found.proto == PROTO and found.table != MAIN and found.key not in hearing.desired:
+    if found.proto == PROTO and not is_own_table(found.table) and found.key not in hearing.desired:
         copied = msgspec.structs.replace(found, table=MAIN).key  # a route of ours that somebody moves
         if copied in hearing.desired:
             yield Disturbed(ns, f"a copy of the route to {found.prefix} in table {found.table}")

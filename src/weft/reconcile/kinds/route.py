@@ -1,4 +1,4 @@
-"""Routes of the main table."""
+"""Routes."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from errno import EEXIST, EINVAL, ENETDOWN
 
 from weft.hoststate import PROTO, Address, Key, Link, Object, Route
-from weft.hoststate.paths import MAIN
+from weft.hoststate.paths import MAIN, is_own_table
 from weft.reconcile.kinds.kind import Kind, on_device, within
 from weft.reconcile.kinds.shell import join, run_in
 from weft.reconcile.protocol import Change, Create, Op, Remove
@@ -59,7 +59,7 @@ ROUTE = Kind(
     of=Route,
     commands=_commands,
     words=lambda rest: " ".join(rest[1:2]),
-    is_ours=lambda route: route.proto == PROTO and route.table == MAIN,
+    is_ours=lambda route: route.proto == PROTO and is_own_table(route.table),
     hosts=_hosts,
     rank=_rank,
     ipv6_on=lambda route: route.dev if ":" in route.prefix else "",
