@@ -8,6 +8,7 @@ from weft.compile import (
     floating,
     isolation,
     location,
+    mesh,
     names,
     network,
     node,
@@ -36,5 +37,6 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     siblings.CONTRIBUTOR,
     isolation.CONTRIBUTOR,
     isolation.ENDPOINTS,
+    *mesh.CONTRIBUTORS,
     *policy.CONTRIBUTORS,
 )

@@ -13,7 +13,7 @@ from weft.cluster.view import View
 from weft.compile import handover, policy
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths import registry
+from weft.datapaths import guard, registry
 from weft.datapaths.driver import Site
 from weft.hoststate import Contribution, Key, Link, Object, Veth
 from weft.hoststate.union import Source
@@ -63,15 +63,22 @@ def whole(known: Known, endpoint: Endpoint) -> Contribution:
 
 
 def _called(known: Known, endpoint: Endpoint, found: Contribution) -> Contribution:
-    """A member of a service may call itself, and is answered by the port that it came from."""
-    if not services(known.view).of(endpoint.network, endpoint.id):
+    """A member of a service may call itself, and is answered by the port that it came from. Where ports of the hosts lead to
+    it, others on its bridge may call it by these, as they may call who publishes ports of its own (`_gateway`)."""
+    index = services(known.view)
+    of = index.of(endpoint.network, endpoint.id)
+    if not of:
         return found
-    return msgspec.structs.replace(found, objects=tuple(_turning(o, endpoint.host_interface) for o in found.objects))
+    lacking = known.host.lacking if known.host else ()
+    published = any(index.services[at].published for at in of) and guard.BRIDGE_RULES not in lacking
+    turning = (_turning(o, endpoint.host_interface, published=published) for o in found.objects)
+    return msgspec.structs.replace(found, objects=tuple(turning))
 
 
-def _turning(obj: Object, port: str) -> Object:
-    is_port = isinstance(obj, Link) and obj.master and obj.name == port
-    return msgspec.structs.replace(obj, hairpin=True) if is_port else obj
+def _turning(obj: Object, port: str, *, published: bool) -> Object:
+    if not isinstance(obj, Link) or not obj.master or not (published or obj.name == port):
+        return obj
+    return msgspec.structs.replace(obj, hairpin=True, isolated=obj.isolated and not published)
 
 
 def _closed(known: Known, endpoint: Endpoint, found: Contribution) -> Contribution:

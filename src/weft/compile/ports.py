@@ -14,7 +14,7 @@ def answer(site: Site, endpoint: Endpoint) -> Answer:
     """What it takes on the endpoint's own host."""
     to = registry.of(site.network).reached(site, endpoint) if endpoint.ports else None
     if to is not None:
-        yield from _ports.published(endpoint.ports, to.targets, to.dev, to.subnets)
+        yield from _ports.published(endpoint.ports, to)
 
 
 def _contribute(known: Known, endpoint: Endpoint) -> Contribution | None:

@@ -96,14 +96,17 @@ def too_small(site: Site, mtu: int) -> Iterator[Problem]:
 
 
 def forwarding(site: Site) -> Iterator[Object]:
-    families = site.network.families
+    return forwarded(site.host, site.network.families)
+
+
+def forwarded(host: Host, families: Iterable[Family]) -> Iterator[Object]:
     if 4 in families:
         yield Sysctl(name="net/ipv4/ip_forward", value="1")
     if 6 in families:
         yield Sysctl(name="net/ipv6/conf/all/forwarding", value="1")
         # With forwarding on, accept_ra=1 means "no more router advertisements", and the kernel removes the default routes
         # that it has from them. With 2 it keeps them; the reconciler sets this before forwarding.
-        for dev in sorted(site.host.advertised):
+        for dev in sorted(host.advertised):
             yield Sysctl(name=f"net/ipv6/conf/{dev}/accept_ra", value="2")
 
 

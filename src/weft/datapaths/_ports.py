@@ -10,8 +10,9 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
-from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family
+from weft.base.net import FAMILIES, Family, IPAddress, family
 from weft.datapaths import _isolation, _rules
+from weft.datapaths.driver import Reached
 from weft.hoststate import NftChain, NftElement, NftSet, Object, Sysctl
 from weft.hoststate.firewall import DSTNAT, RAW, SRCNAT
 from weft.hoststate.rules import rule
@@ -35,25 +36,27 @@ _FROM_CONTAINER = IIFNAME.is_("weft*")
 _TRANSLATED = CT_STATUS.is_("dnat")
 
 
-def published(
-    ports: Iterable[PublishedPort], targets: Iterable[IPAddress], dev: str, subnets: Iterable[IPNetwork]
-) -> Iterator[Object]:
-    """`targets`: the container's addresses that the host reaches by the device `dev`, at most one of each family;
-    `subnets`: those on it whose addresses answer each other, or themselves, without passing the host."""
-    to = {family(address): address for address in targets}
+def published(ports: Iterable[PublishedPort], reached: Reached) -> Iterator[Object]:
+    """`reached`: how the host reaches the container."""
+    to = {family(address): address for address in reached.targets}
     elements = [element for port in ports for element in _elements(port, to)]
     if not elements:
         return
-    yield from _tables()
+    yield from tables()
     yield from elements
-    yield from _isolation.door(to.values())
-    for subnet in subnets:
+    yield from answered(reached)
+
+
+def answered(reached: Reached) -> Iterator[Object]:
+    """What it takes that ports of the host lead to a container, and that its answers come back."""
+    yield from _isolation.door(reached.targets)
+    for subnet in reached.subnets:
         text = (
             str(subnet.network_address) if subnet.prefixlen == subnet.max_prefixlen else str(subnet)
         )  # as nft prints it
         yield NftElement(set=f"hairpin{subnet.version}", value=f"{text} . {text}")
-    if 4 in to:
-        yield Sysctl(name=f"net/ipv4/conf/{dev}/route_localnet", value="1")
+    if any(target.version == 4 for target in reached.targets):
+        yield Sysctl(name=f"net/ipv4/conf/{reached.dev}/route_localnet", value="1")
 
 
 def _elements(port: PublishedPort, to: dict[Family, IPAddress]) -> Iterator[NftElement]:
@@ -65,7 +68,8 @@ def _elements(port: PublishedPort, to: dict[Family, IPAddress]) -> Iterator[NftE
             yield NftElement(set=name, value=f"{at}{port.protocol} . {outer}", to=f"{to[fam]} . {inner}")
 
 
-def _tables() -> Iterator[Object]:
+def tables() -> Iterator[Object]:
+    """Rules and sets."""
     for fam in FAMILIES:
         at, to = (_rules.address(fam), "inet_proto", "inet_service"), (_rules.address(fam), "inet_service")
         yield NftSet(name=f"published{fam}", type=at[1:], to=to)
@@ -77,10 +81,7 @@ def _tables() -> Iterator[Object]:
     # With route_localnet on a bridge, containers have to be kept from the host's loopback addresses by rule.
     loopback = [rule(_FROM_CONTAINER, end[4].is_(_LOOPBACK), DROP) for end in (SADDR, DADDR)]
     yield _rules.base_chain("published-guard", "filter", "prerouting", RAW, *loopback)
-    local = rule(DADDR_TYPE.is_("local"), Jump("publish"))
-    # From outside, 127.0.0.0/8 is a martian and has to stay one: translated, it would no longer look like one.
-    for hook, never in (("prerouting", DADDR[4].is_(_LOOPBACK)), ("output", DADDR[6].is_("::1"))):
-        yield _rules.base_chain(f"published-{hook}", "nat", hook, DSTNAT, rule(never, RETURN), local)
+    yield from entrances("published", "publish")
     yield from _rules.virtual()
     # Services see to themselves (`_services`).
     hairpins = [
@@ -94,3 +95,11 @@ def _tables() -> Iterator[Object]:
     ]
     from_loopback = rule(_TRANSLATED, OIFNAME.is_("weft*"), SADDR[4].is_(_LOOPBACK), Masquerade())
     yield _rules.base_chain("published-postrouting", "nat", "postrouting", SRCNAT, *hairpins, from_loopback)
+
+
+def entrances(name: str, chain: str) -> Iterator[NftChain]:
+    """What is sent to a local address of the host goes through `chain`. From outside, 127.0.0.0/8 is a martian and has to stay
+    one: translated, it would no longer look like one."""
+    local = rule(DADDR_TYPE.is_("local"), Jump(chain))
+    for hook, never in (("prerouting", DADDR[4].is_(_LOOPBACK)), ("output", DADDR[6].is_("::1"))):
+        yield _rules.base_chain(f"{name}-{hook}", "nat", hook, DSTNAT, rule(never, RETURN), local)

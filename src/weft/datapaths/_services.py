@@ -45,7 +45,7 @@ from weft.hoststate.rules.matches import (
 
 SLOTS = 60
 """Of a service with affinity, which its members share as evenly as they can: among up to 6, all have the same."""
-_SEED = 0x57656674
+SEED = 0x57656674
 _SPREADS = 8
 """So many chains `spread-tcp-N` are there from the beginning, so that a member more or less makes no rule."""
 _PING: dict[Family, str] = {4: "1", 6: "58"}
@@ -77,7 +77,7 @@ def _tables() -> Iterator[NftSet | NftChain]:
         yield NftSet(name=f"answers{fam}", type=key)
     for protocol in PORTS:
         yield from (_spread(protocol, count) for count in range(1, _SPREADS + 1))
-        sticky = (_to_member(protocol, fam, hashed(fam, SLOTS, _SEED)) for fam in FAMILIES)
+        sticky = (_to_member(protocol, fam, hashed(fam, SLOTS, SEED)) for fam in FAMILIES)
         yield NftChain(name=f"sticky-{protocol}", rules=tuple(sticky))
     yield from _base_chains()
 
@@ -150,7 +150,7 @@ def _of_address(address: IPAddress, virtual: Virtual) -> Iterator[NftElement]:
 def _of_face(address: IPAddress, fam: Family, face: Face, *, sticky: bool) -> Iterator[NftElement]:
     place = f"{address} . {face.protocol} . {face.port}"
     takers = _takers(face, fam)
-    chosen = _shared(takers) if sticky else takers
+    chosen = shared(takers) if sticky else takers
     for number, to in enumerate(chosen):
         yield NftElement(set=f"members-{face.protocol}{fam}", value=f"{address} . {face.port} . {number}", to=to)
     if takers:
@@ -168,7 +168,7 @@ def _takers(face: Face, fam: Family) -> list[str]:
     return [f"{own} . {port}" for b, port in face.backends if b.takes and (own := b.address(fam))]
 
 
-def _shared(takers: Sequence[str]) -> list[str]:
+def shared(takers: Sequence[str]) -> list[str]:
     """Who has each slot: rendezvous hashing (Thaler and Ravishankar, 1998), in which nobody gets more than its share. So of a
     client's members hardly one changes but where its own is gone, and all hosts conclude the same without a word."""
     if not takers:

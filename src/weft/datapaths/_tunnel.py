@@ -25,6 +25,8 @@ VTEP_MAC = "vtep-mac"
 """Key in a lease's data: the MAC address of the holder's VXLAN device."""
 
 LARGEST_VNI = (1 << 24) - 1
+MESH_VNI, MESH_PORT = LARGEST_VNI, 4790
+"""Of the routing mesh (`_mesh`)."""
 
 
 class OverVxlan:
@@ -63,6 +65,8 @@ def check(vni: int, port: int) -> None:
         raise Invalid(f"vni={vni} is outside 1 to {LARGEST_VNI} (RFC 7348: 24 bits)")
     if not 1 <= port < 1 << 16:
         raise Invalid(f"port={port} is outside 1 to 65535")
+    if (vni, port) == (MESH_VNI, MESH_PORT):
+        raise Invalid(f"vni={vni} with port={port} is the routing mesh's: choose another VNI, or another port")
 
 
 def room(site: Site) -> int:
@@ -98,16 +102,15 @@ def vtep(site: Site) -> Answer:
         mac=site.lease.data.get(VTEP_MAC),  # missing while the lease is still that of an earlier network of this name
         alias=f"weft:network/{site.network.name}",
     )
-    yield from accepted(site)
+    yield from accepted(options.vni, options.port)
 
 
-def accepted(site: Site) -> Iterator[Object]:
-    """The network's VXLAN packets as the host's rules see them: taken from known hosts only (see `guard`), and not
+def accepted(vni: int, port: int) -> Iterator[Object]:
+    """VXLAN packets as the host's rules see them: taken from known hosts only (see `guard`), and not
     connection-tracked, which would cost every one of them a lookup and tell nothing. What comes from a container is not a
     tunnel packet, whatever its port: it may need masquerading."""
-    options = site.options
-    yield NftElement(set="tunnel-ports", value=str(options.port))
-    yield NftElement(set="vnis", value=f"{options.port} . {options.vni:#x}")
+    yield NftElement(set="tunnel-ports", value=str(port))
+    yield NftElement(set="vnis", value=f"{port} . {vni:#x}")
     hooks: dict[str, tuple[Match, ...]] = {"prerouting": (IIFNAME.is_not("weft*"),), "output": ()}
     for hook, others in hooks.items():
         untracked = rule(*others, UDP_DPORT.among("tunnel-ports"), NOTRACK)

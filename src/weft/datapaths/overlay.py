@@ -115,7 +115,7 @@ def segment(site: Site) -> Answer:
     yield from _vtep(site)
     yield from guard.control(site.host)
     yield from _spoofing.checks(site.host, _namespace(site))
-    yield from _tunnel.accepted(site)
+    yield from _tunnel.accepted(site.options.vni, site.options.port)
     if not site.network.internal:
         yield from _gateway.common(site)
 

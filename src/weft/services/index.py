@@ -62,7 +62,8 @@ class Index:
                 self._asking.setdefault((at.network, term), set()).add(at)
             found, perhaps = self._locations.get(at.network, {}), self._perhaps(at.network, service)
             after = self._members[at] = {id for id in perhaps if _chooses(service, found[id])}
-        self._moved |= {(at.network, id) for id in before ^ after}
+        opened = bool(old and old.published) != bool(service and service.published)
+        self._moved |= {(at.network, id) for id in (before | after if opened else before ^ after)}
         self._change(at)
 
     def _perhaps(self, network: str, service: Service) -> set[str]:
@@ -112,7 +113,8 @@ class Index:
         return found
 
     def moved(self) -> set[tuple[str, str]]:
-        """The containers (network, id) that became members of a service or ceased to be, since this was asked last."""
+        """The containers (network, id) that became members of a service or ceased to be, or whose service began or ceased to
+        publish ports, since this was asked last."""
         found, self._moved = self._moved, set()
         return found
 

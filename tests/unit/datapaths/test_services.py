@@ -112,19 +112,19 @@ def test_bridges_show_their_packets_where_a_member_answers_by_one() -> None:
 def test_slots_are_shared_and_stay(numbers: set[int], data: st.DataObject) -> None:
     """Nobody has more than a share, and who stays keeps nearly all of its slots when another one goes."""
     takers = [f"10.1.0.{number} . 8080" for number in sorted(numbers)]
-    slots = _services._shared(takers)
+    slots = _services.shared(takers)
     share = -(-SLOTS // len(takers))
     assert len(slots) == SLOTS and set(slots) <= set(takers) and max(Counter(slots).values()) <= share
-    assert slots == _services._shared(takers[::-1])
+    assert slots == _services.shared(takers[::-1])
     gone = data.draw(st.sampled_from(takers))
     rest = [taker for taker in takers if taker != gone]
-    after = _services._shared(rest)
+    after = _services.shared(rest)
     moved = [old for old, new in zip(slots, after, strict=bool(rest)) if old not in (new, gone)]
     assert len(moved) <= SLOTS // 4
 
 
 def test_a_client_has_one_member_for_all_ports() -> None:
-    by_port = [_services._shared([f"10.1.0.{n} . {port}" for n in (2, 3, 4)]) for port in (8080, 8443)]
+    by_port = [_services.shared([f"10.1.0.{n} . {port}" for n in (2, 3, 4)]) for port in (8080, 8443)]
     assert [one.split(" ")[0] for one in by_port[0]] == [one.split(" ")[0] for one in by_port[1]]
 
 
