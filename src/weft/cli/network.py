@@ -99,7 +99,9 @@ def one(ctx: typer.Context, name: NetworkName, output: Output = Format.TABLE) ->
 def rm(
     ctx: typer.Context,
     name: NetworkName,
-    force: Annotated[bool, typer.Option("--force", "-f", help="Also with endpoints in it: they are detached.")] = False,
+    force: Annotated[
+        bool, typer.Option("--force", "-f", help="Also with endpoints and services in it: all of them go.")
+    ] = False,
 ) -> None:
     """Remove a network from all nodes."""
     with Waiting(f"removing {name}"):

@@ -186,7 +186,8 @@ def _of_services(parts: Parts) -> Iterator[tuple[str, str]]:
 def _way_out(key: str) -> str:
     """Of a record that cannot be read."""
     kind, _, name = key.partition("/")
-    return f"; `weft network rm {name} --force` removes it" if kind == "networks" else ""
+    ways = {"networks": f"weft network rm {name} --force", "services": f"weft service rm {name}"}
+    return f"; `{ways[kind]}` removes it" if kind in ways else ""
 
 
 def _switched_off(parts: Parts) -> Iterator[t.Problem]:

@@ -178,12 +178,19 @@ async def test_what_is_set(agent: Agent, service: Operations) -> None:
     assert (await service.set_service("web", s.SetService(mode="vip"))).service.addresses == made.addresses
 
 
-async def test_a_network_with_services_is_not_removed_by_mistake(agent: Agent, service: Operations) -> None:
+async def test_a_network_with_services_is_not_removed_by_mistake(
+    agent: Agent, host: FakeHost, service: Operations
+) -> None:
     await create(agent, "prod", "10.9.0.0/24", driver="routed")
     await create(agent, "dev", "10.9.0.0/24", driver="routed", share="prod")
     for network in ("prod", "dev"):
         await service.create_service(asked(network=network))
     with pytest.raises(Conflict, match=r"network dev has 1 services \(web\): remove them first, or use --force"):
+        await service.remove_network("dev")
+    host.open("c1")
+    await attach(agent, "c1", "dev", labels={"weft.service": "auto"})
+    await until(lambda: At("dev", "auto") in services(agent.view).services)
+    with pytest.raises(Conflict, match="network dev has 1 endpoints"):
         await service.remove_network("dev")
     await service.remove_network("dev", force="yes")
     assert [info.service.network for info in await service.services()] == ["prod"]
@@ -329,3 +336,17 @@ def flow(to: IPAddress, port: int, member: IPAddress) -> Flow:
         sport=8080,
         back=client,
     )
+
+
+async def test_a_record_that_cannot_be_read_is_told_and_can_be_removed(agent: Agent, service: Operations) -> None:
+    await create(agent, "blue")
+    await agent.store.commit([], [Put(SERVICE.key("blue", "bad"), b"{}")])
+    await until(lambda: agent.view.broken)
+    [told] = (await service.status()).problems
+    assert told.text.startswith("services/blue/bad in the store cannot be read: ")
+    assert told.text.endswith("; `weft service rm blue/bad` removes it")
+    with pytest.raises(Conflict, match="network blue has a service bad already"):
+        await service.create_service(asked("bad"))
+    await service.remove_service("blue/bad")
+    await until(lambda: not agent.view.broken)
+    assert (await agent.store.list("services/")).items == ()
