@@ -51,10 +51,13 @@ class Union:
 
     def __init__(self) -> None:
         self._sources: dict[Source, Contribution] = {}
+        self._alone: dict[Key, Source] = {}
+        """The keys that one source has a wish for, as nearly all: what it wants is what is desired."""
         self._wishes: dict[Key, dict[Source, Object]] = {}
+        """The keys that several have wishes for."""
         self._kinds: dict[Key, Counter[Object]] = {}
-        """Of a key that several sources have wishes for: the different objects, and how many want each. So neither the
-        choice nor the search for conflicts looks at all who agree: thousands of endpoints share one chain."""
+        """Of these the different objects, and how many want each. So neither the choice nor the search for conflicts looks at
+        all who agree: thousands of endpoints share one chain."""
         self._contested: dict[Key, None] = {}
         """The keys with more than one kind of wish, in order."""
         self.desired: dict[Key, Object] = {}
@@ -72,9 +75,7 @@ class Union:
         after = {o.key: o for o in contribution.objects} if contribution else {}
         touched = [key for key in before if before[key] != after.get(key)]
         touched += [key for key in after if key not in before]
-        for key in touched:
-            self._wish(key, source, before.get(key), after.get(key))
-        return {key for key in touched if self._settle(key)}
+        return {key for key in touched if self._settle(key, self._wish(key, source, before.get(key), after.get(key)))}
 
     def conflicts(self) -> list[Conflict]:
         """One for each wish that another source's wish stands against."""
@@ -89,18 +90,35 @@ class Union:
         """Of the sources that have a wish for the key, the one whose wish counts."""
         return min(self._wishes[key], key=lambda source: (self._sources[source].rank, source))
 
-    def _wish(self, key: Key, source: Source, old: Object | None, new: Object | None) -> None:
-        wishes = self._wishes.setdefault(key, {})
+    def _wish(self, key: Key, source: Source, old: Object | None, new: Object | None) -> Object | None:
+        """What is desired after this change of one source's wish."""
+        if key not in self._wishes:
+            if self._alone.get(key, source) == source:
+                return self._put(key, source, new)
+            wishes = self._wishes[key] = {self._alone.pop(key): self.desired[key]}
+            self._kinds[key] = Counter(wishes.values())
+        wishes = self._wishes[key]
         if new is None:
             del wishes[source]
         else:
             wishes[source] = new
-        if len(wishes) < 2:
-            self._kinds.pop(key, None)
-        elif key not in self._kinds:
-            self._kinds[key] = Counter(wishes.values())
+        self._count(self._kinds[key], old, new)
+        if len(self._kinds[key]) > 1:
+            self._contested[key] = None
+            return wishes[self._first(key)]
+        self._contested.pop(key, None)
+        other, agreed = next(iter(wishes.items()))
+        if len(wishes) == 1:
+            del self._wishes[key], self._kinds[key]
+            return self._put(key, other, agreed)
+        return agreed
+
+    def _put(self, key: Key, source: Source, wish: Object | None) -> Object | None:
+        if wish is None:
+            del self._alone[key]
         else:
-            self._count(self._kinds[key], old, new)
+            self._alone[key] = source
+        return wish
 
     @staticmethod
     def _count(kinds: Counter[Object], old: Object | None, new: Object | None) -> None:
@@ -111,17 +129,11 @@ class Union:
         if new is not None:
             kinds[new] += 1
 
-    def _settle(self, key: Key) -> bool:
-        wishes = self._wishes[key]
-        contested = len(self._kinds.get(key, ())) > 1
-        if contested:
-            self._contested[key] = None
-        else:
-            self._contested.pop(key, None)
-        if not wishes:
-            del self._wishes[key], self.desired[key]
+    def _settle(self, key: Key, chosen: Object | None) -> bool:
+        """Whether that is another one."""
+        if chosen is None:
+            del self.desired[key]
             return True
-        chosen = wishes[self._first(key)] if contested else next(iter(wishes.values()))
         if self.desired.get(key) == chosen:
             return False
         self.desired[key] = chosen
