@@ -7,13 +7,16 @@ from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Mapping
 
 from weft.base.errors import WeftError
+from weft.base.net import IPAddress
 from weft.cluster.services import services
-from weft.cluster.view import View
+from weft.compile.endpoint import site_of
 from weft.compile.known import Known
 from weft.compile.services import place
+from weft.datapaths import registry
 from weft.hoststate import HOST
 from weft.kernel.host.connections import Addresses, Flow
 from weft.model.ports import BY_NUMBER
+from weft.services.index import Member
 from weft.services.record import At
 
 MOST = 200
@@ -24,17 +27,15 @@ Counted = dict[At, Counter[str]]
 
 
 class ServiceCounts:
-    def __init__(
-        self, view: View, known: Known, find: Callable[[Mapping[str, Addresses]], dict[str, list[Flow]]]
-    ) -> None:
+    def __init__(self, known: Known, find: Callable[[Mapping[str, Addresses]], dict[str, list[Flow]]]) -> None:
         """`find`: open connections by namespace, of these addresses; blocks."""
-        self._view, self._known, self._find = view, known, find
+        self._known, self._find = known, find
         self.connections: Counted = {}
         """As of the last `refresh`."""
 
     def shown(self) -> list[At]:
         """The services that have time series of their own."""
-        return sorted(services(self._view).services)[:MOST]
+        return sorted(services(self._known.view).services)[:MOST]
 
     async def refresh(self) -> None:
         """For the metrics."""
@@ -49,7 +50,7 @@ class ServiceCounts:
         for at in wanted:
             ns = place(self._known, at.network)
             if ns is not None:
-                seen.add(at, ns, self._view)
+                seen.add(at, ns, self._known)
         if not seen.places:
             return {}
         found = await asyncio.to_thread(self._find, seen.places)
@@ -67,15 +68,16 @@ class _Seen:
         self._virtual: dict[tuple[str, bytes, str, int], At] = {}
         self._published: dict[tuple[str, int], At] = {}
 
-    def add(self, at: At, ns: str, view: View) -> None:
-        index = services(view)
+    def add(self, at: At, ns: str, known: Known) -> None:
+        index = services(known.view)
         service, members = index.services[at], list(index.members(at))
         self.counted[at] = Counter({member.id: 0 for member in members})
-        for where in {ns, HOST} if service.published else {ns}:
-            for member in members:
-                for address in member.location.addresses:
-                    self.places[where].add(address.packed)
-                    self._members[where, at, address.packed] = member.id
+        for member in members:
+            ends = [(ns, address) for address in member.location.addresses]
+            ends += [(HOST, address) for address in _targets(known, member)] if service.published else []
+            for where, address in ends:
+                self.places[where].add(address.packed)
+                self._members[where, at, address.packed] = member.id
         for port in service.ports:
             for address in service.addresses:
                 self._virtual[ns, address.packed, port.protocol, port.port] = at
@@ -91,3 +93,13 @@ class _Seen:
         member = self._members.get((ns, at, flow.src)) if at else None
         if at is not None and member is not None:
             self.counted[at][member] += 1
+
+
+def _targets(known: Known, member: Member) -> tuple[IPAddress, ...]:
+    """By which this host itself reaches a member here."""
+    endpoint = known.view.endpoints.get(member.id)
+    site = site_of(known, endpoint) if endpoint else None
+    if endpoint is None or site is None:
+        return ()
+    reached = registry.of(site.network).reached(site, endpoint)
+    return reached.targets if reached else ()

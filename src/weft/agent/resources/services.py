@@ -8,10 +8,12 @@ from collections.abc import AsyncIterator, Iterable, Iterator, Mapping
 
 from weft.agent.parts import Parts
 from weft.agent.resources.networks import Networks
+from weft.agent.service_counts import Counted
 from weft.api import services as s
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid, NotFound
+from weft.base.errors import Conflict, Invalid, NotFound, WeftError
 from weft.cluster.services import services as members_of
+from weft.compile import mesh
 from weft.compile import services as contributor
 from weft.endpoints.services import wanted
 from weft.model.records import LOCATIONS
@@ -20,7 +22,7 @@ from weft.services.labels import LABEL
 from weft.services.model import Service
 from weft.services.record import CONDITIONS, SERVICE, SERVICES, At
 
-CONTRIBUTORS = (contributor.NAME,)
+CONTRIBUTORS = contributor.NAME, mesh.ENTRY
 """Whose sources are services."""
 
 
@@ -117,7 +119,9 @@ class Services:
     async def shown(self, service: Service) -> s.ServiceInfo:
         at = _at(service)
         async with self.known({service.network}):
-            counted = await self._parts.service_counts.count([at])
+            counted: Counted = {}
+            with contextlib.suppress(WeftError):  # it is shown without them
+                counted = await self._parts.service_counts.count([at])
             return self._info(service, counted.get(at, {}))
 
     def _info(self, service: Service, connections: Mapping[str, int] = {}) -> s.ServiceInfo:
