@@ -130,14 +130,14 @@ class Answers:
 
 
 def _ordered(found: Found, asker: Asker) -> list[tuple[IPAddress, int, int]]:
-    """(address, type, TTL), in an order that spreads connections: another one each time, but members on the asker's own host
-    first where the service wants that."""
+    """(address, type, TTL), in an order that spreads connections: another one each time, but containers on the asker's own
+    host first, unless their service wants it otherwise."""
     if found.virtual and found.service:
         return [(address, _TYPES[address.version], LASTING) for address in found.service.addresses]
     locations = list(found.locations)
     if len(locations) > 1:
         random.shuffle(locations)
-        if found.service and found.service.traffic == "local-first":
+        if not (found.service and found.service.traffic == "any"):
             locations.sort(key=lambda location: location.node != asker.node)
     return [(address, _TYPES[address.version], FLEETING) for one in locations for address in one.addresses]
 
