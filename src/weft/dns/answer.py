@@ -8,7 +8,7 @@ says otherwise.
 from __future__ import annotations
 
 import random
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import IPv4Address, IPv6Address
 
 from weft.base.net import IPAddress
@@ -16,12 +16,15 @@ from weft.dns import message
 from weft.dns.asker import Asker
 from weft.dns.message import AA, AAAA, ANY, ASKED, NOERROR, NXDOMAIN, PTR, REFUSED, SOA, SRV, A, Query, record, wire
 from weft.dns.names import Found, Names
+from weft.model import Location
 from weft.services.model import ServicePort
 
 LASTING, FLEETING = 5, 1
 """TTL, seconds: of virtual addresses; of containers', which may be elsewhere soon."""
 NEGATIVE = 5
 """Seconds for which a client may remember that something is not there (RFC 2308)."""
+SMALLEST = 16
+"""Octets of a record: an A, where the name is a pointer to the question's."""
 _TYPES = {4: A, 6: AAAA}
 _OF_DOMAINS = frozenset((message.NS, message.SOA, message.DS, message.DNSKEY))
 """What a resolver of the container's own asks about top-level domains, which are names without a dot as well."""
@@ -73,7 +76,7 @@ class Answers:
             return None
         records = [
             record(ASKED, type, ttl, address.packed)
-            for address, type, ttl in _ordered(found, asker)
+            for address, type, ttl in _ordered(found, asker, limit)
             if query.type in (type, ANY)
         ]
         if records:
@@ -93,21 +96,22 @@ class Answers:
         if query.type not in (SRV, ANY):
             return self._negative(query, NOERROR, zone, limit)
         answers, additional = [], []
-        for target, number, addresses in self._targets(found, asked):
+        for target, number, addresses in self._targets(found, asked, asker, limit):
             ttl = LASTING if found.virtual else FLEETING
             answers.append(record(ASKED, SRV, ttl, b"\0\0\0\1" + number.to_bytes(2) + target))
             additional += [record(target, _TYPES[a.version], ttl, a.packed) for a in addresses]
         if not answers:
             return self._negative(query, NOERROR, zone, limit)
-        random.shuffle(answers)
         return message.reply(query, limit, AA, answers, (), additional)
 
-    def _targets(self, found: Found, port: ServicePort) -> Iterator[tuple[bytes, int, tuple[IPAddress, ...]]]:
+    def _targets(
+        self, found: Found, port: ServicePort, asker: Asker, limit: int
+    ) -> Iterator[tuple[bytes, int, tuple[IPAddress, ...]]]:
         """(name, port, addresses) of what a service's port leads to: the service itself, or its members."""
         if found.virtual and found.service:
             yield self._full(found.name, found.network), port.port, found.service.addresses
             return
-        for location in found.locations:
+        for location in _chosen(found, asker, limit):
             number = port.of(location.ports)
             if location.name and number is not None:
                 yield self._full(location.name, found.network), number, location.addresses
@@ -129,17 +133,24 @@ class Answers:
         return message.reply(query, limit, AA | rcode, (), (record(zone, SOA, NEGATIVE, self._soa),))
 
 
-def _ordered(found: Found, asker: Asker) -> list[tuple[IPAddress, int, int]]:
-    """(address, type, TTL), in an order that spreads connections: another one each time, but containers on the asker's own
-    host first, unless their service wants it otherwise."""
+def _ordered(found: Found, asker: Asker, limit: int) -> list[tuple[IPAddress, int, int]]:
+    """(address, type, TTL)."""
     if found.virtual and found.service:
         return [(address, _TYPES[address.version], LASTING) for address in found.service.addresses]
-    locations = list(found.locations)
-    if len(locations) > 1:
-        random.shuffle(locations)
-        if not (found.service and found.service.traffic == "any"):
-            locations.sort(key=lambda location: location.node != asker.node)
-    return [(address, _TYPES[address.version], FLEETING) for one in locations for address in one.addresses]
+    chosen = _chosen(found, asker, limit)
+    return [(address, _TYPES[address.version], FLEETING) for one in chosen for address in one.addresses]
+
+
+def _chosen(found: Found, asker: Asker, limit: int) -> Sequence[Location]:
+    """In an order that spreads connections: another one each time, but containers on the asker's own host first, unless their
+    service wants it otherwise. Of very many, one more than an answer has room for: who asks for them must not keep others
+    waiting."""
+    if len(found.locations) < 2:
+        return found.locations
+    chosen = random.sample(found.locations, min(len(found.locations), limit // SMALLEST + 1))
+    if not (found.service and found.service.traffic == "any"):
+        chosen.sort(key=lambda location: location.node != asker.node)
+    return chosen
 
 
 def from_arpa(name: str) -> IPAddress | None:

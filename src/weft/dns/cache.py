@@ -29,7 +29,7 @@ class Cache:
         self._kept: OrderedDict[Hashable, _Kept] = OrderedDict()
 
     def put(self, key: Hashable, packet: bytes, said: Answer) -> None:
-        if self._most and said.life and not said.cut and len(packet) <= LARGEST:
+        if self._most and said.life and len(packet) <= LARGEST:
             now = self._clock()
             self._kept[key] = _Kept(packet, said.ttls, now, now + min(said.life, LONGEST))
             self._kept.move_to_end(key)

@@ -202,7 +202,7 @@ class Forwarder:
 
 
 def _key(line: Line, query: Query) -> Hashable:
-    flags = query.flags & (message.RD | message.CD)
+    flags = query.flags & message.PASSED_ON
     return line.route, query.name, query.type, query.cls, flags, query.size is None, query.signed
 
 

@@ -13,7 +13,9 @@ A, NS, SOA, PTR, AAAA, SRV, OPT, DS, DNSKEY, ANY = 1, 2, 6, 12, 28, 33, 41, 43, 
 IN = 1
 NOERROR, FORMERR, SERVFAIL, NXDOMAIN, NOTIMP, REFUSED, BADVERS = 0, 1, 2, 3, 4, 5, 16
 
-QR, AA, TC, RD, RA, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0010
+QR, AA, TC, RD, RA, AD, CD = 0x8000, 0x0400, 0x0200, 0x0100, 0x0080, 0x0020, 0x0010
+PASSED_ON = RD | AD | CD
+"""Flags of a question that another server is told, too."""
 OPCODE, RCODE = 0x7800, 0x000F
 DO = 0x8000
 """In the flags of EDNS: signatures are wanted."""
@@ -192,7 +194,7 @@ def _fitting(records: Sequence[bytes], room: int) -> tuple[Sequence[bytes], int]
 def forwarded(query: Query, id: int) -> bytes:
     """The question as another server is asked it: with EDNS if the client speaks it, without the client's options."""
     edns = b"" if query.size is None else _edns(query, 0)
-    return _HEADER.pack(id, query.flags & (RD | CD), 1, 0, 0, bool(edns)) + query.question + edns
+    return _HEADER.pack(id, query.flags & PASSED_ON, 1, 0, 0, bool(edns)) + query.question + edns
 
 
 class Answer(NamedTuple):

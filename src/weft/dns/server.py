@@ -28,6 +28,8 @@ log = logging.getLogger(__name__)
 
 BATCH = 64
 """Questions of one socket that are answered before others have their turn."""
+LONGEST = 4096
+"""Octets of a question: far more than one needs."""
 IDLE = 10.0
 """Seconds for which a TCP connection may say nothing, or take nothing."""
 CONNECTIONS, CONNECTIONS_IN_ALL = 32, 1024
@@ -116,7 +118,7 @@ class Server:
     def _datagrams(self, client: _Client) -> None:
         for _ in range(BATCH):
             try:
-                packet, source = client.udp.recvfrom(4096)
+                packet, source = client.udp.recvfrom(LONGEST)
             except OSError:  # nothing more; or an error that was waiting, which this has taken away
                 return
             reply = self._heard(client, packet, None)
@@ -157,7 +159,7 @@ class Server:
         try:
             while True:
                 async with asyncio.timeout(IDLE):
-                    packet = await stream.receive(sock)
+                    packet = await stream.receive(sock, LONGEST)
                 reply = self._heard(client, packet, LARGEST)
                 if isinstance(reply, Query):
                     reply = await self._forwarded(client.line, reply)

@@ -6,9 +6,12 @@ import asyncio
 import socket
 
 
-async def receive(sock: socket.socket) -> bytes:
-    """The next message. Raises EOFError where the other end has closed, and OSError."""
-    return await _octets(sock, int.from_bytes(await _octets(sock, 2)))
+async def receive(sock: socket.socket, most: int = 65535) -> bytes:
+    """The next message. Raises EOFError where the other end has closed or has more than `most` octets to say, and OSError."""
+    length = int.from_bytes(await _octets(sock, 2))
+    if length > most:
+        raise EOFError
+    return await _octets(sock, length)
 
 
 async def send(sock: socket.socket, packet: bytes) -> None:

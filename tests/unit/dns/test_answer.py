@@ -126,6 +126,20 @@ def test_the_first_one_is_another_one_each_time(answers: Answers) -> None:
         assert {said(ask(answers, name))[-1] for _ in range(100)} == {"10.0.0.1"}, "the one on another host comes last"
 
 
+def test_of_very_many_as_many_are_said_as_there_is_room_for(answers: Answers) -> None:
+    names = Names()
+    for n in range(5000):
+        names.put_location(
+            "blue", str(n), location("many", str(ip_address(2**24 * 10 + n)), node="a" if n < 10 else "b")
+        )
+    one = Answers(names, "weft.local")
+    for limit, least in ((512, 28), (65535, 4000)):
+        got = ask(one, "many", limit=limit)
+        assert least <= len(set(said(got))) < least + 100 and got.flags & dns.flags.TC
+    few, others = said(ask(one, "many", limit=512)), said(ask(one, "many", limit=512))
+    assert set(few) != set(others)
+
+
 def test_how_long_they_may_be_remembered(answers: Answers) -> None:
     assert [ask(answers, name).answer[0].ttl for name in ("web", "shop", "tasks.shop", "each")] == [1, 5, 1, 1]
 

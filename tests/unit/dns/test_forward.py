@@ -319,6 +319,14 @@ async def test_one_asker_has_so_many_questions_under_way(serve: Serve, monkeypat
         serve(other)
 
 
+async def test_what_has_ended_is_under_way_no_more(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(forward, "PER_ASKER", 1)
+    async with stub(HIT) as other:
+        place = serve(other)
+        for n in range(3):
+            assert texts(await ask(place, f"{n}.org")) == ["192.0.2.1"]
+
+
 async def test_all_have_so_many_together(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "IN_ALL", 3)
     async with stub(nothing) as other:
@@ -345,4 +353,5 @@ async def test_when_an_asker_goes_its_questions_go(monkeypatch: pytest.MonkeyPat
         assert len(server._forwarder._shared) == 1, "the other one still waits for it"
         server.close()
         await until(lambda: not server._forwarder._under_way and not server._forwarder._shared)
+        await until(lambda: not any(task.get_name() == "weft-dns-ask" for task in asyncio.all_tasks()))
         assert len(other.asked) == 1

@@ -85,7 +85,8 @@ async def test_one_that_is_gone_has_no_sockets(serving: Serving) -> None:
     assert texts(await ask(place, "web"))
     serving.server.remove("1")
     serving.server.remove("1")
-    assert await open_one[0].read() == b"", "open connections are closed, too"
+    async with asyncio.timeout(module.IDLE / 2):
+        assert await open_one[0].read() == b"", "open connections are closed, too"
     open_one[1].close()
     with pytest.raises(ConnectionRefusedError):
         await ask(place, "web")
@@ -137,10 +138,11 @@ async def test_what_is_no_question_is_told_or_dropped(serving: Serving) -> None:
     assert await exchange(place, question) and serving.server.counts.malformed == 2
     with pytest.raises(TimeoutError):
         await exchange(place, bytes(response), within=0.05)
-    reader, writer = await asyncio.open_connection(*place)
-    writer.write(b"\0\0")
-    assert await reader.read() == b"", "by TCP that is the end"
-    writer.close()
+    for end in (b"\0\0", (module.LONGEST + 1).to_bytes(2)):
+        reader, writer = await asyncio.open_connection(*place)
+        writer.write(end)
+        assert await reader.read() == b"", "by TCP that is the end"
+        writer.close()
 
 
 async def test_an_idle_connection_is_closed(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -158,7 +160,8 @@ async def test_there_are_so_many_connections_and_no_more(serving: Serving, monke
     place, other = serving.add(ONE), serving.add(TWO)
     idle = [await asyncio.open_connection(*place) for _ in range(3)]
     reader, writer = await asyncio.open_connection(*place)
-    assert await reader.read() == b""
+    async with asyncio.timeout(module.IDLE / 2):
+        assert await reader.read() == b""
     writer.close()
     question = dns.message.make_query("web", "A").to_wire()
     assert await converse(other, question) and texts(await ask(place, "web"))
