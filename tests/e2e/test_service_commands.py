@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from support.answering import serving
-from support.reach import attached, client, make_network, refused, weft
+from support.reach import NODES, UNDERLAY, attached, client, make_network, refused, weft
 from support.services import spread
 from support.waiting import until
 from weft.api import services as s
@@ -35,6 +35,7 @@ class World:
         self.d = attached(lab, "node-3", "d", "flat", "--publish", "8081:80")
         for name, member in (("a", self.a), ("b", self.b)):
             stack.enter_context(serving(member.inside, name, "tcp/8080", "udp/5353"))
+        stack.enter_context(serving(self.d.inside, "d", "tcp/80"))
 
     def says(self, words: str, host: str = "node-1") -> str:
         done = weft(self.lab, host, "service", *shlex.split(words))
@@ -103,11 +104,14 @@ def test_labels_make_a_service(world: World) -> None:
 
 def test_what_another_host_cannot_give_is_told_there(world: World) -> None:
     """Port 8081 of node-3 leads to `d`; what node-1 knows nothing of."""
-    said = world.says("create clash -n blue --port 80 --select app=web --publish 8081")
+    said = world.says("create clash -n blue --port 80:8080 --select app=web --publish 8081")
     assert "warning" not in said
     text = "port 8081/tcp of this host leads to d in network flat: publish another, or detach that"
     until(lambda: client(world.lab, "node-3").service("clash").problems == (text,), 10, "node-3 tells it")
     assert text in world.says("show clash", "node-3") and text not in world.says("show clash")
+    by = {host: lambda at=UNDERLAY[host][4]: spread(world.lab.host("outside"), at, 8081, 10).by for host in NODES}
+    until(lambda: set(by["node-4"]()) == {"a", "b"}, 10, "the service is reached by others")
+    assert set(by["node-3"]()) == {"d"}, "and the container by its own host's port"
     assert f"service clash: {text}" in weft(world.lab, "node-3", "network", "show", "blue").stdout
     world.says("rm clash")
 

@@ -27,7 +27,7 @@ from weft.datapaths import _mesh, _ports, _rules, _services
 from weft.datapaths._virtual import STREAMS
 from weft.datapaths.driver import Reached
 from weft.hoststate import NftChain, NftElement, NftSet, Object
-from weft.hoststate.firewall import DRAWN, FILTER, HELD, PORTS
+from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, PORTS
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import Dispatch, Nat, Reject
 from weft.hoststate.rules.matches import (
@@ -128,7 +128,7 @@ def _tables() -> Iterator[Object]:
         to = _rules.address(fam), "inet_service"
         yield NftSet(name=f"{HELD}-entries{fam}", type=("inet_proto", "inet_service", *to))
     yield _CHOICE
-    yield from _ports.entrances("entries", _CHOICE.name)
+    yield from _ports.entrances("entries", _CHOICE.name, DSTNAT + 1)  # a container's own port of this host comes first
     yield _rules.base_chain("entries-input", "filter", "input", FILTER, *_REFUSED)
 
 

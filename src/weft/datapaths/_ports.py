@@ -97,9 +97,9 @@ def tables() -> Iterator[Object]:
     yield _rules.base_chain("published-postrouting", "nat", "postrouting", SRCNAT, *hairpins, from_loopback)
 
 
-def entrances(name: str, chain: str) -> Iterator[NftChain]:
+def entrances(name: str, chain: str, priority: int = DSTNAT) -> Iterator[NftChain]:
     """What is sent to a local address of the host goes through `chain`. From outside, 127.0.0.0/8 is a martian and has to stay
     one: translated, it would no longer look like one."""
     local = rule(DADDR_TYPE.is_("local"), Jump(chain))
     for hook, never in (("prerouting", DADDR[4].is_(_LOOPBACK)), ("output", DADDR[6].is_("::1"))):
-        yield _rules.base_chain(f"{name}-{hook}", "nat", hook, DSTNAT, rule(never, RETURN), local)
+        yield _rules.base_chain(f"{name}-{hook}", "nat", hook, priority, rule(never, RETURN), local)
