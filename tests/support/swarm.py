@@ -55,9 +55,9 @@ def swarm(folder: Path, tasks: int) -> Iterator[Swarm]:
         settings = folder / "containerd.toml"
         settings.write_text(_SETTINGS.format(folder=folder))
         stack.enter_context(_daemon(env, folder, "containerd", "-c", str(settings)))
-        until(socket.exists, 120, "containerd")
+        until(socket.exists, 600, lambda: f"containerd: {_end(folder, 'containerd')}")
         stack.enter_context(_daemon(env, folder, "dockerd", *_dockerd(folder, socket)))
-        until(lambda: _docker(env, "version", check=False), 240, "dockerd")
+        until(lambda: _docker(env, "version", check=False), 600, lambda: f"dockerd: {_end(folder, 'dockerd')}")
         yield _serving(env, folder, tasks)
 
 
@@ -72,7 +72,10 @@ _SETTINGS = """
 version = 2
 root = "{folder}/containerd"
 state = "{folder}/run"
-disabled_plugins = ["io.containerd.grpc.v1.cri"]
+disabled_plugins = [
+  "io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",
+  "io.containerd.snapshotter.v1.aufs", "io.containerd.snapshotter.v1.devmapper",
+]
 [grpc]
 address = "{folder}/containerd.sock"
 """
@@ -119,6 +122,11 @@ def _daemon(env: dict[str, str], folder: Path, *command: str) -> Iterator[None]:
         finally:
             process.terminate()
             process.wait(60)
+
+
+def _end(folder: Path, program: str) -> str:
+    """Of its log."""
+    return (folder / f"{program}.log").read_text()[-2000:]
 
 
 def _docker(env: dict[str, str], *words: str, check: bool = True) -> str:
