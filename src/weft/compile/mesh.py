@@ -93,8 +93,9 @@ def _here(known: Known, service: Service, member: Member) -> Place | Problem | N
     reached = registry.of(site.network).reached(site, endpoint)
     if reached is None:
         return Problem(
-            f"service {service.name} publishes ports, but hosts do not reach {endpoint.name} in network {service.network}, "
-            "which is internal: take the ports from the service"
+            f"service {service.name} publishes ports, but they do not lead to {endpoint.name}: network {service.network} is "
+            "internal, or the container's way out is by another network of its own; take the ports from the service, or "
+            "attach the container to this network first"
         )
     ends = {(port.protocol, port.port): port.of(member.location.ports) for port in service.ports}
     ports = {place: port for place, port in ends.items() if port is not None}

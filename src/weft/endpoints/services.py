@@ -115,6 +115,7 @@ class ServiceWriter:
         msgspec.structs.replace(new, published=tuple(kept))  # checks them before ports are looked for
         with_kept = [*others, msgspec.structs.replace(new, published=tuple(kept))]
         chosen = await asyncio.to_thread(self._ports.for_service, fresh, network.families, with_kept)
+        publish.apart(chosen, others)
         return (*kept, *chosen)
 
     async def drain(self, at: At, member: str, *, back: bool) -> Service:

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
+
 import msgspec
 
-from weft.base.errors import Invalid
-from weft.model.ports import PublishedPort, parse, says_inner
-from weft.services.model import ServicePort
+from weft.base.errors import Conflict, Invalid
+from weft.model.ports import PortIndex, PublishedPort, parse, says_inner
+from weft.services.model import Service, ServicePort
 
 CHOSEN_FROM = 30_000, 32_767
 """Of these a port is chosen where the choice is left to us, as Swarm and Kubernetes do: no kernel gives them to programs that
@@ -28,6 +30,24 @@ def read(text: str, ports: tuple[ServicePort, ...]) -> PublishedPort:
             f"published port {text}: say to which of the service's ports it leads ({listed}), as in 8000:80/tcp"
         )
     return msgspec.structs.replace(wish, container_port=mine[0])
+
+
+def apart(ports: Iterable[PublishedPort], others: Iterable[Service]) -> None:
+    """Raises Conflict where another service has one of the ports, at whatever address: a host that packets are handed on to
+    tells services apart by the port alone (`weft.datapaths._entries`)."""
+    held = PortIndex[str]()
+    for service in others:
+        for port in service.published:
+            held.add(_anywhere(port), port.families, f"service {service.network}/{service.name} ({port})")
+    for port in ports:
+        if (whose := held.holder(_anywhere(port), port.families)) is not None:
+            raise Conflict(
+                f"port {port.outer} leads to {whose} at another address, and services share no port: publish another"
+            )
+
+
+def _anywhere(port: PublishedPort) -> PublishedPort:
+    return msgspec.structs.replace(port, host_ip=None)
 
 
 def settled(

@@ -165,6 +165,11 @@ async def test_ports_of_all_hosts(agent: Agent, host: FakeHost, service: Operati
     changed = await service.set_service("web", s.SetService(publish=(":80", "28002:80")))
     assert set(changed.service.published) == {chosen, *(p for p in changed.service.published if p.host_port == 28002)}
     assert len(changed.service.published) == 2
+    at_one = s.SetService(publish=("203.0.113.9:28003:80", "203.0.113.8:28003:80"))
+    assert len((await service.set_service("web", at_one)).service.published) == 2
+    with pytest.raises(Conflict, match=r"port 203.0.113.7:28003/tcp leads to service blue/web .* at another address"):
+        await service.create_service(asked("db", publish=("203.0.113.7:28003:80",)))
+    await service.create_service(asked("db", publish=("[2001:db8::7]:28003:80",)))
 
 
 async def test_what_is_set(agent: Agent, service: Operations) -> None:
