@@ -12,7 +12,22 @@ from pathlib import Path
 from rich.console import Console
 from rich.status import Status
 
-from bench import agent, bgp, cni, convergence, datapath, dns, docker, labs, policy, remote, report, services, spread
+from bench import (
+    agent,
+    bgp,
+    cni,
+    convergence,
+    datapath,
+    dns,
+    docker,
+    labs,
+    mesh,
+    policy,
+    remote,
+    report,
+    services,
+    spread,
+)
 from bench.figures import Figure
 from weft.base.errors import WeftError
 
@@ -29,6 +44,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
     "policy": lambda quick, progress: policy.run(policy.QUICK if quick else policy.Effort(), progress),
     "services": lambda quick, progress: services.run(services.QUICK if quick else services.Effort(), progress),
+    "mesh": lambda quick, progress: mesh.run(mesh.QUICK if quick else mesh.Effort(), progress),
     "dns": lambda quick, progress: dns.run(dns.QUICK if quick else dns.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }

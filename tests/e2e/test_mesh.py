@@ -143,6 +143,23 @@ def test_from_containers(
             assert [answer[:2] for answer in heard] == [[name, "80"] for name in SERVICES], (to, family)
 
 
+def test_where_sources_are_checked_strictly(
+    lab: Lab, members: dict[str, Inside], hosts: dict[str, dict[int, str]]
+) -> None:
+    """rp_filter=1 on all hosts: from outside, and from a container in whose network the member's host has no way to it."""
+    targets = [f"tcp,{hosts['node-4'][4]},{port}" for _, _, port in SERVICES.values()]
+    check = "net.ipv4.conf.all.rp_filter"
+    before = {node: lab.host(node).run(["sysctl", "-n", check], check=True).stdout.strip() for node in NODES}
+    try:
+        for node in NODES:
+            lab.host(node).run(["sysctl", "-qw", f"{check}=1"], check=True)
+        for place in ("outside", "node-1/far-lone"):
+            assert [answer[:2] for answer in ask(lab.inside(place), *targets)] == [[name, "80"] for name in SERVICES]
+    finally:
+        for node, value in before.items():
+            lab.host(node).run(["sysctl", "-qw", f"{check}={value}"], check=True)
+
+
 def test_the_mesh_is_no_way_to_anything_else(lab: Lab, members: dict[str, Inside]) -> None:
     """Neither to a program of another host, by its address in the mesh, nor from a container into the tunnel."""
     shown = json.loads(lab.host(AT).run(["ip", "-j", "address", "show", "dev", "weft_mesh"], check=True).stdout)
@@ -281,11 +298,11 @@ SENDER = """
 import socket, sys
 for word in sys.argv[2:]:
     with socket.create_connection((word, int(sys.argv[1])), timeout=20) as sock:
+        segment, got = sock.getsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG), 0
         sock.sendall(bytes(1 << 20))
-        got = 0
         while data := sock.recv(65536):
             got += len(data)
-        print(got)
+        print(got, segment)
 """
 
 
@@ -299,8 +316,14 @@ def test_large_transfers(lab: Lab, members: dict[str, Inside], hosts: dict[str, 
         try:
             at = [hosts[node][family] for node in (AT, "node-1", "node-4") for family in (4, 6)]
             sender = [sys.executable, "-SIc", SENDER, "8020", *at]
-            wanted = [str(1 << 20)] * len(at)
-            assert eventually(lambda: lab.host("outside").run(sender, timeout=60).stdout.split() == wanted)
+            heard: list[list[str]] = []
+
+            def sent() -> bool:
+                heard[:] = [text.split() for text in lab.host("outside").run(sender, timeout=60).stdout.splitlines()]
+                return [octets for octets, _ in heard] == [str(1 << 20)] * len(at)
+
+            assert eventually(sent)
+            assert all(int(segment) <= 1450 - 40 for _, segment in heard[2:]), "it fits into the tunnel"
         finally:
             well(lab, "service", "rm", "bulk")
 

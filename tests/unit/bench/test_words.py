@@ -22,6 +22,7 @@ def test_without_a_word_all_are_run() -> None:
         "docker",
         "policy",
         "services",
+        "mesh",
         "dns",
         "bgp",
     ]
