@@ -137,11 +137,11 @@ def test_on_one_host(lab: Lab) -> None:
     make_network(lab, "lone", "bridge", "10.24.0.0/16", "fd00:24::/48")
     with ExitStack() as stack:
         for name in ("a", "b"):
-            member = attached(lab, "node-4", f"lone-{name}", "lone", "app=web")
+            member = attached(lab, "node-4", f"lone-{name}", "lone", "--label", "app=web")
             stack.enter_context(serving(member.inside, name, "tcp/8080"))
-        elsewhere = attached(lab, "node-3", "lone-c", "lone", "app=web")
+        elsewhere = attached(lab, "node-3", "lone-c", "lone", "--label", "app=web")
         stack.enter_context(serving(elsewhere.inside, "c", "tcp/8080"))
-        near = attached(lab, "node-4", "lone-client", "lone", "at=node-4")
+        near = attached(lab, "node-4", "lone-client", "lone")
         create(lab, "lone", "web")
         for address in client(lab, "node-4").service("lone/web").service.addresses:
             until(lambda a=address: len(spread(near.inside, str(a), 80, 30).by) == 2, 20, "both members")  # type: ignore[misc]
