@@ -89,10 +89,10 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     containers' names, instead. `namespace`: only containers of this policy namespace; "" for all. `addresses`: virtual ones,
     at most one of each family; none with mode "names". `published`: ports of all hosts that lead to a port of the service
     (`container_port`). `affinity`: "client-ip": a client keeps its member as long as that is there. `mode`: what the
-    name says: "vip" the virtual addresses, "names" those of the members. `traffic`: whether members on the host where a
-    connection begins come first ("local-first"). `drain`: seconds that a member's connections are given when it is drained.
-    `draining`: members being drained, by the endpoint's id. `aliases`: further names. `automatic`: made by containers'
-    labels, and removed with the last of these."""
+    name says: "vip" the virtual addresses, "names" those of the members. `traffic`: of published ports only, whether members
+    on the host that a connection came to are first ("local-first"); a virtual address always spreads evenly. `drain`:
+    seconds that a member's connections are given when it is drained. `draining`: members being drained, by the endpoint's
+    id. `aliases`: further names. `automatic`: made by containers' labels, and removed with the last of these."""
 
     name: str
     network: str

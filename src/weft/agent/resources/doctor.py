@@ -34,7 +34,7 @@ MODULES = {
 """Feature → the module that brings it, where its name is another."""
 WITHOUT = {
     BRIDGE_RULES: "nftables for bridges: containers can send in each other's names",
-    BRIDGED: f"{BRIDGED}: containers that have policy are not attached to bridges",
+    BRIDGED: f"{BRIDGED}: no policy on bridges (containers that have any are not attached), nor services of members there",
 }
 """Feature → what the kernel has not, and what that means."""
 TOOLS = tuple(f"{program}-restore" for program in ("iptables", "ip6tables"))
