@@ -8,12 +8,15 @@ from typing import Any
 
 from hypothesis import strategies as st
 
+from support import service_models
 from support.policy_models import LABELS, POLICY, SPACES
 from weft.datapaths._tunnel import VTEP_MAC
 from weft.datapaths.driver import Host
 from weft.model import Endpoint, Lease, Location, Namespace, Network, Node, encode, keys
 from weft.policy.model import Namespace as Namespaced
 from weft.policy.record import NAMESPACE, policy_key
+from weft.services.model import Service
+from weft.services.record import CONDITION, SERVICE
 from weft.store.protocol import Change, Item
 
 ME = "node-1"
@@ -88,6 +91,11 @@ def locations(draw: st.DrawFn, network: str, number: int) -> Location:
     )
 
 
+def services(network: str, number: int) -> st.SearchStrategy[Service]:
+    ids = _id(network, 0), _id(network, 1)
+    return service_models.services(network, number, NETWORKS.index(network) + 1, ids)
+
+
 def _id(network: str, number: int) -> str:
     return f"{NETWORKS.index(network) + 1}{number}" + "0" * 14
 
@@ -130,6 +138,8 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
                 "location",
                 "policy",
                 "space",
+                "service",
+                "condition",
             ]
         )
     ):
@@ -148,6 +158,11 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
         case "space":
             name = draw(SPACES)
             key, wish = NAMESPACE.key(name), st.builds(Namespaced, name=st.just(name), labels=LABELS)
+        case "service":
+            key, wish = SERVICE.key(network, service_models.NAMES[number]), services(network, number)
+        case "condition":
+            name, id = draw(st.sampled_from(service_models.NAMES)), _id(network, number)
+            key, wish = CONDITION.key(network, name, id), service_models.CONDITION
         case "location":
             key, wish = keys.location(network, _id(network, number)), locations(network, number)
         case _:
@@ -159,7 +174,8 @@ def commits(draw: st.DrawFn, revision: int) -> tuple[Change, ...]:
         leased = [Change(keys.lease(network, name), None, revision) for name in NODES]
         inside = [Change(keys.endpoint(ME, network, _id(network, i)), None, revision) for i in (0, 1)]
         located = [Change(keys.location(network, _id(network, i)), None, revision) for i in (0, 1)]
-        return (Change(key, None, revision), *leased, *inside, *located)
+        served = [Change(SERVICE.key(network, name), None, revision) for name in service_models.NAMES]
+        return (Change(key, None, revision), *leased, *inside, *located, *served)
     return (Change(key, None, revision),)
 
 
@@ -174,6 +190,7 @@ def histories(draw: st.DrawFn, longest: int = 12) -> list[tuple[Change, ...]]:
         inside = [draw(endpoints(n, i)) for n in NETWORKS[:2] for i in (0, 1)]
         start += [(keys.endpoint(ME, e.network, e.id), e) for e in inside]
         start += [(keys.location(n, _id(n, i)), draw(locations(n, i))) for n in NETWORKS for i in (0, 1)]
+        start += [(SERVICE.key(n, s.name), s) for n in NETWORKS for s in [draw(services(n, 0))]]
         start += [(policy_key(found), found) for found in draw(st.lists(POLICY, max_size=2, unique_by=policy_key))]
     first = [Change(key, encode(value), 1) for key, value in start]
     first += [Change(keys.presence(n), b"i", 1) for n in NODES[:3]]

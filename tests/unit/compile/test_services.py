@@ -13,7 +13,7 @@ from weft.cluster.view import View
 from weft.compile import services
 from weft.compile.compiler import Compiler
 from weft.datapaths.driver import Host
-from weft.hoststate import Key, Union
+from weft.hoststate import Key, NftElement, Union
 from weft.hoststate.union import Source
 from weft.model import Location, encode, keys, records
 from weft.services.model import Service, ServicePort
@@ -32,7 +32,8 @@ class Cluster:
         self.view.subscribe("the test", lambda changed: self._changed.update(changed))
         for record in (records.LOCATIONS, CONDITIONS):
             self.view.open(record, network.name)
-        self.compiler, self.union = Compiler(self.view), Union()
+        self.dead: set[str] = set()
+        self.compiler, self.union = Compiler(self.view, self.dead), Union()
         self.compiler.host = Host(node=here)
         self.tell((keys.network(network.name), encode(network)))
         for node in (here, other):
@@ -125,3 +126,24 @@ def test_a_service_costs_itself(cluster: Cluster) -> None:
     assert cluster.settle()[0] == own(3)
     cluster.tell(service(3))
     cluster.settle()
+
+
+def test_members_on_a_dead_node_are_none(cluster: Cluster) -> None:
+    """Until it is back; what has no member is refused by its address alone."""
+
+    def elements() -> set[str]:
+        return {o.set for o in cluster.union.desired.values() if isinstance(o, NftElement)}
+
+    def heard() -> int:
+        touched = cluster.compiler.of_nodes({"node-2"})
+        for source in touched:
+            cluster.union.set(source, cluster.compiler.contribution(source))
+        return len({source for source in touched if source.contributor == services.NAME})
+
+    assert {"services4", "members-tcp4", "held4", "virtual4"} <= elements()
+    cluster.dead.add("node-2")
+    assert heard() == SERVICES
+    assert not {"services4", "members-tcp4", "held4"} & elements() and "virtual4" in elements()
+    cluster.dead.clear()
+    assert heard() == SERVICES
+    assert {"services4", "members-tcp4", "held4"} <= elements()
