@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from ipaddress import ip_interface
+from ipaddress import ip_address, ip_interface
 
 import pytest
 
@@ -19,10 +19,13 @@ from weft.model import Endpoint, Location, encode, keys
 from weft.model.endpoint import Namespace
 from weft.model.network import REACH, SELF
 from weft.model.ports import PublishedPort
+from weft.model.records import LOCATIONS
 from weft.policy.objects import store_key
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Reading
 from weft.reconcile.render import script
+from weft.services.model import Service, ServicePort
+from weft.services.record import SERVICE
 from weft.store.protocol import Change
 
 pytestmark = pytest.mark.skipif(os.geteuid() != 0, reason="needs root: makes network namespaces")
@@ -38,7 +41,7 @@ POLICY = network_policy(f"{{podSelector: {{}}, ingress: [{FROM}]}}", namespace="
 
 
 def everything() -> dict[Key, Object]:
-    """Of a host with a network that is closed to others, whose one container has ports published, and policy."""
+    """Of a host with a network that is closed to others, whose one container has ports published, policy, and a service."""
     here = lab.node("node-1")
     network = lab.network("bridge", (4, 6), options={REACH: SELF})
     endpoint = Endpoint(
@@ -61,15 +64,24 @@ def everything() -> dict[Key, Object]:
         name="c1",
         labels=endpoint.labels,
     )
+    service = Service(
+        name="web",
+        network=network.name,
+        members=("c1",),
+        ports=(ServicePort(port=80), ServicePort(port=53, protocol="udp")),
+        addresses=(ip_address("40.15.250.1"), ip_address("fd40:15:0:250::1")),
+    )
     records = {
         keys.node(here.name): here,
         keys.network(network.name): network,
         keys.lease(network.name, here.name): lab.lease(network, here),
         keys.endpoint(here.name, network.name, ID): endpoint,
         keys.location(network.name, ID): at,
+        SERVICE.key(network.name, service.name): service,
         **{store_key(item): item for item in objects(POLICY)},
     }
     view, union = View(here.name), Union()
+    view.open(LOCATIONS, network.name)
     view.apply(tuple(Change(key, encode(value), 1) for key, value in records.items()))
     compiler = Compiler(view)
     compiler.host = Host(node=here, policy="nftables")
@@ -90,7 +102,7 @@ def run(wanted: dict[Key, Object], found: dict[Key, Object]) -> int:
 def test_rules_are_made_and_removed_in_an_order_that_works(netns: Home) -> None:
     rules = {key: obj for key, obj in everything().items() if key[0].startswith("nft-")}
     text = "\n".join(script(plan(rules, Reading({}), {""}).ops))
-    for verdict in (": jump translated", ": jump pi-", ": goto pi-"):
+    for verdict in (": jump translated", ": jump pi-", ": goto pi-", ": goto spread-tcp-1"):
         assert verdict in text, verdict
     run(rules, {})
     assert "vmap" in netns.sh("nft list ruleset")

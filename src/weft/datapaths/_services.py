@@ -101,10 +101,13 @@ def _many(virtual: Virtual) -> Iterator[NftChain]:
 
 def _base_chains() -> Iterator[NftChain]:
     yield NftChain(name="services", rules=tuple(_chosen()))
+    yield NftChain(name="services-refused", rules=tuple(_refused()))
+    to_virtual = (rule(DADDR[f].among(f"virtual{f}"), Jump("services-refused", back=False)) for f in FAMILIES)
+    yield NftChain(name="services-begun", rules=tuple(to_virtual))
+    begun = rule(CT_STATE.is_("new", "invalid"), Jump("services-begun"))
     for hook in ("prerouting", "output"):
         yield _rules.base_chain(f"services-{hook}", "nat", hook, DSTNAT, rule(Jump("services")))
-        refused = (rule for fam in FAMILIES for rule in _refused(fam))
-        yield _rules.base_chain(f"services-refused-{hook}", "filter", hook, DSTNAT + 5, *refused)
+        yield _rules.base_chain(f"services-refused-{hook}", "filter", hook, DSTNAT + 5, begun)
     yield _rules.base_chain("services-forward", "filter", "forward", FILTER - 1, *map(_lost, FAMILIES))
 
 
@@ -115,11 +118,11 @@ def _chosen() -> Iterator[Rule]:
         yield rule(Nat("dnat", fam, by=DADDR[fam] + L4PROTO, map=f"pinged{fam}"))
 
 
-def _refused(fam: Family) -> Iterator[Rule]:
-    to = DADDR[fam].among(f"virtual{fam}")
-    yield rule(to, CT_STATE.is_("invalid"), DROP)
-    yield rule(to, CT_STATE.is_("new"), L4PROTO.is_("tcp"), Reject("tcp-reset"))
-    yield rule(to, CT_STATE.is_("new"), Reject())
+def _refused() -> Iterator[Rule]:
+    """What was not translated. Packets of connections that there are do not come here: those are nearly all of the place's."""
+    yield rule(CT_STATE.is_("invalid"), DROP)
+    yield rule(L4PROTO.is_("tcp"), Reject("tcp-reset"))
+    yield rule(Reject())
 
 
 def _lost(fam: Family) -> Rule:
