@@ -27,9 +27,11 @@ from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.base.numbers import HIGHEST_PORT, is_number
-from weft.cluster.journal import forget, former_name
+from weft.cluster.journal import forget, former_name, namespaces
 from weft.cluster.membership import presence_lease
 from weft.daemons.bird import Bird
+from weft.hoststate import HOST
+from weft.kernel.host.resolv_conf import write_files
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.reconciler import Reconciler, key_of
@@ -71,11 +73,13 @@ def purge(config: Config) -> list[str]:
     _make_dirs(config)
     with only_one(config):
         bird = ["the BGP speaker and its routes"] if Bird(Path(config.run_dir)).end() else []
-        kernel = LinuxKernel(run=Path(config.run_dir))
+        places = namespaces(Path(config.state_dir))
+        kernel = LinuxKernel(run=Path(config.run_dir), ruled=places)
         try:
-            reconciler = Reconciler(kernel, {}, time.monotonic)
+            reconciler = Reconciler(kernel, {}, time.monotonic, {HOST, *places})
             reconciler.complete = True
             report = reconciler.resync()
+            write_files((), "")
             unread = [f"{what} cannot be read: {t.reason}" for (what, _), t in reconciler.unread.items()]
         finally:
             kernel.close()

@@ -11,6 +11,7 @@ A record here proves nothing by itself. It is only used where the container stil
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import shutil
 from pathlib import Path
@@ -20,7 +21,7 @@ from urllib.parse import quote, unquote
 from weft.base.errors import WeftError
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
-from weft.model import encode, records
+from weft.model import Endpoint, decode, encode, records
 from weft.model.record import Record, own_copy
 from weft.store.protocol import Item
 
@@ -43,6 +44,15 @@ def former_name(state: Path) -> str:
         return (folder / "node").read_text() if (folder / "boot").read_text() == boot_id() else ""
     except OSError:
         return ""
+
+
+def namespaces(state: Path) -> set[str]:
+    """The paths of those in which this node holds endpoints; of what cannot be read, none."""
+    found = set[str]()
+    for path in (state / FOLDER).glob("endpoints%2F*"):
+        with contextlib.suppress(OSError, WeftError):
+            found.add(decode(Endpoint, path.read_bytes()).namespace.path)
+    return found - {""}
 
 
 def forget(state: Path) -> None:

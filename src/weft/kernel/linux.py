@@ -42,7 +42,8 @@ RUN = Path("/run/weft")
 
 class LinuxKernel:
     """`desired`: a live view of what is desired, for the watcher. `run`: where the record of sysctls is kept. `named`:
-    the folder where namespaces of our own have their names."""
+    the folder where namespaces of our own have their names. `ruled`: namespaces where an earlier process may have made rules,
+    and none may be wanted any more."""
 
     def __init__(
         self,
@@ -50,6 +51,7 @@ class LinuxKernel:
         run: Path = RUN,
         expected: Expected = any_will_do,
         named: Path = Path(NAMED),
+        ruled: Collection[str] = (),
     ) -> None:
         self._meant = Meant(expected, netns.cookie(HOST))
         self._desired: Mapping[Key, Object] = {} if desired is None else desired
@@ -61,7 +63,7 @@ class LinuxKernel:
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
         self._ipsets = Ipsets()
-        self.kinds = kinds(Adapters(self._nft, self._iptables, self._sysctls, named, {HOST}, self._ipsets))
+        self.kinds = kinds(Adapters(self._nft, self._iptables, self._sysctls, named, {HOST, *ruled}, self._ipsets))
         self._features: frozenset[str] | None = None
         self._uplink: Uplink | None = None
 

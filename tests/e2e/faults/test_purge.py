@@ -61,6 +61,8 @@ def test_purge(tmp_path: Path, plant: str) -> None:
         assert sorted(values ^ sysctls(weft, "node-1")) == []
         for container in ("vx1", "hg1"):
             assert "eth0" not in weft.sh("node-1", f"ip -n {container} -o link")
+            assert weft.sh("node-1", f"ip netns exec {container} nft list ruleset").strip() == ""
+            assert weft.sh("node-1", "ls -A /etc/netns 2>/dev/null || :").strip() == ""
         assert weft.weft("node-1", "agent", "purge", "--yes") == (0, "nothing here is Weft's\n")
 
         for name in NODES:

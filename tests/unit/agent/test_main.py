@@ -289,12 +289,23 @@ async def _leave_a_network(host: FakeHost, store: Path) -> None:
         await create(agent)
 
 
+@pytest.fixture
+def on_host(monkeypatch: pytest.MonkeyPatch) -> Callable[[FakeHost], None]:
+    """Makes a host in memory the one that is purged."""
+
+    def make(host: FakeHost) -> None:
+        monkeypatch.setattr(main, "LinuxKernel", lambda run, ruled: host)
+        monkeypatch.setattr(main, "write_files", lambda wanted, search: [])
+
+    return make
+
+
 def test_purge_removes_all_that_is_ours_and_nothing_else(
-    config: Config, host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, host: FakeHost, store_file: Path, on_host: Callable[[FakeHost], None]
 ) -> None:
     before = {key: obj for key, obj in host.objects.items() if key[0] != "sysctl"}
     asyncio.run(_leave_a_network(host, store_file))
-    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    on_host(host)
     with main.only_one(config), pytest.raises(Conflict, match="an agent is running on this host"):
         main.purge(config)
     removed = main.purge(config)
@@ -304,9 +315,9 @@ def test_purge_removes_all_that_is_ours_and_nothing_else(
 
 
 def test_a_purge_ends_the_presence_so_that_the_node_can_be_removed_at_once(
-    config: Config, host: FakeHost, store_file: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, host: FakeHost, store_file: Path, tmp_path: Path, on_host: Callable[[FakeHost], None]
 ) -> None:
-    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    on_host(host)
     instance, path = main._instance(Path(config.state_dir)), tmp_path / "weft.db"
 
     async def present() -> bool:
@@ -325,9 +336,9 @@ def test_a_purge_ends_the_presence_so_that_the_node_can_be_removed_at_once(
 
 
 def test_a_purge_without_the_store_is_done_all_the_same(
-    config: Config, host: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    config: Config, host: FakeHost, on_host: Callable[[FakeHost], None], caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    on_host(host)
     main._instance(Path(config.state_dir))
     away = Config(node="node-1", store="sqlite:///proc/no/weft.db", run_dir=config.run_dir, state_dir=config.state_dir)
     main.purge(away)
@@ -335,10 +346,10 @@ def test_a_purge_without_the_store_is_done_all_the_same(
 
 
 def test_a_purge_that_does_not_get_all_says_so(
-    config: Config, host: FakeHost, store_file: Path, monkeypatch: pytest.MonkeyPatch
+    config: Config, host: FakeHost, store_file: Path, on_host: Callable[[FakeHost], None]
 ) -> None:
     asyncio.run(_leave_a_network(host, store_file))
-    monkeypatch.setattr(main, "LinuxKernel", lambda run: host)
+    on_host(host)
     host.fault = lambda _, op: EBUSY if key_of(op) == ("link", "", "weft-blue") else 0
     with pytest.raises(Failed, match=r"not all is removed: Device or resource busy \(\d+ objects\)"):
         main.purge(config)

@@ -6,7 +6,6 @@ A namespace is asked for rules where there is something to see: where some are w
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import suppress
 
 from weft.base.errors import WeftError
 from weft.kernel.guarding import put_off
@@ -22,7 +21,7 @@ Apply = Callable[[str, Sequence[Op]], Sequence[Failure]]
 
 
 def of_nft(nft: Nft, ruled: set[str]) -> tuple[Kind, ...]:
-    """`ruled`: the namespaces where rules were made; to be added to."""
+    """`ruled`: the namespaces where such rules were made; kept up to date here."""
     part = Part("nftables", lambda ns, wanted: nft.read(ns) if wanted or ns in ruled else {})
     phase = Phase("nft", lambda _, ops: _apply(nft.apply, ruled, ops), put_off)
     return tuple(Kind(name=name, phase=phase, part=part) for name in ("nft-set", "nft-element", "nft-chain"))
@@ -47,14 +46,20 @@ def _apply(apply: Apply, ruled: set[str], ops: Sequence[Op]) -> Iterator[Failure
         groups.setdefault((op.new if isinstance(op, Change) else op.obj).ns, []).append(op)
     for ns, group in groups.items():
         ruled.add(ns)
-        yield from _unless_gone(group, apply(ns, group))
+        failures = apply(ns, group)
+        yield from _unless_gone(group, failures)
+        if failures and ns and not _exists(ns):
+            ruled.discard(ns)
+
+
+def _exists(ns: str) -> bool:
+    try:
+        return netns.exists(ns)
+    except WeftError:
+        return True
 
 
 def _unless_gone(ops: Sequence[Op], failures: Sequence[Failure]) -> Iterator[Failure]:
     """In a namespace that has ended there is nothing left to remove."""
     removals = {op.obj.key for op in ops if isinstance(op, Remove)} if failures else set()
-    for failure in failures:
-        with suppress(WeftError):
-            if failure.key in removals and not netns.exists(failure.key[1]):
-                continue
-        yield failure
+    return (failure for failure in failures if failure.key not in removals or _exists(failure.key[1]))

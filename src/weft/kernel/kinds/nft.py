@@ -105,6 +105,7 @@ class Nft:
         try:
             return netns.call(ns, lambda: self._apply(ns, ops))
         except WeftError as error:
+            self._known.pop(ns, None)  # it may have ended
             return [Failure(op_key(op), str(error)) for op in ops]
 
     def _apply(self, ns: str, ops: Sequence[Op]) -> list[Failure]:
@@ -130,6 +131,8 @@ class Nft:
                     failures |= {key: Failure(key, f"{describe(key)}: nft: {text}") for key, text in fresh.items()}
                     ops = [op for op in ops if op_key(op) not in failures]
                 known = self._current(kernel, ns)
+        if ns != HOST and not (known.content.chains or known.content.sets):
+            self._known.pop(ns, None)  # containers come and go
         return list(failures.values())
 
     def _commit(self, kernel: Nftables, known: _Known, part: Delta, *, guarded: bool) -> dict[Key, str] | None:

@@ -22,7 +22,7 @@ from weft.kernel.kinds.sysctl import Sysctls
 
 class Adapters(msgspec.Struct):
     """What lasts from one call to the next. `named`: the folder where namespaces of our own have their names; `ruled`: the
-    namespaces where rules were made."""
+    namespaces where rules may have been made before."""
 
     nft: Nft
     iptables: Iptables
@@ -37,9 +37,9 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
     table = (
         own_netns.kind(adapters.named),
         sysctl.kind(adapters.sysctls),
-        *firewall.of_nft(adapters.nft, adapters.ruled),
-        *firewall.of_ipset(adapters.ipsets, adapters.ruled),
-        *firewall.of_iptables(adapters.iptables, adapters.ruled),
+        *firewall.of_nft(adapters.nft, set(adapters.ruled)),
+        *firewall.of_ipset(adapters.ipsets, set(adapters.ruled)),
+        *firewall.of_iptables(adapters.iptables, set(adapters.ruled)),
         BRIDGE_FILTER,
         LINK,
         QDISC,

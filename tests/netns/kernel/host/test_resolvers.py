@@ -17,7 +17,7 @@ from weft.kernel.host import resolvers
 from weft.kernel.host.resolvers import ADDRESS, PORT, Sockets
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns as plumbing
-from weft.reconcile.protocol import Create
+from weft.reconcile.protocol import Create, Remove
 
 opened: list[Sockets] = []
 
@@ -158,3 +158,16 @@ def test_a_namespace_lives_as_long_as_its_socket(netns: Home) -> None:
     assert "outer" in netns.run("ip", "link")
     found.close()
     until(lambda: "outer" not in netns.run("ip", "link"), 10, "the end of the veth")
+
+
+@pytest.mark.parametrize("ended", [False, True])
+def test_nothing_is_remembered_of_a_namespace_without_rules(netns: Home, ended: bool) -> None:
+    """Containers come and go by the thousand."""
+    space, kernel = netns.new(), LinuxKernel()
+    made = rules(space.path, PORT, kernel)
+    assert space.path in kernel._nft._known
+    if ended:
+        space.close()
+    assert kernel.apply([Remove(obj) for obj in made]) == []
+    assert space.path not in kernel._nft._known
+    kernel.close()

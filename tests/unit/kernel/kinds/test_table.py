@@ -17,7 +17,7 @@ from weft.reconcile.kinds.table import KINDS
 
 def on_linux(folder: Path) -> dict[str, Kind]:
     nft, iptables = Nft(lambda _pid: None, {}), Iptables(lambda _pid: None)
-    return kinds(Adapters(nft, iptables, Ipsets(), Sysctls(folder), folder, set()))
+    return kinds(Adapters(nft, iptables, Sysctls(folder), folder, set(), Ipsets()))
 
 
 def test_a_kind_has_both_halves_and_is_an_object(tmp_path: Path) -> None:
