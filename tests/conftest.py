@@ -23,6 +23,7 @@ LONG = (
     "e2e/faults/test_attach",
     "e2e/engines/test_docker",
     "e2e/test_overlay",
+    "e2e/test_service_changes",
     "e2e/test_policy",
     "e2e/test_ports",
     "e2e/faults/test_routed",
