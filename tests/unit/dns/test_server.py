@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import errno
 import random
 import socket
 from collections.abc import AsyncIterator
@@ -169,6 +170,27 @@ async def test_there_are_so_many_connections_and_no_more(serving: Serving, monke
         writer.close()
     await until(lambda: not serving.server._connections)
     assert await converse(place, question)
+
+
+class Exhausted(socket.socket):
+    """There is no file descriptor for the first connection when it comes."""
+
+    tries = 0
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.tries += 1
+        if self.tries == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return super().accept()
+
+
+async def test_without_file_descriptors_connections_wait(serving: Serving, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "PAUSE", 0.05)
+    udp, tcp = sockets()
+    listening = Exhausted(socket.AF_INET, socket.SOCK_STREAM, fileno=tcp.detach())
+    serving.server.add(ONE, udp, listening)
+    answer = await converse(udp.getsockname(), dns.message.make_query("web", "A").to_wire())
+    assert texts(dns.message.from_wire(answer[0])) and listening.tries == 2, "and nobody asked meanwhile"
 
 
 async def test_one_that_asks_without_end_by_tcp_does_not_keep_others_waiting(serving: Serving) -> None:
