@@ -45,7 +45,8 @@ class Malformed(ValueError):
 
 
 class Query(NamedTuple):
-    """`name`: in lower case, without the dot at its end; "" for the root. `question`: with the name, type and class as they
+    """`name`: in lower case, without the dot at its end; "" for the root. A dot within a label has a backslash before it, as
+    has a backslash: different names are different texts. `question`: with the name, type and class as they
     came, so that an answer repeats the client's upper and lower case. `size`: octets that the client takes by UDP; None
     where it does not speak EDNS, of which `version` is and `signed` (DO) comes from."""
 
@@ -96,8 +97,8 @@ def _read_name(packet: bytes, at: int) -> tuple[str, int]:
     if at + 1 - start > LONGEST_NAME:
         raise Malformed(FORMERR)
     name = b".".join(labels).lower()
-    if labels and name.count(b".") >= len(labels):
-        name = b".".join(label.replace(b".", b"\\.") for label in labels).lower()
+    if b"\\" in name or name.count(b".") >= max(1, len(labels)):
+        name = b".".join(label.replace(b"\\", b"\\\\").replace(b".", b"\\.") for label in labels).lower()
     return name.decode("latin-1"), at + 1
 
 

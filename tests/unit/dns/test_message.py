@@ -32,7 +32,7 @@ from weft.dns.message import (
     Query,
 )
 
-LABELS = st.lists(st.binary(min_size=1, max_size=63).filter(lambda label: b"." not in label), max_size=3)
+LABELS = st.lists(st.binary(min_size=1, max_size=63).filter(lambda label: not {*b".\\"} & {*label}), max_size=3)
 
 
 def asked(name: str = "Web.Blue", type: str = "A", **options: Any) -> bytes:
@@ -61,6 +61,19 @@ def test_a_question_is_read_as_it_was_meant(labels: list[bytes], type: int, size
 def test_a_dot_within_a_label_is_none_between_labels() -> None:
     assert message.parse(header() + b"\3a.b\0\0\1\0\1").name == "a\\.b"
     assert message.parse(header() + b"\1a\1b\0\0\1\0\1").name == "a.b"
+
+
+ODD = st.lists(st.text("ab.\\", min_size=1, max_size=4).map(str.encode), max_size=3)
+
+
+@given(ODD, ODD)
+@example([b"a.b"], [b"a\\", b"b"])
+def test_different_names_are_different_texts(one: list[bytes], other: list[bytes]) -> None:
+    names = [
+        message.parse(header() + b"".join(bytes((len(x),)) + x for x in labels) + b"\0\0\1\0\1").name
+        for labels in (one, other)
+    ]
+    assert (names[0] == names[1]) == (one == other)
 
 
 def test_a_client_without_edns_takes_512_octets() -> None:
