@@ -212,6 +212,8 @@ class Attachments:
             raise Conflict(f"{what} named ports {_join(present.named_ports) or 'none'}: {way_out}")
         if not set(request.aliases) <= set(present.aliases):
             raise Conflict(f"{what} aliases {_join(present.aliases) or 'none'}: {way_out}")
+        if request.resolv_conf and not present.resolv_conf:
+            raise Conflict(f"{request.target} is attached to {request.network} without --dns: detach it first")
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
         if failures := await self.converge(sources_of(self._view, endpoint)):

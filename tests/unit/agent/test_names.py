@@ -172,7 +172,7 @@ async def test_an_engine_s_own_resolver_is_asked_for_the_rest(
     assert not resolvers.opened
     path = host.open("later")
     await until(lambda: path in resolvers.opened)
-    await until(lambda: agent.names._rooms[host.cookies[path]].asker.upstreams)
+    await until(lambda: agent.names._rooms[host.cookies[path]].asker.single)
     asker = agent.names._rooms[host.cookies[path]].asker
     assert asker.upstreams == (Upstream(ip_address("127.0.0.11"), 4711, inside=True),) and asker.single
     await until(lambda: rules(host, path) == {"names", "names-wait"})
@@ -183,6 +183,10 @@ async def test_the_file_of_a_named_namespace(agent: Agent, host: FakeHost, resol
     host.open("web")
     await attach(agent, "web", resolv_conf=True)
     await until(lambda: resolvers.files == ["web"])
+    host.open("db")
+    await attach(agent, "db")
+    with pytest.raises(WeftError, match="attached to blue without --dns: detach it first"):
+        await attach(agent, "db", resolv_conf=True)
     await Service(agent).detach(target="web")
     await until(lambda: resolvers.files == [])
 
