@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -14,8 +15,10 @@ from support.services import spread
 from support.waiting import until
 from weft.api import services as s
 from weft.api import types as t
+from weft.client.connection import ask
 from weft.lab import Lab
 
+REFUSED = "ConnectionRefusedError"
 NOT_FOUND = 4
 """The command's exit status."""
 
@@ -86,6 +89,27 @@ def test_a_member_that_is_drained_takes_nothing_new_until_it_is_back(world: Worl
     assert "b takes new connections of service web again" in world.says("drain web b --back")
     until(lambda: set(spread(world.c.inside, vip, 80, 20).by) == {"a", "b"}, 10, "both members answer")
     world.says("rm web")
+
+
+def test_what_no_member_takes_is_refused_and_counted(world: World) -> None:
+    before = refusals(world.lab)
+    world.says("create empty -n blue --port 80 --select nobody --publish 8009")
+    vip = str(client(world.lab, "node-1").service("empty").service.addresses[0])
+    for inside, address, port in (
+        (world.c.inside, vip, 80),
+        (world.lab.host("outside"), UNDERLAY["node-1"][4], 8009),
+    ):
+        until(lambda i=inside, a=address, p=port: REFUSED in spread(i, a, p, 1).failed, 10, "a refusal")  # type: ignore[misc]
+        assert spread(inside, address, port, 5).failed == {REFUSED: 5}
+    assert refusals(world.lab) - before >= 10
+    world.says("rm empty")
+
+
+def refusals(lab: Lab) -> int:
+    text = ask(str(lab.host("node-1").socket), 10, "GET", "/metrics", None).body.decode()
+    found = re.search(r"^weft_services_refused_total ([0-9.]+)$", text, re.MULTILINE)
+    assert found, text
+    return int(float(found[1]))
 
 
 def test_labels_make_a_service(world: World) -> None:

@@ -193,6 +193,11 @@ class _Services(Collector):
         for at, counted in sorted(self._counts.connections.items()):
             connections.add_metric(at, sum(counted.values()))
         yield connections
+        yield CounterMetricFamily(
+            "weft_services_refused",
+            "Connections to services on this host that no member took",
+            value=self._counts.refused,
+        )
         yield GaugeMetricFamily("weft_services", "Services in the cluster", value=len(index.services))
 
 

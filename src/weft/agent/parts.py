@@ -176,7 +176,9 @@ class Parts:
         # Services.
         self.drains = Drains(self.cluster, self.follower, lambda: self.loops.touch(self.compiler.touched(Changed())))
         self.published = Published(self.view)
-        self.service_counts = ServiceCounts(self.compiler.known, around.conntrack.find)
+        self.service_counts = ServiceCounts(
+            self.compiler.known, around.conntrack.find, lambda ns: self.kernel.counts(ns)
+        )
 
         # Addresses and containers.
         self.leases = Leases(self.cluster)

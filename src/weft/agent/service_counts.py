@@ -9,13 +9,15 @@ from collections.abc import Callable, Iterable, Mapping
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
 from weft.cluster.services import services
+from weft.compile import mesh
+from weft.compile import services as virtual
 from weft.compile.endpoint import site_of
 from weft.compile.known import Known
-from weft.compile.services import place
 from weft.datapaths import registry
 from weft.hoststate import HOST
 from weft.kernel.host.connections import Addresses, Flow
 from weft.model.ports import BY_NUMBER
+from weft.policy.counting import Counts
 from weft.services.index import Member
 from weft.services.record import At
 
@@ -27,11 +29,20 @@ Counted = dict[At, Counter[str]]
 
 
 class ServiceCounts:
-    def __init__(self, known: Known, find: Callable[[Mapping[str, Addresses]], dict[str, list[Flow]]]) -> None:
-        """`find`: open connections by namespace, of these addresses; blocks."""
-        self._known, self._find = known, find
+    def __init__(
+        self,
+        known: Known,
+        find: Callable[[Mapping[str, Addresses]], dict[str, list[Flow]]],
+        counts: Callable[[str], Counts],
+    ) -> None:
+        """`find`: open connections by namespace, of these addresses; `counts`: what the rules of a namespace have counted;
+        raises WeftError. Both block."""
+        self._known, self._find, self._counts = known, find, counts
+        self._before: dict[tuple[str, str], int] = {}
         self.connections: Counted = {}
-        """As of the last `refresh`."""
+        """As of the last `refresh`, like the next."""
+        self.refused = 0
+        """First packets of connections that no member took."""
 
     def shown(self) -> list[At]:
         """The services that have time series of their own."""
@@ -41,14 +52,31 @@ class ServiceCounts:
         """For the metrics."""
         try:
             self.connections = await self.count(self.shown())
+            await self._count_refused()
         except WeftError:
             self.connections = {}
+
+    async def _count_refused(self) -> None:
+        """A chain that was made anew begins at 0."""
+        for ns in self._places():
+            counted = await asyncio.to_thread(self._counts, ns)
+            for chain in (virtual.REFUSED, mesh.REFUSED):
+                was, now = self._before.get((ns, chain), 0), sum(rule.packets for rule in counted.get(chain, ()))
+                self._before[ns, chain] = now
+                self.refused += now - was if now >= was else now
+
+    def _places(self) -> set[str]:
+        """Namespaces in which services are translated."""
+        networks = {at.network for at in services(self._known.view).services}
+        return {ns for network in networks if (ns := virtual.place(self._known, network)) is not None} | (
+            {HOST} if networks else set()
+        )
 
     async def count(self, wanted: Iterable[At]) -> Counted:
         """Raises Denied, Failed. Of a network that is not on this host nothing is counted."""
         seen = _Seen()
         for at in wanted:
-            ns = place(self._known, at.network)
+            ns = virtual.place(self._known, at.network)
             if ns is not None:
                 seen.add(at, ns, self._known)
         if not seen.places:

@@ -23,6 +23,8 @@ from weft.services.model import Service
 from weft.services.record import SERVICES, At
 
 ENTRY, MESH = "entry", "mesh"
+REFUSED = _entries.REFUSED
+"""The chain whose rules count the connections to published ports that are refused."""
 
 
 class Publishing:

@@ -24,6 +24,8 @@ from weft.services.model import Service
 from weft.services.record import CONDITIONS, SERVICES, At
 
 NAME, PLACE = "service", "service-place"
+REFUSED = _services.REFUSED
+"""The chain whose rules count the connections to virtual addresses that are refused."""
 
 
 def _where(known: Known, network: str) -> tuple[Site, Balancer] | None:

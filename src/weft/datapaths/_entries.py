@@ -29,7 +29,7 @@ from weft.datapaths.driver import Reached
 from weft.hoststate import NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, PORTS
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import Dispatch, Nat, Reject
+from weft.hoststate.rules.actions import COUNTER, Dispatch, Nat, Reject
 from weft.hoststate.rules.matches import (
     CT_STATE,
     DADDR,
@@ -44,6 +44,9 @@ from weft.hoststate.rules.matches import (
 )
 from weft.model import PublishedPort
 from weft.model.ports import Protocol
+
+REFUSED = "entries-input"
+"""The chain whose rules count what is refused."""
 
 _PORT = L4PROTO + TH_DPORT
 _OF: dict[Family, Match] = {fam: field("meta nfproto").is_(f"ipv{fam}") for fam in FAMILIES}
@@ -129,7 +132,7 @@ def _tables() -> Iterator[Object]:
         yield NftSet(name=f"{HELD}-entries{fam}", type=("inet_proto", "inet_service", *to))
     yield _CHOICE
     yield from _ports.entrances("entries", _CHOICE.name, DSTNAT + 1)  # a container's own port of this host comes first
-    yield _rules.base_chain("entries-input", "filter", "input", FILTER, *_REFUSED)
+    yield _rules.base_chain(REFUSED, "filter", "input", FILTER, *_REFUSED)
 
 
 _WAYS = tuple((fam, at) for at in ("-at", "") for fam in FAMILIES)
@@ -141,8 +144,8 @@ _CHOICE = NftChain(
 
 def _refused(fam: Family, at: str) -> Iterator[Rule]:
     asked = _OF[fam], CT_STATE.is_("new"), _key(fam, at).among(f"entry-ports{at}{fam}")
-    yield rule(*asked, L4PROTO.is_("tcp"), Reject("tcp-reset"))
-    yield rule(*asked, Reject())
+    yield rule(*asked, L4PROTO.is_("tcp"), COUNTER, Reject("tcp-reset"))
+    yield rule(*asked, COUNTER, Reject())
 
 
 _REFUSED = tuple(rule for fam, at in _WAYS for rule in _refused(fam, at))

@@ -29,7 +29,7 @@ from weft.datapaths.driver import Balancer
 from weft.hoststate import NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import DRAWN, DSTNAT, FILTER, HELD, PORTS
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import DROP, Dispatch, Jump, Nat, Reject
+from weft.hoststate.rules.actions import COUNTER, DROP, Dispatch, Jump, Nat, Reject
 from weft.hoststate.rules.matches import (
     CT_STATE,
     CT_STATUS,
@@ -43,6 +43,8 @@ from weft.hoststate.rules.matches import (
     hashed,
 )
 
+REFUSED = "services-refused"
+"""The chain whose rules count what is refused."""
 SLOTS = 60
 """Of a service with affinity, which its members share as evenly as they can: among up to 6, all have the same."""
 SEED = 0x57656674
@@ -101,8 +103,8 @@ def _many(virtual: Virtual) -> Iterator[NftChain]:
 
 def _base_chains() -> Iterator[NftChain]:
     yield NftChain(name="services", rules=tuple(_chosen()))
-    yield NftChain(name="services-refused", rules=tuple(_refused()))
-    to_virtual = (rule(DADDR[f].among(f"virtual{f}"), Jump("services-refused", back=False)) for f in FAMILIES)
+    yield NftChain(name=REFUSED, rules=tuple(_refused()))
+    to_virtual = (rule(DADDR[f].among(f"virtual{f}"), Jump(REFUSED, back=False)) for f in FAMILIES)
     yield NftChain(name="services-begun", rules=tuple(to_virtual))
     begun = rule(CT_STATE.is_("new", "invalid"), Jump("services-begun"))
     for hook in ("prerouting", "output"):
@@ -121,8 +123,8 @@ def _chosen() -> Iterator[Rule]:
 def _refused() -> Iterator[Rule]:
     """What was not translated. Packets of connections that there are do not come here: those are nearly all of the place's."""
     yield rule(CT_STATE.is_("invalid"), DROP)
-    yield rule(L4PROTO.is_("tcp"), Reject("tcp-reset"))
-    yield rule(Reject())
+    yield rule(L4PROTO.is_("tcp"), COUNTER, Reject("tcp-reset"))
+    yield rule(COUNTER, Reject())
 
 
 def _lost(fam: Family) -> Rule:

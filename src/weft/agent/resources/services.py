@@ -140,7 +140,8 @@ class Services:
     def _problems(self, at: At) -> Iterator[str]:
         """What cannot be had of it on this node."""
         for source, texts in self._parts.loops.problems.items():
-            if source.contributor in CONTRIBUTORS and (source.network, source.name) == at:
+            own = source.contributor in CONTRIBUTORS and (source.network, source.name) == at
+            if own or (source.contributor == contributor.PLACE and source.network == at.network):
                 yield from texts
         yield from (text for about, text in self._parts.published.problems() if about == at)
 

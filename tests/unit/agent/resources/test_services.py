@@ -23,6 +23,7 @@ from weft.cluster.services import services
 from weft.kernel.host.connections import Flow
 from weft.model import claims, keys
 from weft.model.ports import parse
+from weft.policy.counting import Count
 from weft.services.model import parse_port
 from weft.services.record import SERVICE, At
 from weft.store.protocol import Delete, Put
@@ -319,11 +320,15 @@ async def test_connections_are_counted_by_member(agent: Agent, host: FakeHost, s
         flow(vip, 81, ends[0]),
         flow(ends[0], 8080, ends[0]),
     ]
+    host.counted[""] = {"services-refused": [Count(), Count(7, 420)], "entries-input": [Count(2, 88)]}
     shown = await service.service("web")
     assert [(m.name, m.connections) for m in shown.members] == [("c1", 2), ("c2", 1)]
     text = (await agent.metrics.scrape())[0].decode()
     assert 'weft_service_members{network="blue",service="web",state="ready"} 2.0' in text
     assert 'weft_service_connections{network="blue",service="web"} 3.0' in text
+    assert "weft_services_refused_total 9.0" in text
+    host.counted[""] = {"services-refused": [Count(), Count(1, 60)], "entries-input": [Count(3, 132)]}
+    assert "weft_services_refused_total 11.0" in (await agent.metrics.scrape())[0].decode(), "one chain is a new one"
 
 
 def flow(to: IPAddress, port: int, member: IPAddress) -> Flow:
