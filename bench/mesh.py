@@ -31,7 +31,7 @@ class Effort(msgspec.Struct, frozen=True):
     """`rounds` with so many MiB by one stream, new `connections` and round `trips` each."""
 
     rounds: int = 11
-    mib: int = 1_000
+    mib: int = 400
     connections: int = 5_000
     trips: int = 20_000
 

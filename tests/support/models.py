@@ -28,10 +28,11 @@ PATHS = ("/run/netns/c1", "/run/netns/c2")
 @st.composite
 def nodes(draw: st.DrawFn, name: str) -> Node:
     n = NODES.index(name) + 1
-    segment = draw(st.sampled_from([1, 1, 2]))
-    v4, v6 = ip_interface(f"192.168.{segment}.{n}/24"), ip_interface(f"fd00:192:{segment}::{n}/64")
+    site = draw(st.sampled_from([1, 1, 2]))
+    v4, v6 = ip_interface(f"192.168.{site}.{n}/24"), ip_interface(f"fd00:192:{site}::{n}/64")
     addresses = draw(st.sampled_from([(v4, v6), (v4, v6), (v4,), (v6,)]))
-    return Node(name=name, addresses=addresses, uplink="eth0", segment=draw(st.sampled_from(["", "", "rack"])))
+    segment, number = draw(st.sampled_from(["", "", "rack"])), draw(st.sampled_from([0, n, n]))
+    return Node(name=name, addresses=addresses, uplink="eth0", segment=segment, number=number)
 
 
 @st.composite
