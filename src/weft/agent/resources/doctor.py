@@ -10,13 +10,15 @@ from weft.agent.parts import Parts
 from weft.agent.resources import checkup
 from weft.alloc.leases import on_host
 from weft.api import types as t
-from weft.base.errors import WeftError
+from weft.base.errors import Conflict, Failed, Invalid, WeftError
+from weft.cluster.services import services
 from weft.daemons.bird import PACKAGE
 from weft.datapaths import registry
 from weft.datapaths.guard import BRIDGE_RULES
 from weft.datapaths.options import CommonOptions
 from weft.kernel.host.diagnose import foreign_vteps, udp_holders
 from weft.kernel.host.facts import MD5
+from weft.kernel.host.listeners import check_free
 from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
 from weft.kernel.kinds.ipset import FEATURE as IPSET
@@ -62,6 +64,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _reach(parts)
     yield from _one_sided(parts)
     yield from _ports(networks)
+    yield from _published(parts)
     yield from _overlaps(parts, networks)
     yield from _other_vteps(networks)
     yield from _reverse_path(parts, networks)
@@ -219,6 +222,25 @@ def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]
             yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
         else:
             yield checkup.ok(f"port {port}", "no program holds it")
+
+
+def _published(parts: Parts) -> Iterator[t.Finding]:
+    """Ports of all hosts that lead to services. Where a service was made, its ports were free; here one may be a program's,
+    which nobody reaches any more."""
+    held = False
+    for at, service in sorted(services(parts.view).services.items()):
+        for port in service.published:
+            try:
+                check_free(port, port.families)
+            except Conflict as error:
+                held, detail = True, str(error).partition(": ")[0]
+                told = f"{detail}, and leads to service {at.network}/{at.name} instead"
+                advice = f"have that program listen elsewhere, or `weft service set {at.network}/{at.name}` other ports"
+                yield t.Finding(check=f"port {port.outer}", result="warning", detail=told, advice=advice)
+            except (Invalid, Failed):
+                continue  # an address of another host, or nothing that can be found out
+    if not held and any(service.published for service in services(parts.view).services.values()):
+        yield checkup.ok("published ports", "no program of this host holds one of a service's")
 
 
 def _overlaps(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:

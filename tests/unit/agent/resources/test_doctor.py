@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ctypes
+import socket
 from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from support.agents import FEATURES, FakeHost, network
@@ -14,12 +16,16 @@ from weft.agent.agent import Agent
 from weft.agent.config import Config
 from weft.agent.resources import checkup, doctor
 from weft.api import types as t
+from weft.base.net import parse_address
 from weft.bgp.reach import Unreached
 from weft.cluster.view import View
 from weft.datapaths.driver import Host
 from weft.hoststate import Neighbour
 from weft.kernel.host.diagnose import NeighbourTable
 from weft.model import Network, Node, encode, keys
+from weft.model.ports import PublishedPort
+from weft.services.model import Service, ServicePort
+from weft.services.record import SERVICE
 from weft.store.protocol import Change
 
 
@@ -109,6 +115,19 @@ async def ill(patient: Patient, check: str, result: str = "error") -> tuple[str,
     found = (await patient.look())[check]
     assert found.result == result
     return found.detail, found.advice
+
+
+async def test_a_program_that_a_service_took_the_port_from(patient: Patient) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as program:
+        number = program.getsockname()[1]
+        port = PublishedPort(host_port=number, container_port=80, host_ip=parse_address("127.0.0.1"))
+        elsewhere = msgspec.structs.replace(port, host_ip=parse_address("192.0.2.1"))
+        made = Service(name="web", network="blue", ports=(ServicePort(port=80),), published=(port, elsewhere))
+        patient.view.apply([Change(SERVICE.key("blue", "web"), encode(made), 1)])
+        detail, advice = await ill(patient, f"port 127.0.0.1:{number}/tcp", "warning")
+    assert detail.startswith(f"port {number}/tcp of this host is held by ")
+    assert detail.endswith(", and leads to service blue/web instead") and "weft service set blue/web" in advice
+    assert (await patient.look())["published ports"].result == "ok"
 
 
 async def test_containers_that_nobody_reaches(patient: Patient) -> None:
