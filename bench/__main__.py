@@ -23,6 +23,7 @@ from bench import (
     labs,
     mesh,
     policy,
+    readiness,
     remote,
     report,
     services,
@@ -40,6 +41,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
         convergence.QUICK if quick else convergence.Effort(), progress
     ),
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
+    "readiness": lambda quick, progress: readiness.run(readiness.QUICK if quick else readiness.Effort(), progress),
     "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
     "policy": lambda quick, progress: policy.run(policy.QUICK if quick else policy.Effort(), progress),

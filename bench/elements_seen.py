@@ -17,11 +17,14 @@ from weft.kernel.plumbing import netns
 _NETLINK_NETFILTER, _NFNLGRP_NFTABLES = 12, 7
 _NEWSETELEM = 10 << 8 | 12
 """linux/netfilter/nfnetlink.h, nf_tables.h: NFNL_SUBSYS_NFTABLES, NFT_MSG_NEWSETELEM."""
+_QUIET = 10.0
+"""Seconds without a word of the kernel's: nothing more is to be expected, and it ends."""
 _HEADER = struct.Struct("IHHII")
 
 
 def listening(path: str) -> socket.socket:
     link = netns.call(path, lambda: socket.socket(socket.AF_NETLINK, socket.SOCK_RAW, _NETLINK_NETFILTER))
+    link.settimeout(_QUIET)
     link.bind((0, 1 << (_NFNLGRP_NFTABLES - 1)))
     return link
 

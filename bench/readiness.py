@@ -47,7 +47,7 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
             lab.run(host, MEMBER if host == NODES[0] else f"other-{host}", network=NETWORK)
         agent = labs.client(lab, NODES[0])
         agent.create_service(SERVICE)
-        words = labs.module("elements_seen", "/proc/self/ns/net", "members4")
+        words = labs.module("elements_seen", "/proc/self/ns/net", "members-tcp4")
         watches = [stack.enter_context(labs.started(lab.host(host), words)) for host in NODES]
         took = [_once(agent, watches) for _ in range(effort.times)]
     group = "readiness, 4 hosts, etcd"

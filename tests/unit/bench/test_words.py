@@ -18,6 +18,7 @@ def test_without_a_word_all_are_run() -> None:
         "cni",
         "convergence",
         "spread",
+        "readiness",
         "overlay-remote",
         "docker",
         "policy",
