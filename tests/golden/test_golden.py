@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 import tomllib
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,9 +16,10 @@ import pytest
 
 from support import lab
 from support.parts import all_of_endpoint
-from weft.compile import isolation
+from weft.cluster import footprint
+from weft.compile import isolation, services
 from weft.datapaths import guard
-from weft.datapaths.driver import Driver, Site, gather
+from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.datapaths.traits import KnownBy
 from weft.hoststate import Contribution
@@ -27,6 +28,8 @@ from weft.model.codec import convert
 from weft.reconcile.kinds.table import KINDS
 from weft.reconcile.protocol import Create
 from weft.reconcile.render import script
+from weft.services.index import Member
+from weft.services.model import Service
 
 HERE = Path(__file__).parent
 CASES = sorted(path.parent for path in HERE.glob("*/*/input.toml"))
@@ -34,7 +37,9 @@ CASES = sorted(path.parent for path in HERE.glob("*/*/input.toml"))
 
 @pytest.mark.parametrize("case", CASES, ids=lambda case: f"{case.parent.name}/{case.name}")
 def test_commands(case: Path) -> None:
-    got = _text(*_read(tomllib.loads((case / "input.toml").read_text())))
+    given = tomllib.loads((case / "input.toml").read_text())
+    model = _read(given)
+    got = _text([*_sections(*model), *_services(given, *model)])
     expected = case / "expected.txt"
     if os.environ.get("UPDATE_GOLDEN"):
         expected.write_text(got)
@@ -47,7 +52,8 @@ def test_every_driver_has_cases() -> None:
 
 def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list[Location]]:
     """`network`: a Network. `nodes`: who takes part, of those in `support.lab`, the first being this host. `node.NAME`:
-    what is different about one. `host`: facts about this one. `endpoints`: its own. `locations`: of others' containers."""
+    what is different about one. `host`: facts about this one. `endpoints`: its own. `locations`: of others' containers.
+    `services`: see `_services`."""
     network = convert(Network, given["network"])
     changed = given.get("node", {})
     nodes = [lab.node(name, **changed.get(name, {})) for name in given["nodes"]]
@@ -59,10 +65,10 @@ def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list
     return lab.site(network, nodes[0], **facts), nodes[1:], endpoints, locations
 
 
-def _text(site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]) -> str:
+def _text(sections: Iterable[tuple[str, Contribution]]) -> str:
     problems: list[str] = []
     lines: list[str] = []
-    for title, contribution in _sections(driver(site.network.driver), site, peers, endpoints, locations):
+    for title, contribution in sections:
         ops = [Create(obj) for obj in sorted(contribution.objects, key=lambda obj: list(KINDS).index(obj.kind))]
         lines += [f"# {title}", *script(ops), ""]
         problems += [f"{title}: {problem}" for problem in contribution.problems]
@@ -70,8 +76,9 @@ def _text(site: Site, peers: list[Node], endpoints: list[Endpoint], locations: l
 
 
 def _sections(
-    used: Driver, site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]
+    site: Site, peers: list[Node], endpoints: list[Endpoint], locations: list[Location]
 ) -> Iterator[tuple[str, Contribution]]:
+    used = driver(site.network.driver)
     yield "network", gather(used.network(site))
     if apart := list(isolation.answer({site.network.name: site.network}, lambda _: site)):
         yield "all networks", gather(iter(apart))
@@ -87,3 +94,18 @@ def _sections(
         yield f"location {found.addresses[0]}", gather(used.location(site, node, found))
     for endpoint in endpoints:
         yield f"endpoint {endpoint.name}", gather(all_of_endpoint(site, endpoint))
+
+
+def _services(
+    given: dict[str, Any], site: Site, _peers: list[Node], endpoints: list[Endpoint], locations: list[Location]
+) -> Iterator[tuple[str, Contribution]]:
+    """`services`: each with all containers as its members, ready."""
+    at = driver(site.network.driver).balancer(site)
+    found = [*map(footprint.location, endpoints), *locations]
+    members = [Member(str(number), where, "ready") for number, where in enumerate(found)]
+    for values in given.get("services", ()):
+        assert at is not None
+        service = convert(Service, values)
+        yield "all services", gather(services.common(site, at))
+        virtual = services.virtual(service, members, site.host.node.name)
+        yield f"service {service.name}", gather(services.answer(site, at, virtual))

@@ -165,6 +165,7 @@ def _of_face(address: IPAddress, fam: Family, face: Face, *, sticky: bool) -> It
         own = backend.address(fam)
         if own and (backend.takes or face.protocol in STREAMS):
             yield NftElement(set=f"{HELD}{fam}", value=f"{place} . {own} . {port}")
+        if own and face.protocol in STREAMS:
             yield NftElement(set=f"answers{fam}", value=f"{own} . {face.protocol} . {port}")
 
 
