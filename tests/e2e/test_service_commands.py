@@ -201,6 +201,10 @@ BAD = {
         "create x -n inner --port 80 --select a --publish 8003",
         "network inner is internal: nothing outside of it reaches its containers, so no port can be published",
     ),
+    "two addresses of a family": (
+        "create x -n blue --port 80 --select a --ip 10.1.200.8 --ip 10.1.200.9",
+        "service: 10.1.200.8, 10.1.200.9: at most one virtual address of each family",
+    ),
     "an address outside": (
         "create x -n blue --port 80 --select a --ip 10.9.0.1",
         "10.9.0.1 is outside network blue: choose one of 10.1.0.0/16, fd00:1::/48",

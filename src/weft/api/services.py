@@ -125,6 +125,8 @@ def _check(request: CreateService | SetService) -> None:
     limits.at_most("service: published ports", request.publish or (), PUBLISHED)
     limits.at_most("service: aliases", request.aliases or (), ALIASES)
     limits.at_most("service: addresses", request.addresses, limits.ADDRESSES)
+    if len({address.version for address in request.addresses}) < len(request.addresses):
+        raise Invalid(f"service: {', '.join(map(str, request.addresses))}: at most one virtual address of each family")
     for text in (*(request.publish or ()), request.select or ""):
         limits.check_text("service", text)
     if request.select and request.members:

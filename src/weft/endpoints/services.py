@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 
 import msgspec
 
@@ -20,7 +20,7 @@ from weft.model import Network, PublishedPort, encode, keys
 from weft.services import publish
 from weft.services.model import Draining, Service
 from weft.services.record import SERVICE, SERVICES, At
-from weft.store.protocol import Absent, Listing, NothingNewer, Put, Unchanged
+from weft.store.protocol import Absent, Item, Listing, NothingNewer, Put, Unchanged
 
 
 class _Exists(Conflict):
@@ -57,7 +57,7 @@ class ServiceWriter:
     async def change(self, network: Network, at: At, request: s.SetService) -> Service:
         async def attempt() -> Service:
             listing = await self._store.list(SERVICE.root)
-            old = next((found for found in records.readable(Service, listing.items) if _at(found) == at), None)
+            old = next((found for found in self._read(listing.items) if _at(found) == at), None)
             if old is None:
                 raise NotFound(f"no service {at.network}/{at.name}: it was just removed")
             return await self._put(network, listing, old, changed(old, request), request.addresses, request.publish)
@@ -74,7 +74,7 @@ class ServiceWriter:
         ports: tuple[str, ...] | None,
     ) -> Service:
         """As the last step of an attempt. `ports`: None: those that it has. Raises Refused and others."""
-        others = [other for other in records.readable(Service, listing.items) if _at(other) != _at(new)]
+        others = [other for other in self._read(listing.items) if _at(other) != _at(new)]
         _check_names(new, others)
         if wishes and new.mode == "names":
             raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
@@ -96,6 +96,14 @@ class ServiceWriter:
             [Put(key, encode(made)), *ops],
         )
         return made
+
+    def _read(self, items: Iterable[Item]) -> Iterator[Service]:
+        """What is as the view has it needs no reading: there may be thousands."""
+        table = self._view.table(SERVICES)
+        for item in items:
+            at = SERVICE.parse(item.key)
+            known = table.get(at) if at and self._view.revision(item.key) == item.revision else None
+            yield from (known,) if known else records.readable(Service, [item])
 
     async def _published(
         self,

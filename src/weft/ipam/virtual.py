@@ -215,10 +215,12 @@ class Virtual:
     ) -> tuple[list[Guard], list[Op]]:
         """The claims go, and of the subnets those in which no service has an address any more."""
         gone = set(gone)
+        if not gone:
+            return [], []
         ops: list[Op] = [Delete(keys.address_claim(room.network.name, address)) for address in gone]
         left = {a for a in await self._of_services(room.network.name) if a not in gone} | set(chosen)
         guards: list[Guard] = []
-        for subnet in {place(room, address) for address in gone} if room.apart and gone else ():
+        for subnet in {place(room, address) for address in gone} if room.apart else ():
             item = held.get(subnet)
             if item is not None and not any(contains(subnet, address) for address in left):
                 guards.append(Unchanged(item.key, item.revision))

@@ -12,6 +12,8 @@
     bgp/secret                        BgpSecret
     bgp/peers/PEER                    BgpPeer
     claims/…                          the name of who holds it; creating the key is the allocation
+    claims/addresses/NETWORK/ADDRESS  the container or the service that has it
+    claims/subnets/NETWORK/SUBNET     the node that has it, or services (`weft.model.claims.SERVICES`)
     claims/macs/NETWORK/[NODE/]MAC    of MAC addresses that users ask for
     claims/floating/ADDRESS           the endpoint that it leads to
 
