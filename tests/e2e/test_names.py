@@ -130,6 +130,29 @@ def test_a_service_by_its_name(lab: Lab) -> None:
     assert eventually(lambda: isinstance(look_up(web, "shop"), str))
 
 
+DENIED = """
+apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: nothing-out}
+spec: {podSelector: {matchLabels: {shut: "yes"}}, policyTypes: [Egress]}
+"""
+
+
+def test_a_container_that_may_send_nothing_asks_all_the_same(lab: Lab) -> None:
+    """No question leaves its namespace, so that no policy has to allow them; what it is told of is as far as ever."""
+    web = lab.host("node-1").container("over-web")
+    applied = lab.host("node-1").run([*lab.weft, "policy", "apply", "-f", "-"], input=DENIED, timeout=60)
+    assert applied.returncode == 0, applied.stderr
+    try:
+        assert weft(lab, "node-1", "endpoint", "label", "over-web", "shut=yes").returncode == 0
+        assert eventually(lambda: not ping(web, "over-db", wait=1).ok)
+        assert look_up(web, "over-db") == addresses(lab, "node-4", "over-db")
+    finally:
+        weft(lab, "node-1", "endpoint", "label", "over-web", "shut-")
+        weft(lab, "node-1", "policy", "rm", "default/nothing-out")
+    assert eventually(lambda: ping(web, "over-db").ok)
+
+
 def test_a_question_waits_for_an_agent_that_is_started_again(lab: Lab) -> None:
     inside, wanted = lab.host("node-1").container("over-web"), addresses(lab, "node-4", "over-db")
     assert lab.agent("node-1").end(signal.SIGKILL)
