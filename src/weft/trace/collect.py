@@ -12,6 +12,7 @@ from typing import Protocol
 
 import msgspec
 
+from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Unavailable, WeftError
@@ -34,6 +35,8 @@ class Agent(Protocol):
 
     def nodes(self) -> tuple[t.NodeInfo, ...]: ...
 
+    def services(self) -> tuple[s.ServiceInfo, ...]: ...
+
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     """`dumps` by host. `notes`: a line about each host that should have given one and did not."""
@@ -41,6 +44,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     dumps: dict[str, HostDump]
     endpoints: tuple[t.EndpointInfo, ...]
     nodes: tuple[t.NodeInfo, ...]
+    services: tuple[s.ServiceInfo, ...] = ()
     notes: tuple[str, ...] = ()
 
     @property
@@ -70,6 +74,7 @@ def collect(sockets: Mapping[str, str], connect: Callable[[str], Agent]) -> Snap
         dumps=dumps,
         endpoints=first.endpoints(),
         nodes=first.nodes(),
+        services=first.services(),
         notes=tuple(f"{host} is not seen: {error}" for host, error in refused.items()),
     )
 
@@ -85,7 +90,7 @@ def trace(snapshot: Snapshot, origin: str, target: str, family: Family | None = 
     """The way there; and the way back from an endpoint, which answers with the address it was called by. What is sent to
     a node or to outside is masqueraded, so its answer comes by another way. Raises NotFound, Invalid."""
     start = ends.origin(origin, snapshot.endpoints, snapshot.nodes)
-    end = ends.target(target, snapshot.endpoints, snapshot.nodes)
+    end = ends.target(target, snapshot.endpoints, snapshot.nodes, snapshot.services)
     chosen = ends.choose_family(start, end, family)
     there = _walk(snapshot, start, end, chosen)
     answered = there.outcome.ending == "delivered" and end.ns

@@ -6,6 +6,7 @@ from collections.abc import Iterable
 
 import msgspec
 
+from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Invalid, NotFound
 from weft.base.net import FAMILIES, Family, IPAddress, parse_address
@@ -35,11 +36,19 @@ def origin(ref: str, endpoints: Iterable[t.EndpointInfo], nodes: Iterable[t.Node
     return found
 
 
-def target(ref: str, endpoints: Iterable[t.EndpointInfo], nodes: Iterable[t.NodeInfo]) -> End:
-    """As `origin`, or any address. Raises NotFound, Invalid."""
+def target(
+    ref: str,
+    endpoints: Iterable[t.EndpointInfo],
+    nodes: Iterable[t.NodeInfo],
+    services: Iterable[s.ServiceInfo] = (),
+) -> End:
+    """As `origin`, or any address but a virtual one. Raises NotFound, Invalid."""
     found = _known(ref, endpoints, nodes)
     if found is not None:
         return found
+    for each in services:
+        if _address(ref) in each.service.addresses:
+            raise Invalid(_instead(ref, each))
     try:
         address = parse_address(ref)
     except Invalid:
@@ -47,6 +56,14 @@ def target(ref: str, endpoints: Iterable[t.EndpointInfo], nodes: Iterable[t.Node
             f"{ref} is no endpoint, node or address: `weft endpoint ls` and `weft node ls` show those there are"
         ) from None
     return End(name=str(address), addresses=(address,))
+
+
+def _instead(ref: str, found: s.ServiceInfo) -> str:
+    what = f"{ref} is the virtual address of service {found.service.network}/{found.service.name}"
+    members = [f"{member.node}/{member.name}" for member in found.members]
+    if not members:
+        return f"{what}, which has no members: `weft service show` says whom it looks for"
+    return f"{what}: trace one of its members, which packets to it go on to: {', '.join(members[:4])}"
 
 
 def choose_family(start: End, end: End, wanted: Family | None) -> Family:

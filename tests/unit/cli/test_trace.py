@@ -51,7 +51,7 @@ def agents(monkeypatch: pytest.MonkeyPatch) -> Iterator[Lab]:
         for name, dump in d.reference("vxlan").items():
             path = base / "hosts" / name / "run-weft/weft.sock"
             path.parent.mkdir(parents=True)
-            answers: dict[str, object] = {"kernel": dump, "endpoints": ENDPOINTS, "nodes": NODES}
+            answers: dict[str, object] = {"kernel": dump, "endpoints": ENDPOINTS, "nodes": NODES, "services": ()}
             running[name] = stack.enter_context(canned_agent(path, answers))
         yield running
 

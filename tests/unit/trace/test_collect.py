@@ -8,6 +8,7 @@ import pytest
 
 from support import dumps as d
 from support import lab
+from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.base.errors import Denied, Invalid, NotFound, Unavailable, WeftError
@@ -55,6 +56,9 @@ class Agent:
     def endpoints(self) -> tuple[t.EndpointInfo, ...]:
         self.kernel()
         return ENDPOINTS
+
+    def services(self) -> tuple[s.ServiceInfo, ...]:
+        return ()
 
     def nodes(self) -> tuple[t.NodeInfo, ...]:
         self.kernel()

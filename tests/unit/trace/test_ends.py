@@ -6,7 +6,9 @@ import msgspec
 import pytest
 
 from support.canned import ENDPOINTS, NODES
+from weft.api.services import MemberInfo, ServiceInfo
 from weft.base.errors import Invalid, NotFound
+from weft.services.model import Service
 from weft.trace import ends
 from weft.trace.ends import End, choose_family
 
@@ -69,3 +71,14 @@ def test_family() -> None:
         choose_family(both, v4, 6)
     with pytest.raises(Invalid, match=r"10.0.0.2 has only IPv4 and fd00::2 has only IPv6: no packet"):
         choose_family(v4, v6, None)
+
+
+def test_a_virtual_address_leads_to_members() -> None:
+    """Which one a connection gets is drawn, so each of them is another way."""
+    service = Service(name="web", network="blue", select="app=web", addresses=(ip_address("40.15.255.7"),))
+    member = MemberInfo(id="1", name="web-1", node="node-2", addresses=(ip_address("40.15.44.2"),), state="ready")
+    found = ServiceInfo(service=service, members=(member,))
+    with pytest.raises(Invalid, match=r"40\.15\.255\.7 is the virtual address of service blue/web: .*: node-2/web-1"):
+        ends.target("40.15.255.7", ENDPOINTS, NODES, (found,))
+    with pytest.raises(Invalid, match="which has no members"):
+        ends.target("40.15.255.7", ENDPOINTS, NODES, (ServiceInfo(service=service),))
