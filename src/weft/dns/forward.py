@@ -215,8 +215,10 @@ def _who(asker: Asker, upstream: Upstream) -> tuple[str, Upstream]:
     return asker.id if upstream.inside else "", upstream
 
 
-def _place(upstream: Upstream) -> tuple[str, int]:
-    return str(upstream.address), upstream.port
+def _place(upstream: Upstream) -> tuple[str, int] | tuple[str, int, int, int]:
+    """As sockets take it. Raises OSError where there is no interface of that name."""
+    address, _, interface = str(upstream.address).partition("%")
+    return (address, upstream.port, 0, socket.if_nametoindex(interface)) if interface else (address, upstream.port)
 
 
 def _random_id() -> int:

@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import contextlib
+from ipaddress import ip_address
 
 import msgspec
 
-from weft.base.errors import Invalid
-from weft.base.net import IPAddress, parse_address
+from weft.base.net import IPAddress
 
 
 class ResolvConf(msgspec.Struct, frozen=True):
-    """`nameservers`: all of them; the C library asks the first three. `search`: domains. `options`: such as "ndots:1"."""
+    """`nameservers`: all of them, link-local ones with their interface; the C library asks the first three. `search`: domains.
+    `options`: such as "ndots:1"."""
 
     nameservers: tuple[IPAddress, ...] = ()
     search: tuple[str, ...] = ()
@@ -38,8 +39,8 @@ def parse(text: str) -> ResolvConf:
             continue
         match words[0], words[1:]:
             case "nameserver", [address, *_]:
-                with contextlib.suppress(Invalid):
-                    nameservers.append(parse_address(address))
+                with contextlib.suppress(ValueError):
+                    nameservers.append(ip_address(address))
             case "search", found:
                 search = tuple(found)
             case "domain", [found, *_]:

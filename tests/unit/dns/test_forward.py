@@ -236,6 +236,23 @@ async def test_an_upstream_inside_is_asked_from_there() -> None:
         server.close()
 
 
+async def test_servers_with_ipv6_are_asked(serve: Serve) -> None:
+    """A link-local one by its interface: ::1 serves as one, as no other interface is certain to be there."""
+    with socket.socket(socket.AF_INET6, socket.SOCK_DGRAM | socket.SOCK_NONBLOCK) as sock:
+        sock.bind(("::1", 0))
+        for number, address in enumerate(("::1", "::1%lo")):
+            place = serve(Upstream(ip_address(address), sock.getsockname()[1]), id=str(number))
+            asking = asyncio.create_task(ask(place, "example.org"))
+            packet, source = await asyncio.get_running_loop().sock_recvfrom(sock, 4096)
+            sock.sendto(HIT(dns.message.from_wire(packet), False) or b"", source)
+            assert texts(await asking) == ["192.0.2.1"]
+
+
+async def test_a_server_by_an_interface_that_is_not_there_is_passed_over(serve: Serve) -> None:
+    async with stub(HIT) as other:
+        assert texts(await ask(serve(Upstream(ip_address("fe80::1%nowhere")), other), "example.org")) == ["192.0.2.1"]
+
+
 async def test_one_that_cannot_be_asked_is_passed_over(serve: Serve) -> None:
     async with stub(HIT) as other:
         inside = Upstream(ip_address("127.0.0.1"), 53, inside=True)

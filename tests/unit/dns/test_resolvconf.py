@@ -1,4 +1,5 @@
-from weft.base.net import parse_address
+from ipaddress import ip_address
+
 from weft.dns.resolvconf import ResolvConf, parse
 
 FILE = """\
@@ -6,6 +7,7 @@ FILE = """\
 nameserver 10.0.0.1
 nameserver fd00::1 trailing
 nameserver nonsense
+nameserver fe80::1%eth0
 options timeout:1
   options debug
 domain example.org
@@ -19,7 +21,7 @@ sortlist 10.0.0.0/8
 
 def test_what_the_c_library_reads() -> None:
     found = parse(FILE)
-    assert found.nameservers == (parse_address("10.0.0.1"), parse_address("fd00::1"))
+    assert found.nameservers == tuple(map(ip_address, ("10.0.0.1", "fd00::1", "fe80::1%eth0")))
     assert found.search == ("a.example.org", "b.example.org")
     assert found.options == ("timeout:1", "ndots:2", "attempts:1", "rotate")
 
@@ -29,6 +31,6 @@ def test_the_last_of_search_and_domain_counts() -> None:
 
 
 def test_what_is_written_is_read_again() -> None:
-    one = ResolvConf((parse_address("127.0.0.11"),), ("weft.local",), ("ndots:1",))
+    one = ResolvConf((ip_address("127.0.0.11"),), ("weft.local",), ("ndots:1",))
     assert str(one) == "nameserver 127.0.0.11\nsearch weft.local\noptions ndots:1\n"
     assert parse(str(one)) == one and parse(str(ResolvConf())) == ResolvConf()
