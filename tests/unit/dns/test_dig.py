@@ -93,7 +93,7 @@ STATUS = {
 @pytest.fixture
 async def places(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[dict[str, int]]:
     """Ports of containers that ask each a server of another kind."""
-    monkeypatch.setattr(forward, "PATIENCE", 0.2)
+    monkeypatch.setattr(forward, "PATIENCE", 1)
     server, found = Server(names()), {}
     async with AsyncExitStack() as stack:
         kinds = {

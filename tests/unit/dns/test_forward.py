@@ -41,8 +41,8 @@ def clock() -> Clock:
 
 @pytest.fixture
 async def serve(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[Serve]:
-    """Makes a container that asks these servers."""
-    monkeypatch.setattr(forward, "PATIENCE", 0.1)
+    """Makes a container that asks these servers, with all the patience that a busy machine may ask for."""
+    monkeypatch.setattr(forward, "PATIENCE", 60)
     server = Server(Names(), clock=clock)
 
     def add(*upstreams: Stub | Upstream, id: str = "1") -> tuple[str, int]:
@@ -56,6 +56,12 @@ async def serve(clock: Clock, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[
     server.close()
     await asyncio.sleep(0.01)
     assert not server._forwarder._under_way and not server._forwarder._shared
+
+
+@pytest.fixture
+def impatient(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where a server says nothing."""
+    monkeypatch.setattr(forward, "PATIENCE", 0.5)
 
 
 def unused() -> Upstream:
@@ -79,18 +85,19 @@ async def test_the_case_comes_back_as_it_was_asked(serve: Serve) -> None:
 @pytest.mark.parametrize(
     "first", [nothing, says(rcode=SERVFAIL), says(rcode=REFUSED), lambda query, by_tcp: b"nonsense"]
 )
+@pytest.mark.usefixtures("impatient")
 async def test_the_next_one_is_asked(serve: Serve, first: Callable[..., bytes | None]) -> None:
     async with stub(first) as bad, stub(HIT) as good:
         assert texts(await ask(serve(bad, good), "example.org")) == ["192.0.2.1"]
         assert len(bad.asked) == len(good.asked) == 1
 
 
-async def test_one_that_is_not_there_costs_no_time(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(forward, "PATIENCE", 60)
+async def test_one_that_is_not_there_costs_no_time(serve: Serve) -> None:
     async with stub(HIT) as good:
         assert texts(await ask(serve(unused(), good), "example.org")) == ["192.0.2.1"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_dead_one_comes_last_for_a_while(serve: Serve, clock: Clock) -> None:
     async with stub(nothing) as bad, stub(HIT) as good:
         place = serve(bad, good)
@@ -112,6 +119,7 @@ async def test_a_dead_one_comes_last_for_a_while(serve: Serve, clock: Clock) -> 
         (says(authority=(SOA,)), NOERROR, 1),
     ],
 )
+@pytest.mark.usefixtures("impatient")
 async def test_what_the_only_one_says_is_said(
     serve: Serve, say: Callable[..., bytes | None], rcode: int, times: int
 ) -> None:
@@ -120,6 +128,7 @@ async def test_what_the_only_one_says_is_said(
         assert got.rcode() == rcode and not got.answer and len(other.asked) == times
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_lost_packet_is_sent_again(serve: Serve) -> None:
     seen: list[bool] = []
 
@@ -188,6 +197,7 @@ async def test_the_same_question_is_asked_once_at_a_time(serve: Serve) -> None:
         assert len(other.asked) == 2
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_a_circle_ends(serve: Serve) -> None:
     """The other server asks us what it is asked."""
     tasks: list[asyncio.Task[object]] = []
@@ -275,6 +285,7 @@ async def test_what_was_cut_is_fetched_by_tcp(serve: Serve) -> None:
         assert len(texts(whole)) == 30 and not whole.flags & dns.flags.TC
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_where_tcp_fails_the_client_is_told_that_it_was_cut(serve: Serve) -> None:
     def only_udp(query: dns.message.Message, by_tcp: bool) -> bytes | None:
         return None if by_tcp else says("@ 30 IN A 192.0.2.1", flags=dns.flags.TC)(query, by_tcp)
@@ -328,7 +339,6 @@ async def test_ids_and_ports_cannot_be_foretold(serve: Serve) -> None:
 
 async def test_one_asker_has_so_many_questions_under_way(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "PER_ASKER", 5)
-    monkeypatch.setattr(forward, "PATIENCE", 60)
     async with stub(nothing) as other:
         place, second = serve(other), serve(other, id="2")
         waiting = asyncio.gather(*(ask(place, f"{n}.org") for n in range(5)))
@@ -349,6 +359,7 @@ async def test_what_has_ended_is_under_way_no_more(serve: Serve, monkeypatch: py
             assert texts(await ask(place, f"{n}.org")) == ["192.0.2.1"]
 
 
+@pytest.mark.usefixtures("impatient")
 async def test_all_have_so_many_together(serve: Serve, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(forward, "IN_ALL", 3)
     async with stub(nothing) as other:
