@@ -77,7 +77,7 @@ class Cluster:
         changed, self._changed = self._changed, Changed()
         differing: set[Key] = set()
         for source in self.compiler.touched(changed):
-            if source.contributor == compiled.NAME:
+            if source.contributor in (compiled.NAME, compiled.PLACE):
                 differing |= self.union.set(source, self.compiler.contribution(source))
         some = (self.union.desired.get(key) for key in differing)
         wanted = {obj.key: obj for obj in some if isinstance(obj, NftChain | NftSet | NftElement)}

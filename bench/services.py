@@ -59,17 +59,17 @@ class Effort(msgspec.Struct, frozen=True):
     coming: int = 60
 
 
-QUICK = Effort(rounds=3, connections=1_500, trips=3_000, services=2_000, changes=40, coming=15)
+QUICK = Effort(rounds=3, connections=1_000, trips=3_000, services=2_000, changes=40, coming=15)
 
 
 def run(effort: Effort, progress: Progress) -> list[Figure]:
-    figures = []
+    progress("services: a large cluster")
+    figures = _scale(effort)
+    progress("services: four hosts")
+    figures += _spread(effort)
     for driver in SUBNETS:
         figures += packets(driver, effort, progress)
-    progress("services: a large cluster")
-    figures += _scale(effort)
-    progress("services: four hosts")
-    return [*figures, *_spread(effort)]
+    return figures
 
 
 # -- packets -----------------------------------------------------------------------------------------------------------
