@@ -15,10 +15,13 @@ from contextlib import ExitStack
 
 import pytest
 
+from support.calls import ANSWER, KEPT
 from support.changing import Kept, Load, World
 from support.cluster import Cluster
-from support.waiting import note
+from support.reach import UNDERLAY
+from support.waiting import note, until
 from weft.lab import Lab
+from weft.lab.inside import Inside
 
 NETWORKS = {"vx": ("vxlan", 71), "over": ("overlay", 72), "pure": ("routed", 73)}
 MEMBERS = {"a": "node-1", "b": "node-2", "c": "node-2"}
@@ -55,7 +58,9 @@ class Scene:
             kept.client.close()
 
     def load(self) -> Load:
-        return Load([(w.inside("client", h), w.address(f)) for w in self.worlds for h, f in CLIENTS.items()], RATE)
+        return Load(
+            [(w.inside("client", h), w.address(f), ANSWER) for w in self.worlds for h, f in CLIENTS.items()], RATE
+        )
 
     def kept(self, *names: str) -> list[Kept]:
         """A connection of each client to each of these members."""
@@ -188,6 +193,46 @@ def test_who_says_nothing_is_not_forgotten(scene: Scene) -> None:
         left = world.remaining(host, kept)
         assert left >= whole - (time.monotonic() - scene.began) - 2, f"{world.network}, {host}: {left} s of {whole}"
     assert silent([kept for _, _, kept in scene.idle]) == []
+
+
+def test_published_ports_are_changed_and_others_are_not_touched(scene: Scene) -> None:
+    """From outside, by a host that has a member and by one that has none; members come and go, too."""
+    outside, ends = scene.lab.host("outside"), [(h, UNDERLAY[h][f]) for h, f in CLIENTS.items()]
+    path = f"/proc/{outside.holder.pid}/ns/net"
+    first = {world.network: 8100 + n for n, world in enumerate(scene.worlds)}
+    both = {w.network: (f"{first[w.network]}:{ANSWER}", f"{first[w.network] + 100}:{KEPT}") for w in scene.worlds}
+    for world in scene.worlds:
+        world.publish(*both[world.network])
+    clients = [(outside, address, port) for port in first.values() for _, address in ends]
+    kept: list[Kept] = []
+    until(
+        lambda: not _closed(scene, path, clients, kept), 20, lambda: f"{_closed(scene, path, clients, kept)} to answer"
+    )
+    with Load(clients, RATE) as load:
+        for _ in range(2):
+            for world in scene.worlds:
+                world.publish(both[world.network][0], f"{first[world.network] + 200}:{ANSWER}", both[world.network][1])
+            scene.each("label", "c", member=False)
+            pause(SHORT)
+            for world in scene.worlds:
+                world.publish(*both[world.network])
+            scene.each("label", "c", member=True)
+            pause(SHORT)
+    fine(load, "published ports are changed")
+    assert silent([one for one in kept if one.member != "c"]) == []
+    for world in scene.worlds:
+        world.publish()
+
+
+def _closed(scene: Scene, path: str, clients: Sequence[tuple[Inside, str, int]], kept: list[Kept]) -> list[str]:
+    """Which of the published ports do not answer; a connection to each is added to `kept`."""
+    closed = []
+    for _, address, port in clients:
+        try:
+            kept.append(scene.worlds[0].kept_from(path, address, port + 100))
+        except OSError as error:
+            closed.append(f"{address} {port + 100} ({error})")
+    return closed
 
 
 def test_members_are_replaced_one_by_one(scene: Scene) -> None:

@@ -141,6 +141,10 @@ class World:
                 lambda h=host: f"{self.network}, {h}: {states}, not {self.states(h)}",  # type: ignore[misc]
             )
 
+    def publish(self, *ports: str) -> None:
+        """No others of the hosts' ports lead to it."""
+        client(self.lab, "node-1").set_service(self.ref, s.SetService(publish=ports))
+
     # Clients.
 
     def inside(self, name: str, host: str) -> Inside:
@@ -151,13 +155,15 @@ class World:
 
     def kept(self, host: str, family: int) -> Kept:
         """A connection by the client on that host, whoever takes it."""
+        return self.kept_from(self.path("client", host), self.address(family), KEPT)
 
+    def kept_from(self, path: str, address: str, port: int) -> Kept:
         def connect() -> socket.socket:
-            made = socket.create_connection((self.address(family), KEPT), timeout=5)
+            made = socket.create_connection((address, port), timeout=5)
             made.settimeout(2)
             return made
 
-        made = netns.call(self.path("client", host), connect)
+        made = netns.call(path, connect)
         self._undo.callback(made.close)
         return Kept(made.recv(100).decode().strip(), made)
 
@@ -191,10 +197,10 @@ def _end(process: InsideProcess) -> None:
 class Load:
     """Clients that connect all the time, each so many times a second."""
 
-    def __init__(self, inside: Sequence[tuple[Inside, str]], rate: float) -> None:
-        """`inside`: where each client is, and the address that it calls."""
+    def __init__(self, clients: Sequence[tuple[Inside, str, int]], rate: float) -> None:
+        """`clients`: where each is, the address and the port that it calls."""
         words = [sys.executable, "-S", calls.__file__, "call"]
-        self._running = [(i, i.popen([*words, address, str(ANSWER), str(rate)])) for i, address in inside]
+        self._running = [(i, i.popen([*words, address, str(port), str(rate)])) for i, address, port in clients]
         self.outcomes: list[Outcome] = []
         self.began = time.monotonic()
 
