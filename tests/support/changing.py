@@ -9,8 +9,8 @@ import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from typing import Any
 
@@ -105,10 +105,10 @@ class World:
         self.members[name] = Member(name, host, found, process)
         return self.members[name]
 
-    def label(self, name: str, *, member: bool, by: str = "node-1") -> None:
-        """Makes it a member, or none any more. `by`: whose agent does it."""
+    def label(self, name: str, *, member: bool) -> None:
+        """Makes it a member, or none any more."""
         change = t.Label(labels={"app": "web"}) if member else t.Label(remove=("app",))
-        client(self.lab, by).label(self.members[name].endpoint.id, change)
+        client(self.lab, "node-1").label(self.members[name].endpoint.id, change)
 
     def says(self, name: str, how: signal.Signals) -> None:
         """From now on its health check is answered with 503 (SIGUSR1) or 200 (SIGUSR2)."""
@@ -118,8 +118,19 @@ class World:
         """Its server."""
         _end(self.members[name].process)
 
-    def drain(self, name: str, *, back: bool = False) -> None:
-        client(self.lab, "node-1").drain(self.ref, s.Drain(member=self.members[name].endpoint.id, back=back))
+    def drain(self, name: str, *, back: bool = False, by: str = "node-1") -> None:
+        """`by`: whose agent does it."""
+        client(self.lab, by).drain(self.ref, s.Drain(member=self.members[name].endpoint.id, back=back))
+
+    def answers(self, name: str) -> None:
+        """It has answered all that came before: it does so in their order."""
+        member = self.members[name]
+
+        def ask() -> bytes:
+            with socket.create_connection((str(member.endpoint.addresses[0].ip), ANSWER), timeout=10) as made:
+                return made.recv(100)
+
+        assert netns.call(self.path("client", "node-1"), ask).decode() == name
 
     def removed(self, name: str) -> None:
         member = self.members.pop(name)
@@ -237,9 +248,3 @@ class Load:
 
     def by(self, member: str) -> int:
         return sum(outcome.made.get(member, 0) for outcome in self.outcomes)
-
-
-@contextmanager
-def undoing() -> Iterator[ExitStack]:
-    with ExitStack() as stack:
-        yield stack
