@@ -360,3 +360,26 @@ async def test_a_record_that_cannot_be_read_is_told_and_can_be_removed(agent: Ag
     await service.remove_service("blue/bad")
     await until(lambda: not agent.view.broken)
     assert (await agent.store.list("services/")).items == ()
+
+
+@pytest.mark.parametrize("driver", ["vxlan", "overlay"])
+async def test_those_that_come_while_others_go_keep_their_subnet(
+    agent: Agent, service: Operations, store_file: Path, driver: str
+) -> None:
+    """The last service in a subnet frees it, unless another one has just been given an address of it."""
+    await create(agent, "blue", "10.1.0.0/24", driver=driver)
+    async with agent_on(FakeHost("192.168.1.254/24"), store_file, "node-2") as other:
+        await until(lambda: "blue" in other.view.networks)
+
+        async def come_and_go(operations: Operations, name: str, times: int) -> None:
+            for _ in range(times):
+                [address] = (await operations.create_service(asked(name))).service.addresses
+                held = await subnets_of_services(agent, "blue")
+                assert driver == "overlay" or any(address in ip_network(subnet) for subnet in held)
+                await operations.remove_service(f"blue/{name}")
+
+        twins = [service, Operations(other)]
+        await asyncio.gather(*(come_and_go(twins[n % 2], f"s{n}", 6) for n in range(4)))
+        assert await faults(service) == []
+        assert (await agent.store.list(keys.address_claims("blue"))).items == ()
+        assert await subnets_of_services(agent, "blue") == set()
