@@ -143,6 +143,28 @@ def test_from_containers(
             assert [answer[:2] for answer in heard] == [[name, "80"] for name in SERVICES], (to, family)
 
 
+@pytest.mark.parametrize("value", ["0", "1"])
+def test_bridges_whose_packets_pass_the_hosts_rules(
+    lab: Lab, members: dict[str, Inside], hosts: dict[str, dict[int, str]], value: str
+) -> None:
+    """br_netfilter, as with Docker or Kubernetes beside: a neighbour on the member's bridge, and the member itself."""
+    node = lab.host(AT)
+    sysctls = [f"net.bridge.bridge-nf-call-{tool}" for tool in ("iptables", "ip6tables")]
+    if node.run(["sysctl", "-n", *sysctls]).returncode:
+        pytest.skip("the kernel has no br_netfilter")
+    before = node.run(["sysctl", *sysctls], check=True).stdout.replace(" ", "").split()
+    try:
+        node.run(["sysctl", "-qw", *(f"{name}={value}" for name in sysctls)], check=True)
+        for name in ("over", "across"):
+            port = SERVICES[name][2]
+            targets = [f"tcp,{hosts[to][family]},{port}" for to in (AT, "node-1") for family in (4, 6)]
+            for who in ("near", "m"):
+                heard = ask(lab.inside(f"{AT}/{who}-{name}"), *targets)
+                assert [answer[0] for answer in heard] == [name] * len(targets), who
+    finally:
+        node.run(["sysctl", "-qw", *before], check=True)
+
+
 def test_where_sources_are_checked_strictly(
     lab: Lab, members: dict[str, Inside], hosts: dict[str, dict[int, str]]
 ) -> None:
