@@ -90,6 +90,8 @@ def details(page: Page, info: s.ServiceInfo) -> Iterator[str]:
 def _check(health: Health | None) -> str:
     if health is None:
         return ""
+    if health.kind == "api":
+        return "as `weft service report` says"
     return (
         f"{checks.shown(health)} every {health.interval:g} s, answered within {health.timeout:g} s; "
         f"ready after {health.rise}, no longer after {health.fall}"
