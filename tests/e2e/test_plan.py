@@ -81,12 +81,15 @@ def story(lab: Lab) -> Iterator[Story]:
 
 
 def build(lab: Lab) -> list[Container]:
-    """Networks of every kind; in each a container on node-2 and one on node-3."""
-    make_network(lab, "over", "vxlan", "10.1.0.0/16", "fd00:1::/48")
-    make_network(lab, "six", "vxlan", "10.2.0.0/16", vni="2", underlay="ipv6", port="4789", direct_routing="true")
-    make_network(lab, "inner", "vxlan", "10.3.0.0/16", "fd00:3::/48", vni="3", internal=True)
-    make_network(lab, "flat", "host-gw", "10.4.0.0/16", "fd00:4::/48")
-    make_network(lab, "local", "bridge", "fd00:5::/48")
+    """Networks of every kind; in each a container on node-2 and one on node-3. What leads to sockets of the agent's, by which
+    containers ask for names, is in no plan while there is none."""
+    make_network(lab, "over", "vxlan", "10.1.0.0/16", "fd00:1::/48", dns="off")
+    make_network(
+        lab, "six", "vxlan", "10.2.0.0/16", vni="2", underlay="ipv6", port="4789", direct_routing="true", dns="off"
+    )
+    make_network(lab, "inner", "vxlan", "10.3.0.0/16", "fd00:3::/48", vni="3", internal=True, dns="off")
+    make_network(lab, "flat", "host-gw", "10.4.0.0/16", "fd00:4::/48", dns="off")
+    make_network(lab, "local", "bridge", "fd00:5::/48", dns="off")
     places = [(host, name) for name in ("over", "six", "inner", "flat", "local") for host in ("node-2", HERE)]
     with ThreadPoolExecutor(2) as pool:
         return list(pool.map(lambda p: run(lab, p[0], f"{p[1]}-{p[0][-1]}", p[1]), places))
