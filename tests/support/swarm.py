@@ -70,7 +70,7 @@ def inside(namespace: str, *command: str) -> str:
 
 _SETTINGS = """
 version = 2
-root = "{folder}/containerd"
+root = "{folder}/root"
 state = "{folder}/run"
 disabled_plugins = [
   "io.containerd.grpc.v1.cri", "io.containerd.snapshotter.v1.btrfs", "io.containerd.snapshotter.v1.zfs",

@@ -22,7 +22,7 @@ from support.swarm import Swarm, inside, swarm
 from weft.services.model import Service, ServicePort
 
 ROOT = Path(__file__).parents[2]
-CONNECTIONS, TRIPS, ROUNDS = 200, 500, 5
+CONNECTIONS, TRIPS, ROUNDS = 200, 300, 5
 CONNECT, PING = 80, 81
 PROGRAMS = {CONNECT: "connects", PING: "pingpong"}
 VIP = ip_address("40.15.255.1")
