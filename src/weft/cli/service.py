@@ -73,7 +73,10 @@ Mode = Annotated[
     str | None, typer.Option(metavar="vip|names", help="What its name says: a virtual address, or the members'.")
 ]
 Traffic = Annotated[
-    str | None, typer.Option(metavar="local-first|any", help="Whether members on the client's host come first.")
+    str | None,
+    typer.Option(
+        metavar="local-first|any", help="Of published ports: whether members on the host that is asked come first."
+    ),
 ]
 DrainTime = Annotated[
     float | None, typer.Option("--drain", metavar="SECONDS", help="For the connections of a member that is drained.")

@@ -62,6 +62,12 @@ def _counted(info: s.ServiceInfo) -> Cell:
     return Styled(f"{ready} of {len(info.members)} ready" if info.members else "none", "" if ready else "warn")
 
 
+_TRAFFIC = {
+    "local-first": "by published ports to members on the host that is asked, if it has any",
+    "any": "by published ports to any member",
+}
+
+
 def details(page: Page, info: s.ServiceInfo) -> Iterator[str]:
     service = info.service
     return blocks(
@@ -76,7 +82,7 @@ def details(page: Page, info: s.ServiceInfo) -> Iterator[str]:
                 ("members", service.select or f"called {listed(service.members)}"),
                 ("namespace", service.namespace),
                 ("affinity", "" if service.affinity == "none" else "a client keeps its member"),
-                ("traffic", "members on the client's host first" if service.traffic == "local-first" else "any member"),
+                ("traffic", _TRAFFIC[service.traffic] if service.published else ""),
                 ("health check", _check(service.health)),
                 ("drain", f"{service.drain:g} s"),
                 ("made by", "containers' labels" if service.automatic else ""),
