@@ -103,7 +103,7 @@ class Rules(nfnl.Nftables):
     dumps: Callable[[], list[Any]]
 
     def __init__(self) -> None:
-        self._netlink = None
+        self.netlink = None
 
     def generation(self) -> int | None:
         return 1
@@ -134,7 +134,7 @@ def test_rules_that_cannot_be_dumped(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_table_of_rules_that_is_gone_is_empty(answer: bytes) -> None:
     class Found(nfnl.Nftables):
         def __init__(self) -> None:
-            self._netlink = Netlink(cast(Any, Socket(lambda _seq: [answer])))
+            self.netlink = Netlink(cast(Any, Socket(lambda _seq: [answer])))
 
     assert Found().dump(u.NFT_MSG_GETSET, b"", lambda data, start, end: data) == []
 

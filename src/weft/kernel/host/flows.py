@@ -28,7 +28,7 @@ from weft.hoststate import NftElement
 from weft.hoststate.firewall import HELD
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.conntrack import Flow, delete, flows
-from weft.kernel.plumbing.netlink import Netlink, Refused, open_socket
+from weft.kernel.plumbing.netlink import Netlink, Refused
 
 log = logging.getLogger(__name__)
 
@@ -79,18 +79,14 @@ def substitute(element: NftElement) -> Substitute | None:
     return None
 
 
-def settle(gone: Sequence[NftElement], come: Sequence[NftElement]) -> None:
-    """End the flows of the calling thread's namespace that belong to how it was. `gone`, `come`: elements of maps that were
-    removed and made; both in turn, where one leads elsewhere now."""
+def settle(netlink: Netlink, gone: Sequence[NftElement], come: Sequence[NftElement]) -> None:
+    """End the flows of a namespace that belong to how it was. `netlink`: a socket in it, of netfilter; the one that changed the
+    rules, since the kernel holds up who closes one. `gone`, `come`: elements of maps that were removed and made; both in turn,
+    where one leads elsewhere now."""
     if not (gone or come):
         return
     old, new = ({t for e in some if (t := translation(e))} for some in (gone, come))
     left, given = ({s for e in some if (s := substitute(e))} for some in (gone, come))
-    try:
-        netlink = Netlink(open_socket(u.NETLINK_NETFILTER))
-    except OSError as error:
-        log.warning("translated connections stay as they were: no nfnetlink: %s", error)
-        return
     try:
         found = [(t.family, flow) for t, flow in _led_astray(netlink, old, new)]
         found += [(t.family, flow) for t, flow in _mistaken(netlink, left, given)]
@@ -100,8 +96,6 @@ def settle(gone: Sequence[NftElement], come: Sequence[NftElement]) -> None:
                 raise refusal
     except Refused as refused_all:
         log.warning("translated connections stay as they were: conntrack: %s", refused_all.text)
-    finally:
-        netlink.close()
 
 
 def _led_astray(

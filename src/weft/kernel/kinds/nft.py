@@ -159,7 +159,8 @@ class Nft:
         generation = kernel.generation() or 0
         known.generation = generation if generation == known.generation + 1 else 0
         stale, come = ([e for e in some if e.to or e.set.startswith(HELD)] for some in (part.stale, part.elements))
-        flows.settle(stale, come)
+        if kernel.netlink is not None:
+            flows.settle(kernel.netlink, stale, come)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -28,17 +28,18 @@ class Nftables:
     """Of the calling thread's namespace. None and False where the kernel has no nf_tables. Raises Failed, Refused."""
 
     def __init__(self) -> None:
-        self._netlink: Netlink | None
+        self.netlink: Netlink | None
+        """For other subsystems of netfilter, too."""
         try:
-            self._netlink = Netlink(open_socket(u.NETLINK_NETFILTER))
+            self.netlink = Netlink(open_socket(u.NETLINK_NETFILTER))
         except OSError as error:
             if error.errno != errno.EPROTONOSUPPORT:  # that would be: the kernel has no nfnetlink
                 raise Failed(f"nftables cannot be asked: {error.strerror}") from None
-            self._netlink = None
+            self.netlink = None
 
     def close(self) -> None:
-        if self._netlink is not None:
-            self._netlink.close()
+        if self.netlink is not None:
+            self.netlink.close()
 
     def __enter__(self) -> Nftables:
         return self
@@ -65,10 +66,10 @@ class Nftables:
 
     def dump(self, kind: int, body: bytes, decode: Callable[[bytes, int, int], T | None]) -> list[T]:
         """As `Netlink.dump`, of messages of nf_tables. Nothing where there is no such table or set."""
-        if self._netlink is None:
+        if self.netlink is None:
             return []
         try:
-            return self._netlink.dump(message(kind), body, decode)
+            return self.netlink.dump(message(kind), body, decode)
         except Refused as refused:
             if refused.errno in _UNKNOWN:
                 return []
@@ -77,29 +78,29 @@ class Nftables:
     @property
     def cookie(self) -> int:
         """Tells the namespace from all others (`netns.cookie`)."""
-        return 0 if self._netlink is None else self._netlink.cookie
+        return 0 if self.netlink is None else self.netlink.cookie
 
     @property
     def port(self) -> int:
         """By which the kernel tells who made a change. 0: of none."""
-        return 0 if self._netlink is None else self._netlink.port
+        return 0 if self.netlink is None else self.netlink.port
 
     def transaction(self, batch: Sequence[Message], generation: int | None) -> list[tuple[int, Refused]]:
         """All of it, if the kernel refuses nothing of it, else nothing: the refusals by position in `batch`. -1: of the whole,
         as when the rules are not of this `generation` (ERESTART; None: they may be of any), or when there is no nf_tables."""
-        if self._netlink is None:
+        if self.netlink is None:
             return [(-1, Refused(errno.EOPNOTSUPP, "the kernel has no nftables"))]
         head = NFGENMSG.pack(u.AF_UNSPEC, 0, socket.htons(u.NFNL_SUBSYS_NFTABLES))
         begin = head if generation is None else head + attr(u.NFNL_BATCH_GENID, struct.pack(">I", generation))
         framed = [Message(u.NFNL_MSG_BATCH_BEGIN, u.NLM_F_REQUEST, begin), *batch]
-        refused = self._netlink.at_once([*framed, Message(u.NFNL_MSG_BATCH_END, u.NLM_F_REQUEST, head)])
+        refused = self.netlink.at_once([*framed, Message(u.NFNL_MSG_BATCH_END, u.NLM_F_REQUEST, head)])
         return [(place - 1 if place <= len(batch) else -1, refusal) for place, refusal in refused]
 
     def _ask(self, kind: int, family: int, body: bytes) -> bytes | None:
-        if self._netlink is None:
+        if self.netlink is None:
             return None
         try:
-            return self._netlink.request(message(kind), 0, NFGENMSG.pack(family, 0, 0) + body)
+            return self.netlink.request(message(kind), 0, NFGENMSG.pack(family, 0, 0) + body)
         except Refused as refused:
             if refused.errno in _UNKNOWN:
                 return None

@@ -277,7 +277,7 @@ def frames_in(ns: str) -> NftChain:
 
 def test_flows_of_a_changed_map_are_settled_by_what_changed(made: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     settled: list[Any] = []
-    monkeypatch.setattr(flows, "settle", lambda gone, come: settled.append((gone, come)))
+    monkeypatch.setattr(flows, "settle", lambda _, gone, come: settled.append((gone, come)))
     old, new = PUBLISHED, NftElement(set="published4", value="tcp . 80", to="10.1.0.3 . 8080")
     assert made.change(old, new) == []
     more = NftElement(set="published4", value="tcp . 81", to="10.1.0.3 . 8080")
@@ -299,7 +299,7 @@ def test_our_own_changes_are_not_somebody_elses(made: Any) -> None:
 def test_a_kernel_without_nftables(bench: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     class Without(nfnl.Nftables):
         def __init__(self) -> None:
-            self._netlink = None
+            self.netlink = None
 
     monkeypatch.setattr("weft.kernel.kinds.nft.Nftables", Without)
     assert bench.read().objects == {}
