@@ -114,6 +114,8 @@ class _Seen:
 
     def note(self, ns: str, flow: Flow) -> None:
         """`flow.dst` is what the client called, `flow.src` who answers."""
+        if flow.over:
+            return
         protocol = BY_NUMBER.get(flow.protocol, "")
         at = self._virtual.get((ns, flow.dst, protocol, flow.dport))
         if at is None and ns == HOST and flow.translated:

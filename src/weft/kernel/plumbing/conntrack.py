@@ -29,7 +29,7 @@ Icmp = tuple[int, int]
 class Flow(msgspec.Struct, frozen=True):
     """`tuple`, `id`, `zone`, `reply`: as the kernel gave them, to name it by. `origin`, `dst`, `dport`: of its first packet, as
     it was sent; `src`, `sport`, `back`: of answers, as they come. `icmp`: type and code, where it has these instead of
-    ports."""
+    ports. `over`: one of TCP's that is closed; only `of_ends` says so."""
 
     tuple: bytes
     id: bytes
@@ -45,6 +45,7 @@ class Flow(msgspec.Struct, frozen=True):
     mark: int = 0
     icmp: Icmp | None = None
     reply: bytes = b""
+    over: bool = False
 
 
 def flows(
@@ -69,13 +70,15 @@ def flows(
 
 def of_ends(netlink: Netlink, addresses: Container[bytes]) -> list[Flow]:
     """Those of both families that began at one of these addresses, or whose answers come from one; but for TCP's that are over
-    and have no mark. All are looked at, so of the others no more than that is read."""
+    and have no mark: whoever set one may want to take it away. All are looked at, so of the others no more than that is
+    read."""
 
     def decode(data: bytes, start: int, end: int) -> Flow | None:
         if not _may_concern(data, start, addresses):
             return None
         found = attributes(data, start + NFGENMSG.size, end)
-        return None if _is_over(found) else _flow(data[start], found)
+        over = _is_over(found)
+        return None if over and not any(found.get(u.CTA_MARK, b"")) else _flow(data[start], found, over)
 
     get = u.NFNL_SUBSYS_CTNETLINK << 8 | u.IPCTNL_MSG_CT_GET
     found = netlink.dump(get, NFGENMSG.pack(u.AF_UNSPEC, 0, 0), decode)
@@ -116,13 +119,13 @@ def _decode(family: int, data: bytes, start: int, end: int) -> Flow | None:
 def _is_over(found: dict[int, bytes]) -> bool:
     """A new connection with the same ends would have an entry of its own."""
     info = found.get(u.CTA_PROTOINFO)
-    if info is None or any(found.get(u.CTA_MARK, b"")):
+    if info is None:
         return False
     tcp = attributes(info, 0, len(info)).get(u.CTA_PROTOINFO_TCP, b"")
     return attributes(tcp, 0, len(tcp)).get(u.CTA_PROTOINFO_TCP_STATE) in _OVER
 
 
-def _flow(family: int, found: dict[int, bytes]) -> Flow | None:
+def _flow(family: int, found: dict[int, bytes], over: bool = False) -> Flow | None:
     orig, reply = (_tuple(found.get(kind, b"")) for kind in (u.CTA_TUPLE_ORIG, u.CTA_TUPLE_REPLY))
     if not (orig and reply):
         return None
@@ -141,6 +144,7 @@ def _flow(family: int, found: dict[int, bytes]) -> Flow | None:
         mark=int.from_bytes(found.get(u.CTA_MARK, b""), "big"),
         icmp=_icmp(family, orig[1]),
         reply=found[u.CTA_TUPLE_REPLY],
+        over=over,
     )
 
 

@@ -10,6 +10,7 @@ from ipaddress import ip_address
 import pytest
 
 from support.namespaces import Home, Namespace
+from support.waiting import until
 from weft.kernel.host import connections
 from weft.kernel.host.connections import Flow
 
@@ -138,6 +139,14 @@ def test_it_is_found_where_it_goes_to(scene: Scene) -> None:
     assert connections.find({"": {flow.dst}}) == {"": []}
     connections.put("", BIT, [(flow, True)])
     assert not says(client, server)
+
+
+def test_what_is_closed_is_told_apart_where_it_has_a_mark(scene: Scene) -> None:
+    client, server = scene.tcp(4)
+    assert not scene.flow(ENDS[4][0]).over
+    client.close()
+    server.close()
+    until(lambda: scene.flow(ENDS[4][0]).over, 5, "the connection to be over")
 
 
 def test_what_has_no_ports(scene: Scene) -> None:
