@@ -8,7 +8,7 @@ from weft.api import limits
 from weft.api.types import Reply, Request
 from weft.base.errors import Invalid
 from weft.base.net import IPAddress
-from weft.services.model import Health, Service, ServicePort
+from weft.services.model import Health, Service, ServicePort, check_drain
 
 Affinity = Literal["none", "client-ip"]
 Mode = Literal["vip", "names"]
@@ -127,6 +127,8 @@ def _check(request: CreateService | SetService) -> None:
     limits.at_most("service: addresses", request.addresses, limits.ADDRESSES)
     if len({address.version for address in request.addresses}) < len(request.addresses):
         raise Invalid(f"service: {', '.join(map(str, request.addresses))}: at most one virtual address of each family")
+    if request.drain is not None:
+        check_drain(request.drain)
     for text in (*(request.publish or ()), request.select or ""):
         limits.check_text("service", text)
     if request.select and request.members:

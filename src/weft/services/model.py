@@ -128,7 +128,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         self._say(len(set(names)) == len(names), "two of its ports have one name")
         self._say(len(self.families) == len(self.addresses), "at most one virtual address of each family")
         self._say(not (self.mode == "names" and self.addresses), "with mode names it has no virtual address")
-        self._say(0 <= self.drain <= LONGEST_DRAIN, f"drain is 0 to {LONGEST_DRAIN:g} s")
+        check_drain(self.drain)
         for published in self.published:
             ends = {(inner, published.protocol) for _, inner in published.pairs}
             self._say(not published.open, f"{published} leads from no port of the hosts yet")
@@ -155,6 +155,12 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         if self.namespace and namespace != self.namespace:
             return False
         return name in self.members if not self.select else selector.matches(self.select, labels)
+
+
+def check_drain(seconds: float) -> None:
+    """Raises Invalid, also where it is no number, which JSON cannot say."""
+    if not 0 <= seconds <= LONGEST_DRAIN:
+        raise Invalid(f"drain {seconds:g} is not possible: 0 to {LONGEST_DRAIN:g} s are")
 
 
 class Condition(msgspec.Struct, frozen=True, kw_only=True):

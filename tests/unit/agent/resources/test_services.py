@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+import math
 import socket
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.agents import FakeHost, agent_on, attach, create, until
@@ -305,6 +307,15 @@ async def test_what_other_hosts_cannot_give_a_service_they_tell(
             await attach(other, "c3", "blue", ports=(parse("28100:80"),))
 
 
+@pytest.mark.parametrize("seconds", [math.nan, math.inf, -1.0, 86401.0])
+def test_a_time_for_drained_members_that_is_none_is_refused_before_it_is_sent(seconds: float) -> None:
+    """JSON has no NaN: sent, it would be null, as if nothing was to change."""
+    with pytest.raises(Invalid, match=r"drain .* is not possible: 0 to 86400 s are"):
+        s.SetService(drain=seconds)
+    with pytest.raises(Invalid, match="drain"):
+        asked(drain=seconds)
+
+
 async def test_connections_are_counted_by_member(agent: Agent, host: FakeHost, service: Operations) -> None:
     await create(agent, "blue")
     ends = []
@@ -319,6 +330,7 @@ async def test_connections_are_counted_by_member(agent: Agent, host: FakeHost, s
         flow(outside, 28000, ends[1]),
         flow(vip, 81, ends[0]),
         flow(ends[0], 8080, ends[0]),
+        msgspec.structs.replace(flow(outside, 28000, ends[1]), over=True, mark=1 << 21),
     ]
     host.counted[""] = {"services-refused": [Count(), Count(7, 420)], "entries-input": [Count(2, 88)]}
     shown = await service.service("web")
