@@ -98,7 +98,8 @@ class ReportHealth(Request, frozen=True, kw_only=True):
 
 
 class MemberInfo(Reply, frozen=True, kw_only=True):
-    """`state`: "ready", "unready", "draining" or "out". `connections`: open ones from or by way of the node that answers;
+    """`state`: "ready", "unready", "draining" or "out". `reason`: why it is not ready; of one that is, which of its ports the
+    service looks for and it does not have. `connections`: open ones from or by way of the node that answers;
     None where they were not counted. `until`: when one that is drained has its connections ended."""
 
     id: str

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import Annotated, TypeVar
 
 import typer
@@ -29,6 +30,14 @@ T = TypeVar("T")
 AFFINITIES: tuple[s.Affinity, ...] = ("none", "client-ip")
 MODES: tuple[s.Mode, ...] = ("vip", "names")
 TRAFFICS: tuple[s.Traffic, ...] = ("local-first", "any")
+
+
+def _seconds(value: float | None) -> float | None:
+    """Not a number that is none ("nan", "inf"): it cannot be sent. Raises typer.BadParameter."""
+    if value is not None and not math.isfinite(value):
+        raise typer.BadParameter(f"{value} is no number of seconds")
+    return value
+
 
 Ref = Annotated[
     str,
@@ -79,7 +88,10 @@ Traffic = Annotated[
     ),
 ]
 DrainTime = Annotated[
-    float | None, typer.Option("--drain", metavar="SECONDS", help="For the connections of a member that is drained.")
+    float | None,
+    typer.Option(
+        "--drain", metavar="SECONDS", help="For the connections of a member that is drained.", callback=_seconds
+    ),
 ]
 HealthCheck = Annotated[
     str | None,

@@ -125,7 +125,7 @@ def _rows(page: Page, info: s.ServiceInfo) -> Iterator[str]:
 
 
 def _state(member: s.MemberInfo) -> Cell:
-    if member.state == "ready":
+    if member.state == "ready" and not member.reason:
         return Styled("ready", "good")
     why = f"ends {due(member.until)}" if member.state == "draining" and member.until else member.reason
     return Styled(f"{member.state}: {why}" if why else member.state, "warn")

@@ -74,15 +74,16 @@ class Automatic:
         """Raises Unavailable."""
         while self._todo:
             at = self._todo.pop()
-            self._refused.pop(at, None)
+            before = self._refused.pop(at, None)
             try:
                 await self._settle_one(at)
             except Unavailable:
                 self._todo.add(at)
                 raise
             except WeftError as error:
-                self._refused[at] = f"containers' labels ask for it, but: {error}"
-                log.warning("service %s/%s, which labels ask for, is not made: %s", at.network, at.name, error)
+                said = self._refused[at] = f"containers' labels ask for it, but: {error}"
+                if said != before:  # it is tried again and again
+                    log.warning("service %s/%s, which labels ask for, is not made: %s", at.network, at.name, error)
 
     async def _settle_one(self, at: At) -> None:
         mine = self._mine(at)

@@ -41,16 +41,18 @@ class Prober:
         self._opening: asyncio.Task[None] | None = None
 
     async def ask(self, check: Check) -> str:
-        """ "" if the member takes connections, otherwise why not, in one line. Each of its addresses has the whole time."""
+        """ "" if the member takes connections, otherwise why not, in one line, of each of its addresses: what listens at one of
+        them only says there what is wrong. Each has the whole time."""
         if not check.port:
             return "the member calls none of its ports as the service's target is called"
-        answer = "it has no address"
+        answers = dict[str, None]()
         for address in check.addresses:
             async with self._room:
                 answer = await self._at(check, address)
             if not answer:
-                break
-        return answer
+                return ""
+            answers[answer] = None
+        return "; ".join(answers) or "it has no address"
 
     async def _at(self, check: Check, address: IPAddress) -> str:
         where = f"[{address}]:{check.port}" if address.version == 6 else f"{address}:{check.port}"

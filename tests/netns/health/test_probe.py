@@ -85,7 +85,11 @@ async def test_a_listener_at_the_containers_own_address_is_reached(container: Na
 async def test_one_of_its_addresses_is_enough(container: Namespace) -> None:
     async with listening(container, ADDRESSES[1]):
         assert await Prober().ask(check(container, *ADDRESSES)) == ""
-    assert await Prober().ask(check(container, *ADDRESSES)) == "connection refused at [fd01::2]:8080"
+    refused = [f"connection refused at {where}:8080" for where in ("10.1.0.2", "[fd01::2]")]
+    assert await Prober().ask(check(container, *ADDRESSES)) == "; ".join(refused)
+    async with listening(container, ADDRESSES[0], partial(answering, b"HTTP/1.1 503 No")):
+        asked = check(container, *ADDRESSES, kind="http", path="/healthz", timeout=5.0)
+        assert await Prober().ask(asked) == f"HTTP 503 for /healthz; {refused[1]}"
 
 
 def answering(line: bytes, _asked: bytes) -> bytes:

@@ -190,6 +190,13 @@ class TestNetwork:
         assert (ran.status, ran.out, agent.asked) == (status, "", [])
         assert message in ran.err
 
+    @pytest.mark.parametrize("line", ["create web -n blue -l app=web --port 80", "set web"])
+    def test_a_time_that_is_no_number_is_refused(self, line: str, weft, agent: CannedAgent) -> None:
+        """It would be sent as null, which means that nothing is asked for."""
+        ran = weft("service", *line.split(), "--drain", "nan")
+        assert (ran.status, ran.out, agent.asked) == (2, "", [])
+        assert "nan is no number of seconds" in ran.err
+
     def test_show_names_problems(self, weft, agent: CannedAgent) -> None:
         agent.answers["network"] = NETWORKS[1]
         ran = weft("network", "show", NETWORKS[1].name)

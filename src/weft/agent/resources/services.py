@@ -131,7 +131,7 @@ class Services:
         return s.ServiceInfo(
             service=service,
             members=tuple(
-                _member(m, until.get(m.id), connections.get(m.id))
+                _member(service, m, until.get(m.id), connections.get(m.id))
                 for m in sorted(members, key=lambda m: (m.location.name, m.id))
             ),
             problems=tuple(self._problems(_at(service))),
@@ -158,14 +158,15 @@ class Services:
         return found[0]
 
 
-def _member(m: Member, until: float | None, connections: int | None) -> s.MemberInfo:
+def _member(service: Service, m: Member, until: float | None, connections: int | None) -> s.MemberInfo:
+    missing = [f"{port.target}/{port.protocol}" for port in service.ports if port.of(m.location.ports) is None]
     return s.MemberInfo(
         id=m.id,
         name=m.location.name,
         node=m.location.node,
         addresses=m.location.addresses,
         state=m.state,
-        reason=m.reason,
+        reason=m.reason or (f"no port called {', '.join(missing)}" if missing else ""),
         until=until,
         connections=connections,
     )

@@ -23,7 +23,7 @@ from weft.cluster import records
 from weft.cluster.changes import Changed
 from weft.cluster.services import services
 from weft.kernel.host.connections import Flow
-from weft.model import claims, keys
+from weft.model import NamedPort, claims, keys
 from weft.model.ports import parse
 from weft.policy.counting import Count
 from weft.services.model import parse_port
@@ -184,6 +184,36 @@ async def test_what_is_set(agent: Agent, service: Operations) -> None:
     assert (await service.set_service("web", s.SetService(mode="names"))).service.addresses == ()
     assert await subnets_of_services(agent, "blue") == set()
     assert (await service.set_service("web", s.SetService(mode="vip"))).service.addresses == made.addresses
+
+
+async def test_a_member_without_the_port_that_is_looked_for_says_so(
+    agent: Agent, host: FakeHost, service: Operations
+) -> None:
+    await create(agent, "blue")
+    ports = tuple(map(parse_port, ("80:http", "53:dns/udp", "443")))
+    await service.create_service(asked(ports=ports))
+    for name, named in (("c1", (NamedPort("http", "tcp", 8080), NamedPort("dns", "udp", 53))), ("c2", ())):
+        host.open(name)
+        await attach(agent, name, labels={"app": "web"}, named_ports=named)
+    members = (await service.service("web")).members
+    assert [(m.name, m.state, m.reason) for m in members] == [
+        ("c1", "ready", ""),
+        ("c2", "ready", "no port called http/tcp, dns/udp"),
+    ]
+
+
+async def test_labels_that_ask_for_what_cannot_be_are_logged_once(
+    agent: Agent, host: FakeHost, caplog: pytest.LogCaptureFixture
+) -> None:
+    """They are tried again and again."""
+    await create(agent, "blue")
+    host.open("c1")
+    await attach(agent, "c1", labels={"weft.service": "web", "weft.service.port": "0"})
+    for _ in range(3):
+        await until(lambda: not agent.automatic._todo and list(agent.automatic.problems()))
+        agent.automatic.again()
+    await until(lambda: not agent.automatic._todo and list(agent.automatic.problems()))
+    assert len([r for r in caplog.records if "which labels ask for" in r.message]) == 1
 
 
 async def test_a_network_with_services_is_not_removed_by_mistake(
