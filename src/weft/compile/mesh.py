@@ -25,6 +25,7 @@ from weft.services.record import SERVICES, At
 ENTRY, MESH = "entry", "mesh"
 REFUSED = _entries.REFUSED
 """The chain whose rules count the connections to published ports that are refused."""
+UDP_PORT = _mesh.UDP_PORT
 
 
 class Publishing:
@@ -48,6 +49,11 @@ class Publishing:
 
 def _publishing(view: View) -> Publishing:
     return view.derived(Publishing)
+
+
+def tunnelled(view: View) -> bool:
+    """Whether this host is to have the tunnel."""
+    return bool(_publishing(view).found) and any(_others(view))
 
 
 def _number(view: View) -> int:

@@ -61,6 +61,8 @@ from weft.hoststate.rules.matches import (
 )
 from weft.model import Node
 
+UDP_PORT = _tunnel.MESH_PORT
+"""The tunnel's, on all hosts."""
 DEVICE = "weft_mesh"
 """No network's device can be called so."""
 PREFIXES: dict[Family, IPNetwork] = {4: ip_network("169.254.200.0/22"), 6: ip_network("fd57:4546:544d::/64")}
@@ -111,13 +113,13 @@ def device(host: Host, number: int) -> Iterator[Object]:
     yield from guard.control(host)
     yield from _parts.forwarded(host, families(host))
     yield from _parts.accept_forwarding(host)
-    yield from _tunnel.accepted(_tunnel.MESH_VNI, _tunnel.MESH_PORT)
-    yield from guard.cluster_tunnel(_tunnel.MESH_PORT)
+    yield from _tunnel.accepted(_tunnel.MESH_VNI, UDP_PORT)
+    yield from guard.cluster_tunnel(UDP_PORT)
     yield from _sets()
     yield from _CHAINS
     yield Link(
         name=DEVICE,
-        type=Vxlan(vni=_tunnel.MESH_VNI, port=_tunnel.MESH_PORT, local=str(node.address(fam)), dev=node.uplink),
+        type=Vxlan(vni=_tunnel.MESH_VNI, port=UDP_PORT, local=str(node.address(fam)), dev=node.uplink),
         mtu=_mtu(node),
         mac=mac(node.name),
         guards=(*guard.chains(host), *(chain.key for chain in _CHAINS)),

@@ -12,6 +12,7 @@ from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, WeftError
 from weft.cluster.services import services
+from weft.compile import mesh
 from weft.daemons.bird import PACKAGE
 from weft.datapaths import registry
 from weft.datapaths.guard import BRIDGE_RULES
@@ -63,7 +64,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _mtu(parts, networks)
     yield from _reach(parts)
     yield from _one_sided(parts)
-    yield from _ports(networks)
+    yield from _ports(parts, networks)
     yield from _published(parts)
     yield from _overlaps(parts, networks)
     yield from _other_vteps(networks)
@@ -213,12 +214,14 @@ def _one_sided(parts: Parts) -> Iterator[t.Finding]:
             yield t.Finding(check=f"reach of {name}", result="warning", detail=f"{name} {detail}", advice=advice)
 
 
-def _ports(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
-    for port in sorted({o.udp_port for _, o in networks if o.udp_port}):
+def _ports(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    ways_out = {o.udp_port: "stop it, or make the network with another -o port" for _, o in networks if o.udp_port}
+    if mesh.tunnelled(parts.view):
+        ways_out[mesh.UDP_PORT] = "stop it: packets for services' published ports go from host to host by that port"
+    for port, advice in sorted(ways_out.items()):
         holders = udp_holders(port)
         if holders:
             detail = f"UDP port {port} is held by {'; '.join(holders)}"
-            advice = "stop it, or make the network with another -o port"
             yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
         else:
             yield checkup.ok(f"port {port}", "no program holds it")

@@ -130,6 +130,18 @@ async def test_a_program_that_a_service_took_the_port_from(patient: Patient) -> 
     assert (await patient.look())["published ports"].result == "ok"
 
 
+async def test_a_program_at_the_port_of_the_tunnel_for_published_ports(patient: Patient) -> None:
+    patient.holders[4790] = ["thief, pid 813"]
+    port = PublishedPort(host_port=80, container_port=80, host_ip=parse_address("192.0.2.1"))
+    made = Service(name="web", network="blue", ports=(ServicePort(port=80),), published=(port,))
+    patient.view.apply([Change(SERVICE.key("blue", "web"), encode(made), 1)])
+    assert "port 4790" not in await patient.look(), "a single host has no tunnel"
+    other = Node(name="node-2", addresses=(ip_interface("192.168.1.69/24"),), uplink="eth0")
+    patient.view.apply([Change(keys.node("node-2"), encode(other), 2)])
+    detail, advice = await ill(patient, "port 4790")
+    assert detail == "UDP port 4790 is held by thief, pid 813" and advice.startswith("stop it: ")
+
+
 async def test_containers_that_nobody_reaches(patient: Patient) -> None:
     patient.routing.unreached = lambda: (Unreached("rt", "node-2", "no IPv6 address has node-2: nobody; give it one"),)
     assert await ill(patient, "ways to rt") == ("no IPv6 address has node-2: nobody", "give it one")
