@@ -16,6 +16,7 @@ from weft.base.errors import Invalid
 from weft.base.net import Family
 from weft.base.numbers import parse_number
 from weft.cluster import records
+from weft.cluster.services import services
 from weft.compile.policy import policies
 from weft.model import Endpoint, keys
 from weft.policy.counting import Count
@@ -98,8 +99,8 @@ class Observed:
     async def _ends(self, source: str, target: str) -> tuple[Meant, Meant]:
         listing = await self._parts.store.list(keys.ENDPOINTS)
         endpoints = await asyncio.to_thread(records.readable, Endpoint, listing.items)
-        nodes = self._parts.view.nodes
-        return meant(source, endpoints, nodes), meant(target, endpoints, nodes)
+        nodes, known = self._parts.view.nodes, services(self._parts.view).services.values()
+        return meant(source, endpoints, nodes, known), meant(target, endpoints, nodes, known)
 
     async def _side(self, side: Side, source: End, target: End, asked: Packet) -> o.VerdictSide:
         own = (source if side.direction == "egress" else target).identity

@@ -12,6 +12,7 @@ from weft.compile.policy import identity_of
 from weft.model import Endpoint, Node
 from weft.policy.model import Identity
 from weft.policy.verdict import End
+from weft.services.model import Service
 
 
 class Meant(msgspec.Struct, frozen=True, kw_only=True):
@@ -31,9 +32,11 @@ class Meant(msgspec.Struct, frozen=True, kw_only=True):
         return End(address=address, identity=self.identity, node="" if self.identity else self.node)
 
 
-def meant(ref: str, endpoints: Iterable[Endpoint], nodes: Mapping[str, Node]) -> Meant:
+def meant(
+    ref: str, endpoints: Iterable[Endpoint], nodes: Mapping[str, Node], services: Iterable[Service] = ()
+) -> Meant:
     """`ref`: of an endpoint: id, name, NODE/NAME, NETWORK/NAME, NAMESPACE/NAME, container or address; of a node: name or
-    address; or any address. Raises NotFound, Invalid."""
+    address; or any address but a virtual one. Raises NotFound, Invalid."""
     if not ref:
         raise Invalid("two ends are needed: whose packet it is, and to whom it goes")
     address = _address(ref)
@@ -43,6 +46,12 @@ def meant(ref: str, endpoints: Iterable[Endpoint], nodes: Mapping[str, Node]) ->
         raise Invalid(f"{ref} is more than one: {which}: name one by its id or NETWORK/NAME")
     if found:
         return found[0][1]
+    for service in services:
+        if address in service.addresses:
+            raise Invalid(
+                f"{ref} is the virtual address of service {service.network}/{service.name}: policy is asked about the member "
+                "that a packet goes on to, and its port: say one of those that `weft service show` lists"
+            )
     if address is None:
         raise NotFound(
             f"{ref} is no endpoint, node or address: `weft endpoint ls` and `weft node ls` show those there are"

@@ -12,11 +12,13 @@ from support.policies import network_policy, own_policy
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.api import observed as o
+from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Invalid, NotFound, WeftError
 from weft.compile.policy import policies
 from weft.hoststate import NftChain, NftElement
 from weft.policy.counting import Count
+from weft.services.model import parse_port
 
 WEB = network_policy(
     "{podSelector: {matchLabels: {app: web}}, ingress: [{from: [{podSelector: {matchLabels: {app: client}}}], "
@@ -105,6 +107,14 @@ async def test_rules_that_decide_otherwise_are_told(
     side = (await explain(service, "client", "web")).sides[1]
     assert side.allowed and side.enforced is False
     assert "this host's rules deny it: it has not heard all about client yet" in side.faults
+
+
+async def test_a_virtual_address_is_no_end(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
+    """It would be allowed as a stranger's, whatever is said of the members."""
+    asked = s.CreateService(name="front", network="blue", select="app=web", ports=(parse_port("80"),))
+    [address] = (await service.create_service(asked)).service.addresses
+    with pytest.raises(Invalid, match=f"{address} is the virtual address of service blue/front: policy is asked about"):
+        await explain(service, "client", str(address))
 
 
 async def test_ends_are_named_as_one_knows_them(service: Service, shop: dict[str, t.EndpointInfo]) -> None:
