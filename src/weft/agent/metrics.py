@@ -183,7 +183,7 @@ class _Services(Collector):
         label = ("network", "service")
         members = GaugeMetricFamily("weft_service_members", "Members of a service", labels=(*label, "state"))
         for at in self._counts.shown():
-            states = Tally(member.state for member in index.members(at, now))
+            states = Tally(member.state for member in index.members(at, now, self._counts.dead))
             for state in STATES:
                 members.add_metric((*at, state), states[state])
         yield members

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Container, Iterable, Mapping
 
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
@@ -47,6 +47,11 @@ class ServiceCounts:
     def shown(self) -> list[At]:
         """The services that have time series of their own."""
         return sorted(services(self._known.view).services)[:MOST]
+
+    @property
+    def dead(self) -> Container[str]:
+        """Nodes to which no connections are led."""
+        return self._known.dead
 
     async def refresh(self) -> None:
         """For the metrics."""

@@ -6,7 +6,7 @@ for, or by containers' names. Neither are all selectors tried on a container, no
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Container, Iterator, Mapping
 from typing import Literal, TypeVar
 
 import msgspec
@@ -122,10 +122,16 @@ class Index:
     def services(self) -> Mapping[At, Service]:
         return self._services
 
-    def members(self, at: At, now: float = 0.0) -> Iterator[Member]:
-        """In the order of their ids. `now`: Unix seconds, by which one that is drained has had its time."""
+    def members(self, at: At, now: float = 0.0, dead: Container[str] = ()) -> Iterator[Member]:
+        """In the order of their ids. `now`: Unix seconds, by which one that is drained has had its time. `dead`: nodes whose
+        members take no connections."""
         if service := self._services.get(at):
-            yield from (self._member(at, service, id, now) for id in sorted(self._members[at]))
+            for id in sorted(self._members[at]):
+                member = self._member(at, service, id, now)
+                node = member.location.node
+                if member.takes and node in dead:
+                    member = Member(id, member.location, "unready", f"the agent of {node} is dead")
+                yield member
 
     def of(self, network: str, id: str) -> set[At]:
         """The services that a container is a member of."""

@@ -126,7 +126,7 @@ class Services:
 
     def _info(self, service: Service, connections: Mapping[str, int] = {}) -> s.ServiceInfo:
         """`connections`: by member, where they were counted."""
-        members = members_of(self._view).members(_at(service), time.time())
+        members = members_of(self._view).members(_at(service), time.time(), self._parts.liveness.dead)
         until = {draining.member: draining.until for draining in service.draining}
         return s.ServiceInfo(
             service=service,

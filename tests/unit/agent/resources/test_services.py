@@ -257,6 +257,25 @@ async def test_containers_leave_the_block_of_services_alone(agent: Agent, host: 
     assert [b.node for b in prod.blocks if b.block == subnet] == [claims.SERVICES]
 
 
+async def test_members_on_a_dead_host_are_not_called_ready(
+    agent: Agent, host: FakeHost, service: Operations, store_file: Path
+) -> None:
+    await create(agent, "blue")
+    await service.create_service(asked())
+    there = FakeHost("192.168.1.254/24")
+    async with agent_on(there, store_file, "node-2") as other:
+        await until(lambda: "blue" in other.view.networks)
+        for at, place, name in ((agent, host, "c1"), (other, there, "c2")):
+            place.open(name)
+            await attach(at, name, "blue", labels={"app": "web"})
+        await until(lambda: len(list(services(agent.view).members(At("blue", "web")))) == 2)
+        agent.liveness.dead.add("node-2")
+        members = (await service.service("web")).members
+        assert [(m.state, m.reason) for m in members] == [("ready", ""), ("unready", "the agent of node-2 is dead")]
+        text = (await agent.metrics.scrape())[0].decode()
+        assert 'weft_service_members{network="blue",service="web",state="unready"} 1.0' in text
+
+
 async def test_the_audit_finds_what_is_not_as_services_say(agent: Agent, service: Operations) -> None:
     await create(agent, "blue")
     await create(agent, "flat", "10.2.0.0/24", driver="overlay")
