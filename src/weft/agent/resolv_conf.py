@@ -12,8 +12,9 @@ from weft.dns.resolvconf import parse
 log = logging.getLogger(__name__)
 
 FILE = Path("/etc/resolv.conf")
-Mark = tuple[int, int]
-"""(Time of the last change in nanoseconds, inode): what tells a file from the one before it."""
+Mark = tuple[int, int, int]
+"""(Time of the last change in nanoseconds, inode, octets): what tells a file from the one before it. Some kernels' clock for
+the first stands still for milliseconds, in which a file is emptied and written."""
 
 
 class HostConf:
@@ -42,5 +43,5 @@ class HostConf:
     def _read(self) -> tuple[Mark, str] | None:
         """None where it is the one that is known. Raises OSError."""
         found = self._file.stat()
-        mark = found.st_mtime_ns, found.st_ino
+        mark = found.st_mtime_ns, found.st_ino, found.st_size
         return None if mark == self._mark else (mark, self._file.read_text(errors="replace"))

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from weft.base.errors import Invalid
 from weft.services.model import Service, parse_port
 
 LABEL = "weft.service"
@@ -24,6 +25,8 @@ def wanted(network: str, labels: Mapping[str, str]) -> tuple[Service, tuple[str,
     name = labels.get(LABEL)
     if name is None:
         return None
+    if not name:
+        raise Invalid(f"{LABEL} says no name: write it like {LABEL}=web, or leave the label out")
     ports = tuple(map(parse_port, _listed(labels, PORT)))
     service = Service(
         name=name,

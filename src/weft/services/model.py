@@ -70,7 +70,10 @@ class Health(msgspec.Struct, frozen=True, kw_only=True):
         if not 0 <= self.port <= HIGHEST_PORT:
             raise Invalid(f"health check: {self.port} is not a port: they are 1 to {HIGHEST_PORT}")
         if not self.path.startswith("/") or not self.path.isprintable() or " " in self.path or len(self.path) > 1024:
-            raise Invalid(f"health check: '{self.path[:80]}' is not a path: it begins with '/', without spaces")
+            raise Invalid(
+                f"health check: '{self.path[:80]}' is not a path: it begins with '/', without spaces, and has at most 1024 "
+                "characters"
+            )
         if not 0.1 <= self.interval <= 3600 or not 0.1 <= self.timeout <= 60:
             raise Invalid("health check: an interval of 0.1 to 3600 s and a timeout of 0.1 to 60 s are possible")
         if not 1 <= self.fall <= 100 or not 1 <= self.rise <= 100:

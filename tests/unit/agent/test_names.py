@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Mapping
 from ipaddress import ip_address
 from pathlib import Path
@@ -189,6 +190,17 @@ async def test_the_file_of_a_named_namespace(agent: Agent, host: FakeHost, resol
         await attach(agent, "db", resolv_conf=True)
     await Service(agent).detach(target="web")
     await until(lambda: resolvers.files == [])
+
+
+async def test_a_file_that_was_read_half_written_is_read_again(tmp_path: Path) -> None:
+    """Both with the same time, as files have it that were changed within one tick of the kernel's clock."""
+    file = tmp_path / "resolv.conf"
+    conf = HostConf(file)
+    for text, found in (("", ()), ("nameserver 127.0.0.53\n", (Upstream(ip_address("127.0.0.53")),))):
+        file.write_text(text)
+        os.utime(file, ns=(10**18, 10**18))
+        await conf.follow()
+        assert conf.upstreams == found
 
 
 async def test_the_host_s_own_file_is_followed(tmp_path: Path) -> None:

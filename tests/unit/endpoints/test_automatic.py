@@ -86,6 +86,11 @@ async def test_what_cannot_be_is_told_and_the_container_is_attached(agent: Agent
     await attach(agent, "c2", "blue", labels={LABEL: "No Name"})
     await until(lambda: [*agent.automatic.problems()])
     assert "'No Name' is not a service name" in next(agent.automatic.problems())[1]
+    await service.detach("c2")
+    host.open("c3")
+    await attach(agent, "c3", "blue", labels={LABEL: ""})
+    await until(lambda: [text for at, text in agent.automatic.problems() if not at.name])
+    assert "but: weft.service says no name: write it like weft.service=web" in next(agent.automatic.problems())[1]
 
 
 async def test_an_agent_that_starts_makes_what_is_missing_and_removes_what_is_left(

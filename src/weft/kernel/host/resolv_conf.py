@@ -6,6 +6,7 @@ Written for the containers whose user asks for it, where there is none; a file w
 from __future__ import annotations
 
 import contextlib
+import os
 from collections.abc import Collection, Iterator
 from pathlib import Path
 
@@ -65,7 +66,7 @@ def _write(file: Path, search: str) -> bool:
     there = _read(file)
     if there == text:
         return True
-    if file.exists() and not there.startswith(MARK):
+    if os.path.lexists(file) and not there.startswith(MARK):  # also a link that leads nowhere
         return False
     file.parent.mkdir(mode=0o755, parents=True, exist_ok=True)
     new = file.with_name(".resolv.conf.weft")

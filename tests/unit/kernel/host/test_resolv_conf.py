@@ -35,6 +35,14 @@ def test_what_is_somebody_else_s_stays(folder: Path) -> None:
     assert write_files([], "") == [] and file.read_text() == "nameserver 192.0.2.1\n"
 
 
+def test_a_link_that_leads_nowhere_is_somebody_else_s(folder: Path) -> None:
+    file = folder / "web" / "resolv.conf"
+    file.parent.mkdir(parents=True)
+    file.symlink_to("../../run/not-there-yet")
+    assert write_files(["web"], "") == [f"{file} is there and not Weft's: it stays as it is"]
+    assert write_files([], "") == [] and file.is_symlink()
+
+
 def test_of_ours_only_the_file_goes(folder: Path) -> None:
     write_files(["web"], "")
     (folder / "web" / "hosts").write_text("127.0.0.1 localhost\n")
