@@ -3,6 +3,8 @@ locations this node follows."""
 
 from __future__ import annotations
 
+from collections.abc import Container
+
 from weft.cluster.changes import Changed
 from weft.cluster.services import services
 from weft.cluster.view import View
@@ -18,8 +20,9 @@ CONCERNS = (records.LOCATIONS, SERVICES, CONDITIONS)
 class NameTable:
     """A change costs the names that it concerns, and the services that it concerns."""
 
-    def __init__(self, view: View) -> None:
-        self._view, self.names, self._index = view, Names(), services(view)
+    def __init__(self, view: View, dead: Container[str] = ()) -> None:
+        """`dead`: nodes whose members of services are left out. Live."""
+        self._view, self.names, self._index = view, Names(dead), services(view)
         self._members: dict[At, set[Place]] = {}
         self._member_of: dict[Place, set[At]] = {}
         for network, found in view.locations.items():

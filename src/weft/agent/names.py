@@ -19,7 +19,7 @@ import contextlib
 import logging
 import socket
 import time
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Container, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Protocol
@@ -77,11 +77,12 @@ class Naming:
         touch: Callable[[Iterable[Source]], None],
         ended: Callable[[], None],
         domain: str = DOMAIN,
+        dead: Container[str] = (),
     ) -> None:
         """`touch`: these sources may contribute something else now. `ended`: called when a namespace has ended that has
-        endpoints. `domain`: in which all names are, too."""
+        endpoints. `domain`: in which all names are, too. `dead`: nodes whose members of services are left out; live."""
         self._view, self._host, self._touch, self._ended = view, host, touch, ended
-        self._server = Server(NameTable(view).names, self._open, domain)
+        self._server = Server(NameTable(view, dead).names, self._open, domain)
         self._rooms: dict[int, Room] = {}
         """By what tells their namespaces from all others."""
         self._failed: dict[str, str] = {}

@@ -190,7 +190,14 @@ class Parts:
         self.evidence = Evidence(self.cluster, partial(inside, around.find))
         self.tidy = Tidy(self.cluster, self.attachments, self.evidence, around.cookie, lambda: self.loop.altered)
         self.health = Checker(self.cluster, self.follower, self.supervisor, around.ask or Prober().ask)
-        self.names = Naming(self.view, around.resolvers, self.loops.touch, self.tidy.wake.set, config.dns_domain)
+        self.names = Naming(
+            self.view,
+            around.resolvers,
+            self.loops.touch,
+            self.tidy.wake.set,
+            config.dns_domain,
+            self.liveness.dead,
+        )
         self.compiler.known.resolvers = self.names.resolvers
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
         self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))

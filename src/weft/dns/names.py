@@ -6,7 +6,7 @@ addresses are the `Location`'s own objects, and records are made when somebody a
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Container, Iterable, Iterator, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -63,8 +63,10 @@ class _Network:
 class Names:
     """Nothing here raises: what records say that is no name (none of an earlier version, say) is left out."""
 
-    def __init__(self) -> None:
+    def __init__(self, dead: Container[str] = ()) -> None:
+        """`dead`: nodes whose members of services are left out. Live."""
         self._networks: dict[str, _Network] = {}
+        self._dead = dead
 
     def put_location(self, network: str, id: str, location: Location | None, aliases: tuple[str, ...] = ()) -> None:
         """A container, or None where it is gone. `aliases`: its further names in this network, in lower case."""
@@ -136,13 +138,16 @@ class Names:
         if known is None:
             return None
         if service := _service(known, name):
-            members = known.members.get(service.name, ())
+            members = self._members(known, service)
             return Found(network, service.name, members, service, virtual=bool(service.addresses))
         if locations := known.containers.get(name):
             return Found(network, name, locations)
         if name.startswith(TASKS) and (service := _service(known, name[len(TASKS) :])):
-            return Found(network, service.name, known.members.get(service.name, ()), service)
+            return Found(network, service.name, self._members(known, service), service)
         return None
+
+    def _members(self, known: _Network, service: Service) -> tuple[Location, ...]:
+        return tuple(there for there in known.members.get(service.name, ()) if there.node not in self._dead)
 
     def _tidy(self, network: str) -> None:
         if not self._networks[network]:

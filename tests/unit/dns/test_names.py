@@ -34,6 +34,18 @@ def names() -> Names:
     return Names()
 
 
+def test_members_on_a_dead_host_are_left_out_until_it_is_back() -> None:
+    dead, at = set[str](), At("blue", "web")
+    names = Names(dead)
+    names.put_service(at, service("web"))
+    found = (("1", location("web-1", "10.0.0.1")), ("2", location("web-2", "10.0.0.2", node="b")))
+    names.put_members(at, [Member(id, there, "ready") for id, there in found])
+    for gone, left in (({"b"}, {"10.0.0.1"}), (set(), {"10.0.0.1", "10.0.0.2"})):
+        dead.clear()
+        dead.update(gone)
+        assert said(names, "web") == said(names, "tasks.web") == left
+
+
 def test_a_container_is_found_by_its_name_and_by_its_address(names: Names) -> None:
     names.put_location("blue", "1", location("web", "10.0.0.1", "fd00::1"))
     assert said(names, "web") == said(names, "web.blue") == {"10.0.0.1", "fd00::1"}

@@ -274,6 +274,8 @@ async def test_members_on_a_dead_host_are_not_called_ready(
         assert [(m.state, m.reason) for m in members] == [("ready", ""), ("unready", "the agent of node-2 is dead")]
         text = (await agent.metrics.scrape())[0].decode()
         assert 'weft_service_members{network="blue",service="web",state="unready"} 1.0' in text
+        named = agent.names._server._answers._names.find(("blue",), "tasks.web")
+        assert named is not None and [there.name for there in named.locations] == ["c1"]
 
 
 async def test_the_audit_finds_what_is_not_as_services_say(agent: Agent, service: Operations) -> None:
