@@ -12,7 +12,7 @@ import logging
 from collections.abc import Iterator
 from functools import partial
 
-from weft.base.errors import Unavailable, WeftError
+from weft.base.errors import Conflict, Unavailable, WeftError
 from weft.cluster import records
 from weft.cluster.changes import Changed
 from weft.cluster.cluster import RACE, Cluster
@@ -21,6 +21,7 @@ from weft.ipam.virtual import Virtual
 from weft.model import Endpoint, Location, keys
 from weft.model.records import ENDPOINTS, LOCATIONS
 from weft.services.labels import LABEL, wanted
+from weft.services.model import Service
 from weft.services.record import SERVICES, At
 from weft.store.protocol import NothingNewer
 from weft.tasks import whenever
@@ -83,13 +84,16 @@ class Automatic:
             except WeftError as error:
                 said = self._refused[at] = f"containers' labels ask for it, but: {error}"
                 if said != before:  # it is tried again and again
-                    log.warning("service %s/%s, which labels ask for, is not made: %s", at.network, at.name, error)
+                    log.warning("service %s/%s is not as labels ask for it: %s", at.network, at.name, error)
 
     async def _settle_one(self, at: At) -> None:
+        """Raises Conflict and others."""
         mine = self._mine(at)
         service = self._view.table(SERVICES).get(at)
         if mine and service is None:
             await self._make(at, mine[0])
+        elif mine and service is not None and not service.automatic:
+            _check_members(service, mine)
         elif not mine and service is not None and service.automatic:
             await self._cluster.change(partial(self._remove, at), f"service {at.name}", attempts=RACE)
 
@@ -111,3 +115,13 @@ class Automatic:
             return
         await self._virtual.take_out(at, NothingNewer(keys.locations(at.network), listing.revision), automatic=True)
         log.info("service %s/%s went with the last container whose labels asked for it", at.network, at.name)
+
+
+def _check_members(service: Service, asking: list[Endpoint]) -> None:
+    """Raises Conflict where one that was made by hand has other members."""
+    left = [e.name for e in asking if not service.chooses(e.name, e.policy_namespace, e.labels)]
+    if left:
+        raise Conflict(
+            f"it was made without labels and has other members than {', '.join(left[:3])}: give these what it selects, or "
+            "another service's name"
+        )

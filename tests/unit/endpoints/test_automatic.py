@@ -117,6 +117,10 @@ async def test_a_service_that_a_user_made_stays_a_users(agent: Agent, host: Fake
     )
     host.open("c1")
     await attach(agent, "c1", "blue", labels=LABELS)
+    await until(lambda: [*agent.automatic.problems()])
+    assert "but: it was made without labels and has other members than c1: give" in next(agent.automatic.problems())[1]
+    await service.set_service("web", s.SetService(members=("c1",)))
+    await until(lambda: not [*agent.automatic.problems()])
     await service.detach("c1")
     await asyncio.sleep(0.05)
     assert there(agent) and [*agent.automatic.problems()] == []
