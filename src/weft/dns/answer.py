@@ -23,6 +23,7 @@ LASTING, FLEETING = 5, 1
 """TTL, seconds: of virtual addresses; of containers', which may be elsewhere soon."""
 NEGATIVE = 5
 """Seconds for which a client may remember that something is not there (RFC 2308)."""
+LOCALHOST = "localhost"
 SMALLEST = 16
 """Octets of a record: an A, where the name is a pointer to the question's."""
 _TYPES = {4: A, 6: AAAA}
@@ -51,9 +52,20 @@ class Answers:
             return self._in_domain(query, asker, limit)
         if (found := self._own(query, query.name, asker, limit)) is not None:
             return found
+        if query.name == LOCALHOST or query.name.endswith(f".{LOCALHOST}"):
+            return self._localhost(query, limit)
         if "." in query.name or asker.single or query.type in _OF_DOMAINS or not query.name:
             return None
         return self._negative(query, NXDOMAIN, b"\0", limit)
+
+    def _localhost(self, query: Query, limit: int) -> bytes:
+        """A container without a file of hosts asks for it, too (RFC 6761 §6.3)."""
+        found = [
+            record(ASKED, _TYPES[a.version], LASTING, a.packed)
+            for a in (IPv4Address("127.0.0.1"), IPv6Address("::1"))
+            if query.type in (_TYPES[a.version], ANY)
+        ]
+        return message.reply(query, limit, AA, found) if found else self._negative(query, NOERROR, ASKED, limit)
 
     def _inside(self, name: str) -> bool:
         return name.endswith(self._domain) and name[: -len(self._domain)][-1:] in ("", ".")

@@ -212,6 +212,13 @@ def test_a_network_that_the_asker_is_not_in_has_no_names_for_it(answers: Answers
     assert goes_on(answers, "1.0.0.10.in-addr.arpa", "PTR", GREEN)
 
 
+@pytest.mark.parametrize("name", ["localhost", "LocalHost", "db.localhost"])
+def test_localhost_is_the_container_itself(answers: Answers, name: str) -> None:
+    assert said(ask(answers, name)) == ["127.0.0.1"] and said(ask(answers, name, "AAAA")) == ["::1"]
+    assert ask(answers, name, "TXT").rcode() == NOERROR and not said(ask(answers, name, "TXT"))
+    assert ask(answers, "notlocalhost").rcode() == NXDOMAIN
+
+
 def test_single_labels_are_asked_elsewhere_where_that_is_wanted(answers: Answers) -> None:
     asker = Asker(id="1", networks=("blue",), node="a", single=True)
     assert goes_on(answers, "missing", asker=asker) and said(ask(answers, "web", asker=asker)) == ["10.0.0.1"]
