@@ -145,7 +145,7 @@ def parse(text: str) -> PublishedPort:
         raise Invalid(f"published port '{text}': '{protocol}' is none of {', '.join(PROTOCOLS)}")
     chosen = not int(host or ANY)
     if chosen and inner is None:
-        raise Invalid(f"published port '{text}': say which port of the container's: :80 leads to its port 80")
+        raise Invalid(f"published port '{text}': say which port it leads to: :80 leads to port 80")
     count = _count(text, inner, inner_end) if chosen else _count(text, host, host_end)
     if inner is not None and _count(text, inner, inner_end) != count:
         raise Invalid(f"published port '{text}': {count} ports of the host for another number of the container's")

@@ -147,7 +147,8 @@ class Index:
             return Member(id, location, "ready")
         condition = self._conditions.get(at, {}).get(id)
         if condition is None or condition.node != location.node:
-            return Member(id, location, "unready", "not checked yet")
+            untold = "nobody has reported it yet" if service.health.kind == "api" else "not checked yet"
+            return Member(id, location, "unready", untold)
         return Member(id, location, "ready" if condition.ready else "unready", condition.reason)
 
     def _asked(self, network: str, location: Location) -> Iterator[At]:

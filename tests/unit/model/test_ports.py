@@ -44,7 +44,7 @@ def test_as_it_is_written(text: str, whole: str) -> None:
         ("80:80:80", "is not a published port"),
         ("80:", "is not a published port"),
         ("80/icmp", "'icmp' is none of tcp, udp, sctp"),
-        ("0", "say which port of the container's: :80 leads to its port 80"),
+        ("0", "say which port it leads to: :80 leads to port 80"),
         ("0-3:80-83", "is not a published port"),
         ("-3:80", "is not a published port"),
         ("/udp", "is not a published port"),

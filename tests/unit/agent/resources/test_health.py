@@ -38,7 +38,8 @@ def told(member: str = "c1", *, ready: bool = True, reason: str = "") -> s.Repor
 async def test_any_node_can_be_told_and_all_know(agent: Agent, host: FakeHost, store_file: Path) -> None:
     service = await service_of(agent)
     one = await attach(agent, host.open("c1"), labels={"app": "web"})
-    assert [(m.state, m.reason) for m in (await service.service("web")).members] == [("unready", "not checked yet")]
+    told_of = [(m.state, m.reason) for m in (await service.service("web")).members]
+    assert told_of == [("unready", "nobody has reported it yet")]
     async with agent_on(FakeHost("192.168.1.69/24"), store_file, "node-2") as other:
         await until(lambda: other.view.revision(SERVICE.key("blue", "web")))
         info = await Operations(other).report_health("web", told())
