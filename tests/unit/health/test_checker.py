@@ -151,19 +151,25 @@ async def test_after_a_restart_what_was_known_holds(host: FakeHost, store_file: 
 
 
 async def test_a_check_that_fails_by_a_defect_costs_only_itself(agent: Agent, host: FakeHost) -> None:
-    ask = agent.health._ask
+    ask, first = agent.health._ask, list[Check]()
 
     async def broken(check: Check) -> str:
-        if str(check.addresses[0]) == a1:
+        first.append(check)
+        if check.of == first[0].of:
             raise ZeroDivisionError("by a mistake")
         return await ask(check)
 
-    a1 = ""
     agent.health._ask = broken
-    (_, a1), (two, a2) = await member(agent, host, "c1"), await member(agent, host, "c2")
-    host.says |= {a1: "", a2: ""}
+    await member(agent, host, "c1")
+    await until(lambda: bool(first))
+    two, a2 = await member(agent, host, "c2")
+    host.says[a2] = ""
     await until_said(agent, {two: (True, "")})
-    assert any("health check of" in text and "by a mistake" in text for text in agent.supervisor.problems())
+
+    def told() -> bool:
+        return any("health check of" in text and "by a mistake" in text for text in agent.supervisor.problems())
+
+    await until(told)
 
 
 async def test_what_is_reported_is_left_alone_and_goes_with_the_member(agent: Agent, host: FakeHost) -> None:
