@@ -15,6 +15,7 @@ from support.nameservers import ask, sockets, texts
 from weft.agent import names
 from weft.agent.agent import Agent
 from weft.agent.resolv_conf import HostConf
+from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Failed, WeftError
@@ -107,6 +108,10 @@ async def test_all_interfaces_in_a_namespace_are_one_asker(agent: Agent, host: F
     assert resolvers.opened[path] is first and rules(host, path) == {"names", "names-wait"}
 
 
+def told(agent: Agent) -> list[str]:
+    return [problem.text for problem in infos.problems(agent)]
+
+
 async def test_where_it_fails_that_one_is_told_and_others_go_on(
     agent: Agent, host: FakeHost, resolvers: Resolvers, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -118,12 +123,10 @@ async def test_where_it_fails_that_one_is_told_and_others_go_on(
     await attach(agent, "web")
     await attach(agent, "db")
     await settled(agent)
-    told = [p.text for p in (await Service(agent).status()).problems]
-    assert told == ["container web cannot ask for names: no room"]
+    await until(lambda: told(agent) == ["container web cannot ask for names: no room"])
     assert rules(host, "/run/netns/db") and not rules(host, path)
     resolvers.broken.clear()
-    await until(lambda: rules(host, path))
-    assert not (await Service(agent).status()).problems
+    await until(lambda: rules(host, path) and not told(agent))
 
 
 async def test_a_namespace_that_ends_is_let_go(

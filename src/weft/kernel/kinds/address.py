@@ -111,10 +111,11 @@ def _anew(space: Space, address: Address) -> list[Message]:
 
 
 def _yields(space: Space, op: Create, _message: Message) -> bool:
-    """The link-local address of a device of ours is replaced by the same address of ours."""
+    """An address that we want on a device of ours is ours: the kernel's own link-local one, and one that is known to be there
+    no longer by what was told of a namespace that ended at the same path."""
     assert isinstance(op.obj, Address)
     device = space.find(op.obj.dev)
-    return device is not None and device.marked and op.obj.address.startswith("fe80:")
+    return device is not None and device.marked
 
 
 # -- hearing -----------------------------------------------------------------------------------------------------------

@@ -80,8 +80,10 @@ def _apply_in(work: Work, space: Space, ops: Sequence[Op]) -> Iterator[Failure]:
             and no.errno == errno.EEXIST
             and _encoding(work, op).yields(space, op, messages[position])
         ):
-            again = space.netlink.batch(_messages(work, space, Change(op.obj, op.obj)))
-            yield from (_failure(op, refused) for _, refused in again[-1:])
+            again = _messages(work, space, Change(op.obj, op.obj))
+            refusals = dict(space.netlink.batch(again))
+            if (refused_too := refusals.get(len(again) - 1)) is not None:
+                yield _failure(op, refused_too)
             continue
         yield _failure(op, no)
 

@@ -15,7 +15,7 @@ from weft.datapaths._parts import link_local_of
 from weft.hoststate import Address, Link, Object, route
 from weft.kernel.kinds import address
 from weft.kernel.linux import LinuxKernel
-from weft.reconcile.protocol import Change
+from weft.reconcile.protocol import Change, Create
 from weft.reconcile.reconciler import Reconciler
 from weft.reconcile.render import script
 
@@ -145,3 +145,11 @@ def test_the_commands_that_put_it_back(stage: Stage) -> None:
     for line in lines:
         stage.host.run(*line.split(), check=False)
     until(lambda: stage.reconciler.dry_run().ops == (), 5, "nothing to be left")
+
+
+def test_an_address_that_is_there_already_is_ours_on_our_device(stage: Stage) -> None:
+    """As where what was told of it came from a namespace that was at the same path before."""
+    addresses = [obj for obj in stage.reconciler.desired.values() if isinstance(obj, Address)]
+    assert len(addresses) == 6
+    assert stage.kernel.apply([Create(address) for address in addresses]) == []
+    stage.answers()
