@@ -17,6 +17,7 @@ from weft.services.index import Member
 from weft.services.model import Service
 from weft.services.record import At
 
+K = TypeVar("K")
 T = TypeVar("T")
 
 TASKS = "tasks."
@@ -54,7 +55,8 @@ class _Network:
         """Alias → the services that have it, in the order of their names."""
         self.members: dict[str, tuple[Location, ...]] = {}
         """Service → members that take connections."""
-        self.pointers: dict[IPAddress, Location | Service] = {}
+        self.pointers: dict[IPAddress, tuple[Location | Service, ...]] = {}
+        """Who has an address, the latest last: one that moves has two places for a moment."""
 
     def __bool__(self) -> bool:
         return bool(self.ids or self.services or self.members)
@@ -75,15 +77,16 @@ class Names:
         if old is not None:
             for name in _names(old, known.aliases.pop(id, ())):
                 _take(known.containers, name, old)
-            _forget(known.pointers, old.addresses, old)
+            for address in _addresses(old):
+                _take(known.pointers, address, old)
         if location is not None:
             known.ids[id] = location
             if aliases:
                 known.aliases[id] = aliases
             for name in _names(location, aliases):
                 known.containers[name] = (*known.containers.get(name, ()), location)
-            if location.name:
-                known.pointers.update(dict.fromkeys(location.addresses, location))
+            for address in _addresses(location):
+                known.pointers[address] = (*known.pointers.get(address, ()), location)
         self._tidy(network)
 
     def put_service(self, at: At, service: Service | None) -> None:
@@ -92,12 +95,14 @@ class Names:
         if old is not None:
             for alias in dict.fromkeys(old.aliases):
                 _take(known.called, alias, old.name)
-            _forget(known.pointers, old.addresses, old)
+            for address in _addresses(old):
+                _take(known.pointers, address, old)
         if service is not None:
             known.services[at.name] = service
             for alias in dict.fromkeys(service.aliases):
                 known.called[alias] = tuple(sorted((*known.called.get(alias, ()), at.name)))
-            known.pointers.update(dict.fromkeys(service.addresses, service))
+            for address in _addresses(service):
+                known.pointers[address] = (*known.pointers.get(address, ()), service)
         else:
             known.members.pop(at.name, None)
         self._tidy(at.network)
@@ -129,7 +134,7 @@ class Names:
         for network in networks:
             known = self._networks.get(network)
             if known and (there := known.pointers.get(address)):
-                return there.name, network
+                return there[-1].name, network
         return None
 
     def _in(self, network: str, name: str) -> Found | None:
@@ -165,18 +170,15 @@ def _names(location: Location, aliases: tuple[str, ...]) -> list[str]:
     return [name for name in dict.fromkeys((location.name, *aliases)) if name]
 
 
-def _take(table: dict[str, tuple[T, ...]], name: str, one: T) -> None:
+def _addresses(one: Location | Service) -> list[IPAddress]:
+    return list(dict.fromkeys(one.addresses)) if one.name else []
+
+
+def _take(table: dict[K, tuple[T, ...]], called: K, one: T) -> None:
     """One of those that are called so is gone."""
-    found = table[name]
+    found = table[called]
     place = found.index(one)
     if rest := found[:place] + found[place + 1 :]:
-        table[name] = rest
+        table[called] = rest
     else:
-        del table[name]
-
-
-def _forget(pointers: dict[IPAddress, Location | Service], addresses: Iterable[IPAddress], gone: object) -> None:
-    """Unless somebody else has an address by now."""
-    for address in addresses:
-        if pointers.get(address) is gone:
-            del pointers[address]
+        del table[called]

@@ -213,7 +213,7 @@ async def test_labels_that_ask_for_what_cannot_be_are_logged_once(
         await until(lambda: not agent.automatic._todo and list(agent.automatic.problems()))
         agent.automatic.again()
     await until(lambda: not agent.automatic._todo and list(agent.automatic.problems()))
-    assert len([r for r in caplog.records if "which labels ask for" in r.message]) == 1
+    assert len([r for r in caplog.records if "as labels ask for" in r.message]) == 1
 
 
 async def test_a_network_with_services_is_not_removed_by_mistake(
