@@ -106,7 +106,8 @@ class Phase(msgspec.Struct, frozen=True):
 class Encoding(msgspec.Struct, frozen=True):
     """How an object becomes one netlink message: `encode` is given the object, its device's ifindex (0: it has none), the
     message's type and flags. `make`, `unmake`: these types. `dev`: its device. `change`: more messages than one, of which
-    the last one tells whether it succeeded. `yields`: whether what lies in the way of a new one is the kernel's own doing."""
+    the last one tells whether it succeeded. `yields`: whether what lies in the way of a new one is
+    ours, or the kernel's own doing."""
 
     encode: Callable[[Any, int, int, int], Message]
     make: int

@@ -16,7 +16,9 @@ from weft.kernel.kinds import wire
 from weft.kernel.kinds.bulk import BULK
 from weft.kernel.kinds.kind import Encoding, Hearing, Kind, Look
 from weft.kernel.plumbing import uapi as u
-from weft.reconcile.protocol import Disturbed, Event, Seen, UplinkChanged
+from weft.kernel.plumbing.netlink import Message
+from weft.kernel.plumbing.spaces import Space
+from weft.reconcile.protocol import Create, Disturbed, Event, Seen, UplinkChanged
 
 
 def _dump(look: Look) -> Iterator[Route]:
@@ -26,6 +28,18 @@ def _dump(look: Look) -> Iterator[Route]:
         for route in look.space.netlink.dump(u.RTM_GETROUTE, wire.route_filter(family, proto or 0), decode):
             if not look.decided.elsewhere(route, look.desired):
                 yield route
+
+
+def _yields(space: Space, op: Create, _message: Message) -> bool:
+    """One that carries our mark is ours, whatever was thought to be there: of a namespace that ended at the same path, say."""
+    assert isinstance(op.obj, Route)
+    names = {index: device.name for index, device in space.devices().items()}
+    decode = partial(wire.decode_route, names=names, ns=space.ns, proto=PROTO)
+    family = u.AF_INET6 if ":" in op.obj.prefix else u.AF_INET
+    return any(
+        found.key == op.obj.key
+        for found in space.netlink.dump(u.RTM_GETROUTE, wire.route_filter(family, PROTO), decode)
+    )
 
 
 def _hear(hearing: Hearing, kind: int, data: bytes, start: int, end: int, ns: str) -> Iterator[Event]:
@@ -50,7 +64,7 @@ ROUTE = Kind(
     name="route",
     phase=BULK,
     dump=_dump,
-    encoding=Encoding(wire.encode_route, u.RTM_NEWROUTE, u.RTM_DELROUTE),
+    encoding=Encoding(wire.encode_route, u.RTM_NEWROUTE, u.RTM_DELROUTE, yields=_yields),
     hears={u.RTM_NEWROUTE: _hear, u.RTM_DELROUTE: _hear},
     groups=(u.RTNLGRP_IPV4_ROUTE, u.RTNLGRP_IPV6_ROUTE),
 )

@@ -12,7 +12,7 @@ from support.namespaces import Home, Namespace
 from support.waiting import until
 from weft.base.net import link_local
 from weft.datapaths._parts import link_local_of
-from weft.hoststate import Address, Link, Object, route
+from weft.hoststate import Address, Link, Object, Route, route
 from weft.kernel.kinds import address
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.protocol import Change, Create
@@ -147,9 +147,13 @@ def test_the_commands_that_put_it_back(stage: Stage) -> None:
     until(lambda: stage.reconciler.dry_run().ops == (), 5, "nothing to be left")
 
 
-def test_an_address_that_is_there_already_is_ours_on_our_device(stage: Stage) -> None:
+def test_what_is_there_already_and_is_ours_is_no_obstacle(stage: Stage) -> None:
     """As where what was told of it came from a namespace that was at the same path before."""
-    addresses = [obj for obj in stage.reconciler.desired.values() if isinstance(obj, Address)]
-    assert len(addresses) == 6
-    assert stage.kernel.apply([Create(address) for address in addresses]) == []
+    ours = [obj for obj in stage.reconciler.desired.values() if isinstance(obj, Address | Route)]
+    assert len(ours) == 8
+    assert stage.kernel.apply([Create(obj) for obj in ours]) == []
     stage.answers()
+    stage.container.sh("ip route replace default via 10.1.1.1 dev eth0 proto static")
+    [theirs] = [obj for obj in ours if isinstance(obj, Route) and obj.prefix == "0.0.0.0/0"]
+    [failure] = stage.kernel.apply([Create(theirs)])
+    assert "exists and is not Weft's" in failure.reason
