@@ -51,7 +51,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     own connections to outside come from. `bandwidth`: None for no limit. `spoofing`: whether it may
     send in others' names, "allow" or "drop"; "" is as the network says. `policy_namespace`, `labels`, `named_ports`: by
     which policy selects it, and speaks of its ports. `aliases`: further names, by which containers of its network find it.
-    `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names.
+    `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names. `data`: what the driver's
+    way to give addresses has learnt that the data path needs, such as the id of its port in Neutron.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -80,6 +81,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     named_ports: tuple[NamedPort, ...] = ()
     aliases: tuple[str, ...] = ()
     resolv_conf: bool = False
+    data: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)
