@@ -53,10 +53,11 @@ class Packet:
 
 
 class Capture:
-    """On the uplink of a host of segment a; complete from entering to leaving."""
+    """On the uplink of a host of segment a; complete from entering to leaving. `device`: another one, by which packets
+    leave `towards` somewhere."""
 
-    def __init__(self, inside: Inside, folder: Path, device: str = "eth0") -> None:
-        self._inside, self._file = inside, folder / f"{inside.name}.pcap"
+    def __init__(self, inside: Inside, folder: Path, device: str = "eth0", towards: str = _GATEWAY) -> None:
+        self._inside, self._file, self._towards = inside, folder / f"{inside.name}.pcap", towards
         options = ["-Z", "root", "-n", "-U", "--immediate-mode", "-i", device, "-w", str(self._file)]
         self._process = inside.popen(["tcpdump", *options], stdout=subprocess.DEVNULL)
         self.packets: list[Packet] = []
@@ -71,7 +72,7 @@ class Capture:
 
     def __exit__(self, *_: object) -> None:
         try:
-            say = f"echo {_LAST.decode()} >/dev/udp/{_GATEWAY}/{_PORT}"
+            say = f"echo {_LAST.decode()} >/dev/udp/{self._towards}/{_PORT}"
             self._inside.run(["bash", "-c", say], check=True, timeout=20)
             until(lambda: _LAST in self._file.read_bytes(), 20, "the last packet in the capture")
         finally:
