@@ -17,7 +17,7 @@ automatic services, which containers' labels ask for
 published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
 names     where containers can ask for names, and what the host's resolv.conf says
-unheard   where policy is in iptables: what others do to it, of which no event tells
+unheard   what no event tells of: what others do to rules in iptables, and to ports of a switch
 """
 
 from __future__ import annotations
@@ -60,7 +60,7 @@ LEGACY_INTERVAL = 1.0
 
 
 UNHEARD_INTERVAL = 0.5
-"""Seconds between looks whether somebody changed rules of iptables, or sets."""
+"""Seconds between looks whether somebody changed rules of iptables, sets, or ports of a switch."""
 
 
 class Agent(Parts):
@@ -125,8 +125,7 @@ class Agent(Parts):
                 for target, loop in self.loops.targets.items():
                     keep(f"target {target}", loop.run)
                 keep("connections", self.connections.run)
-                if self.config.policy == "iptables":
-                    keep("unheard", self._unheard)
+                keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
                 keep("policy log", self.policy_log.run)
                 keep("health", self.health.run)
@@ -244,7 +243,7 @@ class Agent(Parts):
                 self.leases.wake.set()
 
     async def _unheard(self) -> None:
-        """Policy in iptables, of whose changes hardly any event tells, is looked at all the time."""
+        """What hardly any event tells of is looked at all the time: rules in iptables, sets, ports of a switch."""
         while True:
             await asyncio.sleep(UNHEARD_INTERVAL)
             if self.loop.started and (disturbed := await self.loop.in_thread(self.kernel.unheard)):

@@ -14,7 +14,7 @@ from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.cluster import Cluster
 from weft.cluster.journal import boot_id
 from weft.datapaths.driver import Host
-from weft.kernel.host.facts import FEATURES, MD5, HostFacts
+from weft.kernel.host.facts import MD5, NAMES, HostFacts
 from weft.model import Node
 
 log = logging.getLogger(__name__)
@@ -54,7 +54,7 @@ class ThisHost:
             advertised=found.advertised,
             ipv6=found.ipv6,
             attached=found.attached,
-            lacking=frozenset(FEATURES.keys() - found.features),
+            lacking=frozenset(NAMES - found.features),
             control_open=self._config.control == "open",
             policy=self._config.policy,
             store=elsewhere,

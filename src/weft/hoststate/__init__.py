@@ -8,6 +8,7 @@ from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
 from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
 from weft.hoststate.objects import HOST, Key, Object
+from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
@@ -40,6 +41,7 @@ __all__ = [
     "NftElement",
     "NftSet",
     "Object",
+    "OvsPort",
     "Qdisc",
     "Redirect",
     "Route",

@@ -9,6 +9,7 @@ from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
 from weft.hoststate.links import Address, Link, Netns
+from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
@@ -18,7 +19,7 @@ HOST = ""
 
 OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
 Rules = NftSet | NftElement | NftChain | OfIptables
-Devices = BridgeFilter | Link | Qdisc | Redirect
+Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort
 Balancing = Ipvs | IpvsService | IpvsDestination
 KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule | Balancing
 Object = KernelObject | TargetObject

@@ -26,6 +26,7 @@ from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Look, Part, Work
 from weft.kernel.kinds.nft import Nft
+from weft.kernel.kinds.ovs import OvsPorts
 from weft.kernel.kinds.sysctl import Sysctls
 from weft.kernel.kinds.table import Adapters, kinds
 from weft.kernel.plumbing import netns
@@ -62,8 +63,10 @@ class LinuxKernel:
         self._nft = Nft(self._pids.append, self._desired)
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
-        self._ipsets = Ipsets()
-        self.kinds = kinds(Adapters(self._nft, self._iptables, self._sysctls, named, {HOST, *ruled}, self._ipsets))
+        self._ipsets, self._ovs = Ipsets(), OvsPorts()
+        self.kinds = kinds(
+            Adapters(self._nft, self._iptables, self._sysctls, named, {HOST, *ruled}, self._ipsets, self._ovs)
+        )
         self._features: frozenset[str] | None = None
         self._uplink: Uplink | None = None
 
@@ -157,8 +160,8 @@ class LinuxKernel:
         return {**counters.nft(ns), **(counters.iptables(ns) if self._iptables.unheard.knows(ns) else {})}
 
     def unheard(self) -> set[str]:
-        """The namespaces where somebody changed rules of which no event tells. Raises WeftError."""
-        return self._iptables.unheard.changed() | self._ipsets.unheard.changed()
+        """The namespaces where somebody changed what no event tells of: rules, ports of a switch. Raises WeftError."""
+        return self._iptables.unheard.changed() | self._ipsets.unheard.changed() | self._ovs.changed()
 
     def listen(self, group: int, ns: str) -> Ear:
         """To a group of NFLOG in a namespace; in any thread. Raises WeftError."""
@@ -175,7 +178,8 @@ class LinuxKernel:
             exists: Callable[[str], bool] = lambda name: self._host.find(name) is not None  # noqa: E731
             return uplink.choose(found, defaults, exists, iface=iface, fixed=fixed, before=self._uplink)
 
-        found = host_facts.facts(self._host, choose, self._features, self._sysctls.record())
+        features = self._features | host_facts.running()
+        found = host_facts.facts(self._host, choose, features, self._sysctls.record())
         self._uplink = Uplink(found.uplink, found.addresses, found.why)
         return found
 

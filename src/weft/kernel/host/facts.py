@@ -22,9 +22,9 @@ from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, sysctl, tc, wire
+from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, ovs, sysctl, tc, wire
 from weft.kernel.kinds.ipset import Ipsets
-from weft.kernel.plumbing import links, netns, tools
+from weft.kernel.plumbing import links, netns, ovsdb, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import Surroundings
 from weft.kernel.plumbing.netlink import Netlink, attributes, open_socket
@@ -47,7 +47,7 @@ class HostFacts(msgspec.Struct, frozen=True, kw_only=True):
     octets. `iptables`: the back ends whose filter table has a FORWARD chain. `advertised`: the devices, none of them ours,
     that take router advertisements: the uplink, if its accept_ra says so, and those that have a route or an address out of
     one. `ipv6`: whether the kernel speaks it. `attached`: the subnets that this host is on besides, each with its device: an
-    engine's own bridge, another interface. `features`: of `FEATURES`."""
+    engine's own bridge, another interface. `features`: of `NAMES`."""
 
     uplink: str
     addresses: tuple[IPInterface, ...]
@@ -166,7 +166,7 @@ def _foreign(space: Space, indexes: list[int]) -> set[str]:
 
 
 def features() -> frozenset[str]:
-    """Tried out in a namespace that ends with the call. Raises Denied."""
+    """Of `FEATURES`, tried out in a namespace that ends with the call. Raises Denied."""
 
     def probe() -> frozenset[str]:
         netlink = Netlink(open_socket())
@@ -176,6 +176,11 @@ def features() -> frozenset[str]:
             netlink.close()
 
     return netns.call_new(probe)
+
+
+def running() -> frozenset[str]:
+    """Programs of others', which come and go."""
+    return frozenset(name for name, runs in _PROGRAMS.items() if runs())
 
 
 def _link(link: Link, netlink: Netlink) -> bool:
@@ -289,4 +294,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     MD5: _md5,
     "bird": lambda _netlink: tools.find("bird") is not None,
 }
-"""What is needed of the host, and how to find out."""
+"""What does not change as long as a host runs, and how to find out."""
+_PROGRAMS: dict[str, Callable[[], bool]] = {ovs.FEATURE: ovsdb.answers}
+NAMES = frozenset((*FEATURES, *_PROGRAMS))
+"""What may be needed of the host."""

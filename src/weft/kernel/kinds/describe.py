@@ -23,7 +23,7 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         type=kind,
         mtu=None if want and want.mtu is None else device.mtu,
         mac=None if want and want.mac is None else device.mac,
-        master=space.name(device.master) if device.master else "",
+        master=_bridge(space, device),
         hairpin=device.hairpin,
         isolated=device.isolated,
         learning=device.learning,
@@ -47,6 +47,13 @@ def ours(space: Space, device: Device, want: Link | None) -> bool:
         return False
     other = space.other_end(device)
     return other is not None and other.marked and other.name == want.type.peer
+
+
+def _bridge(space: Space, device: Device) -> str:
+    """All of Open vSwitch's ports have one device as their master, which is none of its bridges. On which of these they are,
+    its database says (`weft.hoststate.OvsPort`)."""
+    master = space.at(device.master) if device.master else None
+    return master.name if master is not None and master.kind != "openvswitch" else ""
 
 
 def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> LinkKind | None:

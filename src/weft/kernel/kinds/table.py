@@ -14,6 +14,7 @@ from weft.kernel.kinds.kind import Kind
 from weft.kernel.kinds.link import LINK
 from weft.kernel.kinds.neighbour import FDB, NEIGHBOUR
 from weft.kernel.kinds.nft import Nft
+from weft.kernel.kinds.ovs import OvsPorts
 from weft.kernel.kinds.route import ROUTE
 from weft.kernel.kinds.routing_rule import ROUTING_RULE
 from weft.kernel.kinds.shaping import QDISC, REDIRECT
@@ -30,6 +31,7 @@ class Adapters(msgspec.Struct):
     named: Path
     ruled: set[str]
     ipsets: Ipsets = msgspec.field(default_factory=Ipsets)
+    ovs: OvsPorts = msgspec.field(default_factory=OvsPorts)
 
 
 def kinds(adapters: Adapters) -> dict[str, Kind]:
@@ -49,6 +51,7 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         FDB,
         ROUTE,
         ROUTING_RULE,
+        adapters.ovs.kind(),
         *ipvs.KINDS,
     )
     return {kind.name: kind for kind in table}

@@ -2,7 +2,7 @@
 
 Namespaces before what is in them, sets before rules that use them, rules before packets can flow, links before their queues
 and addresses, a queue before what is redirected to it, addresses before routes through them, a route when its
-next hop can be resolved, and what spreads packets over these last.
+next hop can be resolved, a switch's port when its device has all that, and what spreads packets over these last.
 """
 
 from __future__ import annotations
@@ -19,6 +19,7 @@ from weft.reconcile.kinds.kind import Kind
 from weft.reconcile.kinds.link import LINK
 from weft.reconcile.kinds.neighbour import NEIGHBOUR
 from weft.reconcile.kinds.netns import NETNS
+from weft.reconcile.kinds.ovs import OVS_PORT
 from weft.reconcile.kinds.route import ROUTE
 from weft.reconcile.kinds.routing_rule import ROUTING_RULE
 from weft.reconcile.kinds.shaping import QDISC, REDIRECT
@@ -44,6 +45,7 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     FDB,
     ROUTE,
     ROUTING_RULE,
+    OVS_PORT,
     ipvs.IPVS,
     ipvs.SERVICE,
     ipvs.DESTINATION,
