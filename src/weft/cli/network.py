@@ -58,7 +58,7 @@ def create(
 ) -> None:
     """Create a network on all nodes."""
     options = pairs("--option", option)
-    if not subnet and SHARE not in options:
+    if not subnet and SHARE not in options and not _found_elsewhere(driver):
         raise typer.BadParameter("missing: give the network's addresses", param_hint="'--subnet'")
     network = Network(
         name=name,
@@ -74,6 +74,13 @@ def create(
     say(f"created network {made.name}: {made.driver}, {listed(made.subnets)}{', internal' if made.internal else ''}")
     for text in (*made.one_sided, *made.problems):
         complain(f"warning: network {made.name}: {text}")
+
+
+def _found_elsewhere(driver: str) -> bool:
+    """Whether subnets may be left out, since they are somebody else's."""
+    from weft.datapaths import registry  # most networks have some, and need not wait for it
+
+    return driver in registry.DRIVERS and registry.driver(driver).addresses.made_elsewhere
 
 
 @app.command("ls", epilog=example("weft network ls", "weft network ls -o yaml"))

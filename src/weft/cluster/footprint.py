@@ -49,9 +49,9 @@ def holder(endpoint: Endpoint) -> bytes:
 
 def mac_claim(endpoint: Endpoint, at: Place) -> str:
     """Key of the claim; "" where this endpoint needs none: its MAC address is the usual one, which is made of its address
-    and as unique as that, or it is alone on its link."""
+    and as unique as that, it is alone on its link, or others see to it."""
     usual = not endpoint.addresses or endpoint.mac == mac_for(endpoint.addresses[0].ip)
-    if at.switched is Switched.NOWHERE or usual:
+    if at.switched in (Switched.NOWHERE, Switched.ELSEWHERE) or usual:
         return ""
     return keys.mac_claim(endpoint.network, "" if at.switched is Switched.EVERYWHERE else endpoint.node, endpoint.mac)
 

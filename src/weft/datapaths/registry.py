@@ -8,7 +8,7 @@ from typing import Annotated, get_args, get_origin
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.datapaths import bridge, host_gw, overlay, routed, vxlan
+from weft.datapaths import bridge, host_gw, neutron, overlay, routed, vxlan
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -19,7 +19,7 @@ TO_CONTAINER, FROM_CONTAINER = ("tbf",), ("tbf", "ifb", "mirred")
 """What a limit of bandwidth needs of the kernel (names of `weft doctor`), in either direction and whatever the driver."""
 
 DRIVERS: dict[str, Driver] = {
-    d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER, routed.DRIVER)
+    d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER, routed.DRIVER, neutron.DRIVER)
 }
 
 _UNKNOWN = Driver(
@@ -57,6 +57,8 @@ def parse_options(network: Network) -> CommonOptions:
             raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(taken))}")
         _check_type(network.driver, name, value, taken[name])
     options = convert(kind, network.options, strict=False)
+    if not chosen.addresses.made_elsewhere:
+        _check_given(network)
     _check_subnets(network, several=chosen.addresses.pools)
     chosen.addresses.check(network, options)
     return options
@@ -91,6 +93,12 @@ def block_options(network: Network) -> BlockOptions:
             f"network {network.name}: driver {network.driver} has no pools: its subnets are given at creation"
         )
     return options
+
+
+def _check_given(network: Network) -> None:
+    """Raises Invalid."""
+    if not network.subnets and network.home == network.name:
+        raise Invalid(f"network {network.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
 
 
 def _check_subnets(network: Network, *, several: bool) -> None:

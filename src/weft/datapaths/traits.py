@@ -13,6 +13,7 @@ import msgspec
 from weft.alloc import addresses as alloc
 from weft.alloc import blocks, subnets
 from weft.base.net import Family, IPAddress, parse_address
+from weft.datapaths.neutron_options import NeutronOptions
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions, subnet_rules
 from weft.model import Endpoint, Lease, Network
 
@@ -25,7 +26,8 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     `leased`: every node holds a lease, and has the addresses that are in it. `claimed`: several nodes give addresses of one
     subnet, so each address is claimed in the cluster. `blocks`: a node's lease begins empty and gets blocks as its
     containers need them. `pools`: a network may have several subnets of a family, with conditions, and get more of them.
-    `movable`: an address belongs to its container, which may take it along to another node.
+    `movable`: an address belongs to its container, which may take it along to another node. `made_elsewhere`: network, subnets
+    and addresses are somebody else's, who has them made and gives them out; subnets may be left out, then they are as there.
     """
 
     name: str
@@ -35,6 +37,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     blocks: bool = False
     pools: bool = False
     movable: bool = False
+    made_elsewhere: bool = False
 
 
 def _check_blocks(network: Network, options: BlockOptions) -> None:
@@ -43,6 +46,10 @@ def _check_blocks(network: Network, options: BlockOptions) -> None:
 
 def _check_one(network: Network, options: CommonOptions) -> None:
     subnets.check_shared(network, options.reserved)
+
+
+def _check_ports(network: Network, options: NeutronOptions) -> None:
+    options.check_subnets(network)
 
 
 def _check_own(network: Network, options: SubnetOptions) -> None:
@@ -54,6 +61,7 @@ ONE_SUBNET = Addresses(name="one subnet for all nodes", claimed=True, check=_che
 BLOCKS = Addresses(
     name="blocks of nodes", leased=True, claimed=True, blocks=True, pools=True, movable=True, check=_check_blocks
 )
+PORTS = Addresses(name="ports of Neutron's, each with its addresses", made_elsewhere=True, check=_check_ports)
 
 
 class KnownBy(StrEnum):
@@ -76,22 +84,26 @@ class Switched(StrEnum):
     """It is alone on its link with the host, which routes."""
     ON_HOST = "on its host"
     EVERYWHERE = "on all hosts"
+    ELSEWHERE = "by somebody else's switch"
+    """Which itself sees to it that no two have the same."""
 
 
 class WayOut(msgspec.Struct, frozen=True, kw_only=True):
     """By what containers send to outside: the first address of their host's subnet, unless this says something else.
 
     `second_interface`: by an interface of its own in a bridge of the host's (`weft.datapaths._gateway`).
-    `next_hops`: the same one for all containers, by family.
+    `next_hops`: the same one for all containers, by family. `told`: what the endpoint's data says under these names.
     """
 
     second_interface: bool = False
     next_hops: Mapping[Family, str] | None = None
+    told: tuple[str, ...] = ()
 
     def hops(self, endpoint: Endpoint, lease: Lease | None) -> Iterator[IPAddress]:
         """The next hops that a container could have, in the order of its addresses. `lease`: its node's."""
         if self.next_hops is not None:
             yield from (parse_address(self.next_hops[fam]) for fam in endpoint.families)
             return
+        yield from (parse_address(text) for key in self.told if (text := endpoint.data.get(key, "")))
         yield from (alloc.gateway(a.network) for a in endpoint.gateway.addresses) if endpoint.gateway else ()
         yield from (alloc.gateway(s) for s in lease.subnets) if lease else ()

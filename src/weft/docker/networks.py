@@ -112,7 +112,7 @@ def again(client: Client, network: Network) -> None:
 def _find(client: Client, want: Wanted) -> t.NetworkInfo | None:
     if not want.name:
         meant = set(want.network.subnets)
-        return next((n for n in client.networks(brief=True) if meant <= set(n.subnets)), None)
+        return next((n for n in client.networks(brief=True) if meant and meant <= set(n.subnets)), None)
     try:
         return client.network(want.name, brief=True)
     except NotFound:

@@ -37,7 +37,7 @@ def main() -> int:
         _run("lab down", environment, quiet=True)
         _say("Four hosts, a router between two of their segments, and an outside host; an agent on each node.")
         _run("lab up", environment)
-        for number, driver in enumerate(sorted(DRIVERS), 1):
+        for number, driver in enumerate(_shown(), 1):
             _network(number, driver, environment)
         _say("What an operator sees on node-1:")
         _run("lab exec node-1 -- weft status", environment)
@@ -53,6 +53,11 @@ def main() -> int:
     print(f"\n{BOLD}All of it worked, in {time.monotonic() - began:.0f} s.{PLAIN} This machine is as it was before.")
     print("Go on with: .venv/bin/weft lab up; .venv/bin/weft lab --help; docs/")
     return 0
+
+
+def _shown() -> list[str]:
+    """Drivers that need nothing but this lab."""
+    return sorted(name for name, used in DRIVERS.items() if not used.addresses.made_elsewhere)
 
 
 def _network(number: int, driver: str, environment: dict[str, str]) -> None:

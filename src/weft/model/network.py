@@ -47,12 +47,13 @@ class Pool(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Network(msgspec.Struct, frozen=True, kw_only=True):
-    """`subnets`: none overlaps another; most drivers take one of each family. `pools`: conditions on some of them, where
-    the driver gives addresses from blocks. `options`: as given by the user; the driver checks their names and types
-    (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in octets; None = found by the data
-    path. `share`: another network, whose subnets, pools, blocks, leases and data path this one uses; `subnets` are a copy of
-    those. "": none. (The option of that name says the same, and is kept beside it: versions of Weft before the field read
-    only that.) `bridge`: what its bridge is called, where the usual name is that of another network's; "": as usual."""
+    """`subnets`: none overlaps another; most drivers take one of each family, few do without (`weft.datapaths.registry`).
+    `pools`: conditions on some of them, where the driver gives addresses from blocks. `options`: as given by the user; the
+    driver checks their names and types (`weft.datapaths`). `internal`: no way out. `mtu`: of the containers' interfaces, in
+    octets; None = found by the data path. `share`: another network, whose subnets, pools, blocks, leases and data path this
+    one uses; `subnets` are a copy of those. "": none. (The option of that name says the same, and is kept beside it: versions
+    of Weft before the field read only that.) `bridge`: what its bridge is called, where the usual name is that of another
+    network's; "": as usual. `data`: what it is called by those who made it elsewhere, such as its id in Neutron."""
 
     name: str
     driver: str
@@ -63,6 +64,7 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int | None = None
     share: str = ""
     bridge: str = ""
+    data: dict[str, str] = {}
     labels: dict[str, str] = {}
 
     def __post_init__(self) -> None:
@@ -72,8 +74,6 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid(
                 f"network {self.name}: its bridge cannot be called {self.bridge}: such a name begins with {BRIDGES}"
             )
-        if not self.subnets and self.home == self.name:
-            raise Invalid(f"network {self.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16")
         for subnet in self.subnets:
             _check_usable(self.name, subnet)
         if overlapping := first_overlap(self.subnets):

@@ -167,6 +167,7 @@ class TestNetwork:
             "mtu": 1400,
             "share": "",
             "bridge": "",
+            "data": {},
             "labels": {"team": "payments"},
         }
 

@@ -31,6 +31,7 @@ def endpoint(number: int = 2) -> Endpoint:
         node="node-1",
         container=f"c{number}",
         namespace=Namespace(path=f"/run/netns/c{number}", cookie=number),
+        data={"port": f"5a5b2ee2-0{number}2a-4bb4-9c0a-2d6f2f3b8a11"},
         interface="eth0",
         mac=f"02:42:28:0f:2b:{number:02x}",
         addresses=(ip_interface(f"40.15.43.{number}/24"),),

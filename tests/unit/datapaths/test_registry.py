@@ -125,7 +125,12 @@ def test_a_driver_has_the_functions_for_what_it_says(name: str) -> None:
     used = DRIVERS[name]
     by_leases = used.known_by in (KnownBy.LEASES, KnownBy.BGP)
     assert (used.peer is not nothing) == by_leases
-    assert (used.location is not nothing) == (used.segment is not nothing) == (used.known_by is KnownBy.LOCATIONS)
+    assert (
+        (used.location is not nothing)
+        == (used.segment is not nothing)
+        == (used.known_by is KnownBy.LOCATIONS and not used.addresses.made_elsewhere)
+    )
+    assert not (used.addresses.made_elsewhere and used.addresses.claimed), "who gives them sees to it"
     assert used.addresses.leased or not by_leases, "no lease tells where its containers are"
     assert used.addresses.leased or not used.addresses.blocks, "blocks belong to a lease"
 

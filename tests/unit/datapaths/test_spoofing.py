@@ -13,12 +13,14 @@ from weft.base.errors import Invalid
 from weft.base.net import link_local
 from weft.datapaths.driver import gather
 from weft.datapaths.registry import DRIVERS, driver
+from weft.datapaths.traits import Switched
 from weft.hoststate import Contribution, Link, NftChain, NftElement
 from weft.hoststate.firewall import BRIDGE
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.model import Endpoint, Gateway, Namespace
 
-BRIDGED = sorted(set(DRIVERS) - {"routed"})
+CHECKED_HERE = sorted(name for name, used in DRIVERS.items() if used.switched is not Switched.ELSEWHERE)
+BRIDGED = sorted(set(CHECKED_HERE) - {"routed"})
 MAC = "02:42:28:0f:2b:02"
 
 
@@ -116,7 +118,7 @@ def test_a_kernel_that_cannot_check_is_told_of(name: str) -> None:
     assert not gather(driver(name).network(lab.site(free, lab.node("node-1"), **facts))).problems
 
 
-@pytest.mark.parametrize("name", sorted(DRIVERS))
+@pytest.mark.parametrize("name", CHECKED_HERE)
 def test_policy_is_asked_for_all_addresses_that_it_may_send_from(name: str) -> None:
     """Else what it sends from the others would be asked for nobody."""
     ep = replace(endpoint(), floating=(ip_address("203.0.113.7"),) if name == "routed" else ())

@@ -175,7 +175,7 @@ async def test_no_uplink(patient: Patient) -> None:
     [
         ("vxlan", "vxlan, overlay", "vxlan"),
         ("nftables", "bridge, vxlan, host-gw, overlay, routed", "nf_tables"),
-        ("veth", "bridge, vxlan, host-gw, overlay, routed", "veth"),
+        ("veth", "bridge, vxlan, host-gw, overlay, routed, neutron", "veth"),
     ],
 )
 async def test_what_the_kernel_lacks(patient: Patient, feature: str, drivers: str, module: str) -> None:

@@ -58,7 +58,7 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"driver": "warp"}, Invalid,
-            "unknown driver 'warp': choose one of bridge, host-gw, overlay, routed, vxlan",
+            "unknown driver 'warp': choose one of bridge, host-gw, neutron, overlay, routed, vxlan",
         ),
         (
             "red", "10.2.0.0/16", {"driver": "host-gw", "vni": 2}, Invalid,
