@@ -1,4 +1,5 @@
-"""What a namespace holds, as lines that can be compared: devices, addresses, routes, neighbours, FDB entries, rules.
+"""What a namespace holds, as lines that can be compared: devices, addresses, routes, neighbours, FDB entries, rules,
+sets, Weft's own namespaces.
 
 Left out is what differs from one look to the next without anybody's doing (numbers of devices, counters, timers, learned
 neighbours, link-local addresses, random MAC addresses of the hosts' ends of veth pairs).
@@ -24,6 +25,7 @@ _COMMANDS = (
     "nft -j -s list ruleset",
     "{ iptables-save; ip6tables-save; } 2>/dev/null",
     "ip -j -N -4 rule; ip -j -N -6 rule",
+    "ipset save 2>/dev/null | sort; cd /run/netns 2>/dev/null && ls | grep ^weft-",
     "cd /proc/sys/net; cat ipv4/ip_forward ipv6/conf/all/forwarding ipv4/conf/all/rp_filter ipv6/conf/eth0/accept_ra",
 )
 _RULES = 6
@@ -41,11 +43,12 @@ def snapshot(inside: Inside, *, rules: bool = True) -> Snapshot:
     commands = [command if rules or number < _RULES else "true" for number, command in enumerate(_COMMANDS)]
     script = f"; echo '{_SEPARATOR}'; ".join(f"{{ {command}; }}" for command in commands)
     parts = inside.run(["bash", "-c", script], check=True).stdout.split(_SEPARATOR + "\n")
-    links, addresses, routes4, routes6, neighbours, fdb, nft, iptables, policy, sysctls = parts
+    links, addresses, routes4, routes6, neighbours, fdb, nft, iptables, policy, named, sysctls = parts
     lines = {*_links(links), *_addresses(addresses), *_routes(routes4), *_routes(routes6)}
     lines |= {*_neighbours(neighbours), *_fdb(fdb), *_nft(nft)}
     lines |= {f"iptables {line.partition(' [')[0]}" for line in iptables.splitlines() if not line.startswith("#")}
     lines |= {f"rule {line}" for line in policy.splitlines()}
+    lines |= {f"named {line}" for line in named.splitlines()}
     lines |= {f"sysctl {number} {value}" for number, value in enumerate(sysctls.split())}
     return frozenset(lines)
 
