@@ -9,7 +9,7 @@ import pytest
 
 from support.capture import Capture
 from support.reach import NODES, UNDERLAY, Container, make_network, ping, run_everywhere, shown, weft
-from weft.lab import Lab, matrix
+from weft.lab import Lab
 
 PREFIXES = ("10.1.0.0/16", "fd00:1::/48")
 WAY_OUT = "use driver vxlan with -o direct-routing=true"
@@ -43,22 +43,6 @@ def test_one_route_per_node_of_the_segment_and_nothing_else(lab: Lab, flat: list
     assert found == expected
     kinds = {link.get("linkinfo", {}).get("info_kind") for link in shown(lab.host("node-1"), "ip -j -d link")}
     assert kinds == {None, "veth", "bridge"}
-
-
-def test_the_full_mtu(lab: Lab, flat: list[Container]) -> None:
-    mine, other, *_ = flat
-    assert {link["ifname"]: link["mtu"] for link in shown(mine.inside, "ip -j link")}["eth0"] == 1500
-    assert {link["ifname"]: link["mtu"] for link in shown(lab.host("node-1"), "ip -j link")}["weft-flat"] == 1500
-    assert ping(mine.inside, other.address(4), "-M", "do", "-s", str(1500 - 28)).ttl == 62
-    assert ping(mine.inside, other.address(6), "-M", "do", "-s", str(1500 - 48)).ttl == 62
-    assert "message too long" in ping(mine.inside, other.address(4), "-M", "do", "-s", str(1501 - 28)).text.lower()
-
-
-def test_all_of_the_segment_reach_each_other(lab: Lab, flat: list[Container]) -> None:
-    pings = [p for p in matrix.measure(matrix.containers(lab, "flat")) if "node-4" not in p.source + p.target]
-    assert len(pings) == 12
-    assert [f"{p.source} {p.address}" for p in pings if not p.ok] == []
-    assert {ping(flat[0].inside, other.address(family)).ttl for other in flat[1:3] for family in (4, 6)} == {62}
 
 
 @pytest.mark.parametrize("family", [4, 6])
@@ -104,13 +88,3 @@ def test_and_in_network_show(lab: Lab, flat: list[Container]) -> None:
     assert sorted(line.split()[0] for line in told) == list(NODES[:3])
     table = weft(lab, "node-4", "network", "show", "flat").stdout
     assert "PROBLEMS" in table and "direct-routing=true" in table
-
-
-@pytest.mark.parametrize("family", [4, 6])
-def test_its_containers_are_answered_for_at_once_instead_of_silence(flat: list[Container], family: int) -> None:
-    near, far = flat[0], flat[3]
-    for source, target in ((near, far), (far, near)):
-        pong = ping(source.inside, target.address(family), wait=20)
-        assert not pong.ok
-        assert f"From {source.gateway(family)}" in pong.text
-        assert "Unreachable" in pong.text or "No route" in pong.text

@@ -46,26 +46,6 @@ def networks(lab: Lab) -> Networks:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize("name", ["over", "flat"])
-def test_outside_sees_the_node(lab: Lab, networks: Networks, name: str, family: int) -> None:
-    """It has no route to a container: without masquerade no answer would come back at all."""
-    with PeerServer(lab.host("outside")):
-        for container in networks[name]:
-            assert seen_as(container.inside, OUTSIDE[family]) == UNDERLAY[container.host][family]
-    # The host forwards, and so does the router.
-    assert ping(networks[name][0].inside, OUTSIDE[family]).ttl == 62
-
-
-@pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize("name", ["over", "flat", "inner"])
-def test_containers_see_each_others_own_address(networks: Networks, name: str, family: int) -> None:
-    *others, far = networks[name]
-    with PeerServer(far.inside):
-        for container in others:
-            assert seen_as(container.inside, far.address(family)) == container.address(family)
-
-
-@pytest.mark.parametrize("family", [4, 6])
 def test_between_networks_neither(networks: Networks, family: int) -> None:
     """Also from one network to another, over hosts."""
     source, target = networks["flat"][0], networks["over"][1]

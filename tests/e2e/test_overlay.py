@@ -25,7 +25,6 @@ from support.reach import (
     ping,
     run,
     run_everywhere,
-    seen_as,
     shown,
     weft,
 )
@@ -140,21 +139,6 @@ def test_all_reach_all_of_their_network(lab: Lab, networks: Networks) -> None:
         assert [f"{p.source} {p.address}" for p in pings if not p.ok] == []
 
 
-@pytest.mark.parametrize("family", [4, 6])
-def test_nobody_routes_on_the_way(networks: Networks, family: int) -> None:
-    """One L2 segment, over a router of the underlay, too."""
-    mine, *others = networks["blue"]
-    assert [ping(mine.inside, other.address(family)).ttl for other in others] == [64, 64, 64]
-
-
-@pytest.mark.parametrize("family", [4, 6])
-def test_tcp_across_hosts(networks: Networks, family: int) -> None:
-    mine, *others = networks["blue"]
-    for other in others:
-        with PeerServer(other.inside):
-            assert seen_as(mine.inside, other.address(family)) == mine.address(family)
-
-
 def test_other_networks_are_not_reached(networks: Networks) -> None:
     """Neither by a second interface nor through the gateway bridge that all share."""
     mine = networks["blue"][0]
@@ -174,14 +158,6 @@ def test_second_interfaces_do_not_reach_each_other(lab: Lab, networks: Networks)
     assert not ping(mine, gate, wait=1).ok, "not through the host either"
     mine.must("no route", ["ip", "route", "del", f"{gate}/32"])
     lab.rm("node-1", "guest")
-
-
-@pytest.mark.parametrize("family", [4, 6])
-def test_outside_sees_the_node(lab: Lab, networks: Networks, family: int) -> None:
-    """It has no route to a container."""
-    with PeerServer(lab.host("outside")):
-        for container in networks["blue"]:
-            assert seen_as(container.inside, OUTSIDE[family]) == UNDERLAY[container.host][family]
 
 
 def test_an_internal_network_has_no_way_out(lab: Lab, networks: Networks) -> None:

@@ -24,7 +24,6 @@ from support.reach import (
     ping,
     run,
     run_everywhere,
-    seen_as,
     shown,
     weft,
 )
@@ -185,20 +184,6 @@ def test_only_the_way_over_the_router_is_a_tunnel(lab: Lab, prod: list[Container
         found = [p for p in capture.packets if set(p.ends) == ends]
         assert [p.tunnelled for p in found] == [other.host == "node-4"] * 2, other.host
     assert [p.layers for p in capture.packets if set(p.asked_for) & {c.address(family) for c in prod}] == []
-
-
-@FAMILIES
-def test_outside_sees_the_node(lab: Lab, prod: list[Container], family: int) -> None:
-    with PeerServer(lab.host("outside")):
-        for container in prod:
-            assert seen_as(container.inside, OUTSIDE[family]) == UNDERLAY[container.host][family]
-
-
-@FAMILIES
-def test_other_containers_see_who_it_is(prod: list[Container], family: int) -> None:
-    for target in (prod[1], prod[3]):
-        with PeerServer(target.inside):
-            assert seen_as(prod[0].inside, target.address(family)) == prod[0].address(family)
 
 
 @FAMILIES

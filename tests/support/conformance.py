@@ -200,6 +200,8 @@ def is_internal(case: Case) -> None:
     other = attached(lab, "node-1" if len(line.hosts) == 1 else "node-2", "inner2", "inner")
     for family in line.families:
         until(lambda f=family: _meet(mine, other, f), 20, f"{line.driver}: inside of it, over IPv{family}")
+        with PeerServer(other.inside):
+            assert seen_as(mine.inside, other.address(family)) == mine.address(family)
         for target in (OUTSIDE[family], case.web.address(family)):
             assert not ping(mine.inside, target, wait=1).ok
     for container in (mine, other):
