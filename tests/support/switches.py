@@ -15,30 +15,21 @@ SCHEMA = "/usr/share/openvswitch/vswitch.ovsschema"
 
 
 class Switch:
-    """`folder`: of its own: where its sockets, logs and database are. `enter`: what goes before a command so that it runs in
-    the switch's namespace. `db`: where the sockets are, if that is another folder."""
+    """In the caller's namespace. `folder`: of its own: where its sockets, logs and database are."""
 
-    def __init__(self, folder: Path, enter: tuple[str, ...] = (), *, run: str = "") -> None:
-        self.folder, self.enter = folder, enter
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
         folder.mkdir(parents=True, exist_ok=True)
-        self.run = run or str(folder)
-        self.environment = {
-            **os.environ,
-            "OVS_RUNDIR": self.run,
-            "OVS_LOGDIR": str(folder),
-            "OVS_DBDIR": str(folder),
-            "OVS_SYSCONFDIR": str(folder),
-        }
+        places = "OVS_RUNDIR", "OVS_LOGDIR", "OVS_DBDIR", "OVS_SYSCONFDIR"
+        self.environment = {**os.environ, **dict.fromkeys(places, str(folder))}
         self._pids: dict[str, int] = {}
 
-    def start(self, *, remote: str = "") -> None:
-        """`remote`: where the database answers besides its socket."""
+    def start(self) -> None:
         if not (self.folder / "conf.db").exists():
             self._sh("ovsdb-tool", "create", str(self.folder / "conf.db"), SCHEMA)
-        remotes = [f"--remote=punix:{self.run}/db.sock", *([f"--remote={remote}"] if remote else [])]
-        self._daemon("ovsdb-server", str(self.folder / "conf.db"), *remotes)
+        self._daemon("ovsdb-server", str(self.folder / "conf.db"), f"--remote=punix:{self.folder}/db.sock")
         self.vsctl("--no-wait", "init")
-        self._daemon("ovs-vswitchd", f"unix:{self.run}/db.sock")
+        self._daemon("ovs-vswitchd", f"unix:{self.folder}/db.sock")
 
     def stop(self, *names: str) -> None:
         """All of it, or these programs."""
@@ -51,7 +42,7 @@ class Switch:
             _end(self._pids.pop(name), signal.SIGKILL)
 
     def vsctl(self, *words: str) -> str:
-        return self._sh("ovs-vsctl", f"--db=unix:{self.run}/db.sock", "--timeout=20", *words)
+        return self._sh("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", "--timeout=20", *words)
 
     def bridge(self, name: str) -> None:
         self.vsctl("add-br", name, "--", "set", "Bridge", name, "datapath_type=netdev")
@@ -70,9 +61,7 @@ class Switch:
         self._pids[name] = int(pidfile.read_text())
 
     def _sh(self, *command: str) -> str:
-        done = subprocess.run(
-            [*self.enter, *command], env=self.environment, capture_output=True, text=True, check=False, timeout=60
-        )
+        done = subprocess.run(command, env=self.environment, capture_output=True, text=True, check=False, timeout=60)
         assert done.returncode == 0, f"{' '.join(command)}: {done.stderr}"
         return done.stdout
 
@@ -97,11 +86,11 @@ def _dead(pid: int) -> bool:
 
 
 @contextlib.contextmanager
-def switch(folder: Path, enter: tuple[str, ...] = (), *, run: str = "", remote: str = "") -> Iterator[Switch]:
+def switch(folder: Path) -> Iterator[Switch]:
     """Running."""
-    made = Switch(folder, enter, run=run)
+    made = Switch(folder)
     try:
-        made.start(remote=remote)
+        made.start()
         yield made
     finally:
         made.stop()

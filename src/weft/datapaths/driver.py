@@ -183,6 +183,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     network: Callable[[Site], Answer]
     peer: Callable[[Site, Node, Lease], Answer] = nothing
     endpoint: Callable[[Site, Endpoint], Answer]
+    host_end: Callable[[Endpoint], str] = lambda endpoint: endpoint.host_interface
+    """What the other end of a container's interface is called on its host."""
     reached: Callable[[Site, Endpoint], Reached | None] = _not_reached
     gates: Callable[[Network, Endpoint], tuple[Gate, ...]] = _no_gates
     """Of the network whose data path it is."""

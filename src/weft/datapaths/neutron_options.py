@@ -55,6 +55,8 @@ PluggingTimeout = Annotated[
 MOST_PAIRS = 10
 """Neutron's own default (max_allowed_address_pair)."""
 LONGEST_WAIT = 3600.0
+OPENVSWITCH = "openvswitch"
+"""What a host needs (name of `weft doctor`)."""
 GATEWAYS = ("gateway", "gateway-v6")
 """Keys of an endpoint's data: the next hops out of its subnets."""
 
@@ -94,6 +96,10 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
             raise Invalid(f"allowed-address-pairs has {len(self.pairs)} prefixes: at most {MOST_PAIRS}")
         if not 0 <= self.plugging_timeout <= LONGEST_WAIT:
             raise Invalid(f"plugging-timeout={self.plugging_timeout:g} is outside 0 to {LONGEST_WAIT:g} seconds")
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (OPENVSWITCH,)
 
     @property
     def pairs(self) -> tuple[str, ...]:

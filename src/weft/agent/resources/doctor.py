@@ -42,8 +42,11 @@ WITHOUT = {
 """Feature → what the kernel has not, and what that means."""
 TOOLS = tuple(f"{program}-restore" for program in ("iptables", "ip6tables"))
 NOT_THROUGH_IPTABLES = 'policy = "nftables" in the agent\'s settings; restart the agent'
-PACKAGES = {"bird": PACKAGE}
-"""Feature that is a program → the package that brings it."""
+PROGRAMS = {
+    "bird": f"apt install {PACKAGE}, and restart the agent",
+    "openvswitch": "apt install openvswitch-switch neutron-openvswitch-agent, and start it: systemctl start openvswitch-switch",
+}
+"""Feature that is a program → what to do where it is not there."""
 
 
 async def findings(parts: Parts) -> tuple[t.Finding, ...]:
@@ -115,25 +118,23 @@ def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> It
     for network, options in networks:
         wanted |= {f: network.name for f in options.features if not wanted.get(f)}
     for name, needed_by in sorted(wanted.items()):
-        check = f"{'tool' if name in PACKAGES else 'kernel'}: {name}"
+        check = f"{'tool' if name in PROGRAMS else 'kernel'}: {name}"
         if name in parts.features:
-            yield checkup.ok(check, "installed" if name in PACKAGES else "works")
+            yield checkup.ok(check, "installed" if name in PROGRAMS else "works")
             continue
         drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.needs)
         lost = f"networks of driver {drivers}" if drivers else f"network {needed_by}"
         yield t.Finding(
             check=check,
             result="error",
-            detail=f"the {'host' if name in PACKAGES else 'kernel'} has no {name}: no {lost} here",
+            detail=f"the {'host' if name in PROGRAMS else 'kernel'} has no {name}: no {lost} here",
             advice=remedy(name),
         )
 
 
 def remedy(feature: str) -> str:
     """What to do where a host lacks it."""
-    if feature in PACKAGES:
-        return f"apt install {PACKAGES[feature]}, and restart the agent"
-    return f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
+    return PROGRAMS.get(feature) or f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
 
 
 def _signatures(parts: Parts) -> t.Finding:

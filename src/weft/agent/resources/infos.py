@@ -99,7 +99,7 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         container=e.container,
         namespace=e.namespace.path,
         interface=e.interface,
-        host_interface=e.host_interface,
+        host_interface=parts.view.driver(e.network).host_end(e),
         mac=e.mac,
         addresses=e.addresses,
         gateways=tuple(_gateways(parts.view, e)),

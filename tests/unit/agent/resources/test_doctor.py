@@ -198,6 +198,20 @@ async def test_what_only_a_networks_options_need(patient: Patient) -> None:
     assert (await patient.look())["kernel: ipip"].detail == "works"
 
 
+async def test_no_switch_for_ports_of_neutron(patient: Patient) -> None:
+    """A host whose networks need none is not asked for one."""
+    patient.features = FEATURES - {"openvswitch"}
+    assert "tool: openvswitch" not in await patient.look()
+    patient.network(network("green", "10.30.0.0/24", driver="neutron"))
+    detail, advice = await ill(patient, "tool: openvswitch")
+    assert detail == "the host has no openvswitch: no network green here"
+    assert advice.endswith(
+        "openvswitch-switch neutron-openvswitch-agent, and start it: systemctl start openvswitch-switch"
+    )
+    patient.features = FEATURES | {"openvswitch"}
+    assert (await patient.look())["tool: openvswitch"].result == "ok"
+
+
 @pytest.mark.parametrize(
     ("feature", "what", "modules"),
     [
