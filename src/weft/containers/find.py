@@ -79,11 +79,12 @@ def _path_of(reference: str) -> tuple[str, str]:
         for folder in netns.NAMED:
             if (folder / reference).exists():
                 return str(folder / reference), reference
-    pid, name = _ask_engines(reference)
+    pid, name = ask_engines(reference)
     return f"/proc/{pid}/ns/net", name
 
 
-def _ask_engines(reference: str) -> tuple[int, str]:
+def ask_engines(reference: str) -> tuple[int, str]:
+    """The first process and the name of a container that runs. Raises NotFound."""
     tried = [f"namespace {netns.NAMED[0]}/{reference}"]
     for command in ENGINES:
         if shutil.which(command[0]) is None:

@@ -217,11 +217,13 @@ NETCONFA_IFINDEX_ALL: Final = -1
 NETNSA_NSID: Final = 1
 NETNSA_FD: Final = 3
 NSFS_MAGIC: Final = 0x6E736673  # linux/magic.h
+CLONE_NEWNS: Final = 0x20000
 CLONE_NEWNET: Final = 0x40000000
 
 # linux/mount.h
 MS_BIND: Final = 0x1000
 MS_REC: Final = 0x4000
+MS_SLAVE: Final = 0x80000
 MS_SHARED: Final = 0x100000
 MNT_DETACH: Final = 0x2
 # linux/netfilter/nfnetlink_conntrack.h, nf_conntrack_common.h; the flags of a filter are in net/netfilter/nf_internals.h

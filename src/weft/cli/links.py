@@ -1,0 +1,148 @@
+"""`weft links [IFINDEX|NAME] [--in NS]`. It asks no agent."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from weft.cli.options import example, single
+from weft.cli.output import Format, Output, blocks, complain, show
+from weft.cli.session import Waiting
+from weft.cli.table import Page, Styled
+
+if TYPE_CHECKING:
+    from weft.inspect.model import End, Found, Hop, Link
+
+app = single()
+_SHOWN = 6
+"""So many of a bridge's other ports are named."""
+
+_Wanted = Annotated[
+    str, typer.Argument(metavar="[IFINDEX|NAME]", help="Of which link; else all are listed.", show_default=False)
+]
+_In = Annotated[
+    str, typer.Option("--in", metavar="NS", help="Only of this namespace: its name, container, pid or path.")
+]
+
+
+@app.command(epilog=example("weft links", "weft links --in web", "weft links eth0 --in web", "weft links 7 -o json"))
+def links(wanted: _Wanted = "", namespace: _In = "", output: Output = Format.TABLE) -> None:
+    """List the links of all namespaces with their other ends; or find one, and show its way to the uplink.
+
+    The other end of a veth is where the kernel says: by the number that its namespace has for the other one. The same ifindex,
+    and the same name, are in several namespaces: then all that fit are listed, and --in says which is meant.
+    """
+    from weft.inspect.survey import survey
+
+    with Waiting("looking at namespaces"):
+        seen = survey()
+        ns = seen.key(namespace) if namespace else None
+        found = seen.find(wanted, ns) if wanted else ()
+    for note in seen.notes:
+        complain(note)
+    if wanted:
+        show(found, output, _found)
+    else:
+        show(seen.links(ns), output, _table)
+
+
+def _table(page: Page, some: tuple[Link, ...]) -> Iterator[str]:
+    return page.table(
+        ("NAMESPACE", "IFINDEX", "NAME", "KIND", "STATE", "MASTER", "LEADS TO"),
+        [
+            (
+                link.namespace,
+                str(link.ifindex),
+                link.name,
+                _kind(link.kind),
+                _state(link),
+                link.master or "-",
+                _leads(link) or "-",
+            )
+            for link in some
+        ],
+        whole=["NAMESPACE", "NAME"],
+    )
+
+
+def _found(page: Page, found: tuple[Found, ...]) -> Iterator[str]:
+    if len(found) > 1:
+        return _table(page, tuple(each.link for each in found))
+    return _one(page, found[0])
+
+
+def _one(page: Page, found: Found) -> Iterator[str]:
+    link = found.link
+    about = page.pairs(
+        [
+            ("link", f"{link.name}, ifindex {link.ifindex}, in {link.namespace}"),
+            ("kind", ", ".join([_kind(link.kind), *_details(link)])),
+            ("state", f"{'up' if link.up else 'down'}, {'carrier' if link.carrier else 'no carrier'}, MTU {link.mtu}"),
+            ("MAC", link.mac),
+            ("alias", link.alias),
+            ("other end", _end(link.peer) if link.peer else ""),
+            ("on", _end(link.lower) if link.lower else ""),
+            ("sends in", link.outside if link.outside and not link.lower else ""),
+            ("port of", link.master),
+            ("ports", ", ".join(link.ports)),
+        ]
+    )
+    return blocks(about, _way(page, found.way, 0) if found.way else ())
+
+
+_HOW = {
+    "start": "",
+    "peer": "its other end ",
+    "master": "a port of ",
+    "port": "which has the port ",
+    "lower": "on ",
+    "route": "by a route ",
+}
+
+
+def _way(page: Page, hop: Hop, depth: int) -> Iterator[str]:
+    """The way as a tree: a bridge may have several ports that lead on."""
+    name = hop.name or f"ifindex {hop.ifindex}"
+    where = f" in {hop.namespace}" if hop.namespace else ""
+    told = ", ".join([_kind(hop.kind), *(f"{key} {value}" for key, value in hop.details.items())]) if hop.name else ""
+    text = f"{_HOW[hop.how]}{name}{where}" + (f" ({told})" if told else "")
+    yield from page.paragraph(text, "  " * depth)
+    if hop.beside:
+        others = ", ".join(hop.beside[:_SHOWN]) + (
+            f" and {len(hop.beside) - _SHOWN} more" if len(hop.beside) > _SHOWN else ""
+        )
+        yield from page.paragraph(f"beside: {others}", "  " * depth + "  ", "dim")
+    if hop.ends:
+        yield from page.paragraph(hop.ends, "  " * depth + "  ", "dim")
+    for next in hop.next:
+        yield from _way(page, next, depth + 1)
+
+
+def _kind(kind: str) -> str:
+    return kind or "hardware"
+
+
+def _state(link: Link) -> Styled:
+    if link.up:
+        return Styled("up", "good") if link.carrier else Styled("up, no carrier", "warn")
+    return Styled("down", "bad")
+
+
+def _details(link: Link) -> list[str]:
+    return [f"{key} {value}" for key, value in link.details.items()]
+
+
+def _leads(link: Link) -> str:
+    parts = [*([_end(link.peer)] if link.peer else []), *([f"on {_end(link.lower)}"] if link.lower else [])]
+    if link.outside and not link.lower:
+        parts.append(f"sends in {link.outside}")
+    return ", ".join([*parts, *_details(link)])
+
+
+def _end(end: End) -> str:
+    """Where the namespace cannot be seen, the ifindex alone."""
+    if not end.namespace:
+        return f"ifindex {end.ifindex} in a namespace that cannot be seen"
+    return f"{end.name or f'ifindex {end.ifindex}'} in {end.namespace}"
