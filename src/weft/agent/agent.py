@@ -8,6 +8,7 @@ presence  renewed while we live
 liveness  which other nodes are dead, and why that is believed
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
 tidy      endpoints whose namespace is gone
+flannel   what registries of flannel's say, and this node's entries in them
 blocks    those without containers go back
 log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
@@ -113,6 +114,7 @@ class Agent(Parts):
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
                 keep("liveness", self.liveness.run)
+                keep("flannel", self.flannel.run)
                 keep("leases", lambda: self.leases.run(self.config.resync))
                 keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
@@ -200,6 +202,7 @@ class Agent(Parts):
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
+        subscribe("flannel", self._flannel_after, (networks, records.LEASES))
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
@@ -216,6 +219,12 @@ class Agent(Parts):
         if self.node is not None and not self.membership.registered(self.node):
             self.membership.hurry.set()
 
+    def _flannel_after(self, changed: Changed) -> None:
+        if changed.of(records.NETWORKS):
+            self._look.set()  # containers are kept from a registry as from the store
+        if changed.of(records.NETWORKS) or any(at.node == self.view.me for at in changed.of(records.LEASES)):
+            self.flannel.review()
+
     def _tidy_after(self, changed: Changed) -> None:
         """What is left of networks that are no more."""
         if any(at.network not in self.view.networks for at in changed.of(records.NETWORKS)):
@@ -227,7 +236,8 @@ class Agent(Parts):
         """Look at the uplink; whether something about this host is new."""
         if not await self.host.learn():
             return False
-        self.compiler.host = self.leases.host = self.host.host
+        self.compiler.host = self.leases.host = self.flannel.host = self.host.host
+        self.flannel.review()
         self.routing.touch()
         return True
 

@@ -15,6 +15,7 @@ from weft.base.names import check_ifname, check_name
 from weft.base.net import FAMILIES, IPAddress, IPNetwork, check_for_containers, parse_address, parse_network
 from weft.dns.asker import DOMAIN, check_domain
 from weft.model.codec import convert
+from weft.store.url import StoreOptions
 
 _MODE = re.compile(r"[0-7]{3,4}")
 LONGEST = 1e9
@@ -140,3 +141,12 @@ def _read(path: Path, *, must_exist: bool) -> dict[str, object]:
         return {}
     except (OSError, ValueError) as error:
         raise Invalid(f"{path}: {error}") from None
+
+
+def store_options(config: Config) -> StoreOptions:
+    return StoreOptions(
+        password_file=config.store_password_file,
+        ca=config.store_ca,
+        cert=config.store_cert,
+        key=config.store_key,
+    )

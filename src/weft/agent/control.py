@@ -26,14 +26,16 @@ class Control:
         self._resolved: dict[str, tuple[IPAddress, ...]] = {}
         """What each of the store's hosts was resolved to last: a name server may be away."""
 
-    async def look(self) -> tuple[tuple[int, ...], frozenset[Place]]:
-        """Ports of this host's own, and of the store where it is elsewhere."""
-        for host in {host for host, _ in self._store}:
+    async def look(self, registries: Iterable[str] = ()) -> tuple[tuple[int, ...], frozenset[Place]]:
+        """Ports of this host's own, and of the store where it is elsewhere. `registries`: URLs of flannel's, which are to be
+        kept as the store is."""
+        stores = {*self._store, *(place for registry in registries for place in url.places(registry))}
+        for host in {host for host, _ in stores}:
             if found := await _resolve(host):
                 self._resolved[host] = found
         places = {
             (address, number)
-            for host, port in self._store
+            for host, port in stores
             for address in self._resolved.get(host, ())
             for number in (port, ETCD_PEERS)
         }

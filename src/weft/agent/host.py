@@ -39,7 +39,8 @@ class ThisHost:
         """Look at the uplink; whether something about this host is new."""
         try:
             found = await self._facts()
-            control, elsewhere = await self._control.look()
+            registries = {n.flannel for n in self._cluster.view.networks.values()} - {""}
+            control, elsewhere = await self._control.look(registries)
             node = self._as_node(found, control)
         except WeftError as error:
             self.waiting_for = str(error)

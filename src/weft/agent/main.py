@@ -19,7 +19,7 @@ from pathlib import Path
 
 from weft import serving
 from weft.agent.agent import Agent
-from weft.agent.config import METRICS_EXAMPLE, Config
+from weft.agent.config import METRICS_EXAMPLE, Config, store_options
 from weft.agent.http import application, metrics_application
 from weft.agent.logs import set_up
 from weft.agent.process import allow_files, alone_here, tell_ready
@@ -30,6 +30,7 @@ from weft.base.numbers import HIGHEST_PORT, is_number
 from weft.cluster.journal import forget, former_name, namespaces
 from weft.cluster.membership import presence_lease
 from weft.daemons.bird import Bird
+from weft.flannel.members import leave_all
 from weft.hoststate import HOST
 from weft.kernel.host.resolv_conf import write_files
 from weft.kernel.linux import LinuxKernel
@@ -37,7 +38,7 @@ from weft.reconcile.kinds.table import describe
 from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.known import KnownStore
 from weft.store.memory import remembered
-from weft.store.url import StoreOptions, open_store
+from weft.store.url import open_store
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +89,7 @@ def purge(config: Config) -> list[str]:
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
     _leave(config)
+    asyncio.run(leave_all(Path(config.state_dir), store_options(config)))
     forget(Path(config.state_dir))
     _memory(config).unlink(missing_ok=True)  # this host belongs to no cluster any more
     return bird + [describe(key_of(op)) for op in report.ops]
@@ -100,7 +102,7 @@ def _leave(config: Config) -> None:
     lease = presence_lease(_instance(Path(config.state_dir)), _name(config))
 
     async def revoke() -> None:
-        store = open_store(config.store, _store_options(config))
+        store = open_store(config.store, store_options(config))
         try:
             async with asyncio.timeout(PATIENCE):
                 await store.revoke(lease)
@@ -136,7 +138,7 @@ def only_one(config: Config) -> Iterator[None]:
 
 
 async def _run(config: Config, name: str, instance: str) -> None:
-    store = KnownStore(open_store(config.store, _store_options(config)), remembered(_memory(config)))
+    store = KnownStore(open_store(config.store, store_options(config)), remembered(_memory(config)))
     agent = Agent(config, name, instance, store)
     loop = asyncio.get_running_loop()
     main = asyncio.create_task(agent.run(), name="agent")
@@ -228,15 +230,6 @@ def _instance(state: Path) -> str:
 def _memory(config: Config) -> Path:
     """What this host remembers of its cluster's store."""
     return Path(config.state_dir) / "cluster.json"
-
-
-def _store_options(config: Config) -> StoreOptions:
-    return StoreOptions(
-        password_file=config.store_password_file,
-        ca=config.store_ca,
-        cert=config.store_cert,
-        key=config.store_key,
-    )
 
 
 def _first(group: BaseExceptionGroup[WeftError]) -> WeftError:

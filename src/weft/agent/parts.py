@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from weft.agent.config import Config
+from weft.agent.config import Config, store_options
 from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
 from weft.agent.names import Host as ResolverHost
@@ -35,6 +35,7 @@ from weft.cluster.membership import Membership
 from weft.cluster.putback import PutBack
 from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
+from weft.compile import foreign
 from weft.compile.compiler import Compiler
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
@@ -53,6 +54,7 @@ from weft.endpoints.handover import HandoverAttachments
 from weft.endpoints.published import Published
 from weft.endpoints.services import ServiceWriter
 from weft.endpoints.tidy import Tidy, inside
+from weft.flannel.members import Members
 from weft.health.checker import Ask, Checker
 from weft.health.probe import Prober
 from weft.hoststate import Key as ObjectKey
@@ -181,7 +183,14 @@ class Parts:
         )
 
         # Addresses and containers.
-        self.leases = Leases(self.cluster)
+        self.flannel = Members(
+            self.cluster,
+            Path(config.state_dir),
+            store_options(config),
+            lambda network, keys: self.loops.touch(Source(foreign.NAME, network, key) for key in keys),
+            self.supervisor,
+        )
+        self.leases = Leases(self.cluster, self.flannel.acquire)
         self.attachments = HandoverAttachments(
             self.cluster, self.follower, self._settle, around.find, config.gateway_subnets
         )

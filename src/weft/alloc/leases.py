@@ -53,6 +53,21 @@ def acquire(
     return Acquired(lease=lease, claims=wanted, changed=lease != old or bool(wanted))
 
 
+def given(
+    network: str, node: str, subnets: Iterable[IPNetwork], claimed: Mapping[IPNetwork, str], data: dict[str, str]
+) -> Acquired:
+    """The lease of subnets that were given to `node` by somebody else than us. Raises Conflict where one is another node's."""
+    held = tuple(subnets)
+    for subnet in held:
+        if claimed.get(subnet, node) != node:
+            raise Conflict(
+                f"network {network}: {subnet}, which is given to {node}, is held by {claimed[subnet]}: give one of the two up"
+            )
+    lease = Lease(network=network, node=node, subnets=held, data=data)
+    wanted = tuple(keys.subnet_claim(network, subnet) for subnet in held if subnet not in claimed)
+    return Acquired(lease=lease, claims=wanted, changed=True)
+
+
 def check_new(network: Network, others: Iterable[Network], nodes: Iterable[Node] = ()) -> None:
     """Raises Conflict if the network's name or addresses are in use, by another network or by the hosts themselves."""
     for other in others:

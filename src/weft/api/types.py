@@ -52,10 +52,14 @@ class NodeInfo(Reply, frozen=True, kw_only=True):
 
 
 class LeaseInfo(Reply, frozen=True, kw_only=True):
+    """`foreign`: by what a host that runs no agent is in the network ("flannel"); "" for a node. Of such a host it is not known
+    whether it is alive."""
+
     node: str
     subnets: tuple[IPNetwork, ...]
     addresses: tuple[IPAddress, ...]
     alive: bool
+    foreign: str = ""
     data: dict[str, str] = {}
 
 
@@ -403,13 +407,14 @@ class Problem(Reply, frozen=True, kw_only=True):
 
 
 class PeerStatus(Reply, frozen=True, kw_only=True):
-    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`."""
+    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`. `foreign`: as of `LeaseInfo`."""
 
     name: str
     addresses: tuple[IPAddress, ...]
     alive: bool
     evidence: str = ""
     withdrawn: bool = False
+    foreign: str = ""
     same_segment: bool
 
 

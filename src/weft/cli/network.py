@@ -15,9 +15,9 @@ from weft.cli.options import Labels, NetworkName, example, group, pairs
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, say, show
 from weft.cli.session import Waiting, client
 from weft.cli.status import alive
-from weft.cli.table import Page
+from weft.cli.table import Cell, Page
 from weft.model import Network
-from weft.model.network import SHARE
+from weft.model.network import FLANNEL, SHARE
 
 app = group(
     "Networks that containers can be attached to.",
@@ -58,7 +58,7 @@ def create(
 ) -> None:
     """Create a network on all nodes."""
     options = pairs("--option", option)
-    if not subnet and SHARE not in options and not _found_elsewhere(driver):
+    if not subnet and SHARE not in options and FLANNEL not in options and not _found_elsewhere(driver):
         raise typer.BadParameter("missing: give the network's addresses", param_hint="'--subnet'")
     network = Network(
         name=name,
@@ -178,11 +178,15 @@ def _leases(page: Page, n: t.NetworkInfo) -> Iterator[str]:
         yield from page.table(
             ("NODE", "SUBNETS", "AT", "AGENT", "DATA"),
             [
-                (held.node, listed(held.subnets), listed(held.addresses), alive(held.alive), mapped(held.data) or "-")
+                (held.node, listed(held.subnets), listed(held.addresses), _agent(held), mapped(held.data) or "-")
                 for held in n.leases
             ],
             whole=["SUBNETS", "AT"],
         )
+
+
+def _agent(held: t.LeaseInfo) -> Cell:
+    return f"none: {held.foreign}" if held.foreign else alive(held.alive)
 
 
 def _texts(page: Page, title: str, texts: tuple[str, ...]) -> Iterator[str]:

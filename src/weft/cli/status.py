@@ -137,6 +137,8 @@ def _peers(page: Page, found: t.Status) -> Iterator[str]:
 
 
 def liveness(n: t.PeerStatus | t.NodeInfo) -> Cell:
+    if isinstance(n, t.PeerStatus) and n.foreign:
+        return f"none: {n.foreign}"
     if n.alive:
         return Styled("alive", "good")
     return Styled("dead", "bad") if n.withdrawn else Styled("silent", "warn")

@@ -6,6 +6,7 @@ from __future__ import annotations
 from weft.compile import (
     endpoint,
     floating,
+    foreign,
     isolation,
     location,
     mesh,
@@ -29,6 +30,7 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     segment.CONTRIBUTOR,
     location.CONTRIBUTOR,
     peer.CONTRIBUTOR,
+    foreign.CONTRIBUTOR,
     endpoint.CONTRIBUTOR,
     ports.CONTRIBUTOR,
     names.CONTRIBUTOR,

@@ -76,7 +76,8 @@ def room(site: Site) -> int:
 
 
 def mtu(site: Site) -> int:
-    return site.network.mtu or room(site)
+    options: OverVxlan = site.options
+    return site.network.mtu or site.carried - options.overhead
 
 
 def unfit(site: Site, what: str = "VXLAN") -> Iterator[Problem]:

@@ -26,12 +26,14 @@ import msgspec
 
 from weft.base.net import Family, IPAddress, IPNetwork
 from weft.datapaths.options import CommonOptions
-from weft.datapaths.traits import Addresses, KnownBy, Switched, WayOut
+from weft.datapaths.traits import Addresses, InFlannel, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Veth, Vxlan
 from weft.model import Endpoint, Lease, Location, Network, Node
 
 LEAST_V6_MTU = 1280
 """RFC 8200 section 5."""
+USUAL_MTU = 1500
+"""Of Ethernet (RFC 894)."""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -63,6 +65,13 @@ class Site(msgspec.Struct, frozen=True):
     network: Network
     options: Any
     lease: Lease
+
+    @property
+    def carried(self) -> int:
+        """The largest packet that the hosts of the network are sure to carry. Flannel's do not say what theirs do, so more
+        than what is usual is sent only where the network's MTU says so."""
+        mtu = self.host.node.mtu
+        return min(mtu, USUAL_MTU) if self.network.flannel else mtu
 
 
 class Problem(msgspec.Struct, frozen=True):
@@ -179,6 +188,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     targets: tuple[str, ...] = ()
     """What it writes to besides this host's kernel (names of `weft.targets`)."""
     numbered: Numbered | None = None
+    flannel: InFlannel | None = None
+    """How it looks to flannel's hosts; its options are `FlannelOptions` then."""
 
     network: Callable[[Site], Answer]
     peer: Callable[[Site, Node, Lease], Answer] = nothing

@@ -11,13 +11,13 @@ from __future__ import annotations
 from weft.base.net import IPNetwork, family
 from weft.datapaths import _isolation, _parts, guard
 from weft.datapaths.driver import Answer, Driver, Problem, Site
-from weft.datapaths.options import SubnetOptions
-from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
+from weft.datapaths.options import FlannelOptions
+from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.model import Endpoint, Lease, Node
 
 
 def _mtu(site: Site) -> int:
-    return site.network.mtu or site.host.node.mtu
+    return site.network.mtu or site.carried
 
 
 def network(site: Site) -> Answer:
@@ -66,7 +66,7 @@ def ways(site: Site) -> tuple[str, ...]:
 DRIVER = Driver(
     name="host-gw",
     summary="host routes on one L2 segment, no encapsulation",
-    options=SubnetOptions,
+    options=FlannelOptions,
     addresses=OWN_SUBNET,
     known_by=KnownBy.LEASES,
     switched=Switched.ON_HOST,
@@ -79,4 +79,7 @@ DRIVER = Driver(
     balancer=_parts.on_bridge_balancer,
     also=_parts.also,
     ways=ways,
+    flannel=InFlannel(
+        type="host-gw", said="host-gw", families=(4, 6), options=lambda _: {}, tell=lambda *_: None, hear=lambda _: {}
+    ),
 )

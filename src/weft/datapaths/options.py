@@ -65,6 +65,15 @@ SubnetBound = Annotated[
     str, Meta(description='first and last subnet given to nodes ("": the network\'s second, and its last).')
 ]
 
+FlannelUrl = Annotated[
+    str,
+    Meta(
+        description="etcd://[USER@]HOST[:PORT][,HOST…][/PREFIX] (etcds:// with TLS): flannel's registry. The network is the "
+        "one that it says, with flannel's hosts and these nodes in it. The prefix is coreos.com/network if none is given; "
+        '"": no hosts of flannel\'s.'
+    ),
+]
+
 BlockSize = Annotated[int, Meta(description="prefix length of a block.")]
 StrictAffinity = Annotated[
     bool,
@@ -149,6 +158,23 @@ class SubnetOptions(CommonOptions, frozen=True, kw_only=True):
         for text in (self.subnet_min, self.subnet_max, self.subnet_min_v6, self.subnet_max_v6):
             if text:
                 parse_network(text)
+
+
+class FlannelOptions(SubnetOptions, frozen=True, kw_only=True):
+    """Options of data paths that flannel has as well: hosts that run either can be in one network."""
+
+    flannel: FlannelUrl = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        scheme, separator, rest = self.flannel.partition("://")
+        if self.flannel and (not separator or scheme not in ("etcd", "etcds")):
+            raise Invalid(f"flannel={self.flannel} is no registry: write etcd://HOST:2379/coreos.com/network")
+        if ":" in rest.rpartition("@")[0]:
+            raise Invalid(
+                "flannel=… has a password in it, and options are shown to all who see the network: leave the password out, and "
+                "name a file with it in weft.toml (store-password-file)"
+            )
 
 
 class BlockOptions(CommonOptions, frozen=True, kw_only=True):

@@ -16,6 +16,7 @@ from weft.base.net import Family, IPAddress, parse_address
 from weft.datapaths.neutron_options import NeutronOptions
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions, subnet_rules
 from weft.model import Endpoint, Lease, Network
+from weft.model.network import OptionValue
 
 
 class Addresses(msgspec.Struct, frozen=True, kw_only=True):
@@ -86,6 +87,22 @@ class Switched(StrEnum):
     EVERYWHERE = "on all hosts"
     ELSEWHERE = "by somebody else's switch"
     """Which itself sees to it that no two have the same."""
+
+
+class InFlannel(msgspec.Struct, frozen=True, kw_only=True):
+    """What a data path that flannel has as well is in flannel's registry (`weft.flannel`).
+
+    `type`: in the config's Backend. `said`: BackendType of its leases; "": they have none. `families`: which of them hosts of
+    the two sorts carry to each other. `options`: the driver's, from the config's Backend (keys in lower case); raises Invalid
+    where the two cannot meet. `tell`: BackendData of a node's lease, from options and the lease's data; None: it has none.
+    `hear`: the lease's data, from BackendData."""
+
+    type: str
+    said: str
+    families: tuple[Family, ...] = (4,)
+    options: Callable[[Mapping[str, Any]], dict[str, OptionValue]]
+    tell: Callable[[Any, Mapping[str, str]], dict[str, Any] | None]
+    hear: Callable[[Mapping[str, Any]], dict[str, str]]
 
 
 class WayOut(msgspec.Struct, frozen=True, kw_only=True):

@@ -11,23 +11,26 @@ plain host route instead.
 
 from __future__ import annotations
 
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 from msgspec import Meta
 
+from weft.base.errors import Invalid
 from weft.base.net import host_prefix
 from weft.datapaths import _isolation, _parts, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import Port, SubnetOptions, Underlay, Vni
-from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
+from weft.datapaths.options import FlannelOptions, Port, Underlay, Vni
+from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
+from weft.model.network import OptionValue
 
 DirectRouting = Annotated[bool, Meta(description="plain host routes to nodes on the same segment.")]
 
 
-class VxlanOptions(OverVxlan, SubnetOptions, frozen=True, kw_only=True):
+class VxlanOptions(OverVxlan, FlannelOptions, frozen=True, kw_only=True):
     vni: Vni = 1
     port: Port = 8472
     underlay: Underlay = "ipv4"
@@ -79,6 +82,26 @@ def ways(site: Site) -> tuple[str, ...]:
     return (options.tunnel_device, *([site.host.node.uplink] if options.direct_routing else []))
 
 
+def _from_flannel(backend: Mapping[str, Any]) -> dict[str, OptionValue]:
+    """Flannel leaves the port 0 to the kernel, whose own is the one of before there was RFC 7348."""
+    if backend.get("gbp"):
+        raise Invalid("GBP is on, and packets with a group's number are not taken here: switch it off in the config")
+    return {
+        "vni": int(backend.get("vni", 1)),
+        "port": int(backend.get("port", 0)) or VxlanOptions().port,
+        "underlay": "ipv4",
+        "direct-routing": bool(backend.get("directrouting", False)),
+    }
+
+
+def _tell_flannel(options: VxlanOptions, data: Mapping[str, str]) -> dict[str, Any]:
+    return {"VNI": options.vni, "VtepMAC": data[_tunnel.VTEP_MAC]}
+
+
+def _hear_flannel(told: Mapping[str, Any]) -> dict[str, str]:
+    return {_tunnel.VTEP_MAC: str(told["VtepMAC"])} if told.get("VtepMAC") else {}
+
+
 DRIVER = Driver(
     name="vxlan",
     summary="a subnet per host, routed between hosts through VXLAN",
@@ -99,4 +122,5 @@ DRIVER = Driver(
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),
     refusal=_tunnel.refusal,
+    flannel=InFlannel(type="vxlan", said="vxlan", options=_from_flannel, tell=_tell_flannel, hear=_hear_flannel),
 )

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 
 import msgspec
 
@@ -13,6 +13,7 @@ from weft.alloc import blocks, subnets
 from weft.alloc import leases as alloc
 from weft.alloc.subnets import Plan
 from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
+from weft.base.net import IPNetwork
 from weft.cluster import records
 from weft.cluster.cluster import RACE, Cluster, Refused
 from weft.datapaths import registry
@@ -24,9 +25,18 @@ from weft.store.protocol import Absent, Delete, Guard, Item, Op, Put, Unchanged
 log = logging.getLogger(__name__)
 
 
+Given = Callable[[Network, Host, dict[str, str]], Awaitable[tuple[IPNetwork, ...]]]
+"""This node's subnets in a network, as some registry outside gives them, where they are known with the lease's data then."""
+
+
+async def _nobody(network: Network, _host: Host, _data: dict[str, str]) -> tuple[IPNetwork, ...]:
+    raise Unavailable(f"network {network.name}: nothing here asks flannel's registry")
+
+
 class Leases:
-    def __init__(self, cluster: Cluster) -> None:
-        self._cluster, self._view = cluster, cluster.view
+    def __init__(self, cluster: Cluster, given: Given = _nobody) -> None:
+        """`given`: by flannel's registry, for networks that have one."""
+        self._cluster, self._view, self._given = cluster, cluster.view, given
         self.refused: dict[str, str] = {}
         """Network → why this node has no subnet in it."""
         self._acquiring: dict[str, asyncio.Lock] = {}
@@ -109,8 +119,12 @@ class Leases:
         if held is not None and held.data == data:
             return held
 
+        subnets_given = await self._given(network, host, data) if network.flannel else None
+
         async def attempt() -> Lease:
             try:
+                if subnets_given is not None:
+                    return await self._take(network.name, subnets_given, data)
                 if driver.addresses.blocks:
                     return await self._blocks(network.name, data)
                 plans = subnets.plans(network, subnet_rules(registry.subnet_options(network)))
@@ -139,6 +153,20 @@ class Leases:
         guards += [Absent(claim) for claim in wanted.claims]
         ops: list[Op] = [Put(key, encode(wanted.lease), self._cluster.tenure_lease)]
         ops += [Put(claim, me.encode(), self._cluster.tenure_lease) for claim in wanted.claims]
+        await self._cluster.commit(guards, ops)
+        return wanted.lease
+
+    async def _take(self, name: str, subnets: tuple[IPNetwork, ...], data: dict[str, str]) -> Lease:
+        """What this node was given, in place of what it had. Raises Conflict."""
+        me, key, tenure = self._view.me, keys.lease(name, self._view.me), self._cluster.tenure_lease
+        items = await self._look(name)
+        claimed = {subnet: records.holder(item) for subnet, item in records.claimed(claims.subnet, items)}
+        wanted = alloc.given(name, me, subnets, claimed, data)
+        guards = [self._cluster.unchanged(keys.network(name)), self._cluster.as_seen(key)]
+        guards += [Absent(claim) for claim in wanted.claims]
+        ops: list[Op] = [Put(key, encode(wanted.lease), tenure)]
+        ops += [Put(claim, me.encode(), tenure) for claim in wanted.claims]
+        ops += [Delete(keys.subnet_claim(name, s)) for s, node in claimed.items() if node == me and s not in subnets]
         await self._cluster.commit(guards, ops)
         return wanted.lease
 

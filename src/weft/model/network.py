@@ -22,6 +22,9 @@ REACH = "reach"
 ALL, SELF = "all", "self"
 """What it may say instead of names: every network, which is what records without the option mean; none but itself."""
 
+FLANNEL = "flannel"
+"""The option by which users say which registry of flannel's the network is kept in, for flannel's hosts to be in it, too."""
+
 OptionValue = str | int | bool
 
 
@@ -118,6 +121,11 @@ class Network(msgspec.Struct, frozen=True, kw_only=True):
     def home(self) -> str:
         """The network whose subnets, blocks, leases and data path it uses: itself, unless it shares another's."""
         return self.share or self.name
+
+    @property
+    def flannel(self) -> str:
+        """The URL of the registry in etcd by which flannel's hosts are in the network, too; "": there is none."""
+        return str(self.options.get(FLANNEL) or "")
 
     @property
     def reaches(self) -> frozenset[str] | None:

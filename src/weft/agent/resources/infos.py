@@ -13,8 +13,9 @@ from weft.agent.parts import Parts
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, family, parse_address, parse_network
+from weft.cluster.foreign import Foreign, Guest
 from weft.compile import endpoint as endpoints
-from weft.compile import names
+from weft.compile import foreign, names
 from weft.compile import peer as peers
 from weft.compile.handover import with_inside
 from weft.datapaths import registry
@@ -62,6 +63,7 @@ def network(parts: Parts, n: Network, endpoints: int) -> t.NetworkInfo:
         )
         for name, lease in sorted(view.leases.get(n.home, {}).items())
     )
+    leases += tuple(_foreign_lease(guest) for guest in view.derived(Foreign).guests(n.home))
     return t.NetworkInfo(
         name=n.name,
         driver=n.driver,
@@ -76,6 +78,14 @@ def network(parts: Parts, n: Network, endpoints: int) -> t.NetworkInfo:
         reaches=reach.met(view.networks, n),
         one_sided=tuple(reach.one_sided(view.networks, n)),
         problems=tuple(p.text for p in problems(parts) if p.network == n.name),
+    )
+
+
+def _foreign_lease(guest: Guest) -> t.LeaseInfo:
+    lease = guest.lease
+    addresses = tuple(a.ip for a in guest.node.addresses)
+    return t.LeaseInfo(
+        node=lease.node, subnets=lease.subnets, addresses=addresses, alive=True, foreign="flannel", data=lease.data
     )
 
 
@@ -149,7 +159,7 @@ def _routes(inside: Iterable[Object]) -> Iterator[t.RouteInfo]:
 def problems(parts: Parts) -> Iterator[t.Problem]:
     """What cannot be had here: from the data paths, from leasing, from the store."""
     for source, texts in sorted(parts.loops.problems.items()):
-        peer = source.name if source.contributor == peers.NAME else ""
+        peer = _peer_of(parts.view, source)
         for text in texts:
             yield t.Problem(network=source.network, peer=peer, text=text)
     for name, text in parts.leases.refused.items():
@@ -164,7 +174,12 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         *parts.names.problems(),
     ):
         yield t.Problem(network="", peer="", text=text)
-    for name, text in (*parts.evidence.problems(), *parts.put_back.problems(), *_of_services(parts)):
+    for name, text in (
+        *parts.evidence.problems(),
+        *parts.put_back.problems(),
+        *parts.flannel.problems(),
+        *_of_services(parts),
+    ):
         yield t.Problem(network=name, peer="", text=text)
     if parts.journal.trouble:
         yield t.Problem(network="", peer="", text=parts.journal.trouble)
@@ -175,6 +190,14 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
     yield from _switched_off(parts)
     for text in parts.loops.conflicts:
         yield t.Problem(network="", peer="", text=text)
+
+
+def _peer_of(view: View, source: Source) -> str:
+    """Whom a problem of this source is about."""
+    if source.contributor == foreign.NAME:
+        guest = view.derived(Foreign).guest(source.network, source.name)
+        return guest.node.name if guest else ""
+    return source.name if source.contributor == peers.NAME else ""
 
 
 def _of_services(parts: Parts) -> Iterator[tuple[str, str]]:
@@ -219,7 +242,10 @@ def status(parts: Parts) -> t.Status:
         last_resync=loops.kernel.last_resync,
         troubles=loops.troubles(),
         problems=found,
-        peers=tuple(_peer(parts, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
+        peers=(
+            *(_peer(parts, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
+            *_foreign_peers(parts),
+        ),
         bgp=bgp_status(parts),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
     )
@@ -316,6 +342,16 @@ def _peer(parts: Parts, n: Node) -> t.PeerStatus:
     )
 
 
+def _foreign_peers(parts: Parts) -> Iterator[t.PeerStatus]:
+    """Each once, in whatever networks it is."""
+    known, me = parts.view.derived(Foreign), parts.node
+    found = {g.node.name: g.node for network in sorted(known.networks()) for g in known.guests(network)}
+    for name, n in sorted(found.items()):
+        addresses = tuple(a.ip for a in n.addresses)
+        same = me is not None and me.on_link(n, 4)
+        yield t.PeerStatus(name=name, addresses=addresses, alive=True, foreign="flannel", same_segment=same)
+
+
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:
     lease = view.lease(n.home, view.me)
     if view.driver(n.name).known_by is KnownBy.LOCATIONS:
@@ -323,6 +359,7 @@ def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.N
         subnets, nodes = n.subnets, {found.node for found in located}
     else:
         subnets, nodes = lease.subnets if lease else (), set(view.leases.get(n.home, {}))
+        nodes |= {guest.node.name for guest in view.derived(Foreign).guests(n.name)}
     return t.NetworkStatus(
         name=n.name,
         driver=n.driver,

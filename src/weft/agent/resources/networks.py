@@ -4,6 +4,8 @@ it is set up on this host, or it is nowhere.
 
 from __future__ import annotations
 
+import contextlib
+
 import msgspec
 
 from weft.agent.parts import Parts
@@ -13,7 +15,7 @@ from weft.agent.resources.network_removal import Removal
 from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
 from weft.api import types as t
-from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unsupported
+from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unsupported, WeftError
 from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.datapaths import registry
@@ -108,7 +110,8 @@ class Networks:
         """Raises Invalid, Conflict, Unsupported, Exhausted, Unavailable; Failed where it cannot be set up on this host: then
         it is nowhere."""
         network = msgspec.structs.replace(network, bridge="")  # the name is Weft's to choose
-        network = _apart(sharing.completed(network, await self._home(network)))
+        network = await self._parts.flannel.completed(sharing.completed(network, await self._home(network)))
+        network = _apart(network)
         check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
         host = self._parts.ready()
@@ -145,7 +148,12 @@ class Networks:
 
     async def _set_up(self, name: str) -> None:
         """On this host now or nowhere: what cannot be had is told at once, not with the first container."""
-        await self._parts.leases.ensure(name, self._parts.ready())
+        try:
+            await self._parts.leases.ensure(name, self._parts.ready())
+        except WeftError:
+            with contextlib.suppress(WeftError):
+                await self.remove(name)
+            raise
         failures = await self._parts.loop.settle(self._parts.compiler.of_network(name))
         if failures:
             await self.remove(name)
@@ -249,6 +257,10 @@ def check_mtu(network: Network, node: Node, options: CommonOptions) -> None:
 def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...]:
     """All that makes it another network, defaults included; what was left to Weft as Weft has `settled` it."""
     numbered = registry.driver(n.driver).numbered
+    if settled is not None and n.flannel and n.flannel == settled.flannel:  # what is left out is as its registry says
+        n = msgspec.structs.replace(
+            n, subnets=n.subnets or settled.subnets, options={**settled.options, **n.options}, mtu=n.mtu or settled.mtu
+        )
     left_out = numbered is not None and numbered.option not in n.options
     if numbered and left_out and settled is not None and settled.driver == n.driver:
         number = getattr(registry.parse_options(settled), numbered.option)

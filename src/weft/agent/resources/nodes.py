@@ -31,5 +31,6 @@ class Nodes:
             raise Conflict(
                 f"{name}'s agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
             )
+        await self._parts.flannel.forget(name)
         freed = await removal.remove_node(self._parts.cluster, name)
         return t.Done(what=(name, *freed))

@@ -1,0 +1,32 @@
+"""Where a registry is."""
+
+from __future__ import annotations
+
+import pytest
+
+from weft.base.errors import Conflict
+from weft.flannel.registry import check_unshared, place, with_prefix
+
+
+@pytest.mark.parametrize(
+    ("url", "hosts", "prefix"),
+    [
+        ("etcd://192.168.1.1", {"192.168.1.1:2379"}, "coreos.com/network"),
+        ("etcd://192.168.1.1:2379/", {"192.168.1.1:2379"}, "coreos.com/network"),
+        ("etcds://user@a:1,b/my/net", {"a:1", "b:2379"}, "my/net"),
+        ("etcd://[fd00::1],[fd00::2]:7", {"[fd00::1]:2379", "[fd00::2]:7"}, "coreos.com/network"),
+    ],
+)
+def test_place(url: str, hosts: set[str], prefix: str) -> None:
+    assert place(url) == (hosts, prefix)
+
+
+def test_flannels_prefix_is_used_where_none_is_given() -> None:
+    assert with_prefix("etcd://a,b") == "etcd://a,b/coreos.com/network"
+    assert with_prefix("etcd://a/other") == "etcd://a/other"
+
+
+def test_one_registry_is_one_network() -> None:
+    check_unshared("blue", "etcd://a,b/x", {"red": "etcd://a/y", "green": "etcd://c/x", "blue": "etcd://a/x"})
+    with pytest.raises(Conflict, match="is network red's: one prefix is one network"):
+        check_unshared("blue", "etcd://a,b/x", {"red": "etcds://b:2379/x"})
