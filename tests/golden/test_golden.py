@@ -22,7 +22,7 @@ from weft.datapaths import guard
 from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.datapaths.traits import KnownBy
-from weft.hoststate import Contribution
+from weft.hoststate import Contribution, Object
 from weft.model import Endpoint, Location, Network, Node
 from weft.model.codec import convert
 from weft.reconcile.kinds.table import KINDS
@@ -69,10 +69,16 @@ def _text(sections: Iterable[tuple[str, Contribution]]) -> str:
     problems: list[str] = []
     lines: list[str] = []
     for title, contribution in sections:
-        ops = [Create(obj) for obj in sorted(contribution.objects, key=lambda obj: list(KINDS).index(obj.kind))]
+        ops = [Create(obj) for obj in sorted(contribution.objects, key=_order)]
         lines += [f"# {title}", *script(ops), ""]
         problems += [f"{title}: {problem}" for problem in contribution.problems]
     return "\n".join([*lines, "# problems", *problems, ""])
+
+
+def _order(obj: Object) -> int:
+    """The kernel's kinds first, then those of targets."""
+    kinds = list(KINDS)
+    return kinds.index(obj.kind) if obj.kind in KINDS else len(kinds)
 
 
 def _sections(

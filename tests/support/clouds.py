@@ -11,7 +11,8 @@ from typing import ClassVar
 
 from weft.base.errors import Conflict, Failed, NotFound
 from weft.hoststate import Key, TargetObject
-from weft.targets.protocol import Page, Throttled
+from weft.model import Node
+from weft.targets.protocol import Check, Page, Throttled
 
 
 class CloudRoute(TargetObject, frozen=True, kw_only=True, gc=False):
@@ -99,6 +100,13 @@ class FakeCloud:
             raise ConnectionRefusedError(111, "Connection refused")
         if (seconds := self.throttle(number)) is not None:
             raise Throttled("RequestLimitExceeded", seconds)
+
+    async def learn(self, node: Node) -> dict[str, str]:
+        await self._called("learn")
+        return {"host": node.name}
+
+    def checks(self) -> tuple[Check, ...]:
+        return ()
 
     async def read(self, place: str, more: str) -> Page:
         await self._called("read")

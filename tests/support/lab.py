@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
 
-from weft.datapaths.driver import Host, Site, without_lease
+from weft.datapaths.driver import Host, Learnt, Site, without_lease
 from weft.datapaths.registry import driver, parse_options
 from weft.model import Lease, Network, Node
 
@@ -20,12 +20,26 @@ _SUBNETS = {
     "node-3": ("40.15.56.0/24", "fd40:15:0:56::/64"),
     "node-4": ("40.15.9.0/24", "fd40:15:0:9::/64"),
 }
+VPC_CIDRS = "192.168.0.0/16 fd01::/16"
 PREFIXES = ("40.15.0.0/16", "fd40:15::/48")
 
 
 def node(name: str, families: tuple[int, ...] = (4, 6), **changed: object) -> Node:
     addresses = tuple(a for a in map(ip_interface, _UNDERLAY[name]) if a.version in families)
     return Node(**{"name": name, "addresses": addresses, "uplink": "eth0", **changed})  # type: ignore[arg-type]
+
+
+def targets(name: str) -> dict[str, Learnt]:
+    """What clouds say of a node: node-4 is in another subnet, with another route table."""
+    segment = "b" if name == "node-4" else "a"
+    ec2 = {
+        "vpc": "vpc-1",
+        "vpc-cidrs": VPC_CIDRS,
+        "subnet": f"subnet-{segment}",
+        "table": f"rtb-{segment}",
+        "interface": f"eni-{name[-1]}",
+    }
+    return {"aws": Learnt(ec2)}
 
 
 def nodes() -> dict[str, Node]:
@@ -40,7 +54,7 @@ def network(driver_name: str, families: tuple[int, ...] = (4,), **changed: objec
 
 def site(net: Network, me: Node, **facts: object) -> Site:
     """The network on the host `me`, which holds a lease of it."""
-    host = Host(node=me, **facts)  # type: ignore[arg-type]
+    host = Host(**{"node": me, "targets": targets(me.name), **facts})  # type: ignore[arg-type]
     return Site(host, net, parse_options(net), lease(net, me))
 
 
@@ -50,5 +64,5 @@ def lease(net: Network, holder: Node) -> Lease:
     subnets = tuple(s for s in map(ip_network, _SUBNETS[holder.name]) if s.version in net.families)
     if driver(net.driver).addresses.blocks:
         subnets = tuple(next(s.subnets(new_prefix=26 if s.version == 4 else 122)) for s in subnets)
-    data = driver(net.driver).lease_data(Host(node=holder), net, parse_options(net))
+    data = driver(net.driver).lease_data(Host(node=holder, targets=targets(holder.name)), net, parse_options(net))
     return Lease(network=net.name, node=holder.name, subnets=subnets, data=data)

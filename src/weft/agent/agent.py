@@ -3,6 +3,7 @@
 follow    the store's changes into the view; when it is lost, the kernel stays as it is
 loop      the view into the kernel; each other target has one of its own
 connects  of those that are open, what policy forbids now is cut off
+targets   besides the kernel, that networks need: what they say of this host, and a loop for each
 routing   the view into BIRD
 presence  renewed while we live
 liveness  which other nodes are dead, and why that is believed
@@ -126,6 +127,7 @@ class Agent(Parts):
                 keep("names", self.names.run)
                 for target, loop in self.loops.targets.items():
                     keep(f"target {target}", loop.run)
+                keep("targets", lambda: self.targets.run(self.supervisor))
                 keep("connections", self.connections.run)
                 keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
@@ -150,6 +152,7 @@ class Agent(Parts):
     def close(self) -> None:
         self.names.close()
         self.loops.close()
+        self.targets.close()
         self.kernel.close()
 
     # The store.
@@ -203,6 +206,7 @@ class Agent(Parts):
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
         subscribe("flannel", self._flannel_after, (networks, records.LEASES))
+        subscribe("targets", self._for_targets, (networks, records.LEASES))
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
         subscribe("BGP", lambda _: self.routing.touch(), CONCERNS)
@@ -210,6 +214,11 @@ class Agent(Parts):
         subscribe("automatic services", self.automatic.heard, (records.ENDPOINTS, records.LOCATIONS, SERVICES))
         subscribe("drains", self.drains.heard, (SERVICES, records.LOCATIONS))
         subscribe("health", self.health.heard, (SERVICES, CONDITIONS, records.ENDPOINTS))
+
+    def _for_targets(self, changed: Changed) -> None:
+        self.targets.wake.set()
+        if any(self.view.lease(at.network, at.node) is None for at in changed.of(records.LEASES)):
+            self.targets.sweep()
 
     def _need(self) -> None:
         """What contributors need of what is followed on demand, as the view is now."""
@@ -238,6 +247,7 @@ class Agent(Parts):
             return False
         self.compiler.host = self.leases.host = self.flannel.host = self.host.host
         self.flannel.review()
+        self.targets.node = self.host.node
         self.routing.touch()
         return True
 
@@ -248,9 +258,15 @@ class Agent(Parts):
             self._look.clear()
             if await self._learn() and self.complete.is_set():
                 log.info("this host's uplink or addresses are not what they were")
-                self.loops.touch(self.compiler.everything())
-                await self._register()
-                self.leases.wake.set()
+                await self._look_again(learn=False)
+
+    async def _look_again(self, *, learn: bool = True) -> None:
+        """All that depends on what is known of this host."""
+        if learn:
+            await self._learn()
+        self.loops.touch(self.compiler.everything())
+        await self._register()
+        self.leases.wake.set()
 
     async def _unheard(self) -> None:
         """What hardly any event tells of is looked at all the time: rules in iptables, sets, ports of a switch."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Mapping
 
 from weft import __version__
 from weft.agent.config import Config
@@ -13,7 +13,7 @@ from weft.base.errors import WeftError
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.cluster import Cluster
 from weft.cluster.journal import boot_id
-from weft.datapaths.driver import Host
+from weft.datapaths.driver import Host, Learnt
 from weft.kernel.host.facts import MD5, NAMES, HostFacts
 from weft.model import Node
 
@@ -21,9 +21,16 @@ log = logging.getLogger(__name__)
 
 
 class ThisHost:
-    def __init__(self, config: Config, cluster: Cluster, facts: Callable[[], Awaitable[HostFacts]]) -> None:
-        """`facts`: what the kernel says now; raises WeftError: why this host cannot take part."""
-        self._config, self._cluster, self._facts = config, cluster, facts
+    def __init__(
+        self,
+        config: Config,
+        cluster: Cluster,
+        facts: Callable[[], Awaitable[HostFacts]],
+        targets: Callable[[], Mapping[str, Learnt]] = dict,
+    ) -> None:
+        """`facts`: what the kernel says now; raises WeftError: why this host cannot take part. `targets`: what those besides
+        the kernel said last."""
+        self._config, self._cluster, self._facts, self._targets = config, cluster, facts, targets
         self._control = Control(config)
         self.node: Node | None = None
         self.host: Host | None = None
@@ -59,6 +66,7 @@ class ThisHost:
             control_open=self._config.control == "open",
             policy=self._config.policy,
             store=elsewhere,
+            targets=self._targets(),
         )
         if host == self.host:
             return False

@@ -19,6 +19,7 @@ from weft.agent.service_counts import ServiceCounts
 from weft.api import types as t
 from weft.cluster.services import services
 from weft.cluster.view import View
+from weft.converge.loop import Loop
 from weft.converge.loops import Loops
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import Routing
@@ -70,8 +71,14 @@ class Metrics:
             registry=self._registry,
         )
         loops.kernel.listeners.append(self._stepped)
-        if loops.targets:
-            _Targets(self._registry, loops)
+        self._targets: _Targets | None = None
+        for name, loop in loops.targets.items():
+            self._add_target(name, loop)
+        loops.added.append(self._add_target)
+
+    def _add_target(self, name: str, loop: Loop) -> None:
+        self._targets = self._targets or _Targets(self._registry)
+        self._targets.add(name, loop)
 
     def _stepped(self, outcome: Outcome) -> None:
         self._converge.observe(outcome.seconds)
@@ -96,7 +103,7 @@ class Metrics:
 class _Targets:
     """Of targets other than the kernel, the same, each under its name."""
 
-    def __init__(self, registry: CollectorRegistry, loops: Loops) -> None:
+    def __init__(self, registry: CollectorRegistry) -> None:
         label = ("target",)
         self._steps = Histogram(
             "weft_target_converge_seconds",
@@ -107,8 +114,9 @@ class _Targets:
         )
         self._writes = Counter("weft_target_writes", "Objects written to a target", label, registry=registry)
         self._repairs = Counter("weft_target_repairs", "Objects put right after drift", label, registry=registry)
-        for name, loop in loops.targets.items():
-            loop.listeners.append(partial(self._stepped, name))
+
+    def add(self, name: str, loop: Loop) -> None:
+        loop.listeners.append(partial(self._stepped, name))
 
     def _stepped(self, target: str, outcome: Outcome) -> None:
         self._steps.labels(target).observe(outcome.seconds)

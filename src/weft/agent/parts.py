@@ -21,6 +21,7 @@ from weft.agent.names import Naming
 from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
 from weft.agent.service_counts import ServiceCounts
+from weft.agent.targets import Targets
 from weft.api import types as t
 from weft.base.errors import Unavailable
 from weft.base.net import IPAddress
@@ -44,7 +45,7 @@ from weft.containers import find as containers
 from weft.containers.find import Target
 from weft.converge.connections import Connections, Conntrack
 from weft.converge.loops import Loops
-from weft.converge.pacing import Pacing
+from weft.converge.pacing import Pacing, far
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import BgpSpeaker, Routing
 from weft.datapaths.driver import Host
@@ -77,6 +78,7 @@ from weft.store.memory import Memory
 from weft.store.protocol import Store
 from weft.store.url import without_secret
 from weft.targets.remote import Remote
+from weft.targets.table import TARGETS, Make
 from weft.tasks import Supervisor
 
 
@@ -103,7 +105,8 @@ MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKe
 
 class Surroundings(NamedTuple):
     """What an agent works on. `kernel`, `find`, `cookie`, `bird`: this host's, its containers and their namespaces, and its BGP
-    speaker (by default its own BIRD). `remotes`: the targets besides the kernel. `ask`: how a member of a service is asked
+    speaker (by default its own BIRD). `remotes`: targets besides the kernel that are there from the start; `targets`: how those
+    are made that networks need. `ask`: how a member of a service is asked
     whether it takes connections."""
 
     kernel: MakeKernel | None = None
@@ -111,6 +114,7 @@ class Surroundings(NamedTuple):
     cookie: Callable[[str], int] = netns.cookie
     bird: BgpSpeaker | None = None
     remotes: Sequence[Remote] = ()
+    targets: Mapping[str, Make] = TARGETS
     conntrack: Conntrack = connections
     ask: Ask | None = None
     resolvers: ResolverHost = resolvers
@@ -162,9 +166,12 @@ class Parts:
         self.desired: Mapping[ObjectKey, Object] = union.desired
         self.kernel = make(union.desired, self.view.cookie)
         pacing = Pacing(interval=config.resync)
-        self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes)
+        self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes, far(config.resync))
         self.loop = self.loops.kernel
-        self.host = ThisHost(config, self.cluster, self._facts)
+        self.targets = Targets(
+            self.view, self.loops, around.targets, lambda: self.store_status.state == "connected", self._look_again
+        )
+        self.host = ThisHost(config, self.cluster, self._facts, lambda: self.targets.known)
         self.connections = Connections(
             partial(places, self.view),
             partial(places, self.view, all=True),
@@ -229,6 +236,10 @@ class Parts:
                 await self.follower.complete()
         await self.names.stand()
         return await self.loop.settle(sources)
+
+    async def _look_again(self) -> None:
+        """At this host: a target says something else of it, or is driven from now on."""
+        raise NotImplementedError
 
     @property
     def node(self) -> Node | None:

@@ -8,7 +8,7 @@ status, as long as it lasts.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Iterable, Mapping, Sequence, Set
 
 import msgspec
 
@@ -32,12 +32,28 @@ class Loops:
         remote_pacing: Pacing | None = None,
     ) -> None:
         """`pacing`: the kernel's. `remotes`: the targets that this agent drives; they are closed with their loops."""
-        self._remotes = remotes
-        driven = frozenset[str]().union(*(remote.target.kinds for remote in remotes))
-        self.kernel = Loop(kernel, union, lambda source: kernels_part(compile(source), driven), pacing)
-        self.targets: Mapping[str, Loop] = {
-            remote.target.name: _loop(remote, compile, remote_pacing or far()) for remote in remotes
-        }
+        self._compile, self._far = compile, remote_pacing or far()
+        self._remotes: list[Remote] = []
+        self._driven: set[str] = set()
+        self.kernel = Loop(kernel, union, lambda source: kernels_part(compile(source), self._driven), pacing)
+        self.targets: Mapping[str, Loop] = {}
+        self.added: list[Callable[[str, Loop], None]] = []
+        """Called with each target's name and loop that is added."""
+        for remote in remotes:
+            self.add(remote)
+
+    def add(self, remote: Remote) -> None:
+        """A further target, whose loop then has to be run, and told of all sources (`touch`)."""
+        name = remote.target.name
+        self._remotes.append(remote)
+        self.expect(remote)
+        self.targets = {**self.targets, name: _loop(remote, self._compile, self._far)}
+        for hear in self.added:
+            hear(name, self.targets[name])
+
+    def expect(self, remote: Remote) -> None:
+        """It will be added: what is for it is not the kernel's."""
+        self._driven |= remote.target.kinds
 
     @property
     def all(self) -> tuple[Loop, ...]:

@@ -54,8 +54,9 @@ def gateway_address(subnet: IPNetwork) -> str:
     return f"{addresses.gateway(subnet)}/{subnet.prefixlen}"
 
 
-def gateway(site: Site, mtu: int) -> Answer:
-    """Bridge, gateway addresses, forwarding, and the rules for north-south traffic."""
+def gateway(site: Site, mtu: int, *, ends_here: bool = True) -> Answer:
+    """Bridge, gateway addresses, forwarding, and the rules for north-south traffic. `ends_here`: this host knows the ways to
+    all other nodes' subnets, so what is in none of them gets no further."""
     network, lease, node = site.network, site.lease, site.host.node
     bridge, mac = bridge_name(network), stable_mac("bridge", node.name, network.name)
     yield from too_small(site, mtu)
@@ -76,7 +77,7 @@ def gateway(site: Site, mtu: int) -> Answer:
     yield from _isolation.via(bridge, lease.subnets)
     for subnet in lease.subnets:
         yield Address(address=gateway_address(subnet), dev=bridge)
-    for subnet in network.subnets:
+    for subnet in network.subnets if ends_here else ():
         if subnet not in lease.subnets:
             yield route(str(subnet), type="unreachable", metric=LAST_RESORT)
     yield from forwarding(site)

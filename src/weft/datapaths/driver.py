@@ -19,7 +19,7 @@ add one, write one module with a `DRIVER` and name it in `registry` (docs/adr/00
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, Literal
 
 import msgspec
@@ -29,11 +29,20 @@ from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import Addresses, InFlannel, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Veth, Vxlan
 from weft.model import Endpoint, Lease, Location, Network, Node
+from weft.model.network import OptionValue
 
 LEAST_V6_MTU = 1280
 """RFC 8200 section 5."""
 USUAL_MTU = 1500
 """Of Ethernet (RFC 894)."""
+
+
+class Learnt(msgspec.Struct, frozen=True):
+    """What a target besides the kernel says that this host is there. `facts`: by names that are the target's; none while
+    nothing is known, and `why`."""
+
+    facts: Mapping[str, str] = {}
+    why: str = ""
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
@@ -44,7 +53,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device. `lacking`: what its
     kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
     cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
-    own."""
+    own. `targets`: what the targets besides the kernel say of it, by their names (`weft.targets.table`)."""
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
@@ -55,6 +64,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     control_open: bool = False
     store: frozenset[tuple[IPAddress, int]] = frozenset()
     policy: Literal["nftables", "iptables"] = "nftables"
+    targets: Mapping[str, Learnt] = {}
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -211,6 +221,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """What peers must know of this host, by key."""
     claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
     """From the options: (key, what it is) pairs that no other network may have."""
+    fixed: Mapping[str, Callable[[Host], OptionValue]] = {}
+    """Options that, left out, are for the whole network what they are on the host where it is made, and are written down in its
+    record."""
     refusal: Callable[[Host, Network, Any], str] = _no_refusal
     """Why this host cannot take part, or ""."""
     tunnelled: Callable[[Any, Node, Node, Family], bool] = _never

@@ -8,7 +8,7 @@ from typing import Annotated, get_args, get_origin
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.datapaths import bridge, host_gw, neutron, overlay, routed, vxlan
+from weft.datapaths import aws_vpc, bridge, host_gw, neutron, overlay, routed, vxlan
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -19,7 +19,16 @@ TO_CONTAINER, FROM_CONTAINER = ("tbf",), ("tbf", "ifb", "mirred")
 """What a limit of bandwidth needs of the kernel (names of `weft doctor`), in either direction and whatever the driver."""
 
 DRIVERS: dict[str, Driver] = {
-    d.name: d for d in (bridge.DRIVER, vxlan.DRIVER, host_gw.DRIVER, overlay.DRIVER, routed.DRIVER, neutron.DRIVER)
+    d.name: d
+    for d in (
+        bridge.DRIVER,
+        vxlan.DRIVER,
+        host_gw.DRIVER,
+        aws_vpc.DRIVER,
+        overlay.DRIVER,
+        routed.DRIVER,
+        neutron.DRIVER,
+    )
 }
 
 _UNKNOWN = Driver(

@@ -1,6 +1,6 @@
 """Objects of what is not this kernel and is reconciled all the same: a route in a cloud's table, a port of Neutron's.
 
-Each kind is a class of its target's (`weft.targets`), with a name that no other kind has: by its kind an object says which
+Each kind is a class (for example `weft.hoststate.cloud`), with a name that no other kind has: by its kind an object says which
 target it is for. What the reconciler has to know of a kind, the class itself says.
 """
 

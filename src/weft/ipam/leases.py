@@ -64,10 +64,20 @@ class Leases:
             log.warning("no subnet in network %s yet: %s", name, error)
 
     def missing(self) -> list[str]:
-        """Networks in which this node has no subnet yet."""
+        """Networks in which this node has no subnet yet, or whose lease does not say what it should."""
         view = self._view
         leased = [n for n in view.networks if view.driver(n).addresses.leased and view.home(n) == n]
-        return [name for name in leased if view.lease(name, view.me) is None]
+        held = {name: view.lease(name, view.me) for name in leased}
+        return [name for name, lease in held.items() if lease is None or self._says_less(lease)]
+
+    def _says_less(self, lease: Lease) -> bool:
+        """Whether peers have to know something else of this host by now than what its lease says."""
+        with contextlib.suppress(WeftError):
+            network = self._view.networks[lease.network]
+            options, driver = registry.parse_options(network), registry.driver(network.driver)
+            if self.host is not None and not driver.refusal(self.host, network, options):
+                return driver.lease_data(self.host, network, options) != lease.data
+        return False
 
     async def ensure(self, name: str, host: Host) -> Lease:
         """This node's lease in a network, for a container to be attached to it. Raises Unavailable, Conflict, NotFound."""

@@ -57,7 +57,7 @@ def main() -> int:
 
 def _shown() -> list[str]:
     """Drivers that need nothing but this lab."""
-    return sorted(name for name, used in DRIVERS.items() if not used.addresses.made_elsewhere)
+    return sorted(name for name, used in DRIVERS.items() if not (used.addresses.made_elsewhere or used.targets))
 
 
 def _network(number: int, driver: str, environment: dict[str, str]) -> None:

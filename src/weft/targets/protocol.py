@@ -12,12 +12,18 @@ What a call raises says what follows:
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Protocol
 
 import msgspec
 
+from weft.api import types as t
 from weft.base.errors import Unavailable
 from weft.hoststate import Key, Object, TargetObject
+from weft.model import Node
+
+Check = Callable[[], Awaitable[t.Finding]]
+"""One thing that `weft doctor` looks at, in one call."""
 
 
 class Throttled(Unavailable):
@@ -51,7 +57,15 @@ class Target(Protocol):
 
     @property
     def places(self) -> frozenset[str]:
-        """Those that are read whatever is wanted of them: an earlier agent may have left something there."""
+        """Those that are read whatever is wanted of them: an earlier agent may have left something there. Asked for after
+        `learn`."""
+
+    async def learn(self, node: Node) -> Mapping[str, str]:
+        """What this host, which is `node`, is there: for the pure functions of data paths (`Host.targets`). Asked again from
+        time to time."""
+
+    def checks(self) -> Iterable[Check]:
+        """What keeps packets from arriving, or will."""
 
     async def read(self, place: str, more: str) -> Page: ...
 

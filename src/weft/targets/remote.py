@@ -14,14 +14,16 @@ import asyncio
 import os
 import threading
 import time
-from collections.abc import Awaitable, Callable, Coroutine, Mapping, Sequence, Set
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping, Sequence, Set
 from concurrent.futures import FIRST_COMPLETED, Future, wait
 from errno import EEXIST
 from functools import partial
 from typing import Any, TypeVar
 
-from weft.base.errors import NotFound, Unavailable, WeftError, one_line
+from weft.api import types as t
+from weft.base.errors import Failed, NotFound, Unavailable, WeftError, one_line
 from weft.hoststate import Key, Object, TargetObject
+from weft.model import Node
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Event, Failure, Op, Reading, Remove, Unread
 from weft.reconcile.reconciler import key_of
@@ -87,6 +89,38 @@ class Remote:
 
     def watch(self) -> Silent:
         return Silent()
+
+    # Besides.
+
+    def learn(self, node: Node) -> Mapping[str, str]:
+        """As `Target.learn`; blocks. Raises WeftError."""
+        return self._asked(partial(self.target.learn, node))
+
+    def checkup(self) -> Iterator[t.Finding]:
+        """What all of the target's checks find; blocks."""
+        for check in self.target.checks():
+            try:
+                yield self._asked(check)
+            except WeftError as error:
+                name = self.target.name
+                yield t.Finding(
+                    check=f"target: {name}", result="error", detail=str(error), advice=f"mend the way to {name}"
+                )
+                return
+
+    def _asked(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Raises WeftError."""
+
+        async def made() -> T | WeftError:
+            try:
+                return await self._calls.make(call)
+            except Exception as error:  # noqa: BLE001 - as in `_read`
+                return error if isinstance(error, WeftError) else Failed(_reason(error))
+
+        found = self._run(made, lambda: Unavailable(STOPPED))
+        if isinstance(found, WeftError):
+            raise found
+        return found
 
     def close(self) -> None:
         """A call that is under way is given up."""

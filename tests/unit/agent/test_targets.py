@@ -81,10 +81,7 @@ async def test_a_driver_that_needs_one_is_refused_without_it(
     async with agent_on(host, store_file) as agent:
         with pytest.raises(Unsupported) as caught:
             await Service(agent).create_network(t.CreateNetwork(network=network("blue", driver="cloudy")))
-        assert str(caught.value) == (
-            "network blue: this agent is not set up for cloud, which driver cloudy needs: set it up in weft.toml, or choose "
-            "another driver"
-        )
+        assert str(caught.value) == ("network blue: this agent knows no target cloud: it is of another version of Weft")
     remote = Remote(FakeCloud("rtb-1", clock=time.monotonic), Limits(rate=100.0, timeout=1.0))
     async with agent_on(host, store_file, remotes=(remote,)) as agent:
         made = await Service(agent).create_network(t.CreateNetwork(network=network("blue", driver="cloudy")))

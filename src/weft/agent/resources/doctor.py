@@ -75,6 +75,8 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from checkup.firewalls()
     yield from checkup.neighbours(list(parts.desired.values()))
     yield from _through_iptables(parts)
+    for remote in parts.targets.remotes.values():
+        yield from remote.checkup()
     yield checkup.clock()
 
 

@@ -172,6 +172,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         *parts.view.problems(),
         *parts.policy_log.problems(),
         *parts.names.problems(),
+        *parts.targets.problems(),
     ):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (

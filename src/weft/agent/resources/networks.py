@@ -19,7 +19,7 @@ from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Uns
 from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.datapaths import registry
-from weft.datapaths.driver import Driver, Numbered
+from weft.datapaths.driver import Driver, Host, Numbered
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.ipam import floating, sharing
@@ -114,8 +114,10 @@ class Networks:
         network = _apart(network)
         check_for_containers(f"network {network.name}", network.subnets)
         options, driver = registry.parse_options(network), registry.driver(network.driver)
+        await self._check_equipped(network.name, driver)
         host = self._parts.ready()
-        self._check_equipped(network.name, driver)
+        network = _fixed(network, driver, host)
+        options = registry.parse_options(network)
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
         check_apart(network, self._parts.config.gateway_subnets)
@@ -129,18 +131,18 @@ class Networks:
         await self._cluster.change(attempt, f"network {network.name}")
         await self._set_up(network.name)
 
-    def _check_equipped(self, name: str, driver: Driver) -> None:
-        """Raises Unsupported where this host, or its agent, lacks what the driver needs."""
+    async def _check_equipped(self, name: str, driver: Driver) -> None:
+        """Raises Unsupported where this host, or its agent, lacks what the driver needs; Unavailable."""
+        self._parts.ready()
         if missing := [feature for feature in driver.needs if feature not in self._parts.features]:
             raise Unsupported(
                 f"network {name}: this host lacks {', '.join(missing)}, which driver {driver.name} needs: "
                 f"{'; '.join(doctor.remedy(feature) for feature in missing)}"
             )
-        if missing := [target for target in driver.targets if target not in self._parts.loops.targets]:
-            raise Unsupported(
-                f"network {name}: this agent is not set up for {', '.join(missing)}, which driver {driver.name} needs: "
-                "set it up in weft.toml, or choose another driver"
-            )
+        try:
+            await self._parts.targets.need(driver.targets)
+        except WeftError as error:
+            raise type(error)(f"network {name}: {error}") from None
 
     async def _home(self, network: Network) -> Network | None:
         """The network that it shares, if it does. Raises NotFound."""
@@ -237,6 +239,13 @@ def _apart(network: Network) -> Network:
     return msgspec.structs.replace(network, options={**network.options, REACH: said})
 
 
+def _fixed(network: Network, driver: Driver, host: Host) -> Network:
+    """With what its driver takes from the host where the network is made, unless the user says it."""
+    found = {name: say(host) for name, say in driver.fixed.items() if not network.options.get(name)}
+    said = {name: value for name, value in found.items() if value}
+    return msgspec.structs.replace(network, options={**network.options, **said}) if said else network
+
+
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
     """Whether the network says itself which number it wants. What is in force without that may be a default."""
     return numbered.option in network.options and bool(getattr(registry.parse_options(network), numbered.option))
@@ -267,6 +276,9 @@ def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...
         n = msgspec.structs.replace(n, options={**n.options, numbered.option: number})
     if settled is not None and REACH not in n.options and REACH in settled.options:
         n = msgspec.structs.replace(n, options={**n.options, REACH: settled.options[REACH]})
+    if settled is not None and settled.driver == n.driver:
+        left = {name: settled.options[name] for name in registry.of(n).fixed if name in settled.options}
+        n = msgspec.structs.replace(n, options={**left, **n.options})
     if settled is not None and registry.of(n).addresses.pools and set(n.subnets) <= set(settled.subnets):
         n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu
