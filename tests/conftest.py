@@ -3,10 +3,13 @@ workers waiting for its end."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+from support.neutron_server import NeutronServer
 
 # How long an example takes says something about the machine's other work, and nothing about a property.
 settings.register_profile("weft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -60,3 +63,12 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
         items[:] = [item for item in items if item not in unasked]
         config.hook.pytest_deselected(items=unasked)
     items.sort(key=lambda item: _PLACES.get(item.path, len(_PLACES)))
+
+
+@pytest.fixture(scope="session")
+def neutron_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[NeutronServer]:
+    """Whoever makes something in it removes it."""
+    server = NeutronServer(tmp_path_factory.mktemp("neutron"))
+    server.start()
+    yield server
+    server.stop()

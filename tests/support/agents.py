@@ -66,6 +66,7 @@ FEATURES = frozenset(
         "mirred",
         "bird",
         "tcp-md5",
+        "openvswitch",
     ]
 )
 _cookies = itertools.count(4096)

@@ -40,7 +40,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
     block of addresses stays this node's without a container in it. `dns_domain`: in which containers' names are, too; the same
-    on all hosts. `socket_mode`: octal, who may use
+    on all hosts. `openstack_cloud`: which cloud of clouds.yaml networks in Neutron are in; "": what the variables OS_… say.
+    `openstack_host`: this host's name in Neutron; "": the node's. `socket_mode`: octal, who may use
     the API.
     """
 
@@ -71,6 +72,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     resync: float = 60.0
     block_idle: float = 60.0
     dns_domain: str = DOMAIN
+    openstack_cloud: str = ""
+    openstack_host: str = ""
     log_format: str = "text"
     log_level: str = "info"
 

@@ -62,6 +62,7 @@ from weft.hoststate import Key as ObjectKey
 from weft.hoststate import Object, Union
 from weft.hoststate.union import Source
 from weft.ipam.leases import Leases
+from weft.ipam.neutron_ports import Place
 from weft.ipam.virtual import Virtual
 from weft.kernel.host import connections, resolvers
 from weft.kernel.host.facts import HostFacts
@@ -70,6 +71,8 @@ from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
 from weft.model import Node
 from weft.model.record import Record
+from weft.openstack.cloud import Cloud
+from weft.openstack.neutron import Neutron
 from weft.policy.counting import Counts
 from weft.reconcile.protocol import Kernel
 from weft.services.record import SERVICES
@@ -199,7 +202,7 @@ class Parts:
         )
         self.leases = Leases(self.cluster, self.flannel.acquire)
         self.attachments = HandoverAttachments(
-            self.cluster, self.follower, self._settle, around.find, config.gateway_subnets
+            self.cluster, self.follower, self._settle, around.find, config.gateway_subnets, self._in_openstack(name)
         )
         self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)
         self.automatic = Automatic(self.cluster, self.services, self.virtual)
@@ -228,6 +231,10 @@ class Parts:
             self.service_counts,
         )
         self.metrics.of_names(self.names)
+
+    def _in_openstack(self, node: str) -> Place:
+        neutron = Neutron(Cloud(self.config.openstack_cloud))
+        return Place(neutron, self.config.openstack_host or node, lambda: self.known.cluster)
 
     async def _settle(self, sources: Iterable[Source]) -> list[str]:
         """As `Loop.settle`; and a container asks for names when those of its networks are known."""

@@ -24,19 +24,20 @@ from weft.alloc import addresses as alloc
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, NotFound, WeftError
 from weft.base.names import check_ifname
-from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
+from weft.base.net import IPAddress, IPNetwork, parse_interface, parse_mac
 from weft.cluster.cluster import Cluster, Refused
 from weft.cluster.follower import Follower
 from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
-from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, Addresses
+from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, PORTS, Addresses
 from weft.endpoints import resolving
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
 from weft.ipam import floating, macs
 from weft.ipam.addresses import Ask, Choice, OwnSubnet, Shared, Way
 from weft.ipam.blocks import Blocks
+from weft.ipam.neutron_ports import NeutronPorts, Place
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.model import Endpoint, Gateway, Network, PublishedPort, keys
@@ -64,8 +65,9 @@ class Attachments:
         converge: Converge,
         find: Callable[[str], Target],
         gateways: tuple[IPNetwork, ...],
+        place: Place | None = None,
     ) -> None:
-        """`gateways`: this host's subnets for containers' second interface."""
+        """`gateways`: this host's subnets for containers' second interface. `place`: this host in OpenStack."""
         self._cluster, self._view, self.converge, self.find = cluster, cluster.view, converge, find
         self._gateways, self.ports = gateways, Ports(cluster.view)
         self._promised: dict[str, set[IPAddress]] = {}
@@ -73,10 +75,12 @@ class Attachments:
         self.promises, self._passing = Promises(time.monotonic), PassingClaims(cluster)
         common = cluster, self._promised, self.promises, self._passing
         self.blocks, self._shared = Blocks(*common), Shared(*common, follower)
+        self.neutron = NeutronPorts(*common, place)
         self._ways: dict[Addresses, Way] = {
             OWN_SUBNET: OwnSubnet(*common),
             ONE_SUBNET: self._shared,
             BLOCKS: self.blocks,
+            PORTS: self.neutron,
         }
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
@@ -117,7 +121,10 @@ class Attachments:
 
     def way(self, network: str) -> Way:
         """How its addresses are given."""
-        return self._ways[self._view.driver(network).addresses]
+        return self.by(self._view.driver(network).addresses)
+
+    def by(self, addresses: Addresses) -> Way:
+        return self._ways[addresses]
 
     async def _take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
         """Where others want the same addresses, whoever comes second tries again."""
@@ -129,6 +136,9 @@ class Attachments:
             ranges=request.ranges,
             families=tuple(sorted(families)),
             owner=request.owner,
+            id=self._id(request, target, self.interface(request.interface, request.target, target)),
+            name=request.name or target.name,
+            mac=request.mac,
         )
         way = self.way(network.name)
 
@@ -153,7 +163,7 @@ class Attachments:
             gateway = None if network.internal else self._gateway(network, target, interface, kind)
             settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
             request = msgspec.structs.replace(request, ports=settled)
-            endpoint = self._new(request, network, target, choice.addresses, interface, gateway)
+            endpoint = self._new(request, network, target, choice, interface, gateway)
             async with self.ports.taking(endpoint, network):
                 return endpoint if await self._write(endpoint, network, choice) else None
         finally:
@@ -225,26 +235,30 @@ class Attachments:
         path, cookie = target.namespace.path, target.namespace.cookie
         return [e for e in self._view.endpoints_at_path(path) if not e.handover and e.namespace.cookie != cookie]
 
+    def _id(self, request: t.Attach, target: Target, interface: str) -> str:
+        return endpoint_id(request.network, self._view.me, target.namespace.cookie, interface)
+
     def _new(
         self,
         request: t.Attach,
         network: Network,
         target: Target,
-        addresses: tuple[IPInterface, ...],
+        choice: Choice,
         interface: str,
         gateway: Gateway | None,
     ) -> Endpoint:
-        node = self._view.me
+        mac = choice.mac or (parse_mac(request.mac) if request.mac else alloc.mac_for(choice.addresses[0].ip))
         return Endpoint(
-            id=endpoint_id(request.network, node, target.namespace.cookie, interface),
+            id=self._id(request, target, interface),
             name=request.name or target.name,
             network=request.network,
-            node=node,
+            node=self._view.me,
             container=request.target,
             namespace=target.namespace,
             interface=interface,
-            mac=parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip),
-            addresses=addresses,
+            mac=mac,
+            addresses=choice.addresses,
+            data=dict(choice.data),
             labels=request.labels,
             policy_namespace=request.policy_namespace or DEFAULT_NAMESPACE,
             named_ports=request.named_ports,
@@ -307,9 +321,10 @@ class Attachments:
         return written
 
     async def _stand(self, endpoint: Endpoint) -> Endpoint:
-        """Raises Failed if the kernel does not take it: then it is taken out of the store again."""
+        """Raises Failed if the kernel does not take it, or whoever else has to: then it is taken out of the store again."""
         try:
             await self.converged(endpoint)
+            await self.way(endpoint.network).wait(endpoint)
         except BaseException:
             await asyncio.shield(self._take_back(endpoint))
             raise
@@ -360,6 +375,8 @@ class Attachments:
         await self.forget(endpoints)
         for line in await self.converge([source for e in endpoints for source in sources_of(self._view, e)]):
             log.warning("while detaching: %s (will be tried again)", line)
+        for way in self._ways.values():  # of a network that is gone nobody knows which it was
+            await way.part(endpoints)
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         """Take endpoints out of the store; the kernel follows."""

@@ -17,7 +17,7 @@ from weft.containers.find import Target
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Key
 from weft.ipam import macs
-from weft.ipam.addresses import Ask
+from weft.ipam.addresses import Ask, Choice
 from weft.model import Endpoint, Gateway, Namespace, Network, PublishedPort, keys
 from weft.model.endpoint import handover_id
 
@@ -63,15 +63,19 @@ class HandoverAttachments(Attachments):
         request: t.Attach,
         network: Network,
         target: Target,
-        addresses: tuple[IPInterface, ...],
+        choice: Choice,
         interface: str,
         gateway: Gateway | None,
     ) -> Endpoint:
-        endpoint = super()._new(request, network, target, addresses, interface, gateway)
+        endpoint = super()._new(request, network, target, choice, interface, gateway)
         if not request.handover:
             return endpoint
-        id = handover_id(request.network, self._view.me, request.owner)
-        return msgspec.structs.replace(endpoint, id=id, handover=f"wft{id[:12]}")
+        return msgspec.structs.replace(endpoint, handover=f"wft{endpoint.id[:12]}")
+
+    def _id(self, request: t.Attach, target: Target, interface: str) -> str:
+        if request.handover:
+            return handover_id(request.network, self._view.me, request.owner)
+        return super()._id(request, target, interface)
 
     def _in(self, target: Target) -> list[Endpoint]:
         if target.namespace.cookie:
@@ -103,6 +107,9 @@ class HandoverAttachments(Attachments):
         promise = self.promises.drop(home, address, owner)
         if promise is not None and promise.revision:
             await self._passing.give_back(keys.address_claim(home, address), promise.revision)
+        network = self._view.networks.get(home)
+        if promise is not None and network is not None:
+            await self.way(home).let_go(network, address)
         return promise is not None
 
     # Ports.

@@ -1,8 +1,9 @@
-"""How an endpoint gets its addresses: three ways, by what its network's driver says (`Driver.addresses`).
+"""How an endpoint gets its addresses: four ways, by what its network's driver says (`Driver.addresses`).
 
 OwnSubnet   out of the node's subnet: the agent alone gives them, while the node's lease is as it was seen
 Shared      out of one subnet for all hosts: had by creating their claims with the endpoint (docs/adr/0002)
 Blocks      out of blocks (`weft.ipam.blocks`): claims, too, and the lease where a block or a lone address comes with them
+NeutronPorts  with a port that OpenStack's Neutron makes for it (`weft.ipam.neutron_ports`)
 
 Each chooses, says what is to be written with the endpoint so that the choice holds, learns why the store did not take
 that, and says what is to be written when the endpoint goes. Choices are promised until the view has them, so two requests
@@ -28,6 +29,7 @@ from weft.cluster.follower import Follower
 from weft.cluster.footprint import key_of
 from weft.datapaths import registry
 from weft.datapaths.driver import without_lease
+from weft.ipam.elsewhere import Elsewhere
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.model import AddressRange, Endpoint, Network, encode, keys, records
@@ -42,7 +44,8 @@ CHUNK = 25
 class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """`families`: of which it is to have one address each. `ranges`: those of their families come from them
     only. `owner`: whose promised addresses it may have. `lost`: addresses
-    that others turned out to have, with their holders; more are added."""
+    that others turned out to have, with their holders; more are added. `id`, `name`, `mac`: of the endpoint that they are
+    for; "" where there is none yet, or nothing is asked."""
 
     network: Network
     wishes: tuple[IPAddress, ...] = ()
@@ -50,19 +53,24 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     ranges: tuple[AddressRange, ...] = ()
     owner: str = ""
     lost: dict[IPAddress, str] = {}
+    id: str = ""
+    name: str = ""
+    mac: str = ""
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):
     """`guards`, `ops`: what makes the choice hold, beside what each address needs. `cooling`: addresses whose claim is there
-    and may be taken over, with its revision."""
+    and may be taken over, with its revision. `mac`, `data`: what else comes with the addresses (`Endpoint.data`)."""
 
     addresses: tuple[IPInterface, ...]
     guards: tuple[Guard, ...] = ()
     ops: tuple[Op, ...] = ()
     cooling: Mapping[IPAddress, int] = {}
+    mac: str = ""
+    data: Mapping[str, str] = {}
 
 
-class Way(ABC):
+class Way(Elsewhere, ABC):
     def __init__(
         self, cluster: Cluster, promised: dict[str, set[IPAddress]], promises: Promises, passing: PassingClaims
     ) -> None:

@@ -4,7 +4,9 @@ it is set up on this host, or it is nowhere.
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
+import logging
 
 import msgspec
 
@@ -23,9 +25,12 @@ from weft.datapaths.driver import Driver, Host, Numbered
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.ipam import floating, sharing
+from weft.ipam.addresses import Way
 from weft.model import Endpoint, Network, Node, claims, encode, keys
 from weft.model.network import REACH, SELF, named_by
 from weft.store.protocol import Absent, Guard, NothingNewer, Op, Put
+
+log = logging.getLogger(__name__)
 
 CLOSE = 100_000
 """How far from a number that is taken a free one is looked for, to be named."""
@@ -109,17 +114,47 @@ class Networks:
     async def create(self, network: Network) -> None:
         """Raises Invalid, Conflict, Unsupported, Exhausted, Unavailable; Failed where it cannot be set up on this host: then
         it is nowhere."""
-        network = msgspec.structs.replace(network, bridge="")  # the name is Weft's to choose
+        network = msgspec.structs.replace(network, bridge="", data={})  # those are Weft's to choose
         network = await self._parts.flannel.completed(sharing.completed(network, await self._home(network)))
-        network = _apart(network)
+        network = await self._suited(_apart(network))
+        way = self._parts.attachments.by(registry.driver(network.driver).addresses)
+        if registry.of(network).addresses.made_elsewhere:
+            await self._check_new_name(network.name)
+        network = await way.make(network)
+        try:
+            await self._create(network)
+        except BaseException:
+            await asyncio.shield(self._unmade(way, network))
+            raise
+
+    async def _suited(self, network: Network) -> Network:
+        """With what this host fixes of it. Raises Invalid, Conflict, Unsupported, Unavailable where it cannot be had here."""
         check_for_containers(f"network {network.name}", network.subnets)
-        options, driver = registry.parse_options(network), registry.driver(network.driver)
+        _, driver = registry.parse_options(network), registry.driver(network.driver)
         await self._check_equipped(network.name, driver)
         host = self._parts.ready()
         network = _fixed(network, driver, host)
         options = registry.parse_options(network)
         if refusal := driver.refusal(host, network, options):
             raise Conflict(f"network {network.name}: {refusal}")
+        return network
+
+    async def _unmade(self, way: Way, network: Network) -> None:
+        try:
+            await way.unmake(network)
+        except WeftError as error:
+            log.warning(
+                "what was made for network %s stays: %s: `weft ipam check --fix` removes it", network.name, error
+            )
+
+    async def _check_new_name(self, name: str) -> None:
+        """Before anything is made for it elsewhere. Raises Conflict."""
+        if await self._parts.store.get(keys.network(name)) is not None:
+            raise Conflict(f"network {name} exists: choose another name, or remove it first")
+
+    async def _create(self, network: Network) -> None:
+        check_for_containers(f"network {network.name}", network.subnets)
+        options, host = registry.parse_options(network), self._parts.ready()
         check_apart(network, self._parts.config.gateway_subnets)
         check_host(network, host.attached if network.home == network.name else ())
         check_mtu(network, host.node, options)
@@ -221,9 +256,16 @@ class Networks:
         if keys.network(name) in self._parts.view.broken and force:
             return await self._removal.remove_broken(name)
         network = await self.known(name)
-        sources = self._parts.compiler.of_network(name)
+        way, sources = self._parts.attachments.way(name), self._parts.compiler.of_network(name)
+        await way.check_unused(network)
         inside = await self._cluster.change(lambda: self._removal.attempt(network, force=force), f"network {name}")
         await self._parts.loop.settle(sources)
+        try:
+            await way.unmake(network)
+        except WeftError as error:
+            raise Failed(
+                f"network {name} is removed, but what was made for it is not: {error}: `weft ipam check --fix` removes it"
+            ) from None
         return inside
 
 
@@ -281,4 +323,6 @@ def _definition(n: Network, settled: Network | None = None) -> tuple[object, ...
         n = msgspec.structs.replace(n, options={**left, **n.options})
     if settled is not None and registry.of(n).addresses.pools and set(n.subnets) <= set(settled.subnets):
         n = msgspec.structs.replace(n, subnets=settled.subnets)  # what pools were added later is no other network
+    if settled is not None and registry.of(n).addresses.made_elsewhere and not n.subnets:
+        n = msgspec.structs.replace(n, subnets=settled.subnets)
     return n.driver, set(n.subnets), registry.parse_options(n), n.internal, n.mtu

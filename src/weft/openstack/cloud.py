@@ -1,0 +1,116 @@
+"""One connection to an OpenStack cloud, as clouds.yaml or the variables OS_… describe it.
+
+`openstacksdk` finds the cloud, signs in and keeps the token fresh. It blocks, so each call is made in a thread, and it is a
+megabyte that hosts without such networks do without: it is imported with the first call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+import warnings
+from collections.abc import Callable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from weft.base.errors import Denied, Invalid, NotFound, Unavailable, Unsupported, WeftError
+from weft.openstack.errors import refused
+
+if TYPE_CHECKING:
+    from openstack.connection import Connection
+
+AT_ONCE = 8
+"""Calls."""
+CONNECT, ANSWER, WRITE = 5.0, 15.0, 60.0
+"""Seconds for a connection, for an answer, and for one to what makes something: a busy cloud takes that long for a port."""
+
+
+class Cloud:
+    """`name`: of a cloud in clouds.yaml; "" is what the variables OS_… say."""
+
+    def __init__(self, name: str = "") -> None:
+        self._name, self._lock = name, threading.Lock()
+        self._threads = ThreadPoolExecutor(AT_ONCE, "openstack")
+        self._found: Connection | None = None
+
+    async def ask(
+        self, method: str, path: str, what: str, *, body: object = None, query: Mapping[str, str] | None = None
+    ) -> bytes:
+        """The answer of Neutron's API. `what`: for messages, what it is about. Raises Invalid, NotFound, Conflict, Exhausted,
+        Denied, Unavailable, Unsupported, Failed."""
+        seconds = ANSWER if method in ("GET", "DELETE") else WRITE
+
+        def call() -> bytes:
+            answer = self._connection().network.request(
+                path, method, json=body, params=query, timeout=(CONNECT, seconds), raise_exc=False
+            )
+            if answer.status_code >= 400:
+                raise refused(answer.status_code, answer.content, what)
+            return bytes(answer.content)
+
+        work = asyncio.get_running_loop().run_in_executor(self._threads, lambda: _in_words(call, what))
+        try:
+            async with asyncio.timeout(2 * CONNECT + 2 * seconds):  # signing in, too, has its limits
+                return await work
+        except TimeoutError:
+            raise Unavailable(f"{what}: OpenStack takes too long to answer: try again") from None
+
+    def _connection(self) -> Connection:
+        with self._lock:
+            if self._found is None:
+                self._found = connect(self._name)
+            return self._found
+
+
+def connect(name: str) -> Connection:
+    """Raises Unsupported."""
+    try:
+        import openstack
+    except ImportError:
+        raise Unsupported('openstacksdk is missing on this host: pip install "weft[openstack]"') from None
+    warnings.filterwarnings(
+        "ignore", module="openstack"
+    )  # what it will do otherwise one day is not the operator's matter
+    return openstack.connect(cloud=name or None, api_timeout=ANSWER)
+
+
+def _in_words(call: Callable[[], bytes], what: str) -> bytes:
+    """Raises WeftError instead of whatever the libraries raise."""
+    try:
+        return call()
+    except WeftError:
+        raise
+    except _theirs() as error:
+        raise told(error, what) from None
+
+
+def _theirs() -> tuple[type[Exception], ...]:
+    from keystoneauth1.exceptions import ClientException
+    from openstack.exceptions import SDKException
+
+    return ClientException, SDKException, OSError, ValueError
+
+
+def told(error: Exception, what: str) -> WeftError:
+    """By what the libraries raise where no answer came at all."""
+    from keystoneauth1 import exceptions as auth
+    from openstack import exceptions as sdk
+
+    reason = str(error).split("\n")[0][:300]
+    match error:
+        case auth.Unauthorized():
+            return Denied(f"{what}: OpenStack does not take the credentials: see clouds.yaml, or the variables OS_…")
+        case auth.Forbidden():
+            return Denied(f"{what}: these credentials may not do that in OpenStack ({reason})")
+        case auth.MissingRequiredOptions() | auth.MissingAuthPlugin() | auth.NoMatchingPlugin():
+            return Invalid(
+                f"{what}: the agent knows no OpenStack cloud ({reason}): write /etc/openstack/clouds.yaml and set "
+                "openstack-cloud in weft.toml, or give the agent the variables OS_…"
+            )
+        case auth.EndpointNotFound() | auth.catalog.EmptyCatalog():
+            return NotFound(f"{what}: this OpenStack cloud has no Neutron ({reason})")
+        case auth.ClientException():
+            return Unavailable(f"{what}: OpenStack does not answer ({reason}): try again")
+        case sdk.ConfigException():
+            return Invalid(f"{what}: {reason}: see clouds.yaml, and openstack-cloud in weft.toml")
+    return Unavailable(f"{what}: OpenStack cannot be asked: {type(error).__name__}: {reason}")
