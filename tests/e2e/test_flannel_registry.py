@@ -479,3 +479,18 @@ async def test_a_registry_that_does_not_answer(agent: Agent) -> None:
     with pytest.raises(Unavailable, match=r"network blue: etcd at 127\.0\.0\.1:1"):
         await create(agent, gone)
     assert agent.view.networks == {}
+
+
+async def test_the_files_for_other_programs(host: FakeHost, prefix: Prefix, tmp_path: Path) -> None:
+    env, docker = tmp_path / "run" / "subnet.env", tmp_path / "run" / "docker_opts.env"
+    settings = {"subnet_env": str(env), "docker_opts": str(docker)}
+    async with agent_on(host, tmp_path / "weft.db", **settings) as agent:
+        await create(agent, blue(prefix))
+        await until(env.exists)
+        base = own(agent).rpartition(".")[0]
+        assert env.read_text() == (
+            f"FLANNEL_NETWORK=40.15.0.0/16\nFLANNEL_SUBNET={base}.1/24\nFLANNEL_MTU=1450\nFLANNEL_IPMASQ=true\n"
+        )
+        assert f'DOCKER_OPTS=" --bip={base}.1/24 --ip-masq=false --mtu=1450"' in docker.read_text()
+        await Service(agent).remove_network("blue")
+        await until(lambda: not env.exists() and not docker.exists())

@@ -28,11 +28,12 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable, Iterator
 from typing import Any
 
 from weft.agent.config import Config
 from weft.agent.parts import Parts, Surroundings
+from weft.alloc.bridges import bridge_name
 from weft.api import types as t
 from weft.base.errors import Conflict, WeftError
 from weft.cluster.changes import Changed
@@ -42,7 +43,10 @@ from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import CONCERNS
+from weft.datapaths import registry
 from weft.endpoints.locations import Locations
+from weft.flannel.subnet_env import docker_opts, subnet_env
+from weft.hoststate import Bridge, Link
 from weft.ipam.giveback import GiveBack
 from weft.kernel.kinds.iptables import legacy_in_use
 from weft.model import Node, keys, records
@@ -312,10 +316,23 @@ class Agent(Parts):
     # Namespaces.
 
     def _stepped(self, outcome: Outcome) -> None:
+        self.env_files.keep(dict(self._env_texts()))
         if outcome.uplink:
             self._look.set()
         if outcome.failures or outcome.repaired or outcome.altered:
             self.tidy.wake.set()
+
+    def _env_texts(self) -> Iterator[tuple[str, str]]:
+        """What files for other programs are to say, by path, once the network stands here."""
+        paths, found = (self.config.subnet_env, self.config.docker_opts), self.flannel.subnet()
+        bridge = Link(name=bridge_name(found[0]), type=Bridge()) if found and any(paths) else None
+        made = self.desired.get(bridge.key) if bridge else None
+        if found is None or not isinstance(made, Link):
+            return
+        network, lease = found
+        masquerade = registry.subnet_options(network).masquerade and not network.internal
+        texts = subnet_env(network, lease, made.mtu or 0, masquerade), docker_opts(lease, made.mtu or 0, masquerade)
+        yield from ((path, text) for path, text in zip(paths, texts, strict=True) if path)
 
     def _tell_again(self) -> None:
         """Those who could not deal with what they heard."""

@@ -41,7 +41,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
     block of addresses stays this node's without a container in it. `dns_domain`: in which containers' names are, too; the same
     on all hosts. `openstack_cloud`: which cloud of clouds.yaml networks in Neutron are in; "": what the variables OS_… say.
-    `openstack_host`: this host's name in Neutron; "": the node's. `socket_mode`: octal, who may use
+    `openstack_host`: this host's name in Neutron; "": the node's.
+    `subnet_env`, `docker_opts`: files that say this host's subnet in a network of flannel's; "": none.
+    `socket_mode`: octal, who may use
     the API.
     """
 
@@ -74,6 +76,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     dns_domain: str = DOMAIN
     openstack_cloud: str = ""
     openstack_host: str = ""
+    subnet_env: str = ""
+    docker_opts: str = ""
     log_format: str = "text"
     log_level: str = "info"
 

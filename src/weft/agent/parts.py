@@ -56,6 +56,7 @@ from weft.endpoints.published import Published
 from weft.endpoints.services import ServiceWriter
 from weft.endpoints.tidy import Tidy, inside
 from weft.flannel.members import Members
+from weft.flannel.subnet_env import EnvFiles
 from weft.health.checker import Ask, Checker
 from weft.health.probe import Prober
 from weft.hoststate import Key as ObjectKey
@@ -200,6 +201,7 @@ class Parts:
             lambda network, keys: self.loops.touch(Source(foreign.NAME, network, key) for key in keys),
             self.supervisor,
         )
+        self.env_files = EnvFiles(Path(config.state_dir))
         self.leases = Leases(self.cluster, self.flannel.acquire)
         self.attachments = HandoverAttachments(
             self.cluster, self.follower, self._settle, around.find, config.gateway_subnets, self._in_openstack(name)

@@ -19,7 +19,7 @@ from pathlib import Path
 import msgspec
 
 from weft.base.errors import WeftError
-from weft.base.net import covers
+from weft.base.net import IPNetwork, covers
 from weft.cluster.liveness import now
 from weft.flannel import lease, remembered
 from weft.flannel.lease import Entry
@@ -80,6 +80,11 @@ class Member:
     def key(self) -> str:
         """Of this node's own entry; ""."""
         return lease.key(self._wanted.subnets) if self._wanted else ""
+
+    @property
+    def former(self) -> tuple[IPNetwork, ...]:
+        """The subnets that this node had last."""
+        return lease.parse_key(self._memory.wrote[0]) or ()
 
     def problems(self) -> Iterator[str]:
         url = self.registry.url

@@ -25,7 +25,8 @@ from weft.flannel.lease import Entry
 from weft.flannel.member import Member
 from weft.flannel.registry import Registry, check_unshared, connect, lease_number
 from weft.flannel.remembered import Memory
-from weft.model import Network
+from weft.flannel.subnet_env import EnvFiles, former
+from weft.model import Lease, Network
 from weft.model.foreign import ForeignLease, ForeignNode
 from weft.store.protocol import Store
 from weft.store.url import StoreOptions
@@ -87,13 +88,14 @@ class Members:
             for s in lease.subnets
             if name != self._view.me
         ]
+        member = self._member(network)
         wish = Wish(
             node=self._view.me,
             public=entry.host,
             held=held.subnets if held else (),
+            former=member.former or former(),
             others=tuple(others),
         )
-        member = self._member(network)
         given = await member.registry.acquire(plans, wish, entry)
         member.has_written(msgspec.structs.replace(entry, subnets=given))
         return given
@@ -112,6 +114,14 @@ class Members:
         """By network."""
         for name, member in sorted(self.members.items()):
             yield from ((name, text) for text in member.problems())
+
+    def subnet(self) -> tuple[Network, Lease] | None:
+        """The network that files for other programs are about: there can be one only, the first by name."""
+        for name in sorted(self.members):
+            network, lease = self._view.networks.get(name), self._view.lease(name, self._view.me)
+            if network is not None and lease is not None:
+                return network, lease
+        return None
 
     # What goes on.
 
@@ -214,6 +224,7 @@ async def leave(memory: Memory, secrets: StoreOptions, opened: Callable[[str, St
 
 async def leave_all(state: Path, secrets: StoreOptions) -> None:
     """For good. What cannot be told now forgets this node by itself."""
+    EnvFiles(state).keep({})
     for network, memory in remembered.everything(state):
         try:
             async with asyncio.timeout(PATIENCE):

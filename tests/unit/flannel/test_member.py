@@ -30,12 +30,13 @@ class Counting(SqliteStore):
     written = 0
 
     async def grant(self, lease: int, ttl: float) -> None:
-        self.granted += 1
         await super().grant(lease, ttl)
+        self.granted += 1
 
     async def commit(self, guards, ops):  # type: ignore[no-untyped-def] # as it is in the class
-        self.written += 1
-        return await super().commit(guards, ops)
+        revision = await super().commit(guards, ops)
+        self.written += revision is not None
+        return revision
 
 
 class Bench:

@@ -173,6 +173,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         *parts.policy_log.problems(),
         *parts.names.problems(),
         *parts.targets.problems(),
+        *parts.env_files.problems(),
     ):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (
