@@ -60,6 +60,7 @@ def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list
     facts = dict(given.get("host", {}))
     facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
     facts["advertised"] = frozenset(facts.get("advertised", ()))
+    facts["lacking"] = frozenset(facts.get("lacking", ()))
     endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
     locations = [convert(Location, values) for values in given.get("locations", ())]
     return lab.site(network, nodes[0], **facts), nodes[1:], endpoints, locations

@@ -87,6 +87,8 @@ TABLE = (
     Line(driver="host-gw", hosts=("node-1", "node-2")),
     Line(driver="overlay", overhead=50, ttl=64, host=False),
     Line(driver="routed", options={"encap": "vxlan-cross-subnet"}, second={"vni": "4097"}, overhead=50, move=True),
+    Line(driver="macvlan", elsewhere="e2e/test_macvlan.py"),
+    Line(driver="ipvlan", elsewhere="golden/ipvlan/l2/input.toml"),
     Line(driver="neutron", elsewhere="golden/neutron/v4/input.toml"),
 )
 

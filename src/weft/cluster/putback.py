@@ -150,7 +150,8 @@ class PutBack:
             await self._look(key)
             return
         others = records.readable(Network, listing.items)
-        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
+        apart = not registry.of(network).addresses.outside
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())] if apart else ())
         guards: list[Guard] = [NothingNewer(keys.NETWORKS, listing.revision), Absent(key)]
         ops: list[Op] = [Put(key, encode(network))]
         for number, what in registry.claims(network):

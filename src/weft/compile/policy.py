@@ -178,7 +178,19 @@ def _policy(known: Known, source: Source) -> Contribution | None:
     endpoint, ask = known.view.endpoints.get(source.name), _renderer(known)
     if endpoint is None or ask is None:
         return None
-    return Contribution(objects=tuple(_programs(known, endpoint, ask)))
+    return Contribution(objects=tuple(_programs(known, endpoint, ask)), problems=tuple(unasked(known.view, endpoint)))
+
+
+def unasked(view: View, endpoint: Endpoint) -> Iterator[str]:
+    """In a line: what policy says of a container whose packets pass no rules of its host is not kept."""
+    home = view.networks.get(view.home(endpoint.network))
+    chosen = policies(view).selecting((endpoint.network, endpoint.id))
+    if home is not None and chosen and not view.driver(home.name).passed:
+        yield (
+            f"policy {', '.join(sorted(chosen))} selects {endpoint.name} in network {endpoint.network}, whose packets pass no "
+            f"rules of their host (driver {home.driver}), so it cannot be kept: attach the container to another network, or "
+            "have the policy select others"
+        )
 
 
 def _programs(known: Known, endpoint: Endpoint, ask: Renderer) -> Iterator[Object]:

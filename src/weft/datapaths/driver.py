@@ -27,7 +27,7 @@ import msgspec
 from weft.base.net import Family, IPAddress, IPNetwork
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import Addresses, InFlannel, KnownBy, Switched, WayOut
-from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Veth, Vxlan
+from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Veth, Vlan, Vxlan
 from weft.model import Endpoint, Lease, Location, Network, Node
 from weft.model.network import OptionValue
 
@@ -131,6 +131,14 @@ def _no_gates(_network: Network, _endpoint: Endpoint) -> tuple[Gate, ...]:
     return ()
 
 
+def _no_parents(_host: Host, _options: Any) -> tuple[str, ...]:
+    return ()
+
+
+def _no_gateways(_network: Network, _options: Any) -> tuple[IPAddress, ...]:
+    return ()
+
+
 def _no_ways(_site: Site) -> tuple[str, ...]:
     return ()
 
@@ -200,6 +208,10 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     numbered: Numbered | None = None
     flannel: InFlannel | None = None
     """How it looks to flannel's hosts; its options are `FlannelOptions` then."""
+    passed: bool = True
+    """Whether containers' packets pass their host, whose ports, rules and limits can concern them."""
+    own_mac: bool = True
+    """Whether containers' interfaces have MAC addresses of their own."""
 
     network: Callable[[Site], Answer]
     peer: Callable[[Site, Node, Lease], Answer] = nothing
@@ -214,6 +226,11 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """That the container may send from further addresses of its own by this interface."""
     ways: Callable[[Site], tuple[str, ...]] = _no_ways
     """Devices by which packets for the network's containers come from other hosts, whose containers' they are."""
+    parents: Callable[[Host, Any], tuple[str, ...]] = _no_parents
+    """The devices of the host that carry containers' interfaces: first one that has to be there, last the one that interfaces
+    of one driver only can be on."""
+    gateways: Callable[[Network, Any], tuple[IPAddress, ...]] = _no_gateways
+    """Next hops that are no host's, but those of a network that is there already."""
     segment: Callable[[Site], Answer] = nothing
     location: Callable[[Site, Node, Location], Answer] = nothing
 
@@ -257,7 +274,9 @@ def _hears_routers(link: Link) -> bool:
     """Whether the host would take router advertisements that come in by this device of ours. Without IPv6 forwarding it
     does so by default. The kernel has no IPv6, and no such sysctl, on a device with a smaller MTU."""
     return (
-        link.ns == HOST and isinstance(link.type, Bridge | Vxlan | Veth) and (link.mtu or LEAST_V6_MTU) >= LEAST_V6_MTU
+        link.ns == HOST
+        and isinstance(link.type, Bridge | Vxlan | Veth | Vlan)
+        and (link.mtu or LEAST_V6_MTU) >= LEAST_V6_MTU
     )
 
 

@@ -17,8 +17,8 @@ from msgspec import Meta
 
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
-from weft.base.names import check_name
-from weft.base.net import Family, IPNetwork, parse_network
+from weft.base.names import check_ifname, check_name
+from weft.base.net import Family, IPAddress, IPNetwork, parse_address, parse_network
 from weft.model.network import ALL, named_by
 
 Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
@@ -90,6 +90,19 @@ Share = Annotated[
     ),
 ]
 Cooldown = Annotated[int, Meta(description="seconds until a freed address is given again.")]
+
+
+Parent = Annotated[str, Meta(description='the hosts\' device on whose wire the containers are; "": the uplink.')]
+VlanId = Annotated[
+    int, Meta(description="the VLAN of the parent (IEEE 802.1Q), 1 to 4094, by a device that Weft makes; 0: untagged.")
+]
+NextHop = Annotated[
+    str,
+    Meta(
+        description='the network\'s own gateway, one of each family with a comma between; "": the first address of each '
+        "subnet."
+    ),
+]
 
 
 class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
@@ -175,6 +188,38 @@ class FlannelOptions(SubnetOptions, frozen=True, kw_only=True):
                 "flannel=… has a password in it, and options are shown to all who see the network: leave the password out, and "
                 "name a file with it in weft.toml (store-password-file)"
             )
+
+
+class PhysicalOptions(CommonOptions, frozen=True, kw_only=True):
+    """Options that every data path takes whose containers are on the wire of a device of the hosts'. They pass no rules there,
+    so none keeps them from sending in others' names."""
+
+    parent: Parent = ""
+    vlan: VlanId = 0
+    gateway: NextHop = ""
+    spoofing: Spoofing = "allow"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        if self.parent:
+            check_ifname(self.parent)
+        if not 0 <= self.vlan <= 4094:
+            raise Invalid(f"vlan={self.vlan} is outside 1 to 4094 (IEEE 802.1Q)")
+        if self.spoofing != "allow":
+            raise Invalid(
+                f"spoofing={self.spoofing}: what these containers send passes no rules of their host: leave -o spoofing out"
+            )
+        families = [address.version for address in self.next_hops]
+        if len(set(families)) != len(families):
+            raise Invalid(f"gateway={self.gateway} names two of one family: give one of each")
+
+    @property
+    def next_hops(self) -> tuple[IPAddress, ...]:
+        return tuple(parse_address(text.strip()) for text in self.gateway.split(",") if text.strip())
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return ("vlan",) if self.vlan else ()
 
 
 class BlockOptions(CommonOptions, frozen=True, kw_only=True):

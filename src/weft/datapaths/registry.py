@@ -8,7 +8,8 @@ from typing import Annotated, get_args, get_origin
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.datapaths import aws_vpc, bridge, host_gw, neutron, overlay, routed, vxlan
+from weft.base.net import IPAddress
+from weft.datapaths import aws_vpc, bridge, host_gw, ipvlan, macvlan, neutron, overlay, routed, vxlan
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -27,6 +28,8 @@ DRIVERS: dict[str, Driver] = {
         aws_vpc.DRIVER,
         overlay.DRIVER,
         routed.DRIVER,
+        macvlan.DRIVER,
+        ipvlan.DRIVER,
         neutron.DRIVER,
     )
 }
@@ -69,6 +72,11 @@ def parse_options(network: Network) -> CommonOptions:
     if not chosen.addresses.made_elsewhere:
         _check_given(network)
     _check_subnets(network, several=chosen.addresses.pools)
+    if network.internal and not chosen.passed:
+        raise Invalid(
+            f"network {network.name}: containers of driver {network.driver} are in a network that Weft does not keep apart: "
+            "leave --internal out"
+        )
     chosen.addresses.check(network, options)
     return options
 
@@ -78,6 +86,11 @@ def _taken(options: type[CommonOptions]) -> dict[str, object]:
     """The names of these options, with their types. Every attach asks, and to look at a class's types takes half a
     millisecond."""
     return {f.encode_name: f.type for f in msgspec.structs.fields(options)}
+
+
+def gateways(network: Network | None) -> tuple[IPAddress, ...]:
+    """Next hops that are no host's, but of a network that is there already."""
+    return of(network).gateways(network, parse_options(network)) if network is not None and of(network).name else ()
 
 
 def claims(network: Network) -> tuple[tuple[str, str], ...]:

@@ -12,9 +12,10 @@ import msgspec
 
 from weft.alloc import addresses as alloc
 from weft.alloc import blocks, subnets
-from weft.base.net import Family, IPAddress, parse_address
+from weft.base.errors import Invalid
+from weft.base.net import Family, IPAddress, contains, parse_address
 from weft.datapaths.neutron_options import NeutronOptions
-from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions, subnet_rules
+from weft.datapaths.options import BlockOptions, CommonOptions, PhysicalOptions, SubnetOptions, subnet_rules
 from weft.model import Endpoint, Lease, Network
 from weft.model.network import OptionValue
 
@@ -29,6 +30,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     containers need them. `pools`: a network may have several subnets of a family, with conditions, and get more of them.
     `movable`: an address belongs to its container, which may take it along to another node. `made_elsewhere`: network, subnets
     and addresses are somebody else's, who has them made and gives them out; subnets may be left out, then they are as there.
+    `outside`: the subnets are those of a network that is there already, in which the hosts may be themselves.
     """
 
     name: str
@@ -39,6 +41,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     pools: bool = False
     movable: bool = False
     made_elsewhere: bool = False
+    outside: bool = False
 
 
 def _check_blocks(network: Network, options: BlockOptions) -> None:
@@ -57,8 +60,20 @@ def _check_own(network: Network, options: SubnetOptions) -> None:
     subnets.plans(network, subnet_rules(options))
 
 
+def _check_physical(network: Network, options: PhysicalOptions) -> None:
+    subnets.check_shared(network, options.reserved)
+    for hop in options.next_hops:
+        whole = next((s for s in network.subnets if contains(s, hop)), None)
+        if whole is None or hop in (whole.network_address, whole.broadcast_address):
+            raise Invalid(
+                f"network {network.name}: gateway={hop} is no address of {' or '.join(map(str, network.subnets))}: containers "
+                "could not reach it"
+            )
+
+
 OWN_SUBNET = Addresses(name="a subnet for each node", leased=True, check=_check_own)
 ONE_SUBNET = Addresses(name="one subnet for all nodes", claimed=True, check=_check_one)
+PHYSICAL = Addresses(name="one subnet, which is there already", claimed=True, outside=True, check=_check_physical)
 BLOCKS = Addresses(
     name="blocks of nodes", leased=True, claimed=True, blocks=True, pools=True, movable=True, check=_check_blocks
 )
@@ -82,7 +97,7 @@ class Switched(StrEnum):
     """How far a container's frames go: two that can meet must not have the same MAC address."""
 
     NOWHERE = "nowhere"
-    """It is alone on its link with the host, which routes."""
+    """It is alone on its link with the host, which routes; or has no MAC address of its own."""
     ON_HOST = "on its host"
     EVERYWHERE = "on all hosts"
     ELSEWHERE = "by somebody else's switch"

@@ -75,7 +75,7 @@ class Driver:
         )
         made = self.with_network(network, lambda: self._client.attach(attach))
         # Only what Docker left open may be answered.
-        return {"Interface": {} if interface.mac else {"MacAddress": made.mac}}
+        return {"Interface": {} if interface.mac or not made.mac else {"MacAddress": made.mac}}
 
     def join(self, request: m.Join) -> Reply:
         network = self._known(request.network)
@@ -86,14 +86,15 @@ class Driver:
             unknown = f"endpoint {request.endpoint[:12]} is not known to Weft: start its container again"
             raise NotFound(unknown) from None
         self._check_alone(endpoint)
-        gateways = {r.destination.version: str(r.gateway) for r in endpoint.routes if not r.destination.prefixlen}
+        out = [r for r in endpoint.routes if not r.destination.prefixlen]
+        gateways = {r.destination.version: str(r.gateway) for r in out if r.gateway}
         return {
             "InterfaceName": {"SrcName": endpoint.handover, "DstPrefix": "eth"},
             "Gateway": gateways.get(4, ""),
             "GatewayIPv6": gateways.get(6, ""),
             "StaticRoutes": [_route(r) for r in _static(network, endpoint)],
             # Where Weft gives no way out and the network is meant to have one, Docker adds its own.
-            "DisableGatewayService": bool(gateways) or network.internal,
+            "DisableGatewayService": bool(out) or network.internal,
         }
 
     def _check_alone(self, endpoint: t.EndpointInfo) -> None:
@@ -158,10 +159,10 @@ class Driver:
 def _static(network: Network, endpoint: t.EndpointInfo) -> Iterator[t.RouteInfo]:
     """All but the default routes, of which Docker takes one of a container's networks: so the way to the network's other
     hosts is told besides."""
-    yield from (r for r in endpoint.routes if r.destination.prefixlen)
+    yield from (r for r in endpoint.routes if r.destination.prefixlen or r.gateway is None)
     told = {r.destination for r in endpoint.routes} | {a.network for a in endpoint.addresses}
     for r in endpoint.routes:
-        if not r.destination.prefixlen:
+        if not r.destination.prefixlen and r.gateway is not None:
             wide = (s for s in network.subnets if s.version == r.destination.version and s not in told)
             yield from (t.RouteInfo(destination=s, gateway=r.gateway) for s in wide)
 

@@ -24,18 +24,19 @@ from weft.alloc import addresses as alloc
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, NotFound, WeftError
 from weft.base.names import check_ifname
-from weft.base.net import IPAddress, IPNetwork, parse_interface, parse_mac
+from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
 from weft.cluster.cluster import Cluster, Refused
 from weft.cluster.follower import Follower
+from weft.compile import policy
 from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
-from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, PORTS, Addresses
-from weft.endpoints import resolving
+from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, PHYSICAL, PORTS, Addresses
+from weft.endpoints import passing, resolving
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
 from weft.ipam import floating, macs
-from weft.ipam.addresses import Ask, Choice, OwnSubnet, Shared, Way
+from weft.ipam.addresses import Ask, Choice, OwnSubnet, Physical, Shared, Way
 from weft.ipam.blocks import Blocks
 from weft.ipam.neutron_ports import NeutronPorts, Place
 from weft.ipam.passing import PassingClaims
@@ -81,6 +82,7 @@ class Attachments:
             ONE_SUBNET: self._shared,
             BLOCKS: self.blocks,
             PORTS: self.neutron,
+            PHYSICAL: Physical(*common, follower),
         }
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
@@ -98,6 +100,7 @@ class Attachments:
     async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
         target = await self.locate(request.target)
         resolving.check(self._view, request, target)
+        passing.check(request, network)
         async with self.busy(target):
             present = self._present(request, target)
             if present is not None and request.exclusive:
@@ -247,7 +250,7 @@ class Attachments:
         interface: str,
         gateway: Gateway | None,
     ) -> Endpoint:
-        mac = choice.mac or (parse_mac(request.mac) if request.mac else alloc.mac_for(choice.addresses[0].ip))
+        mac = choice.mac or self._mac(request, network, choice.addresses)
         return Endpoint(
             id=self._id(request, target, interface),
             name=request.name or target.name,
@@ -273,6 +276,11 @@ class Attachments:
             rank=self.rank(target),
             gateway=gateway,
         )
+
+    def _mac(self, request: t.Attach, network: Network, addresses: tuple[IPInterface, ...]) -> str:
+        if not registry.of(network).own_mac:
+            return ""  # the parent's
+        return parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip)
 
     def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """The container's second interface, where it is to have one. `kind`: how its name begins."""
@@ -331,13 +339,15 @@ class Attachments:
         return endpoint
 
     async def converged(self, endpoint: Endpoint) -> None:
-        """Raises Failed."""
+        """Raises Failed, Conflict."""
         failures = await self.converge(sources_of(self._view, endpoint))
         if failures:
             # Where the network itself does not stand, that is the reason, and the endpoint only waits for it.
             home = self._view.home(endpoint.network)
             failures = [*await self.converge(beneath(home)), *failures]
             raise Failed(f"{endpoint.container} cannot be attached to {endpoint.network}: {failures[0]}")
+        for why in policy.unasked(self._view, endpoint):
+            raise Conflict(why)
 
     async def _take_back(self, endpoint: Endpoint) -> None:
         try:

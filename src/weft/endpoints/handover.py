@@ -14,6 +14,7 @@ from weft.base.net import IPAddress, IPInterface, parse_mac
 from weft.cluster import footprint
 from weft.cluster.footprint import key_of
 from weft.containers.find import Target
+from weft.endpoints import passing
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Key
 from weft.ipam import macs
@@ -38,6 +39,7 @@ class HandoverAttachments(Attachments):
         present = self._view.endpoints.get(id)
         if present is not None:
             return await self._told(request, self._same(request, present))
+        passing.check(request, network)
         if request.target and not request.addresses:  # only a place is told
             raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")
         if not request.addresses:

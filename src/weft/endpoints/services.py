@@ -14,6 +14,7 @@ from weft.base.errors import Conflict, Invalid, NotFound
 from weft.base.net import IPAddress
 from weft.cluster import records
 from weft.cluster.cluster import RACE, Cluster
+from weft.datapaths import registry
 from weft.endpoints.ports import Ports
 from weft.ipam.virtual import Virtual
 from weft.model import Network, PublishedPort, encode, keys
@@ -78,6 +79,11 @@ class ServiceWriter:
         _check_names(new, others)
         if wishes and new.mode == "names":
             raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
+        if not registry.of(network).passed and (new.mode != "names" or ports):
+            raise Invalid(
+                f"service {new.name}: packets of network {network.name} do not pass their hosts (driver {network.driver}), so "
+                "it has neither a virtual address nor ports of hosts: give it --mode names, and leave --publish out"
+            )
         had = old.published if old else ()
         published = had if ports is None else await self._published(network, new, ports, had, others)
         addresses, guards, ops = await self._virtual.changes(

@@ -6,7 +6,21 @@ from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
-from weft.hoststate.links import Address, Bridge, Ifb, Ipip, Link, LinkKind, Netns, Veth, Vxlan, netns
+from weft.hoststate.links import (
+    Address,
+    Bridge,
+    Ifb,
+    Ipip,
+    Ipvlan,
+    Link,
+    LinkKind,
+    Macvlan,
+    Netns,
+    Veth,
+    Vlan,
+    Vxlan,
+    netns,
+)
 from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
@@ -29,12 +43,14 @@ __all__ = [
     "IptablesChain",
     "IptablesElement",
     "IptablesMap",
+    "Ipvlan",
     "Ipvs",
     "IpvsDestination",
     "IpvsService",
     "Key",
     "Link",
     "LinkKind",
+    "Macvlan",
     "Neighbour",
     "Netns",
     "NftChain",
@@ -50,6 +66,7 @@ __all__ = [
     "TargetObject",
     "Union",
     "Veth",
+    "Vlan",
     "Vxlan",
     "netns",
     "route",

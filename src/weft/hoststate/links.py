@@ -86,12 +86,37 @@ class Ipip(msgspec.Struct, frozen=True, gc=False, tag="ipip"):
     pmtudisc: bool = True
 
 
+class Vlan(msgspec.Struct, frozen=True, gc=False, tag="vlan"):
+    """What of the device `dev` is tagged with the number `id` (IEEE 802.1Q)."""
+
+    dev: str
+    id: int
+
+
+class Macvlan(msgspec.Struct, frozen=True, gc=False, tag="macvlan"):
+    """A device with a MAC address of its own on the wire of `dev`, its parent. `mode`: who of one parent's devices reaches
+    whom, as ip-link(8) has it. `outside`: the parent's namespace."""
+
+    dev: str
+    mode: str
+    outside: str = ""
+
+
+class Ipvlan(msgspec.Struct, frozen=True, gc=False, tag="ipvlan"):
+    """A device with the MAC address of `dev`, its parent, which tells its packets by their IP addresses. `mode`: "l2", "l3" or
+    "l3s" (kernel ipvlan.rst). `outside`: the parent's namespace."""
+
+    dev: str
+    mode: str
+    outside: str = ""
+
+
 class Ifb(msgspec.Struct, frozen=True, gc=False, tag="ifb"):
     """An intermediate functional block: frames redirected to it (`weft.hoststate.Redirect`) pass its queue and go back to
     where they came from. All else that is sent there is dropped."""
 
 
-LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb
+LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
@@ -99,7 +124,8 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     `hairpin`: a frame may leave that by the port it came in through, `isolated`: it exchanges frames only with the bridge
     itself and with ports that are not, `learning`: the bridge learns from its frames who is behind it. `group`: a number
     that rules may ask for. `guards`: the keys of rules without which the device is not made. `lent`: a container engine has
-    it, whose further plugins may give it another MTU, MAC address or `master` than it was made with."""
+    it, whose further plugins may give it another MTU, MAC address or `master` than it was made with. `taken`: an engine takes
+    it to where it is not looked at, or has done so: once it is gone it is not made again."""
 
     kind: ClassVar[str] = "link"
 
@@ -114,6 +140,7 @@ class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     group: int = 0
     guards: tuple[tuple[str, ...], ...] = ()
     lent: bool = False
+    taken: bool = False
     up: bool = True
     alias: str = OWNER
     ns: str = ""

@@ -2,6 +2,7 @@
 
 OwnSubnet   out of the node's subnet: the agent alone gives them, while the node's lease is as it was seen
 Shared      out of one subnet for all hosts: had by creating their claims with the endpoint (docs/adr/0002)
+Physical    the same, beside the hosts themselves and whatever else is in the network
 Blocks      out of blocks (`weft.ipam.blocks`): claims, too, and the lease where a block or a lone address comes with them
 NeutronPorts  with a port that OpenStack's Neutron makes for it (`weft.ipam.neutron_ports`)
 
@@ -276,7 +277,12 @@ class Shared(_AtOnce):
 
     def pick(self, ask: Ask) -> Choice:
         located = self._view.located.get(ask.network.name, {})
-        return self._in_subnets(ask, without_lease(ask.network, "").subnets, self.holders(ask, located), "")
+        held = self.holders(ask, located, self.outside(ask.network))
+        return self._in_subnets(ask, without_lease(ask.network, "").subnets, held, "")
+
+    def outside(self, _network: Network) -> dict[IPAddress, str]:
+        """Who else has addresses of it, besides containers."""
+        return {}
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
         name, found = ask.network.name, dict[IPAddress, str]()
@@ -295,6 +301,14 @@ class Shared(_AtOnce):
 
     async def forget(self, endpoints: Sequence[Endpoint]) -> None:
         await self.forget_claimed(endpoints)
+
+
+class Physical(Shared):
+    """Out of a network that is there already, in which the hosts may be themselves."""
+
+    def outside(self, network: Network) -> dict[IPAddress, str]:
+        hosts = {a.ip: f"node {node.name}" for node in self._view.nodes.values() for a in node.addresses}
+        return hosts | dict.fromkeys(registry.gateways(network), "the network's gateway")
 
 
 def _within(ask: Ask, subnet: IPNetwork) -> list[AddressRange]:

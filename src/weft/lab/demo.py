@@ -56,8 +56,9 @@ def main() -> int:
 
 
 def _shown() -> list[str]:
-    """Drivers that need nothing but this lab."""
-    return sorted(name for name, used in DRIVERS.items() if not (used.addresses.made_elsewhere or used.targets))
+    """Drivers that need nothing but this lab, and no network that is there already."""
+    bare = (name for name, used in DRIVERS.items() if not (used.addresses.made_elsewhere or used.targets))
+    return sorted(name for name in bare if DRIVERS[name].passed)
 
 
 def _network(number: int, driver: str, environment: dict[str, str]) -> None:

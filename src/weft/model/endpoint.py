@@ -51,7 +51,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     own connections to outside come from. `bandwidth`: None for no limit. `spoofing`: whether it may
     send in others' names, "allow" or "drop"; "" is as the network says. `policy_namespace`, `labels`, `named_ports`: by
     which policy selects it, and speaks of its ports. `aliases`: further names, by which containers of its network find it.
-    `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names. `data`: what the driver's
+    `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names. `mac`: "" where
+    the interface has none of its own. `data`: what the driver's
     way to give addresses has learnt that the data path needs, such as the id of its port in Neutron.
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
@@ -93,7 +94,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         check_spoofing(self.spoofing)
         if self.handover:
             check_ifname(self.handover)
-        if parse_mac(self.mac) != self.mac:
+        if self.mac and parse_mac(self.mac) != self.mac:
             raise Invalid(f"endpoint {self.name}: MAC {self.mac} is not in lower case with colons")
         for port in self.ports:
             if port.open:

@@ -25,7 +25,8 @@ class Location(msgspec.Struct, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         check_name("node", self.node)
-        parse_mac(self.mac)
+        if self.mac:
+            parse_mac(self.mac)
 
     def __str__(self) -> str:
         """Who has its addresses, where somebody else wants one."""

@@ -29,6 +29,7 @@ from weft.reconcile.relations import (
     hosts_of,
     in_order,
     in_place,
+    left,
     losing,
     needs,
     stands,
@@ -59,7 +60,7 @@ def plan(
         if key[1] in namespaces
         and (have := actual.get(key)) is not want
         and have != want
-        and (have is None or not fits(have, want))
+        and (not left(want) if have is None else not fits(have, want))
     ]
     differing += [key for key in actual if key not in desired and key[1] in namespaces]
     return _Arrangement(differing, desired, reading, held, remove).plan() if differing else Plan()
@@ -77,7 +78,7 @@ def changes(
     differing = []
     for key in keys:
         want, have = desired.get(key), known.get(key)
-        if want is not have and (want is None or have is None or not stands(have, want)):
+        if want is not have and (want is None or (not left(want) if have is None else not stands(have, want))):
             differing.append(key)
     return _Arrangement(differing, desired, Reading(known), held, remove).plan() if differing else Plan()
 

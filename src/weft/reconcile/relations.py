@@ -72,6 +72,11 @@ def stands(known: Object, wanted: Object) -> bool:
     return known == wanted or (kind.stands or kind.fits)(known, wanted)
 
 
+def left(wanted: Object) -> bool:
+    """Whether it is not made where it is gone."""
+    return KINDS[wanted.kind].left(wanted)
+
+
 def in_place(found: Object, wanted: Object) -> bool:
     """Whether one can be turned into the other as it lies there."""
     return KINDS[wanted.kind].in_place(found, wanted)

@@ -20,6 +20,7 @@ from weft.base.errors import Conflict, Failed, Unavailable
 from weft.cluster import follower, journal
 from weft.cluster.changes import Changed
 from weft.datapaths import registry
+from weft.datapaths.registry import DRIVERS
 from weft.hoststate import Address, Link, Route
 from weft.hoststate.union import Source
 from weft.model import Node, decode, encode, keys, records
@@ -277,7 +278,7 @@ async def test_a_network_of_another_version_is_listed_and_told(agent: Agent) -> 
     assert info.options == {"factor": 9}
     await until(lambda: (agent.loop.problems, agent.leases.refused) != ({}, {}))
     (text, *_) = (await Service(agent).network("novel")).problems
-    assert text.startswith(f"unknown driver 'warp': choose one of {', '.join(sorted(registry.DRIVERS))}")
+    assert text.startswith(f"unknown driver 'warp': choose one of {', '.join(sorted(DRIVERS))}")
     assert await Service(agent).doctor()
 
 

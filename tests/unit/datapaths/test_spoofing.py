@@ -19,7 +19,7 @@ from weft.hoststate.firewall import BRIDGE
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.model import Endpoint, Gateway, Namespace
 
-CHECKED_HERE = sorted(name for name, used in DRIVERS.items() if used.switched is not Switched.ELSEWHERE)
+CHECKED_HERE = sorted(name for name, used in DRIVERS.items() if used.switched is not Switched.ELSEWHERE and used.passed)
 BRIDGED = sorted(set(CHECKED_HERE) - {"routed"})
 MAC = "02:42:28:0f:2b:02"
 

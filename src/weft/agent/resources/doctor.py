@@ -32,6 +32,7 @@ MODULES = {
     "nftables": "nf_tables",
     "nft-bridge": "nft_meta_bridge",
     "tbf": "sch_tbf",
+    "vlan": "8021q",
     "mirred": "sch_ingress cls_u32 act_mirred",
 }
 """Feature → the module that brings it, where its name is another."""
@@ -254,7 +255,8 @@ def _overlaps(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> It
     host = parts.compiler.host
     for network, _ in networks if host else ():
         assert host is not None
-        if network.home == network.name and (found := on_host(network, host.attached)):
+        apart = network.home == network.name and not registry.of(network).addresses.outside
+        if apart and (found := on_host(network, host.attached)):
             mine, theirs, dev = found
             yield t.Finding(
                 check=f"subnet of {network.name}",

@@ -132,6 +132,8 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
 
 def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
     """Next hops that it could have, in the order of its addresses."""
+    if found := registry.gateways(view.networks.get(e.network)):
+        return (hop for address in e.addresses for hop in found if hop.version == address.version)
     return view.driver(e.network).way_out.hops(e, view.lease(e.network, e.node))
 
 

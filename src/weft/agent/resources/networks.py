@@ -26,6 +26,7 @@ from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import KnownBy
 from weft.ipam import floating, sharing
 from weft.ipam.addresses import Way
+from weft.kernel.host import parents
 from weft.model import Endpoint, Network, Node, claims, encode, keys
 from weft.model.network import REACH, SELF, named_by
 from weft.store.protocol import Absent, Guard, NothingNewer, Op, Put
@@ -154,9 +155,13 @@ class Networks:
 
     async def _create(self, network: Network) -> None:
         check_for_containers(f"network {network.name}", network.subnets)
+        driver = registry.driver(network.driver)
         options, host = registry.parse_options(network), self._parts.ready()
+        self._check_reach(network, driver)
         check_apart(network, self._parts.config.gateway_subnets)
-        check_host(network, host.attached if network.home == network.name else ())
+        apart = network.home == network.name and not driver.addresses.outside
+        check_host(network, host.attached if apart else ())
+        await self._check_parent(network, options, host)
         check_mtu(network, host.node, options)
 
         async def attempt() -> None:
@@ -178,6 +183,31 @@ class Networks:
             await self._parts.targets.need(driver.targets)
         except WeftError as error:
             raise type(error)(f"network {name}: {error}") from None
+
+    def _check_reach(self, network: Network, driver: Driver) -> None:
+        """Raises Invalid."""
+        if not driver.passed and network.options.get(REACH, SELF) != SELF:
+            raise Invalid(
+                f"network {network.name}: reach={network.options[REACH]}: containers of driver {driver.name} are in a network "
+                "whose own routers decide that: leave -o reach out"
+            )
+
+    async def _check_parent(self, network: Network, options: CommonOptions, host: Host) -> None:
+        """Raises Invalid, Conflict."""
+        driver = registry.driver(network.driver)
+        found = driver.parents(host, options)
+        if not found:
+            return
+        if why := await asyncio.to_thread(parents.unfit, found[0], network.driver):
+            raise Invalid(f"network {network.name}: {why}")
+        for _, other in sorted(self._parts.view.networks.items()):
+            if not (theirs := registry.of(other)).name or theirs.name == driver.name:
+                continue
+            if found[-1] in theirs.parents(host, registry.parse_options(other))[-1:]:
+                raise Conflict(
+                    f"network {network.name}: {found[-1]} carries network {other.name} of driver {other.driver}, and the "
+                    f"kernel has no {network.driver} beside it: name another -o parent, or a -o vlan"
+                )
 
     async def _home(self, network: Network) -> Network | None:
         """The network that it shares, if it does. Raises NotFound."""
@@ -219,7 +249,8 @@ class Networks:
         others = records.readable(Network, listing.items)
         if any(item.key == keys.network(network.name) for item in listing.items):
             raise Conflict(f"network {network.name} exists: choose another name, or remove it first")
-        check_new(network, others, [node for _, node in sorted(view.nodes.items())])
+        apart = not registry.of(network).addresses.outside
+        check_new(network, others, [node for _, node in sorted(view.nodes.items())] if apart else ())
         for key, what in numbers.items():
             holder = None if chosen else await store.get(key)
             if holder is not None:

@@ -16,7 +16,7 @@ import msgspec
 
 from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family, IPInterface, IPNetwork, family, parse_interface
-from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipset, Link, Qdisc, Redirect, Veth, Vxlan
+from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipset, Ipvlan, Link, Macvlan, Qdisc, Redirect, Veth, Vlan, Vxlan
 from weft.hoststate.firewall import TABLE
 from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
@@ -190,6 +190,19 @@ def _link(link: Link, netlink: Netlink) -> bool:
     return not netlink.batch([links.create(link, Surroundings(index))])
 
 
+def _on_parent(link: Link, netlink: Netlink) -> bool:
+    """On a bridge: the loopback device is nobody's parent."""
+    netlink.batch([links.create(Link(name="parent", type=Bridge()), Surroundings(lambda _: 1))])
+    return not netlink.batch([links.create(link, Surroundings(Space("", netlink).index))])
+
+
+def _vlan(netlink: Netlink) -> bool:
+    """A module that is only there is not loaded: it would have the host's own devices filter by VLAN."""
+    if not Path("/sys/module/8021q").exists() and _installed("8021q"):
+        return True
+    return _on_parent(Link(name="probe7", type=Vlan("parent", 87)), netlink)
+
+
 def _qdisc(netlink: Netlink) -> bool:
     bucket = Qdisc(dev="lo", rate=8_000_000, burst=32768, limit=65536)
     return not netlink.batch(tc.messages(Create(bucket), 1))
@@ -282,6 +295,9 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "veth": partial(_link, Link(name="probe0", type=Veth("probe1", ""))),
     "bridge": partial(_link, Link(name="probe2", type=Bridge())),
     "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
+    "macvlan": partial(_on_parent, Link(name="probe5", type=Macvlan("parent", "bridge"))),
+    "ipvlan": partial(_on_parent, Link(name="probe6", type=Ipvlan("parent", "l2"))),
+    "vlan": _vlan,
     "nftables": _nftables,
     "nft-bridge": _nft_bridge,
     "ipip": _ipip,

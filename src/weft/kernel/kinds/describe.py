@@ -6,8 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Key, Link, LinkKind, Object, Veth, Vxlan
-from weft.kernel.plumbing.links import KIND_NAMES, Device
+from weft.hoststate import Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Veth, Vlan, Vxlan
+from weft.kernel.plumbing.links import BORN, KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
 
 
@@ -30,6 +30,7 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
         group=device.group,
         guards=want.guards if want else (),
         lent=want.lent if want else False,
+        taken=want.taken if want else False,
         up=device.up,
         alias=device.alias,
         ns=space.ns,
@@ -38,8 +39,11 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
 
 def ours(space: Space, device: Device, want: Link | None) -> bool:
     """By its alias; or as the other end of a veth of ours, made with it but not marked when we were interrupted; or, in
-    a namespace of ours, as what we want there (a device that is born there from elsewhere is marked afterwards)."""
+    a namespace of ours, as what we want there (a device that is born there from elsewhere is marked afterwards); elsewhere
+    by the group that it is born with."""
     if device.marked:
+        return True
+    if want is not None and not device.alias and device.group == BORN and device.kind == KIND_NAMES[type(want.type)]:
         return True
     if want is not None and not device.alias and space.owned and device.kind == KIND_NAMES[type(want.type)]:
         return True
@@ -68,6 +72,11 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
             )
         case "ipip":
             return device.ipip
+        case "vlan":
+            lower = space.below(device)
+            return Vlan(dev=lower.name if lower else "", id=device.vlan)
+        case "macvlan" | "ipvlan":
+            return _child(spaces, space, device, want)
         case "veth":
             return _veth(spaces, space, device, want.type if want and isinstance(want.type, Veth) else None)
         case _:
@@ -80,6 +89,15 @@ def _vxlan(spaces: Spaces, space: Space, device: Device, found: Vxlan, want: Vxl
         outside = want.outside
     lower = space.below(device)
     return msgspec.structs.replace(found, dev=lower.name if lower else "", outside=outside)
+
+
+def _child(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Macvlan | Ipvlan:
+    made = Macvlan if device.kind == "macvlan" else Ipvlan
+    wished = want.type.outside if want and isinstance(want.type, Macvlan | Ipvlan) else None
+    leads = wished is not None and spaces.leads_to(space, device, wished)
+    outside = wished if wished is not None and leads else spaces.where(space, device)
+    lower = space.below(device)
+    return made(dev=lower.name if lower else "", mode=device.mode, outside=outside)
 
 
 def _veth(spaces: Spaces, space: Space, device: Device, want: Veth | None) -> Veth:

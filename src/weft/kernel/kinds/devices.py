@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from weft.base.errors import Conflict, WeftError
-from weft.hoststate import Link, Veth
+from weft.hoststate import Ipvlan, Link, Macvlan, Veth, Vlan
 from weft.kernel.kinds.describe import as_link, ours
 from weft.kernel.plumbing import links
 from weft.kernel.plumbing import uapi as u
@@ -58,7 +58,7 @@ def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> Non
         raise _explain(spaces, link, refusals[0])
     if refusals:
         _unmake(spaces, space, link)
-        raise next(iter(refusals.values()))
+        raise _explain(spaces, link, next(iter(refusals.values())))
 
 
 def _unmake(spaces: Spaces, space: Space, link: Link) -> None:
@@ -70,10 +70,11 @@ def _unmake(spaces: Spaces, space: Space, link: Link) -> None:
 
 def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
     """A tunnel device is born in its own namespace at the behest of the one where its packets go out: so that is where
-    its socket is. It gets its mark there."""
+    its socket is. One on a parent in another namespace likewise. It gets its mark there."""
     fd = spaces.fd(link.ns)
+    born = msgspec.structs.replace(link, group=links.BORN)
     try:
-        origin.netlink.batch_or_raise([links.create(link, Surroundings(origin.index, own_fd=fd))])
+        origin.netlink.batch_or_raise([links.create(born, Surroundings(origin.index, own_fd=fd))])
     except Refused as refused:
         raise _explain(spaces, link, refused) from None
     finally:
@@ -82,14 +83,14 @@ def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
     space = spaces.get(link.ns)
     found = space.find(link.name)
     assert found is not None
-    bare = msgspec.structs.replace(link, master="", alias="", up=False)
+    bare = msgspec.structs.replace(born, master="", alias="", up=False)
     message = links.change(found.index, bare, link, Surroundings(space.index))
     assert message is not None  # at least the alias
     try:
         space.netlink.batch_or_raise([message])
-    except Refused:
+    except Refused as refused:
         _unmake(spaces, space, link)
-        raise
+        raise _explain(spaces, link, refused) from None
     spaces.forget()
 
 
@@ -107,10 +108,22 @@ def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link 
         os.close(fd)
 
 
+_ON_PARENT = {
+    errno.EBUSY: "its parent {0} is a port of a bridge, or carries devices of another kind or mode than this {kind}: `ip -d "
+    "link show` shows what there is; choose another parent",
+    errno.EINVAL: "{0} cannot be the parent of a {kind} device: choose an Ethernet device, or one with fewer of them",
+    errno.ENETDOWN: "its parent {0} is down: ip link set dev {0} up",
+    errno.EEXIST: "{0} has such a {kind} device already, under another name: name that as the parent",
+}
+"""What the kernel means by refusing a device on a parent (drivers/net/macvlan.c, ipvlan/ipvlan_main.c, net/8021q)."""
+
+
 def _explain(spaces: Spaces, link: Link, refused: Refused) -> Refused | WeftError:
     kind = KIND_NAMES[type(link.type)]
     if refused.errno == errno.EOPNOTSUPP:
         return Refused(refused.errno, f"the kernel has no {kind} devices: `modprobe {kind}`, or another driver")
+    if isinstance(link.type, Vlan | Macvlan | Ipvlan) and (why := _ON_PARENT.get(refused.errno)):
+        return Refused(refused.errno, why.format(link.type.dev, kind=kind))
     if refused.errno == errno.EEXIST and isinstance(link.type, Veth):
         peer = spaces.get(link.type.peer_ns).find(link.type.peer)
         if peer is not None:

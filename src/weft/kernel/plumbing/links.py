@@ -12,11 +12,13 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Ipip, Link, Veth, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
 from weft.hoststate.links import OWNER
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, attr, attributes
 
+BORN = 5746
+"""The group that a device is born with which gets its mark only afterwards: so that it is known as ours meanwhile."""
 _IFINFOMSG = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
 
@@ -24,7 +26,8 @@ _U32 = struct.Struct("=I")
 class Device(msgspec.Struct, frozen=True, gc=False):
     """A device as it is, whosever. `hairpin`, `isolated`, `learning`: as a bridge's port. `link`: the ifindex of a veth's other
     end, in the namespace that `link_nsid` numbers (None: its own). `vxlan`: its attributes where it is one, with `dev` empty
-    and `lower` its ifindex, in that namespace likewise. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
+    and `lower` its ifindex, in that namespace likewise. `vlan`, `mode`: of a VLAN device its number, of one on a parent how it
+    shares that; `lower` is the parent. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
     at its root. `ipv6_off`: its sysctl disable_ipv6 is set. `filtered`: as a bridge, it shows its IPv4 and its IPv6 packets to
     rules."""
 
@@ -41,6 +44,8 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     link_nsid: int | None = None
     vxlan: Vxlan | None = None
     lower: int = 0
+    vlan: int = 0
+    mode: str = ""
     isolated: bool = False
     learning: bool = True
     ipip: Ipip | None = None
@@ -86,7 +91,7 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
     details = attributes(info, 0, len(info))
     kind = _text(details.get(u.IFLA_INFO_KIND, b""))
     nsid = found.get(u.IFLA_LINK_NETNSID)
-    data = details.get(u.IFLA_INFO_DATA, b"") if kind in ("vxlan", "ipip", "bridge") else b""
+    data = details.get(u.IFLA_INFO_DATA, b"") if kind in _READ else b""
     own = attributes(data, 0, len(data))
     bridged = _text(details.get(u.IFLA_INFO_SLAVE_KIND, b"")) == "bridge"
     slave = details.get(u.IFLA_INFO_SLAVE_DATA, b"") if bridged else b""
@@ -104,7 +109,11 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         link=_number(found.get(u.IFLA_LINK)),
         link_nsid=None if nsid is None else struct.unpack("=i", nsid)[0],
         vxlan=_decode_vxlan(own) if kind == "vxlan" else None,
-        lower=_number(own.get(u.IFLA_VXLAN_LINK)) if kind == "vxlan" else 0,
+        lower=_number(
+            own.get(u.IFLA_VXLAN_LINK) if kind == "vxlan" else found.get(u.IFLA_LINK) if kind in _ON_PARENT else None
+        ),
+        vlan=_number(own.get(u.IFLA_VLAN_ID)) if kind == "vlan" else 0,
+        mode=_MODE_NAMES[kind].get(_number(own.get(_MODES[kind][0])), "") if kind in _MODES else "",
         qdisc=_text(found.get(u.IFLA_QDISC, b"")),
         isolated=_true(port.get(u.IFLA_BRPORT_ISOLATED)),
         learning=_true(port.get(u.IFLA_BRPORT_LEARNING, b"\1")),
@@ -113,6 +122,17 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
         filtered=_filtered(own) if kind == "bridge" else (False, False),
     )
+
+
+_ON_PARENT = ("vlan", "macvlan", "ipvlan")
+_READ = ("vxlan", "ipip", "bridge", *_ON_PARENT)
+"""Kinds whose own part is read."""
+_MODES: dict[str, tuple[int, str, dict[str, int]]] = {
+    "macvlan": (u.IFLA_MACVLAN_MODE, "=I", {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}),
+    "ipvlan": (u.IFLA_IPVLAN_MODE, "=H", {"l2": 0, "l3": 1, "l3s": 2}),
+}
+"""The attribute that says the mode, how it is written, and the numbers of the modes."""
+_MODE_NAMES = {kind: {number: name for name, number in modes.items()} for kind, (_, _, modes) in _MODES.items()}
 
 
 def _ipv6_off(spec: bytes) -> bool:
@@ -184,6 +204,8 @@ def create(link: Link, around: Surroundings) -> Message:
     if payload := encode(link.type, around):
         info += attr(u.IFLA_INFO_DATA, payload)
     body = _IFINFOMSG.pack(0, 0, 0, 0, 0) + _name(link.name) + _basics(link) + attr(u.IFLA_LINKINFO, info)
+    if isinstance(link.type, Vlan | Macvlan | Ipvlan):
+        body += attr(u.IFLA_LINK, _U32.pack(around.index(link.type.dev)))
     if around.own_fd is not None:
         body += attr(u.IFLA_NET_NS_FD, _U32.pack(around.own_fd))
     elif link.master:
@@ -293,6 +315,15 @@ def _encode_ipip(ipip: Ipip, _around: Surroundings) -> bytes:
     return data + attr(u.IFLA_IPTUN_PMTUDISC, b"\1" if ipip.pmtudisc else b"\0")
 
 
+def _encode_vlan(vlan: Vlan, _around: Surroundings) -> bytes:
+    return attr(u.IFLA_VLAN_ID, struct.pack("=H", vlan.id))
+
+
+def _encode_mode(child: Macvlan | Ipvlan, _around: Surroundings) -> bytes:
+    kind, form, modes = _MODES["macvlan" if isinstance(child, Macvlan) else "ipvlan"]
+    return attr(kind, struct.pack(form, modes[child.mode]))
+
+
 def _encode_nothing(_kind: Bridge | Ifb, _around: Surroundings) -> bytes:
     return b""
 
@@ -303,5 +334,8 @@ _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Ifb: ("ifb", _encode_nothing),
     Vxlan: ("vxlan", _encode_vxlan),
     Ipip: ("ipip", _encode_ipip),
+    Vlan: ("vlan", _encode_vlan),
+    Macvlan: ("macvlan", _encode_mode),
+    Ipvlan: ("ipvlan", _encode_mode),
 }
 KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

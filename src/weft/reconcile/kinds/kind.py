@@ -110,6 +110,8 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
     """Whether nothing is to be done, given what was wanted last or was found to be otherwise; None: `fits`."""
     in_place: Callable[[T, T], bool] = lambda _found, _wanted: True
     """Whether what was found can be turned into what is wanted; otherwise it is removed first and made anew."""
+    left: Callable[[T], bool] = lambda _wanted: False
+    """Whether it is not made (again) where it is gone: somebody has taken it."""
     excludes: Callable[[T], Key | None] = lambda _obj: None
     """What only one object can have at a time: another one that has it is removed before this one is made."""
     altered: Callable[[T, T], str] | None = None

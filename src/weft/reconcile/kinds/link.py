@@ -1,5 +1,5 @@
 """Devices. A device takes along what stands on it when it goes: its addresses, neighbours, FDB entries and routes, its own
-sysctls, the other end of a veth, a VXLAN device whose underlay it is."""
+sysctls, the other end of a veth, a VXLAN device whose underlay it is, devices whose parent it is."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from errno import EEXIST, ENODEV, EOPNOTSUPP
 
 import msgspec
 
-from weft.hoststate import HOST, Bridge, Ifb, Ipip, Key, Link, Object, Veth, Vxlan
+from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipvlan, Key, Link, Macvlan, Object, Veth, Vlan, Vxlan
 from weft.reconcile.kinds.kind import Kind, link_key, namespace_key, within
 from weft.reconcile.kinds.shell import join, name_of, run_in
 from weft.reconcile.protocol import Change, Op, Remove
@@ -18,8 +18,8 @@ from weft.reconcile.protocol import Change, Op, Remove
 
 
 def outside(link: Link) -> str:
-    """The namespace whose addresses and routes a tunnel device's own packets take."""
-    elsewhere = link.type.outside if isinstance(link.type, Vxlan) else None
+    """The namespace whose addresses and routes a tunnel device's own packets take, or in which a device's parent is."""
+    elsewhere = link.type.outside if isinstance(link.type, Vxlan | Macvlan | Ipvlan) else None
     return link.ns if elsewhere is None else elsewhere
 
 
@@ -34,7 +34,7 @@ def _hosts(link: Link) -> tuple[Key, ...]:
     match link.type:
         case Veth(peer=peer, peer_ns=ns):
             return (*within(link), link_key(ns, peer))
-        case Vxlan(dev=dev) if dev:
+        case Vxlan(dev=dev) | Vlan(dev=dev) | Macvlan(dev=dev) | Ipvlan(dev=dev) if dev:
             return (*within(link), link_key(outside(link), dev))
     return within(link)
 
@@ -64,7 +64,7 @@ def _excludes(link: Link) -> Key | None:
     return ("vni", outside(link), str(link.type.vni)) if isinstance(link.type, Vxlan) else None
 
 
-_RANKS: dict[type, int] = {Bridge: 0, Ifb: 0, Vxlan: 1, Ipip: 1, Veth: 2}
+_RANKS: dict[type, int] = {Bridge: 0, Ifb: 0, Vlan: 0, Vxlan: 1, Ipip: 1, Veth: 2, Macvlan: 2, Ipvlan: 2}
 
 
 def _rank(link: Link) -> int:
@@ -93,6 +93,7 @@ def _fits(found: Link, wanted: Link) -> bool:
         master=wanted.master if wanted.lent else found.master,
         guards=wanted.guards,
         lent=wanted.lent,
+        taken=wanted.taken,
     )
 
 
@@ -125,7 +126,8 @@ def _commands(op: Op, link: Link) -> list[str]:
         link, master="", up=False, alias="", hairpin=False, isolated=False, learning=True, group=0
     )
     there = f"netns {_there(link.ns)}" if outside(link) != link.ns else ""
-    add = join(f"ip link add name {link.name}", there, mtu, mac, _type(link))
+    parent = f"link {link.type.dev}" if isinstance(link.type, Vlan | Macvlan | Ipvlan) else ""
+    add = join(f"ip link add name {link.name}", parent, there, mtu, mac, _type(link))
     return [run_in(outside(link), add), *_set(link, made)]
 
 
@@ -143,6 +145,12 @@ def _type(link: Link) -> str:
         case Ipip(local, remote, ttl, pmtudisc):
             ends = join(f"local {local}" if local else "", f"remote {remote or 'any'}")
             return f"type ipip {ends} ttl {ttl or 'inherit'} {'pmtudisc' if pmtudisc else 'nopmtudisc'}"
+        case Vlan(id=number):
+            return f"type vlan id {number}"
+        case Macvlan(mode=mode):
+            return f"type macvlan mode {mode}"
+        case Ipvlan(mode=mode):
+            return f"type ipvlan mode {mode}"
         case Veth(peer, peer_ns):
             mtu = f"mtu {link.mtu}" if link.type.given and link.mtu else ""
             return join(f"type veth peer name {peer}", mtu, f"netns {_there(peer_ns)}" if peer_ns != link.ns else "")
@@ -232,6 +240,7 @@ LINK = Kind(
     fits=_fits,
     stands=_stands,
     in_place=_same_type,
+    left=lambda link: link.taken,
     excludes=_excludes,
     altered=_altered,
     twin=_twin,

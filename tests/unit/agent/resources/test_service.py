@@ -17,7 +17,7 @@ from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, Unsupported, WeftError
 from weft.base.net import parse_network
-from weft.datapaths import registry
+from weft.datapaths.registry import DRIVERS
 from weft.hoststate import Bridge, Link
 from weft.model import Network, decode, encode, keys
 from weft.reconcile.protocol import Op
@@ -59,7 +59,7 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"driver": "warp"}, Invalid,
-            f"unknown driver 'warp': choose one of {', '.join(sorted(registry.DRIVERS))}",
+            f"unknown driver 'warp': choose one of {', '.join(sorted(DRIVERS))}",
         ),
         (
             "red", "10.2.0.0/16", {"driver": "host-gw", "vni": 2}, Invalid,
