@@ -51,6 +51,7 @@ from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store
 from weft.store.sqlite import SqliteStore
 from weft.targets.remote import Remote
+from weft.targets.table import TARGETS, Make
 
 FEATURES = frozenset(
     [
@@ -302,6 +303,7 @@ def make_agent(
     name: str = "node-1",
     instance: str = "",
     remotes: Sequence[Remote] = (),
+    targets: Mapping[str, Make] = TARGETS,
     kinds: Iterable[Record[Any, Any]] = KINDS,
     contributors: Iterable[Contributor] = CONTRIBUTORS,
     **settings: Any,
@@ -322,6 +324,7 @@ def make_agent(
             cookie=host.cookie,
             bird=host.bird,
             remotes=tuple(remotes),
+            targets=targets,
             conntrack=host.conntrack,
             ask=host.ask,
             resolvers=host.resolvers,

@@ -67,7 +67,8 @@ class NeedyRoute(CloudRoute, frozen=True, kw_only=True, gc=False):
 class FakeCloud:
     """`foreign`: routes that somebody else made. `delay`: seconds of each call; `hangs`: none comes back; `away`: none is
     taken; `refused`: keys, and what is said about them; `throttle`: given a call's number, the seconds for which no more
-    are wanted, or None. `page`: routes in one answer. `lag`: how many readings old is what a reading shows. `calls`: when
+    are wanted, or None. `page`: routes in one answer. `lag`: how many readings old is what a reading shows.
+    `learnt`: what it says of a host, else the host's name. `calls`: when
     each was made, and which. `order`: of what was done."""
 
     name = "cloud"
@@ -81,6 +82,7 @@ class FakeCloud:
         self.throttle: Callable[[int], float | None] = lambda _: None
         self.delay, self.page, self.lag = 0.0, 100, 0
         self.hangs = self.away = False
+        self.learnt: dict[str, str] = {}
         self.calls: list[tuple[float, str]] = []
         self.order: list[str] = []
         self._clock = clock
@@ -103,7 +105,7 @@ class FakeCloud:
 
     async def learn(self, node: Node) -> dict[str, str]:
         await self._called("learn")
-        return {"host": node.name}
+        return self.learnt or {"host": node.name}
 
     def checks(self) -> tuple[Check, ...]:
         return ()

@@ -70,10 +70,10 @@ class Refused(Exception):
 class Strict:
     """`limit`: routes of a family in a table. `every`: each n-th call is one too many; `rate`, `burst`: so many calls a second
     are not. `forbidden`: actions. `expired`: the credentials are. `away`: connections end without an answer; `hangs`: none
-    comes. `lag`: how many seconds old what is described is. `calls`: when each came, and which."""
+    comes. `calls`: when each came, and which."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
-        self._moto: App = DomainDispatcherApplication(create_backend_app)
+        self.plain: App = DomainDispatcherApplication(create_backend_app)
         self._clock, self._lock = clock, threading.Lock()
         self.limit = 50
         self.every = 0
@@ -114,7 +114,7 @@ class Strict:
         if name := _destination(form):  # EC2 masks host bits silently
             form[name] = str(ip_network(form[name], strict=False))
             body = urlencode(form).encode()
-        found = list(self._moto({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start))
+        found = list(self.plain({**environ, "wsgi.input": io.BytesIO(body), "CONTENT_LENGTH": str(len(body))}, start))
         if form.get("Action") == "TerminateInstances":
             self._end({value for key, value in form.items() if key.startswith("InstanceId")})
         return found
