@@ -54,11 +54,14 @@ class Packet:
 
 class Capture:
     """On the uplink of a host of segment a; complete from entering to leaving. `device`: another one, by which packets
-    leave `towards` somewhere."""
+    leave `towards` somewhere. `octets`: no frame is larger (0: 256 KiB): tcpdump's buffer is cut into pieces of that size, and
+    holds more of a bulk transfer if they are small."""
 
-    def __init__(self, inside: Inside, folder: Path, device: str = "eth0", towards: str = _GATEWAY) -> None:
+    def __init__(
+        self, inside: Inside, folder: Path, device: str = "eth0", towards: str = _GATEWAY, octets: int = 0
+    ) -> None:
         self._inside, self._file, self._towards = inside, folder / f"{inside.name}.pcap", towards
-        options = ["-Z", "root", "-n", "-U", "--immediate-mode", "-i", device, "-w", str(self._file)]
+        options = ["-Z", "root", "-n", "-U", "--immediate-mode", "-i", device, "-s", str(octets), "-w", str(self._file)]
         self._process = inside.popen(["tcpdump", *options], stdout=subprocess.DEVNULL)
         self.packets: list[Packet] = []
 

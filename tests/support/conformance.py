@@ -85,6 +85,7 @@ TABLE = (
     Line(driver="bridge", hosts=("node-1",)),
     Line(driver="vxlan", overhead=50),
     Line(driver="host-gw", hosts=("node-1", "node-2")),
+    Line(driver="udp", overhead=28, ttl=60),
     Line(driver="overlay", overhead=50, ttl=64, host=False),
     Line(driver="routed", options={"encap": "vxlan-cross-subnet"}, second={"vni": "4097"}, overhead=50, move=True),
     Line(driver="macvlan", elsewhere="e2e/test_macvlan.py"),

@@ -5,6 +5,7 @@ loop      the view into the kernel; each other target has one of its own
 connects  of those that are open, what policy forbids now is cut off
 targets   besides the kernel, that networks need: what they say of this host, and a loop for each
 routing   the view into BIRD
+tunnels   of driver udp: the program that carries them runs
 presence  renewed while we live
 liveness  which other nodes are dead, and why that is believed
 uplink    this host's own facts, looked at again when the kernel says that they may have changed
@@ -87,7 +88,7 @@ class Agent(Parts):
         super().__init__(
             config, name, instance, store, known=known, around=around, kinds=kinds, contributors=contributors
         )
-        self.loop.listeners += [self._stepped, self.connections.stepped]
+        self.loop.listeners += [self._stepped, self.connections.stepped, lambda _: self.tunnels.stepped()]
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
         self._boot_checked = False
@@ -136,6 +137,7 @@ class Agent(Parts):
                 keep("connections", self.connections.run)
                 keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
+                keep("tunnels", self.tunnels.supervisor.run)
                 keep("policy log", self.policy_log.run)
                 keep("health", self.health.run)
                 keep("drains", self.drains.run)

@@ -30,6 +30,7 @@ from weft.base.numbers import HIGHEST_PORT, is_number
 from weft.cluster.journal import forget, former_name, namespaces
 from weft.cluster.membership import presence_lease
 from weft.daemons.bird import Bird
+from weft.daemons.tunnels import Pump
 from weft.flannel.members import leave_all
 from weft.hoststate import HOST
 from weft.kernel.host.resolv_conf import write_files
@@ -73,7 +74,9 @@ def purge(config: Config) -> list[str]:
     _need_root()
     _make_dirs(config)
     with only_one(config):
-        bird = ["the BGP speaker and its routes"] if Bird(Path(config.run_dir)).end() else []
+        run = Path(config.run_dir)
+        ended = ["the BGP speaker and its routes"] if Bird(run).end() else []
+        ended += ["the pump of driver udp"] if Pump(run).end() else []
         places = namespaces(Path(config.state_dir))
         kernel = LinuxKernel(run=Path(config.run_dir), ruled=places)
         try:
@@ -92,7 +95,7 @@ def purge(config: Config) -> list[str]:
     asyncio.run(leave_all(Path(config.state_dir), store_options(config)))
     forget(Path(config.state_dir))
     _memory(config).unlink(missing_ok=True)  # this host belongs to no cluster any more
-    return bird + [describe(key_of(op)) for op in report.ops]
+    return ended + [describe(key_of(op)) for op in report.ops]
 
 
 def _leave(config: Config) -> None:

@@ -48,6 +48,7 @@ from weft.converge.loops import Loops
 from weft.converge.pacing import Pacing, far
 from weft.daemons.bird import Bird, signatures
 from weft.daemons.routing import BgpSpeaker, Routing
+from weft.daemons.tunnels import Tunnels
 from weft.datapaths.driver import Host
 from weft.endpoints.automatic import Automatic
 from weft.endpoints.evidence import Evidence
@@ -185,6 +186,7 @@ class Parts:
         )
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
+        self.tunnels = Tunnels(Path(config.run_dir))
 
         # Services.
         self.drains = Drains(self.cluster, self.follower, lambda: self.loops.touch(self.compiler.touched(Changed())))

@@ -67,6 +67,13 @@ class Resident:
 
     # What a daemon says of itself.
 
+    def executable(self) -> str:
+        """The program's path. Raises Unsupported."""
+        found = tools.find(self.program.name)
+        if found is None:
+            raise Unsupported(f"{self.title} is not installed: apt install {self.program.package}")
+        return found
+
     def arguments(self) -> list[str]:
         """What follows the program in its command line. The marks are among them."""
         raise NotImplementedError
@@ -129,10 +136,7 @@ class Resident:
 
     def start(self) -> None:
         """Until it answers. Raises Unsupported, Failed."""
-        program = tools.find(self.program.name)
-        if program is None:
-            raise Unsupported(f"{self.title} is not installed: apt install {self.program.package}")
-        words = [program, *self.arguments()]
+        words = [self.executable(), *self.arguments()]
         self._none_left = False
         before = os.umask(0o177)
         try:

@@ -110,12 +110,17 @@ def accepted(vni: int, port: int) -> Iterator[Object]:
     """VXLAN packets as the host's rules see them: taken from known hosts only (see `guard`), and not
     connection-tracked, which would cost every one of them a lookup and tell nothing. What comes from a container is not a
     tunnel packet, whatever its port: it may need masquerading."""
-    yield NftElement(set="tunnel-ports", value=str(port))
+    yield from untracked(port)
     yield NftElement(set="vnis", value=f"{port} . {vni:#x}")
+
+
+def untracked(port: int) -> Iterator[Object]:
+    """See `accepted`."""
+    yield NftElement(set="tunnel-ports", value=str(port))
     hooks: dict[str, tuple[Match, ...]] = {"prerouting": (IIFNAME.is_not("weft*"),), "output": ()}
     for hook, others in hooks.items():
-        untracked = rule(*others, UDP_DPORT.among("tunnel-ports"), NOTRACK)
-        yield _rules.base_chain(f"raw-{hook}", "filter", hook, RAW, untracked)
+        passed = rule(*others, UDP_DPORT.among("tunnel-ports"), NOTRACK)
+        yield _rules.base_chain(f"raw-{hook}", "filter", hook, RAW, passed)
 
 
 def remote(site: Site, node: Node, lease: Lease) -> FdbEntry | Problem:
@@ -123,7 +128,7 @@ def remote(site: Site, node: Node, lease: Lease) -> FdbEntry | Problem:
     options = site.options
     address, mac = node.address(options.underlay_family), lease.data.get(VTEP_MAC)
     if address is None:
-        return unreachable(node.name, node.uplink, options.underlay_family)
+        return unreachable(node, options.underlay_family)
     if mac is None:
         return Problem(f"{node.name} has not told its VTEP's MAC address: VXLAN cannot reach it; restart its agent")
     return FdbEntry(lladdr=mac, dst=str(address), dev=options.tunnel_device)
@@ -148,5 +153,5 @@ def refusal(host: Host, network: Network, options: Any) -> str:
     return ""
 
 
-def unreachable(name: str, uplink: str, fam: Family) -> Problem:
-    return Problem(f"{name} has no IPv{fam} address on {uplink}: VXLAN cannot reach it; give it one")
+def unreachable(node: Node, fam: Family, what: str = "VXLAN") -> Problem:
+    return Problem(f"{node.name} has no IPv{fam} address on {node.uplink}: {what} cannot reach it; give it one")

@@ -147,7 +147,7 @@ def location(site: Site, node: Node, found: Location) -> Answer:
         return
     remote, ns = node.address(options.underlay_family), _namespace(site)
     if remote is None:
-        yield _tunnel.unreachable(node.name, node.uplink, options.underlay_family)
+        yield _tunnel.unreachable(node, options.underlay_family)
         return
     yield FdbEntry(lladdr=found.mac, dst=str(remote), dev="vxlan0", ns=ns)
     for address in found.addresses:

@@ -9,7 +9,7 @@ import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.net import IPAddress
-from weft.datapaths import aws_vpc, bridge, host_gw, ipvlan, macvlan, neutron, overlay, routed, vxlan
+from weft.datapaths import aws_vpc, bridge, host_gw, ipvlan, macvlan, neutron, overlay, routed, udp, vxlan
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -31,6 +31,7 @@ DRIVERS: dict[str, Driver] = {
         macvlan.DRIVER,
         ipvlan.DRIVER,
         neutron.DRIVER,
+        udp.DRIVER,
     )
 }
 

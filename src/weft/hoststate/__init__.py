@@ -16,6 +16,7 @@ from weft.hoststate.links import (
     LinkKind,
     Macvlan,
     Netns,
+    Tun,
     Veth,
     Vlan,
     Vxlan,
@@ -26,6 +27,7 @@ from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
+from weft.hoststate.tunnels import Tunnel, TunnelPrefix
 from weft.hoststate.union import Contribution, Union
 
 __all__ = [
@@ -64,6 +66,9 @@ __all__ = [
     "RoutingRule",
     "Sysctl",
     "TargetObject",
+    "Tun",
+    "Tunnel",
+    "TunnelPrefix",
     "Union",
     "Veth",
     "Vlan",

@@ -116,7 +116,12 @@ class Ifb(msgspec.Struct, frozen=True, gc=False, tag="ifb"):
     where they came from. All else that is sent there is dropped."""
 
 
-LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan
+class Tun(msgspec.Struct, frozen=True, gc=False, tag="tun"):
+    """A device whose packets a program reads and writes (`weft.tunnel`). It stays when the program goes (IFF_PERSIST); what it
+    is sent meanwhile is dropped."""
+
+
+LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan | Tun
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):

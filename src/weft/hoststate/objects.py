@@ -13,6 +13,7 @@ from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
+from weft.hoststate.tunnels import Tunnel, TunnelPrefix
 
 HOST = ""
 """The host's own network namespace."""
@@ -20,8 +21,10 @@ HOST = ""
 OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
 Rules = NftSet | NftElement | NftChain | OfIptables
 Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort
+Tunnels = Tunnel | TunnelPrefix
 Balancing = Ipvs | IpvsService | IpvsDestination
-KernelObject = Netns | Sysctl | Rules | Devices | Address | Neighbour | FdbEntry | Route | RoutingRule | Balancing
+Paths = Address | Neighbour | FdbEntry | Route | RoutingRule
+KernelObject = Netns | Sysctl | Rules | Devices | Tunnels | Paths | Balancing
 Object = KernelObject | TargetObject
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""

@@ -37,6 +37,7 @@ from weft.kernel.watch import LinuxWatcher
 from weft.policy.counting import Counts
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Create, Failure, Op, Reading, Unread
+from weft.tunnel import table
 
 RUN = Path("/run/weft")
 
@@ -64,9 +65,9 @@ class LinuxKernel:
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
         self._ipsets, self._ovs = Ipsets(), OvsPorts()
-        self.kinds = kinds(
-            Adapters(self._nft, self._iptables, self._sysctls, named, {HOST, *ruled}, self._ipsets, self._ovs)
-        )
+        rooms, tunnels = {HOST, *ruled}, run / table.FOLDER
+        adapters = Adapters(self._nft, self._iptables, self._sysctls, named, rooms, self._ipsets, self._ovs, tunnels)
+        self.kinds = kinds(adapters)
         self._features: frozenset[str] | None = None
         self._uplink: Uplink | None = None
 

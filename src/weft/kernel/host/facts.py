@@ -31,6 +31,7 @@ from weft.kernel.plumbing.netlink import Netlink, attributes, open_socket
 from weft.kernel.plumbing.nfnl import Nftables
 from weft.kernel.plumbing.spaces import Space
 from weft.reconcile.protocol import Create
+from weft.tunnel import device as tun
 
 _UNFIT = u.IFA_F_TEMPORARY | u.IFA_F_DEPRECATED
 """Addresses that other hosts are only told where there is no better one. In v4 the first of these flags means "secondary"."""
@@ -308,6 +309,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "mirred": _redirect,
     "ifb": _ifb,
     MD5: _md5,
+    "tun": lambda _netlink: tun.there(),
     "bird": lambda _netlink: tools.find("bird") is not None,
 }
 """What does not change as long as a host runs, and how to find out."""

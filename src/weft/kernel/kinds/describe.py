@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Veth, Vlan, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tun, Veth, Vlan, Vxlan
 from weft.kernel.plumbing.links import BORN, KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
 
@@ -77,6 +77,8 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
             return Vlan(dev=lower.name if lower else "", id=device.vlan)
         case "macvlan" | "ipvlan":
             return _child(spaces, space, device, want)
+        case "tun" if device.layer3:
+            return Tun()
         case "veth":
             return _veth(spaces, space, device, want.type if want and isinstance(want.type, Veth) else None)
         case _:

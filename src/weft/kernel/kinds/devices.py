@@ -15,14 +15,15 @@ from contextlib import suppress
 import msgspec
 
 from weft.base.errors import Conflict, WeftError
-from weft.hoststate import Ipvlan, Link, Macvlan, Veth, Vlan
+from weft.hoststate import Ipvlan, Link, Macvlan, Tun, Veth, Vlan
 from weft.kernel.kinds.describe import as_link, ours
-from weft.kernel.plumbing import links
+from weft.kernel.plumbing import links, netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import KIND_NAMES, Device, Surroundings
 from weft.kernel.plumbing.netlink import Refused, quietly
 from weft.kernel.plumbing.spaces import Space, Spaces
 from weft.reconcile.kinds.link import outside
+from weft.tunnel import device as tun
 
 
 def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -> None:
@@ -37,6 +38,8 @@ def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -
         raise clash(link, existing)
     elif isinstance(link.type, Veth):
         _make_pair(spaces, space, link, link.type, others.get((link.type.peer_ns, link.type.peer)))
+    elif isinstance(link.type, Tun):
+        _make_tun(spaces, space, link)
     elif outside(link) != link.ns:
         _make_from(spaces, link, spaces.get(outside(link)))
     else:
@@ -59,6 +62,30 @@ def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> Non
     if refusals:
         _unmake(spaces, space, link)
         raise _explain(spaces, link, next(iter(refusals.values())))
+
+
+def _make_tun(spaces: Spaces, space: Space, link: Link) -> None:
+    """Netlink makes none. It stays only once it is marked: until then it ends with us."""
+    try:
+        fd = netns.call(link.ns, lambda: tun.attach(link.name))
+    except OSError as error:
+        raise Refused(error.errno or errno.EIO, f"no TUN device can be made: {tun.PATH}: {error.strerror}") from None
+    try:
+        spaces.forget()
+        found = space.find(link.name)
+        assert found is not None
+        message = links.change(
+            found.index,
+            msgspec.structs.replace(link, alias="", up=False, mtu=None, group=0),
+            link,
+            Surroundings(space.index),
+        )
+        assert message is not None  # at least the alias
+        space.netlink.batch_or_raise([message])
+        tun.persist(fd)
+    finally:
+        os.close(fd)
+        spaces.forget()
 
 
 def _unmake(spaces: Spaces, space: Space, link: Link) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.kernel.kinds import address, firewall, ipvs, own_netns, sysctl
+from weft.kernel.kinds import address, firewall, ipvs, own_netns, sysctl, tunnel
 from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -19,11 +19,12 @@ from weft.kernel.kinds.route import ROUTE
 from weft.kernel.kinds.routing_rule import ROUTING_RULE
 from weft.kernel.kinds.shaping import QDISC, REDIRECT
 from weft.kernel.kinds.sysctl import Sysctls
+from weft.tunnel.table import FOLDER
 
 
 class Adapters(msgspec.Struct):
     """What lasts from one call to the next. `named`: the folder where namespaces of our own have their names; `ruled`: the
-    namespaces where rules may have been made before."""
+    namespaces where rules may have been made before; `tunnels`: the folder of what programs that carry tunnels go by."""
 
     nft: Nft
     iptables: Iptables
@@ -32,6 +33,7 @@ class Adapters(msgspec.Struct):
     ruled: set[str]
     ipsets: Ipsets = msgspec.field(default_factory=Ipsets)
     ovs: OvsPorts = msgspec.field(default_factory=OvsPorts)
+    tunnels: Path = Path("/run/weft", FOLDER)
 
 
 def kinds(adapters: Adapters) -> dict[str, Kind]:
@@ -49,6 +51,7 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         address.kind(),
         NEIGHBOUR,
         FDB,
+        *tunnel.kinds(adapters.tunnels),
         ROUTE,
         ROUTING_RULE,
         adapters.ovs.kind(),

@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Veth, Vlan, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Tun, Veth, Vlan, Vxlan
 from weft.hoststate.links import OWNER
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, attr, attributes
@@ -29,7 +29,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     and `lower` its ifindex, in that namespace likewise. `vlan`, `mode`: of a VLAN device its number, of one on a parent how it
     shares that; `lower` is the parent. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
     at its root. `ipv6_off`: its sysctl disable_ipv6 is set. `filtered`: as a bridge, it shows its IPv4 and its IPv6 packets to
-    rules."""
+    rules. `layer3`: it is a TUN device, and no TAP device."""
 
     index: int
     name: str
@@ -53,6 +53,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     qdisc: str = ""
     ipv6_off: bool = False
     filtered: tuple[bool, bool] = (False, False)
+    layer3: bool = False
 
     @property
     def marked(self) -> bool:
@@ -121,11 +122,12 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         group=_number(found.get(u.IFLA_GROUP)),
         ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
         filtered=_filtered(own) if kind == "bridge" else (False, False),
+        layer3=kind == "tun" and _number(own.get(u.IFLA_TUN_TYPE)) == u.IFF_TUN,
     )
 
 
 _ON_PARENT = ("vlan", "macvlan", "ipvlan")
-_READ = ("vxlan", "ipip", "bridge", *_ON_PARENT)
+_READ = ("vxlan", "ipip", "bridge", "tun", *_ON_PARENT)
 """Kinds whose own part is read."""
 _MODES: dict[str, tuple[int, str, dict[str, int]]] = {
     "macvlan": (u.IFLA_MACVLAN_MODE, "=I", {"private": 1, "vepa": 2, "bridge": 4, "passthru": 8}),
@@ -324,7 +326,7 @@ def _encode_mode(child: Macvlan | Ipvlan, _around: Surroundings) -> bytes:
     return attr(kind, struct.pack(form, modes[child.mode]))
 
 
-def _encode_nothing(_kind: Bridge | Ifb, _around: Surroundings) -> bytes:
+def _encode_nothing(_kind: Bridge | Ifb | Tun, _around: Surroundings) -> bytes:
     return b""
 
 
@@ -337,5 +339,6 @@ _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Vlan: ("vlan", _encode_vlan),
     Macvlan: ("macvlan", _encode_mode),
     Ipvlan: ("ipvlan", _encode_mode),
+    Tun: ("tun", _encode_nothing),  # never made so: see `weft.kernel.kinds.devices`
 }
 KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.hoststate import Key, Object
-from weft.reconcile.kinds import firewall, ipset, iptables, ipvs
+from weft.reconcile.kinds import firewall, ipset, iptables, ipvs, tunnel
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
 from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
@@ -43,6 +43,8 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     ADDRESS,
     NEIGHBOUR,
     FDB,
+    tunnel.TUNNEL,
+    tunnel.PREFIX,
     ROUTE,
     ROUTING_RULE,
     OVS_PORT,

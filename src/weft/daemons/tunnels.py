@@ -1,0 +1,79 @@
+"""The pump (`weft.tunnel`): one for all tunnels of this host that a program carries, a resident of the agent's.
+
+It runs as long as there is a table for it, which the kernel adapter writes (`weft.kernel.kinds.tunnel`). Where one changes, the
+pump sees that itself. One of another version of Weft is started anew.
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
+from pathlib import Path
+
+import msgspec
+
+from weft import __version__
+from weft.daemons.plain import PlainDaemon, Setting
+from weft.daemons.resident import Program
+from weft.daemons.supervisor import DaemonSupervisor
+from weft.tunnel import counters, table
+
+MODULE = "weft.tunnel"
+
+
+class TunnelStatus(msgspec.Struct, frozen=True):
+    """`counts`: by the names of `weft.tunnel.counters`. `trouble`: why it carries nothing, or ""."""
+
+    device: str
+    counts: Mapping[str, int]
+    trouble: str
+
+
+class Pump(PlainDaemon):
+    """Blocking, as any resident."""
+
+    def __init__(self, run: Path) -> None:
+        self.folder = run / table.FOLDER
+        program = Program(
+            title="the pump of driver udp", name=Path(sys.executable).name, package="weft", file=table.FOLDER
+        )
+        super().__init__(run, program, (MODULE, str(self.folder)), reload=None)
+
+    def executable(self) -> str:
+        return sys.executable
+
+    def setting(self) -> Setting:
+        return Setting(arguments=("-m", MODULE, str(self.folder), __version__))
+
+
+class Tunnels:
+    """`supervisor`: keeps the pump running."""
+
+    def __init__(self, run: Path) -> None:
+        self.pump = Pump(run)
+        self.supervisor: DaemonSupervisor[Setting] = DaemonSupervisor(self.pump, self.pump, self._decide)
+        self._known: frozenset[str] = frozenset()
+
+    async def _decide(self) -> Setting | None:
+        return self.pump.setting() if self._devices() else None
+
+    def _devices(self) -> frozenset[str]:
+        with suppress(OSError):
+            return frozenset(path.name for path in table.files(self.pump.folder))
+        return frozenset()
+
+    def stepped(self) -> None:
+        """Tables may have come or gone."""
+        found = self._devices()
+        if bool(found) != bool(self._known):
+            self.supervisor.touch()
+        self._known = found
+
+    def states(self) -> Iterator[TunnelStatus]:
+        """Of each tunnel of this host, by its device."""
+        for device in sorted(self._devices()):
+            path, trouble = self.pump.folder / device, self.supervisor.trouble
+            with suppress(OSError):
+                trouble = trouble or table.beside(path, table.TROUBLE).read_text()
+            yield TunnelStatus(device, counters.read(table.beside(path, table.COUNTERS)), trouble)

@@ -1,0 +1,36 @@
+"""What a router tells the sender of a packet that it drops (RFC 792, RFC 1812 section 4.3; RFC 4443)."""
+
+from __future__ import annotations
+
+from weft.tunnel.packet import ICMP, ICMP6, V4_HEADER, V6_HEADER
+
+_V4_ERRORS = frozenset((3, 4, 5, 11, 12))
+_V4_MOST, _V6_MOST = V4_HEADER + 60 + 8, 1232
+"""Octets of the packet that are quoted: of IPv4 its header and 8 more, of IPv6 what fits into 1280."""
+
+NO_ROUTE = {4: (3, 0), 6: (1, 0)}
+EXPIRED = {4: (11, 0), 6: (3, 0)}
+TOO_BIG = {4: (3, 4), 6: (2, 0)}
+"""(Type, code) by IP version."""
+
+
+def may_be_told(packet: memoryview) -> bool:
+    """Never of an ICMP error, of later fragments, or of what was not sent by one host to one host."""
+    if packet[0] >> 4 == 4:
+        header = (packet[0] & 15) * 4
+        if (packet[6] << 8 | packet[7]) & 0x1FFF or packet[16] >= 224 or packet[12] in (0, 127) or packet[12] >= 224:
+            return False
+        return packet[9] != ICMP or (len(packet) > header and packet[header] not in _V4_ERRORS)
+    if packet[24] == 0xFF or packet[8] == 0xFF or bytes(packet[8:24]) == bytes(16):
+        return False
+    return packet[6] != ICMP6 or (len(packet) > V6_HEADER and packet[V6_HEADER] >= 128)
+
+
+def message(kind: tuple[int, int], packet: memoryview, mtu: int = 0) -> bytes:
+    """The ICMP message, without a checksum. `mtu`: of a message that it was too big."""
+    if packet[0] >> 4 == 4:
+        quoted = packet[: min((packet[0] & 15) * 4 + 8, _V4_MOST)]
+        rest = mtu.to_bytes(4, "big")
+    else:
+        quoted, rest = packet[:_V6_MOST], mtu.to_bytes(4, "big")
+    return bytes((*kind, 0, 0)) + rest + bytes(quoted)

@@ -1,0 +1,138 @@
+"""Packets of one flow that follow each other, joined into a super-packet: the reverse of `cut`.
+
+Those of a burst have headers that are equal but for a few fields. As numbers, with these fields masked out, they are
+compared at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+
+import msgspec
+
+from weft.tunnel.checksum import finished, total
+from weft.tunnel.packet import GSO_TCP, GSO_UDP, NEEDS_CSUM, TCP, UDP, V4_HEADER, V6_HEADER, VNET
+
+ACK, PSH = 0x10, 0x08
+_LARGEST = 65535
+"""Octets of an IP packet."""
+
+
+class Shape(msgspec.Struct, frozen=True):
+    """Of headers of one size. `mask`: what has to be equal. Then how far right a field has to be moved, in the header as a
+    number, to be read."""
+
+    mask: int
+    length_at: int
+    sequence_at: int
+
+
+@cache
+def _shape(version: int, l4: int, header: int, tcp: bool) -> Shape:
+    bits = 8 * header
+
+    def field(at: int, octets: int) -> int:
+        return ((1 << 8 * octets) - 1) << bits - 8 * (at + octets)
+
+    differs = field(2, 4) | field(10, 2) if version == 4 else field(4, 2)  # v4: length, identification, checksum
+    if tcp:
+        differs |= field(l4 + 4, 4) | field(l4 + 16, 2) | PSH << bits - 8 * (l4 + 14)
+    else:
+        differs |= field(l4 + 4, 4)
+    length_at = bits - (32 if version == 4 else 48)
+    return Shape((1 << bits) - 1 & ~differs, length_at, bits - 8 * (l4 + 8))
+
+
+class Burst(msgspec.Struct):
+    """`vnet`: the header for the TUN device; `header` and `payload` follow it. The payload is of as many packets as were
+    joined."""
+
+    vnet: bytes
+    header: bytearray
+    payload: list[memoryview]
+
+
+def header_of(packet: memoryview) -> tuple[int, int, bool] | None:
+    """(Where the TCP or UDP header begins, where the payload does, whether it is TCP) of a packet that can begin a burst. Its
+    length is known to be right."""
+    version = packet[0] >> 4
+    if version == 4:
+        if packet[0] != 0x45 or packet[6] & 0x3F or packet[7]:  # options, fragments
+            return None
+        if total(packet[:V4_HEADER]) % 65535:  # the kernel sees that it is wrong, as long as none is made anew
+            return None
+        l4, protocol = V4_HEADER, packet[9]
+    else:
+        l4, protocol = V6_HEADER, packet[6]
+    if protocol == TCP:
+        if len(packet) < l4 + 20 or packet[l4 + 13] != ACK:
+            return None
+        begin = l4 + (packet[l4 + 12] >> 4) * 4
+        return (l4, begin, True) if l4 + 20 <= begin < len(packet) else None
+    if protocol == UDP and len(packet) > l4 + 8 and (packet[l4 + 6] or packet[l4 + 7]):
+        return l4, l4 + 8, False
+    return None
+
+
+def joined(packets: Sequence[memoryview], at: int, limit: int = _LARGEST) -> Burst | None:
+    """The burst that begins with packets[at]; None where it would be alone. `packets` have their own length."""
+    first = packets[at]
+    found = header_of(first)
+    if found is None:
+        return None
+    l4, begin, tcp = found
+    version, size = first[0] >> 4, len(first)
+    shape = _shape(version, l4, begin, tcp)
+    number = int.from_bytes(first[:begin], "big")
+    same, expected, step = number & shape.mask, number >> shape.sequence_at & 0xFFFFFFFF, size - begin
+    ip_length = size - (0 if version == 4 else V6_HEADER)
+    last, room, flags = at + 1, limit - size, 0
+    for packet in packets[at + 1 :]:
+        octets = len(packet)
+        if octets > size or octets <= begin or octets - begin > room:
+            break
+        number = int.from_bytes(packet[:begin], "big")
+        if number & shape.mask != same or number >> shape.length_at & 0xFFFF != ip_length - size + octets:
+            break
+        if tcp:
+            expected = expected + step & 0xFFFFFFFF
+            if number >> shape.sequence_at & 0xFFFFFFFF != expected:
+                break
+            flags = packet[l4 + 13] & PSH
+        elif packet[l4 + 4] << 8 | packet[l4 + 5] != octets - l4 or not (packet[l4 + 6] or packet[l4 + 7]):
+            break
+        last += 1
+        room -= octets - begin
+        if flags or octets < size:
+            break
+    if last == at + 1:
+        return None
+    burst = packets[at:last]
+    header = bytearray(first[:begin])
+    if tcp:
+        header[l4 + 13] |= flags
+    payload = sum(map(len, burst)) - begin * len(burst)
+    vnet = _head(header, l4, payload, step, tcp=tcp)
+    return Burst(vnet, header, [packet[begin:] for packet in burst])
+
+
+def _head(header: bytearray, l4: int, payload: int, step: int, *, tcp: bool) -> bytes:
+    """The virtio-net header; and lengths and checksums of the super-packet's own."""
+    version, whole = header[0] >> 4, len(header) + payload
+    covered = whole - l4
+    if version == 4:
+        header[2:4] = whole.to_bytes(2, "big")
+        header[10:12] = bytes(2)
+        header[10:12] = finished(total(header[:l4])).to_bytes(2, "big")
+        addresses = header[12:20]
+    else:
+        header[4:6] = (whole - V6_HEADER).to_bytes(2, "big")
+        addresses = header[8:40]
+    at = l4 + (16 if tcp else 6)
+    if not tcp:
+        header[l4 + 4 : l4 + 6] = covered.to_bytes(2, "big")
+    pseudo = (total(addresses) + (TCP if tcp else UDP) + covered) % 65535
+    header[at : at + 2] = pseudo.to_bytes(2, "big")
+    gso = GSO_TCP[version] if tcp else GSO_UDP
+    return VNET.pack(NEEDS_CSUM, gso, len(header), step, l4, at - l4)

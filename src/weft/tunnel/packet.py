@@ -1,0 +1,56 @@
+"""IP packets, as far as a router looks at them; and the virtio-net header that a TUN device puts before each (IFF_VNET_HDR,
+linux/virtio_net.h): that it is a super-packet, which stands for several of one flow, or has a checksum yet to be made."""
+
+from __future__ import annotations
+
+import struct
+
+ICMP, TCP, UDP, ICMP6 = 1, 6, 17, 58
+
+VNET = struct.Struct("=BBHHHH")
+"""flags, gso_type, hdr_len, gso_size, csum_start, csum_offset."""
+PLAIN = bytes(VNET.size)
+NEEDS_CSUM = 1
+GSO_TCP = {4: 1, 6: 4}
+GSO_UDP = 5
+GSO_ECN = 0x80
+
+V4_HEADER, V6_HEADER = 20, 40
+
+
+def length(packet: memoryview) -> int:
+    """By its own account; 0 for what is no IP packet, or has no complete header."""
+    if len(packet) < V4_HEADER:
+        return 0
+    version = packet[0] >> 4
+    if version == 4:
+        header = (packet[0] & 15) * 4
+        claimed = packet[2] << 8 | packet[3]
+        return claimed if V4_HEADER <= header <= claimed else 0
+    if version == 6 and len(packet) >= V6_HEADER:
+        return V6_HEADER + (packet[4] << 8 | packet[5])
+    return 0
+
+
+def source(packet: memoryview, version: int) -> int:
+    return int.from_bytes(packet[12:16] if version == 4 else packet[8:24], "big")
+
+
+def destination(packet: memoryview, version: int) -> int:
+    return int.from_bytes(packet[16:20] if version == 4 else packet[24:40], "big")
+
+
+def lives_on(packet: memoryview, version: int) -> bool:
+    """Whether it may pass one more router."""
+    return packet[8 if version == 4 else 7] > 1
+
+
+def pass_on(packet: memoryview, version: int) -> None:
+    """One hop less to live. (RFC 1624: the checksum is patched.)"""
+    if version == 6:
+        packet[7] -= 1
+        return
+    packet[8] -= 1
+    patched = (packet[10] << 8 | packet[11]) + 0x100
+    patched = (patched + (patched >> 16)) & 0xFFFF
+    packet[10], packet[11] = patched >> 8, patched & 0xFF

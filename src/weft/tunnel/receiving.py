@@ -1,0 +1,102 @@
+"""From other hosts to the TUN device.
+
+One call gives up to 64 KB of datagrams from one host, all of one size but the last (UDP_GRO, Linux 5.0). Each is one IP packet.
+Who sent it and where it goes is looked at before anything else; those that follow each other in a flow are written as one
+super-packet.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import struct
+from socket import CMSG_SPACE, SOL_UDP
+
+from weft.tunnel import icmp, packet
+from weft.tunnel.counters import SLOT
+from weft.tunnel.join import joined
+from weft.tunnel.packet import PLAIN
+from weft.tunnel.ways import Network, within
+from weft.tunnel.worker import Worker
+
+UDP_GRO = 104
+"""linux/udp.h."""
+_ROOM = 1 << 16
+_PACKETS, _OCTETS = SLOT["received packets"], SLOT["received octets"]
+
+
+class Receiving(Worker):
+    def run(self) -> None:
+        """For ever. Raises OSError when the device is gone."""
+        buffer = memoryview(bytearray(_ROOM))
+        space = CMSG_SPACE(4)
+        receive = self.sock.recvmsg_into
+        while True:
+            octets, ancillary, _, sender = receive([buffer], space)
+            size = octets
+            for level, kind, value in ancillary:
+                if level == SOL_UDP and kind == UDP_GRO:
+                    size = struct.unpack_from("=i", value)[0]
+            self.take(buffer[:octets], size, sender[0], sender[1])
+
+    def take(self, received: memoryview, size: int, host: str, port: int) -> None:
+        """`size`: of each datagram but the last."""
+        octets = len(received)
+        sources = self.ways.senders.get(host)
+        if sources is None or port != self.ways.port:
+            self.drop("sender unknown", -(-octets // size) if size else 1)
+        elif octets <= size:
+            self._in_turn([received], sources)
+        else:
+            self._in_turn([received[at : at + size] for at in range(0, octets, size)], sources)
+
+    def _in_turn(self, packets: list[memoryview], sources: dict[int, tuple[Network, ...]]) -> None:
+        """A burst's headers agree with its first one's, so that one stands for all."""
+        at = 0
+        while at < len(packets):
+            first = packets[at]
+            if not self._good(first, sources):
+                at += 1
+                continue
+            version = first[0] >> 4
+            burst = joined(packets, at) if at + 1 < len(packets) else None
+            if burst is None:
+                packet.pass_on(first, version)
+                self._write([PLAIN, first], 1)
+                at += 1
+            else:
+                packet.pass_on(memoryview(burst.header), version)
+                self._write([burst.vnet, burst.header, *burst.payload], len(burst.payload))
+                at += len(burst.payload)
+
+    def _good(self, one: memoryview, sources: dict[int, tuple[Network, ...]]) -> bool:
+        """Whether it may come in."""
+        if packet.length(one) != len(one) or not len(one):
+            self.drop("malformed")
+            return False
+        version = one[0] >> 4
+        if not within(packet.source(one, version), sources[version]):
+            self.drop("source not the sender's")
+        elif not within(packet.destination(one, version), self.ways.own[version]):
+            self.drop("destination not here")
+        elif not packet.lives_on(one, version):
+            self.drop("time to live exceeded on arrival")
+            self.tell(icmp.EXPIRED, one)
+        else:
+            return True
+        return False
+
+    def _write(self, parts: list[bytes | bytearray | memoryview], packets: int) -> None:
+        try:
+            octets = os.writev(self.tun, parts)
+        except OSError as error:
+            if error.errno == errno.EBADFD:
+                raise
+            self._refused(parts, packets)
+            return
+        self.count[_PACKETS] += packets
+        self.count[_OCTETS] += octets - len(PLAIN)
+
+    def _refused(self, parts: list[bytes | bytearray | memoryview], packets: int) -> None:
+        """The device is down, or takes no super-packets of this kind."""
+        self.drop("not taken by the device", packets)

@@ -1,0 +1,183 @@
+"""From the TUN device to other hosts.
+
+One read gives one packet, or a super-packet of up to 64 KB that the kernel leaves to be cut. Packets of one size for one host
+go in one call: the kernel makes a datagram of each (UDP_SEGMENT, Linux 4.18). So neither costs a call for each packet.
+
+A packet is sent as soon as it is read. What has come meanwhile is read without waiting, and sent together.
+"""
+
+from __future__ import annotations
+
+import errno
+import os
+import socket
+import struct
+
+from weft.tunnel import icmp, packet
+from weft.tunnel.counters import SLOT
+from weft.tunnel.cut import cut, finish
+from weft.tunnel.packet import GSO_ECN, GSO_UDP, NEEDS_CSUM, VNET
+from weft.tunnel.worker import Worker
+
+UDP_SEGMENT = 103
+"""linux/udp.h."""
+MOST_SEGMENTS, MOST_OCTETS = 64, 65507
+"""Of one call (UDP_MAX_SEGMENTS; RFC 768 in IPv4)."""
+_BUFFERS, _ROOM = 32, VNET.size + 65535
+_IP_MTU, _IP_MTU_DISCOVER, _DO, _DONT = 14, 10, 2, 0
+_IPV6_MTU, _IPV6_MTU_DISCOVER = 24, 23
+
+Part = bytes | memoryview
+
+
+class Sending(Worker):
+    def run(self) -> None:
+        """For ever. Raises OSError when the device is gone."""
+        buffers = [memoryview(bytearray(_ROOM)) for _ in range(_BUFFERS)]
+        batch = Batch(self)
+        while True:
+            octets = os.readv(self.tun, [buffers[0]])
+            self.take(buffers[0][:octets], batch)
+            batch.flush()
+            self._meanwhile(buffers, batch)
+
+    def _meanwhile(self, buffers: list[memoryview], batch: Batch) -> None:
+        """What has come since, as long as there is something."""
+        full = True
+        while full:
+            try:
+                for buffer in buffers:
+                    octets = os.preadv(self.tun, [buffer], -1, os.RWF_NOWAIT)
+                    self.take(buffer[:octets], batch)
+            except BlockingIOError:
+                full = False
+            batch.flush()
+
+    def take(self, received: memoryview, batch: Batch) -> None:
+        found = received[VNET.size :]
+        octets = packet.length(found)
+        if not octets or octets > len(found):
+            self.drop("not sent")  # none that the kernel made
+            return
+        version = found[0] >> 4
+        remote = self.ways.remotes[version].find(packet.destination(found, version))
+        if remote is None:
+            self.drop("no host holds the destination")
+            self.tell(icmp.NO_ROUTE, found)
+        elif not packet.lives_on(found, version):
+            self.drop("time to live exceeded")
+            self.tell(icmp.EXPIRED, found)
+        else:
+            packet.pass_on(found, version)
+            self._pack(found[:octets], remote, batch, VNET.unpack_from(received))
+
+    def _pack(self, found: memoryview, remote: str, batch: Batch, vnet: tuple[int, ...]) -> None:
+        flags, gso, _, size, start, offset = vnet
+        if gso:
+            for header, payload in cut(found, start, size, tcp=gso & ~GSO_ECN != GSO_UDP):
+                batch.add(remote, len(header) + len(payload), (header, payload))
+            return
+        if flags & NEEDS_CSUM:
+            finish(found, start, offset)
+        batch.add(remote, len(found), (found,))
+
+    # -- what cannot be sent -------------------------------------------------------------------------------------------
+
+    def too_big(self, remote: str, one: memoryview) -> None:
+        """The path carries less than the uplink. A packet that may be cut is sent in fragments, as a router would; of others
+        the sender is told what fits."""
+        version = one[0] >> 4
+        if version == 4 and not one[6] & 0x40:
+            self._discover(_DONT)
+            try:
+                self.sock.sendto(one, (remote, self.ways.port))
+                return
+            except OSError:
+                self.drop("not sent")
+            finally:
+                self._discover(_DO)
+        else:
+            self.drop("larger than the path's MTU")
+            self.tell(icmp.TOO_BIG, one, self._path_mtu(remote))
+
+    def _discover(self, how: int) -> None:
+        discover(self.sock, how)
+
+    def _path_mtu(self, remote: str) -> int:
+        """What is left of it for packets."""
+        v6 = self.sock.family == socket.AF_INET6
+        with socket.socket(self.sock.family, socket.SOCK_DGRAM) as probe:
+            probe.connect((remote, self.ways.port))
+            level, option = (socket.IPPROTO_IPV6, _IPV6_MTU) if v6 else (socket.IPPROTO_IP, _IP_MTU)
+            return min(probe.getsockopt(level, option) - (48 if v6 else 28), self.table.mtu)
+
+
+def discover(sock: socket.socket, how: int = _DO) -> None:
+    """Whether datagrams may be cut on their way (ip(7), IP_MTU_DISCOVER)."""
+    if sock.family == socket.AF_INET6:
+        sock.setsockopt(socket.IPPROTO_IPV6, _IPV6_MTU_DISCOVER, how)
+    else:
+        sock.setsockopt(socket.IPPROTO_IP, _IP_MTU_DISCOVER, how)
+
+
+class Batch:
+    """Packets for one host, of one size but for the last, which may be smaller: they go in one call."""
+
+    def __init__(self, worker: Sending) -> None:
+        self._worker, self._sock = worker, worker.sock
+        self._count = worker.count
+        self._remote, self._size, self._octets, self._packets = "", 0, 0, 0
+        self._parts: list[Part] = []
+        self._open = False
+
+    def add(self, remote: str, octets: int, parts: tuple[Part, ...]) -> None:
+        if not (
+            self._open
+            and remote == self._remote
+            and octets <= self._size
+            and self._packets < MOST_SEGMENTS
+            and self._octets + octets <= MOST_OCTETS
+        ):
+            self.flush()
+            self._remote, self._size, self._open = remote, octets, True
+        self._parts += parts
+        self._packets += 1
+        self._octets += octets
+        if octets < self._size:
+            self._open = False
+
+    def flush(self) -> None:
+        if not self._packets:
+            return
+        try:
+            self._send(self._parts, self._size if self._packets > 1 else 0)
+            self._count[_SENT] += self._packets
+            self._count[_SENT_OCTETS] += self._octets
+        except OSError as error:
+            self._one_by_one(error)
+        self._parts, self._packets, self._octets, self._open = [], 0, 0, False
+
+    def _send(self, parts: list[Part], segment: int) -> None:
+        ancillary = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment))] if segment else []
+        self._sock.sendmsg(parts, ancillary, 0, (self._remote, self._worker.ways.port))
+
+    def _one_by_one(self, error: OSError) -> None:
+        """Where the kernel does not take them together, or not at all."""
+        whole = memoryview(bytearray(b"".join(self._parts)))
+        for at in range(0, len(whole), self._size):
+            one = whole[at : at + self._size]
+            try:
+                if self._packets > 1:
+                    self._send([one], 0)
+                    self._count[_SENT] += 1
+                    self._count[_SENT_OCTETS] += len(one)
+                    continue
+            except OSError as again:
+                error = again
+            if error.errno == errno.EMSGSIZE:
+                self._worker.too_big(self._remote, one)
+            else:
+                self._worker.drop("not sent")
+
+
+_SENT, _SENT_OCTETS = SLOT["sent packets"], SLOT["sent octets"]

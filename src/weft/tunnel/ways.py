@@ -1,0 +1,75 @@
+"""A table as it is looked up for each packet."""
+
+from __future__ import annotations
+
+import socket
+from collections.abc import Iterable
+
+from weft.tunnel.table import HERE, Table
+
+Network = tuple[int, int]
+"""The first address, as a number, and how many bits of an address say nothing about it (0 for a single one)."""
+WIDTH = {4: 32, 6: 128}
+
+
+def number(address: str) -> int:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return int.from_bytes(socket.inet_pton(family, address), "big")
+
+
+def canonical(address: str) -> str:
+    """As sockets write it. Raises OSError."""
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    return socket.inet_ntop(family, socket.inet_pton(family, address))
+
+
+def network(prefix: str) -> tuple[int, Network]:
+    """(4 or 6, the network). Raises OSError, ValueError."""
+    address, _, length = prefix.partition("/")
+    version = 6 if ":" in address else 4
+    host_bits = WIDTH[version] - int(length)
+    return version, (number(address) >> host_bits << host_bits, host_bits)
+
+
+class Remotes:
+    """Which host an address is at, of one family: the longest prefix counts. Hosts' subnets are of one size, or of a few:
+    for each there is one look into a dictionary, however many hosts there are."""
+
+    def __init__(self, peers: Iterable[tuple[Network, str]]) -> None:
+        by_size: dict[int, dict[int, str]] = {}
+        for (first, bits), remote in peers:
+            by_size.setdefault(bits, {})[first >> bits] = remote
+        self._sizes = sorted(by_size.items())
+
+    def find(self, address: int) -> str | None:
+        for bits, networks in self._sizes:
+            remote = networks.get(address >> bits)
+            if remote is not None:
+                return remote
+        return None
+
+
+class Ways:
+    """A table as packets ask for it: `remotes` by IP version; `own`, and by host's address what comes from there, as networks
+    by version. Raises OSError, ValueError for what is no prefix or address."""
+
+    def __init__(self, table: Table) -> None:
+        parsed = [(*network(prefix), remote) for prefix, remote in table.prefixes.items()]
+        peers = [each for each in parsed if each[2] != HERE]
+        self.port = table.port
+        self.remotes = {v: Remotes((net, remote) for version, net, remote in peers if version == v) for v in (4, 6)}
+        self.own = _by_version((version, net) for version, net, remote in parsed if remote == HERE)
+        self.base = {v: nets[0][0] for v, nets in self.own.items() if nets}
+        grouped: dict[str, list[tuple[int, Network]]] = {}
+        for version, net, remote in peers:
+            grouped.setdefault(canonical(remote), []).append((version, net))
+        self.senders = {remote: _by_version(networks) for remote, networks in grouped.items()}
+
+
+def _by_version(networks: Iterable[tuple[int, Network]]) -> dict[int, tuple[Network, ...]]:
+    listed = list(networks)
+    return {v: tuple(net for version, net in listed if version == v) for v in (4, 6)}
+
+
+def within(address: int, networks: tuple[Network, ...]) -> bool:
+    return any(address >> bits << bits == first for first, bits in networks)
