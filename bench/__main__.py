@@ -20,6 +20,7 @@ from bench import (
     datapath,
     dns,
     docker,
+    inspect,
     labs,
     mesh,
     policy,
@@ -48,6 +49,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "services": lambda quick, progress: services.run(services.QUICK if quick else services.Effort(), progress),
     "mesh": lambda quick, progress: mesh.run(mesh.QUICK if quick else mesh.Effort(), progress),
     "dns": lambda quick, progress: dns.run(dns.QUICK if quick else dns.Effort(), progress),
+    "inspect": lambda quick, progress: inspect.run(inspect.QUICK if quick else inspect.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }
 

@@ -13,6 +13,8 @@ import pytest
 
 from support.capture import Capture, Packet
 from support.cluster import Cluster
+from support.inspected import namespaces as inspected_namespaces
+from support.inspected import way
 from support.reach import (
     NODES,
     OUTSIDE,
@@ -121,6 +123,22 @@ def test_a_container_has_two_interfaces(lab: Lab, networks: Networks) -> None:
     for family, gateway in ((4, "172.30.0.1"), (6, "fd57:4546:54::1")):
         routes = shown(mine.inside, f"ip -j -{family} route show default")
         assert [(r["gateway"], r["dev"]) for r in routes] == [(gateway, "eth1")]
+
+
+def test_links_shows_the_way_out(lab: Lab, networks: Networks) -> None:
+    """From a container's eth0, whose other end is in the network's own namespace, to the host."""
+    mine = networks["blue"][0]
+    host = lab.host(mine.host)
+    assert way(host, mine.endpoint.name)[:5] == [
+        ("start", "eth0", "veth", mine.endpoint.name),
+        ("peer", mine.endpoint.host_interface, "veth", NS),
+        ("master", "br0", "bridge", NS),
+        ("port", "vxlan0", "vxlan", NS),
+        ("route", "eth0", "veth", "default"),
+    ]
+    seen = inspected_namespaces(host)
+    assert {seen[f"weft-{name}"]["engine"] for name in VNI} == {"weft"}
+    assert seen["default"]["this"]
 
 
 def test_over_the_v6_underlay(lab: Lab, networks: Networks) -> None:

@@ -22,12 +22,13 @@ HOST = "default"
 @dataclass
 class Place:
     """A namespace, and what was found out about it. `pids`: all; `mounts`: paths, as the caller can use them; `called`: the
-    last part of each; `files`: other paths that open it."""
+    last part of each; `near`: of those in the caller's own mount namespace; `files`: other paths that open it."""
 
     inode: int
     pids: list[int] = field(default_factory=list)
     mounts: list[str] = field(default_factory=list)
     called: list[str] = field(default_factory=list)
+    near: set[str] = field(default_factory=set)
     files: list[str] = field(default_factory=list)
     containers: dict[str, Container] = field(default_factory=dict)
     name: str = ""
@@ -82,6 +83,8 @@ def _mounted(view: View, places: dict[int, Place]) -> None:
             place.mounts.append(path)
         if name not in place.called:
             place.called.append(name)
+        if view.own:
+            place.near.add(name)
 
 
 def _contained(running: Processes, places: dict[int, Place]) -> None:
@@ -101,15 +104,17 @@ def _contained(running: Processes, places: dict[int, Place]) -> None:
 
 
 def _name(places: dict[int, Place], host: Place) -> None:
-    """Each gets a name of its own. Where two would have the same, each has its inode behind it."""
+    """Each gets a name of its own. Where two would have the same, each has its inode behind it, but the one that has that name
+    in the caller's own mount namespace."""
     for place in places.values():
         place.name = HOST if place is host else _called(place)
     taken: dict[str, list[Place]] = {}
     for place in places.values():
         taken.setdefault(place.name, []).append(place)
     for same in taken.values():
+        near = [place for place in same if place is host or place.name in place.near]
         for place in same if len(same) > 1 else ():
-            if place is not host:
+            if near != [place]:
                 place.name = f"{place.name}:{place.inode}"
 
 

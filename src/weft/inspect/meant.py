@@ -24,9 +24,9 @@ class Match(NamedTuple):
 
 
 def meant(reference: str, places: Mapping[int, Place]) -> Place:
-    """By a name, a container's id, a pid, or an inode; else by the beginning of a container's id. Raises NotFound, also where
-    several are meant."""
-    for matches in (_exactly(reference, places), _by_beginning(reference, places)):
+    """By a name, a container's id, a pid, or an inode; else by a name in another mount namespace; else by the beginning of a
+    container's id. Raises NotFound, also where several are meant."""
+    for matches in (_exactly(reference, places), _elsewhere(reference, places), _by_beginning(reference, places)):
         found = list(matches)
         if len({match.place.inode for match in found}) > 1:
             raise NotFound(_several(reference, found))
@@ -46,7 +46,7 @@ def _exactly(reference: str, places: Mapping[int, Place]) -> Iterator[Match]:
     for place in places.values():
         containers = [c for c in place.containers.values() if reference in (c.name, c.id)]
         yield from (Match(place, _told(container, 12)) for container in containers)
-        if reference in place.called:
+        if reference in place.near:
             yield Match(place, place.mounts[0])
         elif reference == place.name and not containers:
             yield Match(place, place.name)
@@ -54,6 +54,10 @@ def _exactly(reference: str, places: Mapping[int, Place]) -> Iterator[Match]:
             yield Match(place, f"/proc/{number}/ns/net")
         if place.inode in (number, int(inode[1]) if inode else None):
             yield Match(place, f"net:[{place.inode}]")
+
+
+def _elsewhere(reference: str, places: Mapping[int, Place]) -> Iterator[Match]:
+    yield from (Match(place, place.mounts[0]) for place in places.values() if reference in place.called)
 
 
 def _by_beginning(reference: str, places: Mapping[int, Place]) -> Iterator[Match]:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support import containerd
+from support import containerd, inspected
 from support.containerd import Containerd
 from support.places import remove_cgroup, serving
 from support.waiting import until
@@ -124,3 +124,13 @@ def test_the_agent_restarts(lab: Lab, one: Containerd, two: Containerd) -> None:
         agent.wait_ready()
     until(lambda: one.client.status().state == "converged", 20, lambda: str(one.client.status().troubles))
     assert one.left() == before and two.pings("db", web)
+
+
+def test_netns_knows_a_container_by_its_name(one: Containerd) -> None:
+    one.run("web", "sleep", "1000")
+    pid = one.ctr("task", "ls").splitlines()[1].split()[1]
+    for name in ("web", pid):
+        assert inspected.inside(one.host, name) == inspected.of_pid(one.host, pid), name
+    listed = inspected.namespaces(one.host)["web"]
+    assert listed["containers"] == [{"engine": "containerd", "id": "web", "name": "web"}]
+    assert listed["pids"] == [int(pid)]

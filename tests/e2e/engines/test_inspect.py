@@ -3,45 +3,17 @@ networks make."""
 
 from __future__ import annotations
 
-import json
 import signal
 from collections.abc import Iterator
-from typing import Any
 
 import pytest
 
 from support.docker import Engine
+from support.inspected import inside, namespaces, of_pid, way
 from weft.lab.lab import WEFT
 
 CREATE = ("network", "create", "-d", "weft", "--ipam-driver", "weft")
 pytestmark = pytest.mark.timeout(180)
-
-
-def weft(engine: Engine, *words: str) -> Any:
-    done = engine.host.run([*WEFT, *words, "-o", "json"], timeout=60)
-    assert done.returncode == 0, done.stderr
-    return json.loads(done.stdout)
-
-
-def namespaces(engine: Engine) -> dict[str, dict[str, Any]]:
-    return {n["name"]: n for n in weft(engine, "netns", "ls")}
-
-
-def inside(engine: Engine, name: str) -> str:
-    """The network namespace that one gets to by this name."""
-    done = engine.host.run([*WEFT, "netns", name, "--", "readlink", "/proc/self/ns/net"])
-    assert done.returncode == 0, done.stderr
-    return done.stdout.strip()
-
-
-def way(engine: Engine, name: str, link: str = "eth0") -> list[tuple[str, str, str, str]]:
-    """Hop by hop, the first where it branches: how one gets there, the link, its kind and its namespace."""
-    (found,) = weft(engine, "links", link, "--in", name)
-    hops, hop = [], found["way"]
-    while hop:
-        hops.append((hop["how"], hop["name"], hop["kind"], hop["namespace"]))
-        hop = hop["next"][0] if hop["next"] else None
-    return hops
 
 
 @pytest.fixture
@@ -64,18 +36,18 @@ def test_a_container_by_name_id_pid_and_namespace(one: Engine) -> None:
         about = one.inspect("web")
         key = about["NetworkSettings"]["SandboxKey"]
         pid = str(about["State"]["Pid"])
-        expected = one.host.run(["readlink", f"/proc/{pid}/ns/net"]).stdout.strip()
+        expected = of_pid(one.host, pid)
         ids = {one.inspect(name)["Id"]: name for name in ("web", "beside")}
         for name in ("web", "beside", about["Id"][:6], about["Id"], pid, key, key.rsplit("/", 1)[-1]):
-            assert inside(one, name) == expected, name
-        listed = namespaces(one)["web"]
+            assert inside(one.host, name) == expected, name
+        listed = namespaces(one.host)["web"]
         assert listed["engine"] == "docker" and f"net:[{listed['inode']}]" == expected
         assert {c["id"]: c["name"] for c in listed["containers"]} == ids
         assert int(pid) in listed["pids"] and listed["processes"] == 2
         assert listed["paths"] == [key.replace("/var/run/", "/run/")]
         assert one.host.run([*WEFT, "netns", "web", "--", "sh", "-c", "exit 9"]).returncode == 9
         bridge = "br-" + one.docker("network", "inspect", "-f", "{{.Id}}", "plain")[:12]
-        hops = way(one, "web")
+        hops = way(one.host, "web")
         assert hops[0] == ("start", "eth0", "veth", "web")
         assert (hops[1][0], hops[1][2:]) == ("peer", ("veth", "default"))
         assert hops[2:4] == [("master", bridge, "bridge", "default"), ("route", "eth0", "veth", "default")]
@@ -86,9 +58,9 @@ def test_a_container_by_name_id_pid_and_namespace(one: Engine) -> None:
 
 def test_a_container_in_the_host_s_network(one: Engine) -> None:
     one.run("agentlike", network="host")
-    host = namespaces(one)["default"]
+    host = namespaces(one.host)["default"]
     assert host["this"] and [c["name"] for c in host["containers"]] == ["agentlike"]
-    assert inside(one, "agentlike") == one.host.run(["readlink", "/proc/self/ns/net"]).stdout.strip()
+    assert inside(one.host, "agentlike") == of_pid(one.host, "self")
 
 
 def test_with_a_docker_that_does_not_answer_there_are_ids(one: Engine) -> None:
@@ -97,9 +69,9 @@ def test_with_a_docker_that_does_not_answer_there_are_ids(one: Engine) -> None:
     assert one.daemon is not None
     one.daemon.signal(signal.SIGSTOP)
     try:
-        (listed,) = [n for n in namespaces(one).values() if any(c["id"] == id for c in n["containers"])]
+        (listed,) = [n for n in namespaces(one.host).values() if any(c["id"] == id for c in n["containers"])]
         assert listed["containers"] == [{"engine": "docker", "id": id, "name": ""}]
-        assert inside(one, id[:12])
+        assert inside(one.host, id[:12])
     finally:
         one.daemon.signal(signal.SIGCONT)
 
@@ -127,7 +99,7 @@ def test_the_way_out_of_weft_s_overlay(one: Engine) -> None:
     try:
         one.run("web", network="over")
         one.run("db", network="over")
-        hops = way(one, "web")
+        hops = way(one.host, "web")
         assert [hop[0] for hop in hops[:5]] == ["start", "peer", "master", "port", "route"]
         assert hops[0] == ("start", "eth0", "veth", "web")
         assert hops[2:5] == [
@@ -135,7 +107,7 @@ def test_the_way_out_of_weft_s_overlay(one: Engine) -> None:
             ("port", "vxlan0", "vxlan", "weft-over"),
             ("route", "eth0", "veth", "default"),
         ]
-        assert namespaces(one)["weft-over"]["engine"] == "weft"
+        assert namespaces(one.host)["weft-over"]["engine"] == "weft"
     finally:
         one.docker("rm", "-f", "web", "db")
         one.docker("network", "rm", "over")
@@ -146,12 +118,12 @@ def test_the_way_out_of_docker_s_own_overlay(swarm: Engine) -> None:
     swarm.run("web", network="native")
     swarm.run("db", network="native")
     net = "1-" + swarm.docker("network", "inspect", "-f", "{{.Id}}", "native")[:10]
-    hops = way(swarm, "web")
+    hops = way(swarm.host, "web")
     assert hops[0] == ("start", "eth0", "veth", "web")
     assert (hops[1][0], hops[1][2:]) == ("peer", ("veth", net))
     assert (hops[2][0], hops[2][1:]) == ("master", ("br0", "bridge", net))
     assert hops[3] == ("port", "vxlan0", "vxlan", net)
     assert hops[4][0] == "route" and hops[4][3] == "default"
-    listed = namespaces(swarm)[net]
+    listed = namespaces(swarm.host)[net]
     assert listed["engine"] == "docker" and listed["paths"] == [f"/run/docker/netns/{net}"]
-    assert inside(swarm, net) == f"net:[{listed['inode']}]"
+    assert inside(swarm.host, net) == f"net:[{listed['inode']}]"

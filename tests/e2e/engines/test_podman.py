@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support import podman
+from support import inspected, podman
 from support.places import remove_cgroup, serving
 from support.podman import Podman
 from support.waiting import until
@@ -213,3 +213,14 @@ def test_the_agent_is_down_while_a_container_is_removed(lab: Lab, one: Podman) -
     one.host.run([podman.PODMAN, "rm", "-f", "-t", "0", "web", "more"], timeout=60)
     up(lab, one)
     until(lambda: not one.left(), 20, one.left)
+
+
+def test_netns_knows_a_container_by_its_name_and_id(one: Podman) -> None:
+    one.run("web", "sleep", "1000", network="over")
+    id, pid = one.podman("inspect", "-f", "{{.Id}} {{.State.Pid}}", "web").split()
+    for name in ("web", id, id[:8], pid):
+        assert inspected.inside(one.host, name) == inspected.of_pid(one.host, pid), name
+    listed = inspected.namespaces(one.host)["web"]
+    assert listed["containers"] == [{"engine": "podman", "id": id, "name": "web"}]
+    assert (listed["engine"], listed["pids"]) == ("podman", [int(pid)])
+    assert [hop[1] for hop in inspected.way(one.host, "web")[2:4]] == ["br0", "vxlan0"]

@@ -25,6 +25,7 @@ def test_without_a_word_all_are_run() -> None:
         "services",
         "mesh",
         "dns",
+        "inspect",
         "bgp",
     ]
     assert (options.json, options.quick) == (None, False)

@@ -20,6 +20,7 @@ def of(*containers: tuple[str, str, str]) -> dict[str, Container]:
     return {id: Container(engine=engine, id=id, name=name) for engine, id, name in containers}
 
 
+FAR = ["/proc/9/root/run/netns/web", "/proc/9/root/run/netns/far"]
 PLACES = {
     p.inode: p
     for p in (
@@ -32,9 +33,11 @@ PLACES = {
             containers=of(("docker", DB, "db")),
             mounts=["/run/docker/netns/d1"],
             called=["d1"],
+            near={"d1"},
         ),
         place(4026532003, name="twin:4026532003", containers=of(("podman", TWIN, "twin"))),
-        place(4026532004, name="twin:4026532004", mounts=["/run/netns/twin"], called=["twin"]),
+        place(4026532004, name="twin:4026532004", mounts=["/run/netns/twin"], called=["twin"], near={"twin"}),
+        place(4026532007, name="web:4026532007", mounts=FAR, called=["web", "far"]),
         place(4026532005, name="102", containers=of(("docker", "5" * 64, "102"))),
         place(4026532006, name="shop/web-0/nginx", containers=of(("kubernetes", "6" * 64, "shop/web-0/nginx"))),
     )
@@ -45,11 +48,12 @@ PLACES = {
     ("reference", "inode"),
     [
         ("default", 4026531840),
-        ("web", 4026532001),
+        ("web", 4026532001),  # goes before what is called so in another mount namespace
         (WEB, 4026532001),
         ("3f2a", 4026532001),
         ("77", 4026532003),  # no such pid, and the beginning of one id
         ("d1", 4026532002),
+        ("far", 4026532007),
         ("7", 4026531840),  # a pid goes before the beginning of an id
         ("101", 4026532001),
         ("4026532003", 4026532003),
