@@ -131,6 +131,21 @@ class HandoverAttachments(Attachments):
                     await self._rewrite(present)
                     raise
 
+    # Ports of Neutron's.
+
+    async def replug(self, endpoint: Endpoint) -> Endpoint:
+        """With another port, instead of one that somebody removed. Raises NotFound, Conflict, Unavailable, Failed."""
+        async with self._turn(endpoint.owner):
+            network = self._view.networks.get(endpoint.network)
+            if network is None or self._view.endpoints.get(endpoint.id) != endpoint:
+                raise NotFound(f"endpoint {endpoint.name} was just detached, or changed")
+            new = msgspec.structs.replace(endpoint, data=await self.neutron.again(endpoint, network))
+            try:
+                return await self._rewrite(new)
+            except Unavailable:
+                await self.neutron.part([new])
+                raise
+
     # What other plugins of an engine's chain do to an interface.
 
     async def follow_macs(self, altered: Mapping[Key, str]) -> None:

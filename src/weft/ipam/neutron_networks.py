@@ -68,9 +68,10 @@ class NeutronNetworks:
         if not network.data.get(MADE):
             await self._neutron.untag(id, self._marks.tag(network.name))
             return
-        await self._remove(id)
+        await self.remove(id)
 
-    async def _remove(self, id: str) -> None:
+    async def remove(self, id: str) -> None:
+        """One of our own, with our ports on it."""
         for port in await self._neutron.ports(network_id=id, device_owner=OWNER):
             if self._marks.is_port(port):
                 await self._neutron.delete_port(port.id)
@@ -163,9 +164,3 @@ def _chosen(network: Network, options: NeutronOptions, there: list[Subnet]) -> l
     if len({s.ip_version for s in found}) < len(found):
         raise Invalid(f"network {network.name}: {has}: choose one of each family with -o neutron.subnet=NAME,…")
     return found
-
-
-def unneeded(marks: Marks, nets: Iterable[tuple[str, str]], networks: Iterable[Network]) -> list[str]:
-    """Of Neutron's networks (id, description) those that Weft made for a network that it has no more: their ids."""
-    needed = {n.data.get(NET, "") for n in networks}
-    return [id for id, description in nets if description.startswith(marks.cluster) and id not in needed]

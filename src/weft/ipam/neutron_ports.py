@@ -91,6 +91,10 @@ class NeutronPorts(Way):
     async def check_unused(self, network: Network) -> None:
         await self._networks.check_unused(network)
 
+    async def remove_network(self, id: str) -> None:
+        """One of Neutron's that was made for a network which is no more."""
+        await self._networks.remove(id)
+
     async def _known(self, network: Network) -> Facts:
         facts = self._facts.get(network.name)
         id = network.data[NET]
@@ -242,6 +246,19 @@ class NeutronPorts(Way):
             f"{_into(endpoint)}: its port in Neutron has not become active in {seconds:g} s ({said}): is "
             f"neutron-openvswitch-agent alive on {self.host}, and does it see bridge {endpoint.data.get('bridge', BRIDGE)}?"
         )
+
+    async def again(self, endpoint: Endpoint, network: Network) -> dict[str, str]:
+        """Another port, with the addresses and the MAC address of one that is gone: the endpoint's new data."""
+        ask = Ask(
+            network=network,
+            wishes=tuple(a.ip for a in endpoint.addresses),
+            families=endpoint.families,
+            id=endpoint.id,
+            name=endpoint.name,
+            mac=endpoint.mac,
+        )
+        async with self.choosing(ask) as choice:
+            return dict(choice.data)
 
     # Endpoints go.
 

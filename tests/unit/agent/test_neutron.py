@@ -19,6 +19,7 @@ from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.hoststate import Address, Link, Route
+from weft.ipam import audit_ports
 from weft.model import Network
 from weft.openstack import cloud as clouds
 
@@ -367,3 +368,59 @@ async def test_no_cloud_is_known_and_the_agent_is_well(
         with pytest.raises(Invalid, match="the agent knows no OpenStack cloud"):
             await create(agent, "blue", "10.30.13.0/24")
         assert (await Service(agent).status()).state == "converged"
+
+
+async def checked(agent: Agent, *, fix: bool = False) -> dict[str, t.Fault]:
+    found = (await Service(agent).check_ipam(t.CheckIpam(fix=fix))).faults
+    return {fault.kind: fault for fault in found}
+
+
+async def test_the_audit_tells_what_is_without_the_other_and_puts_it_right(
+    neutron: NeutronServer, one: Agent, host: FakeHost, two: tuple[Agent, FakeHost], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    blue = await create(one, "blue", "10.30.14.0/24")
+    host.open("c1")
+    made = await attach(one, "c1")
+    assert await checked(one) == {}
+    marks = one.attachments.neutron.marks
+    values = {"network_id": blue.data["net"], "device_owner": "compute:weft"}
+    neutron.make("port", description=f"{marks.cluster}node-9", device_id="gone", name="lost", **values)
+    foreign = neutron.make("port", description="weft:another-cluster/node-9", **values)
+    orphan = neutron.make("network", name="weft-old", description=marks.network("old"))
+    neutron.delete("port", one.view.endpoints[made.id].data["port"])
+    assert set(await checked(one)) == {"endpoint-without-port"}  # all else may be just coming
+    monkeypatch.setattr(audit_ports, "YOUNG", -60.0)
+
+    found = await checked(two[0], fix=True)
+    assert {kind: (f.network, f.node, f.fixed) for kind, f in found.items()} == {
+        "port-without-endpoint": ("blue", "node-9", True),
+        "endpoint-without-port": ("blue", "node-1", False),
+        "neutron-network-without-network": ("old", "", True),
+    }
+    assert found["endpoint-without-port"].text.endswith("`weft ipam check --fix` on node-1 makes another one")
+    assert neutron.list("networks", id=orphan["id"]) == [] and [p["id"] for p in ours(neutron, blue)] == [foreign["id"]]
+
+    assert (await checked(one, fix=True))["endpoint-without-port"].fixed
+    (port,) = (p for p in ours(neutron, blue) if p["id"] != foreign["id"])
+    again = one.view.endpoints[made.id]
+    assert (port["id"], port["mac_address"], port["device_id"]) == (again.data["port"], made.mac, made.id)
+    assert [ip["ip_address"] for ip in port["fixed_ips"]] == [str(a.ip) for a in made.addresses]
+    assert any(isinstance(o, Link) and o.name == f"tap{port['id'][:11]}" for o in host.objects.values())
+    assert await checked(one) == {}
+    neutron.delete("port", foreign["id"])
+    await remove(one, force="yes")
+
+
+async def test_an_audit_without_neutron_says_so(
+    neutron: NeutronServer, one: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(one, "blue", "10.30.15.0/24")
+    monkeypatch.setattr(clouds, "ANSWER", 0.5)
+    neutron.freeze()
+    try:
+        (fault,) = (await checked(one)).values()
+        assert (fault.kind, fault.fixed) == ("neutron-not-asked", False) and "OpenStack does not answer" in fault.text
+    finally:
+        neutron.thaw()
+    monkeypatch.undo()
+    await remove(one)

@@ -6,6 +6,7 @@ from collections import Counter, defaultdict
 from collections.abc import Iterable
 
 from weft.agent.parts import Parts
+from weft.agent.resources import ipam_ports
 from weft.agent.resources.networks import Networks
 from weft.alloc import blocks as alloc
 from weft.alloc.subnets import merge
@@ -59,8 +60,9 @@ async def check(parts: Parts, network: Network | None, *, fix: bool) -> t.IpamCh
         if not fixed:
             break
     done |= {_key(f): _told(f, fixed=False) for f in found}
+    elsewhere = await ipam_ports.check(parts, wanted, fix=fix)
     return t.IpamCheck(
-        faults=tuple(fault for _, fault in sorted(done.items())),
+        faults=(*(fault for _, fault in sorted(done.items())), *elsewhere),
         addresses=len(audit.addresses),
         blocks=sum(audit.blocks(name) for name, _ in audit.subnets),
         endpoints=sum(audit.claimed(e.network) for e, _ in audit.endpoints),

@@ -1,0 +1,107 @@
+"""Audit of ports and networks in Neutron: what carries this cluster's mark there and stands for nothing here, and containers
+whose port is gone. Pure.
+
+A port is there a moment before its endpoint, and one that is kept for a container to come is there for a minute or two: so
+young ones are not told of.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterable, Iterator, Mapping
+from datetime import datetime
+
+import msgspec
+
+from weft.ipam.neutron_networks import NET, Marks
+from weft.model import Endpoint, Network
+from weft.openstack.neutron import Net, Port
+
+YOUNG = 180.0
+"""Seconds."""
+PORT, ENDPOINT, NETWORK = "port-without-endpoint", "endpoint-without-port", "neutron-network-without-network"
+
+
+class Fault(msgspec.Struct, frozen=True, kw_only=True):
+    """`id`: of the port, the endpoint or the network in Neutron."""
+
+    network: str
+    kind: str
+    subject: str
+    node: str
+    text: str
+    id: str
+
+
+class Look(msgspec.Struct, frozen=True, kw_only=True):
+    """What there was. `lasting`: endpoints with ports that are in both of two listings, one before and one after Neutron was asked;
+    `any`: those of either. `now`: seconds since the epoch."""
+
+    lasting: Collection[Endpoint]
+    any: Collection[Endpoint]
+    ports: Collection[Port]
+    nets: Collection[Net]
+    networks: Mapping[str, Network]
+    now: float
+
+
+def faults(look: Look, marks: Marks) -> Iterator[Fault]:
+    yield from _ports(look, marks)
+    yield from _endpoints(look)
+    yield from _networks(look, marks)
+
+
+def _ports(look: Look, marks: Marks) -> Iterator[Fault]:
+    known = {e.data.get("port") for e in look.any}
+    names = {n.data.get(NET): n.name for n in look.networks.values()}
+    for port in look.ports:
+        if marks.is_port(port) and port.id not in known and not _young(port.created_at, look.now):
+            yield Fault(
+                network=names.get(port.network_id, ""),
+                kind=PORT,
+                subject=", ".join(ip.ip_address for ip in port.fixed_ips) or port.id,
+                node=port.description.removeprefix(marks.cluster),
+                text=f"port {port.name or port.id} in Neutron is no container's",
+                id=port.id,
+            )
+
+
+def _endpoints(look: Look) -> Iterator[Fault]:
+    there = {port.id for port in look.ports}
+    for endpoint in look.lasting:
+        id = endpoint.data.get("port", "")
+        if id and id not in there:
+            yield Fault(
+                network=endpoint.network,
+                kind=ENDPOINT,
+                subject=endpoint.name,
+                node=endpoint.node,
+                text=f"its port {id} is gone from Neutron: `weft ipam check --fix` on {endpoint.node} makes another one",
+                id=endpoint.id,
+            )
+
+
+def _networks(look: Look, marks: Marks) -> Iterator[Fault]:
+    needed = {n.data.get(NET) for n in look.networks.values()}
+    for net in look.nets:
+        if net.description.startswith(marks.cluster) and net.id not in needed and not _young(net.created_at, look.now):
+            yield Fault(
+                network=net.description.removeprefix(marks.cluster),
+                kind=NETWORK,
+                subject=net.name,
+                node="",
+                text=f"network {net.id} in Neutron was made for a network that is no more",
+                id=net.id,
+            )
+
+
+def _young(made: str, now: float) -> bool:
+    """`made`: as Neutron writes it, in UTC."""
+    try:
+        return now - datetime.fromisoformat(made).timestamp() < YOUNG
+    except ValueError:
+        return False
+
+
+def of_network(found: Iterable[Fault], name: str) -> list[Fault]:
+    """ "" is all."""
+    return [fault for fault in found if name in ("", fault.network)]
