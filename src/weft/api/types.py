@@ -11,7 +11,7 @@ from weft.api import limits
 from weft.base.errors import Invalid
 from weft.base.names import MOST_LABELS, check_texts
 from weft.base.net import IPAddress, IPInterface, IPNetwork
-from weft.model import AddressRange, Bandwidth, BgpPeer, NamedPort, Network, Pool, PublishedPort, bandwidth
+from weft.model import AddressRange, Bandwidth, BgpPeer, ExposedPort, NamedPort, Network, Pool, PublishedPort, bandwidth
 from weft.model.identity import DEFAULT_NAMESPACE, check_aliases, check_labels
 from weft.model.network import OptionValue
 from weft.services.labels import DETAILS, others
@@ -255,7 +255,8 @@ class Attach(Request, frozen=True, kw_only=True):
 
     `labels`, `policy_namespace` ("": the one called "default"), `named_ports`: by which policy selects the container and
     speaks of its ports. Labels may be any text, but policy sees those only that Kubernetes would take. `aliases`: further
-    names, by which containers of its network find it. `resolv_conf`: write /etc/netns/NAME/resolv.conf for a named namespace.
+    names, by which containers of its network find it. `exposed`: its own ports that others are to reach, where somebody else's
+    rules keep them closed (Neutron's security groups). `resolv_conf`: write /etc/netns/NAME/resolv.conf for a named namespace.
 
     `handover`: the engine itself moves the interface in (`EndpointInfo.handover`). Then `addresses` are all that it gets,
     `owner` is needed, `target` the path at which the namespace will be, which a second request may tell, without addresses.
@@ -274,6 +275,7 @@ class Attach(Request, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     resolv_conf: bool = False
     ports: tuple[PublishedPort, ...] = ()
+    exposed: tuple[ExposedPort, ...] = ()
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
     spoofing: str = ""
@@ -289,6 +291,7 @@ class Attach(Request, frozen=True, kw_only=True):
         limits.at_most("ranges", self.ranges, limits.ADDRESSES)
         limits.at_most("floating addresses", self.floating, limits.FLOATING)
         limits.check_ports(self.ports)
+        limits.at_most("exposed ports", self.exposed, limits.PORTS)
         check_texts("endpoint", self.labels)
         limits.check_identity("endpoint", self.policy_namespace, self.named_ports)
         check_aliases("endpoint", self.aliases)

@@ -72,6 +72,7 @@ class Driver:
             labels=said.labels,
             policy_namespace=said.namespace,
             named_ports=said.ports,
+            exposed=request.exposed,
         )
         made = self.with_network(network, lambda: self._client.attach(attach))
         # Only what Docker left open may be answered.

@@ -15,11 +15,12 @@ from weft.base.golang import matched
 from weft.base.net import IPAddress, IPInterface, parse_address, parse_interface
 from weft.model import PublishedPort
 from weft.model.codec import convert, decode
-from weft.model.ports import BY_NUMBER
+from weft.model.ports import BY_NUMBER, ExposedPort
 
 GENERIC = "com.docker.network.generic"
 """In `options`: those that the user gave to the driver."""
 INTERNAL = "com.docker.network.internal"
+EXPOSED = "com.docker.network.endpoint.exposedports"
 PORT_MAP = "com.docker.network.portmap"
 DRIVER_MTU = "com.docker.network.driver.mtu"
 ADDRESS_TYPE, GATEWAY = "RequestAddressType", "com.docker.network.gateway"
@@ -96,6 +97,20 @@ class CreateEndpoint(OfEndpoint, frozen=True):
 
     interface: Interface | None = field(name="Interface", default=None)
     options: Options | None = field(name="Options", default=None)
+
+    @property
+    def exposed(self) -> tuple[ExposedPort, ...]:
+        """By the image or the user, published or not. Raises Invalid."""
+        listed = (self.options or {}).get(EXPOSED) or []
+        found = convert(list[Exposed], _spelt(list[Exposed], listed))
+        return tuple(ExposedPort(BY_NUMBER[e.proto], e.port) for e in found if e.proto in BY_NUMBER)
+
+
+class Exposed(Message, frozen=True, rename="pascal"):
+    """`proto`: its number (IANA)."""
+
+    proto: int
+    port: int
 
 
 class Join(OfEndpoint, frozen=True):

@@ -22,7 +22,7 @@ import msgspec
 
 from weft.alloc import addresses as alloc
 from weft.api import types as t
-from weft.base.errors import Conflict, Failed, NotFound, WeftError
+from weft.base.errors import Conflict, Failed, Invalid, NotFound, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
 from weft.cluster.cluster import Cluster, Refused
@@ -131,6 +131,11 @@ class Attachments:
 
     async def _take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
         """Where others want the same addresses, whoever comes second tries again."""
+        if request.ports and self._view.driver(network.name).addresses.made_elsewhere:
+            raise Invalid(
+                f"{request.target or request.name}: no port of the host leads into network {network.name} (driver "
+                f"{network.driver}): leave the published ports out, and ask for its own address"
+            )
         # An engine that gives the addresses itself tells all that there are to be.
         families = {a.version for a in request.addresses} if request.handover else set(network.families)
         ask = Ask(
@@ -142,6 +147,7 @@ class Attachments:
             id=self._id(request, target, self.interface(request.interface, request.target, target)),
             name=request.name or target.name,
             mac=request.mac,
+            exposed=request.exposed,
         )
         way = self.way(network.name)
 

@@ -123,6 +123,8 @@ class HandoverAttachments(Attachments):
             network = self._view.networks.get(present.network) if present else None
             if present is None or network is None:
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
+            if self._view.driver(network.name).addresses.made_elsewhere:
+                return present  # its ports are exposed at its own address; engines publish without asking whose network it is
             endpoint = msgspec.structs.replace(present, ports=self.ports.settled(ports, present.families))
             async with self.ports.taking(endpoint, network):
                 try:

@@ -33,7 +33,7 @@ from weft.datapaths.driver import without_lease
 from weft.ipam.elsewhere import Elsewhere
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
-from weft.model import AddressRange, Endpoint, Network, encode, keys, records
+from weft.model import AddressRange, Endpoint, ExposedPort, Network, encode, keys, records
 from weft.store.protocol import Guard, Op, Put
 
 T = TypeVar("T")
@@ -46,7 +46,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     """`families`: of which it is to have one address each. `ranges`: those of their families come from them
     only. `owner`: whose promised addresses it may have. `lost`: addresses
     that others turned out to have, with their holders; more are added. `id`, `name`, `mac`: of the endpoint that they are
-    for; "" where there is none yet, or nothing is asked."""
+    for; "" where there is none yet, or nothing is asked. `exposed`: its ports that others are to reach."""
 
     network: Network
     wishes: tuple[IPAddress, ...] = ()
@@ -57,6 +57,7 @@ class Ask(msgspec.Struct, frozen=True, kw_only=True):
     id: str = ""
     name: str = ""
     mac: str = ""
+    exposed: tuple[ExposedPort, ...] = ()
 
 
 class Choice(msgspec.Struct, frozen=True, kw_only=True):

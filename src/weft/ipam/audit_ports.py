@@ -33,8 +33,8 @@ class Fault(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Look(msgspec.Struct, frozen=True, kw_only=True):
-    """What there was. `lasting`: endpoints with ports that are in both of two listings, one before and one after Neutron was asked;
-    `any`: those of either. `now`: seconds since the epoch."""
+    """What there was. Endpoints were listed before and after Neutron was asked: `lasting` are those with ports in both,
+    `any` those in either. `now`: seconds since the epoch."""
 
     lasting: Collection[Endpoint]
     any: Collection[Endpoint]
@@ -75,9 +75,16 @@ def _endpoints(look: Look) -> Iterator[Fault]:
                 kind=ENDPOINT,
                 subject=endpoint.name,
                 node=endpoint.node,
-                text=f"its port {id} is gone from Neutron: `weft ipam check --fix` on {endpoint.node} makes another one",
+                text=f"its port {id} is gone from Neutron: {_way_out(endpoint)}",
                 id=endpoint.id,
             )
+
+
+def _way_out(endpoint: Endpoint) -> str:
+    """Another port means another interface, and what an engine has taken over only it can replace."""
+    if endpoint.handover:
+        return "start its container again"
+    return f"`weft ipam check --fix` on {endpoint.node} makes another one"
 
 
 def _networks(look: Look, marks: Marks) -> Iterator[Fault]:

@@ -13,15 +13,18 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import AsyncIterator, Callable, Iterable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from typing import NamedTuple
 
+import msgspec
+
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, WeftError
-from weft.base.net import IPAddress, IPInterface, parse_address, parse_interface, parse_mac
+from weft.base.net import IPAddress, IPInterface, family, parse_address, parse_interface, parse_mac
 from weft.cluster.cluster import Cluster
 from weft.datapaths import registry
 from weft.datapaths.neutron_options import GATEWAYS, NeutronOptions
 from weft.ipam.addresses import Ask, Choice, Way
+from weft.ipam.neutron_groups import open_to_all
 from weft.ipam.neutron_networks import NET, Marks, NeutronNetworks, subnet_key
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
@@ -34,6 +37,8 @@ log = logging.getLogger(__name__)
 
 FRESH = 60.0
 """Seconds for which is believed what Neutron said of a network, its subnets and of security groups' names."""
+GROUP = "group"
+"""Key of an endpoint's data: the id of the security group that is its own."""
 BRIDGE = "br-int"
 """Where Neutron does not say which bridge ports are plugged into."""
 
@@ -123,16 +128,21 @@ class NeutronPorts(Way):
         self._underway.add(ask.id)
         try:
             port = await self._bound(ask)
+            choice = self._choice(ask, port, facts)
             try:
-                yield self._choice(ask, port, facts)
+                if ask.exposed and _options(ask.network).port_security == "on":
+                    families = tuple(family(a) for a in choice.addresses)
+                    group = await open_to_all(self.neutron, port, ask.exposed, families, self.marks.port)
+                    choice = msgspec.structs.replace(choice, data={**choice.data, GROUP: group})
+                yield choice
             except BaseException:
-                await asyncio.shield(self._drop(port.id))
+                await asyncio.shield(self._give_back(choice.data))
                 raise
         finally:
             self._underway.discard(ask.id)
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
-        await self._drop(choice.data["port"])
+        await self._give_back(choice.data)
         await super().refused(ask, choice)
 
     async def _bound(self, ask: Ask) -> Port:
@@ -188,9 +198,9 @@ class NeutronPorts(Way):
             )
         wishes = self.wishes(ask, ask.network.families)
         fixed = []
-        for family in ask.families:
-            one = {"subnet_id": ask.network.data[subnet_key(family)]}
-            fixed.append(one | {"ip_address": str(wishes[family])} if family in wishes else one)
+        for fam in ask.families:
+            one = {"subnet_id": ask.network.data[subnet_key(fam)]}
+            fixed.append(one | {"ip_address": str(wishes[fam])} if fam in wishes else one)
         return fixed
 
     async def _clear(self, id: str) -> bool:
@@ -263,15 +273,21 @@ class NeutronPorts(Way):
     # Endpoints go.
 
     async def part(self, endpoints: Sequence[Endpoint]) -> None:
-        await asyncio.gather(*(self._drop(id) for e in endpoints if (id := e.data.get("port", ""))))
+        await asyncio.gather(*(self._give_back(e.data) for e in endpoints if e.data.get("port")))
 
-    async def _drop(self, id: str) -> None:
-        """Now, or as soon as Neutron is there again."""
+    async def _give_back(self, data: Mapping[str, str]) -> None:
+        """Of an endpoint."""
+        await self._drop(data["port"])
+        if group := data.get(GROUP, ""):
+            await self._drop(group, self.neutron.delete_group)
+
+    async def _drop(self, id: str, delete: Callable[[str], Awaitable[None]] | None = None) -> None:
+        """A port, or what else `delete` says: now, or as soon as Neutron is there again."""
         try:
-            await self.neutron.delete_port(id)
+            await (delete or self.neutron.delete_port)(id)
         except WeftError as error:
             self._missed.add(id)
-            log.warning("port %s is not removed from Neutron yet: %s", id, error)
+            log.warning("%s is not removed from Neutron yet: %s", id, error)
 
     async def run(self, interval: float) -> None:
         """For ever: remove ports of this node's that no container has. `interval`: seconds between looks."""
@@ -286,11 +302,15 @@ class NeutronPorts(Way):
     async def sweep(self) -> list[str]:
         """The ports removed: those that no container had in two looks either, so that what is just coming stays."""
         listed = await self.neutron.ports(device_owner=OWNER, description=self.marks.port)
-        lost = {p.id for p in listed if not self._needed(p)}
-        gone = sorted(lost & self._missed)
-        self._missed = lost
+        groups = {g.id for g in await self.neutron.marked_groups(self.marks.port)}
+        groups -= {e.data.get(GROUP, "") for e in self._view.endpoints.values()}
+        ports = {p.id for p in listed if not self._needed(p)}
+        gone, unused = sorted(ports & self._missed), sorted(groups & self._missed)
+        self._missed = ports | groups
         for id in gone:
             await self._drop(id)
+        for id in unused:
+            await self._drop(id, self.neutron.delete_group)
         if gone:
             log.info("removed %d ports from Neutron that no container has", len(gone))
         return gone
@@ -382,7 +402,7 @@ def _data(network: Network, port: Port, facts: Facts) -> dict[str, str]:
         "plug": "hybrid" if port.vif_details.get("ovs_hybrid_plug") else "ovs",
         "bridge": str(port.vif_details.get("bridge_name") or BRIDGE),
         "mtu": str(mtu or ""),
-        **{key: hops.get(family, "") for key, family in zip(GATEWAYS, (4, 6), strict=True)},
+        **{key: hops.get(fam, "") for key, fam in zip(GATEWAYS, (4, 6), strict=True)},
         "routes": ", ".join(_routes(subnets)),
     }
 

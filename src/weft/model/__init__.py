@@ -17,7 +17,7 @@ from weft.model.lease import Lease
 from weft.model.location import Location
 from weft.model.network import Network, Pool
 from weft.model.node import Node
-from weft.model.ports import PublishedPort
+from weft.model.ports import ExposedPort, PublishedPort
 from weft.model.ranges import AddressRange
 
 __all__ = [
@@ -27,6 +27,7 @@ __all__ = [
     "BgpSecret",
     "BgpSettings",
     "Endpoint",
+    "ExposedPort",
     "Gateway",
     "Lease",
     "Location",

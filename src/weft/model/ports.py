@@ -28,6 +28,17 @@ ANY = 0
 """As `host_port`: Weft is to choose."""
 
 
+class ExposedPort(msgspec.Struct, frozen=True, order=True):
+    """A port of the container's own, that others are meant to reach at its address."""
+
+    protocol: Protocol
+    port: int
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.port <= HIGHEST_PORT:
+            raise Invalid(f"exposed port {self.port}/{self.protocol}: ports are 1 to {HIGHEST_PORT}")
+
+
 class PublishedPort(msgspec.Struct, frozen=True, kw_only=True):
     """`count` ports of the host, from `host_port` up, lead to as many of the container, from `container_port` up.
     `host_ip`: only at this address of the host; 0.0.0.0 and ::, at all of that family; None, at all. As a wish, `host_port`

@@ -156,9 +156,6 @@ class Neutron:
         """Its id, by name or id. Raises NotFound, Invalid."""
         return (await self._one("security-group", Named, ref)).id
 
-    async def groups(self, **query: str) -> list[Named]:
-        return await self._list("security-groups", Named, query)
-
     async def create_group(self, name: str, description: str) -> str:
         values: dict[str, object] = {"name": name, "description": description}
         return (await self._create("security-group", Named, values, f"security group {name}")).id
@@ -168,6 +165,9 @@ class Neutron:
         listed = [{"security_group_id": group, **rule} for rule in rules]
         body = {"security_group_rules": listed}
         await self._cloud.ask("POST", "/security-group-rules", f"rules of security group {group}", body=body)
+
+    async def marked_groups(self, description: str) -> list[Named]:
+        return await self._list("security-groups", Named, {"description": description})
 
     async def delete_group(self, id: str) -> None:
         await self._delete("security-groups", id, f"security group {id}")

@@ -20,7 +20,7 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.hoststate import Address, Link, Route
 from weft.ipam import audit_ports
-from weft.model import Network
+from weft.model import ExposedPort, Network, PublishedPort
 from weft.openstack import cloud as clouds
 
 KINDS = ("networks", "subnets", "ports")
@@ -423,4 +423,43 @@ async def test_an_audit_without_neutron_says_so(
     finally:
         neutron.thaw()
     monkeypatch.undo()
+    await remove(one)
+
+
+async def test_exposed_ports_are_opened_by_a_group_of_the_containers_own(
+    neutron: NeutronServer, one: Agent, host: FakeHost
+) -> None:
+    """As for Docker, which tells of them with the endpoint, and publishes afterwards."""
+    blue = await create(one, "blue", "10.30.16.0/24")
+    address = (await Service(one).reserve("blue", t.Reserve(family=4, owner="docker/"))).address
+    exposed = (ExposedPort("tcp", 80), ExposedPort("tcp", 81), ExposedPort("udp", 53))
+    wish = {"addresses": (address.ip,), "owner": "docker/n/e", "handover": True, "name": "docker-e"}
+    made = await attach(one, "", exposed=exposed, **wish)
+    (port,) = ours(neutron, blue)
+    own, default = port["security_groups"]
+    assert [g["name"] for g in neutron.list("security-groups", id=own)] == ["weft-docker-e"]
+    assert [g["name"] for g in neutron.list("security-groups", id=default)] == ["default"]
+    opened = [
+        (r["protocol"], r["port_range_min"], r["port_range_max"])
+        for r in neutron.list("security-group-rules", security_group_id=own, direction="ingress")
+    ]
+    assert sorted(opened) == [("tcp", 80, 81), ("udp", 53, 53)]
+    published = PublishedPort(host_port=8080, container_port=80)
+    assert (await Service(one).publish(t.Publish(owner="docker/n/e", ports=(published,)))).id == made.id
+
+    neutron.delete("port", port["id"])
+    found = (await checked(one, fix=True))["endpoint-without-port"]
+    assert not found.fixed and found.text.endswith("is gone from Neutron: start its container again")
+
+    await Service(one).detach(owner="docker/n/e")
+    assert ours(neutron, blue) == [] and neutron.list("security-groups", id=own) == []
+    left = neutron.make("security_group", name="weft-old", description=one.attachments.neutron.marks.port)
+    await one.attachments.neutron.sweep()
+    assert neutron.list("security-groups", id=left["id"]) != []
+    await one.attachments.neutron.sweep()
+    assert neutron.list("security-groups", id=left["id"]) == []
+
+    host.open("c1")
+    with pytest.raises(Invalid, match="c1: no port of the host leads into network blue"):
+        await attach(one, "c1", ports=(published,))
     await remove(one)

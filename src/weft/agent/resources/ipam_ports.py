@@ -72,7 +72,7 @@ async def _fix(parts: Parts, fault: Fault) -> bool:
             await neutron.remove_network(fault.id)
         case _:
             endpoint = parts.view.endpoints.get(fault.id)
-            if endpoint is None:  # another node's: only that one knows its host's name in Neutron
+            if endpoint is None or endpoint.handover:  # another node's: only that one knows its host's name in Neutron
                 return False
             await parts.attachments.replug(endpoint)
     return True
