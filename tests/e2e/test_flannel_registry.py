@@ -147,6 +147,9 @@ def own(agent: Agent) -> str:
 async def test_a_node_is_a_host_of_flannels(agent: Agent, host: FakeHost, prefix: Prefix) -> None:
     made = await create(agent, blue(prefix))
     assert (made.subnets, made.options["vni"], made.options["port"]) == ((parse_network("40.15.0.0/16"),), 1, 8472)
+    await until(lambda: agent.flannel.members["blue"].entries)
+    await settled(agent)
+    assert entries(host) == set()  # it is none of its own peers
     [(at, told)] = prefix.leases().items()
     third = int(at.split(".")[2])
     assert at == f"40.15.{third}.0-24" and 40 <= third <= 60
@@ -270,6 +273,41 @@ async def test_two_nodes_and_none_is_doubled(agent: Agent, host: FakeHost, prefi
     await Service(agent).remove_node("node-2", force="yes")
     assert key not in prefix.leases()
     await until(lambda: not any(OTHER in text for text in entries(host)))
+
+
+async def test_a_flanneld_in_the_place_of_a_node(agent: Agent, host: FakeHost, prefix: Prefix, tmp_path: Path) -> None:
+    """The way back: as long as the node's agent runs its lease counts, and afterwards what the registry says."""
+    await create(agent, blue(prefix))
+    other_host, mac = FakeHost(f"{OTHER}/24"), "0e:08:23:57:14:9d"
+    async with agent_on(other_host, tmp_path / "weft.db", "node-2", presence_ttl=2.0) as other:
+        await until(lambda: other.view.lease("blue", "node-2") and agent.view.lease("blue", "node-2"))
+        at, base = own(other), own(other).rpartition("-")[0]
+        mine = towards(at.replace("-", "/"), OTHER, prefix.leases()[at]["BackendData"]["VtepMAC"])
+        await until(lambda: mine <= entries(host))
+    prefix.put(at, OTHER, mac)
+    others = towards(at.replace("-", "/"), OTHER, mac)
+    await until(lambda: others <= entries(host))  # node-2's agent does not run any more
+    await until(lambda: [text for text in entries(host) if text.startswith("fdb")] == [f"fdb {mac} {OTHER}"])
+    prefix.delete(at)
+    prefix.put("40.15.50.0-24" if at != "40.15.50.0-24" else "40.15.51.0-24", OTHER, mac)
+    await until(lambda: not any(base in text for text in entries(host)))
+    await until(lambda: [text for text in entries(host) if text.startswith("fdb")] == [f"fdb {mac} {OTHER}"])
+
+
+async def test_a_node_of_which_the_registry_says_something_else(
+    agent: Agent, host: FakeHost, prefix: Prefix, tmp_path: Path
+) -> None:
+    await create(agent, blue(prefix))
+    async with agent_on(FakeHost(f"{OTHER}/24"), tmp_path / "weft.db", "node-2") as other:
+        await until(lambda: other.view.lease("blue", "node-2") and agent.view.lease("blue", "node-2"))
+        at = own(other)
+        mine = towards(at.replace("-", "/"), OTHER, prefix.leases()[at]["BackendData"]["VtepMAC"])
+        await until(lambda: mine <= entries(host))
+        other.flannel.members["blue"].want(None)  # it does not look at its entry
+        prefix.put(at, OTHER, "0e:08:23:57:14:9d")
+        told = "node-2's entry in flannel's registry says vtep-mac 0e:08:23:57:14:9d, and its lease vtep-mac "
+        await until(lambda: any(peer == f"flannel:{OTHER}" and text.startswith(told) for peer, text in problems(agent)))
+        assert mine <= entries(host)
 
 
 # ------------------------------------------------------------------------------------------------ what others do

@@ -200,7 +200,7 @@ class Parts:
             self.cluster,
             Path(config.state_dir),
             store_options(config),
-            lambda network, keys: self.loops.touch(Source(foreign.NAME, network, key) for key in keys),
+            lambda network, keys: self.loops.touch(foreign.sources(self.view, network, keys)),
             self.supervisor,
         )
         self.env_files = EnvFiles(Path(config.state_dir))

@@ -11,6 +11,7 @@ from weft.base.net import IPAddress
 from weft.cluster.changes import Changed
 from weft.cluster.foreign import Foreign
 from weft.cluster.view import View
+from weft.compile import peer
 from weft.compile.contributor import Contributor
 from weft.compile.known import Known
 from weft.datapaths import guard, registry
@@ -21,15 +22,26 @@ from weft.model import Node, records
 NAME = "foreign"
 
 
+def sources(view: View, network: str, keys: Iterable[str]) -> Iterator[Source]:
+    """What entries of a registry are about: hosts of others, and nodes of ours in whose place they may be."""
+    listed = list(keys)
+    yield from (Source(NAME, network, key) for key in listed)
+    yield from (Source(peer.NAME, network, node) for node in view.derived(Foreign).nodes(network, listed))
+
+
 def _touched(view: View, changed: Changed) -> Iterator[Source]:
-    """A node of ours that gets a lease, or loses it, may be the same host."""
+    """A node of ours that gets a lease, or loses it, may be the same host; likewise one whose agent comes or goes."""
     foreign = view.derived(Foreign)
     for at in changed.of(records.LEASES):
-        yield from _sources(at.network, foreign.at(at.network, _addresses(view, {at.node})))
+        yield from sources(view, at.network, foreign.at(at.network, _addresses(view, {at.node})))
+    if nodes := {at.node for at in changed.of(records.PRESENCE)}:
+        addresses = set(_addresses(view, nodes))
+        for network in foreign.networks():
+            yield from sources(view, network, foreign.at(network, addresses))
 
 
 def _of_network(view: View, network: str) -> Iterator[Source]:
-    return _sources(network, view.derived(Foreign).keys(network))
+    return sources(view, network, view.derived(Foreign).keys(network))
 
 
 def _of_nodes(view: View, nodes: Set[str]) -> Iterator[Source]:
@@ -37,15 +49,11 @@ def _of_nodes(view: View, nodes: Set[str]) -> Iterator[Source]:
     for network in foreign.networks():
         # Of a node that is gone it is not known any more which host it was.
         gone = not nodes <= view.nodes.keys()
-        yield from _sources(network, foreign.keys(network) if gone else foreign.at(network, addresses))
+        yield from sources(view, network, foreign.keys(network) if gone else foreign.at(network, addresses))
 
 
 def _addresses(view: View, nodes: Set[str]) -> Iterator[IPAddress]:
     return (address.ip for name in nodes if name in view.nodes for address in view.nodes[name].addresses)
-
-
-def _sources(network: str, keys: Iterable[str]) -> Iterator[Source]:
-    return (Source(NAME, network, key) for key in keys)
 
 
 def _contribute(known: Known, source: Source) -> Contribution | None:
@@ -56,8 +64,8 @@ def _contribute(known: Known, source: Source) -> Contribution | None:
     if guest.trouble:
         return Contribution(problems=(guest.trouble,))
     node = _placed(guest.node, site.host.node)
-    peer = registry.of(site.network).peer(site, node, guest.lease)
-    return known.gather(chain(guard.known_node(site.host.node, node), peer))
+    reached = registry.of(site.network).peer(site, node, guest.lease)
+    return known.gather(chain(guard.known_node(site.host.node, node), reached))
 
 
 def _placed(node: Node, me: Node) -> Node:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Set
 
 from weft.cluster.changes import Changed
+from weft.cluster.foreign import Foreign
 from weft.cluster.view import View
 from weft.compile.contributor import Contributor
 from weft.compile.known import Known
@@ -32,6 +33,8 @@ def _of_nodes(view: View, nodes: Set[str]) -> Iterator[Source]:
 def _contribute(known: Known, source: Source) -> Contribution | None:
     lease, node = known.view.lease(source.network, source.name), known.view.nodes.get(source.name)
     if lease is None or node is None or source.name in known.dead:
+        return None
+    if known.view.derived(Foreign).replaced(source.network, source.name):
         return None
     site = known.here(source.network)
     return None if site is None else known.gather(registry.of(site.network).peer(site, node, lease))

@@ -17,7 +17,7 @@ from typing import Annotated, Any
 from msgspec import Meta
 
 from weft.base.errors import Invalid
-from weft.base.net import host_prefix
+from weft.base.net import host_prefix, parse_mac
 from weft.datapaths import _isolation, _parts, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
@@ -99,7 +99,7 @@ def _tell_flannel(options: VxlanOptions, data: Mapping[str, str]) -> dict[str, A
 
 
 def _hear_flannel(told: Mapping[str, Any]) -> dict[str, str]:
-    return {_tunnel.VTEP_MAC: str(told["VtepMAC"])} if told.get("VtepMAC") else {}
+    return {_tunnel.VTEP_MAC: parse_mac(str(told["VtepMAC"]))} if told.get("VtepMAC") else {}
 
 
 DRIVER = Driver(
