@@ -46,7 +46,7 @@ AddressPairs = Annotated[
     ),
 ]
 PluggingTimeout = Annotated[
-    float,
+    int,
     Meta(
         description="seconds in which a port has to become active, else its container is not attached; 0: not waited for."
     ),
@@ -54,7 +54,7 @@ PluggingTimeout = Annotated[
 
 MOST_PAIRS = 10
 """Neutron's own default (max_allowed_address_pair)."""
-LONGEST_WAIT = 3600.0
+LONGEST_WAIT = 3600
 OPENVSWITCH = "openvswitch"
 """What a host needs (name of `weft doctor`)."""
 GATEWAYS = ("gateway", "gateway-v6")
@@ -81,7 +81,7 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
     security_groups: SecurityGroups = ""
     port_security: PortSecurity = "on"
     allowed_address_pairs: AddressPairs = ""
-    plugging_timeout: PluggingTimeout = 60.0
+    plugging_timeout: PluggingTimeout = 60
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -95,7 +95,7 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
         if len(self.pairs) > MOST_PAIRS:
             raise Invalid(f"allowed-address-pairs has {len(self.pairs)} prefixes: at most {MOST_PAIRS}")
         if not 0 <= self.plugging_timeout <= LONGEST_WAIT:
-            raise Invalid(f"plugging-timeout={self.plugging_timeout:g} is outside 0 to {LONGEST_WAIT:g} seconds")
+            raise Invalid(f"plugging-timeout={self.plugging_timeout} is outside 0 to {LONGEST_WAIT} seconds")
 
     @property
     def features(self) -> tuple[str, ...]:

@@ -271,12 +271,12 @@ async def test_no_agent_of_neutrons(neutron: NeutronServer, host: FakeHost, stor
 
 async def test_a_port_that_does_not_become_active(neutron: NeutronServer, host: FakeHost, store_file: Path) -> None:
     async with agent_on(host, store_file, openstack_cloud="devstack", openstack_host="slow-1") as agent:
-        blue = await create(agent, "blue", "10.30.8.0/24", plugging_timeout="0.5")
+        blue = await create(agent, "blue", "10.30.8.0/24", plugging_timeout="1")
         host.open("c1")
         with pytest.raises(Failed) as caught:
             await attach(agent, "c1")
         assert str(caught.value) == (
-            "c1 cannot be attached to blue: its port in Neutron has not become active in 0.5 s (its status is DOWN): is "
+            "c1 cannot be attached to blue: its port in Neutron has not become active in 1 s (its status is DOWN): is "
             "neutron-openvswitch-agent alive on slow-1, and does it see bridge br-int?"
         )
         assert ours(neutron, blue) == [] and not agent.view.endpoints
