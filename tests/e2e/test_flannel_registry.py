@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from support.agents import FakeHost, agent_on, attach, settled, until
+from support.agents import FEATURES, FakeHost, agent_on, attach, settled, until
 from support.etcd import EtcdServer
 from weft.agent.agent import Agent
 from weft.agent.config import Config, store_options
@@ -20,7 +20,7 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import parse_network
 from weft.flannel.members import leave_all
-from weft.hoststate import Address, FdbEntry, Link, Neighbour, NftElement, Route, Vxlan
+from weft.hoststate import Address, FdbEntry, Link, Neighbour, NftElement, Route, Tun, TunnelPrefix, Vxlan
 from weft.model import Network
 from weft.model.network import OptionValue
 
@@ -84,7 +84,9 @@ def prefix(etcd: EtcdServer) -> Prefix:
 
 @pytest.fixture
 def host() -> FakeHost:
-    return FakeHost(f"{ME}/24")
+    found = FakeHost(f"{ME}/24")
+    found.change(features=FEATURES | {"tun"})
+    return found
 
 
 @pytest.fixture
@@ -201,6 +203,20 @@ async def test_by_host_routes(agent: Agent, host: FakeHost, prefix: Prefix) -> N
     await create(agent, blue(prefix, driver="host-gw"))
     await until(lambda: f"40.15.26.0/24 via {OTHER} dev eth0" in entries(host))
     assert prefix.leases()[own(agent)] == {"PublicIP": ME, "PublicIPv6": None, "BackendType": "host-gw"}
+
+
+async def test_by_udp(agent: Agent, host: FakeHost, prefix: Prefix) -> None:
+    """Which is what flannel takes where the config names no Backend. Its leases say nothing of what they are, and all count."""
+    prefix.configure({"Network": "40.15.0.0/16"})
+    prefix.etcd.ctl("put", f"/{prefix.path}/subnets/40.15.26.0-24", json.dumps({"PublicIP": OTHER}))
+    made = await create(agent, blue(prefix, driver="udp"))
+    assert made.options["port"] == 8285
+    assert prefix.leases()[own(agent)] == {"PublicIP": ME, "PublicIPv6": None}
+    far = ("40.15.26.0/24", OTHER)
+    await until(lambda: far in {(o.prefix, o.remote) for o in host.objects.values() if isinstance(o, TunnelPrefix)})
+    assert f"known {OTHER}" in entries(host)
+    [device] = [o for o in host.objects.values() if isinstance(o, Link) and isinstance(o.type, Tun)]
+    assert (device.name, device.mtu) == ("weft.udp8285", 1472)
 
 
 async def test_what_another_sort_of_host_says_is_a_problem(agent: Agent, host: FakeHost, prefix: Prefix) -> None:

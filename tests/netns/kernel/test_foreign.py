@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 
 from support.namespaces import Namespace
-from weft.hoststate import Address, Bridge, Link, Neighbour, Veth, route
+from weft.hoststate import Address, Bridge, Link, Neighbour, Veth, Vxlan, route
 from weft.reconcile.protocol import Change, Create, Remove
 
 
@@ -52,6 +52,17 @@ def test_it_is_not_read(bench: Any, foreign: str) -> None:
 def test_a_name_that_is_taken(bench: Any, foreign: str) -> None:
     (failure,) = bench.create(Link(name="br-x", type=Bridge()))
     assert failure.reason == "device br-x exists and is not Weft's: rename or remove it"
+    assert looks(bench) == foreign
+
+
+def test_a_vni_that_is_taken(bench: Any, foreign: str) -> None:
+    """By the device that a flanneld left behind, for example. (The address is not asked for: the kernel does not either.)"""
+    wanted = Link(name="weft.9", type=Vxlan(vni=9, port=4789, local="192.168.1.68", dev="eth0"), mtu=1450)
+    (failure,) = bench.create(wanted)
+    assert failure.reason == (
+        "device vxlan9 has VNI 9 at port 4789, which only one device can have: remove it if nobody needs it "
+        "(ip link del vxlan9)"
+    )
     assert looks(bench) == foreign
 
 

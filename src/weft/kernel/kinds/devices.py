@@ -15,7 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from weft.base.errors import Conflict, WeftError
-from weft.hoststate import Ipvlan, Link, Macvlan, Tun, Veth, Vlan
+from weft.hoststate import Ipvlan, Link, Macvlan, Tun, Veth, Vlan, Vxlan
 from weft.kernel.kinds.describe import as_link, ours
 from weft.kernel.plumbing import links, netns
 from weft.kernel.plumbing import uapi as u
@@ -151,11 +151,24 @@ def _explain(spaces: Spaces, link: Link, refused: Refused) -> Refused | WeftErro
         return Refused(refused.errno, f"the kernel has no {kind} devices: `modprobe {kind}`, or another driver")
     if isinstance(link.type, Vlan | Macvlan | Ipvlan) and (why := _ON_PARENT.get(refused.errno)):
         return Refused(refused.errno, why.format(link.type.dev, kind=kind))
+    if refused.errno == errno.EEXIST and isinstance(link.type, Vxlan):
+        return _taken(spaces, link, link.type) or refused
     if refused.errno == errno.EEXIST and isinstance(link.type, Veth):
         peer = spaces.get(link.type.peer_ns).find(link.type.peer)
         if peer is not None:
             return clash(Link(name=link.type.peer, type=link.type, ns=link.type.peer_ns), peer)
     return refused
+
+
+def _taken(spaces: Spaces, link: Link, wanted: Vxlan) -> WeftError | None:
+    """Who has the VNI: of all that send from one namespace the kernel has one for a VNI and a port."""
+    for other in spaces.get(outside(link)).devices().values():
+        if other.vxlan is not None and (other.vxlan.vni, other.vxlan.port) == (wanted.vni, wanted.port):
+            return Conflict(
+                f"device {other.name} has VNI {wanted.vni} at port {wanted.port}, which only one device can have: "
+                f"remove it if nobody needs it (ip link del {other.name})"
+            )
+    return None
 
 
 def _adopt(spaces: Spaces, space: Space, link: Link, existing: Device | None) -> None:
