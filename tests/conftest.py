@@ -18,6 +18,7 @@ settings.load_profile("weft")
 LONG = (
     "e2e/test_policy_matrix",
     "e2e/test_conformance",
+    "e2e/test_flannel_mixed",
     "e2e/engines/test_docker_restarts",
     "e2e/engines/test_podman",
     "e2e/cni/test_conformance",

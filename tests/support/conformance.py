@@ -90,6 +90,7 @@ TABLE = (
     Line(driver="routed", options={"encap": "vxlan-cross-subnet"}, second={"vni": "4097"}, overhead=50, move=True),
     Line(driver="macvlan", elsewhere="e2e/test_macvlan.py"),
     Line(driver="ipvlan", elsewhere="golden/ipvlan/l2/input.toml"),
+    Line(driver="aws-vpc", elsewhere="e2e/test_aws_vpc.py"),
     Line(driver="neutron", elsewhere="golden/neutron/v4/input.toml"),
 )
 

@@ -119,6 +119,7 @@ class Flannel:
     masquerade: bool = True
     process: Process | None = None
     _given: int = field(default=1)
+    _containers: list[str] = field(default_factory=list)
 
     @property
     def host(self) -> Inside:
@@ -168,6 +169,13 @@ class Flannel:
         assert self.process is not None and self.process.signal(signal.SIGKILL)
         assert self.process.wait(10)
 
+    def leave(self) -> None:
+        """For good: its containers too. What flanneld itself has made stays."""
+        self.kill()
+        names = [f"netns del {name}" for name in self._containers]
+        self._batch(*names, f"link del {self.bridge}")
+        self._containers.clear()
+
     def renew(self) -> None:
         """As it does an hour before the lease ends."""
         before = self.said().count("lease renewed")
@@ -205,6 +213,7 @@ class Flannel:
         lines = ["link set lo up", "link set eth0 up", f"addr add {address}/{self.subnet.prefixlen} dev eth0"]
         lines.append(f"route add default via {self.subnet.network_address + 1}")
         self._batch(*lines, within=("-n", name))
+        self._containers.append(name)
         return Plain(name, self.name, self.lab.host(self.name).container(name), address)
 
     def _bridged(self) -> bool:

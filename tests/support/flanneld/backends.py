@@ -6,6 +6,7 @@ import json
 import subprocess
 from abc import ABC, abstractmethod
 from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import IPv4Network
 from typing import Any, ClassVar
@@ -134,7 +135,8 @@ class HostGw(Backend):
 
     def recheck(self) -> None:
         for subnet in self._wanted:
-            self._route(subnet)
+            with suppress(subprocess.CalledProcessError):  # a host beyond a router, which never can be reached
+                self._route(subnet)
 
     def _route(self, subnet: IPv4Network) -> None:
         run(f"ip route replace {subnet} via {self._wanted[subnet]} dev {self.link.name}")
