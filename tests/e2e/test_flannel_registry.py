@@ -23,6 +23,7 @@ from weft.flannel.members import leave_all
 from weft.hoststate import Address, FdbEntry, Link, Neighbour, NftElement, Route, Tun, TunnelPrefix, Vxlan
 from weft.model import Network
 from weft.model.network import OptionValue
+from weft.store.protocol import Put
 
 ME, OTHER = "192.168.1.68", "192.168.1.254"
 CONFIG = {"Network": "40.15.0.0/16", "SubnetMin": "40.15.40.0", "SubnetMax": "40.15.60.0", "Backend": {"Type": "vxlan"}}
@@ -228,6 +229,52 @@ async def test_what_another_sort_of_host_says_is_a_problem(agent: Agent, host: F
     told = f"{name} is not reached: its lease has BackendType ipip, and this network is vxlan: see to its flanneld"
     await until(lambda: (name, told) in problems(agent))
     assert not any("40.15.26" in text or "40.15.27" in text for text in entries(host))
+
+
+async def test_nobody_draws_to_himself_what_is_not_his(agent: Agent, host: FakeHost, prefix: Prefix) -> None:
+    await create(agent, blue(prefix))
+    mine = own(agent).rpartition(".")[0]
+    for at in ("0.0.0.0-0", "192.168.1.0-24", f"{mine}.128-25"):
+        prefix.put(at, OTHER)
+    name = f"flannel:{OTHER}"
+    for subnet, why in {
+        "0.0.0.0/0": "is not inside 40.15.0.0/16",
+        "192.168.1.0/24": "is not inside 40.15.0.0/16",
+        f"{mine}.128/25": f"overlaps {mine}.0/24, which is this node's",
+    }.items():
+        told = f"{name} is not reached: its subnet {subnet} {why}: see to its flanneld"
+        await until(lambda told=told: (name, told) in problems(agent))  # type: ignore[misc]
+    assert entries(host) == set()
+
+
+async def test_a_host_without_the_address_that_flannel_needs(tmp_path: Path, prefix: Prefix) -> None:
+    prefix.configure({"Network": "40.15.0.0/16", "Backend": {"Type": "host-gw"}})
+    async with agent_on(FakeHost("fd00::68/64"), tmp_path / "weft.db") as agent:
+        with pytest.raises(
+            Conflict, match="node-1 has no IPv4 address on eth0, by which flannel's hosts know each other"
+        ):
+            await create(agent, blue(prefix, driver="host-gw"))
+        assert agent.view.networks == {} and prefix.leases() == {}
+
+
+async def test_a_node_that_lacks_what_the_connection_needs(agent: Agent, prefix: Prefix, tmp_path: Path) -> None:
+    """It goes on with all else, and says so."""
+    await create(agent, blue(prefix))
+    settings = {"store_password_file": str(tmp_path / "none"), "state_dir": str(tmp_path / "other")}
+    item = await agent.store.get("networks/blue")
+    assert item is not None
+    secret = item.value.replace(b"etcd://127", b"etcd://weft@127")
+    await agent.store.commit([], [Put("networks/blue", secret)])
+    async with agent_on(FakeHost(f"{OTHER}/24"), tmp_path / "weft.db", "node-2", **settings) as other:
+        await until(
+            lambda: any("none', named in the store's options, cannot be read" in text for _, text in problems(other))
+        )
+        assert "node-2" in agent.view.present or await _comes(agent, "node-2")
+
+
+async def _comes(agent: Agent, name: str) -> bool:
+    await until(lambda: name in agent.view.present)
+    return True
 
 
 async def test_a_jumbo_host_sends_what_others_are_sure_to_carry(tmp_path: Path, prefix: Prefix) -> None:

@@ -12,8 +12,8 @@ from typing import Any
 import msgspec
 
 from weft.alloc import subnets
-from weft.base.errors import WeftError
-from weft.base.net import IPAddress, IPNetwork
+from weft.base.errors import Conflict, WeftError
+from weft.base.net import IPAddress, IPNetwork, covers
 from weft.cluster.cluster import Cluster
 from weft.cluster.foreign import Foreign, Guest
 from weft.datapaths import registry as drivers
@@ -21,6 +21,7 @@ from weft.datapaths.driver import Host
 from weft.datapaths.options import subnet_rules
 from weft.flannel import config, remembered
 from weft.flannel.choice import Wish
+from weft.flannel.config import Config
 from weft.flannel.lease import Entry
 from weft.flannel.member import Member
 from weft.flannel.registry import Registry, check_unshared, connect, lease_number
@@ -54,6 +55,8 @@ class Members:
         self._foreign = cluster.view.derived(Foreign)
         self.members: dict[str, Member] = {}
         self._tasks: dict[str, asyncio.Task[None]] = {}
+        self._unusable: dict[str, str] = {}
+        """Network → why its registry cannot even be asked."""
         self._wake = asyncio.Event()
         self.host: Host | None = None
         """This host, as soon as it is known."""
@@ -67,27 +70,32 @@ class Members:
         work = f"network {network.name}: "
         others = {name: n.flannel for name, n in self._view.networks.items() if n.flannel}
         check_unshared(network.name, network.flannel, others)
-        store = self._open(network.flannel, self._secrets)
         try:
-            found = await Registry(store, network.flannel, 0).config()
-            return config.completed(network, found)
+            return config.completed(network, await self._config(network.flannel))
         except WeftError as error:
             text = str(error)
             raise type(error)(text if text.startswith(work) else f"{work}{text}") from error
+
+    async def _config(self, url: str) -> Config:
+        store = self._open(url, self._secrets)
+        try:
+            return await Registry(store, url, 0).config()
         finally:
             await store.close()
 
     async def acquire(self, network: Network, host: Host, data: Mapping[str, str]) -> tuple[IPNetwork, ...]:
-        """This node's subnets, out of the registry, in which they are written with `data`. Raises Exhausted, Unavailable."""
+        """This node's subnets, out of the registry, in which they are written with `data`. Raises Conflict, Exhausted,
+        Unavailable."""
+        if host.node.address(4) is None:
+            raise Conflict(
+                f"{host.node.name} has no IPv4 address on {host.node.uplink}, by which flannel's hosts know each other: "
+                "give it one"
+            )
         plans = subnets.plans(network, subnet_rules(drivers.subnet_options(network)))
         held = self._view.lease(network.name, self._view.me)
         entry = _entry(network, host, (), data)
-        others = [
-            s
-            for name, lease in self._view.leases.get(network.name, {}).items()
-            for s in lease.subnets
-            if name != self._view.me
-        ]
+        leases = self._view.leases.get(network.name, {})
+        others = [s for lease in leases.values() if lease.node != self._view.me for s in lease.subnets]
         member = self._member(network)
         wish = Wish(
             node=self._view.me,
@@ -112,6 +120,7 @@ class Members:
 
     def problems(self) -> Iterator[tuple[str, str]]:
         """By network."""
+        yield from sorted(self._unusable.items())
         for name, member in sorted(self.members.items()):
             yield from ((name, text) for text in member.problems())
 
@@ -129,9 +138,17 @@ class Members:
         """After networks, this node's leases or this host changed."""
         for name, network in self._view.networks.items():
             if self._is_here(name):
-                self._member(network).want(self._wanted(network))
-                self._heard(name)
+                self._review(network)
         self._wake.set()
+
+    def _review(self, network: Network) -> None:
+        self._unusable.pop(network.name, None)
+        try:
+            self._member(network).want(self._wanted(network))
+        except WeftError as error:  # what its connection needs is not on this host
+            self._unusable[network.name] = str(error)
+            return
+        self._heard(network.name)
 
     async def run(self) -> None:
         """For ever: a task for each registry; and of networks that are gone this node's entry goes."""
@@ -206,7 +223,8 @@ class Members:
         network, member = self._view.networks.get(name), self.members[name]
         if network is not None:
             entries = {key: entry for key, entry in member.entries.items() if key != member.key}
-            self._tell(name, dict(_guests(network, entries)))
+            own = self._view.lease(name, self._view.me)
+            self._tell(name, dict(_guests(network, entries, own.subnets if own else ())))
 
     def _tell(self, name: str, guests: Mapping[str, Guest]) -> None:
         if changed := self._foreign.tell(name, guests):
@@ -243,26 +261,37 @@ def _entry(network: Network, host: Host, held: Sequence[IPNetwork], data: Mappin
     return Entry(subnets=tuple(held), public=public, type=driver.flannel.said, data=told)
 
 
-def _guests(network: Network, entries: Mapping[str, Entry]) -> Iterator[tuple[str, Guest]]:
-    """The hosts that these are, by key. What cannot be read is left out."""
+def _guests(network: Network, entries: Mapping[str, Entry], own: Sequence[IPNetwork]) -> Iterator[tuple[str, Guest]]:
+    """The hosts that these are, by key. What cannot be read is left out. `own`: this node's subnets."""
     for key, entry in entries.items():
         try:
-            yield key, _guest(network, entry)
+            yield key, _guest(network, entry, own)
         except WeftError as error:
             log.warning("'%s' in flannel's registry of network %s: passed over: %s", key[:80], network.name, error)
 
 
-def _guest(network: Network, entry: Entry) -> Guest:
+def _guest(network: Network, entry: Entry, own: Sequence[IPNetwork]) -> Guest:
     """Raises Invalid."""
     found = drivers.of(network).flannel
     assert found is not None, f"{network.driver} is not in flannel's registry"
-    name, trouble = f"flannel:{entry.host}", ""
+    name = f"flannel:{entry.host}"
     node = ForeignNode(name=name, addresses=_interfaces(entry.public), uplink="its uplink")
-    if found.said and entry.type != found.said:
-        said = f"BackendType {entry.type}" if entry.type else "no BackendType"
-        trouble = f"{name} is not reached: its lease has {said}, and this network is {found.said}: see to its flanneld"
-    data = {} if trouble else found.hear(entry.data or {})
-    return Guest(node, ForeignLease(network=network.name, node=name, subnets=entry.subnets, data=data), trouble)
+    amiss = _amiss(network, entry, own, found.said)
+    data = {} if amiss else found.hear(entry.data or {})
+    lease = ForeignLease(network=network.name, node=name, subnets=entry.subnets, data=data)
+    return Guest(node, lease, f"{name} is not reached: {amiss}: see to its flanneld" if amiss else "")
+
+
+def _amiss(network: Network, entry: Entry, own: Sequence[IPNetwork], said: str) -> str:
+    """Why it cannot be a peer: nobody may draw to himself by a key what is not his. "" where nothing is."""
+    if said and entry.type != said:
+        return f"its lease has {f'BackendType {entry.type}' if entry.type else 'no BackendType'}, and this network is {said}"
+    for subnet in entry.subnets:
+        if not any(covers(whole, subnet) for whole in network.subnets):
+            return f"its subnet {subnet} is not inside {' or '.join(map(str, network.subnets))}"
+        if mine := next((s for s in own if covers(s, subnet) or covers(subnet, s)), None):
+            return f"its subnet {subnet} overlaps {mine}, which is this node's"
+    return ""
 
 
 def _interfaces(public: Iterable[IPAddress]) -> tuple[Any, ...]:

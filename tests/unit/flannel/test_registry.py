@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from weft.base.errors import Conflict
-from weft.flannel.registry import check_unshared, place, with_prefix
+from weft.base.errors import Conflict, Invalid
+from weft.flannel.registry import check_unshared, connect, place, with_prefix
+from weft.store.url import StoreOptions
 
 
 @pytest.mark.parametrize(
@@ -30,3 +33,19 @@ def test_one_registry_is_one_network() -> None:
     check_unshared("blue", "etcd://a,b/x", {"red": "etcd://a/y", "green": "etcd://c/x", "blue": "etcd://a/x"})
     with pytest.raises(Conflict, match="is network red's: one prefix is one network"):
         check_unshared("blue", "etcd://a,b/x", {"red": "etcds://b:2379/x"})
+
+
+def test_the_settings_of_the_store_go_for_it_where_they_can(tmp_path: Path) -> None:
+    """TLS where the URL asks for it, the password where it names a user."""
+    password = tmp_path / "password"
+    password.write_text("secret\n")
+    secrets = StoreOptions(password_file=str(password), ca="/no/ca.pem")
+    connect("etcd://a", secrets)
+    connect("etcd://weft@a", secrets)
+    with pytest.raises(Invalid, match=r"'/no/ca\.pem', named in the store's options, cannot be read"):
+        connect("etcds://a", secrets)
+    with pytest.raises(Invalid, match="user and password go together"):
+        connect("etcd://weft@a", StoreOptions())
+    for bad in ("etcd://", "etcd://a:0", "etcd://a:x", "etcd://a/b c", "etcd://a,,b"):
+        with pytest.raises(Invalid, match="is not a store's URL"):
+            connect(bad, secrets)
