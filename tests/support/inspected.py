@@ -3,8 +3,12 @@
 from __future__ import annotations
 
 import json
+import subprocess
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
+from support.namespaces import Namespace
 from weft.lab.host import Host
 from weft.lab.lab import WEFT
 
@@ -39,3 +43,16 @@ def way(host: Host, name: str, link: str = "eth0") -> list[tuple[str, str, str, 
         hops.append((hop["how"], hop["name"], hop["kind"], hop["namespace"]))
         hop = hop["next"][0] if hop["next"] else None
     return hops
+
+
+@contextmanager
+def held_by_process(place: Namespace) -> Iterator[int]:
+    """The pid of a process that is in there, until the block ends."""
+    command = ["nsenter", f"--net={place.path}", "sh", "-c", "echo ready; exec sleep 100"]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout
+        try:
+            assert process.stdout.readline() == "ready\n"
+            yield process.pid
+        finally:
+            process.kill()

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from support.inspected import held_by_process
 from support.labs import WEFT
 from support.namespaces import Home, Namespace
 
@@ -33,11 +34,8 @@ def web(netns: Home) -> Iterator[tuple[Namespace, int]]:
     """A container, with a process in it, and eth0 whose other end is here."""
     place = netns.new()
     netns.sh(f"ip link add host0 type veth peer name eth0 netns {place.path}")
-    command = ["nsenter", f"--net={place.path}", "sh", "-c", "echo ready; exec sleep 100"]
-    with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
-        assert process.stdout and process.stdout.readline() == "ready\n"
-        yield place, process.pid
-        process.kill()
+    with held_by_process(place) as pid:
+        yield place, pid
 
 
 def test_a_command_runs_inside_and_its_exit_status_is_passed_on(web: tuple[Namespace, int], weft: Run) -> None:

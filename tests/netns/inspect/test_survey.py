@@ -11,6 +11,7 @@ from pathlib import Path
 
 import pytest
 
+from support.inspected import held_by_process
 from support.namespaces import Home, Namespace
 from support.waiting import until
 from weft.base.errors import NotFound
@@ -30,24 +31,6 @@ def told(found: Survey, place: Namespace) -> Told:
 
 def peers(found: Survey) -> dict[tuple[str, str], End | None]:
     return {(link.namespace, link.name): link.peer for link in found.links()}
-
-
-@contextmanager
-def running(*command: str) -> Iterator[subprocess.Popen[str]]:
-    """A process that says "ready"; ended with the block."""
-    with subprocess.Popen(command, stdout=subprocess.PIPE, stdin=subprocess.PIPE, text=True) as process:
-        assert process.stdout
-        try:
-            assert process.stdout.readline() == "ready\n"
-            yield process
-        finally:
-            process.kill()
-
-
-@contextmanager
-def held_by_process(place: Namespace) -> Iterator[int]:
-    with running("nsenter", f"--net={place.path}", "sh", "-c", "echo ready; exec sleep 100") as process:
-        yield process.pid
 
 
 @contextmanager
