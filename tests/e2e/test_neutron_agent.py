@@ -11,12 +11,16 @@ import shlex
 import signal
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from itertools import permutations
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support import docker, images
 from support.cloud import Cloud
+from support.docker import Engine
 from support.reach import client, weft
 from support.waiting import until
 from weft.lab import Lab
@@ -33,6 +37,10 @@ with socket.create_server(("", {PORT})) as server:
             sock.sendall(b"hello")
 """
 HOSTS = {"c1": "node-1", "c2": "node-2", "vm": "node-1"}
+CREATE = shlex.split(
+    "network create -d weft --ipam-driver weft --subnet 10.30.0.0/24 -o weft.network=green -o weft.driver=neutron "
+    "-o weft.security-groups=web"
+)
 TABLES = ("Port name,tag", "Interface name,external_ids")
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(400)]
@@ -172,6 +180,47 @@ def test_traffic_goes_on_without_neutron_and_an_agent_that_begins_anew_changes_n
     assert all(story.pings(*pair) for pair in permutations(HOSTS, 2))
     story.cloud.pause("api", "rpc", ends=True)
     until(story.cloud.answers, 60, "Neutron to be back")
+
+
+@pytest.fixture
+def engines(story: Story, tmp_path: Path) -> Iterator[list[Engine]]:
+    """Docker and Weft's plugin on both hosts, with the network."""
+    docker.needed()
+    made = [Engine(story.lab.host(host), tmp_path / host) for host in story.cloud.hosts]
+    image = images.layer(tmp_path)
+    try:
+        for engine in made:
+            engine.start()
+            engine.start_plugin()
+            engine.docker("import", str(image), docker.IMAGE)
+            engine.docker(*CREATE, "green")
+        yield made
+    finally:
+        for engine in made:
+            if engine.daemon is not None:
+                engine.end()
+            if engine.plugin is not None:
+                engine.end_plugin()
+            engine.clean()
+
+
+def test_docker_run_on_two_hosts(story: Story, engines: list[Engine]) -> None:
+    before = story.ports()
+    for engine, name in zip(engines, ("d1", "d2"), strict=True):
+        engine.run(name, network="green")
+        shown = engine.on(name, "green")
+        story.addresses[name] = shown["IPAddress"]
+        (port,) = story.cloud.list("ports", mac_address=shown["MacAddress"])
+        assert (port["status"], port["fixed_ips"][0]["ip_address"]) == ("ACTIVE", shown["IPAddress"])
+    for engine, name in zip(engines, ("d1", "d2"), strict=True):
+        for other in {*HOSTS, "d1", "d2"} - {name}:
+            reaches = partial(engine.pings, name, story.addresses[other])
+            until(reaches, 20, f"{name} to reach {other}\n{engine.tail()}")
+    for engine, name in zip(engines, ("d1", "d2"), strict=True):
+        engine.docker("rm", "-f", name)
+        engine.docker("network", "rm", "green")
+    assert story.ports() == before
+    assert story.cloud.list("networks"), "it is another's, too"
 
 
 def test_nothing_is_left(story: Story) -> None:

@@ -1,4 +1,4 @@
-"""Open vSwitch in user space, one for each namespace: no kernel module is needed (`datapath_type=netdev`)."""
+"""Open vSwitch, one for each namespace. In user space (`datapath_type=netdev`) no kernel module is needed."""
 
 from __future__ import annotations
 
@@ -44,8 +44,8 @@ class Switch:
     def vsctl(self, *words: str) -> str:
         return self._sh("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", "--timeout=20", *words)
 
-    def bridge(self, name: str) -> None:
-        self.vsctl("add-br", name, "--", "set", "Bridge", name, "datapath_type=netdev")
+    def bridge(self, name: str, datapath: str = "netdev") -> None:
+        self.vsctl("add-br", name, "--", "set", "Bridge", name, f"datapath_type={datapath}")
 
     def records(self) -> str:
         """What the database says of ports, whosever, in an order of its own."""
