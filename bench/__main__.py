@@ -14,6 +14,7 @@ from rich.status import Status
 
 from bench import (
     agent,
+    aws,
     bgp,
     cni,
     convergence,
@@ -50,6 +51,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "mesh": lambda quick, progress: mesh.run(mesh.QUICK if quick else mesh.Effort(), progress),
     "dns": lambda quick, progress: dns.run(dns.QUICK if quick else dns.Effort(), progress),
     "inspect": lambda quick, progress: inspect.run(inspect.QUICK if quick else inspect.Effort(), progress),
+    "aws": lambda quick, progress: aws.run(aws.QUICK if quick else aws.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }
 

@@ -90,6 +90,25 @@ def test_a_route_that_is_deleted_comes_back_and_is_told(ec2: Cloud, both: list[C
     assert status.repairs > before and f"vpc-route {table} {lost}" in status.last_repair
 
 
+@pytest.mark.parametrize("why", ["not permitted", "full"])
+def test_what_ec2_refuses_is_told_with_the_command_that_is_missing(ec2: Cloud, both: list[Container], why: str) -> None:
+    table, lost = ec2.vpc.tables["b"], both[2].subnet(4)
+    ec2.strict.forbidden, ec2.strict.limit = ({"CreateRoute"}, 50) if why == "not permitted" else (set(), 1)
+    said = {"not permitted": "the credentials do not permit ec2:CreateRoute", "full": "the route table is full"}[why]
+    try:
+        ec2.vpc.client.delete_route(RouteTableId=table, DestinationCidrBlock=lost)
+        agent = client(ec2.lab, "node-3")
+        until(lambda: said in str(agent.status().troubles), SETTLING + 10, "it to be told")
+        command = (
+            f"aws ec2 create-route --route-table-id {table} --destination-cidr-block {lost} --network-interface-id"
+        )
+        assert [line for line in agent.plan().commands if line.startswith(command)]
+        assert client(ec2.lab, "node-1").status().state == "converged", "it is that node's trouble alone"
+    finally:
+        ec2.strict.forbidden, ec2.strict.limit = set(), 50
+    until(lambda: lost in ec2.vpc.routes("b"), 30, "the route")
+
+
 def test_a_check_that_is_switched_on_again_is_switched_off(ec2: Cloud, both: list[Container]) -> None:
     interface = ec2.vpc.instances["node-2"].interface
     ec2.vpc.client.modify_network_interface_attribute(NetworkInterfaceId=interface, SourceDestCheck={"Value": True})

@@ -1,7 +1,7 @@
 """EC2 without EC2: moto's server behind what makes it as strict as the real one, and a metadata service.
 
 moto overwrites routes silently, knows no limits, carries out dry runs, and leaves the routes of ended instances active.
-`Strict` stands before it and does as EC2 does; it also throttles, forbids, expires credentials, hangs and goes away on demand.
+`Strict` stands before it and does as EC2 does; it also throttles, forbids, expires credentials, and goes away on demand.
 Both serve from threads of the test's own process, on sockets that may lie in another network namespace.
 """
 
@@ -69,8 +69,8 @@ class Refused(Exception):
 
 class Strict:
     """`limit`: routes of a family in a table. `every`: each n-th call is one too many; `rate`, `burst`: so many calls a second
-    are not. `forbidden`: actions. `expired`: the credentials are. `away`: connections end without an answer; `hangs`: none
-    comes. `calls`: when each came, and which."""
+    are not. `forbidden`: actions. `expired`: the credentials are. `away`: connections end without an answer.
+    `calls`: when each came, and which."""
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self.plain: App = DomainDispatcherApplication(create_backend_app)
@@ -81,10 +81,13 @@ class Strict:
         self._tokens, self._filled = 0.0, clock()
         self.forbidden: set[str] = set()
         self.expired = self.away = False
-        self.hangs = threading.Event()
-        self.hangs.set()
         self.calls: list[tuple[float, str]] = []
         self.throttled = 0
+
+    def allow(self, rate: float, burst: float) -> None:
+        """So many calls a second, and so many at once from now; 0: any number."""
+        with self._lock:
+            self.rate, self.burst, self._tokens, self._filled = rate, burst, burst, self._clock()
 
     # What tests look at.
 
@@ -103,7 +106,6 @@ class Strict:
         form.setdefault(
             "Action", environ.get("HTTP_X_AMZ_TARGET", "").rpartition(".")[2]
         )  # of services that speak JSON
-        self.hangs.wait(30)
         if self.away:
             environ["werkzeug.socket"].shutdown(socket.SHUT_RDWR)
             return []

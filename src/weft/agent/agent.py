@@ -254,7 +254,8 @@ class Agent(Parts):
             return False
         self.compiler.host = self.leases.host = self.flannel.host = self.host.host
         self.flannel.review()
-        self.targets.node = self.host.node
+        if self.host.node is not None:
+            self.targets.at(self.host.node)
         self.routing.touch()
         return True
 

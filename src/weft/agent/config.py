@@ -38,7 +38,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `control`: whether this host's containers may reach what controls the cluster: BGP, the store, the agents' metrics.
     `policy`: through what policy is enforced here: nftables or iptables.
     `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
-    of itself (driver overlay). `resync`: interval of full comparisons with the kernel. `block_idle`: how long a
+    of itself (driver overlay). `resync`: interval of full comparisons with the kernel, and with what
+    else networks are made in, such as a cloud's route tables. `block_idle`: how long a
     block of addresses stays this node's without a container in it. `dns_domain`: in which containers' names are, too; the same
     on all hosts. `openstack_cloud`: which cloud of clouds.yaml networks in Neutron are in; "": what the variables OS_… say.
     `openstack_host`: this host's name in Neutron; "": the node's.

@@ -8,6 +8,7 @@ host's place may change.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
@@ -43,12 +44,21 @@ class Targets:
         self._view, self._loops, self._make = view, loops, make
         self._hears, self._learnt = hears, learnt
         self.known: dict[str, Learnt] = {}
-        self.node: Node | None = None
+        self._node: Node | None = None
         self._remotes: dict[str, Remote] = {}
         self._borders: dict[str, Border] = {}
         self._asking: dict[str, asyncio.Lock] = {}
         self.wake = asyncio.Event()
         """A network may need another one."""
+        self._moved: dict[str, asyncio.Event] = {}
+        """This host has other addresses than a target was asked about."""
+
+    def at(self, node: Node) -> None:
+        """This host is this node now."""
+        moved = self._node is not None and self._node.addresses != node.addresses
+        self._node = node
+        for event in self._moved.values() if moved else ():
+            event.set()
 
     async def run(self, supervisor: Supervisor) -> None:
         """For ever."""
@@ -85,10 +95,14 @@ class Targets:
             await self._ask(name)
             if not self.known[name].facts:
                 await asyncio.sleep(next(delays))
+        moved = self._moved.setdefault(name, asyncio.Event())
         async with asyncio.TaskGroup() as tasks:
             tasks.create_task(self._loops.targets[name].run())
             while True:
-                await asyncio.sleep(AGAIN * (1 + random.random()) / 2)
+                with contextlib.suppress(TimeoutError):
+                    async with asyncio.timeout(AGAIN * (1 + random.random()) / 2):
+                        await moved.wait()
+                moved.clear()
                 await self._ask(name)
 
     async def _ask(self, name: str) -> None:
@@ -108,13 +122,13 @@ class Targets:
                 await self._learnt()
 
     async def _facts(self, name: str) -> Mapping[str, str]:
-        if self.node is None:
+        if self._node is None:
             raise Unavailable("this host's uplink is not known yet")
         if name not in self._remotes:
             border = self._borders[name] = Border(name, self._view, self._hears)
             self._remotes[name] = await asyncio.to_thread(self._make[name], border)
             self._loops.expect(self._remotes[name])
-        return await asyncio.to_thread(self._remotes[name].learn, self.node)
+        return await asyncio.to_thread(self._remotes[name].learn, self._node)
 
     def _drive(self, name: str) -> bool:
         """Whether it has got its loop now."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from ipaddress import ip_interface
 from pathlib import Path
 
 import msgspec
@@ -116,7 +117,9 @@ def cloudy(monkeypatch: pytest.MonkeyPatch) -> None:
         targets=("cloud",),
         network=network_,
         lease_data=lambda host, _network, _options: {"host": told(host)},
-        refusal=lambda host, _network, _options: "" if told(host) else host.targets["cloud"].why,
+        refusal=lambda host, _network, _options: (
+            "" if told(host) else host.targets.get("cloud", Learnt(why="wait")).why
+        ),
         fixed={"subnet-min": lambda _host: "10.1.7.0/24"},
     )
     monkeypatch.setitem(DRIVERS, "cloudy", driver)
@@ -206,6 +209,10 @@ async def test_a_lease_says_anew_what_the_host_has_become(host: FakeHost, store_
         await until(lambda: agent.view.lease("blue", "node-1").data == {"host": "another"})  # type: ignore[union-attr]
         assert agent.view.lease("blue", "node-1").subnets == subnets  # type: ignore[union-attr]
         await until(lambda: [o.via for o in make.cloud.objects.values() if isinstance(o, CloudRoute)] == ["another"])
+        asked = make.cloud.made("learn")
+        host.change(addresses=(ip_interface("192.168.1.69/24"),))
+        agent._look.set()
+        await until(lambda: make.cloud.made("learn") == asked + 1)
         make.cloud.away = True
         await agent.targets._ask("cloud")
         assert agent.targets.known["cloud"].facts == {"host": "another"}, "what was known stays known"
