@@ -67,6 +67,15 @@ def test_hosts_have_no_routes_to_each_other(ec2: Cloud, both: list[Container]) -
     assert found == {"default": "192.168.1.1", "192.168.1.0/24": "eth0", both[0].subnet(4): "weft-both"}
 
 
+def test_a_trace_goes_by_the_tables(ec2: Cloud, both: list[Container]) -> None:
+    for source, target, segment in ((both[0], both[3], "a"), (both[3], both[0], "b")):
+        ends = [f"{c.host}/{c.name}" for c in (source, target)]
+        done = weft(ec2.lab, "node-1", "trace", *ends)
+        eni = ec2.vpc.instances[target.host].interface
+        assert f"{ec2.vpc.tables[segment]}: {target.subnet(4)} to {eni}" in done.stdout
+        assert done.returncode == 0 and "the way back: delivered" in done.stdout
+
+
 def test_the_way_out_is_masqueraded_and_between_containers_it_is_not(ec2: Cloud, both: list[Container]) -> None:
     ask = [
         "python3",
@@ -103,7 +112,7 @@ def test_what_ec2_refuses_is_told_with_the_command_that_is_missing(ec2: Cloud, b
             f"aws ec2 create-route --route-table-id {table} --destination-cidr-block {lost} --network-interface-id"
         )
         assert [line for line in agent.plan().commands if line.startswith(command)]
-        assert client(ec2.lab, "node-1").status().state == "converged", "it is that node's trouble alone"
+        assert not client(ec2.lab, "node-1").status().troubles, "it is that node's trouble alone"
     finally:
         ec2.strict.forbidden, ec2.strict.limit = set(), 50
     until(lambda: lost in ec2.vpc.routes("b"), 30, "the route")

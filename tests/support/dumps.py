@@ -23,6 +23,7 @@ from weft.datapaths.registry import driver
 from weft.datapaths.routed import NEXT_HOPS
 from weft.datapaths.traits import KnownBy
 from weft.hoststate import Address, Bridge, FdbEntry, Ipip, Link, Neighbour, Object, Route, Sysctl, Vxlan
+from weft.hoststate.cloud import CloudRoute
 from weft.hoststate.links import CHECKED
 from weft.model import Endpoint, Network
 from weft.model.endpoint import Namespace
@@ -95,6 +96,7 @@ class HostBuilder:
     name: str
     network: Network
     spaces: dict[str, Builder] = field(default_factory=dict)
+    clouds: set[d.CloudRouteDump] = field(default_factory=set)
 
     def __post_init__(self) -> None:
         node = lab.node(self.name)
@@ -135,6 +137,8 @@ class HostBuilder:
 
     def add(self, obj: Object) -> None:
         match obj:
+            case CloudRoute():
+                self.clouds.add(d.CloudRouteDump(obj.where, obj.destination, obj.to))
             case Link():
                 self._link(obj)
             case Address():
@@ -179,7 +183,11 @@ class HostBuilder:
                 self.spaces[link.ns].link(link.name, "veth", peer=peer, **more)
 
     def dump(self) -> d.HostDump:
-        return d.HostDump(node=self.name, namespaces=tuple(space.dump() for space in self.spaces.values()))
+        namespaces = tuple(space.dump() for space in self.spaces.values())
+        table = driver(self.network.driver).table(lab.lease(self.network, lab.node(self.name)))
+        prefixes = tuple(map(str, self.network.subnets))
+        clouds = (d.CloudDump(prefixes, table, "eth0", tuple(sorted(self.clouds, key=str))),) if table else ()
+        return d.HostDump(node=self.name, namespaces=namespaces, clouds=clouds)
 
 
 def endpoint(network: Network, node: str) -> Endpoint:

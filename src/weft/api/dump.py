@@ -154,11 +154,31 @@ class NamespaceDump(Entry, frozen=True):
     fdb: tuple[FdbDump, ...] = ()
 
 
+class CloudRouteDump(Entry, frozen=True):
+    """A route to this host's containers in a table of a cloud's router, as it was found last. `to`: what it leads to there."""
+
+    table: str
+    prefix: str
+    to: str
+
+
+class CloudDump(Entry, frozen=True):
+    """A network whose packets a cloud's router carries between hosts. `prefixes`: the network's. `table`: the one by which this
+    host's own packets go. `dev`: by which others' come in."""
+
+    prefixes: tuple[str, ...]
+    table: str
+    dev: str
+    routes: tuple[CloudRouteDump, ...] = ()
+
+
 class HostDump(Reply, frozen=True, kw_only=True):
-    """`node`: the host's name. `namespaces`: its own first, then those of its endpoints."""
+    """`node`: the host's name. `namespaces`: its own first, then those of its endpoints. `clouds`: what is known of routers
+    that are no hosts of Weft's."""
 
     node: str
     namespaces: tuple[NamespaceDump, ...]
+    clouds: tuple[CloudDump, ...] = ()
 
     def namespace(self, path: str) -> NamespaceDump | None:
         return next((n for n in self.namespaces if n.path == path), None)
@@ -166,6 +186,8 @@ class HostDump(Reply, frozen=True, kw_only=True):
 
 __all__ = [
     "AddressDump",
+    "CloudDump",
+    "CloudRouteDump",
     "FdbDump",
     "HostDump",
     "IpipDump",

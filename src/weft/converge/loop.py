@@ -135,6 +135,10 @@ class Loop:
     def desired(self, key: Key) -> Object | None:
         return self._stepper.union.desired.get(key)
 
+    def found(self) -> list[Object]:
+        """All of ours that is there, as far as is known."""
+        return list(self._stepper.reconciler.known.values())
+
     @property
     def waived(self) -> Mapping[Key, str]:
         """What is wanted in containers and is not made there, since somebody decided otherwise there."""

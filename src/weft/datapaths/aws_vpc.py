@@ -177,6 +177,7 @@ DRIVER = Driver(
     also=_parts.also,
     ways=_cloud.ways,
     lease_data=lease_data,
+    table=lambda lease: lease.data.get(TABLE, ""),
     fixed={"vpc-id": _own_vpc},
     refusal=refusal,
 )

@@ -160,6 +160,10 @@ def _no_data(_host: Host, _network: Network, _options: Any) -> dict[str, str]:
     return {}
 
 
+def _no_table(_lease: Lease) -> str:
+    return ""
+
+
 def _no_claims(_options: Any) -> tuple[tuple[str, str], ...]:
     return ()
 
@@ -236,6 +240,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
 
     lease_data: Callable[[Host, Network, Any], dict[str, str]] = _no_data
     """What peers must know of this host, by key."""
+    table: Callable[[Lease], str] = _no_table
+    """Where a cloud's router carries packets between hosts: the table by which those of the lease's holder go."""
     claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
     """From the options: (key, what it is) pairs that no other network may have."""
     fixed: Mapping[str, Callable[[Host], OptionValue]] = {}

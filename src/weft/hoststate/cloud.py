@@ -17,6 +17,16 @@ class CloudRoute(TargetObject, frozen=True, kw_only=True, gc=False):
 
     destination: str
 
+    @property
+    def where(self) -> str:
+        """The table that it is in."""
+        return self.place
+
+    @property
+    def to(self) -> str:
+        """What it leads to."""
+        raise NotImplementedError
+
 
 class VpcRoute(CloudRoute, frozen=True, kw_only=True, gc=False):
     """A route of EC2's. `place`: the VPC's id, all of whose tables are read at once. `interface`: the network interface (ENI)
@@ -30,6 +40,14 @@ class VpcRoute(CloudRoute, frozen=True, kw_only=True, gc=False):
     @property
     def name(self) -> tuple[str, ...]:
         return self.table, self.destination
+
+    @property
+    def where(self) -> str:
+        return self.table
+
+    @property
+    def to(self) -> str:
+        return self.interface
 
     def making(self) -> list[str]:
         return [self._command("create-route", f" --network-interface-id {self.interface}")]

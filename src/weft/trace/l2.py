@@ -179,6 +179,8 @@ def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
         result = f"to {arrival.link.name} of {world.name(arrival.place)}"
         record.hop(place, "router", f"{next_hop} is not a Weft host: its table is not seen", result)
         return Arrive(arrival.place, arrival.link.name, replace(frame, mac="", packet=packet.routed()))
+    if table := world.cloud_table(place.host, packet.dst):
+        return _cloud(record, place, link, frame, table)
     holder = world.holder(packet.dst)
     if holder is None:
         return _left(record, place, link, packet, f" by {next_hop}")
@@ -189,6 +191,23 @@ def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
         f"{world.name(place)} hands it to router {next_hop}, which is not a Weft host and knows no container networks: "
         f"{packet.dst} is on {world.name(holder)}",
     )
+
+
+def _cloud(record: Record, place: Place, link: LinkDump, frame: Frame, table: str) -> State | Outcome:
+    """By a cloud's router, of which it is known what hosts have written to its tables."""
+    world, packet = record.world, frame.packet
+    record.hop(place, "wire", f"out of {link.name}", f"to {frame.next_hop}")
+    found = world.cloud_route(table, packet.dst)
+    if found is None and (holder := world.holder(packet.dst)) is not None:
+        text = f"{table}, by which packets of {place.host} go, has no route to {packet.dst}, which is on {world.name(holder)}"
+        return record.end("router", place, text, f"on {holder.host}: `weft status` says why it is not there")
+    if found is None or found[1] is None:
+        text = f"continues by {table}, of which it is not at hand where it leads to {packet.dst}"
+        return record.end("elsewhere", place, text, "run the trace on the host that has it")
+    route, arrival = found[0], found[1]
+    result = f"to {arrival.link.name} of {world.name(arrival.place)}"
+    record.hop(place, "router", f"{table}: {route.prefix} to {route.to}", result)
+    return Arrive(arrival.place, arrival.link.name, replace(frame, mac="", packet=packet.routed()))
 
 
 def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: str) -> Outcome:

@@ -10,7 +10,18 @@ from collections.abc import Iterator, Mapping
 from ipaddress import ip_address, ip_interface, ip_network
 from typing import NamedTuple
 
-from weft.api.dump import FdbDump, HostDump, LinkDump, NamespaceDump, NeighbourDump, NextHopDump, RouteDump, RuleDump
+from weft.api.dump import (
+    CloudDump,
+    CloudRouteDump,
+    FdbDump,
+    HostDump,
+    LinkDump,
+    NamespaceDump,
+    NeighbourDump,
+    NextHopDump,
+    RouteDump,
+    RuleDump,
+)
 from weft.base.net import IPAddress, IPInterface, contains
 from weft.trace.path import Place
 
@@ -20,6 +31,10 @@ RESOLVED = ("permanent", "noarp", "reachable", "stale", "delay", "probe")
 _LOCAL, _MAIN = 255, 254
 _OWN_KINDS = ("loopback", "bridge", "vxlan", "ipip", "veth")
 ZERO_MAC = "00:00:00:00:00:00"
+
+
+def _within(address: IPAddress, prefix: str) -> bool:
+    return contains(ip_network(prefix), address)
 
 
 class Choice(NamedTuple):
@@ -181,6 +196,27 @@ class World:
             if namespace is not None and namespace.owner(address) is not None:
                 return place
         return None
+
+    # Routers of a cloud.
+
+    def cloud_table(self, host: str, dst: IPAddress) -> str:
+        """The table of a cloud's router by which a host's packets to a container go; "" where none carries them."""
+        found = (c.table for c in self._clouds(host) if any(_within(dst, prefix) for prefix in c.prefixes))
+        return next(found, "")
+
+    def cloud_route(self, table: str, dst: IPAddress) -> tuple[CloudRouteDump, Found | None] | None:
+        """The route to it in this table, with the device that it leads to."""
+        for host in self._dumps:
+            for cloud in self._clouds(host):
+                for route in cloud.routes:
+                    if route.table == table and _within(dst, route.prefix):
+                        there = self.namespace(Place(host))
+                        link = there.links.get(cloud.dev) if there else None
+                        return route, Found(Place(host), link) if link else None
+        return None
+
+    def _clouds(self, host: str) -> tuple[CloudDump, ...]:
+        return self._dumps[host].clouds if host in self._dumps else ()
 
     def peer(self, place: Place, link: LinkDump) -> Found | None:
         """A veth's other end, where its namespace was dumped."""

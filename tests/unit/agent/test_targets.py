@@ -151,7 +151,8 @@ async def test_it_is_made_with_the_first_network_that_needs_it(host: FakeHost, s
         made = await create(agent, "blue", driver="cloudy")
         assert made.options["subnet-min"] == "10.1.7.0/24", "what the host says is written down"
         await until(lambda: [o for o in make.cloud.objects.values() if getattr(o, "via", "") == "node-1"])
-        assert len(make.remotes) == 1 and b'weft_target_writes_total{target="cloud"}' in agent.metrics.exposition()[0]
+        assert len(make.remotes) == 1
+        await until(lambda: b'weft_target_writes_total{target="cloud"}' in agent.metrics.exposition()[0])
         await until(lambda: other.view.lease("blue", "node-2"))
         assert other.view.lease("blue", "node-2").data == {"host": "node-2"}  # type: ignore[union-attr]
         await until(lambda: agent.view.lease("blue", "node-2"))

@@ -648,3 +648,40 @@ def test_mtu_is_that_of_the_smallest_device(vxlan: d.Dumps) -> None:
     """Of the underlay less what the tunnel adds, or of a device inside."""
     assert go(d.with_link(vxlan, "node-1", "", "eth0", mtu=1400)).mtu == 1350
     assert go(d.with_link(vxlan, "node-2", "", "weft00000000000", mtu=1300)).mtu == 1300
+
+
+# -- by a cloud's router -----------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def aws_vpc() -> d.Dumps:
+    return d.reference("aws-vpc", options={"route-table-ids": "auto"})
+
+
+@FAMILIES
+@pytest.mark.parametrize(("to", "table"), [("node-2", "rtb-a"), ("node-4", "rtb-a")])
+def test_by_the_route_tables_of_a_vpc(aws_vpc: d.Dumps, family: int, to: str, table: str) -> None:
+    path = go(aws_vpc, to, family)
+    subnet = lab.lease(lab.network("aws-vpc", (4, 6)), lab.node(to)).subnet(4 if family == 4 else 6)
+    assert entry(path, "node-1", "router") == f"{table}: {subnet} to eni-{to[-1]}"
+    assert (path.outcome.ending, path.ttl, path.mtu) == ("delivered", 61, 1500)
+    assert entry(go(aws_vpc, "node-1", family, "node-4"), "node-4", "router").startswith("rtb-b: ")
+
+
+def test_the_route_that_a_vpc_lacks_is_named() -> None:
+    """Only the table of node-1's subnet is written to, so node-4's packets get nowhere."""
+    dumps = d.reference("aws-vpc", options={"route-table-ids": "rtb-a"})
+    assert go(dumps, "node-4").outcome.ending == "delivered"
+    outcome = go(dumps, "node-1", origin="node-4").outcome
+    assert outcome.ending == "router"
+    assert outcome.text == "rtb-b, by which packets of node-4 go, has no route to 40.15.43.2, which is on node-1/c1"
+
+
+def test_where_a_vpc_leads_is_not_at_hand(aws_vpc: d.Dumps) -> None:
+    outcome = go({"node-1": aws_vpc["node-1"]}, "node-4").outcome
+    assert (outcome.ending, outcome.arrived) == ("elsewhere", False)
+    assert outcome.text == "continues by rtb-a, of which it is not at hand where it leads to 40.15.9.2"
+
+
+def test_outside_is_no_concern_of_a_vpcs_tables(aws_vpc: d.Dumps) -> None:
+    assert walk(aws_vpc, d.start("node-1"), OUTSIDE[4], NODES).outcome.ending == "left"

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Iterator
+
+import msgspec
 
 from weft.agent.parts import Parts
 from weft.agent.resources import doctor, infos
 from weft.agent.resources.networks import Networks
 from weft.api import types as t
-from weft.api.dump import HostDump
+from weft.api.dump import CloudDump, CloudRouteDump, HostDump
 from weft.base.errors import NotFound
+from weft.datapaths import registry
 from weft.hoststate import netns
+from weft.hoststate.cloud import CloudRoute
 from weft.kernel.host.dump import dump
 
 
@@ -37,7 +42,20 @@ class ThisNode:
         wanted = namespaces.split(",") if namespaces else list(held)
         if strange := [path for path in wanted if path not in held]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
-        return await asyncio.to_thread(dump, self._parts.view.me, {path: held[path] for path in wanted})
+        found = await asyncio.to_thread(dump, view.me, {path: held[path] for path in wanted})
+        return msgspec.structs.replace(found, clouds=tuple(self._clouds()))
+
+    def _clouds(self) -> Iterator[CloudDump]:
+        """Of networks on this host that a cloud's router routes."""
+        view, node = self._parts.view, self._parts.node
+        there = [o for loop in self._parts.loops.targets.values() for o in loop.found() if isinstance(o, CloudRoute)]
+        for name, network in sorted(view.networks.items()):
+            lease = view.lease(name, view.me)
+            if node is None or lease is None or not (table := registry.of(network).table(lease)):
+                continue
+            own = set(map(str, lease.subnets))
+            routes = (CloudRouteDump(o.where, o.destination, o.to) for o in there if o.destination in own)
+            yield CloudDump(tuple(map(str, network.subnets)), table, node.uplink, tuple(routes))
 
     async def store(self) -> t.StoreStatus:
         return infos.store(self._parts)
