@@ -35,7 +35,7 @@ from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
 from weft.containers.find import Target
 from weft.health.checks import Check
-from weft.hoststate import Link, Object
+from weft.hoststate import HOST, Link, Object
 from weft.kernel.fake import FakeKernel
 from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
@@ -68,6 +68,9 @@ FEATURES = frozenset(
         "bird",
         "tcp-md5",
         "openvswitch",
+        "macvlan",
+        "ipvlan",
+        "vlan",
     ]
 )
 _cookies = itertools.count(4096)
@@ -217,7 +220,9 @@ class FakeHost(FakeKernel):
         path = reference if reference.startswith("/") else f"/run/netns/{reference}"
         cookie = self.cookie(path)
         links = tuple(o.name for o in tuple(self.objects.values()) if isinstance(o, Link) and o.ns == path)
-        return Target(name=path.rsplit("/", 1)[-1], namespace=Namespace(path=path, cookie=cookie), links=links)
+        own = cookie == self.cookies.get(HOST)
+        found = Namespace(path=path, cookie=cookie)
+        return Target(name=path.rsplit("/", 1)[-1], namespace=found, links=links, host=own)
 
     def cookie(self, path: str) -> int:
         if path not in self.cookies:

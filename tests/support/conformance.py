@@ -89,7 +89,9 @@ TABLE = (
     Line(driver="overlay", overhead=50, ttl=64, host=False),
     Line(driver="routed", options={"encap": "vxlan-cross-subnet"}, second={"vni": "4097"}, overhead=50, move=True),
     Line(driver="macvlan", elsewhere="e2e/test_macvlan.py"),
-    Line(driver="ipvlan", elsewhere="golden/ipvlan/l2/input.toml"),
+    Line(driver="ipvlan", elsewhere="vm/test_ipvlan.py"),
+    Line(driver="host", elsewhere="e2e/test_host_and_none.py"),
+    Line(driver="none", elsewhere="e2e/test_host_and_none.py"),
     Line(driver="aws-vpc", elsewhere="e2e/test_aws_vpc.py"),
     Line(driver="neutron", elsewhere="golden/neutron/v4/input.toml"),
 )

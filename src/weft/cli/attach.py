@@ -154,7 +154,7 @@ def from_here(target: str) -> str:
 
 def _line(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
     yield (
-        f"attached {e.name} to {e.network}: {listed(e.addresses)} on {e.interface}"
+        f"attached {e.name} to {e.network}: {listed(e.addresses) or 'no addresses'} on {e.interface}"
         + (f", published {listed(e.ports)}" if e.ports else "")
         + (f", floating {listed(e.floating)}" if e.floating else "")
         + (f", {e.bandwidth}" if e.bandwidth else "")

@@ -77,10 +77,11 @@ def create(
 
 
 def _found_elsewhere(driver: str) -> bool:
-    """Whether subnets may be left out, since they are somebody else's."""
+    """Whether subnets may be left out, since they are somebody else's, or there are none."""
     from weft.datapaths import registry  # most networks have some, and need not wait for it
 
-    return driver in registry.DRIVERS and registry.driver(driver).addresses.made_elsewhere
+    found = registry.DRIVERS.get(driver)
+    return found is not None and (found.addresses.made_elsewhere or found.addresses.bare)
 
 
 @app.command("ls", epilog=example("weft network ls", "weft network ls -o yaml"))

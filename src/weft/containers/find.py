@@ -31,27 +31,24 @@ PATIENCE = 10.0
 
 class Target(msgspec.Struct, frozen=True, kw_only=True):
     """A container's namespace, found. `name`: fit for an endpoint's name; `links`: the devices in it. `routed`: it
-    has a default route, of whatever family."""
+    has a default route, of whatever family. `host`: the namespace is the host's own, by whatever path it was found."""
 
     name: str
     namespace: Namespace
     links: tuple[str, ...]
     routed: bool = False
+    host: bool = False
 
 
 def find(reference: str) -> Target:
-    """Raises NotFound, with what was tried; Denied; Invalid for a namespace that is no container's."""
+    """Raises NotFound, with what was tried; Denied; Invalid for a namespace of Weft's own."""
     path, name = _path_of(reference)
     links, routed = netns.call(path, lambda: (tuple(name for _, name in socket.if_nameindex()), _routed()))
     cookie = netns.cookie(path)
-    if cookie == netns.cookie(HOST):
-        raise Invalid(
-            f"{reference} is in the host's own network namespace, which Weft does not attach: for a container, start it with a "
-            "network namespace of its own instead of the host's"
-        )
+    host = cookie == netns.cookie(HOST)
     if own_netns.is_ours(path):
         raise Invalid(f"{reference} is a network namespace of Weft's own: attach a container's")
-    return Target(name=_fit(name), namespace=Namespace(path=path, cookie=cookie), links=links, routed=routed)
+    return Target(name=_fit(name), namespace=Namespace(path=path, cookie=cookie), links=links, routed=routed, host=host)
 
 
 def _routed() -> bool:

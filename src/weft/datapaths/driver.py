@@ -31,6 +31,7 @@ from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Tun
 from weft.model import Endpoint, Lease, Location, Network, Node
 from weft.model.network import OptionValue
 
+LOOPBACK = "lo"
 LEAST_V6_MTU = 1280
 """RFC 8200 section 5."""
 USUAL_MTU = 1500
@@ -214,6 +215,10 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """How it looks to flannel's hosts; its options are `FlannelOptions` then."""
     passed: bool = True
     """Whether containers' packets pass their host, whose ports, rules and limits can concern them."""
+    in_host: bool = False
+    """Whether its containers live in the host's own network namespace, where nothing is made for them."""
+    interface: Callable[[Node], str] = lambda _node: ""
+    """What containers of a node have in place of an interface that would be made; "" where one is made."""
     own_mac: bool = True
     """Whether containers' interfaces have MAC addresses of their own."""
 

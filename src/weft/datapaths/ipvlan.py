@@ -93,6 +93,7 @@ DRIVER = Driver(
     segment=_physical.segment,
     location=location,
     endpoint=endpoint,
+    host_end=lambda _: "",
     parents=_physical.parents,
     gateways=lambda network, options: () if options.routed else _physical.gateways(network, options),
     refusal=_physical.refusal,

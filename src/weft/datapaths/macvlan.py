@@ -63,6 +63,7 @@ DRIVER = Driver(
     segment=_physical.segment,
     location=_physical.location,
     endpoint=endpoint,
+    host_end=lambda _: "",
     parents=_physical.parents,
     gateways=_physical.gateways,
     refusal=refusal,

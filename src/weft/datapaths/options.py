@@ -190,6 +190,20 @@ class FlannelOptions(SubnetOptions, frozen=True, kw_only=True):
             )
 
 
+class BareOptions(CommonOptions, frozen=True, kw_only=True):
+    """Options of data paths that give no addresses: none of those that all take means anything there."""
+
+    dns: Dns = "off"
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        for name, value in (("dns", self.dns != "off" and self.dns), ("reserve", self.reserve)):
+            if value:
+                raise Invalid(f"{name}={value} means nothing where no addresses are given: leave -o {name} out")
+        if self.spoofing != "drop":
+            raise Invalid(f"spoofing={self.spoofing} means nothing where no addresses are given: leave -o spoofing out")
+
+
 class PhysicalOptions(CommonOptions, frozen=True, kw_only=True):
     """Options that every data path takes whose containers are on the wire of a device of the hosts'. They pass no rules there,
     so none keeps them from sending in others' names."""

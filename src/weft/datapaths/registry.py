@@ -9,7 +9,7 @@ import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.net import IPAddress
-from weft.datapaths import aws_vpc, bridge, host_gw, ipvlan, macvlan, neutron, overlay, routed, udp, vxlan
+from weft.datapaths import aws_vpc, bridge, host, host_gw, ipvlan, macvlan, neutron, none, overlay, routed, udp, vxlan
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -30,6 +30,8 @@ DRIVERS: dict[str, Driver] = {
         routed.DRIVER,
         macvlan.DRIVER,
         ipvlan.DRIVER,
+        host.DRIVER,
+        none.DRIVER,
         neutron.DRIVER,
         udp.DRIVER,
     )
@@ -70,13 +72,12 @@ def parse_options(network: Network) -> CommonOptions:
             raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(taken))}")
         _check_type(network.driver, name, value, taken[name])
     options = convert(kind, network.options, strict=False)
-    if not chosen.addresses.made_elsewhere:
+    if not (chosen.addresses.made_elsewhere or chosen.addresses.bare):
         _check_given(network)
     _check_subnets(network, several=chosen.addresses.pools)
     if network.internal and not chosen.passed:
         raise Invalid(
-            f"network {network.name}: containers of driver {network.driver} are in a network that Weft does not keep apart: "
-            "leave --internal out"
+            f"network {network.name}: Weft keeps nothing apart from containers of driver {network.driver}: leave --internal out"
         )
     chosen.addresses.check(network, options)
     return options

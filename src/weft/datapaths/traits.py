@@ -31,6 +31,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     `movable`: an address belongs to its container, which may take it along to another node. `made_elsewhere`: network, subnets
     and addresses are somebody else's, who has them made and gives them out; subnets may be left out, then they are as there.
     `outside`: the subnets are those of a network that is there already, in which the hosts may be themselves.
+    `bare`: the network has no subnets, and gives no addresses.
     """
 
     name: str
@@ -42,6 +43,7 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     movable: bool = False
     made_elsewhere: bool = False
     outside: bool = False
+    bare: bool = False
 
 
 def _check_blocks(network: Network, options: BlockOptions) -> None:
@@ -71,9 +73,21 @@ def _check_physical(network: Network, options: PhysicalOptions) -> None:
             )
 
 
+def _check_bare(network: Network, _options: Any) -> None:
+    if network.subnets:
+        listed = ", ".join(map(str, network.subnets))
+        raise Invalid(
+            f"network {network.name}: driver {network.driver} gives no addresses ({listed}): leave --subnet out"
+        )
+    if network.mtu is not None:
+        raise Invalid(f"network {network.name}: driver {network.driver} makes no interface: leave --mtu out")
+
+
 OWN_SUBNET = Addresses(name="a subnet for each node", leased=True, check=_check_own)
 ONE_SUBNET = Addresses(name="one subnet for all nodes", claimed=True, check=_check_one)
 PHYSICAL = Addresses(name="one subnet, which is there already", claimed=True, outside=True, check=_check_physical)
+NO_ADDRESSES = Addresses(name="none", bare=True, check=_check_bare)
+HOSTS_OWN = Addresses(name="the host's own", bare=True, check=_check_bare)
 BLOCKS = Addresses(
     name="blocks of nodes", leased=True, claimed=True, blocks=True, pools=True, movable=True, check=_check_blocks
 )

@@ -31,16 +31,18 @@ from weft.compile import policy
 from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
-from weft.datapaths.traits import BLOCKS, ONE_SUBNET, OWN_SUBNET, PHYSICAL, PORTS, Addresses
+from weft.datapaths.driver import LOOPBACK
+from weft.datapaths.traits import BLOCKS, HOSTS_OWN, NO_ADDRESSES, ONE_SUBNET, OWN_SUBNET, PHYSICAL, PORTS, Addresses
 from weft.endpoints import passing, resolving
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
 from weft.ipam import floating, macs
-from weft.ipam.addresses import Ask, Choice, OwnSubnet, Physical, Shared, Way
+from weft.ipam.addresses import Ask, Bare, Choice, HostsOwn, OwnSubnet, Physical, Shared, Way
 from weft.ipam.blocks import Blocks
 from weft.ipam.neutron_ports import NeutronPorts, Place
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
+from weft.kernel.host import loopback
 from weft.model import Endpoint, Gateway, Network, PublishedPort, keys
 from weft.model.endpoint import endpoint_id
 from weft.model.identity import DEFAULT_NAMESPACE
@@ -83,6 +85,8 @@ class Attachments:
             BLOCKS: self.blocks,
             PORTS: self.neutron,
             PHYSICAL: Physical(*common, follower),
+            NO_ADDRESSES: Bare(*common),
+            HOSTS_OWN: HostsOwn(*common),
         }
         self._busy: WeakValueDictionary[int, asyncio.Lock] = WeakValueDictionary()
         """By namespace: two requests for one container take turns."""
@@ -99,6 +103,7 @@ class Attachments:
 
     async def _attach(self, request: t.Attach, network: Network) -> Endpoint:
         target = await self.locate(request.target)
+        passing.check_place(request.target, target, network)
         resolving.check(self._view, request, target)
         passing.check(request, network)
         async with self.busy(target):
@@ -108,6 +113,8 @@ class Attachments:
             if present is not None:
                 return await self.standing(self._same(request, present))
             await self.remove(self._leftovers(target))
+            if self._given(network) == LOOPBACK:
+                await asyncio.to_thread(loopback.bring_up, target.namespace.path)
             return await self._take(request, network, target)
 
     async def locate(self, reference: str) -> Target:
@@ -144,7 +151,7 @@ class Attachments:
             ranges=request.ranges,
             families=tuple(sorted(families)),
             owner=request.owner,
-            id=self._id(request, target, self.interface(request.interface, request.target, target)),
+            id=self._id(request, target, self._named(request, network, target)),
             name=request.name or target.name,
             mac=request.mac,
             exposed=request.exposed,
@@ -167,7 +174,7 @@ class Attachments:
         """The endpoint, in the store; None if others wrote in between."""
         gateway: Gateway | None = None
         try:
-            interface = self.interface(request.interface, request.target, target)
+            interface = self._named(request, network, target)
             kind = "gw" if request.interface else "eth"  # who names interfaces will name others, too: eth1, eth2 …
             gateway = None if network.internal else self._gateway(network, target, interface, kind)
             settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
@@ -245,7 +252,8 @@ class Attachments:
         return [e for e in self._view.endpoints_at_path(path) if not e.handover and e.namespace.cookie != cookie]
 
     def _id(self, request: t.Attach, target: Target, interface: str) -> str:
-        return endpoint_id(request.network, self._view.me, target.namespace.cookie, interface)
+        which = target.namespace.path if target.host else interface
+        return endpoint_id(request.network, self._view.me, target.namespace.cookie, which)
 
     def _new(
         self,
@@ -284,7 +292,7 @@ class Attachments:
         )
 
     def _mac(self, request: t.Attach, network: Network, addresses: tuple[IPInterface, ...]) -> str:
-        if not registry.of(network).own_mac:
+        if not registry.of(network).own_mac or not addresses:
             return ""  # the parent's
         return parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip)
 
@@ -306,6 +314,9 @@ class Attachments:
         return max(behind, 1) if target.routed else behind
 
     def _in(self, target: Target) -> list[Endpoint]:
+        """In the host's own namespace each container is found by its own path."""
+        if target.host:
+            return list(self._view.endpoints_at_path(target.namespace.path))
         return self._view.endpoints_in(target.namespace.cookie)
 
     def interface(self, wish: str, name: str, target: Target) -> str:
@@ -313,6 +324,14 @@ class Attachments:
         if wish and check_ifname(wish) in self._taken(target):
             raise Conflict(f"{name} has a device {wish} already: choose another with --interface")
         return wish or next(self._free(target))
+
+    def _named(self, request: t.Attach, network: Network, target: Target) -> str:
+        """The same, or what is there anyway."""
+        return self._given(network) or self.interface(request.interface, request.target, target)
+
+    def _given(self, network: Network) -> str:
+        me = self._view.nodes.get(self._view.me)
+        return registry.of(network).interface(me) if me else ""
 
     def _taken(self, target: Target) -> set[str]:
         here = self._in(target)

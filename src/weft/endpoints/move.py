@@ -22,6 +22,7 @@ from weft.cluster.footprint import key_of
 from weft.compile.compiler import sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
+from weft.endpoints import passing
 from weft.endpoints.attach import Attachments
 from weft.model import Endpoint, decode, encode, keys
 from weft.model.endpoint import endpoint_id
@@ -38,6 +39,7 @@ class Moves:
         """To a container here. Raises NotFound, Invalid, Conflict, Unavailable, Failed."""
         self._check_movable(found)
         target = await self._attachments.locate(request.target)
+        passing.check_place(request.target, target, self._view.networks.get(found.network))
         async with self._attachments.busy(target):
 
             async def attempt() -> tuple[Endpoint, Endpoint]:

@@ -4,19 +4,28 @@ from __future__ import annotations
 
 from weft.api import types as t
 from weft.base.errors import Invalid
+from weft.containers.find import Target
 from weft.datapaths import registry
+from weft.datapaths.driver import Driver
 from weft.model import Network
 
 
 def check(request: t.Attach, network: Network) -> None:
     """Raises Invalid."""
     driver = registry.of(network)
+    if driver.passed:
+        return
+    if driver.addresses.bare:
+        _check_bare(request, network, driver)
     if request.mac and not driver.own_mac:
         raise Invalid(
             f"network {network.name}: driver {driver.name} gives no interface a MAC address of its own: leave --mac out"
         )
-    if driver.passed:
-        return
+    if request.ports and driver.in_host:
+        raise Invalid(
+            f"network {network.name}: ports of its containers are the host's own (driver {driver.name}), and lead to them "
+            "as they are: leave --publish out"
+        )
     for wish, option in (
         (request.ports, "--publish"),
         (request.bandwidth, "limits of bandwidth"),
@@ -26,4 +35,37 @@ def check(request: t.Attach, network: Network) -> None:
             raise Invalid(
                 f"network {network.name}: packets of its containers do not pass their host (driver {driver.name}): leave "
                 f"{option} out, or attach the container to another network"
+            )
+
+
+def check_place(reference: str, target: Target, network: Network | None) -> None:
+    """`target`: what was found by `reference`. Raises Invalid."""
+    driver = registry.of(network)
+    if target.host and not driver.in_host:
+        raise Invalid(
+            f"{reference} is in the host's own network namespace, which Weft does not attach: for a container, start it with a "
+            "network namespace of its own instead of the host's"
+        )
+    if driver.in_host and not target.host:
+        raise Invalid(
+            f"{reference} has a network namespace of its own, and driver {driver.name} is for containers in the host's: attach "
+            "it to another network, or start it in the host's namespace"
+        )
+
+
+def _check_bare(request: t.Attach, network: Network, driver: Driver) -> None:
+    """Where no interface is made, and no address given. Engines take none of these for networks of their own."""
+    if request.handover or request.owner:
+        raise Invalid(
+            f"network {network.name}: driver {driver.name} makes no interface that an engine could take: use the engine's own "
+            f"network {driver.name}"
+        )
+    for wish, option in (
+        (request.addresses or request.ranges, "--ip"),
+        (request.interface, "--interface"),
+        (request.resolv_conf, "--dns"),
+    ):
+        if wish:
+            raise Invalid(
+                f"network {network.name}: driver {driver.name} gives neither interface nor addresses: leave {option} out"
             )

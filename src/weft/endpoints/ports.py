@@ -7,6 +7,7 @@ import contextlib
 import random
 from collections.abc import AsyncIterator, Collection, Iterable, Iterator
 from contextlib import asynccontextmanager
+from typing import cast
 
 import msgspec
 
@@ -16,7 +17,7 @@ from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.kernel.host import listeners
 from weft.model import Endpoint, Network, PublishedPort
-from weft.model.ports import PortIndex
+from weft.model.ports import PortIndex, Protocol
 from weft.services.model import Service
 from weft.services.publish import CHOSEN_FROM
 from weft.services.record import SERVICES
@@ -46,6 +47,8 @@ class Ports:
                 f"{endpoint.container} has its way out by another network than {network.name}: publish the port there"
             )
         self._refuse_taken(endpoint)
+        if registry.of(network).in_host:
+            self._refuse_led_away(endpoint)
         self._coming[endpoint.id] = endpoint
         try:
             if endpoint.ports:
@@ -134,6 +137,20 @@ class Ports:
             whose = held.holder(port, endpoint.families)
             if whose is not None:
                 raise Conflict(f"port {port.outer} leads to {whose}: publish another, or free that first")
+
+    def _refuse_led_away(self, endpoint: Endpoint) -> None:
+        """Of a container in the host's namespace: where what comes to a port that it names goes to another one."""
+        held = self._held_by_others(endpoint)
+        for named in endpoint.named_ports:
+            port = PublishedPort(
+                host_port=named.port, container_port=named.port, protocol=cast(Protocol, named.protocol)
+            )
+            whose = held.holder(port, FAMILIES)
+            if whose is not None:
+                raise Conflict(
+                    f"port {port.outer} of this host leads to {whose}, and not to {endpoint.name}: free that first, or have "
+                    "it listen at another"
+                )
 
 
 def _check_programs(endpoint: Endpoint) -> None:

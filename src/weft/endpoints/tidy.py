@@ -84,4 +84,9 @@ class Tidy:
         # What an engine takes over is its own to remove: before it has done so there is no namespace yet.
         own = [e for e in endpoints if not e.handover]
         host = cookie(HOST)  # an earlier version of Weft let it be attached
-        return [e for e in own if e.namespace.cookie in (host, 0) or cookie(e.namespace.path) != e.namespace.cookie]
+
+        def gone(e: Endpoint) -> bool:
+            astray = e.namespace.cookie == host and not self._view.driver(e.network).in_host
+            return astray or not e.namespace.cookie or cookie(e.namespace.path) != e.namespace.cookie
+
+        return [e for e in own if gone(e)]

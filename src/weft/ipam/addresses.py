@@ -1,8 +1,9 @@
-"""How an endpoint gets its addresses: four ways, by what its network's driver says (`Driver.addresses`).
+"""How an endpoint gets its addresses: by what its network's driver says (`Driver.addresses`).
 
 OwnSubnet   out of the node's subnet: the agent alone gives them, while the node's lease is as it was seen
 Shared      out of one subnet for all hosts: had by creating their claims with the endpoint (docs/adr/0002)
 Physical    the same, beside the hosts themselves and whatever else is in the network
+Bare        none; HostsOwn: those that the host has, where containers are in its namespace
 Blocks      out of blocks (`weft.ipam.blocks`): claims, too, and the lease where a block or a lone address comes with them
 NeutronPorts  with a port that OpenStack's Neutron makes for it (`weft.ipam.neutron_ports`)
 
@@ -254,6 +255,21 @@ class OwnSubnet(_AtOnce):
         return msgspec.structs.replace(
             chosen, guards=(self._cluster.unchanged(keys.lease(ask.network.name, self._view.me)),)
         )
+
+
+class Bare(_AtOnce):
+    """No addresses at all."""
+
+    def pick(self, ask: Ask) -> Choice:
+        return Choice(addresses=())
+
+
+class HostsOwn(_AtOnce):
+    """What the host has itself: nobody gives it."""
+
+    def pick(self, ask: Ask) -> Choice:
+        me = self._view.nodes.get(self._view.me)
+        return Choice(addresses=me.addresses if me else ())
 
 
 class Shared(_AtOnce):

@@ -18,7 +18,7 @@ from weft.model import Endpoint, Location, Namespace, Network
 from weft.model.endpoint import endpoint_id
 from weft.reconcile.kinds.table import is_ours
 
-NAMES = sorted(DRIVERS)
+NAMES = sorted(name for name, used in DRIVERS.items() if not used.addresses.bare)
 LEASED = sorted(name for name, used in DRIVERS.items() if used.addresses.leased)
 ROUTED = ("host-gw", "vxlan")
 

@@ -217,7 +217,7 @@ def create(link: Link, around: Surroundings) -> Message:
 
 def mark(link: Link) -> Message:
     """Our alias, and up."""
-    body = _flags(0, link.up) + _name(link.name) + attr(u.IFLA_IFALIAS, link.alias.encode())
+    body = flags(0, up=link.up) + _name(link.name) + attr(u.IFLA_IFALIAS, link.alias.encode())
     return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, body)
 
 
@@ -240,7 +240,7 @@ def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | 
         body += attr(u.IFLA_IFALIAS, new.alias.encode())
     if not body and new.up == old.up:
         return None
-    head = _flags(index, new.up) if new.up != old.up else _IFINFOMSG.pack(0, 0, index, 0, 0)
+    head = flags(index, up=new.up) if new.up != old.up else _IFINFOMSG.pack(0, 0, index, 0, 0)
     return Message(u.RTM_SETLINK, u.NLM_F_REQUEST, head + body)
 
 
@@ -263,7 +263,7 @@ def delete(index: int) -> bytes:
     return _IFINFOMSG.pack(0, 0, index, 0, 0)
 
 
-def _flags(index: int, up: bool) -> bytes:
+def flags(index: int, *, up: bool) -> bytes:
     return _IFINFOMSG.pack(0, 0, index, u.IFF_UP if up else 0, u.IFF_UP)
 
 

@@ -108,7 +108,12 @@ def _altered(wanted: Link, found: Link) -> str:
 
 
 def _clash(link: Link) -> str:
-    return f"device {link.name} exists and is not Weft's: rename or remove it"
+    instead = (
+        "name it with -o parent instead of a vlan, or remove it"
+        if isinstance(link.type, Vlan)
+        else "rename or remove it"
+    )
+    return f"device {link.name} exists and is not Weft's: {instead}"
 
 
 # -- commands ----------------------------------------------------------------------------------------------------------

@@ -7,9 +7,11 @@ from pathlib import Path
 
 import pytest
 
+from support import lab
 from support.namespaces import Home, Namespace
 from weft.base.errors import Invalid
 from weft.containers import find as containers
+from weft.endpoints import passing
 from weft.hoststate import Bridge, Link
 from weft.hoststate.links import NETNS_ALIAS
 from weft.kernel.linux import LinuxKernel
@@ -60,10 +62,14 @@ def test_a_path_that_becomes_the_hosts_or_anothers_is_gone_and_nothing_there_is_
 
 
 def test_what_is_no_containers_namespace_is_refused(netns: Home) -> None:
-    for reference in (str(os.getpid()), "/proc/self/ns/net", netns.path):
+    network = lab.network("bridge")
+    for reference in (str(os.getpid()), "/proc/self/ns/net", "/proc/thread-self/ns/net", netns.path):
         with pytest.raises(Invalid, match=f"^{reference} is in the host's own network namespace, which Weft does not"):
-            containers.find(reference)
+            passing.check_place(reference, containers.find(reference), network)
+        passing.check_place(reference, containers.find(reference), lab.network("host", families=()))
     own = netns.new()
+    with pytest.raises(Invalid, match=f"^{own.path} has a network namespace of its own, and driver host is for"):
+        passing.check_place(own.path, containers.find(own.path), lab.network("host", families=()))
     own.run("ip", "link", "set", "lo", "alias", NETNS_ALIAS)
     with pytest.raises(Invalid, match=f"^{own.path} is a network namespace of Weft's own: attach a container's"):
         containers.find(own.path)
