@@ -189,6 +189,12 @@ async def test_hosts_of_flannels_are_peers_like_any_other(agent: Agent, host: Fa
         (f"flannel:{OTHER}", "flannel", True),
     ]
     assert status.networks[0].peers == 2
+    nodes = await Service(agent).nodes()
+    far = {n.name: n.subnets for n in nodes if n.foreign}
+    assert far[f"flannel:{OTHER}"] == {"blue": (parse_network("40.15.26.0/24"),)} and len(far) == len(nodes) - 1 == 2
+    assert (await Service(agent).node(f"flannel:{OTHER}")).foreign == "flannel"
+    with pytest.raises(Conflict, match="runs no agent of Weft's: it goes when its key in flannel's registry does"):
+        await Service(agent).remove_node(f"flannel:{OTHER}")
     prefix.put("40.15.26.0-24", OTHER, "0e:08:23:57:14:9c")  # its VTEP was made anew
     await until(lambda: towards("40.15.26.0/24", OTHER, "0e:08:23:57:14:9c") <= entries(host))
     prefix.delete("40.15.26.0-24")

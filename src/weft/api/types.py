@@ -35,12 +35,14 @@ class Error(Reply, frozen=True, kw_only=True):
 class NodeInfo(Reply, frozen=True, kw_only=True):
     """`subnets`: by network, what the node holds. `policy`: through what it enforces policy. `alive`: its agent's presence
     has not run out. Where it has, `evidence` says in a sentence what is known of the node, and `withdrawn` whether the node
-    asked has no routes to it any more."""
+    asked has no routes to it any more. `foreign`: by what a host that runs no agent is in networks of ours ("flannel"): no more
+    is known of it than its addresses and subnets; "" for a node."""
 
     name: str
     addresses: tuple[IPInterface, ...]
     uplink: str
     mtu: int
+    foreign: str = ""
     segment: str = ""
     version: str = ""
     alive: bool
@@ -52,8 +54,7 @@ class NodeInfo(Reply, frozen=True, kw_only=True):
 
 
 class LeaseInfo(Reply, frozen=True, kw_only=True):
-    """`foreign`: by what a host that runs no agent is in the network ("flannel"); "" for a node. Of such a host it is not known
-    whether it is alive."""
+    """`foreign`: as of `NodeInfo`."""
 
     node: str
     subnets: tuple[IPNetwork, ...]
@@ -410,7 +411,7 @@ class Problem(Reply, frozen=True, kw_only=True):
 
 
 class PeerStatus(Reply, frozen=True, kw_only=True):
-    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`. `foreign`: as of `LeaseInfo`."""
+    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`. `foreign`: as of `NodeInfo`."""
 
     name: str
     addresses: tuple[IPAddress, ...]

@@ -61,8 +61,8 @@ def _table(page: Page, nodes: tuple[t.NodeInfo, ...]) -> Iterator[str]:
             (
                 f"{n.name} *" if n.this else n.name,
                 listed(n.addresses),
-                n.uplink,
-                str(n.mtu),
+                n.uplink or "-",
+                str(n.mtu or "-"),
                 n.segment or "-",
                 liveness(n),
                 n.version or "-",
@@ -82,9 +82,9 @@ def _details(page: Page, node: t.NodeInfo) -> Iterator[str]:
                 ("evidence", node.evidence),
                 ("version", node.version),
                 ("addresses", listed(node.addresses)),
-                ("uplink", f"{node.uplink}, MTU {node.mtu}"),
+                ("uplink", "" if node.foreign else f"{node.uplink}, MTU {node.mtu}"),
                 ("segment", node.segment),
-                ("policy", f"through {node.policy}"),
+                ("policy", "" if node.foreign else f"through {node.policy}"),
             ]
         ),
         page.table(("NETWORK", "SUBNETS"), [(name, listed(nets)) for name, nets in sorted(node.subnets.items())])

@@ -137,7 +137,7 @@ def _peers(page: Page, found: t.Status) -> Iterator[str]:
 
 
 def liveness(n: t.PeerStatus | t.NodeInfo) -> Cell:
-    if isinstance(n, t.PeerStatus) and n.foreign:
+    if n.foreign:
         return f"none: {n.foreign}"
     if n.alive:
         return Styled("alive", "good")

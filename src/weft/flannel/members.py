@@ -28,7 +28,7 @@ from weft.flannel.registry import Registry, check_unshared, connect, lease_numbe
 from weft.flannel.remembered import Memory
 from weft.flannel.subnet_env import EnvFiles, former
 from weft.model import Lease, Network
-from weft.model.foreign import ForeignLease, ForeignNode
+from weft.model.foreign import ForeignLease, ForeignNode, foreign_name
 from weft.store.protocol import Store
 from weft.store.url import StoreOptions
 from weft.tasks import Supervisor, backoff
@@ -274,7 +274,7 @@ def _guest(network: Network, entry: Entry, own: Sequence[IPNetwork]) -> Guest:
     """Raises Invalid."""
     found = drivers.of(network).flannel
     assert found is not None, f"{network.driver} is not in flannel's registry"
-    name = f"flannel:{entry.host}"
+    name = foreign_name("flannel", entry.host)
     node = ForeignNode(name=name, addresses=_interfaces(entry.public), uplink="its uplink")
     amiss = _amiss(network, entry, own, found.said)
     data = {} if amiss else found.hear(entry.data or {})

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
+from weft.model.foreign import kind_of
 from weft.trace import entries, l3
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
@@ -224,6 +225,10 @@ def _elsewhere(record: Record, place: Place, frame: Frame, host: str, known: str
     packet = frame.packet
     while packet.tunnel is not None:
         packet = packet.tunnel.frame.packet
+    if kind_of(host):
+        return record.end(
+            "left", place, f"continues on {host}, which runs no agent of Weft's: it is not seen there", ""
+        )
     text = f"continues on {host} ({known}), whose state is not at hand"
     return record.end("elsewhere", place, text, f"on {host}: `weft trace {host} {packet.dst}`")
 

@@ -12,7 +12,7 @@ from weft import __version__
 from weft.agent.parts import Parts
 from weft.api import types as t
 from weft.base.errors import WeftError
-from weft.base.net import IPAddress, family, parse_address, parse_network
+from weft.base.net import IPAddress, IPNetwork, contains, family, parse_address, parse_network
 from weft.cluster.foreign import Foreign, Guest
 from weft.compile import endpoint as endpoints
 from weft.compile import foreign, names
@@ -23,6 +23,7 @@ from weft.datapaths.traits import KnownBy
 from weft.hoststate import Link, Object, Route
 from weft.hoststate.union import Source
 from weft.model import Endpoint, Network, Node, to_builtins
+from weft.model.foreign import kind_of
 from weft.model.network import OptionValue
 from weft.policy import reach
 
@@ -85,7 +86,12 @@ def _foreign_lease(guest: Guest) -> t.LeaseInfo:
     lease = guest.lease
     addresses = tuple(a.ip for a in guest.node.addresses)
     return t.LeaseInfo(
-        node=lease.node, subnets=lease.subnets, addresses=addresses, alive=True, foreign="flannel", data=lease.data
+        node=lease.node,
+        subnets=lease.subnets,
+        addresses=addresses,
+        alive=True,
+        foreign=kind_of(lease.node),
+        data=lease.data,
     )
 
 
@@ -346,14 +352,28 @@ def _peer(parts: Parts, n: Node) -> t.PeerStatus:
     )
 
 
-def _foreign_peers(parts: Parts) -> Iterator[t.PeerStatus]:
+def foreign_nodes(parts: Parts) -> Iterator[t.NodeInfo]:
     """Each once, in whatever networks it is."""
-    known, me = parts.view.derived(Foreign), parts.node
-    found = {g.node.name: g.node for network in sorted(known.networks()) for g in known.guests(network)}
+    known = parts.view.derived(Foreign)
+    found: dict[str, Node] = {}
+    held: dict[str, dict[str, tuple[IPNetwork, ...]]] = {}
+    for network in sorted(known.networks()):
+        for guest in known.guests(network):
+            name = guest.node.name
+            found[name], subnets = guest.node, held.setdefault(name, {})
+            subnets[network] = (*subnets.get(network, ()), *guest.lease.subnets)
     for name, n in sorted(found.items()):
+        yield t.NodeInfo(
+            name=name, addresses=n.addresses, uplink="", mtu=0, foreign=kind_of(name), alive=True, subnets=held[name]
+        )
+
+
+def _foreign_peers(parts: Parts) -> Iterator[t.PeerStatus]:
+    me = parts.node
+    for n in foreign_nodes(parts):
+        here = any(contains(a.network, other.ip) for a in (me.addresses if me else ()) for other in n.addresses)
         addresses = tuple(a.ip for a in n.addresses)
-        same = me is not None and me.on_link(n, 4)
-        yield t.PeerStatus(name=name, addresses=addresses, alive=True, foreign="flannel", same_segment=same)
+        yield t.PeerStatus(name=n.name, addresses=addresses, alive=True, foreign=n.foreign, same_segment=here)
 
 
 def _network_status(view: View, n: Network, found: tuple[t.Problem, ...]) -> t.NetworkStatus:

@@ -15,10 +15,14 @@ class Nodes:
         self._parts = parts
 
     async def nodes(self) -> tuple[t.NodeInfo, ...]:
-        return tuple(infos.node(self._parts, n) for _, n in sorted(self._parts.view.nodes.items()))
+        """With hosts of others that are in networks of ours."""
+        ours = (infos.node(self._parts, n) for _, n in sorted(self._parts.view.nodes.items()))
+        return (*ours, *infos.foreign_nodes(self._parts))
 
     async def node(self, name: str) -> t.NodeInfo:
         view = self._parts.view
+        if found := next((n for n in infos.foreign_nodes(self._parts) if n.name == name), None):
+            return found
         if name not in view.nodes:
             self._parts.ready()
             raise NotFound(f"no node {name}: `weft node ls` shows those there are")
@@ -26,7 +30,8 @@ class Nodes:
 
     async def remove_node(self, name: str, force: str = "") -> t.Done:
         view = self._parts.view
-        await self.node(name)
+        if (await self.node(name)).foreign:
+            raise Conflict(f"{name} runs no agent of Weft's: it goes when its key in flannel's registry does")
         if name in view.present and not yes(force):
             raise Conflict(
                 f"{name}'s agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
