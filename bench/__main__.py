@@ -30,6 +30,7 @@ from bench import (
     report,
     services,
     spread,
+    udp,
 )
 from bench.figures import Figure
 from weft.base.errors import WeftError
@@ -51,6 +52,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "mesh": lambda quick, progress: mesh.run(mesh.QUICK if quick else mesh.Effort(), progress),
     "dns": lambda quick, progress: dns.run(dns.QUICK if quick else dns.Effort(), progress),
     "inspect": lambda quick, progress: inspect.run(inspect.QUICK if quick else inspect.Effort(), progress),
+    "udp": lambda quick, progress: udp.run(udp.QUICK if quick else udp.Effort(), progress),
     "aws": lambda quick, progress: aws.run(aws.QUICK if quick else aws.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }

@@ -371,6 +371,29 @@ def test_the_pump_goes_on_without_the_agent_and_is_found_again(lab: Lab, network
     assert pump(lab, "node-1") == first
 
 
+def test_status_and_metrics_tell_of_the_tunnel(lab: Lab, networks: dict[str, list[Container]]) -> None:
+    mine, other = networks["blue"][:2]
+    ping(mine.inside, "10.1.255.254")
+    assert ping(mine.inside, other.address(4)).ok
+    expected = counted(lab, "node-1")
+    found = next(t for t in client(lab, "node-1").status().tunnels if t.device == DEVICE["blue"])
+    assert (found.sent, found.received) == (expected["sent packets"], expected["received packets"])
+    assert found.dropped["no host holds the destination"] >= 1 and found.trouble == ""
+    shown_to_users = weft(lab, "node-1", "status").stdout
+    assert f"{DEVICE['blue']}" in shown_to_users and "no host holds the destination" in shown_to_users
+    text = lab.host("node-1").must(
+        "metrics", ["curl", "-s", "--unix-socket", "/run/weft/weft.sock", "http://w/metrics"]
+    )
+    wanted = f'weft_tunnel_packets_total{{device="{DEVICE["blue"]}",direction="received"}} {float(found.received)}'
+    assert wanted in text
+    assert 'reason="no host holds the destination"' in text
+
+
+def test_doctor_takes_the_pump_for_no_stranger(lab: Lab, networks: dict[str, list[Container]]) -> None:
+    found = {f.check: f for f in client(lab, "node-1").doctor()}
+    assert found["port 8285"].result == found["kernel: tun"].result == "ok"
+
+
 def test_what_is_left_when_networks_go(lab: Lab, networks: dict[str, list[Container]]) -> None:
     """Last of this module."""
     for name, containers in networks.items():

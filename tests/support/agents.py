@@ -71,6 +71,7 @@ FEATURES = frozenset(
         "macvlan",
         "ipvlan",
         "vlan",
+        "tun",
     ]
 )
 _cookies = itertools.count(4096)

@@ -23,8 +23,10 @@ from weft.converge.loop import Loop
 from weft.converge.loops import Loops
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import Routing
+from weft.daemons.tunnels import Tunnels
 from weft.health.checker import Checker
 from weft.services.index import STATES
+from weft.tunnel import counters
 
 BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
@@ -94,6 +96,10 @@ class Metrics:
     def of_names(self, names: Naming) -> None:
         """Show these, too."""
         self._registry.register(_Names(names))
+
+    def of_tunnels(self, tunnels: Tunnels) -> None:
+        """Show these, too."""
+        self._registry.register(_Tunnels(tunnels))
 
     def exposition(self) -> tuple[bytes, str]:
         """The text and its content type."""
@@ -207,6 +213,28 @@ class _Services(Collector):
             value=self._counts.refused,
         )
         yield GaugeMetricFamily("weft_services", "Services in the cluster", value=len(index.services))
+
+
+class _Tunnels(Collector):
+    """Of tunnels that a program carries."""
+
+    def __init__(self, tunnels: Tunnels) -> None:
+        self._tunnels = tunnels
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        labels = ("device", "direction")
+        packets = CounterMetricFamily("weft_tunnel_packets", "Packets that the pump carried", labels=labels)
+        octets = CounterMetricFamily("weft_tunnel_octets", "What they were, in octets", labels=labels)
+        drops = CounterMetricFamily("weft_tunnel_drops", "Packets that the pump dropped", labels=("device", "reason"))
+        for state in self._tunnels.states():
+            for direction, names in (("sent", counters.SENT), ("received", counters.RECEIVED)):
+                packets.add_metric((state.device, direction), state.counts[names[0]])
+                octets.add_metric((state.device, direction), state.counts[names[1]])
+            for reason in counters.DROPS:
+                drops.add_metric((state.device, reason), state.counts[reason])
+        yield from (packets, octets, drops)
+        restarts = self._tunnels.supervisor.restarts
+        yield GaugeMetricFamily("weft_tunnel_restarts", "The pump started again", value=restarts)
 
 
 class _State(Collector):

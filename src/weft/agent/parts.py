@@ -235,6 +235,7 @@ class Parts:
             self.service_counts,
         )
         self.metrics.of_names(self.names)
+        self.metrics.of_tunnels(self.tunnels)
 
     def _in_openstack(self, node: str) -> Place:
         neutron = Neutron(Cloud(self.config.openstack_cloud))

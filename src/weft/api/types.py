@@ -433,6 +433,19 @@ class NetworkStatus(Reply, frozen=True, kw_only=True):
     problems: int
 
 
+class TunnelStatus(Reply, frozen=True, kw_only=True):
+    """A tunnel that a program carries (driver udp), since the host started. `dropped`: packets, by reason. `trouble`: why it
+    carries nothing."""
+
+    device: str
+    sent: int
+    sent_octets: int
+    received: int
+    received_octets: int
+    dropped: dict[str, int]
+    trouble: str = ""
+
+
 class BgpStatus(Reply, frozen=True, kw_only=True):
     """Of this node's sessions, how many there should be and are. `unknown`: of how many BIRD does not say. `restarts`: of its
     BIRD, after it had ended by itself. `reason`: why it does not run as it should."""
@@ -650,6 +663,7 @@ class Status(Reply, frozen=True, kw_only=True):
     peers: tuple[PeerStatus, ...]
     networks: tuple[NetworkStatus, ...]
     bgp: BgpStatus | None = None
+    tunnels: tuple[TunnelStatus, ...] = ()
     why: str = ""
     policy: str = "nftables"
 

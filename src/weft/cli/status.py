@@ -46,6 +46,7 @@ def render(page: Page, found: t.Status, *, verbose: bool = False) -> Iterator[st
         _head(page, found),
         _networks(page, found),
         _peers(page, found),
+        _tunnels(page, found),
         _objects(page, found) if verbose or found.state != CONVERGED else (),
         _troubles(page, found),
         _problems(page, found),
@@ -134,6 +135,38 @@ def _peers(page: Page, found: t.Status) -> Iterator[str]:
     for p in found.peers:
         if p.evidence:
             yield from page.paragraph(p.evidence, style="warn")
+
+
+def _tunnels(page: Page, found: t.Status) -> Iterator[str]:
+    """Those that a program carries."""
+    if not found.tunnels:
+        return
+    yield from page.table(
+        ("TUNNEL", "SENT", "RECEIVED", "DROPPED"),
+        [
+            (
+                tunnel.device,
+                f"{tunnel.sent} packets, {_octets(tunnel.sent_octets)}",
+                f"{tunnel.received} packets, {_octets(tunnel.received_octets)}",
+                Styled(
+                    tunnel.trouble
+                    or listed([f"{count} {reason}" for reason, count in tunnel.dropped.items()])
+                    or "none",
+                    "bad" if tunnel.trouble else "",
+                ),
+            )
+            for tunnel in found.tunnels
+        ],
+    )
+
+
+def _octets(number: int) -> str:
+    value, unit = float(number), "B"
+    for larger in ("kB", "MB", "GB", "TB"):
+        if value < 1000:
+            break
+        value, unit = value / 1000, larger
+    return f"{value:.3g} {unit}"
 
 
 def liveness(n: t.PeerStatus | t.NodeInfo) -> Cell:

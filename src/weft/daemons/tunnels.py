@@ -7,7 +7,7 @@ pump sees that itself. One of another version of Weft is started anew.
 from __future__ import annotations
 
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import suppress
 from pathlib import Path
 
@@ -43,6 +43,10 @@ class Pump(PlainDaemon):
     def executable(self) -> str:
         return sys.executable
 
+    def is_own(self, words: Sequence[str]) -> bool:
+        """Whether this is the command line of the pump, or of one of its processes."""
+        return MODULE in words and any(word.startswith(str(self.folder)) for word in words)
+
     def setting(self) -> Setting:
         return Setting(arguments=("-m", MODULE, str(self.folder), __version__))
 
@@ -69,6 +73,13 @@ class Tunnels:
         if bool(found) != bool(self._known):
             self.supervisor.touch()
         self._known = found
+
+    def problems(self) -> Iterator[str]:
+        """What is amiss, a line each."""
+        if self.supervisor.trouble:
+            yield f"networks of driver udp: {self.supervisor.trouble}"
+            return
+        yield from (f"{s.device} carries nothing: {s.trouble}" for s in self.states() if s.trouble)
 
     def states(self) -> Iterator[TunnelStatus]:
         """Of each tunnel of this host, by its device."""

@@ -10,7 +10,7 @@ def halves(octets: int) -> tuple[tuple[int, int], ...]:
     """How to fold numbers of that many octets: (shift, mask) pairs. A division takes longer than some additions of halves."""
     found = []
     words = (octets + 1) // 2
-    while words > 48:
+    while words > 32:
         words = (words + 1) // 2
         found.append((16 * words, (1 << 16 * words) - 1))
     return tuple(found)

@@ -9,24 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-import msgspec
-
 from weft.tunnel.checksum import finished, halves, total
-from weft.tunnel.packet import TCP, UDP
+from weft.tunnel.packet import TCP, UDP, V6_HEADER
 
 FIN, PSH, CWR = 0x01, 0x08, 0x80
-_LATER = FIN | PSH
+_LAST = FIN | PSH
 """Flags that only the last packet has; CWR is the first one's."""
-
-
-class _Header(msgspec.Struct):
-    """`value`: the header as a number, and `size` its octets. `ip`, `l4`: sums of what the two checksums cover of it.
-    `places`: how far left the fields are that are to be added."""
-
-    value: int
-    size: int
-    ip: int
-    l4: int
 
 
 def finish(packet: memoryview, start: int, offset: int) -> None:
@@ -38,53 +26,60 @@ def finish(packet: memoryview, start: int, offset: int) -> None:
 def cut(packet: memoryview, l4: int, size: int, *, tcp: bool) -> Iterator[tuple[bytes, memoryview]]:
     """Header and payload of each packet, `size` octets of payload in all but the last. `l4`: where the TCP or UDP header
     begins."""
-    begin = l4 + ((packet[l4 + 12] >> 4) * 4 if tcp else 8)
-    version, end, folds = packet[0] >> 4, len(packet), halves(size)
-    header = bytearray(packet[:begin])
-    flags = header[l4 + 13] if tcp else 0
-    sequence = int.from_bytes(header[l4 + 4 : l4 + 8], "big") if tcp else 0
-    ident = int.from_bytes(header[4:6], "big") if version == 4 else 0
-    _clear(header, version, l4, tcp=tcp)
-    if tcp:
-        header[l4 + 13] = flags & ~(_LATER | CWR)
-    value = int.from_bytes(header, "big")
-    addresses = header[12:20] if version == 4 else header[8:40]
-    ip_sum, l4_sum = total(header[:l4]), total(header[l4:]) + total(addresses) + (TCP if tcp else UDP)
-    octets, bits = begin, 8 * begin
-    # How far left each field is, in the header as a number.
-    length_at, ident_at, ip_check_at = bits - (32 if version == 4 else 48), bits - 48, bits - 96
-    flags_at, sequence_at = bits - 8 * (l4 + 14), bits - 8 * (l4 + 8)
-    check_at, udp_length_at = bits - 8 * (l4 + (18 if tcp else 8)), bits - 8 * (l4 + 6)
-    beyond = 0 if version == 4 else 40
+    same = _Same(packet, l4, tcp=tcp)
+    begin, end, folds = same.octets, len(packet), halves(size)
+    ident, sequence = same.ident, same.sequence
+    make = same.tcp if tcp else same.udp
     for at in range(begin, end, size):
         payload = packet[at : at + size]
-        last = at + size >= end
-        whole = octets + len(payload)
-        covered = whole - l4
-        extra = (flags & _LATER if last else 0) | (flags & CWR if at == begin else 0)
-        made = value + (whole - beyond << length_at)
-        if version == 4:
-            made += (ident << ident_at) + (finished(ip_sum + whole + ident) << ip_check_at)
-            ident = ident + 1 & 0xFFFF
-        if tcp:
-            check = finished(l4_sum + covered + sequence + extra + total(payload, folds))
-            made += (extra << flags_at) + (sequence << sequence_at) + (check << check_at)
-            sequence = sequence + size & 0xFFFFFFFF
-        else:
-            check = finished(l4_sum + 2 * covered + total(payload, folds))
-            made += (covered << udp_length_at) + (check << check_at)
-        yield made.to_bytes(octets, "big"), payload
+        flags = (same.flags & CWR if at == begin else 0) | (same.flags & _LAST if at + size >= end else 0)
+        yield make(ident, sequence, flags, len(payload), total(payload, folds)), payload
+        ident, sequence = ident + 1 & 0xFFFF, sequence + size & 0xFFFFFFFF
 
 
-def _clear(header: bytearray, version: int, l4: int, *, tcp: bool) -> None:
+class _Same:
+    """What headers of a flow have in common. `value`: the header as a number. `ip`, `l4`: the sums that its checksums begin
+    with. How far left the fields are that are to be added, in that number, is what ends in `_at`."""
+
+    def __init__(self, packet: memoryview, l4: int, *, tcp: bool) -> None:
+        self.octets = octets = l4 + ((packet[l4 + 12] >> 4) * 4 if tcp else 8)
+        header = bytearray(packet[:octets])
+        self.v4 = header[0] >> 4 == 4
+        self.flags = header[l4 + 13] if tcp else 0
+        self.sequence = int.from_bytes(header[l4 + 4 : l4 + 8], "big")
+        self.ident = int.from_bytes(header[4:6], "big")
+        _clear(header, l4, tcp=tcp, v4=self.v4)
+        self.value = int.from_bytes(header, "big")
+        addresses = header[12:20] if self.v4 else header[8:40]
+        self.ip, self.l4 = total(header[:l4]), total(header[l4:]) + total(addresses) + (TCP if tcp else UDP)
+        self.ip_check_at, self.length_at = 8 * (octets - 12), 8 * (octets - (4 if self.v4 else 6))
+        self.beyond = 0 if self.v4 else V6_HEADER  # what the length in the IP header leaves out
+        self.ahead = octets - l4
+        self.flags_at, self.check_at = 8 * (octets - l4 - 14), 8 * (octets - l4 - (18 if tcp else 8))
+
+    def _ip(self, ident: int, payload: int) -> int:
+        whole = self.octets + payload
+        value = self.value + (whole - self.beyond << self.length_at)
+        return value + ((ident << 48) + finished(self.ip + whole + ident) << self.ip_check_at) if self.v4 else value
+
+    def tcp(self, ident: int, sequence: int, flags: int, payload: int, summed: int) -> bytes:
+        check = finished(self.l4 + self.ahead + payload + sequence + flags + summed)
+        value = self._ip(ident, payload) + ((sequence << 80) + check << self.check_at) + (flags << self.flags_at)
+        return value.to_bytes(self.octets, "big")
+
+    def udp(self, ident: int, _sequence: int, _flags: int, payload: int, summed: int) -> bytes:
+        covered = self.ahead + payload
+        check = finished(self.l4 + 2 * covered + summed)
+        return (self._ip(ident, payload) + ((covered << 16) + check)).to_bytes(self.octets, "big")
+
+
+def _clear(header: bytearray, l4: int, *, tcp: bool, v4: bool) -> None:
     """The fields that differ."""
-    if version == 4:
-        header[2:6] = bytes(4)
+    header[4:6] = bytes(2)
+    if v4:
+        header[2:4] = bytes(2)
         header[10:12] = bytes(2)
-    else:
-        header[4:6] = bytes(2)
+    header[l4 + 4 : l4 + 8] = bytes(4)
     if tcp:
-        header[l4 + 4 : l4 + 8] = bytes(4)
+        header[l4 + 13] &= ~(_LAST | CWR)
         header[l4 + 16 : l4 + 18] = bytes(2)
-    else:
-        header[l4 + 4 : l4 + 8] = bytes(4)

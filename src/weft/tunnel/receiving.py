@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
-import struct
+import sys
 from socket import CMSG_SPACE, SOL_UDP
 
 from weft.tunnel import icmp, packet
@@ -28,27 +28,29 @@ _PACKETS, _OCTETS = SLOT["received packets"], SLOT["received octets"]
 class Receiving(Worker):
     def run(self) -> None:
         """For ever. Raises OSError when the device is gone."""
-        buffer = memoryview(bytearray(_ROOM))
-        space = CMSG_SPACE(4)
+        whole = memoryview(bytearray(len(PLAIN) + _ROOM))  # a single packet is written with its header in one piece
+        buffer, space = [whole[len(PLAIN) :]], CMSG_SPACE(4)
         receive = self.sock.recvmsg_into
         while True:
-            octets, ancillary, _, sender = receive([buffer], space)
+            octets, ancillary, _, sender = receive(buffer, space)
             size = octets
             for level, kind, value in ancillary:
                 if level == SOL_UDP and kind == UDP_GRO:
-                    size = struct.unpack_from("=i", value)[0]
-            self.take(buffer[:octets], size, sender[0], sender[1])
+                    size = int.from_bytes(value, sys.byteorder)
+            self.take(whole[: len(PLAIN) + octets], size, sender[0], sender[1])
 
     def take(self, received: memoryview, size: int, host: str, port: int) -> None:
-        """`size`: of each datagram but the last."""
-        octets = len(received)
+        """Datagrams behind an empty virtio-net header. `size`: of each of them but the last."""
+        found = received[len(PLAIN) :]
+        octets = len(found)
         sources = self.ways.senders.get(host)
         if sources is None or port != self.ways.port:
             self.drop("sender unknown", -(-octets // size) if size else 1)
-        elif octets <= size:
-            self._in_turn([received], sources)
-        else:
-            self._in_turn([received[at : at + size] for at in range(0, octets, size)], sources)
+        elif octets > size:
+            self._in_turn([found[at : at + size] for at in range(0, octets, size)], sources)
+        elif self._good(found, sources):
+            packet.pass_on(found, found[0] >> 4)
+            self._write([received], 1)
 
     def _in_turn(self, packets: list[memoryview], sources: dict[int, tuple[Network, ...]]) -> None:
         """A burst's headers agree with its first one's, so that one stands for all."""

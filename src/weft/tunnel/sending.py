@@ -11,7 +11,7 @@ from __future__ import annotations
 import errno
 import os
 import socket
-import struct
+import sys
 
 from weft.tunnel import icmp, packet
 from weft.tunnel.counters import SLOT
@@ -24,6 +24,8 @@ UDP_SEGMENT = 103
 MOST_SEGMENTS, MOST_OCTETS = 64, 65507
 """Of one call (UDP_MAX_SEGMENTS; RFC 768 in IPv4)."""
 _BUFFERS, _ROOM = 32, VNET.size + 65535
+_PATIENCE = 8
+"""How many packets are read before it is looked again whether there are more of them, when there were none."""
 _IP_MTU, _IP_MTU_DISCOVER, _DO, _DONT = 14, 10, 2, 0
 _IPV6_MTU, _IPV6_MTU_DISCOVER = 24, 23
 
@@ -34,33 +36,38 @@ class Sending(Worker):
     def run(self) -> None:
         """For ever. Raises OSError when the device is gone."""
         buffers = [memoryview(bytearray(_ROOM)) for _ in range(_BUFFERS)]
-        batch = Batch(self)
+        first, batch = buffers[0], Batch(self)
+        alone, patience = 0, 1
         while True:
-            octets = os.readv(self.tun, [buffers[0]])
-            self.take(buffers[0][:octets], batch)
+            octets = os.readv(self.tun, [first])
+            self.take(first[:octets], batch)
             batch.flush()
-            self._meanwhile(buffers, batch)
+            alone += 1
+            if alone >= patience:  # to look in vain each time would cost half as much again
+                alone, patience = 0, 1 if self._meanwhile(buffers, batch) else _PATIENCE
 
-    def _meanwhile(self, buffers: list[memoryview], batch: Batch) -> None:
-        """What has come since, as long as there is something."""
-        full = True
-        while full:
+    def _meanwhile(self, buffers: list[memoryview], batch: Batch) -> bool:
+        """What has come since, as long as there is something; whether there was anything."""
+        found = 0
+        while True:
+            before = found
             try:
                 for buffer in buffers:
                     octets = os.preadv(self.tun, [buffer], -1, os.RWF_NOWAIT)
+                    found += 1
                     self.take(buffer[:octets], batch)
             except BlockingIOError:
-                full = False
+                pass
             batch.flush()
+            if found - before < len(buffers):
+                return found > 0
 
     def take(self, received: memoryview, batch: Batch) -> None:
+        """As it was read. The kernel makes only packets that are whole."""
         found = received[VNET.size :]
-        octets = packet.length(found)
-        if not octets or octets > len(found):
-            self.drop("not sent")  # none that the kernel made
-            return
         version = found[0] >> 4
-        remote = self.ways.remotes[version].find(packet.destination(found, version))
+        destination = packet.destination(found, version)
+        remote = self.ways.known.get(destination) or self.ways.find(destination, version)
         if remote is None:
             self.drop("no host holds the destination")
             self.tell(icmp.NO_ROUTE, found)
@@ -69,7 +76,7 @@ class Sending(Worker):
             self.tell(icmp.EXPIRED, found)
         else:
             packet.pass_on(found, version)
-            self._pack(found[:octets], remote, batch, VNET.unpack_from(received))
+            self._pack(found, remote, batch, VNET.unpack_from(received))
 
     def _pack(self, found: memoryview, remote: str, batch: Batch, vnet: tuple[int, ...]) -> None:
         flags, gso, _, size, start, offset = vnet
@@ -125,7 +132,7 @@ class Batch:
 
     def __init__(self, worker: Sending) -> None:
         self._worker, self._sock = worker, worker.sock
-        self._count = worker.count
+        self._count, self._port = worker.count, worker.table.port
         self._remote, self._size, self._octets, self._packets = "", 0, 0, 0
         self._parts: list[Part] = []
         self._open = False
@@ -147,19 +154,19 @@ class Batch:
             self._open = False
 
     def flush(self) -> None:
-        if not self._packets:
+        packets = self._packets
+        if not packets:
             return
+        ancillary: tuple[tuple[int, int, bytes], ...] = ()
+        if packets > 1:
+            ancillary = ((socket.SOL_UDP, UDP_SEGMENT, self._size.to_bytes(2, sys.byteorder)),)
         try:
-            self._send(self._parts, self._size if self._packets > 1 else 0)
-            self._count[_SENT] += self._packets
+            self._sock.sendmsg(self._parts, ancillary, 0, (self._remote, self._port))
+            self._count[_SENT] += packets
             self._count[_SENT_OCTETS] += self._octets
         except OSError as error:
             self._one_by_one(error)
         self._parts, self._packets, self._octets, self._open = [], 0, 0, False
-
-    def _send(self, parts: list[Part], segment: int) -> None:
-        ancillary = [(socket.SOL_UDP, UDP_SEGMENT, struct.pack("=H", segment))] if segment else []
-        self._sock.sendmsg(parts, ancillary, 0, (self._remote, self._worker.ways.port))
 
     def _one_by_one(self, error: OSError) -> None:
         """Where the kernel does not take them together, or not at all."""
@@ -168,7 +175,7 @@ class Batch:
             one = whole[at : at + self._size]
             try:
                 if self._packets > 1:
-                    self._send([one], 0)
+                    self._sock.sendmsg([one], (), 0, (self._remote, self._port))
                     self._count[_SENT] += 1
                     self._count[_SENT_OCTETS] += len(one)
                     continue

@@ -59,11 +59,25 @@ class Ways:
         self.port = table.port
         self.remotes = {v: Remotes((net, remote) for version, net, remote in peers if version == v) for v in (4, 6)}
         self.own = _by_version((version, net) for version, net, remote in parsed if remote == HERE)
+        self.known: dict[int, str] = {}
+        """Where addresses are that were looked for before."""
         self.base = {v: nets[0][0] for v, nets in self.own.items() if nets}
         grouped: dict[str, list[tuple[int, Network]]] = {}
         for version, net, remote in peers:
             grouped.setdefault(canonical(remote), []).append((version, net))
         self.senders = {remote: _by_version(networks) for remote, networks in grouped.items()}
+
+    def find(self, address: int, version: int) -> str | None:
+        """Which host it is at."""
+        found = self.remotes[version].find(address)
+        if found is not None:
+            if len(self.known) > _KNOWN:
+                self.known.clear()
+            self.known[address] = found
+        return found
+
+
+_KNOWN = 65_536
 
 
 def _by_version(networks: Iterable[tuple[int, Network]]) -> dict[int, tuple[Network, ...]]:

@@ -26,6 +26,8 @@ def test_without_a_word_all_are_run() -> None:
         "mesh",
         "dns",
         "inspect",
+        "udp",
+        "aws",
         "bgp",
     ]
     assert (options.json, options.quick) == (None, False)

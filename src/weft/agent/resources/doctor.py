@@ -49,6 +49,9 @@ PROGRAMS = {
 }
 """Feature that is a program → what to do where it is not there."""
 
+DEVICES = {"tun": "/dev/net/tun"}
+"""Feature → the file by which programs use it, which a container may lack though the kernel can do it."""
+
 
 async def findings(parts: Parts) -> tuple[t.Finding, ...]:
     return await asyncio.to_thread(lambda: tuple(_all(parts)))
@@ -137,6 +140,8 @@ def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> It
 
 def remedy(feature: str) -> str:
     """What to do where a host lacks it."""
+    if feature in DEVICES:
+        return f"modprobe {feature}, or give this host the device {DEVICES[feature]}; restart the agent"
     return PROGRAMS.get(feature) or f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
 
 
@@ -223,7 +228,7 @@ def _ports(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Itera
     if mesh.tunnelled(parts.view):
         ways_out[mesh.UDP_PORT] = "stop it: packets for services' published ports go from host to host by that port"
     for port, advice in sorted(ways_out.items()):
-        holders = udp_holders(port)
+        holders = udp_holders(port, parts.tunnels.pump.is_own)
         if holders:
             detail = f"UDP port {port} is held by {'; '.join(holders)}"
             yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)

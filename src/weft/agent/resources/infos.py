@@ -18,6 +18,7 @@ from weft.compile import endpoint as endpoints
 from weft.compile import foreign, names
 from weft.compile import peer as peers
 from weft.compile.handover import with_inside
+from weft.daemons.tunnels import TunnelStatus
 from weft.datapaths import registry
 from weft.datapaths.traits import KnownBy
 from weft.hoststate import Link, Object, Route
@@ -26,6 +27,7 @@ from weft.model import Endpoint, Network, Node, to_builtins
 from weft.model.foreign import kind_of
 from weft.model.network import OptionValue
 from weft.policy import reach
+from weft.tunnel.counters import DROPS, RECEIVED, SENT
 
 if TYPE_CHECKING:
     from weft.bgp.replies import BirdRoute
@@ -182,6 +184,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         *parts.names.problems(),
         *parts.targets.problems(),
         *parts.env_files.problems(),
+        *parts.tunnels.problems(),
     ):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (
@@ -257,7 +260,21 @@ def status(parts: Parts) -> t.Status:
             *_foreign_peers(parts),
         ),
         bgp=bgp_status(parts),
+        tunnels=tuple(map(_tunnel, parts.tunnels.states())),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
+    )
+
+
+def _tunnel(state: TunnelStatus) -> t.TunnelStatus:
+    counts = state.counts
+    return t.TunnelStatus(
+        device=state.device,
+        sent=counts[SENT[0]],
+        sent_octets=counts[SENT[1]],
+        received=counts[RECEIVED[0]],
+        received_octets=counts[RECEIVED[1]],
+        dropped={reason: counts[reason] for reason in DROPS if counts[reason]},
+        trouble=state.trouble,
     )
 
 

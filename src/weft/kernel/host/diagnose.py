@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import subprocess
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -33,9 +34,10 @@ class Holder(msgspec.Struct, frozen=True, order=True):
         return f"{self.name}, pid {self.pid}"
 
 
-def udp_holders(port: int) -> list[str]:
-    """Programs with a socket on a UDP port, as "NAME, pid N". The kernel's own sockets (a VXLAN device's) are nobody's."""
-    return list(map(str, port_holders("udp", port)))
+def udp_holders(port: int, ours: Callable[[Sequence[str]], bool] = lambda _: False) -> list[str]:
+    """Programs with a socket on a UDP port, as "NAME, pid N". The kernel's own sockets (a VXLAN device's) are nobody's. `ours`:
+    given a command line, whether the program is Weft's."""
+    return [str(holder) for holder in port_holders("udp", port) if not ours(holder.arguments)]
 
 
 def port_holders(protocol: str, port: int) -> list[Holder]:

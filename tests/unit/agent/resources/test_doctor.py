@@ -66,10 +66,12 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         compiler=SimpleNamespace(host=Host(node=me)),
         tools={"nft"},
         routing=SimpleNamespace(unreached=lambda: ()),
+        targets=SimpleNamespace(remotes={}),
+        tunnels=SimpleNamespace(pump=SimpleNamespace(is_own=lambda _words: False)),
         status=0,
     )
     monkeypatch.setattr("weft.kernel.kinds.sysctl.get", lambda name: found.sysctls.get(name))
-    monkeypatch.setattr(doctor, "udp_holders", lambda port: found.holders.get(port, []))
+    monkeypatch.setattr(doctor, "udp_holders", lambda port, _ours: found.holders.get(port, []))
     monkeypatch.setattr(checkup, "blocking_chains", lambda: found.chains)
     monkeypatch.setattr(checkup, "neighbour_table", found.neighbours.get)
     monkeypatch.setattr(doctor, "foreign_vteps", lambda: found.vteps)
@@ -99,6 +101,7 @@ async def test_all_is_well(patient: Patient) -> None:
         "kernel: nft-bridge": "works",
         "kernel: br_netfilter": "works",
         "kernel: tcp-md5": "works",
+        "kernel: tun": "works",
         "tool: bird": "installed",
         "tool: nft": "installed",
         "forwarding IPv4": "net.ipv4.ip_forward = 1",
