@@ -48,6 +48,7 @@ from weft.lab import Lab
 
 SUBNETS = {4: "10.77.0.0/16", 6: "fd00:77::/48"}
 INNER = {4: "10.78.0.0/16", 6: "fd00:78::/48"}
+SEGMENT = {4: "192.168.1.0/24", 6: "fd00:192:168:1::/64"}
 UPLINK_MTU = 1500
 _PORT = 8077
 _HEADERS = {4: 28, 6: 48}
@@ -61,6 +62,8 @@ class Line:
     `options`: of the network, as `-o` takes them; `second`: of another one beside it. `hosts`: where its containers reach
     each other, of node-1, node-2 on the same segment, and node-4 behind a router. `overhead`: octets that it takes of the
     uplink's MTU. `ttl`: that a container sees of one on another host. `host`: whether a host reaches its own containers.
+    `masquerade`: whether outside sees the host instead of the container. `places`: where there are containers, besides node-1;
+    `prefixes`: of the network.
     `elsewhere`: what tries it instead, in surroundings of its own, if possible by the same checks."""
 
     driver: str
@@ -71,15 +74,29 @@ class Line:
     overhead: int = 0
     ttl: int = 62
     host: bool = True
+    masquerade: bool = True
+    places: Sequence[str] = ("node-2", "node-4")
+    prefixes: Mapping[int, str] = field(default_factory=lambda: SUBNETS)
     internal: bool = True
     publish: bool = True
     policy: bool = True
     move: bool = False
     elsewhere: str = ""
 
-    def subnets(self, of: Mapping[int, str] = SUBNETS) -> list[str]:
-        return [of[family] for family in self.families]
+    def subnets(self, of: Mapping[int, str] | None = None) -> list[str]:
+        return [(of or self.prefixes)[family] for family in self.families]
 
+
+WIRE: Mapping[str, Any] = {
+    "prefixes": SEGMENT,
+    "options": {"reserve": "192.168.1.128/25"},
+    "second": {"reserve": ""},
+    "hosts": ("node-1", "node-2"),
+    "places": ("node-2",),
+    "ttl": 64,
+    **dict.fromkeys(("host", "masquerade", "internal", "publish", "policy"), False),
+}
+"""Where containers are in the hosts' own network, and their packets pass no host."""
 
 TABLE = (
     Line(driver="bridge", hosts=("node-1",)),
@@ -88,7 +105,7 @@ TABLE = (
     Line(driver="udp", overhead=28, ttl=60),
     Line(driver="overlay", overhead=50, ttl=64, host=False),
     Line(driver="routed", options={"encap": "vxlan-cross-subnet"}, second={"vni": "4097"}, overhead=50, move=True),
-    Line(driver="macvlan", elsewhere="e2e/test_macvlan.py"),
+    Line(driver="macvlan", **WIRE),
     Line(driver="ipvlan", elsewhere="vm/test_ipvlan.py"),
     Line(driver="host", elsewhere="e2e/test_host_and_none.py"),
     Line(driver="none", elsewhere="e2e/test_host_and_none.py"),
@@ -130,7 +147,7 @@ def build(lab: Lab, line: Line) -> Case:
     publish = ("--publish", f"{_PORT}:{PeerServer.PORT}") if line.publish else ()
     web = attached(lab, "node-1", "web", line.driver, "--label", "app=web", *publish)
     near = attached(lab, "node-1", "near", line.driver, "--label", "app=near")
-    others = {h: attached(lab, h, "far", line.driver, "--label", "app=far") for h in ("node-2", "node-4")}
+    others = {h: attached(lab, h, "far", line.driver, "--label", "app=far") for h in line.places}
     case = Case(lab, line, bare, web, near, others)
 
     def silent() -> str:
@@ -162,14 +179,15 @@ def reaches(case: Case) -> None:
 
 
 def keeps_addresses(case: Case) -> None:
-    """Nobody is masqueraded on the way to another container; everyone is on the way out."""
+    """Nobody is masqueraded on the way to another container; everyone is on the way out, if anybody."""
     for family in case.line.families:
         for target in (case.near, *case.reached):
             with PeerServer(target.inside):
                 assert seen_as(case.web.inside, target.address(family)) == case.web.address(family)
         with PeerServer(case.lab.host("outside")):
             for container in (case.web, *case.others.values()):
-                assert seen_as(container.inside, OUTSIDE[family]) == UNDERLAY[container.host][family]
+                own, host = container.address(family), UNDERLAY[container.host][family]
+                assert seen_as(container.inside, OUTSIDE[family]) == (host if case.line.masquerade else own)
 
 
 def carries_its_mtu(case: Case) -> None:
@@ -238,6 +256,7 @@ def _connected(case: Case, source: str, family: int) -> str:
 def obeys_policy(case: Case) -> None:
     """A denial closes the container to its neighbours and to other hosts'; a permission opens it to whom it names."""
     if not case.line.policy:
+        _refuses_policy(case)
         return
     sources = [case.near, *case.reached]
     with PeerServer(case.web.inside):
@@ -252,8 +271,18 @@ def obeys_policy(case: Case) -> None:
         _await_reach(case, sources, sources)
 
 
-def _apply(case: Case, ingress: list[dict[str, Any]]) -> None:
-    document = own("conformance", selector="app == 'web'", ingress=ingress)
+def _refuses_policy(case: Case) -> None:
+    """Where none can be kept, nobody is taken in whom one selects."""
+    namespaces(case.lab.host("node-1"), ["closed"])
+    _apply(case, [{"action": "Deny"}], "closed")
+    said = refused(case.lab, f"attach closed --network {case.network} --label app=closed")
+    assert "conformance selects closed" in said, said
+    _must(case.lab, "node-1", "policy", "rm", "conformance")
+    case.lab.host("node-1").must("end", ["ip", "netns", "del", "closed"])
+
+
+def _apply(case: Case, ingress: list[dict[str, Any]], app: str = "web") -> None:
+    document = own("conformance", selector=f"app == '{app}'", ingress=ingress)
     said = case.lab.host("node-1").run(
         [*case.lab.weft, "policy", "apply", "-f", "-"], input=json.dumps(document), timeout=60
     )
