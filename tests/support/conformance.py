@@ -5,7 +5,7 @@ driver that needs other surroundings than the reference lab (a kernel with modul
 them. A module of tests there can put it to the same `CHECKS`:
 
     @pytest.fixture(scope="module")
-    def case() -> Iterator[Case]: yield build(lab, Line(driver="ipvlan", …))
+    def case() -> Iterator[Case]: yield build(lab, line("ipvlan"))
 
     @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)
     def test_conformance(case: Case, check: Check) -> None: check(case)
@@ -109,9 +109,14 @@ TABLE = (
     Line(driver="ipvlan", elsewhere="vm/test_ipvlan.py"),
     Line(driver="host", elsewhere="e2e/test_host_and_none.py"),
     Line(driver="none", elsewhere="e2e/test_host_and_none.py"),
-    Line(driver="aws-vpc", elsewhere="e2e/test_aws_vpc.py"),
-    Line(driver="neutron", elsewhere="golden/neutron/v4/input.toml"),
+    Line(driver="aws-vpc", options={"route-table-ids": "auto"}, ttl=61, elsewhere="e2e/test_aws_vpc_conformance.py"),
+    Line(driver="neutron", elsewhere="e2e/test_neutron_agent.py"),
 )
+
+
+def line(driver: str) -> Line:
+    """Its line of the table."""
+    return next(line for line in TABLE if line.driver == driver)
 
 
 @dataclass
