@@ -12,6 +12,7 @@ import contextlib
 import logging
 import random
 from collections.abc import Awaitable, Callable, Iterator, Mapping, Sequence
+from functools import partial
 
 from weft.base.errors import Unavailable, Unsupported, WeftError, one_line
 from weft.cluster.view import View
@@ -68,7 +69,8 @@ class Targets:
                 self.wake.clear()
                 for name in sorted(self.wanted() - begun):
                     begun.add(name)
-                    tasks.create_task(supervisor.keep(f"target {name}", lambda name=name: self._keep(name)), name=name)  # type: ignore[misc]
+                    facts = supervisor.keep(f"facts of {name}", partial(self._keep, name, supervisor))
+                    tasks.create_task(facts, name=f"facts of {name}")
                 await self.wake.wait()
 
     def wanted(self) -> set[str]:
@@ -88,7 +90,7 @@ class Targets:
             if why := self.known[name].why:
                 raise Unavailable(why)
 
-    async def _keep(self, name: str) -> None:
+    async def _keep(self, name: str, supervisor: Supervisor) -> None:
         """Learn, drive, learn again."""
         delays = backoff(first=1.0, last=60.0)
         while not self.known.get(name, Learnt()).facts:
@@ -97,7 +99,7 @@ class Targets:
                 await asyncio.sleep(next(delays))
         moved = self._moved.setdefault(name, asyncio.Event())
         async with asyncio.TaskGroup() as tasks:
-            tasks.create_task(self._loops.targets[name].run())
+            tasks.create_task(supervisor.keep(f"target {name}", self._loops.targets[name].run))
             while True:
                 with contextlib.suppress(TimeoutError):
                     async with asyncio.timeout(AGAIN * (1 + random.random()) / 2):

@@ -16,6 +16,7 @@ explains it is heard of.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from enum import Enum, auto
 
@@ -30,6 +31,10 @@ GRACE = 30.0
 """Seconds: far longer than a store's news travel."""
 
 
+FORMER = 600.0
+"""Seconds for which a removed network's prefixes still count as Weft's: somebody else may use them then."""
+
+
 class Whose(Enum):
     OURS = auto()
     ANOTHER_NODES = auto()
@@ -39,7 +44,7 @@ class Whose(Enum):
 
 
 class Territory(msgspec.Struct, frozen=True, kw_only=True):
-    """What Weft routes by one cloud. `subnets`: of networks there are, or were while this agent ran. `holders`: each lease's
+    """What Weft routes by one cloud. `subnets`: of networks there are, or were a while ago. `holders`: each lease's
     subnets, with the node that holds them. `sweeps`: whether this node is the janitor."""
 
     me: str
@@ -74,15 +79,20 @@ class Sweep:
 class Border:
     """The territory of one target, as the view says it now. `hears`: whether the store's news come in."""
 
-    def __init__(self, target: str, view: View, hears: Callable[[], bool]) -> None:
-        self._target, self._view, self._hears = target, view, hears
-        self._known: dict[IPNetwork, None] = {}
+    def __init__(
+        self, target: str, view: View, hears: Callable[[], bool], clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._target, self._view, self._hears, self._clock = target, view, hears, clock
+        self._known: dict[IPNetwork, float] = {}
+        """When each prefix was a network's last."""
 
     def __call__(self) -> Territory:
         """In any thread."""
         view = self._view
         networks = [n for n in tuple(view.networks.values()) if self._target in registry.of(n).targets]
-        self._known |= dict.fromkeys(s for n in networks for s in n.subnets)
+        now = self._clock()
+        known = {s: at for s, at in tuple(self._known.items()) if now - at < FORMER}
+        self._known = known | dict.fromkeys((s for n in networks for s in n.subnets), now)
         leases = [lease for n in networks for lease in tuple(view.leases.get(n.name, {}).values())]
         return Territory(
             me=view.me,

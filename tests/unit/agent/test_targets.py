@@ -12,6 +12,7 @@ import pytest
 
 from support.agents import FakeHost, agent_on, create, network, until
 from support.clouds import CloudRoute, FakeCloud
+from weft.agent.resources.networks import Networks
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Unavailable, Unsupported
@@ -22,7 +23,7 @@ from weft.hoststate import Contribution
 from weft.hoststate.union import Source
 from weft.targets.calls import Limits
 from weft.targets.remote import Remote
-from weft.targets.routes import Border
+from weft.targets.routes import FORMER, Border
 
 
 @pytest.fixture
@@ -150,6 +151,7 @@ async def test_it_is_made_with_the_first_network_that_needs_it(host: FakeHost, s
         assert not make.remotes and b"weft_target" not in agent.metrics.exposition()[0]
         made = await create(agent, "blue", driver="cloudy")
         assert made.options["subnet-min"] == "10.1.7.0/24", "what the host says is written down"
+        await Networks(agent).ensure(network("blue", driver="cloudy"), "blue")  # which is the same one
         await until(lambda: [o for o in make.cloud.objects.values() if getattr(o, "via", "") == "node-1"])
         assert len(make.remotes) == 1
         await until(lambda: b'weft_target_writes_total{target="cloud"}' in agent.metrics.exposition()[0])
@@ -161,7 +163,9 @@ async def test_it_is_made_with_the_first_network_that_needs_it(host: FakeHost, s
         assert not other.targets._borders["cloud"]().sweeps, "the lowest of those that live"
         await Service(agent).remove_network("blue")
         await until(lambda: not make.cloud.objects)
-        assert make.border().subnets, "what was Weft's is swept for as long as this agent runs"
+        assert make.border().subnets, "what was Weft's is swept for a while"
+        make.border._clock = lambda: time.monotonic() + FORMER
+        assert not make.border().subnets, "then it may be somebody else's"
 
 
 @pytest.mark.usefixtures("cloudy")

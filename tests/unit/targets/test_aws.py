@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from ipaddress import ip_interface, ip_network
+from typing import Any
 
 import msgspec
 import pytest
@@ -15,8 +16,10 @@ from weft.hoststate import Key, Object, TargetObject
 from weft.hoststate.cloud import VpcInterface, VpcRoute
 from weft.model import Node
 from weft.reconcile.reconciler import Reconciler
+from weft.targets import aws
 from weft.targets.aws import Aws
 from weft.targets.calls import Limits
+from weft.targets.ec2 import Ec2
 from weft.targets.remote import Remote
 from weft.targets.routes import Territory
 
@@ -342,3 +345,30 @@ def test_the_doctor_tells_of_the_quota_in_advance(scene: Scene) -> None:
     scene.strict.forbidden = {"GetServiceQuota"}
     result, detail = findings(scene)[f"routes of {scene.vpc.tables['a']}"]
     assert result == "ok" and detail.startswith("42 of IPv4; the quota is not known")
+
+
+class Paged(Ec2):
+    """In pages, as EC2 answers (moto gives all at once)."""
+
+    async def call(self, operation: str, **parameters: Any) -> dict[str, Any]:
+        begin, size = int(parameters.pop("NextToken", 0)), parameters.get("MaxResults", 0)
+        answer = await super().call(operation, **parameters)
+        if operation != "describe_route_tables":
+            return answer
+        tables = answer["RouteTables"]
+        more = {"NextToken": str(begin + size)} if begin + size < len(tables) else {}
+        return {"RouteTables": tables[begin : begin + size], **more}
+
+
+def test_a_vpc_with_many_tables_is_read_in_pages(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(aws, "PAGE", 5)
+    monkeypatch.setattr(aws, "Ec2", Paged)
+    many = [scene.vpc.client.create_route_table(VpcId=scene.vpc.id)["RouteTable"]["RouteTableId"] for _ in range(6)]
+    scene.strict.forget()
+    scene.learn()
+    assert scene.strict.made() == {"DescribeRouteTables": 2}
+    scene.want(*(msgspec.structs.replace(scene.route(), table=table) for table in many))
+    assert scene.resync() == []
+    scene.strict.forget()
+    assert scene.resync() == []
+    assert scene.strict.made() == {"DescribeRouteTables": 2}, "all of them were found"
