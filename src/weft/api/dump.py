@@ -46,7 +46,8 @@ class LinkDump(Entry, frozen=True):
     """`kind` as `ip -d link` names it ("veth", "bridge"), "loopback" for lo, "" for an ordinary device. `up`: IFF_UP, by
     the administrator. `carrier`: IFF_LOWER_UP. `noarp`: IFF_NOARP. `lower`: the device a VLAN or macvlan is on.
     `forwarding`: families (4, 6) of which packets received here are routed on. `proxying`: families of which questions for
-    neighbours are answered here on behalf of others (proxy_arp). `mtu` in octets."""
+    neighbours are answered here on behalf of others (proxy_arp). `switch`: the bridge of Open vSwitch that it is a port of.
+    `mtu` in octets."""
 
     name: str
     ifindex: int
@@ -64,6 +65,7 @@ class LinkDump(Entry, frozen=True):
     alias: str = ""
     forwarding: tuple[int, ...] = ()
     proxying: tuple[int, ...] = ()
+    switch: str = ""
 
 
 class AddressDump(Entry, frozen=True):

@@ -37,6 +37,10 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
     """A port of a bridge hands the frame to the bridge; any other device to its namespace."""
     namespace = record.namespace(state.place)
     link = namespace.links.get(state.dev) if namespace else None
+    if namespace is not None and link is not None and link.switch:
+        return record.unusable(state.place, namespace, state.dev) or l3.handed_over(
+            record, state.place, link, state.frame
+        )
     if namespace is None or link is None or not link.master:
         return l3.arrive(record, state)
     if bad := record.unusable(state.place, namespace, state.dev):
@@ -83,7 +87,8 @@ def _flood(
     wires = [port for port in ports if world.is_wire_end(place, port)]
     tunnels = [port for port in ports if port.vxlan and namespace.vtep_entry(port.name, frame.mac)]
     behind = (port for port in ports for found in world.behind(place, port) if found.link.mac == frame.mac)
-    port = next(behind, next(iter([*tunnels, *wires]), None))
+    switched = [port for port in ports if any(found.link.switch for found in world.behind(place, port))]
+    port = next(behind, next(iter([*tunnels, *wires, *switched]), None))
     if port is None:
         said = f", as `{frame.by}` has it" if frame.by else ""
         text = f"{bridge.name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"

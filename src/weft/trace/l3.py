@@ -131,6 +131,16 @@ def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
     return Arrive(place, link.name, tunnel.frame)
 
 
+def handed_over(record: Record, place: Place, link: LinkDump, frame: Frame) -> Outcome:
+    """What is asked of Open vSwitch itself goes on with its own tool (ovs-vswitchd(8))."""
+    mac = f",dl_dst={frame.mac}" if frame.mac else ""
+    ask = f"`ovs-appctl ofproto/trace {link.switch} in_port={link.name}{mac}`"
+    record.hop(place, "bridge", f"{link.name} is a port of {link.switch} (Open vSwitch)", f"how it goes on: {ask}")
+    name = record.world.name(place)
+    text = f"{link.switch} of Open vSwitch on {name} has it, whose flows are not Weft's, to {frame.next_hop}"
+    return record.end("left", place, text, "")
+
+
 # -- resolving ---------------------------------------------------------------------------------------------------------
 
 
@@ -174,6 +184,11 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
             record.hop(place, "neighbour", asked, f"{other.link.name} of {world.name(other.place)} answers: {text}")
             return Transmit(place, link.name, Frame(proxied.lladdr, next_hop, frame.packet, by))
     name = world.name(place)
+    if switched := next((f for f in heard if f.link.switch), None):
+        record.hop(
+            place, "neighbour", asked, f"{switched.link.name} of {world.name(switched.place)} takes the question on"
+        )
+        return handed_over(record, switched.place, switched.link, frame)
     if proxy := next((f for f in heard if f.link.vxlan), None):
         where = f"{proxy.link.name} on {world.name(proxy.place)}"
         return record.end(

@@ -251,7 +251,7 @@ class World:
         place, link = other
         namespace = self._namespaces[place]
         bridge = namespace.links.get(link.master)
-        if bridge is None:
+        if bridge is None or link.switch:
             yield other
             return
         seen.add((place, link.name))

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
 
 from support.namespaces import Home
 from support.plugged import Scene, links, scene_of
+from weft.kernel.host.dump import dump
+from weft.trace import Start, walk
 
 
 @pytest.fixture(params=["ovs", "hybrid"])
@@ -43,3 +46,22 @@ def test_a_switch_that_begins_anew_takes_them_up_again(scene: Scene) -> None:
     scene.start()
     assert {type(op).__name__ for op in scene.converge().ops} == {"Create"}
     assert scene.pings("c1", "10.30.0.3")
+
+
+@pytest.mark.parametrize("target", ["10.30.0.3", "fd30::3"])
+def test_a_trace_leads_to_the_switch(scene: Scene, target: str) -> None:
+    """What its flows do from there, its own tool says. The same before anybody was asked, and when it is known who it is."""
+    scene.converge()
+    c1 = scene.containers["c1"]
+    source = "10.30.0.2" if "." in target else "fd30::2"
+    start = Start(host="node-1", ns=c1.path, source=ip_address(source))
+    for known in (False, True):
+        assert not known or scene.pings("c1", target)
+        found = walk({"node-1": dump("node-1", {c1.path: "c1"})}, start, ip_address(target))
+        assert found.outcome.arrived and found.outcome.text.startswith("br-int of Open vSwitch on node-1 has it")
+        last = found.hops[-1]
+        assert (
+            last.entry.endswith(" is a port of br-int (Open vSwitch)")
+            and "ofproto/trace br-int in_port=" in last.result
+        )
+        assert ("dl_dst=fa:16:3e:00:00:03" in last.result) is known

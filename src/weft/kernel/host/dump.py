@@ -15,6 +15,7 @@ from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST
 from weft.kernel.host import dump_wire
 from weft.kernel.kinds import wire
+from weft.kernel.kinds.ovs import switched
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import Device
@@ -139,6 +140,7 @@ def _addresses(netlink: Netlink, names: Mapping[int, str]) -> tuple[AddressDump,
 
 def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
     forwarding, proxying = _forwarding(space)
+    switches = switched() if space.ns == HOST else {}
     return tuple(
         LinkDump(
             name=device.name,
@@ -157,6 +159,7 @@ def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
             alias=device.alias,
             forwarding=forwarding.get(index, ()),
             proxying=proxying.get(index, ()),
+            switch=switches.get(device.name, ""),
         )
         for index, device in space.devices().items()
     )

@@ -43,11 +43,15 @@ class OvsPorts:
         return Kind(name="ovs-port", phase=Phase("ovs", self._apply), part=Part("Open vSwitch"), dump=self._dump)
 
     def changed(self) -> set[str]:
-        """The namespaces where others changed something of ours. Raises WeftError."""
+        """The namespaces where others changed something of ours. A switch that does not answer now changes nothing; that is
+        told where it is read."""
         if not self._known:
             return set()
-        with Ovsdb() as db:
-            return {HOST} if _look(db).ours() != self._known else set()
+        try:
+            with Ovsdb() as db:
+                return {HOST} if _look(db).ours() != self._known else set()
+        except WeftError:
+            return set()
 
     def _dump(self, look: Look) -> Iterable[Object]:
         if look.ns != HOST:
@@ -96,6 +100,15 @@ class OvsPorts:
                 self._known.pop(op.obj.key, None)
             else:
                 self._known[_of(op).key] = _of(op)
+
+
+def switched() -> dict[str, str]:
+    """The host's devices that are ports of a bridge of Open vSwitch, whosever, each with the bridge."""
+    try:
+        with Ovsdb() as db:
+            return {name: port.bridge for name, (port, _) in _look(db).ports.items()}
+    except WeftError:  # there is none, or it does not answer
+        return {}
 
 
 def _look(db: Ovsdb) -> _There:

@@ -81,7 +81,7 @@ def test_a_restarted_agent_finds_them_and_changes_nothing(bench: Any, ovs: Switc
     reconciler.complete = True
     assert reconciler.resync().ops == ()
     ovs.kill()
-    assert {unread.what for unread in bench.read().unread} == {"Open vSwitch"}
+    assert {unread.what for unread in bench.read().unread} == {"Open vSwitch"} and bench.kernel.unheard() == set()
     assert reconciler.resync().ops == ()  # what cannot be read is neither there nor missing
     ovs.start()
     assert reconciler.resync().ops == () and ovs.records() == before
