@@ -619,13 +619,15 @@ def _of_version(version: str, kind: str, late: "Iterable[str]", item: "Object") 
 
 def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> "Object":
     """Section 5, "ADD Success": what was there before, and then ours."""
-    number = len(before["interfaces"])
     mtu, hops = endpoint["mtu"], [route["gateway"] for route in endpoint["routes"] if route["gateway"]]
     second = endpoint.get("second")
+    outer = [{"name": endpoint["host_interface"], "mtu": mtu}] if endpoint["host_interface"] else []
+    number = len(before["interfaces"]) + len(outer)
+    own = {"mac": endpoint["mac"]} if endpoint["mac"] else {}
     ours: Object = {
         "interfaces": [
-            {"name": endpoint["host_interface"], "mtu": mtu},
-            {"name": endpoint["interface"], "mac": endpoint["mac"], "mtu": mtu, "sandbox": netns},
+            *outer,
+            {"name": endpoint["interface"], **own, "mtu": mtu, "sandbox": netns},
             *([{"name": second["interface"], "mac": second["mac"], "sandbox": netns}] if second else []),
         ],
         "ips": [],
@@ -634,9 +636,10 @@ def result(config: Config, netns: str, before: "Object", endpoint: "Object") -> 
             for route in endpoint["routes"]
         ],
     }
-    for address, gateway in zip(endpoint["addresses"], endpoint["gateways"], strict=False):
-        used = {"gateway": gateway} if gateway in hops and not second else {}
-        ours["ips"].append({"address": address, **used, "interface": number + 1})
+    for address in endpoint["addresses"]:
+        alike = [hop for hop in endpoint["gateways"] if hop in hops and (":" in hop) == (":" in address)]
+        used = {"gateway": alike[0]} if alike and not second else {}
+        ours["ips"].append({"address": address, **used, "interface": number})
     merged = {"cniVersion": config.version, **{k: v for k, v in before.items() if k != "cniVersion"}}
     for key, late in SINCE_1_1.items():
         merged[key] = before[key] + [_of_version(config.version, key, late, item) for item in ours[key]]

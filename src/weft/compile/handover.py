@@ -11,6 +11,7 @@ from __future__ import annotations
 import msgspec
 
 from weft.hoststate import HOST, Contribution, Ipvlan, Link, Macvlan, Object, Veth
+from weft.hoststate.links import TAKEN
 from weft.model import Endpoint, Namespace
 
 
@@ -37,8 +38,9 @@ def _on_parent(o: Object) -> bool:
 def _given(endpoint: Endpoint, inside: str, o: Object) -> Object | None:
     """None for the host's end of a pair that is not handed over: an engine takes one interface."""
     if isinstance(o, Link) and o.ns == inside:
+        taken, mark = bool(endpoint.namespace.path), f"{TAKEN}{endpoint.network}/{endpoint.name}"
         return msgspec.structs.replace(
-            o, name=endpoint.handover, ns=HOST, lent=False, up=False, taken=bool(endpoint.namespace.path)
+            o, name=endpoint.handover, ns=HOST, lent=False, up=False, taken=taken, alias=mark
         )
     if not (isinstance(o, Link) and isinstance(o.type, Veth) and o.type.peer_ns == inside):
         return o

@@ -125,6 +125,7 @@ class HandoverAttachments(Attachments):
                 raise NotFound(f"no endpoint of owner {owner} here: it was never attached, or is detached")
             if self._view.driver(network.name).addresses.made_elsewhere:
                 return present  # its ports are exposed at its own address; engines publish without asking whose network it is
+            passing.check_ports(ports, network)
             endpoint = msgspec.structs.replace(present, ports=self.ports.settled(ports, present.families))
             async with self.ports.taking(endpoint, network):
                 try:

@@ -7,7 +7,7 @@ from weft.base.errors import Invalid
 from weft.containers.find import Target
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver
-from weft.model import Network
+from weft.model import Network, PublishedPort
 
 
 def check(request: t.Attach, network: Network) -> None:
@@ -26,16 +26,26 @@ def check(request: t.Attach, network: Network) -> None:
             f"network {network.name}: ports of its containers are the host's own (driver {driver.name}), and lead to them "
             "as they are: leave --publish out"
         )
+    check_ports(request.ports, network)
     for wish, option in (
-        (request.ports, "--publish"),
         (request.bandwidth, "limits of bandwidth"),
         (request.spoofing, "--spoofing"),
     ):
         if wish:
-            raise Invalid(
-                f"network {network.name}: packets of its containers do not pass their host (driver {driver.name}): leave "
-                f"{option} out, or attach the container to another network"
-            )
+            raise _not_passed(option, network)
+
+
+def check_ports(ports: tuple[PublishedPort, ...], network: Network) -> None:
+    """Also of a container that is there already. Raises Invalid."""
+    if ports and not registry.of(network).passed:
+        raise _not_passed("--publish", network)
+
+
+def _not_passed(option: str, network: Network) -> Invalid:
+    return Invalid(
+        f"network {network.name}: packets of its containers do not pass their host (driver {network.driver}): leave {option} "
+        "out, or attach the container to another network"
+    )
 
 
 def check_place(reference: str, target: Target, network: Network | None) -> None:

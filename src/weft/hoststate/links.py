@@ -13,6 +13,9 @@ import msgspec
 OWNER = "weft"
 """Ownership mark of a device: its alias (IFLA_IFALIAS) is this word, or begins with it and a colon."""
 
+TAKEN = "weft:taken/"
+"""How the alias of a device begins that an engine takes to a container's namespace: there it is the engine's."""
+
 CHECKED, UNCHECKED = 87, 88
 """Groups (IFLA_GROUP) of the host's devices that containers' packets come in by, for rules to tell them by. CHECKED: only
 packets with a source address to which the answer would go out by the same device are taken; UNCHECKED: any."""

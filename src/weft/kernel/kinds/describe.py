@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import HOST, Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tun, Veth, Vlan, Vxlan
+from weft.hoststate.links import TAKEN
 from weft.kernel.plumbing.links import BORN, KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
 
@@ -42,7 +43,7 @@ def ours(space: Space, device: Device, want: Link | None) -> bool:
     a namespace of ours, as what we want there (a device that is born there from elsewhere is marked afterwards); elsewhere
     by the group that it is born with."""
     if device.marked:
-        return True
+        return space.ns == HOST or not device.alias.startswith(TAKEN)
     if want is not None and not device.alias and device.group == BORN and device.kind == KIND_NAMES[type(want.type)]:
         return True
     if want is not None and not device.alias and space.owned and device.kind == KIND_NAMES[type(want.type)]:

@@ -71,12 +71,16 @@ def test_without_a_mark_it_is_known_by_the_group_that_it_is_born_with(
 
 
 def test_what_an_engine_has_taken_is_not_made_again(bench: Bench, parent: str, container: Namespace) -> None:
-    link = inside(container, name="wft1", ns="", up=False)
+    link = inside(container, name="wft1", ns="", up=False, alias="weft:taken/n/a")
     bench.made(link)
     bench.netns.run("ip", "link", "set", "wft1", "name", "eth0", "netns", container.path)
     assert plan(bench.desired, bench.read(), {""}).ops == (Create(link),)
     bench.desired[link.key] = msgspec.structs.replace(link, taken=True)
-    assert plan(bench.desired, bench.read(), {""}).ops == ()
+    assert plan(bench.desired, bench.read("", container.path), {"", container.path}).ops == ()  # nor taken away there
+    container.run("ip", "link", "set", "eth0", "name", "wft1", "netns", bench.netns.path)
+    assert bench.converged(), bench.difference()
+    assert bench.remove(link) == []
+    assert "wft1" not in bench.netns.run("ip", "link")
 
 
 @pytest.mark.parametrize(
