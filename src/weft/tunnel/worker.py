@@ -36,11 +36,12 @@ class Worker:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             raise SystemExit("its parent has ended")
-        signal.signal(signal.SIGHUP, lambda *_: self._read())
+        signal.signal(signal.SIGHUP, lambda *_: self.reread())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
-        self._read()
+        self.reread()
 
-    def _read(self) -> None:
+    def reread(self) -> None:
+        """The table, upon a change."""
         with suppress(OSError, ValueError):  # then by what is known
             found = table.read(self.path)
             ways = Ways(found)
