@@ -107,11 +107,11 @@ def test_a_route_of_theirs_is_not_removed(bench: Any, foreign: str) -> None:
     assert looks(bench) == foreign
 
 
-def test_a_device_with_our_mark_of_a_kind_we_do_not_make(bench: Any) -> None:
-    bench.netns.sh("ip tuntap add tun9 mode tun")
-    bench.netns.sh("ip link set tun9 alias weft")
+def test_a_device_with_our_mark_of_a_kind_we_do_not_make(bench: Any, uplink: str) -> None:
+    bench.netns.sh("ip link add tap9 link eth0 type macvtap")
+    bench.netns.sh("ip link set tap9 alias weft")
     reading = bench.read()
-    assert reading.objects == {} and ("link", "", "tun9") in reading.foreign
+    assert reading.objects == {} and ("link", "", "tap9") in reading.foreign
 
 
 def test_a_kernel_that_refuses_a_device_leaves_nothing(bench: Any, uplink: str) -> None:
