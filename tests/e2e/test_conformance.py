@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from support.conformance import CHECKS, TABLE, Case, Check, Line, build
+from support.conformance import CHECKS, TABLE, Case, Check, Line, build, clear
 from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
 
@@ -19,7 +19,10 @@ TESTS = Path(__file__).parents[1]
 def case(request: pytest.FixtureRequest, lab: Lab) -> Iterator[Case]:
     """One driver after the other, in the reference lab."""
     line: Line = request.param
-    yield build(lab, line)
+    try:
+        yield build(lab, line)
+    finally:
+        clear(lab)
 
 
 @pytest.mark.parametrize("check", CHECKS, ids=lambda check: check.__name__)

@@ -280,10 +280,12 @@ def _refuses_policy(case: Case) -> None:
     """Where none can be kept, nobody is taken in whom one selects."""
     namespaces(case.lab.host("node-1"), ["closed"])
     _apply(case, [{"action": "Deny"}], "closed")
-    said = refused(case.lab, f"attach closed --network {case.network} --label app=closed")
-    assert "conformance selects closed" in said, said
-    _must(case.lab, "node-1", "policy", "rm", "conformance")
-    case.lab.host("node-1").must("end", ["ip", "netns", "del", "closed"])
+    try:
+        said = refused(case.lab, f"attach closed --network {case.network} --label app=closed")
+        assert "conformance selects closed" in said, said
+    finally:
+        _must(case.lab, "node-1", "policy", "rm", "conformance")
+        case.lab.host("node-1").must("end", ["ip", "netns", "del", "closed"])
 
 
 def _apply(case: Case, ingress: list[dict[str, Any]], app: str = "web") -> None:
@@ -385,6 +387,19 @@ def state(lab: Lab, host: str) -> Snapshot:
     inside = lab.host(host)
     listens = inside.must("sockets", ["ss", "-Hlntu"]).splitlines()
     return snapshot(inside) | {f"socket {' '.join(line.split()[:1] + line.split()[4:])}" for line in listens}
+
+
+def clear(lab: Lab) -> None:
+    """What is left of a case that was not brought to its end, so that the next one begins with nothing."""
+    for host in NODES:
+        lab.agent(host).start()
+        lab.agent(host).wait_ready()
+    for host in NODES:
+        for name in lab.host(host).containers():
+            lab.host(host).must("end", ["ip", "netns", "del", name])
+    for network in client(lab, "node-1").networks():
+        client(lab, "node-1").remove_network(network.name, force=True)
+    converged(lab)
 
 
 def _end(lab: Lab, container: Container) -> None:
