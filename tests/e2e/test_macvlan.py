@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shlex
 import signal
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -137,19 +136,6 @@ def test_what_is_taken_from_it_comes_back_and_what_died_leaves_nothing(lab: Lab,
     assert ping(two[0].inside, two[1].address(4)).ok
 
 
-def test_what_an_interrupted_agent_had_not_marked_yet_is_ours(lab: Lab, two: list[Container]) -> None:
-    """It is born with a group that tells."""
-    made = attached(lab, "node-1", "born", "wire")
-    lab.agent("node-1").end(signal.SIGKILL)
-    made.inside.run(shlex.split("ip link set eth0 down"), check=True)
-    made.inside.run(["ip", "link", "set", "eth0", "group", "5746", "alias", ""], check=True)
-    lab.agent("node-1").start()
-    lab.agent("node-1").wait_ready()
-    until(lambda: links(made)["eth0"].get("ifalias") == "weft:endpoint/wire/born", 30, lambda: str(links(made)["eth0"]))
-    assert ping(made.inside, ROUTER[4]).ok
-    assert weft(lab, "node-1", "detach", "born").returncode == 0
-
-
 # ---------------------------------------------------------------------------------------------------- what is refused
 
 
@@ -194,7 +180,7 @@ WRONG = [
     ),
     (
         "--internal",
-        "network x: containers of driver macvlan are in a network that Weft does not keep apart: leave --internal",
+        "network x: Weft keeps nothing apart from containers of driver macvlan: leave --internal out",
     ),
 ]
 

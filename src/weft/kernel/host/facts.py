@@ -192,8 +192,9 @@ def _link(link: Link, netlink: Netlink) -> bool:
 
 
 def _on_parent(link: Link, netlink: Netlink) -> bool:
-    """On a bridge: the loopback device is nobody's parent."""
-    netlink.batch([links.create(Link(name="parent", type=Bridge()), Surroundings(lambda _: 1))])
+    """On a bridge of its own: the loopback device is nobody's parent, and two kinds of devices may not share one."""
+    assert isinstance(link.type, Vlan | Macvlan | Ipvlan)
+    netlink.batch([links.create(Link(name=link.type.dev, type=Bridge()), Surroundings(lambda _: 1))])
     return not netlink.batch([links.create(link, Surroundings(Space("", netlink).index))])
 
 
@@ -201,7 +202,7 @@ def _vlan(netlink: Netlink) -> bool:
     """A module that is only there is not loaded: it would have the host's own devices filter by VLAN."""
     if not Path("/sys/module/8021q").exists() and _installed("8021q"):
         return True
-    return _on_parent(Link(name="probe7", type=Vlan("parent", 87)), netlink)
+    return _on_parent(Link(name="probe7", type=Vlan("parent7", 87)), netlink)
 
 
 def _qdisc(netlink: Netlink) -> bool:
@@ -296,8 +297,8 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "veth": partial(_link, Link(name="probe0", type=Veth("probe1", ""))),
     "bridge": partial(_link, Link(name="probe2", type=Bridge())),
     "vxlan": partial(_link, Link(name="probe3", type=Vxlan(87, 8472, "", "lo"))),
-    "macvlan": partial(_on_parent, Link(name="probe5", type=Macvlan("parent", "bridge"))),
-    "ipvlan": partial(_on_parent, Link(name="probe6", type=Ipvlan("parent", "l2"))),
+    "macvlan": partial(_on_parent, Link(name="probe5", type=Macvlan("parent5", "bridge"))),
+    "ipvlan": partial(_on_parent, Link(name="probe6", type=Ipvlan("parent6", "l2"))),
     "vlan": _vlan,
     "nftables": _nftables,
     "nft-bridge": _nft_bridge,

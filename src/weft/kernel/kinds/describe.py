@@ -8,7 +8,7 @@ import msgspec
 
 from weft.hoststate import HOST, Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tun, Veth, Vlan, Vxlan
 from weft.hoststate.links import TAKEN
-from weft.kernel.plumbing.links import BORN, KIND_NAMES, Device
+from weft.kernel.plumbing.links import KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
 
 
@@ -40,12 +40,9 @@ def as_link(spaces: Spaces, space: Space, device: Device, wanted: Object | None)
 
 def ours(space: Space, device: Device, want: Link | None) -> bool:
     """By its alias; or as the other end of a veth of ours, made with it but not marked when we were interrupted; or, in
-    a namespace of ours, as what we want there (a device that is born there from elsewhere is marked afterwards); elsewhere
-    by the group that it is born with."""
+    a namespace of ours, as what we want there (a device that is born there from elsewhere is marked afterwards)."""
     if device.marked:
         return space.ns == HOST or not device.alias.startswith(TAKEN)
-    if want is not None and not device.alias and device.group == BORN and device.kind == KIND_NAMES[type(want.type)]:
-        return True
     if want is not None and not device.alias and space.owned and device.kind == KIND_NAMES[type(want.type)]:
         return True
     if device.kind != "veth" or not (want and isinstance(want.type, Veth)) or device.alias:

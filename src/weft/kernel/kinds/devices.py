@@ -15,6 +15,7 @@ from contextlib import suppress
 import msgspec
 
 from weft.base.errors import Conflict, WeftError
+from weft.base.names import device, digest
 from weft.hoststate import Ipvlan, Link, Macvlan, Tun, Veth, Vlan, Vxlan
 from weft.kernel.kinds.describe import as_link, ours
 from weft.kernel.plumbing import links, netns
@@ -24,6 +25,10 @@ from weft.kernel.plumbing.netlink import Refused, quietly
 from weft.kernel.plumbing.spaces import Space, Spaces
 from weft.reconcile.kinds.link import outside
 from weft.tunnel import device as tun
+
+BORN = "weftb"
+"""How the names of devices begin that have neither their real one nor their mark yet. (Ports of ours go on in hexadecimal
+digits, and have no less of them.)"""
 
 
 def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -> None:
@@ -97,9 +102,15 @@ def _unmake(spaces: Spaces, space: Space, link: Link) -> None:
 
 def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
     """A tunnel device is born in its own namespace at the behest of the one where its packets go out: so that is where
-    its socket is. One on a parent in another namespace likewise. It gets its mark there."""
+    its socket is. One on a parent in another namespace likewise. It gets its mark there.
+
+    The kernel (before 6.15) refuses a name that the namespace has which it is asked in: a host's eth0 would be in the way of a
+    container's. So a device on a parent is born under a name of its own, and gets its real one with its mark."""
+    born = link
+    if isinstance(link.type, Macvlan | Ipvlan):
+        born = msgspec.structs.replace(link, name=device(BORN, digest("born", link.ns, link.name).hex()[:9]))
+        _unmake(spaces, spaces.get(link.ns), born)  # of one who was killed in between
     fd = spaces.fd(link.ns)
-    born = msgspec.structs.replace(link, group=links.BORN)
     try:
         origin.netlink.batch_or_raise([links.create(born, Surroundings(origin.index, own_fd=fd))])
     except Refused as refused:
@@ -108,7 +119,7 @@ def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
         os.close(fd)
         spaces.forget()
     space = spaces.get(link.ns)
-    found = space.find(link.name)
+    found = space.find(born.name)
     assert found is not None
     bare = msgspec.structs.replace(born, master="", alias="", up=False)
     message = links.change(found.index, bare, link, Surroundings(space.index))
@@ -116,7 +127,7 @@ def _make_from(spaces: Spaces, link: Link, origin: Space) -> None:
     try:
         space.netlink.batch_or_raise([message])
     except Refused as refused:
-        _unmake(spaces, space, link)
+        _unmake(spaces, space, born)
         raise _explain(spaces, link, refused) from None
     spaces.forget()
 

@@ -17,8 +17,6 @@ from weft.hoststate.links import OWNER
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, attr, attributes
 
-BORN = 5746
-"""The group that a device is born with which gets its mark only afterwards: so that it is known as ours meanwhile."""
 _IFINFOMSG = struct.Struct("=BxHiII")
 _U32 = struct.Struct("=I")
 
@@ -227,7 +225,7 @@ def alias(index: int, text: str) -> bytes:
 
 def change(index: int, old: Link, new: Link, around: Surroundings) -> Message | None:
     """What of `new` differs from `old`; None if nothing does. Without what it has as a port: see `port`."""
-    body = b""
+    body = _name(new.name) if new.name != old.name else b""
     if new.mtu not in (None, old.mtu):
         body += attr(u.IFLA_MTU, _U32.pack(new.mtu))
     if new.mac is not None and new.mac != old.mac:

@@ -8,8 +8,10 @@ import msgspec
 import pytest
 
 from support.namespaces import Namespace
+from weft.base.names import digest
 from weft.hoststate import Link, Macvlan
 from weft.kernel.host import parents
+from weft.kernel.kinds import devices
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Create
 
@@ -59,14 +61,17 @@ def test_its_mode_and_its_parent_are_for_life(bench: Bench, parent: str, contain
     assert not bench.converged()
 
 
-def test_without_a_mark_it_is_known_by_the_group_that_it_is_born_with(
-    bench: Bench, parent: str, container: Namespace
-) -> None:
-    bench.made(inside(container))
-    container.run("ip", "link", "set", "eth0", "group", "5746", "alias", "")
-    assert not bench.converged()
-    container.sh("ip link set eth0 group 0")
-    [failure] = bench.create(inside(container))
+def test_what_was_born_and_got_no_name_goes(bench: Bench, parent: str, container: Namespace) -> None:
+    """Its maker was killed in between. Somebody else's eth0 stays."""
+    link = inside(container)
+    bench.made(link)
+    name = devices.device(devices.BORN, digest("born", link.ns, link.name).hex()[:9])
+    container.sh("ip link set eth0 down")
+    container.run("ip", "link", "set", "eth0", "name", name, "alias", "")
+    bench.made(link)
+    assert {found["ifname"] for found in container.json("ip", "-j", "link")} == {"lo", "eth0"}
+    container.run("ip", "link", "set", "eth0", "alias", "")
+    [failure] = bench.create(link)
     assert "eth0 in" in failure.reason and "exists and is not Weft's" in failure.reason
 
 
