@@ -4,16 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from ipaddress import ip_interface
+from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
 from weft.alloc import subnets
 from weft.base.errors import Conflict, WeftError
-from weft.base.net import IPAddress, IPNetwork, covers
+from weft.base.net import IPNetwork
 from weft.cluster.cluster import Cluster
 from weft.cluster.foreign import Foreign, Guest
 from weft.datapaths import registry as drivers
@@ -22,13 +20,13 @@ from weft.datapaths.options import subnet_rules
 from weft.flannel import config, remembered
 from weft.flannel.choice import Wish
 from weft.flannel.config import Config
+from weft.flannel.guests import entry_of, guests
 from weft.flannel.lease import Entry
 from weft.flannel.member import Member
 from weft.flannel.registry import Registry, check_unshared, connect, lease_number
 from weft.flannel.remembered import Memory
 from weft.flannel.subnet_env import EnvFiles, former
 from weft.model import Lease, Network
-from weft.model.foreign import ForeignLease, ForeignNode, foreign_name
 from weft.store.protocol import Store
 from weft.store.url import StoreOptions
 from weft.tasks import Supervisor, backoff
@@ -93,7 +91,7 @@ class Members:
             )
         plans = subnets.plans(network, subnet_rules(drivers.subnet_options(network)))
         held = self._view.lease(network.name, self._view.me)
-        entry = _entry(network, host, (), data)
+        entry = entry_of(network, host, (), data)
         leases = self._view.leases.get(network.name, {})
         others = [s for lease in leases.values() if lease.node != self._view.me for s in lease.subnets]
         member = self._member(network)
@@ -217,14 +215,14 @@ class Members:
         lease = self._view.lease(network.name, self._view.me)
         if lease is None or self.host is None or self.host.node.address(4) is None:
             return None
-        return _entry(network, self.host, lease.subnets, lease.data)
+        return entry_of(network, self.host, lease.subnets, lease.data)
 
     def _heard(self, name: str) -> None:
         network, member = self._view.networks.get(name), self.members[name]
         if network is not None:
             entries = {key: entry for key, entry in member.entries.items() if key != member.key}
             own = self._view.lease(name, self._view.me)
-            self._tell(name, dict(_guests(network, entries, own.subnets if own else ())))
+            self._tell(name, dict(guests(network, entries, own.subnets if own else ())))
 
     def _tell(self, name: str, guests: Mapping[str, Guest]) -> None:
         if changed := self._foreign.tell(name, guests):
@@ -251,48 +249,3 @@ async def leave_all(state: Path, secrets: StoreOptions) -> None:
             why = str(error) or f"no answer within {PATIENCE:g} s"
             log.warning("network %s: flannel's registry knows this node for a day yet: %s", network, why)
         remembered.forget(state, network)
-
-
-def _entry(network: Network, host: Host, held: Sequence[IPNetwork], data: Mapping[str, str]) -> Entry:
-    driver = drivers.driver(network.driver)
-    assert driver.flannel is not None, f"{network.driver} is not in flannel's registry"
-    public = tuple(a for fam in network.families if (a := host.node.address(fam)))
-    told = driver.flannel.tell(drivers.parse_options(network), data)
-    return Entry(subnets=tuple(held), public=public, type=driver.flannel.said, data=told)
-
-
-def _guests(network: Network, entries: Mapping[str, Entry], own: Sequence[IPNetwork]) -> Iterator[tuple[str, Guest]]:
-    """The hosts that these are, by key. What cannot be read is left out. `own`: this node's subnets."""
-    for key, entry in entries.items():
-        try:
-            yield key, _guest(network, entry, own)
-        except WeftError as error:
-            log.warning("'%s' in flannel's registry of network %s: passed over: %s", key[:80], network.name, error)
-
-
-def _guest(network: Network, entry: Entry, own: Sequence[IPNetwork]) -> Guest:
-    """Raises Invalid."""
-    found = drivers.of(network).flannel
-    assert found is not None, f"{network.driver} is not in flannel's registry"
-    name = foreign_name("flannel", entry.host)
-    node = ForeignNode(name=name, addresses=_interfaces(entry.public), uplink="its uplink")
-    amiss = _amiss(network, entry, own, found.said)
-    data = {} if amiss else found.hear(entry.data or {})
-    lease = ForeignLease(network=network.name, node=name, subnets=entry.subnets, data=data)
-    return Guest(node, lease, f"{name} is not reached: {amiss}: see to its flanneld" if amiss else "")
-
-
-def _amiss(network: Network, entry: Entry, own: Sequence[IPNetwork], said: str) -> str:
-    """Why it cannot be a peer: nobody may draw to himself by a key what is not his. "" where nothing is."""
-    if said and entry.type != said:
-        return f"its lease has {f'BackendType {entry.type}' if entry.type else 'no BackendType'}, and this network is {said}"
-    for subnet in entry.subnets:
-        if not any(covers(whole, subnet) for whole in network.subnets):
-            return f"its subnet {subnet} is not inside {' or '.join(map(str, network.subnets))}"
-        if mine := next((s for s in own if covers(s, subnet) or covers(subnet, s)), None):
-            return f"its subnet {subnet} overlaps {mine}, which is this node's"
-    return ""
-
-
-def _interfaces(public: Iterable[IPAddress]) -> tuple[Any, ...]:
-    return tuple(ip_interface(address) for address in public)
