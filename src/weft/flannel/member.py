@@ -158,7 +158,8 @@ class Member:
             try:
                 if self._wanted is not None and self.synced.is_set():
                     await self._renew()
-                    await self._mind(self._wanted)
+                if (wanted := self._wanted) is not None and self.synced.is_set():
+                    await self._mind(wanted)
                 delays = backoff(first=0.1)
             except WeftError as error:
                 log.warning("this node's entry in flannel's registry %s: %s", self.registry.url, error)
@@ -174,7 +175,7 @@ class Member:
 
     async def _mind(self, wanted: Entry) -> None:
         """Raises WeftError."""
-        known = self.entries.get(self.key)
+        known = self.entries.get(lease.key(wanted.subnets))
         if known == wanted:
             self._taken = ""
             self.has_written(wanted)
@@ -184,7 +185,7 @@ class Member:
     async def _write(self, wanted: Entry) -> None:
         listing = await self.registry.store.list(lease.SUBNETS)
         there = {item.key: item for item in listing.items}
-        entries, key = read(listing.items), self.key
+        entries, key = read(listing.items), lease.key(wanted.subnets)
         found = there.get(key)
         if found is not None and entries.get(key) == wanted:
             return  # the watch is yet to tell
@@ -205,7 +206,7 @@ class Member:
         holder = next((e for k, e in entries.items() if self._is_others(k, e, wanted) and _overlap(e, wanted)), None)
         self._taken = ""
         if holder is not None:
-            at = self.key.partition("/")[2]
+            at = lease.key(wanted.subnets).partition("/")[2]
             self._taken = (
                 f"this node's subnet {at} is {holder.host}'s in flannel's registry {self.registry.url}: its containers stay, "
                 f"and flannel's hosts do not reach them; stop the flanneld at {holder.host}, and delete its key"
@@ -214,7 +215,7 @@ class Member:
 
     def _is_others(self, key: str, entry: Entry, wanted: Entry) -> bool:
         """An entry of this node's from before its address changed is its own."""
-        if entry.host == wanted.host and key == self.key:
+        if entry.host == wanted.host and key == lease.key(wanted.subnets):
             return False
         return not self._is_own_of_old(key, entry)
 
@@ -234,7 +235,7 @@ class Member:
 
     def _is_early(self, known: Entry) -> bool:
         """Whether somebody who wrote this node's entry was answered just now. Two who correct each other would never end."""
-        if self._answered is None or self._is_own_of_old(self.key, known):
+        if self._answered is None or self._is_own_of_old(lease.key(known.subnets), known):
             return False
         return self._clock() - self._answered < QUIET
 
