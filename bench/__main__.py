@@ -24,6 +24,7 @@ from bench import (
     inspect,
     labs,
     mesh,
+    neutron,
     policy,
     readiness,
     remote,
@@ -54,6 +55,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "inspect": lambda quick, progress: inspect.run(inspect.QUICK if quick else inspect.Effort(), progress),
     "udp": lambda quick, progress: udp.run(udp.QUICK if quick else udp.Effort(), progress),
     "aws": lambda quick, progress: aws.run(aws.QUICK if quick else aws.Effort(), progress),
+    "neutron": lambda quick, progress: neutron.run(neutron.QUICK if quick else neutron.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),
 }
 

@@ -34,6 +34,7 @@ from weft.datapaths.driver import Host
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Union
 from weft.hoststate.union import Source
+from weft.ipam.neutron_ports import Place
 from weft.model import Endpoint, Location, Namespace, Network, Node, decode, encode, keys
 from weft.model.endpoint import endpoint_id
 from weft.store.follow import Event, Synced
@@ -124,8 +125,8 @@ async def fill(url: str, agents: int) -> None:
 class SimulatedAgent:
     """As `weft.agent.agent.Agent`, as far as the store, the compiler and attachments go."""
 
-    def __init__(self, url: str, number: int, compiled: Callable[[str], None]) -> None:
-        """`compiled`: told the id of each container elsewhere whose entries this agent now wants."""
+    def __init__(self, url: str, number: int, compiled: Callable[[str], None], place: Place | None = None) -> None:
+        """`compiled`: told the id of each container elsewhere whose entries this agent now wants. `place`: in OpenStack."""
         self._compiled = compiled
         self.store = open_store(url, StoreOptions())
         self.view = View(name_of(number))
@@ -133,10 +134,12 @@ class SimulatedAgent:
         self.compiler = Compiler(self.view)
         self.compiler.host = Host(node=node(number))
         config = Config()
-        cluster = Cluster(self.store, self.view, _INSTANCE, config.tenure)
+        self.cluster = Cluster(self.store, self.view, _INSTANCE, config.tenure)
         self.follower = Follower(self.store, self.view, KnownStore(self.store, Memory()))
         self._union = Union()
-        self._attachments = Attachments(cluster, self.follower, self._converge, _find, config.gateway_subnets)
+        self.attachments = Attachments(
+            self.cluster, self.follower, self._converge, _find, config.gateway_subnets, place
+        )
         self.synced = asyncio.Event()
 
     def _changed(self, changed: Changed) -> None:
@@ -164,10 +167,10 @@ class SimulatedAgent:
         if isinstance(event, Synced):
             self.synced.set()
 
-    async def attach(self, number: int) -> None:
+    async def attach(self, number: int) -> Endpoint:
         network = self.view.networks[NETWORK.name]
         request = Attach(target=str(number), network=NETWORK.name)
-        await self._attachments.attach(request, network)
+        return await self.attachments.attach(request, network)
 
 
 def id_of(plan: Plan, number: int) -> str:

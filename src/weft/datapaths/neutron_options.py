@@ -81,7 +81,7 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
     security_groups: SecurityGroups = ""
     port_security: PortSecurity = "on"
     allowed_address_pairs: AddressPairs = ""
-    plugging_timeout: PluggingTimeout = 60
+    plugging_timeout: PluggingTimeout = 30
 
     def __post_init__(self) -> None:
         super().__post_init__()

@@ -235,7 +235,7 @@ class NeutronPorts(Way):
     async def wait(self, endpoint: Endpoint) -> None:
         """Until Neutron's agent has plugged it. Raises Failed after the time that the network gives."""
         network = self._view.networks.get(endpoint.network)
-        seconds = _options(network).plugging_timeout if network else 0.0
+        seconds = _options(network).plugging_timeout if network else 0
         if not seconds:
             return
         deadline, said = time.monotonic() + seconds, "no answer"
@@ -253,7 +253,7 @@ class NeutronPorts(Way):
                 break
             await asyncio.sleep(pause)
         raise Failed(
-            f"{_into(endpoint)}: its port in Neutron has not become active in {seconds:g} s ({said}): is "
+            f"{_into(endpoint)}: its port in Neutron has not become active in {seconds} s ({said}): is "
             f"neutron-openvswitch-agent alive on {self.host}, and does it see bridge {endpoint.data.get('bridge', BRIDGE)}?"
         )
 
@@ -289,10 +289,12 @@ class NeutronPorts(Way):
             self._missed.add(id)
             log.warning("%s is not removed from Neutron yet: %s", id, error)
 
-    async def run(self, interval: float) -> None:
-        """For ever: remove ports of this node's that no container has. `interval`: seconds between looks."""
+    async def run(self, interval: float, doubtful: Callable[[], bool]) -> None:
+        """For ever: remove ports of this node's that no container has. `interval`: seconds between looks. `doubtful`: whether
+        what the store says may not be so."""
         while True:
-            if any(self._view.driver(name).addresses.made_elsewhere for name in self._view.networks) or self._missed:
+            used = any(self._view.driver(name).addresses.made_elsewhere for name in self._view.networks)
+            if (used or self._missed) and not doubtful():
                 try:
                     await self.sweep()
                 except WeftError as error:

@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 
 AT_ONCE = 8
 """Calls."""
-CONNECT, ANSWER, WRITE = 5.0, 15.0, 60.0
-"""Seconds for a connection, for an answer, and for one to what makes something: a busy cloud takes that long for a port."""
+CONNECT, ANSWER, WRITE = 5.0, 10.0, 25.0
+"""Seconds for a connection, for an answer, and for one to what makes something: a busy cloud takes long for
+a port, and who asked the agent waits for a minute."""
 
 
 class Cloud:
@@ -50,7 +51,7 @@ class Cloud:
 
         work = asyncio.get_running_loop().run_in_executor(self._threads, lambda: _in_words(call, what))
         try:
-            async with asyncio.timeout(2 * CONNECT + 2 * seconds):  # signing in, too, has its limits
+            async with asyncio.timeout(2 * CONNECT + ANSWER + seconds):  # signing in comes first
                 return await work
         except TimeoutError:
             raise Unavailable(f"{what}: OpenStack takes too long to answer: try again") from None

@@ -271,7 +271,7 @@ async def test_no_agent_of_neutrons(neutron: NeutronServer, host: FakeHost, stor
 
 async def test_a_port_that_does_not_become_active(neutron: NeutronServer, host: FakeHost, store_file: Path) -> None:
     async with agent_on(host, store_file, openstack_cloud="devstack", openstack_host="slow-1") as agent:
-        blue = await create(agent, "blue", "10.30.8.0/24", plugging_timeout="1")
+        blue = await create(agent, "blue", "10.30.8.0/24", plugging_timeout=1)
         host.open("c1")
         with pytest.raises(Failed) as caught:
             await attach(agent, "c1")
@@ -436,9 +436,9 @@ async def test_exposed_ports_are_opened_by_a_group_of_the_containers_own(
     wish = {"addresses": (address.ip,), "owner": "docker/n/e", "handover": True, "name": "docker-e"}
     made = await attach(one, "", exposed=exposed, **wish)
     (port,) = ours(neutron, blue)
-    own, default = port["security_groups"]
-    assert [g["name"] for g in neutron.list("security-groups", id=own)] == ["weft-docker-e"]
-    assert [g["name"] for g in neutron.list("security-groups", id=default)] == ["default"]
+    groups = {neutron.list("security-groups", id=id)[0]["name"]: id for id in port["security_groups"]}
+    assert groups.keys() == {"weft-docker-e", "default"}
+    own = groups["weft-docker-e"]
     opened = [
         (r["protocol"], r["port_range_min"], r["port_range_max"])
         for r in neutron.list("security-group-rules", security_group_id=own, direction="ingress")
@@ -463,3 +463,19 @@ async def test_exposed_ports_are_opened_by_a_group_of_the_containers_own(
     with pytest.raises(Invalid, match="c1: no port of the host leads into network blue"):
         await attach(one, "c1", ports=(published,))
     await remove(one)
+
+
+async def test_an_attachment_that_says_what_its_network_is(neutron: NeutronServer, one: Agent, host: FakeHost) -> None:
+    """As CNI's configuration does; the second time it is there, with the subnets that Neutron has."""
+    net = neutron.make("network", name="prod")
+    neutron.make("subnet", network_id=net["id"], cidr="10.51.0.0/24", ip_version=4)
+    wish = Network(name="blue", driver="neutron", subnets=(), options={"neutron.net": "prod"})
+    for name in ("c1", "c2"):
+        host.open(name)
+        made = await attach(one, name, definition=wish)
+        assert [str(a.network) for a in made.addresses] == ["10.51.0.0/24"]
+    other = Network(name="blue", driver="neutron", subnets=(), options={"neutron.net": "dev"})
+    with pytest.raises(Invalid, match="network blue exists and is defined otherwise"):
+        await attach(one, "c1", definition=other)
+    await remove(one, force="yes")
+    neutron.delete("network", net["id"])

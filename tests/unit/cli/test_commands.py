@@ -181,6 +181,7 @@ class TestNetwork:
             ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni", 2, "'vni' is not KEY=VALUE"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni=1 -o vni=2", 2, "vni is given twice"),
             ("blue --driver vxlan", 2, "Invalid value for '--subnet': missing"),
+            ("blue --driver warp", 2, "Invalid value for '--subnet': missing"),
             ("blue --subnet 10.1.0.0/16", 2, "Missing option '--driver'"),
         ],
     )
@@ -226,7 +227,7 @@ class TestNetwork:
     def test_unknown_driver(self, weft) -> None:
         ran = weft("network", "drivers", "pigeon")
         assert ran.status == 1
-        assert ran.err.startswith("weft: unknown driver 'pigeon': choose one of bridge, ")
+        assert ran.err.startswith("weft: unknown driver 'pigeon': choose one of aws-vpc, bridge, ")
 
 
 class TestNode:

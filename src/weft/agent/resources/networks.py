@@ -291,6 +291,7 @@ class Networks:
         await way.check_unused(network)
         inside = await self._cluster.change(lambda: self._removal.attempt(network, force=force), f"network {name}")
         await self._parts.loop.settle(sources)
+        await way.part(inside)
         try:
             await way.unmake(network)
         except WeftError as error:
