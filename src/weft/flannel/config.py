@@ -40,7 +40,7 @@ def parse(text: bytes) -> Config:
     """Raises Invalid: what is wrong with it, without saying where it lies."""
     try:
         told = msgspec.json.decode(text)
-    except msgspec.DecodeError as error:
+    except (msgspec.DecodeError, RecursionError) as error:
         raise Invalid(f"it is no JSON ({error})") from None
     said, backend = _lower(told, "it"), _lower({}, "Backend")
     if said.get("backend") is not None:
@@ -147,7 +147,7 @@ def _network(said: Mapping[str, Any], name: str, version: int) -> IPNetwork:
     if found is None:
         raise Invalid(f"it has no {name}")
     try:
-        return (IPv4Network if version == 4 else IPv6Network)(found, strict=False)
+        return (IPv4Network if version == 4 else IPv6Network)(str(found), strict=False)  # a number would be an address
     except (ValueError, TypeError):
         raise Invalid(f"its {name} is '{str(found)[:80]}', which is no prefix of IPv{version}") from None
 

@@ -95,7 +95,7 @@ def parse(at: str, told: bytes) -> Entry:
             data=_data(found.data),
             data6=_data(found.data6),
         )
-    except (msgspec.DecodeError, ValueError) as error:
+    except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Invalid(f"'{at[:80]}' in flannel's registry cannot be read: {error}") from None
 
 

@@ -31,13 +31,21 @@ _SIZE = 8 * len(NAMES)
 
 
 def opened(path: Path) -> memoryview:
-    """The numbers, as those of the file from now on. Raises OSError."""
+    """The numbers, as those of the file from now on. Where the disk is full they are told to nobody."""
+    try:
+        return memoryview(_mapped(path)).cast("Q")
+    except OSError:
+        return memoryview(mmap.mmap(-1, _SIZE)).cast("Q")
+
+
+def _mapped(path: Path) -> mmap.mmap:
+    """Raises OSError."""
     fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
     try:
         if os.fstat(fd).st_size != _SIZE:  # of another version of Weft
             os.ftruncate(fd, 0)
-            os.ftruncate(fd, _SIZE)
-        return memoryview(mmap.mmap(fd, _SIZE)).cast("Q")
+        os.posix_fallocate(fd, 0, _SIZE)  # a hole that the disk has no room for would end whoever counts (SIGBUS)
+        return mmap.mmap(fd, _SIZE)
     finally:
         os.close(fd)
 

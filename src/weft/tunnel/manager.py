@@ -22,6 +22,7 @@ from weft.tunnel import device, table
 from weft.tunnel.receiving import UDP_GRO
 from weft.tunnel.sending import discover
 from weft.tunnel.table import Table
+from weft.tunnel.ways import Ways
 
 PAUSE = 0.5
 """Seconds between two attempts at what has failed."""
@@ -144,7 +145,9 @@ class Manager:
         return True
 
     def _bring(self, path: Path) -> None:
+        """Raises OSError, ValueError."""
         found, tunnel = table.read(path), self.tunnels.get(path)
+        Ways(found)  # what cannot be read is told by what it says, and a tunnel that runs goes on by what it knows
         if tunnel is not None and (tunnel.table.runs_on != found.runs_on or not tunnel.usable()):
             self.tunnels.pop(path).close()
             tunnel = None

@@ -63,14 +63,15 @@ class Sending(Worker):
                 return found > 0
 
     def take(self, received: memoryview, batch: Batch) -> None:
-        """As it was read. The kernel makes only packets that are whole."""
+        """As it was read. The kernel makes only packets that are whole; what a program put into the device may be anything."""
         found = received[VNET.size :]
-        version = found[0] >> 4
+        version = found[0] >> 4 if found else 0
         destination = packet.destination(found, version)
         remote = self.ways.known.get(destination) or self.ways.find(destination, version)
         if remote is None:
             self.drop("no host holds the destination")
-            self.tell(icmp.NO_ROUTE, found)
+            if packet.length(found):
+                self.tell(icmp.NO_ROUTE, found)
         elif not packet.lives_on(found, version):
             self.drop("time to live exceeded")
             self.tell(icmp.EXPIRED, found)

@@ -50,6 +50,8 @@ def parse(text: str) -> Table:
     match first.split():
         case ["tunnel", "local", local, "port", port, "mtu", mtu]:
             table = Table(local, int(port), int(mtu))
+            if not 0 < table.port < 1 << 16:
+                raise ValueError(f"port {port} is outside 1 to 65535")
         case _:
             raise ValueError(f"'{first}' does not say what the tunnel runs on")
     prefixes = {}
@@ -87,9 +89,11 @@ def beside(path: Path, suffix: str) -> Path:
 
 
 def files(folder: Path) -> Iterator[Path]:
-    """The tables in it. Raises OSError."""
+    """The tables in it: other than plain files are none. Raises OSError."""
     try:
         with os.scandir(folder) as entries:
-            yield from (folder / entry.name for entry in entries if not entry.name.startswith("."))
+            yield from (
+                folder / e.name for e in entries if not e.name.startswith(".") and e.is_file(follow_symlinks=False)
+            )
     except FileNotFoundError:
         return

@@ -12,23 +12,28 @@ Network = tuple[int, int]
 WIDTH = {4: 32, 6: 128}
 
 
-def number(address: str) -> int:
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return int.from_bytes(socket.inet_pton(family, address), "big")
+def packed(address: str) -> bytes:
+    """Raises ValueError."""
+    try:
+        return socket.inet_pton(socket.AF_INET6 if ":" in address else socket.AF_INET, address)
+    except OSError:
+        raise ValueError(f"'{address}' is no address") from None
 
 
 def canonical(address: str) -> str:
-    """As sockets write it. Raises OSError."""
-    family = socket.AF_INET6 if ":" in address else socket.AF_INET
-    return socket.inet_ntop(family, socket.inet_pton(family, address))
+    """As sockets write it. Raises ValueError."""
+    return socket.inet_ntop(socket.AF_INET6 if ":" in address else socket.AF_INET, packed(address))
 
 
 def network(prefix: str) -> tuple[int, Network]:
-    """(4 or 6, the network). Raises OSError, ValueError."""
+    """(4 or 6, the network). Raises ValueError."""
     address, _, length = prefix.partition("/")
     version = 6 if ":" in address else 4
+    first = int.from_bytes(packed(address), "big")
+    if not length.isdecimal() or int(length) > WIDTH[version]:
+        raise ValueError(f"'{prefix}' is no prefix")
     host_bits = WIDTH[version] - int(length)
-    return version, (number(address) >> host_bits << host_bits, host_bits)
+    return version, (first >> host_bits << host_bits, host_bits)
 
 
 class Remotes:
@@ -51,11 +56,12 @@ class Remotes:
 
 class Ways:
     """A table as packets ask for it: `remotes` by IP version; `own`, and by host's address what comes from there, as networks
-    by version. Raises OSError, ValueError for what is no prefix or address."""
+    by version. Raises ValueError for what is no prefix or address."""
 
     def __init__(self, table: Table) -> None:
         parsed = [(*network(prefix), remote) for prefix, remote in table.prefixes.items()]
         peers = [each for each in parsed if each[2] != HERE]
+        canonical(table.local)
         self.port = table.port
         self.remotes = {v: Remotes((net, remote) for version, net, remote in peers if version == v) for v in (4, 6)}
         self.own = _by_version((version, net) for version, net, remote in parsed if remote == HERE)
@@ -69,7 +75,8 @@ class Ways:
 
     def find(self, address: int, version: int) -> str | None:
         """Which host it is at."""
-        found = self.remotes[version].find(address)
+        remotes = self.remotes.get(version)  # a program of this host's can write into the device what is no IP packet
+        found = remotes.find(address) if remotes else None
         if found is not None:
             if len(self.known) > _KNOWN:
                 self.known.clear()

@@ -46,6 +46,7 @@ class Worker:
             found = table.read(self.path)
             ways = Ways(found)
             self.table, self.ways = found, ways
+            self._errors.clear()  # they may be bound to an address that was this tunnel's
 
     def drop(self, reason: str, octets: int = 1) -> None:
         self.count[SLOT[reason]] += octets
@@ -54,7 +55,7 @@ class Worker:
         """The sender of a packet why it goes no further, from the tunnel's own address. The device would not take such a
         packet in, because its source is the host's own; so it is sent as the host's."""
         version = about[0] >> 4
-        if not icmp.may_be_told(about) or self._enough():
+        if version not in self.ways.base or not icmp.may_be_told(about) or self._enough():
             return
         message = icmp.message(kind[version], about, mtu)
         target = bytes(about[12:16] if version == 4 else about[8:24])

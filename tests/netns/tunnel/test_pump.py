@@ -141,3 +141,38 @@ def test_nothing_is_left_behind_when_a_table_goes(host: Host) -> None:
     (host.folder / DEV).unlink()
     until(lambda: list(host.folder.iterdir()) == [], 5, lambda: f"{list(host.folder.iterdir())}")
     assert not host.answered()
+
+
+def test_what_a_program_puts_into_the_device_costs_nothing(host: Host) -> None:
+    """No IP packet at all; and one of a family that the network has not, whose sender cannot be told."""
+    workers = workers_of(host.pump.pid)
+    with socket.socket(socket.AF_PACKET, socket.SOCK_DGRAM) as raw:
+        alien = b"\x60\0\0\0\0\x08\x11\x40" + bytes([0xFE, 0x80, *[1] * 14] * 2) + forge.udp(1, 2, b"")
+        for data in (b"\0" * 30, b"\x45", b"\x4f" + bytes(19), b"\x60" + bytes(10), b"\xff" * 100, alien):
+            raw.sendto(data, (DEV, 0x0800 if data is not alien else 0x86DD))
+    until(lambda: host.counts()["no host holds the destination"] >= 6, 5, "all to be counted")
+    assert host.answered()
+    assert workers_of(host.pump.pid) == workers
+
+
+def test_a_table_that_cannot_be_read_costs_its_own_tunnel_nothing_and_no_other(host: Host) -> None:
+    other = host.folder / "weft.udp1"
+    for first, why in (
+        (f"tunnel local {ME} port 99999 mtu 1472", "port 99999 is outside 1 to 65535"),
+        ("tunnel local nowhere port 1 mtu 1472", "'nowhere' is no address"),
+        (f"tunnel local {ME} port 1 mtu 1472\nprefix 10.1.9.0/33 {PEER}", "'10.1.9.0/33' is no prefix"),
+    ):
+        for path in (other, host.folder / DEV):
+            path.write_text(f"{first}\n")
+            told = table.beside(path, table.TROUBLE)
+            until(lambda told=told, why=why: told.exists() and told.read_text() == why, 5, "the trouble to be told")
+    (host.folder / "folder").mkdir()
+    assert host.answered()
+    assert host.pump.poll() is None
+    other.unlink()
+    table.write(host.folder / DEV, TABLE)
+    until(lambda: not list(host.folder.glob(".*.trouble")), 5, "no trouble")
+
+
+def workers_of(pump: int) -> str:
+    return Path(f"/proc/{pump}/task/{pump}/children").read_text()

@@ -90,6 +90,7 @@ def test_both_families() -> None:
             "SubnetMin is 'x', which is no address",
         ),
         ({"Network": "fd00::/16", "Backend": {"Type": "vxlan"}}, "which is no prefix of IPv4"),
+        ({"Network": 7, "Backend": {"Type": "vxlan"}}, "which is no prefix of IPv4"),
         ({"Network": 7.5, "Backend": {"Type": "vxlan"}}, "which is no prefix of IPv4"),
         ({"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "GBP": True}}, "GBP is on"),
         ({"Network": "10.5.0.0/16", "Backend": {"Type": "vxlan", "VNI": 0}}, "vni=0 is outside"),

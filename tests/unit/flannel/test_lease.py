@@ -101,6 +101,7 @@ def test_what_is_written_for_each_sort_of_host() -> None:
         '{"PublicIP":"host"}',
         '{"PublicIP":"fd00::1"}',
         '{"PublicIP":"1.2.3.4","BackendData":[]}',
+        pytest.param('{"PublicIP":"1.2.3.4","BackendData":' + '{"a":' * 5000, id="deep"),
     ],
 )
 def test_what_is_no_value(value: str) -> None:

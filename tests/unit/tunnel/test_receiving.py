@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import socket
 from collections.abc import Iterator
 from pathlib import Path
@@ -169,3 +171,13 @@ def test_counters_outlive_who_counts(tmp_path: Path) -> None:
     assert set(counters.read(tmp_path / "c").values()) == {0}
     assert len(counters.opened(tmp_path / "c")) == len(counters.NAMES)
     assert (tmp_path / "c").stat().st_mode & 0o777 == 0o600
+
+
+def test_counters_on_a_full_disk_end_nobody(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: int) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "posix_fallocate", full)
+    opened = counters.opened(tmp_path / "c")
+    opened[0] += 1
+    assert counters.read(tmp_path / "c")["sent packets"] == 0
