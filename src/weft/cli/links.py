@@ -20,15 +20,17 @@ _SHOWN = 6
 """So many of a bridge's other ports are named."""
 
 _Wanted = Annotated[
-    str, typer.Argument(metavar="[IFINDEX|NAME]", help="Of which link; else all are listed.", show_default=False)
+    str | None,
+    typer.Argument(metavar="[IFINDEX|NAME]", help="Of which link; else all are listed.", show_default=False),
 ]
 _In = Annotated[
-    str, typer.Option("--in", metavar="NS", help="Only of this namespace: its name, container, pid or path.")
+    str | None,
+    typer.Option("--in", metavar="NS", help="Only of this namespace: its name, container, pid or path."),
 ]
 
 
 @app.command(epilog=example("weft links", "weft links --in web", "weft links eth0 --in web", "weft links 7 -o json"))
-def links(wanted: _Wanted = "", namespace: _In = "", output: Output = Format.TABLE) -> None:
+def links(wanted: _Wanted = None, namespace: _In = None, output: Output = Format.TABLE) -> None:
     """List the links of all namespaces with their other ends; or find one, and show its way to the uplink.
 
     The other end of a veth is where the kernel says: by the number that its namespace has for the other one. The same ifindex,
@@ -38,11 +40,11 @@ def links(wanted: _Wanted = "", namespace: _In = "", output: Output = Format.TAB
 
     with Waiting("looking at namespaces"):
         seen = survey()
-        ns = seen.key(namespace) if namespace else None
-        found = seen.find(wanted, ns) if wanted else ()
+        ns = seen.key(namespace) if namespace is not None else None
+        found = seen.find(wanted, ns) if wanted is not None else ()
     for note in seen.notes:
         complain(note)
-    if wanted:
+    if wanted is not None:
         show(found, output, _found)
     else:
         show(seen.links(ns), output, _table)

@@ -80,8 +80,12 @@ def _path_of(reference: str) -> tuple[str, str]:
     return f"/proc/{pid}/ns/net", name
 
 
+class Unknown(NotFound):
+    """No engine has a container of that name."""
+
+
 def ask_engines(reference: str) -> tuple[int, str]:
-    """The first process and the name of a container that runs. Raises NotFound."""
+    """The first process and the name of a container that runs. Raises Unknown; NotFound where it does not run."""
     tried = [f"namespace {netns.NAMED[0]}/{reference}"]
     for command in ENGINES:
         if shutil.which(command[0]) is None:
@@ -96,7 +100,7 @@ def ask_engines(reference: str) -> tuple[int, str]:
                 return int(pid), name.lstrip("/")
             case ["0", name]:
                 raise NotFound(f"container {name.lstrip('/')} is not running: start it first")
-    raise NotFound(f"nothing is called {reference} here: no {', no '.join(tried)}")
+    raise Unknown(f"nothing is called {reference} here: no {', no '.join(tried)}")
 
 
 def _fit(name: str) -> str:

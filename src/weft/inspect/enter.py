@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import NoReturn
 
 from weft.base.errors import NotFound, WeftError
-from weft.containers.find import ask_engines
+from weft.containers.find import Unknown, ask_engines
 from weft.inspect import find, meant
 from weft.inspect.find import Place
 from weft.inspect.read import move
@@ -32,7 +32,10 @@ def named(reference: str, places: dict[int, Place] | None = None) -> Place:
             return _at(reference, places)
         if "more than one" in str(unknown) or "/" in reference or reference.isdigit():
             raise
-        pid, _ = ask_engines(reference)
+        try:
+            pid, _ = ask_engines(reference)
+        except Unknown:
+            raise unknown from None
         return _at(f"/proc/{pid}/ns/net", places)
 
 

@@ -52,7 +52,7 @@ class Survey:
         keys = self._in_order(self.graph.named(wanted, ns))
         if not keys:
             where = "any namespace here" if ns is None else f"namespace {self.graph.names.get(ns, '')}"
-            raise NotFound(f"no link {wanted} in {where}: `weft links` shows those there are")
+            raise NotFound(f"no link {wanted or repr(wanted)} in {where}: `weft links` shows those there are")
         ask = routes.asking(self.places, self.graph)
         only = len(keys) == 1
         return tuple(Found(link=self.graph.link(key), way=way(self.graph, key, ask) if only else None) for key in keys)

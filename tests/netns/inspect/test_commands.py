@@ -73,7 +73,8 @@ def test_without_a_command_it_is_the_user_s_shell(web: tuple[Namespace, int], we
 @pytest.mark.parametrize(
     ("words", "status", "said"),
     [
-        (("nobody", "--", "true"), 4, "nothing is called nobody here"),
+        (("nobody", "--", "true"), 4, "is called nobody: `weft netns` lists those there are"),
+        (("net:[1]", "--", "true"), 4, "is called net:[1]: `weft netns` lists those there are"),
         (("99999999", "--", "true"), 4, "no network namespace here is called 99999999"),
         (("a/b",), 4, "no network namespace here is called a/b"),
         (("/etc/passwd",), 4, "/etc/passwd is not a network namespace"),
@@ -101,7 +102,9 @@ def test_bad_input_is_one_line(netns: Home, weft: Run, words: tuple[str, ...], s
         (("nosuch",), "no link nosuch in any namespace here"),
         (("4294967296",), "no link 4294967296 in any namespace here"),
         (("eth0@if3", "--in", "{here}"), "no link eth0@if3 in namespace pid-"),
-        (("lo", "--in", "nobody"), "nothing is called nobody here"),
+        (("lo", "--in", "nobody"), "no network namespace here is called nobody"),
+        (("",), "no link '' in any namespace here"),
+        (("--in", ""), "no network namespace here is called ''"),
     ],
 )
 def test_a_link_that_is_not_there(netns: Home, weft: Run, words: tuple[str, ...], said: str) -> None:
