@@ -11,7 +11,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from weft.base.names import device
-from weft.base.net import IPAddress
+from weft.base.net import FAMILIES, IPAddress
 from weft.datapaths import _parts
 from weft.datapaths.driver import LEAST_V6_MTU, Answer, Host, Problem, Site
 from weft.datapaths.options import PhysicalOptions
@@ -73,9 +73,17 @@ def segment(site: Site) -> Answer:
         yield Link(name=parent(site.host, options), type=tagged, mtu=site.network.mtu, alias=VLAN_ALIAS)
 
 
-def location(_site: Site, _node: Node, _location: Location) -> Answer:
-    """The network finds it: ARP and neighbour discovery go by the parent's wire."""
-    yield from ()
+def location(site: Site, node: Node, found: Location) -> Answer:
+    """The network finds it: ARP and neighbour discovery go by the parent's wire. Where that is the uplink's, it ends at
+    routers; where another one leads to is not known here."""
+    me = site.host.node
+    if parent(site.host, site.options) != me.uplink or any(me.shares_segment(node, fam) for fam in FAMILIES):
+        return
+    where = " and ".join(map(str, found.addresses))
+    yield Problem(
+        f"{node.name} is behind a router, so {where} is on another wire than containers here: take a driver that crosses "
+        "routers, or a -o parent or -o vlan that is one wire on all hosts"
+    )
 
 
 def interface(site: Site, ep: Endpoint, kind: Macvlan | Ipvlan, mac: str | None) -> Answer:

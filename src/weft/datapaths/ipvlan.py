@@ -68,8 +68,12 @@ def _out(site: Site, ep: Endpoint) -> Iterator[Object]:
 
 
 def location(site: Site, node: Node, found: Location) -> Answer:
-    """Where the host routes: the other host, for each address. It takes them by the wire that is both uplinks'."""
-    if not site.options.routed or _physical.parent(site.host, site.options) != site.host.node.uplink:
+    """Where the host routes: the other host, for each address. It takes them by the wire that is both uplinks'. Else as
+    `_physical`."""
+    if not site.options.routed:
+        yield from _physical.location(site, node, found)
+        return
+    if _physical.parent(site.host, site.options) != site.host.node.uplink:
         return
     for address in found.addresses:
         direct = _parts.direct(site, node, parse_network(host_prefix(address)))
