@@ -22,6 +22,7 @@ def lab(lab_base: str) -> Iterator[Lab]:
         for name, driver, more in (("h", "host", ""), ("n", "none", ""), ("br", "bridge", "--subnet 10.1.0.0/16")):
             said = weft(found, NODE, *f"network create {name} --driver {driver} {more}".split())
             assert said.returncode == 0, said.stderr
+            assert said.stdout.strip() == f"created network {name}: {driver}{', 10.1.0.0/16' if more else ''}"
         yield found
 
 
@@ -63,7 +64,11 @@ def test_networks_have_no_subnets(lab: Lab) -> None:
     found = {n.name: n for n in client(lab, NODE).networks()}
     assert (found["h"].subnets, found["n"].subnets, found["h"].problems, found["n"].problems) == ((), (), (), ())
     assert client(lab, NODE).status().state == "converged"
-    assert weft(lab, NODE, "network", "show", "h").returncode == weft(lab, NODE, "network", "ls").returncode == 0
+    assert weft(lab, NODE, "network", "show", "h").returncode == 0
+    rows = {row[0]: row for row in map(str.split, weft(lab, NODE, "network", "ls").stdout.splitlines()[1:])}
+    assert rows["n"][1:3] == ["none", "-"] and rows["br"][1:3] == ["bridge", "10.1.0.0/16"]
+    here = {row[0]: row for line in weft(lab, NODE, "status").stdout.splitlines() if (row := line.split())}
+    assert here["n"][:4] == ["n", "none", "-", "0"] and here["h"][:3] == ["h", "host", "-"]
 
 
 def test_a_container_of_the_host_has_its_addresses_and_nothing_is_made(

@@ -21,7 +21,7 @@ def check_name(kind: str, name: str) -> str:
     """A name fit for keys, files and DNS: lower case letters, digits, '.', '_', '-'; at most 63 of them."""
     if not _NAME.fullmatch(name):
         raise Invalid(
-            f"'{name[:80]}' is not a {kind} name: use 1 to 63 of a-z, 0-9, '.', '_', '-', "
+            f"'{name[:80]}' is not {'an' if kind[0] in 'aeiou' else 'a'} {kind} name: use 1 to 63 of a-z, 0-9, '.', '_', '-', "
             "beginning and ending with a letter or digit"
         )
     return name

@@ -181,7 +181,7 @@ def _moved(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
 
 def _table(page: Page, endpoints: tuple[t.EndpointInfo, ...], *, labels: bool) -> Iterator[str]:
     heads = ["ENDPOINT", "ID", "NETWORK", "NODE", "ADDRESSES", "CONTAINER"]
-    rows = [[e.name, e.id, e.network, e.node, listed(e.addresses), short(e.container)] for e in endpoints]
+    rows = [[e.name, e.id, e.network, e.node, listed(e.addresses) or "-", short(e.container)] for e in endpoints]
     if any(e.ports for e in endpoints):
         heads.append("PUBLISHED")
         rows = [[*row, listed(e.ports)] for row, e in zip(rows, endpoints, strict=True)]

@@ -71,7 +71,8 @@ def create(
     )
     with Waiting(f"creating {name}"):
         made = client(ctx).create_network(network)
-    say(f"created network {made.name}: {made.driver}, {listed(made.subnets)}{', internal' if made.internal else ''}")
+    told = [made.driver, *map(str, made.subnets), *(["internal"] if made.internal else [])]
+    say(f"created network {made.name}: {listed(told)}")
     for text in (*made.one_sided, *made.problems):
         complain(f"warning: network {made.name}: {text}")
 
@@ -140,7 +141,7 @@ def _table(page: Page, networks: tuple[t.NetworkInfo, ...]) -> Iterator[str]:
             (
                 n.name,
                 n.driver,
-                listed(n.subnets),
+                listed(n.subnets) or "-",
                 str(n.mtu or "auto"),
                 str(len(n.leases)),
                 str(n.endpoints),

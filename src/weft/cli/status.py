@@ -109,7 +109,7 @@ def _networks(page: Page, found: t.Status) -> Iterator[str]:
             (
                 n.name,
                 n.driver,
-                listed(n.subnets) or Styled("none yet", "warn"),
+                listed(n.subnets) or _no_subnet(n),
                 str(n.endpoints),
                 str(n.peers),
                 Styled(str(n.problems), "bad" if n.problems else ""),
@@ -118,6 +118,13 @@ def _networks(page: Page, found: t.Status) -> Iterator[str]:
         ],
         whole=["SUBNET HERE"],
     )
+
+
+def _no_subnet(n: t.NetworkStatus) -> Cell:
+    from weft.datapaths import registry  # mostly there is one
+
+    found = registry.DRIVERS.get(n.driver)
+    return "-" if found is not None and found.addresses.bare else Styled("none yet", "warn")
 
 
 def _peers(page: Page, found: t.Status) -> Iterator[str]:

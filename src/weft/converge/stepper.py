@@ -93,7 +93,7 @@ class Stepper:
         """Causes first: what waits for something comes after it in the order of making."""
         objects = in_order(contribution.objects) if contribution and self.reconciler.failures else ()
         troubles = self.reconciler.failures
-        return [f"{describe(o.key)}: {t.reason}" for o in objects if (t := troubles.get(o.key))]
+        return [line(o.key, t.reason) for o in objects if (t := troubles.get(o.key))]
 
     def conflicts(self) -> list[str]:
         """One line for each wish of a source that another source's stands against."""
@@ -106,7 +106,7 @@ class Stepper:
         found = self.reconciler.dry_run({key[1] for key in keys})
         impossible = {f.key: f.reason for f in found.failures if f.key in keys}
         missing = {key: "missing, or not as it should be" for op in found.ops if (key := key_of(op)) in keys}
-        return [f"{describe(key)}: {reason}" for key, reason in (missing | impossible).items()]
+        return [line(key, reason) for key, reason in (missing | impossible).items()]
 
     def dry_run(self, network: str = "") -> list[str]:
         """Commands for what would be done now, for all objects or for one network's."""
@@ -119,3 +119,9 @@ class Stepper:
     def _forecast(self) -> tuple[Op, ...]:
         """Nothing, before it was ever looked at."""
         return self.reconciler.forecast().ops if self._adopted else ()
+
+
+def line(key: Key, reason: str) -> str:
+    """Most of the kernel's reasons begin with the object already."""
+    named = f"{describe(key)}: "
+    return reason if reason.startswith(named) else named + reason

@@ -331,6 +331,7 @@ class TestAttach:
             "aliases": [],
             "resolv_conf": False,
             "ports": [],
+            "exposed": [],
             "floating": [],
             "bandwidth": None,
             "spoofing": "",

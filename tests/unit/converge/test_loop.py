@@ -18,7 +18,7 @@ from weft.compile.compiler import Compiler
 from weft.converge.complaints import Complaints
 from weft.converge.loop import Loop
 from weft.converge.pacing import Pacing
-from weft.converge.stepper import Outcome
+from weft.converge.stepper import Outcome, line
 from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, route
 from weft.hoststate.union import Source
 from weft.reconcile.kinds.table import describe
@@ -114,6 +114,11 @@ async def test_each_waiter_gets_the_failures_of_its_own_sources(loop: Loop, wish
     assert of_b == []
     assert of_a == of_both == ["address 10.1.1.1/24 on weft-a: Device or resource busy"]
     assert [t.object for t in loop.troubles()] == ["address 10.1.1.1/24 on weft-a"]
+
+
+def test_an_object_is_named_once() -> None:
+    assert line(GATEWAY.key, "address 10.1.1.1/24 on weft-a: no") == "address 10.1.1.1/24 on weft-a: no"
+    assert line(GATEWAY.key, "waits for link weft-a") == "address 10.1.1.1/24 on weft-a: waits for link weft-a"
 
 
 async def test_a_hundred_waiters_cost_a_few_steps(loop: Loop, wishes: Wishes, host: FakeHost, steps: Steps) -> None:

@@ -322,7 +322,7 @@ async def test_a_hundred_at_once_have_distinct_addresses_and_none_is_leaked(
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        ({"name": "Not A Name"}, "'Not A Name' is not a endpoint name"),
+        ({"name": "Not A Name"}, "'Not A Name' is not an endpoint name"),
         ({"mac": "nonsense"}, "'nonsense' is not a MAC address"),
         ({"mac": "01:00:5e:00:00:01"}, "is a multicast MAC address"),
     ],

@@ -6,7 +6,7 @@ import errno
 from collections.abc import Iterator, Sequence
 
 from weft.base.errors import WeftError
-from weft.hoststate import Object
+from weft.hoststate import Address, Object
 from weft.kernel.kinds import wire
 from weft.kernel.kinds.kind import Encoding, Phase, Work
 from weft.kernel.plumbing.netlink import Message, Refused, gone
@@ -109,13 +109,25 @@ def _messages(work: Work, space: Space, op: Op) -> list[Message]:
 
 def _failure(op: Op, refused: Refused) -> Failure:
     key = _target(op).key
-    if refused.errno == errno.EEXIST:
+    if _without_v6(op, refused):
+        reason = (
+            f"{describe(key)}: its device has no IPv6: it is switched off there, or the MTU is below 1280 (RFC 8200)"
+        )
+    elif refused.errno == errno.EEXIST:
         reason = f"{describe(key)} exists and is not Weft's: another program or the administrator made it; remove it"
     else:
         text = refused.text
         extra = _EXTRA.get(refused.errno)
         reason = f"{describe(key)}: {text}" + (f" ({extra})" if extra and extra != text else "")
     return Failure(key, reason, refused.errno)
+
+
+def _without_v6(op: Op, refused: Refused) -> bool:
+    """addrconf_add_dev() in net/ipv6/addrconf.c: EACCES where it is switched off; where the device has none EINVAL, or
+    ENOBUFS in older kernels."""
+    obj = _target(op)
+    codes = (errno.EACCES, errno.EINVAL, errno.ENOBUFS)
+    return isinstance(obj, Address) and ":" in obj.address and refused.errno in codes
 
 
 BULK = Phase("bulk", _apply)

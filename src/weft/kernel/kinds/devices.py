@@ -149,7 +149,8 @@ def _make_pair(spaces: Spaces, space: Space, link: Link, veth: Veth, peer: Link 
 _ON_PARENT = {
     errno.EBUSY: "its parent {0} is a port of a bridge, or carries devices of another kind or mode than this {kind}: `ip -d "
     "link show` shows what there is; choose another parent",
-    errno.EINVAL: "{0} cannot be the parent of a {kind} device: choose an Ethernet device, or one with fewer of them",
+    errno.EINVAL: "{0} cannot be the parent of this {kind} device: it is no Ethernet device, or has another one, and one of "
+    "the two takes it whole (mode passthru): `ip -d link show` shows what there is; choose another parent",
     errno.ENETDOWN: "its parent {0} is down: ip link set dev {0} up",
     errno.EEXIST: "{0} has such a {kind} device already, under another name: name that as the parent",
 }

@@ -59,7 +59,10 @@ def put(name: str, value: str) -> None:
 def _explain(name: str, value: str, error: OSError) -> WeftError:
     match error.errno:
         case errno.ENOENT | errno.ENOTDIR:
-            return Unsupported(f"sysctl {name} does not exist: the kernel, or the device it belongs to, lacks it")
+            small = " (one with an MTU below 1280 has no IPv6)" if name.startswith("net/ipv6/conf/") else ""
+            return Unsupported(
+                f"sysctl {name} does not exist: the kernel, or the device it belongs to, lacks it{small}"
+            )
         case errno.EROFS:
             return Failed(f"sysctl {name}: /proc/sys is mounted read-only; set it to {value} from outside")
         case errno.EINVAL:

@@ -9,7 +9,7 @@ import pytest
 
 from support.namespaces import Namespace
 from weft.base.names import digest
-from weft.hoststate import Link, Macvlan
+from weft.hoststate import Address, Link, Macvlan, Sysctl
 from weft.kernel.host import parents
 from weft.kernel.kinds import devices
 from weft.reconcile.plan import plan
@@ -112,3 +112,21 @@ def test_a_port_of_a_bridge_is_explained(bench: Bench, parent: str, container: N
     [failure] = bench.create(inside(container, type=Macvlan("eth9", "bridge")))
     assert "eth9" in failure.reason
     assert "eth0" not in container.run("ip", "link")
+
+
+def test_a_second_one_beside_one_that_takes_the_parent_whole(bench: Bench, parent: str, container: Namespace) -> None:
+    whole = Macvlan(parent, "passthru")
+    bench.made(inside(container, type=whole, mtu=None))
+    [failure] = bench.create(inside(container, name="eth1", type=whole, mtu=None, mac="02:42:0a:01:00:06"))
+    assert "has another one, and one of the two takes it whole (mode passthru)" in failure.reason
+
+
+def test_a_parent_whose_mtu_is_too_small_for_ipv6_is_told(bench: Bench, parent: str, container: Namespace) -> None:
+    bench.netns.sh(f"ip link set {parent} mtu 1000")
+    bench.made(inside(container, mtu=None))
+    [failure] = bench.create(Address(address="fd00::5/64", dev="eth0", ns=container.path))
+    assert failure.reason.endswith(
+        "its device has no IPv6: it is switched off there, or the MTU is below 1280 (RFC 8200)"
+    )
+    [failure] = bench.create(Sysctl(name="net/ipv6/conf/eth0/disable_ipv6", value="0", ns=container.path))
+    assert failure.reason.endswith("lacks it (one with an MTU below 1280 has no IPv6)")
