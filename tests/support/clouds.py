@@ -9,10 +9,10 @@ from collections import Counter
 from collections.abc import Callable
 from typing import ClassVar
 
-from weft.base.errors import Conflict, Failed, NotFound
+from weft.base.errors import Conflict, Failed, NotFound, Throttled
 from weft.hoststate import Key, TargetObject
 from weft.model import Node
-from weft.targets.protocol import Check, Page, Throttled
+from weft.targets.protocol import Check, Page
 
 
 class CloudRoute(TargetObject, frozen=True, kw_only=True, gc=False):

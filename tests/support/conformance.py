@@ -110,6 +110,7 @@ TABLE = (
     Line(driver="host", elsewhere="e2e/test_host_and_none.py"),
     Line(driver="none", elsewhere="e2e/test_host_and_none.py"),
     Line(driver="aws-vpc", options={"route-table-ids": "auto"}, ttl=61, elsewhere="e2e/test_aws_vpc_conformance.py"),
+    Line(driver="neutron-routes", ttl=61, elsewhere="e2e/test_neutron_routes.py"),
     Line(driver="neutron", elsewhere="e2e/test_neutron_agent.py"),
 )
 

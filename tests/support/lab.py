@@ -30,7 +30,8 @@ def node(name: str, families: tuple[int, ...] = (4, 6), **changed: object) -> No
 
 
 def targets(name: str) -> dict[str, Learnt]:
-    """What clouds say of a node: node-4 is in another subnet, with another route table."""
+    """What clouds say of a node: node-4 is in another subnet, with another route table of EC2's, joined to the first by a
+    router of Neutron's."""
     segment = "b" if name == "node-4" else "a"
     ec2 = {
         "vpc": "vpc-1",
@@ -39,7 +40,15 @@ def targets(name: str) -> dict[str, Learnt]:
         "table": f"rtb-{segment}",
         "interface": f"eni-{name[-1]}",
     }
-    return {"aws": Learnt(ec2)}
+    neutron = {
+        "port": f"port-{name[-1]}",
+        "port-security": "on",
+        "routers": "router-1",
+        "gateway": "router-1",
+        "hidden": "",
+        "subnets": "192.168.1.0/24 192.168.0.0/24 fd01:a::/64 fd01:b::/64",
+    }
+    return {"aws": Learnt(ec2), "openstack": Learnt(neutron)}
 
 
 def nodes() -> dict[str, Node]:

@@ -47,6 +47,7 @@ def main(directory: Path, port: int, hosts: list[str]) -> None:
     if fresh:
         make_tables(directory, hosts)
     at_once()
+    believing()
     from neutron.wsgi.api import application
 
     with make_server("127.0.0.1", port, application, handler_class=Handler) as server:
@@ -112,6 +113,23 @@ def at_once() -> None:
             del context.set_binding
 
     OpenvswitchMechanismDriver.try_to_bind_segment_for_agent = binding
+
+
+def believing() -> None:
+    """Who names a project (X-Project-Id, X-Roles) is that and no administrator, as it would be with Keystone."""
+    import webob.dec
+    from neutron import auth
+    from neutron_lib import context
+
+    def caller(self, req):
+        ctx = context.Context.from_environ(req.environ)
+        if not ctx.project_id:
+            ctx.project_id = "fake_project_id"
+            ctx = ctx.elevated()
+        req.environ["neutron.context"] = ctx
+        return self.application
+
+    auth.NoauthFakeProjectId.__call__ = webob.dec.wsgify(caller)
 
 
 class Handler(WSGIRequestHandler):

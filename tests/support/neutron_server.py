@@ -102,7 +102,7 @@ class NeutronServer:
         data = None if body is None else json.dumps(body).encode()
         headers = {"Content-Type": "application/json"}
         if project:
-            headers |= {"X-Project-Id": project, "X-Roles": "member"}
+            headers |= {"X-Project-Id": project, "X-Roles": "member,reader"}
         request = urllib.request.Request(f"{self.url}{path}", data, headers, method=method)
         with urllib.request.urlopen(request, timeout=30) as answer:
             text = answer.read()

@@ -174,7 +174,12 @@ class Parts:
         self.loops = Loops(self.kernel, union, self.compiler.contribution, pacing, around.remotes, far(config.resync))
         self.loop = self.loops.kernel
         self.targets = Targets(
-            self.view, self.loops, around.targets, lambda: self.store_status.state == "connected", self._look_again
+            self.view,
+            self.loops,
+            around.targets,
+            lambda: self.store_status.state == "connected",
+            self._look_again,
+            config.openstack_cloud,
         )
         self.host = ThisHost(config, self.cluster, self._facts, lambda: self.targets.known)
         self.connections = Connections(

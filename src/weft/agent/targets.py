@@ -39,9 +39,11 @@ class Targets:
         make: Mapping[str, Make],
         hears: Callable[[], bool],
         learnt: Callable[[], Awaitable[None]],
+        cloud: str = "",
     ) -> None:
         """`make`: how each is made. `hears`: whether the store's news come in. `learnt`: called when `known` has changed,
-        and when a loop was added."""
+        and when a loop was added. `cloud`: which one, of those that clouds.yaml knows."""
+        self._cloud = cloud
         self._view, self._loops, self._make = view, loops, make
         self._hears, self._learnt = hears, learnt
         self.known: dict[str, Learnt] = {}
@@ -128,7 +130,7 @@ class Targets:
             raise Unavailable("this host's uplink is not known yet")
         if name not in self._remotes:
             border = self._borders[name] = Border(name, self._view, self._hears)
-            self._remotes[name] = await asyncio.to_thread(self._make[name], border)
+            self._remotes[name] = await asyncio.to_thread(self._make[name], border, self._cloud)
             self._loops.expect(self._remotes[name])
         return await asyncio.to_thread(self._remotes[name].learn, self._node)
 

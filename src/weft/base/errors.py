@@ -8,6 +8,7 @@
     ├── Unsupported           the kernel or the host lacks a feature
     ├── Denied                missing privilege
     ├── Unavailable           the store or the agent cannot be reached now; trying again may help
+    │   └── Throttled         a cloud wants no calls for some seconds
     └── Failed                the kernel refused; nothing is left half-done
 
 Each class has a `code` (stable, used in the API's JSON), an HTTP `status` and a process `exit_status`.
@@ -64,6 +65,14 @@ class Denied(WeftError):
 class Unavailable(WeftError):
     code = "unavailable"
     status = 503
+
+
+class Throttled(Unavailable):
+    """`seconds`: for how long it wants no calls (HTTP's Retry-After, RFC 9110 section 10.2.3)."""
+
+    def __init__(self, message: str, seconds: float = 1.0) -> None:
+        super().__init__(message)
+        self.seconds = seconds
 
 
 class Failed(WeftError):

@@ -9,7 +9,21 @@ import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.net import IPAddress
-from weft.datapaths import aws_vpc, bridge, host, host_gw, ipvlan, macvlan, neutron, none, overlay, routed, udp, vxlan
+from weft.datapaths import (
+    aws_vpc,
+    bridge,
+    host,
+    host_gw,
+    ipvlan,
+    macvlan,
+    neutron,
+    neutron_routes,
+    none,
+    overlay,
+    routed,
+    udp,
+    vxlan,
+)
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -33,6 +47,7 @@ DRIVERS: dict[str, Driver] = {
         host.DRIVER,
         none.DRIVER,
         neutron.DRIVER,
+        neutron_routes.DRIVER,
         udp.DRIVER,
     )
 }

@@ -12,8 +12,9 @@ from weft.hoststate.beyond import TargetObject
 
 
 class CloudRoute(TargetObject, frozen=True, kw_only=True, gc=False):
-    """What leads to one host's containers. `destination`: a prefix as Python's `ipaddress` writes it (without host bits). Where
-    it leads, a class for each cloud says: whether that can be changed in place or belongs to the name is the cloud's."""
+    """What leads to one host's containers. `destination`: a prefix; Weft writes it as Python's `ipaddress` does (without host
+    bits). Where it leads, a class for each cloud says: whether that can be changed in place or belongs to the name is the
+    cloud's."""
 
     destination: str
 
@@ -84,3 +85,56 @@ class VpcInterface(TargetObject, frozen=True, kw_only=True, gc=False):
 
     def removing(self) -> list[str]:
         return []
+
+
+class RouterRoute(CloudRoute, frozen=True, kw_only=True, gc=False):
+    """An extra route of a router of Neutron's. `place`: the router's id. `next_hop`: a host's address on one of the router's
+    subnets. A router may have several next hops of one destination, side by side, so where it leads is part of its name."""
+
+    kind: ClassVar[str] = "router-route"
+
+    next_hop: str
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        return self.destination, self.next_hop
+
+    @property
+    def to(self) -> str:
+        return self.next_hop
+
+    def making(self) -> list[str]:
+        return [self._command("add")]
+
+    def changing(self, old: TargetObject) -> list[str]:
+        return []
+
+    def removing(self) -> list[str]:
+        return [self._command("remove")]
+
+    def _command(self, verb: str) -> str:
+        route = f"destination={self.destination},gateway={self.next_hop}"
+        return f"openstack router {verb} route --route {route} {self.place}"
+
+
+class AddressPair(TargetObject, frozen=True, kw_only=True, gc=False):
+    """That a port of Neutron's takes and sends packets of a prefix besides its own addresses, with its own MAC address
+    (allowed_address_pairs). `place`: the port's id."""
+
+    kind: ClassVar[str] = "address-pair"
+    order: ClassVar[int] = -1
+
+    prefix: str
+
+    @property
+    def name(self) -> tuple[str, ...]:
+        return (self.prefix,)
+
+    def making(self) -> list[str]:
+        return [f"openstack port set --allowed-address ip-address={self.prefix} {self.place}"]
+
+    def changing(self, old: TargetObject) -> list[str]:
+        return []
+
+    def removing(self) -> list[str]:
+        return [f"openstack port unset --allowed-address ip-address={self.prefix} {self.place}"]

@@ -9,7 +9,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import warnings
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -35,18 +35,31 @@ class Cloud:
         self._found: Connection | None = None
 
     async def ask(
-        self, method: str, path: str, what: str, *, body: object = None, query: Mapping[str, str] | None = None
+        self,
+        method: str,
+        path: str,
+        what: str,
+        *,
+        body: object = None,
+        query: Mapping[str, str | Sequence[str]] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> bytes:
-        """The answer of Neutron's API. `what`: for messages, what it is about. Raises Invalid, NotFound, Conflict, Exhausted,
-        Denied, Unavailable, Unsupported, Failed."""
+        """The answer of Neutron's API. `what`: for messages, what it is about. A list in `query` is for any of its values.
+        Raises Invalid, NotFound, Conflict, Exhausted, Denied, Unavailable, Throttled, Unsupported, Failed."""
         seconds = ANSWER if method in ("GET", "DELETE") else WRITE
 
         def call() -> bytes:
             answer = self._connection().network.request(
-                path, method, json=body, params=query, timeout=(CONNECT, seconds), raise_exc=False
+                path,
+                method,
+                json=body,
+                params=query,
+                headers=dict(headers or {}),
+                timeout=(CONNECT, seconds),
+                raise_exc=False,
             )
             if answer.status_code >= 400:
-                raise refused(answer.status_code, answer.content, what)
+                raise refused(answer.status_code, answer.content, what, answer.headers.get("Retry-After", ""))
             return bytes(answer.content)
 
         work = asyncio.get_running_loop().run_in_executor(self._threads, lambda: _in_words(call, what))

@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import json
 
-from weft.base.errors import Conflict, Denied, Exhausted, Failed, Invalid, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Denied, Exhausted, Failed, Invalid, NotFound, Throttled, Unavailable, WeftError
+from weft.base.numbers import is_number
 
+LONGEST_PAUSE = 60.0
+"""Seconds that Neutron may ask for."""
 LONGEST = 300
 """Characters of a sentence of Neutron's that are passed on."""
 
@@ -21,6 +24,9 @@ KINDS: dict[str, tuple[type[WeftError], str]] = {
     "MacAddressInUse": (Conflict, "the MAC address is taken: choose another, or leave the choice to Neutron"),
     "InvalidIpForNetwork": (Invalid, "the address is in none of the network's subnets"),
     "InvalidIpForSubnet": (Invalid, "the address is not one that this subnet gives: choose another"),
+    "RoutesExhausted": (Exhausted, "the router has all the extra routes that it may have: have max_routes raised"),
+    "AllowedAddressPairExhausted": (Exhausted, "the port has as many allowed address pairs as Neutron permits"),
+    "AddressPairAndPortSecurityRequired": (Invalid, "the port has port security switched off, so it takes any address"),
     "NetworkInUse": (Conflict, "somebody else's ports are on it: remove those first"),
     "SubnetInUse": (Conflict, "somebody else's ports are on it: remove those first"),
     "SecurityGroupInUse": (Conflict, "ports still use it"),
@@ -29,8 +35,8 @@ KINDS: dict[str, tuple[type[WeftError], str]] = {
 """By Neutron's word for it. Its own sentence follows."""
 
 
-def refused(status: int, body: bytes, what: str) -> WeftError:
-    """`what`: was asked for, such as "a port in network blue"."""
+def refused(status: int, body: bytes, what: str, pause: str = "") -> WeftError:
+    """`what`: was asked for, such as "a port in network blue". `pause`: the header Retry-After."""
     kind, said = _said(body)
     said = f" ({said})" if said else ""
     if kind in KINDS:
@@ -49,9 +55,16 @@ def refused(status: int, body: bytes, what: str) -> WeftError:
             return Conflict(f"{what}: Neutron refuses{said}")
         case 412:
             return Conflict(f"{what}: somebody else changed it just now: try again")
-        case _ if status >= 500 or status == 429:
+        case 429:
+            return Throttled(f"{what}: Neutron wants fewer calls{said}: try again", _seconds(pause))
+        case _ if status >= 500:
             return Unavailable(f"{what}: Neutron failed with status {status}{said}: try again")
     return Failed(f"{what}: Neutron answered with status {status}{said}")
+
+
+def _seconds(pause: str) -> float:
+    """It may also be a date, which nobody uses here."""
+    return min(float(pause), LONGEST_PAUSE) if is_number(pause) else 1.0
 
 
 def _said(body: bytes) -> tuple[str, str]:

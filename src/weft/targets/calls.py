@@ -8,9 +8,8 @@ from typing import TypeVar
 
 import msgspec
 
-from weft.base.errors import Unavailable
+from weft.base.errors import Throttled, Unavailable
 from weft.targets.bucket import Bucket
-from weft.targets.protocol import Throttled
 
 T = TypeVar("T")
 

@@ -18,12 +18,12 @@ from weft.base.errors import (
     Exhausted,
     Failed,
     NotFound,
+    Throttled,
     Unavailable,
     Unsupported,
     WeftError,
     one_line,
 )
-from weft.targets.protocol import Throttled
 
 T = TypeVar("T")
 

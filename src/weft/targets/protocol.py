@@ -18,20 +18,11 @@ from typing import Protocol
 import msgspec
 
 from weft.api import types as t
-from weft.base.errors import Unavailable
 from weft.hoststate import Key, Object, TargetObject
 from weft.model import Node
 
 Check = Callable[[], Awaitable[t.Finding]]
 """One thing that `weft doctor` looks at, in one call."""
-
-
-class Throttled(Unavailable):
-    """`seconds`: for how long it wants no calls (HTTP's Retry-After, RFC 9110 section 10.2.3)."""
-
-    def __init__(self, message: str, seconds: float = 1.0) -> None:
-        super().__init__(message)
-        self.seconds = seconds
 
 
 class Page(msgspec.Struct, frozen=True):

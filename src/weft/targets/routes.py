@@ -52,9 +52,13 @@ class Territory(msgspec.Struct, frozen=True, kw_only=True):
     holders: Mapping[IPNetwork, str] = {}
     sweeps: bool = False
 
+    def inside(self, prefix: IPNetwork) -> bool:
+        """Whether it is in a network that Weft routes by the cloud."""
+        return any(covers(subnet, prefix) for subnet in self.subnets)
+
     def whose(self, destination: IPNetwork, *, to_host: bool, here: bool) -> Whose:
         """Of a route to this destination. `to_host`: it leads to an interface of a host; `here`: to this one's."""
-        if not to_host or not any(covers(subnet, destination) for subnet in self.subnets):
+        if not to_host or not self.inside(destination):
             return Whose.FOREIGN
         holder = self.holders.get(destination)
         if holder is None:

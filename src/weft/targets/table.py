@@ -9,14 +9,21 @@ from collections.abc import Callable, Mapping
 from weft.targets.remote import Remote
 from weft.targets.routes import Border
 
-Make = Callable[[Border], Remote]
-"""Given what of the cloud is Weft's."""
+Make = Callable[[Border, str], Remote]
+"""Given what of the cloud is Weft's, and which of several clouds it is, where the agent's settings name one."""
 
 
-def _aws(border: Border) -> Remote:
+def _aws(border: Border, _cloud: str) -> Remote:
     from weft.targets.aws import LIMITS, Aws
 
     return Remote(Aws(border, time.monotonic), LIMITS)
 
 
-TARGETS: Mapping[str, Make] = {"aws": _aws}
+def _openstack(border: Border, cloud: str) -> Remote:
+    from weft.openstack.cloud import Cloud
+    from weft.targets.openstack import LIMITS, OpenStack
+
+    return Remote(OpenStack(border, time.monotonic, Cloud(cloud)), LIMITS)
+
+
+TARGETS: Mapping[str, Make] = {"aws": _aws, "openstack": _openstack}

@@ -133,7 +133,7 @@ class Maker:
         self.cloud = FakeCloud("rtb-1", clock=time.monotonic)
         self.remotes: list[Remote] = []
 
-    def __call__(self, border: Border) -> Remote:
+    def __call__(self, border: Border, _cloud: str) -> Remote:
         self.border = border
         self.remotes.append(Remote(self.cloud, Limits(rate=1000.0, burst=1000, timeout=1.0)))
         return self.remotes[-1]
