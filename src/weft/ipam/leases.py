@@ -72,6 +72,8 @@ class Leases:
 
     def _says_less(self, lease: Lease) -> bool:
         """Whether peers have to know something else of this host by now than what its lease says."""
+        if keys.lease(lease.network, lease.node) in self._view.lost:
+            return False  # the store has lost it: `weft.endpoints.evidence` writes it back first
         with contextlib.suppress(WeftError):
             network = self._view.networks[lease.network]
             options, driver = registry.parse_options(network), registry.driver(network.driver)
