@@ -16,7 +16,10 @@ settings.register_profile("weft", deadline=None, suppress_health_check=[HealthCh
 settings.load_profile("weft")
 
 LONG = (
+    "e2e/test_neutron_agent",
     "e2e/test_policy_matrix",
+    "e2e/test_neutron_routes",
+    "e2e/test_aws_vpc",
     "e2e/test_conformance",
     "e2e/test_flannel_mixed",
     "e2e/engines/test_docker_restarts",
