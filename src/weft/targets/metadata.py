@@ -10,11 +10,13 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import re
 from collections.abc import AsyncIterator
 
 import aiohttp
 
-from weft.base.errors import Unavailable, Unsupported
+from weft.base.errors import Invalid, Unavailable, Unsupported
+from weft.base.net import parse_network
 from weft.model import Node
 
 ENDPOINTS = {"ipv4": "http://169.254.169.254", "ipv6": "http://[fd00:ec2::254]"}
@@ -23,6 +25,7 @@ TTL = 60
 PATIENCE = 2.0
 """Seconds for an answer: the service is on the host's own link."""
 MACS = "network/interfaces/macs"
+_DOCUMENT = "dynamic/instance-identity/document"
 
 
 class Metadata:
@@ -33,7 +36,13 @@ class Metadata:
 
     async def document(self) -> dict[str, str]:
         """The instance identity document."""
-        found = json.loads(await self._get("dynamic/instance-identity/document") or "{}")
+        text = await self._get(_DOCUMENT)
+        try:
+            found = json.loads(text or "{}")
+        except ValueError:
+            found = None
+        if not isinstance(found, dict):
+            raise self._nonsense(_DOCUMENT, text)
         return {name: value for name, value in found.items() if isinstance(value, str)}
 
     async def interface(self, node: Node) -> dict[str, str]:
@@ -44,15 +53,37 @@ class Metadata:
             at = f"{MACS}/{mac.strip('/')}"
             if not wanted.isdisjoint(await self._words(f"{at}/local-ipv4s", f"{at}/ipv6s")):
                 return {
-                    "interface": await self._meta(f"{at}/interface-id"),
-                    "subnet": await self._meta(f"{at}/subnet-id"),
-                    "vpc": await self._meta(f"{at}/vpc-id"),
+                    "interface": await self._id(f"{at}/interface-id", "eni"),
+                    "subnet": await self._id(f"{at}/subnet-id", "subnet"),
+                    "vpc": await self._id(f"{at}/vpc-id", "vpc"),
                     "vpc-cidrs": " ".join(
-                        await self._words(f"{at}/vpc-ipv4-cidr-blocks", f"{at}/vpc-ipv6-cidr-blocks")
+                        await self._prefixes(f"{at}/vpc-ipv4-cidr-blocks", f"{at}/vpc-ipv6-cidr-blocks")
                     ),
                 }
         raise Unsupported(
             f"no network interface of this instance has {' or '.join(sorted(wanted))}: name the right device with --iface"
+        )
+
+    async def _id(self, path: str, kind: str) -> str:
+        text = await self._meta(path)
+        if not re.fullmatch(f"{kind}-[0-9a-f]+", text):
+            raise self._nonsense(path, text)
+        return text
+
+    async def _prefixes(self, *paths: str) -> list[str]:
+        found: list[str] = []
+        for path in paths:
+            for word in await self._words(path):
+                try:
+                    found.append(str(parse_network(word)))
+                except Invalid:
+                    raise self._nonsense(path, word) from None
+        return found
+
+    def _nonsense(self, path: str, text: str) -> Unavailable:
+        """A proxy may answer in its place, or a service that is not EC2's."""
+        return Unavailable(
+            f"the metadata service at {self._endpoint} answers {text[:60]!r} to {path}: is it EC2's, and no proxy's?"
         )
 
     async def _words(self, *paths: str) -> list[str]:

@@ -297,6 +297,30 @@ def test_no_metadata_service(scene: Scene, monkeypatch: pytest.MonkeyPatch) -> N
     assert scene.strict.made() == {}
 
 
+@pytest.mark.parametrize(
+    ("path", "said"),
+    [
+        ("document", "[1]"),
+        ("document", "<html>"),
+        ("interface-id", ""),
+        ("subnet-id", "<html>log in</html>"),
+        ("vpc-id", "vpc-1\nvpc-2"),
+        ("vpc-ipv4-cidr-blocks", "ten"),
+    ],
+)
+def test_a_metadata_service_that_talks_nonsense(
+    scene: Scene, monkeypatch: pytest.MonkeyPatch, path: str, said: str
+) -> None:
+    true = Metadata._tree
+    monkeypatch.setattr(
+        Metadata, "_tree", lambda self: {at: said if at.endswith(path) else text for at, text in true(self).items()}
+    )
+    with pytest.raises(Unavailable) as caught:
+        scene.learn()
+    assert str(caught.value).startswith("the metadata service at http://127.0.0.1") and "\n" not in str(caught.value)
+    assert f"answers {said!r} to " in str(caught.value)
+
+
 def test_an_address_of_no_interface(scene: Scene) -> None:
     scene.node = Node(name="node-1", addresses=(ip_interface("10.9.9.9/24"),), uplink="eth0")
     with pytest.raises(Unsupported, match=r"no network interface of this instance has 10\.9\.9\.9"):
