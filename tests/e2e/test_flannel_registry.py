@@ -253,6 +253,24 @@ async def test_nobody_draws_to_himself_what_is_not_his(agent: Agent, host: FakeH
     assert entries(host) == set()
 
 
+async def test_nobody_draws_to_himself_what_another_node_has(
+    agent: Agent, host: FakeHost, prefix: Prefix, tmp_path: Path
+) -> None:
+    """As long as that one's agent runs."""
+    await create(agent, blue(prefix))
+    third = "192.168.1.9"
+    async with agent_on(FakeHost(f"{OTHER}/24"), tmp_path / "weft.db", "node-2", presence_ttl=2.0) as other:
+        await until(lambda: other.view.lease("blue", "node-2") and agent.view.lease("blue", "node-2"))
+        subnet = own(other)
+        prefix.put(subnet, third)
+        said = subnet.replace("-", "/")
+        told = f"flannel:{third} is not reached: its subnet {said} is node-2's, which runs: see to its flanneld"
+        await until(lambda: (f"flannel:{third}", told) in problems(agent))
+        assert not any(third in text for text in entries(host))
+        assert any(OTHER in text for text in entries(host))
+    await until(lambda: (f"flannel:{third}", told) not in problems(agent))
+
+
 async def test_a_host_without_the_address_that_flannel_needs(tmp_path: Path, prefix: Prefix) -> None:
     prefix.configure({"Network": "40.15.0.0/16", "Backend": {"Type": "host-gw"}})
     async with agent_on(FakeHost("fd00::68/64"), tmp_path / "weft.db") as agent:

@@ -212,7 +212,7 @@ class Agent(Parts):
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
-        subscribe("flannel", self._flannel_after, (networks, records.LEASES))
+        subscribe("flannel", self._flannel_after, (networks, records.LEASES, records.PRESENCE))
         subscribe("targets", self._for_targets, (networks, records.LEASES))
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))
@@ -238,8 +238,7 @@ class Agent(Parts):
     def _flannel_after(self, changed: Changed) -> None:
         if changed.of(records.NETWORKS):
             self._look.set()  # containers are kept from a registry as from the store
-        if changed.of(records.NETWORKS) or any(at.node == self.view.me for at in changed.of(records.LEASES)):
-            self.flannel.review()
+        self.flannel.review()
 
     def _tidy_after(self, changed: Changed) -> None:
         """What is left of networks that are no more."""

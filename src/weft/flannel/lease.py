@@ -88,6 +88,8 @@ def parse(at: str, told: bytes) -> Entry:
         public: tuple[IPAddress, ...] = (IPv4Address(found.public_ip),)
         if found.public_ip6:
             public += (IPv6Address(found.public_ip6),)
+        if alien := next((a for a in public if _is_nobodys(a)), None):
+            raise ValueError(f"{alien} is no host's address")
         return Entry(
             subnets=subnets,
             public=public,
@@ -97,6 +99,10 @@ def parse(at: str, told: bytes) -> Entry:
         )
     except (msgspec.DecodeError, ValueError, RecursionError) as error:
         raise Invalid(f"'{at[:80]}' in flannel's registry cannot be read: {error}") from None
+
+
+def _is_nobodys(address: IPAddress) -> bool:
+    return address.is_unspecified or address.is_loopback or address.is_multicast or int(address) == 0xFFFFFFFF
 
 
 def _data(told: object) -> Mapping[str, Any] | None:

@@ -26,7 +26,7 @@ from weft.flannel.member import Member
 from weft.flannel.registry import Registry, check_unshared, connect, lease_number
 from weft.flannel.remembered import Memory
 from weft.flannel.subnet_env import EnvFiles, former
-from weft.model import Lease, Network
+from weft.model import Lease, Network, Node
 from weft.store.protocol import Store
 from weft.store.url import StoreOptions
 from weft.tasks import Supervisor, backoff
@@ -133,7 +133,7 @@ class Members:
     # What goes on.
 
     def review(self) -> None:
-        """After networks, this node's leases or this host changed."""
+        """After networks, leases, who runs, or this host changed."""
         for name, network in self._view.networks.items():
             if self._is_here(name):
                 self._review(network)
@@ -222,7 +222,14 @@ class Members:
         if network is not None:
             entries = {key: entry for key, entry in member.entries.items() if key != member.key}
             own = self._view.lease(name, self._view.me)
-            self._tell(name, dict(guests(network, entries, own.subnets if own else ())))
+            self._tell(name, dict(guests(network, entries, own.subnets if own else (), self._running(name))))
+
+    def _running(self, name: str) -> dict[IPNetwork, Node]:
+        """The other nodes whose agents run, by their subnets."""
+        view = self._view
+        running = (view.present.keys() & view.nodes.keys()) - {view.me}
+        leases = (lease for lease in view.leases.get(name, {}).values() if lease.node in running)
+        return {subnet: view.nodes[lease.node] for lease in leases for subnet in lease.subnets}
 
     def _tell(self, name: str, guests: Mapping[str, Guest]) -> None:
         if changed := self._foreign.tell(name, guests):

@@ -105,7 +105,7 @@ class Manager:
 
     def run(self) -> None:
         """For ever."""
-        changes = watch(self.folder)
+        changes, watched = watch(self.folder), inode(self.folder)
         poll = select.poll()
         poll.register(changes, select.POLLIN)
         while True:
@@ -120,6 +120,8 @@ class Manager:
                 os.close(fd)
             if any(fd == changes for fd, _ in ready):
                 os.read(changes, 1 << 16)
+                if inode(self.folder) != watched:
+                    raise SystemExit(f"{self.folder} was removed")  # of another one nothing would be heard
 
     def look(self) -> bool:
         """All is as the tables say; whether something is not, and is to be tried again."""
@@ -166,6 +168,14 @@ def _tell(path: Path, trouble: str) -> None:
             told.unlink(missing_ok=True)
         elif not told.exists() or told.read_text() != trouble:  # each change is heard here
             told.write_text(trouble)
+
+
+def inode(folder: Path) -> int:
+    """0 where there is none."""
+    try:
+        return folder.stat().st_ino
+    except OSError:
+        return 0
 
 
 def watch(folder: Path) -> int:

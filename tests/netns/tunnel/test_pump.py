@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import re
+import shutil
 import socket
 import subprocess
 import sys
@@ -172,6 +173,13 @@ def test_a_table_that_cannot_be_read_costs_its_own_tunnel_nothing_and_no_other(h
     other.unlink()
     table.write(host.folder / DEV, TABLE)
     until(lambda: not list(host.folder.glob(".*.trouble")), 5, "no trouble")
+
+
+def test_a_pump_whose_folder_is_removed_ends(host: Host) -> None:
+    """Of one that is made in its place it would hear nothing: the agent starts another pump."""
+    shutil.rmtree(host.folder)
+    host.folder.mkdir()
+    assert host.pump.wait(5) == 1
 
 
 def workers_of(pump: int) -> str:

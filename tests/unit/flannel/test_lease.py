@@ -28,7 +28,12 @@ def test_a_key_is_read_as_it_was_written(subnets: tuple[IPNetwork, ...]) -> None
     assert lease.parse_key(f"what/ever{written.removeprefix('subnets/')}") == subnets  # flannel looks at the end only
 
 
-@given(SUBNETS, st.builds(IPv4Address, st.integers(0, 2**32 - 1)), st.sampled_from(["", "vxlan", "host-gw"]), WORDS)
+@given(
+    SUBNETS,
+    st.builds(IPv4Address, st.integers(1 << 24, (127 << 24) - 1)),
+    st.sampled_from(["", "vxlan", "host-gw"]),
+    WORDS,
+)
 def test_a_value_is_read_as_it_was_written(
     subnets: tuple[IPNetwork, ...], public: IPv4Address, kind: str, data: dict[str, str | int]
 ) -> None:
@@ -100,6 +105,7 @@ def test_what_is_written_for_each_sort_of_host() -> None:
         '{"PublicIP":7}',
         '{"PublicIP":"host"}',
         '{"PublicIP":"fd00::1"}',
+        *(f'{{"PublicIP":"{a}"}}' for a in ("0.0.0.0", "127.0.0.1", "224.0.0.1", "255.255.255.255")),
         '{"PublicIP":"1.2.3.4","BackendData":[]}',
         pytest.param('{"PublicIP":"1.2.3.4","BackendData":' + '{"a":' * 5000, id="deep"),
     ],
