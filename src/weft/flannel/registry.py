@@ -31,6 +31,11 @@ ATTEMPTS = 30
 def connect(url: str, secrets: StoreOptions) -> Store:
     """`secrets`: of the agent's own store; what TLS needs is used where the URL says etcds. Raises Invalid."""
     scheme, login = url.partition("://")[0], url.rpartition("@")[0]
+    if scheme not in ("etcd", "etcds"):
+        raise Invalid(
+            f"flannel={without_secret(url)} is no registry of flannel's, which is an etcd: write "
+            "etcd://HOST:2379,HOST:2379/PREFIX (etcds:// with TLS)"
+        )
     mine = StoreOptions(password_file=secrets.password_file if login else "")
     if scheme == "etcds":
         mine = msgspec.structs.replace(mine, ca=secrets.ca, cert=secrets.cert, key=secrets.key)

@@ -46,6 +46,10 @@ def test_the_settings_of_the_store_go_for_it_where_they_can(tmp_path: Path) -> N
         connect("etcds://a", secrets)
     with pytest.raises(Invalid, match="user and password go together"):
         connect("etcd://weft@a", StoreOptions())
+    for bad in ("http://a:2379", f"sqlite://{tmp_path}/made.db", "a:2379", "ETCD://a"):
+        with pytest.raises(Invalid, match="is no registry of flannel's, which is an etcd: write etcd://"):
+            connect(bad, secrets)
+    assert not (tmp_path / "made.db").exists()
     for bad in ("etcd://", "etcd://a:0", "etcd://a:x", "etcd://a/b c", "etcd://a,,b"):
         with pytest.raises(Invalid, match="is not a store's URL"):
             connect(bad, secrets)
