@@ -15,7 +15,7 @@ import msgspec
 from weft.base.errors import Conflict, Failed, NotFound, Unsupported, WeftError
 from weft.hoststate import HOST, Key, Object, OvsPort
 from weft.kernel.kinds.kind import Kind, Look, Part, Phase, Work
-from weft.kernel.plumbing.ovsdb import Operation, Ovsdb, as_map, of_map, of_set, select
+from weft.kernel.plumbing.ovsdb import Operation, Ovsdb, Row, as_map, of_map, of_set, select, unreadable
 from weft.reconcile.kinds.ovs import OVS_PORT, clash
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
@@ -112,11 +112,19 @@ def switched() -> dict[str, str]:
 
 
 def _look(db: Ovsdb) -> _There:
-    bridges, ports, interfaces = db.transact(
+    """Raises Failed."""
+    answers = db.transact(
         select("Bridge", "_uuid", "name", "ports"),
         select("Port", "_uuid", "name"),
         select("Interface", "name", "external_ids"),
     )
+    try:
+        return _read(*answers)
+    except (LookupError, TypeError, ValueError, AttributeError):
+        raise unreadable() from None
+
+
+def _read(bridges: Row, ports: Row, interfaces: Row) -> _There:
     uuids = {row["_uuid"][1]: row["name"] for row in ports["rows"]}
     ids = {row["name"]: of_map(row["external_ids"]) for row in interfaces["rows"]}
     found: dict[str, tuple[OvsPort, Any]] = {}

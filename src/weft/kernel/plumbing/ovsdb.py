@@ -63,10 +63,13 @@ class Ovsdb:
     def transact(self, *operations: Operation) -> list[Row]:
         """All of them or none (RFC 7047 section 4.1.3). What each had to say."""
         results = self._call("transact", [DATABASE, *operations])
-        for result in results:
-            if result is not None and "error" in result:
-                raise Failed(f"Open vSwitch refused: {result.get('details') or result['error']}")
-        return list(results)
+        try:
+            for result in results:
+                if result is not None and "error" in result:
+                    raise Failed(f"Open vSwitch refused: {result.get('details') or result['error']}")
+            return list(results)
+        except (TypeError, AttributeError):
+            raise unreadable() from None
 
     def _call(self, method: str, params: Sequence[Any]) -> Any:
         self._id += 1
@@ -75,8 +78,11 @@ class Ovsdb:
             answer = self._answer()
         except OSError as error:
             raise Failed(f"Open vSwitch at {path()}: {error.strerror or 'no answer'}") from None
-        if answer.get("error") is not None:
-            raise Failed(f"Open vSwitch refused: {answer['error']}")
+        if (refusal := answer.get("error")) is not None:
+            said = refusal.get("details") or refusal.get("error") if isinstance(refusal, dict) else refusal
+            raise Failed(f"Open vSwitch refused: {said}")
+        if "result" not in answer:
+            raise unreadable()
         return answer["result"]
 
     def _answer(self) -> Row:
@@ -93,6 +99,12 @@ class Ovsdb:
                 except ValueError:
                     continue  # a brace within
                 return answer
+
+
+def unreadable() -> Failed:
+    return Failed(
+        f"what answers at {path()} does not speak as Open vSwitch's database: see who listens there (ss -xlp)"
+    )
 
 
 def select(table: str, *columns: str) -> Operation:
