@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import Annotated, Literal
-from uuid import UUID
 
 import msgspec
 from msgspec import Meta
@@ -66,14 +65,6 @@ def listed(text: str) -> tuple[str, ...]:
     return tuple(part.strip() for part in text.split(",") if part.strip())
 
 
-def is_id(text: str) -> bool:
-    """Whether it is an id of Neutron's; else it is a name."""
-    try:
-        return str(UUID(text)) == text.lower()
-    except ValueError:
-        return False
-
-
 class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
     net: Net = msgspec.field(default="", name="neutron.net")
     subnet: Subnet = msgspec.field(default="", name="neutron.subnet")
@@ -103,7 +94,10 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
 
     @property
     def pairs(self) -> tuple[str, ...]:
-        return tuple(str(parse_network(text)) for text in listed(self.allowed_address_pairs))
+        try:
+            return tuple(str(parse_network(text)) for text in listed(self.allowed_address_pairs))
+        except Invalid as error:
+            raise Invalid(f"allowed-address-pairs={self.allowed_address_pairs}: {error}") from None
 
     @property
     def groups(self) -> tuple[str, ...]:

@@ -15,7 +15,7 @@ from weft.base.names import digest
 from weft.base.net import IPNetwork, parse_network
 from weft.datapaths.neutron_options import NeutronOptions, listed
 from weft.model import Network
-from weft.openstack.neutron import DHCP, OWNER, Neutron, Port, Subnet
+from weft.openstack.neutron import ITS_OWN, OWNER, Neutron, Port, Subnet
 
 NET, MADE = "net", "made"
 """Keys of a network's data: its id in Neutron, and whether Weft made it."""
@@ -66,7 +66,8 @@ class NeutronNetworks:
         if not id:
             return
         if not network.data.get(MADE):
-            await self._neutron.untag(id, self._marks.tag(network.name))
+            if await self._neutron.networks(id=id):  # of one that is gone, Neutron fails to remove a tag
+                await self._neutron.untag(id, self._marks.tag(network.name))
             return
         await self.remove(id)
 
@@ -82,9 +83,8 @@ class NeutronNetworks:
         id = network.data.get(NET, "")
         if not id or not network.data.get(MADE):
             return
-        others = [
-            p for p in await self._neutron.ports(network_id=id) if p.device_owner != DHCP and not self._marks.is_port(p)
-        ]
+        there = await self._neutron.ports(network_id=id)
+        others = [p for p in there if p.device_owner not in ITS_OWN and not self._marks.is_port(p)]
         if others:
             names = ", ".join(p.name or p.id for p in others[:3])
             raise Conflict(

@@ -104,10 +104,24 @@ class NeutronPorts(Way):
         facts = self._facts.get(network.name)
         id = network.data[NET]
         if facts is None or facts.net.id != id or facts.until < time.monotonic():
-            net, subnets = await asyncio.gather(self.neutron.network(id), self.neutron.subnets(id))
+            nets, subnets = await asyncio.gather(self.neutron.networks(id=id), self.neutron.subnets(id))
+            if not nets:
+                raise NotFound(
+                    f"network {network.name}: Neutron has its network {id} no more, or not for these credentials: remove it "
+                    f"with `weft network rm {network.name}`"
+                )
+            (net,) = nets
             facts = Facts(net, {s.id: s for s in subnets}, time.monotonic() + FRESH)
             self._facts[network.name] = facts
         return facts
+
+    async def _knowing(self, network: Network, port: Port) -> Facts:
+        """With the port's subnets: of one that has come since, Neutron may have given an address too."""
+        facts = await self._known(network)
+        if all(ip.subnet_id in facts.subnets for ip in port.fixed_ips):
+            return facts
+        del self._facts[network.name]
+        return await self._known(network)
 
     async def _group_ids(self, options: NeutronOptions) -> list[str]:
         """Raises NotFound, Invalid."""
@@ -118,18 +132,19 @@ class NeutronPorts(Way):
                 id = await self.neutron.group(ref)
                 self._groups[ref] = id, time.monotonic() + FRESH
             found.append(id)
-        return found
+        return list(dict.fromkeys(found))  # Neutron takes each once
 
     # Endpoints come.
 
     @contextlib.asynccontextmanager
     async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
-        facts = await self._known(ask.network)
+        await self._known(ask.network)
         self._underway.add(ask.id)
         try:
             port = await self._bound(ask)
-            choice = self._choice(ask, port, facts)
+            choice = Choice(addresses=(), mac="", data={"port": port.id})
             try:
+                choice = self._choice(ask, port, await self._knowing(ask.network, port))
                 if ask.exposed and _options(ask.network).port_security == "on":
                     families = tuple(family(a) for a in choice.addresses)
                     group = await open_to_all(self.neutron, port, ask.exposed, families, self.marks.port)
@@ -158,9 +173,18 @@ class NeutronPorts(Way):
 
     async def _create(self, ask: Ask) -> Port:
         fixed = self._fixed(ask)
-        values = await self._values(ask) | {"network_id": ask.network.data[NET], "fixed_ips": fixed}
-        try:
+
+        async def attempt() -> Port:
+            values = await self._values(ask) | {"network_id": ask.network.data[NET], "fixed_ips": fixed}
             return await self.neutron.create_port(_what(ask), **values)
+
+        try:
+            return await attempt()
+        except NotFound:
+            if not _options(ask.network).groups:
+                raise
+            self._groups.clear()  # one was removed, and there may be another of its name
+            return await attempt()
         except (Unavailable, asyncio.CancelledError):
             self._unsure.add(ask.id)
             raise
@@ -168,7 +192,7 @@ class NeutronPorts(Way):
             # It may be a port of this endpoint's own, which an agent that was killed has left.
             if not await self._clear(ask.id):
                 raise
-            return await self.neutron.create_port(_what(ask), **values)
+            return await attempt()
 
     async def _values(self, ask: Ask) -> dict[str, object]:
         """All that a bound port has beside its addresses."""
@@ -341,7 +365,8 @@ class NeutronPorts(Way):
             network_id=ask.network.data[NET],
             fixed_ips=self._fixed(ask),
         )
-        chosen = _interface(port.fixed_ips[0], facts)
+        wanted = {subnet["subnet_id"] for subnet in self._fixed(ask)}  # beside it Neutron may have given one by SLAAC
+        chosen = next(_interface(ip, facts) for ip in port.fixed_ips if ip.subnet_id in wanted)
         self.promises.keep(self._view.home(ask.network.name), chosen.ip, owner, seconds)
         return chosen
 
@@ -397,7 +422,8 @@ def _interface(ip: FixedIp, facts: Facts) -> IPInterface:
 def _data(network: Network, port: Port, facts: Facts) -> dict[str, str]:
     """What the data path has to know of the port."""
     subnets = [facts.subnets[ip.subnet_id] for ip in port.fixed_ips]
-    hops = {s.ip_version: s.gateway_ip or "" for s in subnets}
+    own = {ip.ip_address for ip in port.fixed_ips}  # a container that is to be the gateway itself has none
+    hops = {s.ip_version: s.gateway_ip for s in subnets if s.gateway_ip and s.gateway_ip not in own}
     mtu = min((m for m in (network.mtu or 0, facts.net.mtu) if m), default=0)
     return {
         "port": port.id,

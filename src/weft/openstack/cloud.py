@@ -7,9 +7,10 @@ megabyte that hosts without such networks do without: it is imported with the fi
 from __future__ import annotations
 
 import asyncio
+import re
 import threading
 import warnings
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
@@ -33,6 +34,7 @@ class Cloud:
         self._name, self._lock = name, threading.Lock()
         self._threads = ThreadPoolExecutor(AT_ONCE, "openstack")
         self._found: Connection | None = None
+        self._answered = False
 
     async def ask(
         self,
@@ -60,9 +62,19 @@ class Cloud:
             )
             if answer.status_code >= 400:
                 raise refused(answer.status_code, answer.content, what, answer.headers.get("Retry-After", ""))
+            self._answered = True
             return bytes(answer.content)
 
-        work = asyncio.get_running_loop().run_in_executor(self._threads, lambda: _in_words(call, what))
+        def in_words() -> bytes:
+            """Raises WeftError instead of whatever the libraries raise, which for odd files may be anything."""
+            try:
+                return call()
+            except Exception as error:  # noqa: BLE001
+                failure = error if isinstance(error, WeftError) else told(error, what)
+                self._doubt(failure)
+                raise failure from None
+
+        work = asyncio.get_running_loop().run_in_executor(self._threads, in_words)
         try:
             async with asyncio.timeout(2 * CONNECT + ANSWER + seconds):  # signing in comes first
                 return await work
@@ -74,6 +86,12 @@ class Cloud:
             if self._found is None:
                 self._found = connect(self._name)
             return self._found
+
+    def _doubt(self, failure: WeftError) -> None:
+        """Make the next connection anew, unless this one has answered and is only away: who mends clouds.yaml expects that it
+        is read again."""
+        if not self._answered or isinstance(failure, Denied):
+            self._found, self._answered = None, False
 
 
 def connect(name: str) -> Connection:
@@ -88,29 +106,12 @@ def connect(name: str) -> Connection:
     return openstack.connect(cloud=name or None, api_timeout=ANSWER)
 
 
-def _in_words(call: Callable[[], bytes], what: str) -> bytes:
-    """Raises WeftError instead of whatever the libraries raise."""
-    try:
-        return call()
-    except WeftError:
-        raise
-    except _theirs() as error:
-        raise told(error, what) from None
-
-
-def _theirs() -> tuple[type[Exception], ...]:
-    from keystoneauth1.exceptions import ClientException
-    from openstack.exceptions import SDKException
-
-    return ClientException, SDKException, OSError, ValueError
-
-
 def told(error: Exception, what: str) -> WeftError:
     """By what the libraries raise where no answer came at all."""
     from keystoneauth1 import exceptions as auth
     from openstack import exceptions as sdk
 
-    reason = str(error).split("\n")[0][:300]
+    reason = _reason(error)
     match error:
         case auth.Unauthorized():
             return Denied(f"{what}: OpenStack does not take the credentials: see clouds.yaml, or the variables OS_…")
@@ -124,7 +125,20 @@ def told(error: Exception, what: str) -> WeftError:
         case auth.EndpointNotFound() | auth.catalog.EmptyCatalog():
             return NotFound(f"{what}: this OpenStack cloud has no Neutron ({reason})")
         case auth.ClientException():
-            return Unavailable(f"{what}: OpenStack does not answer ({reason}): try again")
+            return Unavailable(f"{what}: OpenStack does not answer ({reason}): try again, or see clouds.yaml")
         case sdk.ConfigException():
             return Invalid(f"{what}: {reason}: see clouds.yaml, and openstack-cloud in weft.toml")
-    return Unavailable(f"{what}: OpenStack cannot be asked: {type(error).__name__}: {reason}")
+        case OSError():
+            return Unavailable(f"{what}: OpenStack cannot be asked ({reason}): try again")
+    return Invalid(
+        f"{what}: OpenStack cannot be asked ({type(error).__name__}: {reason or 'no reason given'}): see clouds.yaml, and "
+        "openstack-cloud in weft.toml"
+    )
+
+
+def _reason(error: Exception) -> str:
+    """What the libraries say, without what only they can read."""
+    said = str(error).split("\n")[0]
+    short = re.split(r": HTTPS?ConnectionPool\(|\. Required version range", said)[0].rstrip(". ")
+    why = re.search(r"\[Errno -?\d+\] ([^'\")]+)", said)
+    return f"{short}: {why[1]}"[:300] if why and why[1] not in short else short[:300]

@@ -12,12 +12,12 @@ from typing import Any, TypeVar
 import msgspec
 from msgspec import field
 
-from weft.base.errors import Invalid, NotFound
+from weft.base.errors import Failed, Invalid, NotFound
 from weft.openstack.cloud import Cloud
 
 OWNER = "compute:weft"
 """`device_owner` of Weft's ports: Neutron's drivers bind what begins with "compute:" as they do virtual machines."""
-DHCP = "network:dhcp"
+ITS_OWN = ("network:dhcp", "network:distributed")
 """`device_owner` of Neutron's own ports, which go with their network."""
 
 
@@ -133,15 +133,15 @@ class Neutron:
         return await self._list("ports", Port, query)
 
     async def port(self, id: str) -> Port:
-        found = await self._cloud.ask("GET", f"/ports/{id}", f"port {id} in Neutron")
-        return msgspec.convert(json.loads(found)["port"], Port)
+        what = f"port {id} in Neutron"
+        return _read(await self._cloud.ask("GET", f"/ports/{id}", what), "port", Port, what)
 
     async def create_port(self, what: str, **values: object) -> Port:
         return await self._create("port", Port, _with_binding(values), what)
 
     async def update_port(self, what: str, id: str, **values: object) -> Port:
         found = await self._cloud.ask("PUT", f"/ports/{id}", what, body={"port": _with_binding(values)})
-        return msgspec.convert(json.loads(found)["port"], Port)
+        return _read(found, "port", Port, what)
 
     async def delete_port(self, id: str) -> None:
         await self._delete("ports", id, f"port {id} in Neutron")
@@ -186,13 +186,14 @@ class Neutron:
         return found[0]
 
     async def _list(self, kind: str, cls: type[T], query: dict[str, str]) -> list[T]:
-        found = await self._cloud.ask("GET", f"/{kind}", f"{kind.replace('-', ' ')} in Neutron", query=query)
-        return msgspec.convert(json.loads(found)[kind.replace("-", "_")], list[cls])  # type: ignore[valid-type]
+        what = f"{kind.replace('-', ' ')} in Neutron"
+        found = await self._cloud.ask("GET", f"/{kind}", what, query=query)
+        return _read(found, kind.replace("-", "_"), list[cls], what)  # type: ignore[valid-type]
 
     async def _create(self, kind: str, cls: type[T], values: dict[str, object], what: str) -> T:
         key = kind.replace("-", "_")
         found = await self._cloud.ask("POST", f"/{kind}s", what, body={key: values})
-        return msgspec.convert(json.loads(found)[key], cls)
+        return _read(found, key, cls, what)
 
     async def _delete(self, kind: str, id: str, what: str) -> None:
         """What is gone is gone."""
@@ -200,6 +201,16 @@ class Neutron:
             await self._cloud.ask("DELETE", f"/{kind}/{id}", what)
         except NotFound:
             return
+
+
+def _read(answer: bytes, key: str, cls: type[T], what: str) -> T:
+    """Raises Failed where it is no answer of Neutron's."""
+    try:
+        return msgspec.convert(json.loads(answer)[key], cls)
+    except (ValueError, KeyError, TypeError, msgspec.ValidationError):
+        raise Failed(
+            f"{what}: what answers there is not Neutron, or one that Weft does not know: see its address in clouds.yaml"
+        ) from None
 
 
 def _with_binding(values: dict[str, object]) -> dict[str, object]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import time
 from collections.abc import AsyncIterator, Iterator
 from ipaddress import ip_address, ip_network
@@ -208,6 +209,7 @@ async def test_a_network_with_ports_of_others_stays(neutron: NeutronServer, one:
     assert str(caught.value) == "network blue: 1 ports of others are on it in Neutron (vm-7): remove those first"
     assert "blue" in one.view.networks
     neutron.delete("port", vm["id"])
+    neutron.make("port", network_id=blue.data["net"], device_owner="network:distributed", device_id="ovnmeta")  # OVN's
     await remove(one)
 
 
@@ -220,7 +222,7 @@ async def test_a_network_with_ports_of_others_stays(neutron: NeutronServer, one:
         ({}, Invalid, "network blue: no subnet: give --subnet"),
         ({"neutron__subnet": "x"}, Invalid, "neutron.subnet=x is of no network"),
         ({"subnets": ("10.30.4.0/24",), "port_security": "off", "security_groups": "a"}, Invalid, "port-security=off"),
-        ({"subnets": ("10.30.4.0/24",), "allowed_address_pairs": "10.0.0.1/8"}, Invalid, "has host bits set"),
+        ({"subnets": ("10.30.4.0/24",), "allowed_address_pairs": "10.0.0.1/8"}, Invalid, r"pairs=10\.0\.0\.1/8: .* host bits"),
         ({"subnets": ("10.30.4.0/24",), "mtu": 9000}, Invalid, "Requested MTU is too big, maximum is 1450"),
     ],
 )  # fmt: skip
@@ -370,6 +372,89 @@ async def test_no_cloud_is_known_and_the_agent_is_well(
         assert (await Service(agent).status()).state == "converged"
 
 
+@pytest.mark.parametrize(
+    "clouds",
+    ["[1, 2]", "hello", "clouds: {a: [", "clouds: [a]", "clouds: {devstack: }", "clouds: {devstack: x}",
+     "clouds: {devstack: {auth: x}}", "clouds: {devstack: {auth_type: none}}"],
+)  # fmt: skip
+async def test_a_cloud_that_is_said_wrongly_is_told_and_read_again_when_it_was_mended(
+    clouds: str, neutron: NeutronServer, one: Agent
+) -> None:
+    file = Path(os.environ["OS_CLIENT_CONFIG_FILE"])
+    right = file.read_text()
+    file.write_text(clouds)
+    with pytest.raises(Invalid, match=r"network weft-blue in Neutron: .*[^.]: see clouds\.yaml, and openstack-cloud"):
+        await create(one, "blue", "10.30.17.0/24")
+    file.write_text(right)
+    with pytest.raises(NotFound):  # Neutron is asked
+        await create(one, neutron__net="none")
+
+
+async def test_an_address_of_the_cloud_that_is_wrong_and_then_right(neutron: NeutronServer, one: Agent) -> None:
+    file = Path(os.environ["OS_CLIENT_CONFIG_FILE"])
+    right = file.read_text()
+    file.write_text(right.replace('"devstack"', '"other"').replace('"nowhere"', '"devstack"'))
+    with pytest.raises(
+        Unavailable, match=r"OpenStack does not answer \(.*misconfigured\): try again, or see clouds\.yaml"
+    ):
+        await create(one, neutron__net="none")
+    file.write_text(right)
+    with pytest.raises(NotFound):
+        await create(one, neutron__net="none")
+
+
+async def test_a_security_group_named_twice_and_made_anew(neutron: NeutronServer, one: Agent, host: FakeHost) -> None:
+    """And a container that is the network's gateway: it has no way out by itself."""
+    group = neutron.make("security_group", name="web")
+    blue = await create(one, "blue", "10.30.18.0/24", security_groups=f"web,{group['id']},web")
+    neutron.delete("security_group", group["id"])
+    again = neutron.make("security_group", name="web")
+    host.open("c1")
+    try:
+        with pytest.raises(NotFound, match=f"Neutron has no security group {group['id']}"):
+            await attach(one, "c1")
+        await remove(one)
+        blue = await create(one, "blue", "10.30.18.0/24", security_groups="web,web")
+        neutron.delete("security_group", again["id"])
+        again = neutron.make("security_group", name="web")
+        made = await attach(one, "c1", addresses=(ip_address("10.30.18.1"),))
+        assert [p["security_groups"] for p in ours(neutron, blue)] == [[again["id"]]]
+        assert made.gateways == () and not any(isinstance(o, Route) for o in host.inside("/run/netns/c1"))
+    finally:
+        await remove(one, force="yes")
+        neutron.delete("security_group", again["id"])
+
+
+async def test_what_changes_in_a_network_that_neutron_has(neutron: NeutronServer, one: Agent, host: FakeHost) -> None:
+    """A subnet comes of which each port gets an address, asked for or not; then somebody removes it all."""
+    net = neutron.make("network", name="prod")
+    neutron.make("subnet", network_id=net["id"], cidr="10.52.0.0/24", ip_version=4)
+    try:
+        await create(one, neutron__net="prod")
+        host.open("c1")
+        await attach(one, "c1")
+        await detach(one, "c1")
+        modes = {"ipv6_address_mode": "slaac", "ipv6_ra_mode": "slaac"}
+        neutron.make("subnet", network_id=net["id"], cidr="fd52::/64", ip_version=6, **modes)
+        made = await attach(one, "c1")
+        assert [str(a.network) for a in made.addresses] == ["10.52.0.0/24", "fd52::/64"]
+        for _ in range(3):  # in whatever order Neutron lists them
+            kept = (await Service(one).reserve("blue", t.Reserve(family=4, owner="docker/"))).address
+            assert str(kept.network) == "10.52.0.0/24"
+            await Service(one).release("blue", str(kept.ip), "docker/")
+        await detach(one, "c1")
+    finally:
+        for port in neutron.list("ports", network_id=net["id"]):
+            neutron.delete("port", port["id"])
+        neutron.delete("network", net["id"])
+    one.attachments.neutron._facts.clear()  # a minute goes by
+    with pytest.raises(
+        NotFound, match=f"network blue: Neutron has its network {net['id']} no more.* `weft network rm blue`"
+    ):
+        await attach(one, "c1")
+    await remove(one)
+
+
 async def checked(agent: Agent, *, fix: bool = False) -> dict[str, t.Fault]:
     found = (await Service(agent).check_ipam(t.CheckIpam(fix=fix))).faults
     return {fault.kind: fault for fault in found}
@@ -420,10 +505,16 @@ async def test_an_audit_without_neutron_says_so(
     try:
         (fault,) = (await checked(one)).values()
         assert (fault.kind, fault.fixed) == ("neutron-not-asked", False) and "OpenStack does not answer" in fault.text
+        with pytest.raises(Unavailable, match=r"network blue stays: .* with --force it goes here"):
+            await remove(one)
+        with pytest.raises(Failed, match=r"network blue is removed, but what was made for it is not: "):
+            await remove(one, force="yes")
+        assert "blue" not in one.view.networks
     finally:
         neutron.thaw()
     monkeypatch.undo()
-    await remove(one)
+    monkeypatch.setattr(audit_ports, "YOUNG", -60.0)
+    assert (await checked(one, fix=True))["neutron-network-without-network"].fixed
 
 
 async def test_exposed_ports_are_opened_by_a_group_of_the_containers_own(

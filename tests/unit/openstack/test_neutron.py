@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from support.neutron_server import NeutronServer
-from weft.base.errors import Conflict, Denied, Exhausted, Invalid, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Denied, Exhausted, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.openstack import cloud as clouds
 from weft.openstack.cloud import Cloud
 from weft.openstack.errors import refused
@@ -139,3 +139,13 @@ async def test_a_server_that_hangs_costs_its_time_and_no_more(
 def test_refusals(status: int, body: bytes, error: type[WeftError], text: str) -> None:
     found = refused(status, body, "a port")
     assert (type(found), str(found)) == (error, text)
+
+
+@pytest.mark.parametrize("answer", [b"<html>hello</html>", b"[]", b"{}", b'{"networks": [{"name": 1}]}'])
+async def test_what_answers_is_not_neutron(answer: bytes) -> None:
+    class Proxy(Cloud):
+        async def ask(self, *_args: object, **_more: object) -> bytes:
+            return answer
+
+    with pytest.raises(Failed, match="networks in Neutron: what answers there is not Neutron"):
+        await Neutron(Proxy()).networks()

@@ -288,7 +288,7 @@ class Networks:
             return await self._removal.remove_broken(name)
         network = await self.known(name)
         way, sources = self._parts.attachments.way(name), self._parts.compiler.of_network(name)
-        await way.check_unused(network)
+        await _check_unused(way, network, force=force)
         inside = await self._cluster.change(lambda: self._removal.attempt(network, force=force), f"network {name}")
         await self._parts.loop.settle(sources)
         await way.part(inside)
@@ -299,6 +299,19 @@ class Networks:
                 f"network {name} is removed, but what was made for it is not: {error}: `weft ipam check --fix` removes it"
             ) from None
         return inside
+
+
+async def _check_unused(way: Way, network: Network, *, force: bool) -> None:
+    """Raises Conflict where others use it; another WeftError where nobody can say, unless that is to be no matter."""
+    try:
+        await way.check_unused(network)
+    except Conflict:
+        raise
+    except WeftError as error:
+        if not force:
+            raise type(error)(
+                f"network {network.name} stays: {error}; with --force it goes here, and what was made for it stays there"
+            ) from None
 
 
 def _apart(network: Network) -> Network:
