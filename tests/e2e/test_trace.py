@@ -18,7 +18,8 @@ Networks = dict[str, list[Container]]
 def networks(lab: Lab) -> Networks:
     make_network(lab, "over", "vxlan", "10.1.0.0/16", "fd00:1::/48")
     make_network(lab, "flat", "host-gw", "10.2.0.0/16", "fd00:2::/48")
-    return {name: run_everywhere(lab, name) for name in ("over", "flat")}
+    make_network(lab, "carried", "udp", "10.3.0.0/16", "fd00:3::/48")
+    return {name: run_everywhere(lab, name) for name in ("over", "flat", "carried")}
 
 
 def trace(lab: Lab, host: str, *words: str) -> tuple[int, dict[str, Any]]:
@@ -33,7 +34,9 @@ def steps(path: dict[str, Any], place: str) -> list[str]:
 
 
 @pytest.mark.parametrize("family", [4, 6])
-@pytest.mark.parametrize(("name", "far", "mtu"), [("over", 3, 1450), ("over", 1, 1450), ("flat", 1, 1500)])
+@pytest.mark.parametrize(
+    ("name", "far", "mtu"), [("over", 3, 1450), ("over", 1, 1450), ("flat", 1, 1500), ("carried", 3, 1472)]
+)
 def test_delivered_there_and_back(lab: Lab, networks: Networks, name: str, far: int, mtu: int, family: int) -> None:
     mine, other = networks[name][0], networks[name][far]
     status, found = trace(lab, "node-1", mine.name, other.name, "--family", str(family))
@@ -45,7 +48,7 @@ def test_delivered_there_and_back(lab: Lab, networks: Networks, name: str, far: 
         assert path["outcome"]["place"] == f"{target.host}/{target.name}"
         assert path["target"] == target.address(family)
         assert (path["ttl"], path["mtu"]) == (pong.ttl, mtu)
-        middle = ["encapsulate", "decapsulate"] if name == "over" else []
+        middle = [] if name == "flat" else ["encapsulate", "decapsulate"]
         assert [hop["step"] for hop in path["hops"] if hop["step"].endswith("capsulate")] == middle
     decisive = {hop["entry"] for hop in found["there"]["hops"]}
     base = other.subnet(family).partition("/")[0]
@@ -53,6 +56,8 @@ def test_delivered_there_and_back(lab: Lab, networks: Networks, name: str, far: 
         assert any(entry.startswith(f"{other.subnet(family)} via {base} dev weft.1 onlink") for entry in decisive)
         assert any(entry.startswith(f"{base} dev weft.1 lladdr ") for entry in decisive)
         assert any("dev weft.1 dst 192.168." in entry and "self permanent" in entry for entry in decisive)
+    elif name == "carried":
+        assert any(entry.startswith(f"prefix {other.subnet(family)} 192.168.") for entry in decisive)
     else:
         assert any(entry.startswith(f"{other.subnet(family)} via ") and "dev eth0" in entry for entry in decisive)
 

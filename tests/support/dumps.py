@@ -22,9 +22,22 @@ from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import driver
 from weft.datapaths.routed import NEXT_HOPS
 from weft.datapaths.traits import KnownBy
-from weft.hoststate import Address, Bridge, FdbEntry, Ipip, Link, Neighbour, Object, Route, Sysctl, Vxlan
+from weft.hoststate import (
+    Address,
+    Bridge,
+    FdbEntry,
+    Ipip,
+    Link,
+    Neighbour,
+    Object,
+    Route,
+    Sysctl,
+    Tunnel,
+    TunnelPrefix,
+    Vxlan,
+)
 from weft.hoststate.cloud import CloudRoute
-from weft.hoststate.links import CHECKED
+from weft.hoststate.links import CHECKED, Tun
 from weft.model import Endpoint, Network
 from weft.model.endpoint import Namespace
 from weft.trace import Start
@@ -97,6 +110,7 @@ class HostBuilder:
     network: Network
     spaces: dict[str, Builder] = field(default_factory=dict)
     clouds: set[d.CloudRouteDump] = field(default_factory=set)
+    tunnels: dict[str, d.TunnelDump] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         node = lab.node(self.name)
@@ -139,6 +153,10 @@ class HostBuilder:
         match obj:
             case CloudRoute():
                 self.clouds.add(d.CloudRouteDump(obj.where, obj.destination, obj.to))
+            case Tunnel(dev=dev, local=local, port=port):
+                self.tunnels[dev] = d.TunnelDump(dev=dev, local=local, port=port, prefixes={})
+            case TunnelPrefix(dev=dev):
+                self.tunnels[dev].prefixes[obj.prefix] = obj.remote
             case Link():
                 self._link(obj)
             case Address():
@@ -176,6 +194,8 @@ class HostBuilder:
             case Ipip(local, remote):
                 more |= {"ipip": d.IpipDump(local=local, remote=remote), "noarp": True, "mac": ""}
                 self.spaces[link.ns].link(link.name, "ipip", **more)
+            case Tun():
+                self.spaces[link.ns].link(link.name, "tun", noarp=True, **{**more, "mac": ""})
             case veth:
                 if link.group == CHECKED:  # what the kernel makes of its MAC
                     self.spaces[link.ns].address(link.name, f"{NEXT_HOPS[6]}/64")
@@ -187,7 +207,7 @@ class HostBuilder:
         table = driver(self.network.driver).table(lab.lease(self.network, lab.node(self.name)))
         prefixes = tuple(map(str, self.network.subnets))
         clouds = (d.CloudDump(prefixes, table, "eth0", tuple(sorted(self.clouds, key=str))),) if table else ()
-        return d.HostDump(node=self.name, namespaces=namespaces, clouds=clouds)
+        return d.HostDump(node=self.name, namespaces=namespaces, clouds=clouds, tunnels=tuple(self.tunnels.values()))
 
 
 def endpoint(network: Network, node: str) -> Endpoint:

@@ -174,13 +174,24 @@ class CloudDump(Entry, frozen=True):
     routes: tuple[CloudRouteDump, ...] = ()
 
 
+class TunnelDump(Entry, frozen=True):
+    """What a program goes by that carries the packets of the TUN device `dev` in UDP, from `local` and its `port`. `prefixes`:
+    the host that each is sent to and taken from; those of this host itself are "here"."""
+
+    dev: str
+    local: str
+    port: int
+    prefixes: dict[str, str]
+
+
 class HostDump(Reply, frozen=True, kw_only=True):
     """`node`: the host's name. `namespaces`: its own first, then those of its endpoints. `clouds`: what is known of routers
-    that are no hosts of Weft's."""
+    that are no hosts of Weft's. `tunnels`: those that a program carries."""
 
     node: str
     namespaces: tuple[NamespaceDump, ...]
     clouds: tuple[CloudDump, ...] = ()
+    tunnels: tuple[TunnelDump, ...] = ()
 
     def namespace(self, path: str) -> NamespaceDump | None:
         return next((n for n in self.namespaces if n.path == path), None)
@@ -200,5 +211,6 @@ __all__ = [
     "PeerDump",
     "RouteDump",
     "RuleDump",
+    "TunnelDump",
     "VxlanDump",
 ]

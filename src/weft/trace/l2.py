@@ -12,13 +12,15 @@ from weft.trace import entries, l3
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
-from weft.trace.world import Namespace, address
+from weft.trace.world import HERE, Namespace, address, longest
 
 FIRST_TTL = 64
 _IPIP_OVERHEAD = 20
 """Octets of a second IPv4 header."""
 _OVERHEAD = {4: 50, 6: 70}
 """Octets of VXLAN's headers by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40."""
+_CARRIED = {4: 28, 6: 48}
+"""Octets of UDP's and IP's headers before a bare packet."""
 
 
 def transmit(record: Record, state: Transmit) -> State | Outcome:
@@ -151,6 +153,26 @@ def _ipip(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
     return Send(place, outer)
 
 
+def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    """By a program, in UDP; it counts as a router, as the one at the other end does."""
+    tunnel = next((t for t in record.world.carried(place.host) if t.dev == link.name and not place.ns), None)
+    if tunnel is None:
+        return _wire(record, place, link, frame)
+    packet, name = frame.packet, record.world.name(place)
+    prefix, to = longest(tunnel.prefixes, packet.dst)
+    if to in ("", HERE):
+        what = "is this host's own, and nobody's here" if to else "is in no prefix of it"
+        return record.end("no-route", place, f"{link.name} on {name} carries nothing to {packet.dst}, which {what}")
+    if packet.ttl <= 1:
+        return record.end("ttl", place, f"{link.name} on {name} drops it: TTL 1", "")
+    dst, src = address(to), address(tunnel.local)
+    overhead = _CARRIED[dst.version]
+    bare = replace(frame, mac="", packet=packet.routed())
+    inner = Tunnel(vni=None, port=tunnel.port, frame=bare, device=link.name, overhead=overhead)
+    record.hop(place, "encapsulate", f"prefix {prefix} {to}", f"bare in UDP to {dst} port {tunnel.port}, from {src}")
+    return Send(place, Packet(src, dst, FIRST_TTL, inner, packet.overhead + overhead))
+
+
 # -- the wire ----------------------------------------------------------------------------------------------------------
 
 
@@ -253,5 +275,6 @@ _KINDS: dict[str, Callable[[Record, Place, LinkDump, Frame], State | Outcome]] =
     "veth": _veth,
     "vxlan": _vxlan,
     "ipip": _ipip,
+    "tun": _carried,
 }
 """All others are wire ends."""

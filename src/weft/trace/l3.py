@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 from weft.api.dump import LinkDump
 from weft.trace import entries
 from weft.trace.path import Ending, Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
-from weft.trace.world import RESOLVED, Choice, Found, Namespace, address
+from weft.trace.world import RESOLVED, Choice, Found, Namespace, address, longest
 
 _REFUSALS: dict[str, Ending] = {"unreachable": "unreachable", "blackhole": "blackhole", "prohibit": "prohibit"}
 _DELIVER = ("local", "anycast")
@@ -102,7 +104,7 @@ def _deliver(record: Record, place: Place, namespace: Namespace, packet: Packet,
 
 def _decapsulate(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
     if tunnel.vni is None:
-        return _out_of_ipip(record, place, packet, tunnel)
+        return (_out_of_ipip if tunnel.port is None else _to_program)(record, place, packet, tunnel)
     what = f"VNI {tunnel.vni} on UDP port {tunnel.port}"
     for there, link in record.world.vteps(place):
         if link.vxlan and (link.vxlan.vni, link.vxlan.port) == (tunnel.vni, tunnel.port):
@@ -129,6 +131,27 @@ def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
         return bad
     record.hop(place, "decapsulate", f"{link.name}: IPIP", f"packet for {tunnel.frame.packet.dst}")
     return Arrive(place, link.name, tunnel.frame)
+
+
+def _to_program(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+    """It takes what comes from the host that holds the sender's prefix."""
+    world, name, inside = record.world, record.world.name(place), tunnel.frame.packet
+    found = next((t for t in world.carried(place.host) if (t.local, t.port) == (str(packet.dst), tunnel.port)), None)
+    if found is None:
+        return record.end(
+            "no-vtep", place, f"{name} gets the datagram, but carries no tunnel at UDP port {tunnel.port}"
+        )
+    prefix, holder = longest(found.prefixes, inside.src)
+    if holder != str(packet.src):
+        said = f"`prefix {prefix} {holder}`" if prefix else "no prefix"
+        return record.end("no-route", place, f"{name} drops what comes from {packet.src}: {said} has {inside.src}")
+    if inside.ttl <= 1:
+        return record.end("ttl", place, f"{found.dev} on {name} drops it: TTL 1", "")
+    namespace = record.namespace(place)
+    if namespace and (bad := record.unusable(place, namespace, found.dev)):
+        return bad
+    record.hop(place, "decapsulate", f"{found.dev}: prefix {prefix} {holder}", f"packet for {inside.dst}")
+    return Arrive(place, found.dev, replace(tunnel.frame, packet=inside.routed()))
 
 
 def handed_over(record: Record, place: Place, link: LinkDump, frame: Frame) -> Outcome:

@@ -10,8 +10,8 @@ from weft.trace.path import Place
 
 @dataclass(frozen=True)
 class Tunnel:
-    """What is inside a tunnel's packet: a frame for the VXLAN device with this VNI, listening on this UDP port; or a packet in
-    IPIP, where both are None."""
+    """What is inside a tunnel's packet: a frame for the VXLAN device with this VNI, listening on this UDP port; a bare packet
+    in UDP for the program at this port, where there is no VNI; or a packet in IPIP, where both are None."""
 
     vni: int | None
     port: int | None

@@ -21,6 +21,7 @@ from weft.api.dump import (
     NextHopDump,
     RouteDump,
     RuleDump,
+    TunnelDump,
 )
 from weft.base.net import IPAddress, IPInterface, contains
 from weft.trace.path import Place
@@ -35,6 +36,17 @@ ZERO_MAC = "00:00:00:00:00:00"
 
 def _within(address: IPAddress, prefix: str) -> bool:
     return contains(ip_network(prefix), address)
+
+
+HERE = "here"
+"""In a tunnel's table: this host itself."""
+
+
+def longest(prefixes: Mapping[str, str], address: IPAddress) -> tuple[str, str]:
+    """The longest prefix with this address, and what it leads to; both "" where there is none."""
+    found = [prefix for prefix in prefixes if _within(address, prefix)]
+    best = max(found, key=lambda prefix: ip_network(prefix).prefixlen, default="")
+    return best, prefixes.get(best, "")
 
 
 class Choice(NamedTuple):
@@ -217,6 +229,11 @@ class World:
 
     def _clouds(self, host: str) -> tuple[CloudDump, ...]:
         return self._dumps[host].clouds if host in self._dumps else ()
+
+    # Tunnels that a program carries.
+
+    def carried(self, host: str) -> tuple[TunnelDump, ...]:
+        return self._dumps[host].tunnels if host in self._dumps else ()
 
     def peer(self, place: Place, link: LinkDump) -> Found | None:
         """A veth's other end, where its namespace was dumped."""

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from ipaddress import ip_address
+from ipaddress import ip_address, ip_network
 
 import msgspec
 import pytest
 
 from support import dumps as d
 from support import lab
-from weft.api.dump import FdbDump, HostDump, NeighbourDump, NextHopDump, RouteDump, RuleDump
+from weft.api.dump import FdbDump, HostDump, NeighbourDump, NextHopDump, RouteDump, RuleDump, TunnelDump
 from weft.base.names import stable_mac
 from weft.trace import Path, Start, walk
 
@@ -31,6 +31,11 @@ def vxlan() -> d.Dumps:
 @pytest.fixture(scope="module")
 def host_gw() -> d.Dumps:
     return d.reference("host-gw")
+
+
+@pytest.fixture(scope="module")
+def udp() -> d.Dumps:
+    return d.reference("udp")
 
 
 def go(dumps: d.Dumps, to: str = "node-2", family: int = 4, origin: str = "node-1") -> Path:
@@ -84,6 +89,40 @@ def test_host_gw(host_gw: d.Dumps, family: int) -> None:
     assert path.outcome.ending == "delivered"
     assert (path.ttl, path.mtu) == (62, 1500)
     assert {step for _, step in steps(path)}.isdisjoint({"encapsulate", "decapsulate"})
+
+
+@FAMILIES
+@pytest.mark.parametrize("node", ["node-2", "node-4"])
+def test_a_tunnel_that_a_program_carries(udp: d.Dumps, family: int, node: str) -> None:
+    """Both programs count as routers."""
+    path = go(udp, to=node, family=family)
+    assert ("node-1", "encapsulate") in steps(path) and (node, "decapsulate") in steps(path)
+    (mine,) = (t for t in udp["node-1"].tunnels)
+    prefix, host = next(
+        (p, h) for p, h in mine.prefixes.items() if ip_address(str(d.address(node, family))) in ip_network(p)
+    )
+    assert entry(path, "node-1", "encapsulate") == f"prefix {prefix} {host}"
+    assert (path.outcome.ending, path.outcome.place) == ("delivered", f"{node}/c{node[-1]}")
+    assert (path.ttl, path.mtu) == (60, 1472)
+
+
+def test_a_tunnel_without_the_prefix_or_with_it_at_another_host(udp: d.Dumps) -> None:
+    (mine,) = udp["node-1"].tunnels
+    gone = {p: h for p, h in mine.prefixes.items() if h != "192.168.1.254"}
+    path = go({**udp, "node-1": msgspec.structs.replace(udp["node-1"], tunnels=(replaced(mine, gone),))})
+    assert (path.outcome.ending, path.outcome.place) == ("no-route", "node-1")
+    assert "is in no prefix of it" in path.outcome.text
+    (theirs,) = udp["node-2"].tunnels
+    wrong = {p: "192.168.1.245" if h == "192.168.1.68" else h for p, h in theirs.prefixes.items()}
+    path = go({**udp, "node-2": msgspec.structs.replace(udp["node-2"], tunnels=(replaced(theirs, wrong),))})
+    assert (path.outcome.ending, path.outcome.place) == ("no-route", "node-2")
+    assert "node-2 drops what comes from 192.168.1.68: `prefix 40.15.43.0/24 192.168.1.245`" in path.outcome.text
+    path = go({**udp, "node-2": msgspec.structs.replace(udp["node-2"], tunnels=())})
+    assert path.outcome.ending == "no-vtep" and "carries no tunnel at UDP port 8285" in path.outcome.text
+
+
+def replaced(tunnel: TunnelDump, prefixes: dict[str, str]) -> TunnelDump:
+    return msgspec.structs.replace(tunnel, prefixes=prefixes)
 
 
 ENCAPS = ("never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from pathlib import Path
 
 import msgspec
 
@@ -16,7 +17,7 @@ from weft.base.errors import NotFound
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.hoststate.cloud import CloudRoute
-from weft.kernel.host.dump import dump
+from weft.kernel.host.dump import carried, dump
 
 
 class ThisNode:
@@ -43,7 +44,8 @@ class ThisNode:
         if strange := [path for path in wanted if path not in held]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
         found = await asyncio.to_thread(dump, view.me, {path: held[path] for path in wanted})
-        return msgspec.structs.replace(found, clouds=tuple(self._clouds()))
+        tunnels = await asyncio.to_thread(carried, Path(self._parts.config.run_dir))
+        return msgspec.structs.replace(found, clouds=tuple(self._clouds()), tunnels=tunnels)
 
     def _clouds(self) -> Iterator[CloudDump]:
         """Of networks on this host that a cloud's router routes."""

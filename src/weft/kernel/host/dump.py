@@ -6,21 +6,23 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterable, Mapping
 from functools import partial
+from pathlib import Path
 from typing import TypeVar
 
 import msgspec
 
-from weft.api.dump import AddressDump, HostDump, IpipDump, LinkDump, NamespaceDump, PeerDump, VxlanDump
+from weft.api.dump import AddressDump, HostDump, IpipDump, LinkDump, NamespaceDump, PeerDump, TunnelDump, VxlanDump
 from weft.base.errors import NotFound, WeftError
-from weft.hoststate import HOST
+from weft.hoststate import HOST, Tunnel, TunnelPrefix
 from weft.kernel.host import dump_wire
-from weft.kernel.kinds import wire
+from weft.kernel.kinds import tunnel, wire
 from weft.kernel.kinds.ovs import switched
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import Device
 from weft.kernel.plumbing.netlink import Netlink, open_socket
 from weft.kernel.plumbing.spaces import Space
+from weft.tunnel.table import FOLDER
 
 T = TypeVar("T")
 
@@ -46,6 +48,17 @@ def dump(node: str, containers: Mapping[str, str]) -> HostDump:
     finally:
         os.close(host_fd)
     return HostDump(node=node, namespaces=_with_peers_names(found))
+
+
+def carried(run: Path) -> tuple[TunnelDump, ...]:
+    """The tunnels that a program carries here, as their tables say. `run`: the agent's run directory. Raises Failed."""
+    objects = tunnel.read(run / FOLDER).values()
+    prefixes: dict[str, dict[str, str]] = {}
+    for obj in objects:
+        if isinstance(obj, TunnelPrefix):
+            prefixes.setdefault(obj.dev, {})[obj.prefix] = obj.remote
+    tunnels = (obj for obj in objects if isinstance(obj, Tunnel))
+    return tuple(TunnelDump(dev=t.dev, local=t.local, port=t.port, prefixes=prefixes.get(t.dev, {})) for t in tunnels)
 
 
 def _in(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
