@@ -124,7 +124,10 @@ class Agent(Parts):
                 keep("leases", lambda: self.leases.run(self.config.resync))
                 keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
-                keep("ports", lambda: self.attachments.neutron.run(self.config.resync, lambda: bool(self.known.doubt)))
+                keep(
+                    "ports",
+                    lambda: self.attachments.neutron.leftovers.run(self.config.resync, lambda: bool(self.known.doubt)),
+                )
                 await self.follower.complete()
                 self._tell_open()
                 await self.names.stand()

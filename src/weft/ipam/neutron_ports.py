@@ -1,8 +1,8 @@
 """Ports of Neutron's: one call makes an endpoint's, bound to this host, with the addresses, the MAC address and the security
 groups that it has from then on. So addresses are Neutron's to give, and nothing is claimed in the store.
 
-A port says in its description whose it is: this cluster's and this node's. So what was left behind (the agent was killed
-between two steps, or Neutron was away while a container went) is found by asking Neutron, with no ledger of our own.
+A port says in its description whose it is: this cluster's and this node's. So what was left behind is found by asking Neutron
+(`neutron_leftovers`).
 
 Docker asks for an address before there is an endpoint. Then the port is made unbound, and bound when the endpoint comes.
 """
@@ -11,36 +11,26 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import logging
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 import msgspec
 
 from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, WeftError
-from weft.base.net import IPAddress, IPInterface, family, parse_address, parse_interface, parse_mac
+from weft.base.net import IPAddress, IPInterface, family, parse_mac
 from weft.cluster.cluster import Cluster
-from weft.datapaths import registry
-from weft.datapaths.neutron_options import GATEWAYS, NeutronOptions
 from weft.ipam.addresses import Ask, Choice, Way
+from weft.ipam.neutron_facts import BRIDGE, Facts, NeutronFacts, data_of, interface, options_of
 from weft.ipam.neutron_groups import open_to_all
+from weft.ipam.neutron_leftovers import GROUP, Leftovers
 from weft.ipam.neutron_networks import NET, Marks, NeutronNetworks, subnet_key
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.model import Endpoint, Network
 from weft.openstack.cloud import Cloud
-from weft.openstack.neutron import OWNER, FixedIp, Net, Neutron, Port, Subnet
+from weft.openstack.neutron import OWNER, Neutron, Port
 from weft.tasks import backoff
-
-log = logging.getLogger(__name__)
-
-FRESH = 60.0
-"""Seconds for which is believed what Neutron said of a network, its subnets and of security groups' names."""
-GROUP = "group"
-"""Key of an endpoint's data: the id of the security group that is its own."""
-BRIDGE = "br-int"
-"""Where Neutron does not say which bridge ports are plugged into."""
 
 
 class Place(NamedTuple):
@@ -49,14 +39,6 @@ class Place(NamedTuple):
     neutron: Neutron
     host: str
     identity: Callable[[], str]
-
-
-class Facts(NamedTuple):
-    """What Neutron said of a network, and until when that is believed."""
-
-    net: Net
-    subnets: dict[str, Subnet]
-    until: float
 
 
 class NeutronPorts(Way):
@@ -73,21 +55,16 @@ class NeutronPorts(Way):
         self.neutron, self.host = place.neutron, place.host
         self.marks = Marks(place.identity, cluster.me)
         self._networks = NeutronNetworks(self.neutron, self.marks)
-        self._facts: dict[str, Facts] = {}
-        self._groups: dict[str, tuple[str, float]] = {}
-        """Security group as users call it → its id, and until when that is believed."""
-        self._underway = set[str]()
-        """Endpoints whose port is there, or may be, and that are not in the store yet."""
+        self.facts = NeutronFacts(self.neutron)
+        self.leftovers = Leftovers(self.neutron, self.marks, self._view, promises)
         self._unsure = set[str]()
         """Endpoints for which a port may have been made: no answer came."""
-        self._missed = set[str]()
-        """Ports that no container had when they were last looked at."""
 
     # Networks.
 
     async def make(self, network: Network) -> Network:
-        options = _options(network)
-        await self._group_ids(options)  # one that is not there is told now, not with the first container
+        options = options_of(network)
+        await self.facts.groups(options)  # one that is not there is told now, not with the first container
         return await self._networks.make(network, options)
 
     async def unmake(self, network: Network) -> None:
@@ -100,52 +77,18 @@ class NeutronPorts(Way):
         """One of Neutron's that was made for a network which is no more."""
         await self._networks.remove(id)
 
-    async def _known(self, network: Network) -> Facts:
-        facts = self._facts.get(network.name)
-        id = network.data[NET]
-        if facts is None or facts.net.id != id or facts.until < time.monotonic():
-            nets, subnets = await asyncio.gather(self.neutron.networks(id=id), self.neutron.subnets(id))
-            if not nets:
-                raise NotFound(
-                    f"network {network.name}: Neutron has its network {id} no more, or not for these credentials: remove it "
-                    f"with `weft network rm {network.name}`"
-                )
-            (net,) = nets
-            facts = Facts(net, {s.id: s for s in subnets}, time.monotonic() + FRESH)
-            self._facts[network.name] = facts
-        return facts
-
-    async def _knowing(self, network: Network, port: Port) -> Facts:
-        """With the port's subnets: of one that has come since, Neutron may have given an address too."""
-        facts = await self._known(network)
-        if all(ip.subnet_id in facts.subnets for ip in port.fixed_ips):
-            return facts
-        del self._facts[network.name]
-        return await self._known(network)
-
-    async def _group_ids(self, options: NeutronOptions) -> list[str]:
-        """Raises NotFound, Invalid."""
-        found = []
-        for ref in options.groups:
-            id, until = self._groups.get(ref, ("", 0.0))
-            if until < time.monotonic():
-                id = await self.neutron.group(ref)
-                self._groups[ref] = id, time.monotonic() + FRESH
-            found.append(id)
-        return list(dict.fromkeys(found))  # Neutron takes each once
-
     # Endpoints come.
 
     @contextlib.asynccontextmanager
     async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
-        await self._known(ask.network)
-        self._underway.add(ask.id)
+        await self.facts.of(ask.network)
+        self.leftovers.underway.add(ask.id)
         try:
             port = await self._bound(ask)
             choice = Choice(addresses=(), mac="", data={"port": port.id})
             try:
-                choice = self._choice(ask, port, await self._knowing(ask.network, port))
-                if ask.exposed and _options(ask.network).port_security == "on":
+                choice = self._choice(ask, port, await self.facts.with_port(ask.network, port))
+                if ask.exposed and options_of(ask.network).port_security == "on":
                     families = tuple(family(a) for a in choice.addresses)
                     group = await open_to_all(self.neutron, port, ask.exposed, families, self.marks.port)
                     choice = msgspec.structs.replace(choice, data={**choice.data, GROUP: group})
@@ -154,7 +97,7 @@ class NeutronPorts(Way):
                 await asyncio.shield(self._give_back(choice.data))
                 raise
         finally:
-            self._underway.discard(ask.id)
+            self.leftovers.underway.discard(ask.id)
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
         await self._give_back(choice.data)
@@ -168,7 +111,7 @@ class NeutronPorts(Way):
         port = await (self._bind(ask, kept) if kept else self._create(ask))
         if port.vif_type in ("", "ovs"):
             return port
-        await asyncio.shield(self._drop(port.id))
+        await asyncio.shield(self.leftovers.drop(port.id))
         raise Failed(f"{_what(ask)}: {await self._why_unbound(port)}")
 
     async def _create(self, ask: Ask) -> Port:
@@ -181,9 +124,9 @@ class NeutronPorts(Way):
         try:
             return await attempt()
         except NotFound:
-            if not _options(ask.network).groups:
+            if not options_of(ask.network).groups:
                 raise
-            self._groups.clear()  # one was removed, and there may be another of its name
+            self.facts.forget()  # one was removed, and there may be another of its name
             return await attempt()
         except (Unavailable, asyncio.CancelledError):
             self._unsure.add(ask.id)
@@ -196,7 +139,7 @@ class NeutronPorts(Way):
 
     async def _values(self, ask: Ask) -> dict[str, object]:
         """All that a bound port has beside its addresses."""
-        options = _options(ask.network)
+        options = options_of(ask.network)
         values: dict[str, object] = {
             "name": ask.name,
             "description": self.marks.port,
@@ -209,7 +152,7 @@ class NeutronPorts(Way):
         if options.port_security == "off":
             values |= {"port_security_enabled": False, "security_groups": []}
         elif options.groups:
-            values["security_groups"] = await self._group_ids(options)
+            values["security_groups"] = await self.facts.groups(options)
         if options.pairs:
             values["allowed_address_pairs"] = [{"ip_address": prefix} for prefix in options.pairs]
         return values
@@ -237,8 +180,8 @@ class NeutronPorts(Way):
 
     def _choice(self, ask: Ask, port: Port, facts: Facts) -> Choice:
         fixed = sorted(port.fixed_ips, key=lambda ip: facts.subnets[ip.subnet_id].ip_version)
-        addresses = tuple(_interface(ip, facts) for ip in fixed)
-        return Choice(addresses=addresses, mac=parse_mac(port.mac_address), data=_data(ask.network, port, facts))
+        addresses = tuple(interface(ip, facts) for ip in fixed)
+        return Choice(addresses=addresses, mac=parse_mac(port.mac_address), data=data_of(ask.network, port, facts))
 
     async def _why_unbound(self, port: Port) -> str:
         if port.vif_type not in ("binding_failed", "unbound"):
@@ -259,7 +202,7 @@ class NeutronPorts(Way):
     async def wait(self, endpoint: Endpoint) -> None:
         """Until Neutron's agent has plugged it. Raises Failed after the time that the network gives."""
         network = self._view.networks.get(endpoint.network)
-        seconds = _options(network).plugging_timeout if network else 0
+        seconds = options_of(network).plugging_timeout if network else 0
         if not seconds:
             return
         deadline, said = time.monotonic() + seconds, "no answer"
@@ -301,61 +244,14 @@ class NeutronPorts(Way):
 
     async def _give_back(self, data: Mapping[str, str]) -> None:
         """Of an endpoint."""
-        await self._drop(data["port"])
+        await self.leftovers.drop(data["port"])
         if group := data.get(GROUP, ""):
-            await self._drop(group, self.neutron.delete_group)
-
-    async def _drop(self, id: str, delete: Callable[[str], Awaitable[None]] | None = None) -> None:
-        """A port, or what else `delete` says: now, or as soon as Neutron is there again."""
-        try:
-            await (delete or self.neutron.delete_port)(id)
-        except WeftError as error:
-            self._missed.add(id)
-            log.warning("%s is not removed from Neutron yet: %s", id, error)
-
-    async def run(self, interval: float, doubtful: Callable[[], bool]) -> None:
-        """For ever: remove ports of this node's that no container has. `interval`: seconds between looks. `doubtful`: whether
-        what the store says may not be so."""
-        while True:
-            used = any(self._view.driver(name).addresses.made_elsewhere for name in self._view.networks)
-            if (used or self._missed) and not doubtful():
-                try:
-                    await self.sweep()
-                except WeftError as error:
-                    log.warning("ports in Neutron are not looked at: %s", error)
-            await asyncio.sleep(interval)
-
-    async def sweep(self) -> list[str]:
-        """The ports removed: those that no container had in two looks either, so that what is just coming stays."""
-        listed = await self.neutron.ports(device_owner=OWNER, description=self.marks.port)
-        groups = {g.id for g in await self.neutron.marked_groups(self.marks.port)}
-        groups -= {e.data.get(GROUP, "") for e in self._view.endpoints.values()}
-        ports = {p.id for p in listed if not self._needed(p)}
-        gone, unused = sorted(ports & self._missed), sorted(groups & self._missed)
-        self._missed = ports | groups
-        for id in gone:
-            await self._drop(id)
-        for id in unused:
-            await self._drop(id, self.neutron.delete_group)
-        if gone:
-            log.info("removed %d ports from Neutron that no container has", len(gone))
-        return gone
-
-    def _needed(self, port: Port) -> bool:
-        if port.device_id in self._underway or any(
-            e.data.get("port") == port.id for e in self._view.endpoints.values()
-        ):
-            return True
-        return not port.device_id and any(parse_address(ip.ip_address) in self._promised() for ip in port.fixed_ips)
-
-    def _promised(self) -> set[IPAddress]:
-        """All that is promised to containers to come."""
-        return {a for name in self._view.networks for a in self.promises.of_others(self._view.home(name), "")}
+            await self.leftovers.drop_group(group)
 
     # Addresses for endpoints to come.
 
     async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
-        facts = await self._known(ask.network)
+        facts = await self.facts.of(ask.network)
         what = f"an address in network {ask.network.name}"
         port = await self.neutron.create_port(
             what,
@@ -366,13 +262,13 @@ class NeutronPorts(Way):
             fixed_ips=self._fixed(ask),
         )
         wanted = {subnet["subnet_id"] for subnet in self._fixed(ask)}  # beside it Neutron may have given one by SLAAC
-        chosen = next(_interface(ip, facts) for ip in port.fixed_ips if ip.subnet_id in wanted)
+        chosen = next(interface(ip, facts) for ip in port.fixed_ips if ip.subnet_id in wanted)
         self.promises.keep(self._view.home(ask.network.name), chosen.ip, owner, seconds)
         return chosen
 
     async def let_go(self, network: Network, address: IPAddress) -> None:
         for port in await self._unbound(network, address):
-            await self._drop(port.id)
+            await self.leftovers.drop(port.id)
 
     async def _unbound(self, network: Network, address: IPAddress) -> list[Port]:
         found = await self.neutron.ports(network_id=network.data[NET], fixed_ips=f"ip_address={address}")
@@ -395,14 +291,8 @@ class NeutronPorts(Way):
         try:
             return await self.neutron.update_port(_what(ask), first.id, **values)
         except BaseException:
-            await asyncio.shield(self._drop(first.id))
+            await asyncio.shield(self.leftovers.drop(first.id))
             raise
-
-
-def _options(network: Network) -> NeutronOptions:
-    options = registry.parse_options(network)
-    assert isinstance(options, NeutronOptions), f"{network.driver} has no ports in Neutron"
-    return options
 
 
 def _what(ask: Ask) -> str:
@@ -411,29 +301,3 @@ def _what(ask: Ask) -> str:
 
 def _into(endpoint: Endpoint) -> str:
     return f"{endpoint.container or endpoint.name} cannot be attached to {endpoint.network}"
-
-
-def _interface(ip: FixedIp, facts: Facts) -> IPInterface:
-    """With its subnet's prefix length."""
-    length = facts.subnets[ip.subnet_id].cidr.rpartition("/")[2]
-    return parse_interface(f"{ip.ip_address}/{length}")
-
-
-def _data(network: Network, port: Port, facts: Facts) -> dict[str, str]:
-    """What the data path has to know of the port."""
-    subnets = [facts.subnets[ip.subnet_id] for ip in port.fixed_ips]
-    own = {ip.ip_address for ip in port.fixed_ips}  # a container that is to be the gateway itself has none
-    hops = {s.ip_version: s.gateway_ip for s in subnets if s.gateway_ip and s.gateway_ip not in own}
-    mtu = min((m for m in (network.mtu or 0, facts.net.mtu) if m), default=0)
-    return {
-        "port": port.id,
-        "plug": "hybrid" if port.vif_details.get("ovs_hybrid_plug") else "ovs",
-        "bridge": str(port.vif_details.get("bridge_name") or BRIDGE),
-        "mtu": str(mtu or ""),
-        **{key: hops.get(fam, "") for key, fam in zip(GATEWAYS, (4, 6), strict=True)},
-        "routes": ", ".join(_routes(subnets)),
-    }
-
-
-def _routes(subnets: Iterable[Subnet]) -> list[str]:
-    return [f"{r.destination} via {r.nexthop}" for s in subnets for r in s.host_routes]

@@ -313,8 +313,8 @@ async def test_neutron_goes_away(
     finally:
         neutron.thaw()
     monkeypatch.undo()
-    await one.attachments.neutron.sweep()
-    await one.attachments.neutron.sweep()
+    await one.attachments.neutron.leftovers.sweep()
+    await one.attachments.neutron.leftovers.sweep()
     assert {p["name"] for p in ours(neutron, blue)} == {"c2"}
     await attach(one, "c3")
     await remove(one, force="yes")
@@ -327,8 +327,8 @@ async def test_what_an_agent_left_behind_when_it_was_killed(neutron: NeutronServ
     values = {"network_id": blue.data["net"], "device_owner": "compute:weft"}
     left = neutron.make("port", description=one.attachments.neutron.marks.port, device_id="gone", **values)
     foreign = neutron.make("port", description="weft:another-cluster/node-1", device_id="theirs", **values)
-    assert await one.attachments.neutron.sweep() == []
-    assert await one.attachments.neutron.sweep() == [left["id"]]
+    assert await one.attachments.neutron.leftovers.sweep() == []
+    assert await one.attachments.neutron.leftovers.sweep() == [left["id"]]
     assert {p["device_id"] for p in ours(neutron, blue)} == {made.id, "theirs"}
     neutron.delete("port", foreign["id"])
     await remove(one, force="yes")
@@ -341,7 +341,7 @@ async def test_an_address_that_was_kept_comes_with_its_port(neutron: NeutronServ
     for family in (4, 6):
         kept.append((await Service(one).reserve("blue", t.Reserve(family=family, owner="docker/"))).address)
     assert {p["binding:host_id"] for p in ours(neutron, blue)} == {""} and len(ours(neutron, blue)) == 2
-    assert await one.attachments.neutron.sweep() == await one.attachments.neutron.sweep() == []
+    assert await one.attachments.neutron.leftovers.sweep() == await one.attachments.neutron.leftovers.sweep() == []
     made = await attach(
         one, "", owner="docker/n/e", handover=True, addresses=tuple(a.ip for a in kept), name="docker-e"
     )
@@ -356,8 +356,8 @@ async def test_an_address_that_was_kept_comes_with_its_port(neutron: NeutronServ
     assert ours(neutron, blue) == []
     await Service(one).reserve("blue", t.Reserve(family=4, owner="docker/", seconds=0.01))
     await asyncio.sleep(0.02)  # until nobody is promised it any more
-    await one.attachments.neutron.sweep()
-    assert len(await one.attachments.neutron.sweep()) == 1
+    await one.attachments.neutron.leftovers.sweep()
+    assert len(await one.attachments.neutron.leftovers.sweep()) == 1
     await remove(one)
 
 
@@ -447,7 +447,7 @@ async def test_what_changes_in_a_network_that_neutron_has(neutron: NeutronServer
         for port in neutron.list("ports", network_id=net["id"]):
             neutron.delete("port", port["id"])
         neutron.delete("network", net["id"])
-    one.attachments.neutron._facts.clear()  # a minute goes by
+    one.attachments.neutron.facts.forget()  # a minute goes by
     with pytest.raises(
         NotFound, match=f"network blue: Neutron has its network {net['id']} no more.* `weft network rm blue`"
     ):
@@ -545,9 +545,9 @@ async def test_exposed_ports_are_opened_by_a_group_of_the_containers_own(
     await Service(one).detach(owner="docker/n/e")
     assert ours(neutron, blue) == [] and neutron.list("security-groups", id=own) == []
     left = neutron.make("security_group", name="weft-old", description=one.attachments.neutron.marks.port)
-    await one.attachments.neutron.sweep()
+    await one.attachments.neutron.leftovers.sweep()
     assert neutron.list("security-groups", id=left["id"]) != []
-    await one.attachments.neutron.sweep()
+    await one.attachments.neutron.leftovers.sweep()
     assert neutron.list("security-groups", id=left["id"]) == []
 
     host.open("c1")
