@@ -348,7 +348,7 @@ def test_a_direction_that_is_killed_is_back_and_loses_next_to_nothing(
     """The device and the socket stay open meanwhile, and keep what comes."""
     mine, other = networks["blue"][:2]
     first = pump(lab, "node-2")
-    children = lab.host("node-2").must("ps", ["ps", "--ppid", str(first), "-o", "pid=,args="]).splitlines()
+    children = lab.host("node-2").must("ps", ["ps", "-ww", "--ppid", str(first), "-o", "pid=,args="]).splitlines()
     receiving = next(line.split()[0] for line in children if " receive " in line and DEVICE["blue"] in line)
     lost = lost_while(mine, other, lambda: lab.host("node-2").must("kill", ["kill", "-9", receiving]))
     assert pump(lab, "node-2") == first

@@ -7,9 +7,7 @@ made for each.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
-from weft.tunnel.checksum import finished, halves, total
+from weft.tunnel.checksum import finished, halves, sums, total
 from weft.tunnel.packet import TCP, UDP, V6_HEADER
 
 FIN, PSH, CWR = 0x01, 0x08, 0x80
@@ -23,18 +21,29 @@ def finish(packet: memoryview, start: int, offset: int) -> None:
     packet[at : at + 2] = finished(total(packet[start:], halves(len(packet) - start))).to_bytes(2, "big")
 
 
-def cut(packet: memoryview, l4: int, size: int, *, tcp: bool) -> Iterator[tuple[bytes, memoryview]]:
-    """Header and payload of each packet, `size` octets of payload in all but the last. `l4`: where the TCP or UDP header
-    begins."""
+def cut(packet: memoryview, l4: int, size: int, *, tcp: bool) -> list[bytes | memoryview]:
+    """Header and payload of each packet in turn, `size` octets of payload in all but the last. `l4`: where the TCP or UDP
+    header begins."""
     same = _Same(packet, l4, tcp=tcp)
-    begin, end, folds = same.octets, len(packet), halves(size)
-    ident, sequence = same.ident, same.sequence
-    make = same.tcp if tcp else same.udp
-    for at in range(begin, end, size):
-        payload = packet[at : at + size]
-        flags = (same.flags & CWR if at == begin else 0) | (same.flags & _LAST if at + size >= end else 0)
-        yield make(ident, sequence, flags, len(payload), total(payload, folds)), payload
-        ident, sequence = ident + 1 & 0xFFFF, sequence + size & 0xFFFFFFFF
+    payload = packet[same.octets :]
+    v4, octets, check_at, ip_check_at = same.v4, same.octets, same.check_at, same.ip_check_at
+    sequence, step, ident, length = same.sequence, size if tcp else 0, same.ident, len(payload)
+    value, ip, rest = same.of(min(length, size), first=True, last=size >= length)
+    found: list[bytes | memoryview] = []
+    end = 0
+    for summed in sums(payload, size):
+        at, end = end, end + size
+        if end >= length > size:
+            value, ip, rest = same.of(length - at, last=True)
+        elif at == size:  # what has all but the first and the last
+            value, ip, rest = same.of(size)
+        header = value + ((sequence << 80) + 65535 - (rest + sequence + summed) % 65535 << check_at)
+        if v4:
+            header += (ident << 48) + 65535 - (ip + ident) % 65535 << ip_check_at
+            ident = ident + 1 & 0xFFFF
+        found += header.to_bytes(octets, "big"), payload[at:end]
+        sequence = sequence + step & 0xFFFFFFFF
+    return found
 
 
 class _Same:
@@ -44,33 +53,29 @@ class _Same:
     def __init__(self, packet: memoryview, l4: int, *, tcp: bool) -> None:
         self.octets = octets = l4 + ((packet[l4 + 12] >> 4) * 4 if tcp else 8)
         header = bytearray(packet[:octets])
-        self.v4 = header[0] >> 4 == 4
+        self.tcp, self.v4 = tcp, header[0] >> 4 == 4
         self.flags = header[l4 + 13] if tcp else 0
-        self.sequence = int.from_bytes(header[l4 + 4 : l4 + 8], "big")
+        self.sequence = int.from_bytes(header[l4 + 4 : l4 + 8], "big") if tcp else 0
         self.ident = int.from_bytes(header[4:6], "big")
         _clear(header, l4, tcp=tcp, v4=self.v4)
         self.value = int.from_bytes(header, "big")
         addresses = header[12:20] if self.v4 else header[8:40]
-        self.ip, self.l4 = total(header[:l4]), total(header[l4:]) + total(addresses) + (TCP if tcp else UDP)
+        self.ip = total(header[:l4]) % 65535
+        self.l4 = (total(header[l4:]) + total(addresses) + (TCP if tcp else UDP)) % 65535
         self.ip_check_at, self.length_at = 8 * (octets - 12), 8 * (octets - (4 if self.v4 else 6))
         self.beyond = 0 if self.v4 else V6_HEADER  # what the length in the IP header leaves out
         self.ahead = octets - l4
         self.flags_at, self.check_at = 8 * (octets - l4 - 14), 8 * (octets - l4 - (18 if tcp else 8))
 
-    def _ip(self, ident: int, payload: int) -> int:
-        whole = self.octets + payload
+    def of(self, payload: int, *, first: bool = False, last: bool = False) -> tuple[int, int, int]:
+        """(Value, sum for the IP header, sum for the checksum of the whole) with so many octets of payload, but for what
+        each packet has of its own."""
+        whole, covered = self.octets + payload, self.ahead + payload
         value = self.value + (whole - self.beyond << self.length_at)
-        return value + ((ident << 48) + finished(self.ip + whole + ident) << self.ip_check_at) if self.v4 else value
-
-    def tcp(self, ident: int, sequence: int, flags: int, payload: int, summed: int) -> bytes:
-        check = finished(self.l4 + self.ahead + payload + sequence + flags + summed)
-        value = self._ip(ident, payload) + ((sequence << 80) + check << self.check_at) + (flags << self.flags_at)
-        return value.to_bytes(self.octets, "big")
-
-    def udp(self, ident: int, _sequence: int, _flags: int, payload: int, summed: int) -> bytes:
-        covered = self.ahead + payload
-        check = finished(self.l4 + 2 * covered + summed)
-        return (self._ip(ident, payload) + ((covered << 16) + check)).to_bytes(self.octets, "big")
+        if not self.tcp:
+            return value + (covered << 16), self.ip + whole, self.l4 + 2 * covered
+        flags = self.flags & ((CWR if first else 0) | (_LAST if last else 0))
+        return value + (flags << self.flags_at), self.ip + whole, self.l4 + covered + flags
 
 
 def _clear(header: bytearray, l4: int, *, tcp: bool, v4: bool) -> None:

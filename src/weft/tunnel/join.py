@@ -88,16 +88,17 @@ def joined(packets: Sequence[memoryview], at: int, limit: int = _LARGEST) -> Bur
     same, expected, step = number & shape.mask, number >> shape.sequence_at & 0xFFFFFFFF, size - begin
     ip_length = size - (0 if version == 4 else V6_HEADER)
     last, room, flags = at + 1, limit - size, 0
+    mask, length_at, sequence_at, read = shape.mask, shape.length_at, shape.sequence_at, int.from_bytes
     for packet in packets[at + 1 :]:
         octets = len(packet)
         if octets > size or octets <= begin or octets - begin > room:
             break
-        number = int.from_bytes(packet[:begin], "big")
-        if number & shape.mask != same or number >> shape.length_at & 0xFFFF != ip_length - size + octets:
+        number = read(packet[:begin], "big")
+        if number & mask != same or number >> length_at & 0xFFFF != ip_length - size + octets:
             break
         if tcp:
             expected = expected + step & 0xFFFFFFFF
-            if number >> shape.sequence_at & 0xFFFFFFFF != expected:
+            if number >> sequence_at & 0xFFFFFFFF != expected:
                 break
             flags = packet[l4 + 13] & PSH
         elif packet[l4 + 4] << 8 | packet[l4 + 5] != octets - l4 or not (packet[l4 + 6] or packet[l4 + 7]):

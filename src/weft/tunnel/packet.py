@@ -16,6 +16,8 @@ GSO_UDP = 5
 GSO_ECN = 0x80
 
 V4_HEADER, V6_HEADER = 20, 40
+_TTL = struct.Struct(">I")
+"""In IPv4: with the protocol and the header's checksum."""
 
 
 def length(packet: memoryview) -> int:
@@ -50,7 +52,6 @@ def pass_on(packet: memoryview, version: int) -> None:
     if version == 6:
         packet[7] -= 1
         return
-    packet[8] -= 1
-    patched = (packet[10] << 8 | packet[11]) + 0x100
-    patched = (patched + (patched >> 16)) & 0xFFFF
-    packet[10], packet[11] = patched >> 8, patched & 0xFF
+    (word,) = _TTL.unpack_from(packet, 8)
+    word += 0x100 - 0x1000000 if word & 0xFFFF < 0xFF00 else 0x101 - 0x1010000
+    _TTL.pack_into(packet, 8, word)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import errno
 import os
+import struct
 import sys
 from socket import CMSG_SPACE, SOL_UDP
 
@@ -16,12 +17,14 @@ from weft.tunnel import icmp, packet
 from weft.tunnel.counters import SLOT
 from weft.tunnel.join import joined
 from weft.tunnel.packet import PLAIN
-from weft.tunnel.ways import Network, within
+from weft.tunnel.ways import Sender, within
 from weft.tunnel.worker import Worker
 
 UDP_GRO = 104
 """linux/udp.h."""
 _ROOM = 1 << 16
+_V4 = struct.Struct(">BxH4xB3x8s")
+"""Version and header's size, length, TTL, both addresses."""
 _PACKETS, _OCTETS = SLOT["received packets"], SLOT["received octets"]
 
 
@@ -43,21 +46,21 @@ class Receiving(Worker):
         """Datagrams behind an empty virtio-net header. `size`: of each of them but the last."""
         found = received[len(PLAIN) :]
         octets = len(found)
-        sources = self.ways.senders.get(host)
-        if sources is None or port != self.ways.port:
+        sender = self.ways.senders.get(host)
+        if sender is None or port != self.ways.port:
             self.drop("sender unknown", -(-octets // size) if size else 1)
         elif octets > size:
-            self._in_turn([found[at : at + size] for at in range(0, octets, size)], sources)
-        elif self._good(found, sources):
+            self._in_turn([found[at : at + size] for at in range(0, octets, size)], sender)
+        elif self._good(found, sender):
             packet.pass_on(found, found[0] >> 4)
             self._write([received], 1)
 
-    def _in_turn(self, packets: list[memoryview], sources: dict[int, tuple[Network, ...]]) -> None:
+    def _in_turn(self, packets: list[memoryview], sender: Sender) -> None:
         """A burst's headers agree with its first one's, so that one stands for all."""
         at = 0
         while at < len(packets):
             first = packets[at]
-            if not self._good(first, sources):
+            if not self._good(first, sender):
                 at += 1
                 continue
             version = first[0] >> 4
@@ -71,13 +74,20 @@ class Receiving(Worker):
                 self._write([burst.vnet, burst.header, *burst.payload], len(burst.payload))
                 at += len(burst.payload)
 
-    def _good(self, one: memoryview, sources: dict[int, tuple[Network, ...]]) -> bool:
+    def _good(self, one: memoryview, sender: Sender) -> bool:
         """Whether it may come in."""
+        if len(one) >= packet.V4_HEADER:
+            first, octets, ttl, ends = _V4.unpack_from(one)
+            if first == 0x45 and octets == len(one) and ttl > 1 and ends in sender.proven:
+                return True
+        return self._examined(one, sender)
+
+    def _examined(self, one: memoryview, sender: Sender) -> bool:
         if packet.length(one) != len(one) or not len(one):
             self.drop("malformed")
             return False
         version = one[0] >> 4
-        if not within(packet.source(one, version), sources[version]):
+        if not within(packet.source(one, version), sender.networks[version]):
             self.drop("source not the sender's")
         elif not within(packet.destination(one, version), self.ways.own[version]):
             self.drop("destination not here")
@@ -85,6 +95,8 @@ class Receiving(Worker):
             self.drop("time to live exceeded on arrival")
             self.tell(icmp.EXPIRED, one)
         else:
+            if version == 4:
+                sender.prove(bytes(one[12:20]))
             return True
         return False
 

@@ -12,6 +12,7 @@ import errno
 import os
 import socket
 import sys
+from collections.abc import Sequence
 
 from weft.tunnel import icmp, packet
 from weft.tunnel.counters import SLOT
@@ -66,7 +67,7 @@ class Sending(Worker):
         """As it was read. The kernel makes only packets that are whole; what a program put into the device may be anything."""
         found = received[VNET.size :]
         version = found[0] >> 4 if found else 0
-        destination = packet.destination(found, version)
+        destination = bytes(found[16:20] if version == 4 else found[24:40])
         remote = self.ways.known.get(destination) or self.ways.find(destination, version)
         if remote is None:
             self.drop("no host holds the destination")
@@ -82,12 +83,12 @@ class Sending(Worker):
     def _pack(self, found: memoryview, remote: str, batch: Batch, vnet: tuple[int, ...]) -> None:
         flags, gso, _, size, start, offset = vnet
         if gso:
-            for header, payload in cut(found, start, size, tcp=gso & ~GSO_ECN != GSO_UDP):
-                batch.add(remote, len(header) + len(payload), (header, payload))
+            if parts := cut(found, start, size, tcp=gso & ~GSO_ECN != GSO_UDP):
+                batch.add_cut(remote, parts)
             return
         if flags & NEEDS_CSUM:
             finish(found, start, offset)
-        batch.add(remote, len(found), (found,))
+        batch.add(remote, found)
 
     # -- what cannot be sent -------------------------------------------------------------------------------------------
 
@@ -138,21 +139,37 @@ class Batch:
         self._parts: list[Part] = []
         self._open = False
 
-    def add(self, remote: str, octets: int, parts: tuple[Part, ...]) -> None:
-        if not (
-            self._open
-            and remote == self._remote
-            and octets <= self._size
-            and self._packets < MOST_SEGMENTS
-            and self._octets + octets <= MOST_OCTETS
-        ):
-            self.flush()
-            self._remote, self._size, self._open = remote, octets, True
+    def add(self, remote: str, one: memoryview) -> None:
+        octets = len(one)
+        self._room(remote, octets)
+        self._put([one], 1, octets)
+        self._open = octets == self._size
+
+    def add_cut(self, remote: str, parts: list[Part]) -> None:
+        """Header and payload in turn, of packets of one size but for the last, which may be smaller."""
+        size, last = len(parts[0]) + len(parts[1]), len(parts[-2]) + len(parts[-1])
+        at, count = 0, len(parts) // 2
+        while at < count:
+            fit = min(count - at, self._room(remote, size if at < count - 1 else last))
+            tail = last if at + fit == count else size
+            self._put(parts[2 * at : 2 * (at + fit)], fit, (fit - 1) * size + tail)
+            self._open = tail == self._size
+            at += fit
+
+    def _room(self, remote: str, octets: int) -> int:
+        """How many packets of that size can be added; what has been added is sent where none can."""
+        if self._open and remote == self._remote and octets <= self._size:
+            fit = min(MOST_SEGMENTS - self._packets, (MOST_OCTETS - self._octets) // octets)
+            if fit > 0:
+                return fit if octets == self._size else 1
+        self.flush()
+        self._remote, self._size = remote, octets
+        return min(MOST_SEGMENTS, MOST_OCTETS // octets)
+
+    def _put(self, parts: Sequence[Part], packets: int, octets: int) -> None:
         self._parts += parts
-        self._packets += 1
+        self._packets += packets
         self._octets += octets
-        if octets < self._size:
-            self._open = False
 
     def flush(self) -> None:
         packets = self._packets
@@ -162,7 +179,10 @@ class Batch:
         if packets > 1:
             ancillary = ((socket.SOL_UDP, UDP_SEGMENT, self._size.to_bytes(2, sys.byteorder)),)
         try:
-            self._sock.sendmsg(self._parts, ancillary, 0, (self._remote, self._port))
+            if len(self._parts) == 1:  # as most packets that somebody waits for
+                self._sock.sendto(self._parts[0], (self._remote, self._port))
+            else:
+                self._sock.sendmsg(self._parts, ancillary, 0, (self._remote, self._port))
             self._count[_SENT] += packets
             self._count[_SENT_OCTETS] += self._octets
         except OSError as error:

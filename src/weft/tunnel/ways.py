@@ -54,6 +54,20 @@ class Remotes:
         return None
 
 
+class Sender:
+    """A host that packets come from. `networks`: where its containers are, by version; `proven`: the addresses, source and
+    destination as they stand in a header, of packets that were let in before."""
+
+    def __init__(self, networks: dict[int, tuple[Network, ...]]) -> None:
+        self.networks = networks
+        self.proven: set[bytes] = set()
+
+    def prove(self, ends: bytes) -> None:
+        if len(self.proven) > _KNOWN:
+            self.proven.clear()
+        self.proven.add(ends)
+
+
 class Ways:
     """A table as packets ask for it: `remotes` by IP version; `own`, and by host's address what comes from there, as networks
     by version. Raises ValueError for what is no prefix or address."""
@@ -65,18 +79,19 @@ class Ways:
         self.port = table.port
         self.remotes = {v: Remotes((net, remote) for version, net, remote in peers if version == v) for v in (4, 6)}
         self.own = _by_version((version, net) for version, net, remote in parsed if remote == HERE)
-        self.known: dict[int, str] = {}
+        self.known: dict[bytes, str] = {}
         """Where addresses are that were looked for before."""
         self.base = {v: nets[0][0] for v, nets in self.own.items() if nets}
         grouped: dict[str, list[tuple[int, Network]]] = {}
         for version, net, remote in peers:
             grouped.setdefault(canonical(remote), []).append((version, net))
-        self.senders = {remote: _by_version(networks) for remote, networks in grouped.items()}
+        self.senders = {remote: Sender(_by_version(networks)) for remote, networks in grouped.items()}
 
-    def find(self, address: int, version: int) -> str | None:
+    def find(self, address: bytes, version: int) -> str | None:
         """Which host it is at."""
         remotes = self.remotes.get(version)  # a program of this host's can write into the device what is no IP packet
-        found = remotes.find(address) if remotes else None
+        whole = 8 * len(address) == WIDTH.get(version)
+        found = remotes.find(int.from_bytes(address, "big")) if remotes and whole else None
         if found is not None:
             if len(self.known) > _KNOWN:
                 self.known.clear()

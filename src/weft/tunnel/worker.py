@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import signal
 import socket
@@ -16,6 +17,10 @@ from weft.tunnel.counters import SLOT
 from weft.tunnel.ways import WIDTH, Ways
 
 _PR_SET_PDEATHSIG = 1
+_NICE = -10
+"""As the kernel's own forwarding, packets go before what the host's processes do, as far as that can be said of a process."""
+_RARELY = 100_000
+"""New objects until unreachable ones are looked for: a packet leaves none."""
 _TOLD_PER_SECOND = 200
 """ICMP messages: a flood of packets to nowhere is not answered one by one."""
 
@@ -36,6 +41,10 @@ class Worker:
         ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
         if os.getppid() != parent:
             raise SystemExit("its parent has ended")
+        with suppress(OSError):  # it may be forbidden
+            os.setpriority(os.PRIO_PROCESS, 0, _NICE)
+        gc.freeze()
+        gc.set_threshold(_RARELY)
         signal.signal(signal.SIGHUP, lambda *_: self.reread())
         signal.pthread_sigmask(signal.SIG_UNBLOCK, [signal.SIGHUP])
         self.reread()

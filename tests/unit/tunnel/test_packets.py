@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from weft.tunnel import icmp, packet
+from weft.tunnel import checksum, icmp, packet
 from weft.tunnel.cut import cut, finish
 from weft.tunnel.join import joined
 from weft.tunnel.packet import VNET
@@ -80,7 +80,8 @@ def halfway(whole: bytes, *, is_tcp: bool) -> memoryview:
 
 def pieces(super_packet: memoryview, size: int, *, is_tcp: bool) -> list[bytes]:
     l4 = 20 if super_packet[0] >> 4 == 4 else 40
-    return [header + bytes(payload) for header, payload in cut(super_packet, l4, size, tcp=is_tcp)]
+    found = cut(super_packet, l4, size, tcp=is_tcp)
+    return [bytes(header) + bytes(payload) for header, payload in zip(found[::2], found[1::2], strict=True)]
 
 
 versions = st.sampled_from([4, 6])
@@ -236,3 +237,18 @@ def test_what_is_quoted() -> None:
     assert icmp.message(icmp.TOO_BIG[4], long, 1400) == b"\3\4\0\0\0\0\x05\x78" + bytes(long[:28])
     assert icmp.message(icmp.TOO_BIG[6], memoryview(udp(6, bytes(2000))), 1400)[:8] == b"\2\0\0\0\0\0\x05\x78"
     assert len(icmp.message(icmp.NO_ROUTE[6], memoryview(udp(6, bytes(2000))))) == 1240
+
+
+@pytest.mark.parametrize("numpy", [True, False])
+def test_sums_of_payloads_with_numpy_and_without(numpy: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+    if numpy:
+        pytest.importorskip("numpy")
+    else:
+        monkeypatch.setattr(checksum, "adder", lambda: None)
+    data = bytes(i * i * 7 >> 3 & 255 for i in range(20_000))
+    for size in (1, 7, 1418, 1420, 1432, 19_999, 30_000):
+        for begin in range(3):  # payloads begin anywhere
+            payload = memoryview(data)[begin:]
+            found = checksum.sums(payload, size)
+            expected = [words(bytes(payload[at : at + size])) for at in range(0, len(payload), size)]
+            assert [one % 65535 for one in found] == [one % 65535 for one in expected]

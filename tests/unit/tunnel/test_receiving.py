@@ -102,6 +102,18 @@ def test_what_comes_from_elsewhere_is_dropped(device: Device) -> None:
     assert device.counts() == {"sender unknown": 3}
 
 
+def test_addresses_that_were_let_in_before_excuse_nothing_else(device: Device, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(device.worker, "tell", lambda *_: None)  # of this machine's network nothing is asked
+    assert len(device.take(datagram())) == 1
+    for data, reason in (
+        (datagram() + b"x", "malformed"),
+        (datagram()[:8] + b"\1" + datagram()[9:], "time to live exceeded on arrival"),
+        (datagram(source="10.1.3.1"), "source not the sender's"),
+    ):
+        assert device.take(data) == []
+        assert device.counts()[reason] == 1
+
+
 def test_options_and_fragments_come_in_as_they_are(device: Device) -> None:
     for data in (
         forge.ip4(THERE, HERE, forge.UDP, bytes(100), options=b"\x94\x04\0\0"),
