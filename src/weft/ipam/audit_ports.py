@@ -1,5 +1,5 @@
-"""Audit of ports and networks in Neutron: what carries this cluster's mark there and stands for nothing here, and containers
-whose port is gone. Pure.
+"""Audit of ports, security groups and networks in Neutron: what carries this cluster's mark there and stands for nothing here,
+and containers whose port is gone. Pure.
 
 A port is there a moment before its endpoint, and one that is kept for a container to come is there for a minute or two: so
 young ones are not told of.
@@ -12,17 +12,19 @@ from datetime import datetime
 
 import msgspec
 
+from weft.ipam.neutron_leftovers import GROUP as OWN_GROUP
 from weft.ipam.neutron_networks import NET, Marks
 from weft.model import Endpoint, Network
-from weft.openstack.neutron import Net, Port
+from weft.openstack.neutron import Group, Net, Port
 
 YOUNG = 180.0
 """Seconds."""
 PORT, ENDPOINT, NETWORK = "port-without-endpoint", "endpoint-without-port", "neutron-network-without-network"
+GROUP = "security-group-without-endpoint"
 
 
 class Fault(msgspec.Struct, frozen=True, kw_only=True):
-    """`id`: of the port, the endpoint or the network in Neutron."""
+    """`id`: of the port, the endpoint, the security group or the network in Neutron."""
 
     network: str
     kind: str
@@ -39,6 +41,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
     lasting: Collection[Endpoint]
     any: Collection[Endpoint]
     ports: Collection[Port]
+    groups: Collection[Group]
     nets: Collection[Net]
     networks: Mapping[str, Network]
     now: float
@@ -46,6 +49,7 @@ class Look(msgspec.Struct, frozen=True, kw_only=True):
 
 def faults(look: Look, marks: Marks) -> Iterator[Fault]:
     yield from _ports(look, marks)
+    yield from _groups(look, marks)  # after their ports, which use them
     yield from _endpoints(look)
     yield from _networks(look, marks)
 
@@ -62,6 +66,21 @@ def _ports(look: Look, marks: Marks) -> Iterator[Fault]:
                 node=port.description.removeprefix(marks.cluster),
                 text=f"port {port.name or port.id} in Neutron is no container's",
                 id=port.id,
+            )
+
+
+def _groups(look: Look, marks: Marks) -> Iterator[Fault]:
+    known = {e.data.get(OWN_GROUP) for e in look.any}
+    for group in look.groups:
+        ours = group.description.startswith(marks.cluster)
+        if ours and group.id not in known and not _young(group.created_at, look.now):
+            yield Fault(
+                network="",
+                kind=GROUP,
+                subject=group.name,
+                node=group.description.removeprefix(marks.cluster),
+                text=f"security group {group.id} in Neutron is no container's",
+                id=group.id,
             )
 
 

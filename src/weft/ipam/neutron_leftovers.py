@@ -59,7 +59,7 @@ class Leftovers:
     async def sweep(self) -> list[str]:
         """The ports removed: those that no container had in two looks either, so that what is just coming stays."""
         listed = await self._neutron.ports(device_owner=OWNER, description=self._marks.port)
-        groups = {g.id for g in await self._neutron.marked_groups(self._marks.port)}
+        groups = {g.id for g in await self._neutron.groups(description=self._marks.port)}
         groups -= {e.data.get(GROUP, "") for e in self._view.endpoints.values()}
         ports = {p.id for p in listed if not self._needed(p)}
         gone, unused = sorted(ports & self._missed), sorted(groups & self._missed)

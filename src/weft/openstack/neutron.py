@@ -74,6 +74,15 @@ class Named(msgspec.Struct, frozen=True):
     name: str = ""
 
 
+class Group(msgspec.Struct, frozen=True, kw_only=True):
+    """A security group."""
+
+    id: str
+    name: str = ""
+    description: str = ""
+    created_at: str = ""
+
+
 class SubnetPool(msgspec.Struct, frozen=True):
     id: str
     ip_version: int
@@ -166,8 +175,8 @@ class Neutron:
         body = {"security_group_rules": listed}
         await self._cloud.ask("POST", "/security-group-rules", f"rules of security group {group}", body=body)
 
-    async def marked_groups(self, description: str) -> list[Named]:
-        return await self._list("security-groups", Named, {"description": description})
+    async def groups(self, **query: str) -> list[Group]:
+        return await self._list("security-groups", Group, query)
 
     async def delete_group(self, id: str) -> None:
         await self._delete("security-groups", id, f"security group {id}")

@@ -469,7 +469,10 @@ async def test_the_audit_tells_what_is_without_the_other_and_puts_it_right(
     assert await checked(one) == {}
     marks = one.attachments.neutron.marks
     values = {"network_id": blue.data["net"], "device_owner": "compute:weft"}
-    neutron.make("port", description=f"{marks.cluster}node-9", device_id="gone", name="lost", **values)
+    lost = neutron.make("security_group", name="weft-lost", description=f"{marks.cluster}node-9")
+    groups = {"security_groups": [lost["id"]]}
+    neutron.make("port", description=f"{marks.cluster}node-9", device_id="gone", name="lost", **values, **groups)
+    theirs = neutron.make("security_group", name="weft-x", description="weft:another-cluster/node-9")
     foreign = neutron.make("port", description="weft:another-cluster/node-9", **values)
     orphan = neutron.make("network", name="weft-old", description=marks.network("old"))
     neutron.delete("port", one.view.endpoints[made.id].data["port"])
@@ -479,10 +482,13 @@ async def test_the_audit_tells_what_is_without_the_other_and_puts_it_right(
     found = await checked(two[0], fix=True)
     assert {kind: (f.network, f.node, f.fixed) for kind, f in found.items()} == {
         "port-without-endpoint": ("blue", "node-9", True),
+        "security-group-without-endpoint": ("", "node-9", True),
         "endpoint-without-port": ("blue", "node-1", False),
         "neutron-network-without-network": ("old", "", True),
     }
     assert found["endpoint-without-port"].text.endswith("`weft ipam check --fix` on node-1 makes another one")
+    assert neutron.list("security-groups", id=lost["id"]) == [] != neutron.list("security-groups", id=theirs["id"])
+    neutron.delete("security_group", theirs["id"])
     assert neutron.list("networks", id=orphan["id"]) == [] and [p["id"] for p in ours(neutron, blue)] == [foreign["id"]]
 
     assert (await checked(one, fix=True))["endpoint-without-port"].fixed

@@ -33,12 +33,13 @@ async def check(parts: Parts, network: str, *, fix: bool) -> list[t.Fault]:
 async def _look(parts: Parts, networks: dict[str, Network]) -> Look:
     neutron = parts.attachments.neutron.neutron
     before = await _endpoints(parts)
-    ports, nets = await neutron.ports(device_owner=OWNER), await neutron.networks()
+    ports, groups, nets = await neutron.ports(device_owner=OWNER), await neutron.groups(), await neutron.networks()
     after = await _endpoints(parts)
     return Look(
         lasting=[e for id, e in after.items() if id in before and before[id].data == e.data],
         any=[*before.values(), *after.values()],
         ports=ports,
+        groups=groups,
         nets=nets,
         networks=networks,
         now=time.time(),
@@ -68,6 +69,8 @@ async def _fix(parts: Parts, fault: Fault) -> bool:
     match fault.kind:
         case audit_ports.PORT:
             await neutron.neutron.delete_port(fault.id)
+        case audit_ports.GROUP:
+            await neutron.neutron.delete_group(fault.id)
         case audit_ports.NETWORK:
             await neutron.remove_network(fault.id)
         case _:
