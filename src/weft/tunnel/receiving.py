@@ -25,6 +25,8 @@ UDP_GRO = 104
 _ROOM = 1 << 16
 _V4 = struct.Struct(">BxH4xB3x8s")
 """Version and header's size, length, TTL, both addresses."""
+_ENDS = slice(12, 24)
+"""What two packets of a flow have in common and of others mostly not: IPv4 addresses and ports, or most of IPv6 addresses."""
 _PACKETS, _OCTETS = SLOT["received packets"], SLOT["received octets"]
 
 
@@ -64,7 +66,8 @@ class Receiving(Worker):
                 at += 1
                 continue
             version = first[0] >> 4
-            burst = joined(packets, at) if at + 1 < len(packets) else None
+            alike = at + 1 < len(packets) and first[_ENDS] == packets[at + 1][_ENDS]
+            burst = joined(packets, at) if alike else None
             if burst is None:
                 packet.pass_on(first, version)
                 self._write([PLAIN, first], 1)
