@@ -41,6 +41,13 @@ class Switch:
         for name in tuple(self._pids):
             _end(self._pids.pop(name), signal.SIGKILL)
 
+    def freeze(self) -> None:
+        """Its database takes connections and answers nothing."""
+        os.kill(self._pids["ovsdb-server"], signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        os.kill(self._pids["ovsdb-server"], signal.SIGCONT)
+
     def vsctl(self, *words: str) -> str:
         return self._sh("ovs-vsctl", f"--db=unix:{self.folder}/db.sock", "--timeout=20", *words)
 

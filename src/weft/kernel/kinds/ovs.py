@@ -7,6 +7,7 @@ question.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 FEATURE = "openvswitch"
+QUICK, REST = 1.0, 20.0
+"""Seconds for a look whether something changed, and without looks after one that was not answered in that time: all else that
+this host's kernel is asked and told waits meanwhile."""
 
 
 class _There(msgspec.Struct):
@@ -38,6 +42,8 @@ class OvsPorts:
     def __init__(self) -> None:
         self._known: dict[Key, Object] = {}
         """Ours, as they were read or written last."""
+        self._resting = 0.0
+        """Until when a switch that hangs is left alone."""
 
     def kind(self) -> Kind:
         return Kind(name="ovs-port", phase=Phase("ovs", self._apply), part=Part("Open vSwitch"), dump=self._dump)
@@ -45,12 +51,15 @@ class OvsPorts:
     def changed(self) -> set[str]:
         """The namespaces where others changed something of ours. A switch that does not answer now changes nothing; that is
         told where it is read."""
-        if not self._known:
+        began = time.monotonic()
+        if not self._known or began < self._resting:
             return set()
         try:
-            with Ovsdb() as db:
+            with Ovsdb(QUICK) as db:
                 return {HOST} if _look(db).ours() != self._known else set()
         except WeftError:
+            now = time.monotonic()
+            self._resting = now + REST if now - began >= QUICK / 2 else 0.0
             return set()
 
     def _dump(self, look: Look) -> Iterable[Object]:

@@ -40,9 +40,9 @@ def answers() -> bool:
 class Ovsdb:
     """One connection. Raises Unsupported (it does not run), Denied, Failed."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout: float = TIMEOUT) -> None:
         self._sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-        self._sock.settimeout(TIMEOUT)
+        self._sock.settimeout(timeout)
         self._id = 0
         try:
             self._sock.connect(str(path()))

@@ -14,6 +14,7 @@ from support.namespaces import Home
 from support.switches import Switch, switch
 from support.waiting import until
 from weft.hoststate import Link, OvsPort, Veth
+from weft.kernel.kinds import ovs as kinds
 from weft.kernel.kinds.ovs import OvsPorts
 from weft.kernel.plumbing import ovsdb
 from weft.reconcile.protocol import Create, Remove
@@ -101,6 +102,21 @@ def test_what_others_do_to_them_is_noticed_and_put_right(bench: Any, ovs: Switch
     ovs.vsctl("set", "Interface", "tap0", "external_ids:iface-id=0")
     assert bench.kernel.unheard() == {""}
     assert [type(op).__name__ for op in reconciler.resync({""}).ops] == ["Change"] and bench.converged()
+
+
+def test_a_switch_that_hangs_holds_up_nothing_else(bench: Any, ovs: Switch, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(kinds, "REST", 3.0)
+    bench.made(LINKS[0], PORT)
+    bench.read()
+    ovs.vsctl("del-port", "tap0")
+    ovs.freeze()
+    try:
+        began = time.monotonic()
+        assert [bench.kernel.unheard() for _ in range(20)] == [set()] * 20
+        assert time.monotonic() - began < 2.5
+    finally:
+        ovs.thaw()
+    until(lambda: bench.kernel.unheard() == {""}, 10, "the switch to be looked at again")
 
 
 def test_anothers_port_is_told_and_stays(bench: Any, ovs: Switch) -> None:
