@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import socket
+import struct
 import subprocess
 import sys
 import time
@@ -29,6 +30,8 @@ PAUSE = 0.5
 _RCVBUF, _SNDBUF = 16 << 20, 4 << 20
 _SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_DELETE = 0x8, 0x80, 0x200
+_GONE = struct.pack("iIII", 1, 0x8000, 0, 0)
+"""The last event of a folder that was removed: IN_IGNORED, of an inotify's first watch."""
 DIRECTIONS = ("send", "receive")
 
 
@@ -119,8 +122,8 @@ class Manager:
                 poll.unregister(fd)
                 os.close(fd)
             if any(fd == changes for fd, _ in ready):
-                os.read(changes, 1 << 16)
-                if inode(self.folder) != watched:
+                events = os.read(changes, 1 << 16)
+                if events.endswith(_GONE) or inode(self.folder) != watched:  # one made in its place may have its number
                     raise SystemExit(f"{self.folder} was removed")  # of another one nothing would be heard
 
     def look(self) -> bool:
