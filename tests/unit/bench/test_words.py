@@ -28,6 +28,7 @@ def test_without_a_word_all_are_run() -> None:
         "inspect",
         "udp",
         "aws",
+        "neutron",
         "bgp",
     ]
     assert (options.json, options.quick) == (None, False)

@@ -8,9 +8,8 @@ import time
 
 import pytest
 
-from weft.base.errors import Conflict, Denied, Exhausted, Failed, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Denied, Exhausted, Failed, NotFound, Throttled, Unavailable, WeftError
 from weft.targets.ec2 import FIRST_PAUSE, LONGEST_PAUSE, Ec2, Would, action_of, in_thread
-from weft.targets.protocol import Throttled
 
 
 @pytest.mark.parametrize(
