@@ -70,9 +70,7 @@ class Sending(Worker):
         destination = bytes(found[16:20] if version == 4 else found[24:40])
         remote = self.ways.known.get(destination) or self.ways.find(destination, version)
         if remote is None:
-            self.drop("no host holds the destination")
-            if packet.length(found):
-                self.tell(icmp.NO_ROUTE, found)
+            self._nowhere(found, destination, version)
         elif not packet.lives_on(found, version):
             self.drop("time to live exceeded")
             self.tell(icmp.EXPIRED, found)
@@ -91,6 +89,14 @@ class Sending(Worker):
         batch.add(remote, found)
 
     # -- what cannot be sent -------------------------------------------------------------------------------------------
+
+    def _nowhere(self, one: memoryview, destination: bytes, version: int) -> None:
+        """The host's own kernel speaks IPv6's multicast on every device; that nobody takes it is no loss to count."""
+        if version == 6 and destination[:1] == b"\xff":
+            return
+        self.drop("no host holds the destination")
+        if packet.length(one):
+            self.tell(icmp.NO_ROUTE, one)
 
     def too_big(self, remote: str, one: memoryview) -> None:
         """The path carries less than the uplink. A packet that may be cut is sent in fragments, as a router would; of others
