@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar
 
 from weft.base.errors import Invalid
 from weft.base.names import stable_mac
@@ -29,12 +29,12 @@ MESH_VNI, MESH_PORT = LARGEST_VNI, 4790
 """Of the routing mesh (`_mesh`)."""
 
 
-class OverVxlan:
-    """What the options `vni`, `port` and `underlay` come to. A driver's options inherit from this, and name the three with
-    the driver's own defaults."""
+class OverUdp:
+    """What the options `port` and `underlay` come to. A driver's options inherit from this, and name the two with the driver's
+    own defaults. `outer`: octets that the tunnel adds, by the underlay's family."""
 
     __slots__ = ()
-    vni: Vni
+    outer: ClassVar[Mapping[Family, int]]
     port: Port
     underlay: Underlay
 
@@ -44,11 +44,19 @@ class OverVxlan:
 
     @property
     def overhead(self) -> int:
-        return OVERHEAD[self.underlay_family]
+        return self.outer[self.underlay_family]
 
     @property
     def udp_port(self) -> int | None:
         return self.port
+
+
+class OverVxlan(OverUdp):
+    """And the option `vni`."""
+
+    __slots__ = ()
+    outer = OVERHEAD
+    vni: Vni
 
     @property
     def tunnel_vni(self) -> int | None:

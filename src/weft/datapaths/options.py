@@ -5,7 +5,7 @@ An option is declared once, as a type with its help text, and a driver has it by
     vni: Vni = 4096
 
 So what is called the same means the same everywhere. Options of one driver alone are declared in its file, in the same way;
-`weft network drivers` shows all of them from here and there. What VXLAN's options come to is in `_tunnel.OverVxlan`.
+`weft network drivers` shows all of them from here and there. What options of tunnels come to is in `_tunnel`.
 """
 
 from __future__ import annotations

@@ -34,7 +34,8 @@ OVERHEAD: dict[Family, int] = {4: 28, 6: 48}
 """Octets that a datagram adds, by the underlay's family: UDP 8, IPv4 20 or IPv6 40."""
 
 
-class UdpOptions(FlannelOptions, frozen=True, kw_only=True):
+class UdpOptions(_tunnel.OverUdp, FlannelOptions, frozen=True, kw_only=True):
+    outer = OVERHEAD
     port: Port = 8285
     underlay: Underlay = "ipv4"
 
@@ -44,18 +45,6 @@ class UdpOptions(FlannelOptions, frozen=True, kw_only=True):
             raise Invalid(f"port={self.port} is outside 1 to 65535")
         if self.port == _tunnel.MESH_PORT:
             raise Invalid(f"port={self.port} is the routing mesh's: choose another")
-
-    @property
-    def underlay_family(self) -> Family:
-        return 4 if self.underlay == "ipv4" else 6
-
-    @property
-    def overhead(self) -> int:
-        return OVERHEAD[self.underlay_family]
-
-    @property
-    def udp_port(self) -> int | None:
-        return self.port
 
     @property
     def tunnel_device(self) -> str:
