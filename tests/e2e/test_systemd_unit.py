@@ -23,7 +23,9 @@ from weft.model.ports import parse as port
 
 UNIT = Path(__file__).parents[2] / "packaging/systemd/weft-agent.service"
 HOSTS = ("node-1", "node-2")
-HERE = sorted(name for name, used in DRIVERS.items() if used.passed and not used.addresses.made_elsewhere)
+HERE = sorted(
+    name for name, used in DRIVERS.items() if used.passed and not used.addresses.made_elsewhere and not used.targets
+)
 POLICY = {
     "apiVersion": "weft/v1",
     "kind": "Policy",

@@ -1,4 +1,4 @@
-"""Which processes are in which namespaces (proc_pid_ns(5)). Two stat(2) for each process: some 10 µs."""
+"""Which processes are in which namespaces (proc_pid_ns(5)). Two stat(2) and a small file for each process: some 20 µs."""
 
 from __future__ import annotations
 
@@ -28,8 +28,8 @@ class View(msgspec.Struct, frozen=True):
 
 @dataclass
 class Processes:
-    """`inside`: pids, ascending, by the inode of their network namespace. `first`: the first process with the caller's files.
-    `hidden`: how many processes may not be looked at."""
+    """`inside`: pids, the oldest first, by the inode of their network namespace. `first`: the first process with the caller's
+    files. `hidden`: how many processes may not be looked at."""
 
     inside: dict[int, list[int]] = field(default_factory=dict)
     views: list[View] = field(default_factory=list)
@@ -56,7 +56,16 @@ def scan() -> Processes:
 
 
 def all_pids() -> list[int]:
-    return sorted(int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    """The oldest first. Numbers do not say that: they begin anew at pid_max."""
+    pids = (int(entry.name) for entry in Path("/proc").iterdir() if entry.name.isdecimal())
+    return sorted(pids, key=lambda pid: (_started(pid), pid))
+
+
+def _started(pid: int) -> int:
+    """Clock ticks after the boot (proc_pid_stat(5), field 22); 0 where it has ended. The second field may have spaces and
+    parentheses of its own."""
+    fields = read(f"/proc/{pid}/stat").rpartition(b")")[2].split()
+    return int(fields[19]) if len(fields) > 19 else 0
 
 
 def _inode(path: str) -> int:

@@ -613,7 +613,7 @@ def test_what_a_chained_plugin_sets_stays(engine: Engine, c1: Path, driver: str)
     second = {"cniVersion": "1.0.0", "name": "net", "type": "tuning", **wish, "prevResult": ours}
     changed = tuning("ADD", second).well().out
     own = client(engine.lab, HOST)
-    until(lambda: own.endpoints(owner="cni/net/c1/eth0")[0].mac == wish["mac"], 5, "the agent's notice")
+    until(lambda: own.endpoints(owner="cni/net/c1/eth0")[0].mac == wish["mac"], 30, "the agent's notice")
     tuning("CHECK", {**second, "prevResult": changed}).well()
     engine("CHECK", {**first, "prevResult": changed}).well()
     until(lambda: own.plan().commands == () and own.status().state == "converged", 5, "nothing is put back")
@@ -644,7 +644,9 @@ def test_a_container_without_ipv6(engine: Engine, c1: Path) -> None:
     assert engine.addresses("c1") == {ip["address"] for ip in out["ips"]} and len(out["ips"]) == 2
     engine.sh(off)
     own = client(engine.lab, HOST)
-    until(lambda: any("IPv6 is switched off on eth0" in p.text for p in own.status().problems), 5, "the agent's notice")
+    until(
+        lambda: any("IPv6 is switched off on eth0" in p.text for p in own.status().problems), 30, "the agent's notice"
+    )
     assert own.status().state == "converged"
     engine("CHECK", config(prevResult=out)).well()
     engine("DEL").well()
