@@ -125,9 +125,7 @@ class Aws:
             here = route.interface == self._facts.get("interface")
             whose[border.whose(destination, to_host=bool(route.interface), here=here)].append(route)
         self._written = frozenset(route.table for route in whose[Whose.OURS])
-        due = self._sweep.due([r.key for r in whose[Whose.NOBODYS]] if border.sweeps else ())
-        swept = [r for r in whose[Whose.NOBODYS] if r.key in due]
-        return Page((*whose[Whose.OURS], *swept), tuple(r.key for r in whose[Whose.FOREIGN]))
+        return Page(self._sweep.handled(whose, border), tuple(r.key for r in whose[Whose.FOREIGN]))
 
     async def _read_interface(self, place: str) -> Page:
         if not self._switched:

@@ -102,9 +102,7 @@ class OpenStack:
             whose[border.whose(_prefix(route.destination), to_host=True, here=here)].append(found)
         ours = bool(whose[Whose.OURS])
         self._written = self._written | {place} if ours else self._written - {place}
-        due = self._sweep.due([r.key for r in whose[Whose.NOBODYS]] if border.sweeps else ())
-        swept = [r for r in whose[Whose.NOBODYS] if r.key in due]
-        return Page((*whose[Whose.OURS], *swept))
+        return Page(self._sweep.handled(whose, border))
 
     async def _pairs(self, id: str) -> tuple[AddressPair, ...]:
         """Those that are Weft's: inside its networks, and with the port's own MAC address."""

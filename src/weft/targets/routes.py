@@ -17,8 +17,9 @@ explains it is heard of.
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from enum import Enum, auto
+from typing import TypeVar
 
 import msgspec
 
@@ -26,6 +27,9 @@ from weft.base.net import IPNetwork, covers
 from weft.cluster.view import View
 from weft.datapaths import registry
 from weft.hoststate import Key
+from weft.hoststate.cloud import CloudRoute
+
+R = TypeVar("R", bound=CloudRoute)
 
 GRACE = 30.0
 """Seconds: far longer than a store's news travel."""
@@ -72,6 +76,12 @@ class Sweep:
     def __init__(self, clock: Callable[[], float], grace: float = GRACE) -> None:
         self._clock, self._grace = clock, grace
         self._since: dict[Key, float] = {}
+
+    def handled(self, whose: Mapping[Whose, Sequence[R]], border: Territory) -> tuple[R, ...]:
+        """The routes that this host keeps right or removes: its own, and, of a janitor, nobody's that are due."""
+        lone = whose[Whose.NOBODYS]
+        due = self.due([route.key for route in lone] if border.sweeps else ())
+        return (*whose[Whose.OURS], *(route for route in lone if route.key in due))
 
     def due(self, seen: Iterable[Key]) -> set[Key]:
         """Of those that are there now, the ones to be removed."""
