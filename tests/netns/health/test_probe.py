@@ -36,7 +36,7 @@ def container(netns: Home) -> Namespace:
 
 
 def check(container: Namespace, *addresses: str, cookie: int = 0, port: int = 8080, **health: object) -> Check:
-    said = {"kind": "tcp", "timeout": 0.3} | health
+    said = {"kind": "tcp", "timeout": 5.0} | health
     return Check(
         of=Of("blue", "web", "abc"),
         health=Health(**said),  # type: ignore[arg-type]
@@ -112,10 +112,10 @@ async def test_http_takes_the_status(container: Namespace) -> None:
 
 async def test_one_that_does_not_answer_has_its_time(container: Namespace) -> None:
     async with listening(container, ADDRESSES[0]):
-        assert await Prober().ask(check(container, kind="http")) == "no answer from 10.1.0.2:8080 in 0.3 s"
+        assert await Prober().ask(check(container, kind="http", timeout=0.3)) == "no answer from 10.1.0.2:8080 in 0.3 s"
     container.sh("ip route add 10.9.0.0/24 dev eth0")
     container.sh("ip neigh add 10.9.0.1 lladdr 02:00:00:00:00:01 dev eth0")
-    assert await Prober().ask(check(container, "10.9.0.1")) == "no answer from 10.9.0.1:8080 in 0.3 s"
+    assert await Prober().ask(check(container, "10.9.0.1", timeout=0.3)) == "no answer from 10.9.0.1:8080 in 0.3 s"
 
 
 async def test_what_cannot_be_asked_says_why(container: Namespace, netns: Home) -> None:
@@ -124,7 +124,7 @@ async def test_what_cannot_be_asked_says_why(container: Namespace, netns: Home) 
     assert await Prober().ask(check(container, cookie=cookie + 1)) == "the container's network namespace is gone"
     assert "none of its ports" in await Prober().ask(check(container, port=0))
     container.sh("ip link set lo down")
-    assert re.search("unreachable|no answer", await Prober().ask(check(container, "10.7.0.1")))
+    assert re.search("unreachable|no answer", await Prober().ask(check(container, "10.7.0.1", timeout=0.3)))
     container.close()
     assert "no network namespace" in await Prober().ask(check(container))
 
