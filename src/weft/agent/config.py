@@ -45,7 +45,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `openstack_host`: this host's name in Neutron; "": the node's.
     `subnet_env`, `docker_opts`: files that say this host's subnet in a network of flannel's; "": none.
     `socket_mode`: octal, who may use
-    the API.
+    the API. `mesh_secret`: a file with the secret that hosts of one cluster share: for the store mesh://, and for what is
+    encrypted between hosts.
     """
 
     node: str = ""
@@ -54,6 +55,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     store_cert: str = ""
     store_key: str = ""
     store_password_file: str = ""
+    mesh_secret: str = ""
     iface: str = ""
     address: tuple[str, ...] = ()
     segment: str = ""

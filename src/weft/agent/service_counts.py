@@ -9,7 +9,7 @@ from collections.abc import Callable, Container, Iterable, Mapping
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
 from weft.cluster.services import services
-from weft.compile import mesh
+from weft.compile import routing_mesh
 from weft.compile import services as virtual
 from weft.compile.endpoint import site_of
 from weft.compile.known import Known
@@ -65,7 +65,7 @@ class ServiceCounts:
         """A chain that was made anew begins at 0."""
         for ns in self._places():
             counted = await asyncio.to_thread(self._counts, ns)
-            for chain in (virtual.REFUSED, mesh.REFUSED):
+            for chain in (virtual.REFUSED, routing_mesh.REFUSED):
                 was, now = self._before.get((ns, chain), 0), sum(rule.packets for rule in counted.get(chain, ()))
                 self._before[ns, chain] = now
                 self.refused += now - was if now >= was else now

@@ -6,7 +6,7 @@ address that it was sent to) in the map `entries4`, which says by which chain it
     enter-tcp-N       to one of N places, by chance, each as likely as the others
     enter-tcp-sticky  to the one that a hash of the client's address leads to
 
-A place is a member on this host, or the mesh address of another host (`_mesh`), the port unchanged. Each member counts
+A place is a member on this host, or the mesh address of another host (`_routing_mesh`), the port unchanged. Each member counts
 once, wherever it is. What comes by the mesh has this host's mesh address as its target, at which the same port leads to
 members of this host only: so a packet is never handed on twice.
 
@@ -23,7 +23,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from weft.base.net import FAMILIES, Family
-from weft.datapaths import _mesh, _ports, _rules, _services
+from weft.datapaths import _ports, _routing_mesh, _rules, _services
 from weft.datapaths._virtual import STREAMS
 from weft.datapaths.driver import Reached
 from weft.hoststate import NftChain, NftElement, NftSet, Object
@@ -178,7 +178,11 @@ def _of(entry: Entry, door: _Door) -> Iterator[Object]:
     near, all_of_them = ({id: to for id, to in some.items() if id in takers} for some in (here, everywhere))
     yield NftElement(set=f"entry-ports{door.suffix}", value=door.key)
     yield from _choice(door, near if near and entry.near else all_of_them, entry.sticky)
-    arrived = msgspec.structs.replace(door, at=str(_mesh.address(entry.number, door.family))) if entry.number else None
+    arrived = (
+        msgspec.structs.replace(door, at=str(_routing_mesh.address(entry.number, door.family)))
+        if entry.number
+        else None
+    )
     if arrived:
         yield from _choice(arrived, near, entry.sticky)
     for place in entry.places:
@@ -193,7 +197,7 @@ def _to(place: Place, door: _Door) -> str:
     """Address and port; "" where this port does not lead there."""
     if place.reached is None:
         fits = door.family in place.families and place.number
-        return f"{_mesh.address(place.number, door.family)} . {door.port}" if fits else ""
+        return f"{_routing_mesh.address(place.number, door.family)} . {door.port}" if fits else ""
     port = place.ports.get((door.protocol, door.inner))
     own = next((address for address in place.reached.targets if address.version == door.family), None)
     return f"{own} . {port}" if own is not None and port else ""

@@ -26,7 +26,7 @@ VTEP_MAC = "vtep-mac"
 
 LARGEST_VNI = (1 << 24) - 1
 MESH_VNI, MESH_PORT = LARGEST_VNI, 4790
-"""Of the routing mesh (`_mesh`)."""
+"""Of the routing mesh (`_routing_mesh`)."""
 
 
 class OverUdp:

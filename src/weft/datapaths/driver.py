@@ -46,6 +46,17 @@ class Learnt(msgspec.Struct, frozen=True):
     why: str = ""
 
 
+class Path(msgspec.Struct, frozen=True, kw_only=True):
+    """How packets to another node go now, as probes of both ends found it (`weft.paths`).
+
+    `way`: "kernel", in the kernel's own tunnel; "sleeve", in datagrams of a program; "relay", as sleeve, by the node `via`,
+    since the two do not reach each other. `mtu`: the largest packet of a container that is known to pass; 0: not known."""
+
+    way: Literal["kernel", "sleeve", "relay"] = "kernel"
+    via: str = ""
+    mtu: int = 0
+
+
 class Host(msgspec.Struct, frozen=True, kw_only=True):
     """This host: its node, and what the agent has learnt about it.
 
@@ -54,7 +65,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device. `lacking`: what its
     kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
     cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
-    own. `targets`: what the targets besides the kernel say of it, by their names (`weft.targets.table`)."""
+    own. `targets`: what the targets besides the kernel say of it, by their names (`weft.targets.table`). `paths`: to other
+    nodes, by their names, where drivers have more than one; one that is not in there is reached by the kernel's tunnel."""
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
@@ -66,6 +78,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     store: frozenset[tuple[IPAddress, int]] = frozenset()
     policy: Literal["nftables", "iptables"] = "nftables"
     targets: Mapping[str, Learnt] = {}
+    paths: Mapping[str, Path] = {}
 
 
 class Site(msgspec.Struct, frozen=True):

@@ -23,7 +23,7 @@ def test_without_a_word_all_are_run() -> None:
         "docker",
         "policy",
         "services",
-        "mesh",
+        "routing-mesh",
         "dns",
         "inspect",
         "udp",

@@ -12,7 +12,7 @@ from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, WeftError
 from weft.cluster.services import services
-from weft.compile import mesh
+from weft.compile import routing_mesh
 from weft.daemons.bird import PACKAGE
 from weft.datapaths import registry
 from weft.datapaths.guard import BRIDGE_RULES
@@ -225,8 +225,10 @@ def _one_sided(parts: Parts) -> Iterator[t.Finding]:
 
 def _ports(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     ways_out = {o.udp_port: "stop it, or make the network with another -o port" for _, o in networks if o.udp_port}
-    if mesh.tunnelled(parts.view):
-        ways_out[mesh.UDP_PORT] = "stop it: packets for services' published ports go from host to host by that port"
+    if routing_mesh.tunnelled(parts.view):
+        ways_out[routing_mesh.UDP_PORT] = (
+            "stop it: packets for services' published ports go from host to host by that port"
+        )
     for port, advice in sorted(ways_out.items()):
         holders = udp_holders(port, parts.tunnels.pump.is_own)
         if holders:

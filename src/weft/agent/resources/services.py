@@ -13,7 +13,7 @@ from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, WeftError
 from weft.cluster.services import services as members_of
-from weft.compile import mesh
+from weft.compile import routing_mesh
 from weft.compile import services as contributor
 from weft.endpoints.services import wanted
 from weft.model.records import LOCATIONS
@@ -22,7 +22,7 @@ from weft.services.labels import LABEL
 from weft.services.model import Service
 from weft.services.record import CONDITIONS, SERVICE, SERVICES, At
 
-CONTRIBUTORS = contributor.NAME, mesh.ENTRY
+CONTRIBUTORS = contributor.NAME, routing_mesh.ENTRY
 """Whose sources are services."""
 
 

@@ -12,7 +12,7 @@ from weft.cluster.view import View
 from weft.compile.contributor import Contributor
 from weft.compile.endpoint import site_of
 from weft.compile.known import Known
-from weft.datapaths import _entries, _mesh, registry
+from weft.datapaths import _entries, _routing_mesh, registry
 from weft.datapaths._entries import Entry, Place
 from weft.datapaths.driver import Answer, Problem
 from weft.hoststate import Contribution
@@ -25,7 +25,7 @@ from weft.services.record import SERVICES, At
 ENTRY, MESH = "entry", "mesh"
 REFUSED = _entries.REFUSED
 """The chain whose rules count the connections to published ports that are refused."""
-UDP_PORT = _mesh.UDP_PORT
+UDP_PORT = _routing_mesh.UDP_PORT
 
 
 class Publishing:
@@ -117,7 +117,7 @@ def _there(known: Known, member: Member) -> Place | None:
     if known.host is None or node is None or not node.number or not _number(view):
         return None
     takes = member.takes and node.name not in known.dead
-    led = _mesh.families(known.host)
+    led = _routing_mesh.families(known.host)
     families = tuple(fam for fam in led if any(address.version == fam for address in location.addresses))
     return Place(id=member.id, takes=takes, number=node.number, families=families)
 
@@ -160,11 +160,11 @@ def _way(known: Known, name: str, number: int) -> Answer:
     node = known.view.nodes[name]
     if known.host is None:
         return
-    yield from _mesh.device(known.host, number)
+    yield from _routing_mesh.device(known.host, number)
     if not node.number:
         yield Problem(f"{name} has no number yet, so published ports of services do not lead there: update Weft on it")
     elif node.number != number:
-        yield from _mesh.peer(known.host, node)
+        yield from _routing_mesh.peer(known.host, node)
 
 
 def _others(view: View) -> Iterator[Source]:

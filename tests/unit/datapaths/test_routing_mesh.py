@@ -10,7 +10,7 @@ import pytest
 from support import lab
 from weft.base.errors import Invalid
 from weft.base.net import parse_address
-from weft.datapaths import _entries, _mesh, _tunnel
+from weft.datapaths import _entries, _routing_mesh, _tunnel
 from weft.datapaths._entries import Entry, Place
 from weft.datapaths.driver import Host, Problem, Reached
 from weft.hoststate import Address, FdbEntry, Link, Neighbour, NftChain, NftElement, NftSet, Route, RoutingRule
@@ -32,7 +32,7 @@ def elements(found: list[Any], name: str) -> dict[str, str]:
 
 
 def test_the_device_and_its_addresses() -> None:
-    found = list(_mesh.device(HOST, 1))
+    found = list(_routing_mesh.device(HOST, 1))
     (link,) = of(Link, found)
     assert (link.name, link.mtu, link.type.local, link.alias) == ("weft_mesh", 1450, "192.168.1.68", "weft:mesh")
     assert [a.address for a in of(Address, found)] == ["169.254.200.1/32", "fd57:4546:544d::1/128"]
@@ -43,21 +43,21 @@ def test_the_device_and_its_addresses() -> None:
 
 @pytest.mark.parametrize(("families", "mtu", "local"), [((6,), 1430, "fd01:a::68"), ((4,), 1450, "192.168.1.68")])
 def test_the_underlay_is_whatever_the_host_has(families: tuple[int, ...], mtu: int, local: str) -> None:
-    (link,) = of(Link, list(_mesh.device(Host(node=lab.node("node-1", families)), 1)))
+    (link,) = of(Link, list(_routing_mesh.device(Host(node=lab.node("node-1", families)), 1)))
     assert (link.mtu, link.type.local) == (mtu, local)
 
 
 def test_a_small_mtu_leaves_ipv6_out() -> None:
     host = Host(node=lab.node("node-1", mtu=1300))
-    found = [*_mesh.device(host, 1), *_mesh.peer(host, lab.node("node-2", number=2))]
+    found = [*_routing_mesh.device(host, 1), *_routing_mesh.peer(host, lab.node("node-2", number=2))]
     assert not [obj for obj in of(Address | Neighbour, found) if ":" in obj.address]
     assert {rule.family for rule in of(RoutingRule, found)} == {4}
 
 
 def test_what_leads_to_another_host_and_back() -> None:
-    found = list(_mesh.peer(HOST, lab.node("node-2", number=1023)))
+    found = list(_routing_mesh.peer(HOST, lab.node("node-2", number=1023)))
     (entry,) = of(FdbEntry, found)
-    assert (entry.lladdr, entry.dst) == (_mesh.mac("node-2"), "192.168.1.254")
+    assert (entry.lladdr, entry.dst) == (_routing_mesh.mac("node-2"), "192.168.1.254")
     assert {n.address: n.lladdr for n in of(Neighbour, found)} == dict.fromkeys(
         ("169.254.203.255", "fd57:4546:544d::3ff"), entry.lladdr
     )
@@ -70,14 +70,14 @@ def test_what_leads_to_another_host_and_back() -> None:
 
 
 def test_numbers_have_marks_that_are_no_others() -> None:
-    marks = {_mesh.mark(number) for number in range(1, 1024)}
+    marks = {_routing_mesh.mark(number) for number in range(1, 1024)}
     assert len(marks) == 1023 and 0 not in marks
-    assert all(mark & ~_mesh.MASK == 0 for mark in marks)
-    assert _mesh.MASK & 0x100000 == 0, "the bit of connections that policy cut off"
+    assert all(mark & ~_routing_mesh.MASK == 0 for mark in marks)
+    assert _routing_mesh.MASK & 0x100000 == 0, "the bit of connections that policy cut off"
 
 
 def test_a_peer_of_another_underlay_is_told_of() -> None:
-    (problem,) = _mesh.peer(HOST, lab.node("node-2", (6,), number=2))
+    (problem,) = _routing_mesh.peer(HOST, lab.node("node-2", (6,), number=2))
     assert isinstance(problem, Problem) and "node-2 has no IPv4 address on eth0" in problem.text
 
 
@@ -107,8 +107,8 @@ def entries(*places: Place, port: PublishedPort = PORT, **more: Any) -> list[Any
 def test_all_that_is_named_is_there() -> None:
     found = [
         *entries(here("a", 2), there("b", 2)),
-        *_mesh.device(HOST, 1),
-        *_mesh.peer(HOST, lab.node("node-2", number=2)),
+        *_routing_mesh.device(HOST, 1),
+        *_routing_mesh.peer(HOST, lab.node("node-2", number=2)),
     ]
     names = {obj.key for obj in of((NftSet, NftChain), found)}
     assert all(element.holder in names for element in of(NftElement, found))

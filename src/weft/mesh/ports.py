@@ -1,0 +1,17 @@
+"""Ports that hosts of a mesh listen at, on their underlay addresses. They lie side by side, for firewalls; of two of them the
+numbers are Weave's."""
+
+from __future__ import annotations
+
+SLEEVE = 6783
+"""UDP: packets of containers, carried by a program."""
+KERNEL = 6784
+"""UDP: packets of containers in the kernel's VXLAN, of networks of driver mesh."""
+MEMBERS = 6785
+"""UDP and TCP: who is there."""
+VOTER = 6786
+"""TCP: the store, at hosts that are voters; etcd's client port."""
+VOTERS = 6787
+"""TCP: voters among themselves; etcd's peer port."""
+RELAY = 6788
+"""TCP: leads to a voter, for hosts that reach none themselves."""
