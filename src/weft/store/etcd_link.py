@@ -84,11 +84,13 @@ class Login:
 
 @dataclass(frozen=True)
 class Tls:
-    """PEM; empty `ca`: the authorities gRPC ships with; empty `cert` and `key`: no client certificate."""
+    """PEM; empty `ca`: the authorities gRPC ships with; empty `cert` and `key`: no client certificate. `name`: what the
+    servers' certificates are for, where that is not the host that is dialled."""
 
     ca: bytes = b""
     cert: bytes = b""
     key: bytes = b""
+    name: str = ""
 
 
 @dataclass(frozen=True)
@@ -102,6 +104,11 @@ class Secrets:
         tls = self.tls
         return grpc.ssl_channel_credentials(tls.ca or None, tls.key or None, tls.cert or None) if tls else None
 
+    def options(self) -> Sequence[tuple[str, int | str]]:
+        """Of a channel."""
+        name = self.tls.name if self.tls else ""
+        return (*_OPTIONS, ("grpc.ssl_target_name_override", name)) if name else _OPTIONS
+
 
 class ConnectionLost(Unavailable):
     """The connection was given up, because of another call's failure, while this one was on its way."""
@@ -110,13 +117,14 @@ class ConnectionLost(Unavailable):
 class Connection:
     """A channel to one endpoint. `lost`: it has been given up, and its calls were cancelled."""
 
-    def __init__(self, endpoint: str, credentials: grpc.ChannelCredentials | None) -> None:
+    def __init__(self, endpoint: str, secrets: Secrets) -> None:
         self.endpoint = endpoint
         self.lost = False
+        credentials, options = secrets.credentials(), secrets.options()
         self.channel = (
-            grpc.aio.insecure_channel(endpoint, options=_OPTIONS)
+            grpc.aio.insecure_channel(endpoint, options=options)
             if credentials is None
-            else grpc.aio.secure_channel(endpoint, credentials, options=_OPTIONS)
+            else grpc.aio.secure_channel(endpoint, credentials, options=options)
         )
 
     def usable(self) -> bool:
@@ -283,7 +291,7 @@ class Link:
         raise Unavailable("; ".join(reasons))
 
     async def _open(self, endpoint: str) -> Connection:
-        connection = Connection(endpoint, self._secrets().credentials())
+        connection = Connection(endpoint, self._secrets())
         try:
             status = await connection.call(STATUS, pb.StatusRequest(), (), DIAL_TIMEOUT)
             if not status.leader:
