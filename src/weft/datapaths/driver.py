@@ -27,7 +27,7 @@ import msgspec
 from weft.base.net import Family, IPAddress, IPNetwork
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import Addresses, InFlannel, KnownBy, Switched, WayOut
-from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Tap, Tun, Veth, Vlan, Vxlan
 from weft.model import Endpoint, Lease, Location, Network, Node
 from weft.model.network import OptionValue
 
@@ -299,7 +299,7 @@ def _hears_routers(link: Link) -> bool:
     does so by default. The kernel has no IPv6, and no such sysctl, on a device with a smaller MTU."""
     return (
         link.ns == HOST
-        and isinstance(link.type, Bridge | Vxlan | Veth | Tun | Vlan)
+        and isinstance(link.type, Bridge | Vxlan | Veth | Tun | Tap | Vlan)
         and (link.mtu or LEAST_V6_MTU) >= LEAST_V6_MTU
     )
 

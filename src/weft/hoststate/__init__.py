@@ -16,6 +16,7 @@ from weft.hoststate.links import (
     LinkKind,
     Macvlan,
     Netns,
+    Tap,
     Tun,
     Veth,
     Vlan,
@@ -27,7 +28,7 @@ from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
-from weft.hoststate.tunnels import Tunnel, TunnelPrefix
+from weft.hoststate.tunnels import Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
 from weft.hoststate.union import Contribution, Union
 
 __all__ = [
@@ -64,7 +65,11 @@ __all__ = [
     "Redirect",
     "Route",
     "RoutingRule",
+    "Sleeve",
+    "SleeveHost",
+    "SleeveStation",
     "Sysctl",
+    "Tap",
     "TargetObject",
     "Tun",
     "Tunnel",

@@ -124,7 +124,11 @@ class Tun(msgspec.Struct, frozen=True, gc=False, tag="tun"):
     is sent meanwhile is dropped."""
 
 
-LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan | Tun
+class Tap(msgspec.Struct, frozen=True, gc=False, tag="tap"):
+    """The same with whole frames: it can be a port of a bridge."""
+
+
+LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan | Tun | Tap
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):

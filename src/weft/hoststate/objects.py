@@ -13,7 +13,7 @@ from weft.hoststate.ovs import OvsPort
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
-from weft.hoststate.tunnels import Tunnel, TunnelPrefix
+from weft.hoststate.tunnels import Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
 
 HOST = ""
 """The host's own network namespace."""
@@ -21,7 +21,7 @@ HOST = ""
 OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
 Rules = NftSet | NftElement | NftChain | OfIptables
 Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort
-Tunnels = Tunnel | TunnelPrefix
+Tunnels = Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost
 Balancing = Ipvs | IpvsService | IpvsDestination
 Paths = Address | Neighbour | FdbEntry | Route | RoutingRule
 KernelObject = Netns | Sysctl | Rules | Devices | Tunnels | Paths | Balancing

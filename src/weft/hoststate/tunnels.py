@@ -1,11 +1,13 @@
-"""Tunnels whose packets a program carries (`weft.tunnel`): what it goes by is a file for each device, and each line of it is
-one of these objects. So they are wanted, compared, planned and mended as all that is in the kernel."""
+"""Tunnels whose packets a program carries (`weft.tunnel`): what it goes by is a file for each device, and one that says where
+hosts are. Each line is one of these objects, so they are wanted, compared, planned and mended as all that is in the kernel."""
 
 from __future__ import annotations
 
 from typing import ClassVar
 
 import msgspec
+
+from weft.hoststate.paths import ALL
 
 HERE = "here"
 """In place of a host's address: this host itself."""
@@ -42,3 +44,59 @@ class TunnelPrefix(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def key(self) -> tuple[str, ...]:
         return ("tunnel-prefix", self.ns, self.dev, self.prefix)
+
+
+class Sleeve(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Frames of the TAP device `dev` in UDP, one in each datagram (docs/adr/0049-sleeve.md). They belong to `network`, a VNI;
+    number 0 is for probes. `number`: this host's own, 1 to 1023. `local` and `port`: the underlay address and the port at
+    which datagrams are sent and taken, those of all networks. `mtu`: of the device. `encrypted`: nothing leaves in clear, and
+    what comes in clear is dropped."""
+
+    kind: ClassVar[str] = "sleeve"
+
+    dev: str
+    network: int
+    number: int
+    local: str
+    port: int = 6783
+    mtu: int
+    encrypted: bool = False
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("sleeve", self.ns, self.dev)
+
+
+class SleeveStation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Frames to the MAC address `mac` go to the host with this number, and frames from it come from there. All zeros: those
+    for many, and those to an unknown one, go to this host, and to all others of which that is said. The number may be this
+    host's own: nobody else sends in the name of what is here."""
+
+    kind: ClassVar[str] = "sleeve-station"
+
+    dev: str
+    mac: str
+    number: int
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        each = (str(self.number),) if self.mac == ALL else ()
+        return ("sleeve-station", self.ns, self.dev, self.mac, *each)
+
+
+class SleeveHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """The host with this number is at the underlay address `remote`. `via`: the number of the host that its datagrams go to
+    instead, which passes them on; 0: none."""
+
+    kind: ClassVar[str] = "sleeve-host"
+
+    number: int
+    remote: str
+    via: int = 0
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("sleeve-host", self.ns, str(self.number))

@@ -1,4 +1,4 @@
-"""TUN devices (Documentation/networking/tuntap.rst, linux/if_tun.h)."""
+"""TUN and TAP devices (Documentation/networking/tuntap.rst, linux/if_tun.h)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from contextlib import suppress
 
 PATH = "/dev/net/tun"
 TUNSETIFF, TUNSETPERSIST, TUNSETOFFLOAD, TUNGETIFF = 0x400454CA, 0x400454CB, 0x400454D0, 0x800454D2
-IFF_TUN, IFF_NO_PI, IFF_VNET_HDR, IFF_PERSIST = 0x0001, 0x1000, 0x4000, 0x0800
+IFF_TUN, IFF_TAP, IFF_NO_PI, IFF_VNET_HDR, IFF_PERSIST = 0x0001, 0x0002, 0x1000, 0x4000, 0x0800
 _IFREQ = struct.Struct("16sH22x")
 _CSUM, _TSO4, _TSO6, _TSO_ECN, _USO4, _USO6 = 0x01, 0x02, 0x04, 0x08, 0x20, 0x40
 _OFFLOADS = (_CSUM | _TSO4 | _TSO6 | _TSO_ECN | _USO4 | _USO6, _CSUM | _TSO4 | _TSO6 | _TSO_ECN)
@@ -27,11 +27,12 @@ def there() -> bool:
     return True
 
 
-def attach(name: str, flags: int = 0) -> int:
-    """A descriptor of the device, in the calling thread's namespace; it is made where it is not there. Raises OSError."""
+def attach(name: str, flags: int = IFF_TUN) -> int:
+    """A descriptor of the device, in the calling thread's namespace; it is made where it is not there. `flags`: its kind, and
+    how it is used. Raises OSError."""
     fd = os.open(PATH, os.O_RDWR | os.O_CLOEXEC)
     try:
-        fcntl.ioctl(fd, TUNSETIFF, _IFREQ.pack(name.encode(), IFF_TUN | IFF_NO_PI | flags))
+        fcntl.ioctl(fd, TUNSETIFF, _IFREQ.pack(name.encode(), IFF_NO_PI | flags))
     except OSError:
         os.close(fd)
         raise
@@ -52,11 +53,11 @@ def lasts(fd: int) -> bool:
     return bool(_IFREQ.unpack(answer)[1] & IFF_PERSIST)
 
 
-def super_packets(name: str) -> int:
+def super_packets(name: str, kind: int = IFF_TUN) -> int:
     """A descriptor of a device that is there, by which super-packets come and go as far as the kernel has them. Raises
     OSError."""
     socket.if_nametoindex(name)  # or else it would be made
-    fd = attach(name, IFF_VNET_HDR)
+    fd = attach(name, kind | IFF_VNET_HDR)
     if not lasts(fd):
         os.close(fd)
         raise OSError(errno.ENODEV, f"{name} is gone")

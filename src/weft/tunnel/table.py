@@ -11,7 +11,7 @@ agent may be gone: the pump goes on with what it read last. The first line is th
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -71,10 +71,15 @@ def read(path: Path) -> Table:
 
 def write(path: Path, table: Table) -> None:
     """The whole or nothing of it. Raises OSError."""
+    put(path, [first_line(table.local, table.port, table.mtu), *(line(*each) for each in table.prefixes.items())])
+
+
+def put(path: Path, lines: Iterable[str]) -> None:
+    """A file of the folder, for nobody else's eyes. Raises OSError."""
     path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-    lines = [first_line(table.local, table.port, table.mtu), *(line(*each) for each in table.prefixes.items())]
     fresh = beside(path, ".new")
-    fresh.write_text("\n".join([*lines, ""]))
+    fresh.touch(0o600)
+    fresh.write_text("".join(f"{line}\n" for line in lines))
     fresh.replace(path)
 
 

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weft.hoststate import HOST, Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import HOST, Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tap, Tun, Veth, Vlan, Vxlan
 from weft.hoststate.links import TAKEN
 from weft.kernel.plumbing.links import KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
@@ -75,8 +75,8 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
             return Vlan(dev=lower.name if lower else "", id=device.vlan)
         case "macvlan" | "ipvlan":
             return _child(spaces, space, device, want)
-        case "tun" if device.layer3:
-            return Tun()
+        case "tun":
+            return Tun() if device.layer3 else Tap()
         case "veth":
             return _veth(spaces, space, device, want.type if want and isinstance(want.type, Veth) else None)
         case _:

@@ -16,7 +16,7 @@ import msgspec
 
 from weft.base.errors import Conflict, WeftError
 from weft.base.names import device, digest
-from weft.hoststate import Ipvlan, Link, Macvlan, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import Ipvlan, Link, Macvlan, Tap, Tun, Veth, Vlan, Vxlan
 from weft.kernel.kinds.describe import as_link, ours
 from weft.kernel.plumbing import links, netns
 from weft.kernel.plumbing import uapi as u
@@ -43,7 +43,7 @@ def create(spaces: Spaces, link: Link, others: Mapping[tuple[str, str], Link]) -
         raise clash(link, existing)
     elif isinstance(link.type, Veth):
         _make_pair(spaces, space, link, link.type, others.get((link.type.peer_ns, link.type.peer)))
-    elif isinstance(link.type, Tun):
+    elif isinstance(link.type, Tun | Tap):
         _make_tun(spaces, space, link)
     elif outside(link) != link.ns:
         _make_from(spaces, link, spaces.get(outside(link)))
@@ -72,21 +72,19 @@ def _make(spaces: Spaces, space: Space, link: Link, around: Surroundings) -> Non
 def _make_tun(spaces: Spaces, space: Space, link: Link) -> None:
     """Netlink makes none. It stays only once it is marked: until then it ends with us."""
     try:
-        fd = netns.call(link.ns, lambda: tun.attach(link.name))
+        kind = tun.IFF_TUN if isinstance(link.type, Tun) else tun.IFF_TAP
+        fd = netns.call(link.ns, lambda: tun.attach(link.name, kind))
     except OSError as error:
         raise Refused(error.errno or errno.EIO, f"no TUN device can be made: {tun.PATH}: {error.strerror}") from None
     try:
         spaces.forget()
         found = space.find(link.name)
         assert found is not None
-        message = links.change(
-            found.index,
-            msgspec.structs.replace(link, alias="", up=False, mtu=None, group=0),
-            link,
-            Surroundings(space.index),
-        )
+        bare = Link(name=link.name, type=link.type, alias="", up=False, ns=link.ns)
+        message = links.change(found.index, bare, link, Surroundings(space.index))
         assert message is not None  # at least the alias
-        space.netlink.batch_or_raise([message])
+        as_port = [] if links.as_port(link) == links.as_port(None) else [links.port(link)]
+        space.netlink.batch_or_raise([message, *as_port])
         tun.persist(fd)
     finally:
         os.close(fd)

@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Tap, Tun, Veth, Vlan, Vxlan
 from weft.hoststate.links import OWNER
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, attr, attributes
@@ -324,7 +324,7 @@ def _encode_mode(child: Macvlan | Ipvlan, _around: Surroundings) -> bytes:
     return attr(kind, struct.pack(form, modes[child.mode]))
 
 
-def _encode_nothing(_kind: Bridge | Ifb | Tun, _around: Surroundings) -> bytes:
+def _encode_nothing(_kind: Bridge | Ifb | Tun | Tap, _around: Surroundings) -> bytes:
     return b""
 
 
@@ -338,5 +338,6 @@ _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Macvlan: ("macvlan", _encode_mode),
     Ipvlan: ("ipvlan", _encode_mode),
     Tun: ("tun", _encode_nothing),  # never made so: see `weft.kernel.kinds.devices`
+    Tap: ("tun", _encode_nothing),
 }
 KIND_NAMES = {cls: name for cls, (name, _) in _KINDS.items()}

@@ -9,7 +9,7 @@ from errno import EEXIST, ENODEV, EOPNOTSUPP
 
 import msgspec
 
-from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipvlan, Key, Link, Macvlan, Object, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipvlan, Key, Link, Macvlan, Object, Tap, Tun, Veth, Vlan, Vxlan
 from weft.reconcile.kinds.kind import Kind, link_key, namespace_key, within
 from weft.reconcile.kinds.shell import join, name_of, run_in
 from weft.reconcile.protocol import Change, Op, Remove
@@ -64,7 +64,18 @@ def _excludes(link: Link) -> Key | None:
     return ("vni", outside(link), str(link.type.vni)) if isinstance(link.type, Vxlan) else None
 
 
-_RANKS: dict[type, int] = {Bridge: 0, Ifb: 0, Vlan: 0, Vxlan: 1, Ipip: 1, Tun: 1, Veth: 2, Macvlan: 2, Ipvlan: 2}
+_RANKS: dict[type, int] = {
+    Bridge: 0,
+    Ifb: 0,
+    Vlan: 0,
+    Vxlan: 1,
+    Ipip: 1,
+    Tun: 1,
+    Tap: 1,
+    Veth: 2,
+    Macvlan: 2,
+    Ipvlan: 2,
+}
 
 
 def _rank(link: Link) -> int:
@@ -126,8 +137,9 @@ def _commands(op: Op, link: Link) -> list[str]:
         return _set(link, op.old)
     if isinstance(link.type, Veth) and not link.type.primary:
         return _set(link, None)
-    if isinstance(link.type, Tun):
-        add = run_in(link.ns, f"ip tuntap add dev {link.name} mode tun")
+    if isinstance(link.type, Tun | Tap):
+        mode = "tun" if isinstance(link.type, Tun) else "tap"
+        add = run_in(link.ns, f"ip tuntap add dev {link.name} mode {mode}")
         return [add, *_set(link, Link(name=link.name, type=link.type, alias="", up=False))]
     mtu, mac = f"mtu {link.mtu}" if link.mtu else "", f"address {link.mac}" if link.mac else ""
     made = msgspec.structs.replace(
@@ -150,7 +162,7 @@ def _type(link: Link) -> str:
             learns = "learning" if learning else "nolearning"
             underlay = join(f"local {local}" if local else "", f"dev {dev}" if dev else "")
             return join(f"type vxlan id {vni}", underlay, f"dstport {port} {learns}", *flags)
-        case Tun():
+        case Tun() | Tap():
             return "type tun"
         case Ipip(local, remote, ttl, pmtudisc):
             ends = join(f"local {local}" if local else "", f"remote {remote or 'any'}")

@@ -3,47 +3,79 @@ stand on it; but they are made after it, and go before."""
 
 from __future__ import annotations
 
-from weft.hoststate import Key, Tunnel, TunnelPrefix
-from weft.reconcile.kinds.kind import Kind, on_device
+import msgspec
+
+from weft.hoststate import Key, Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
+from weft.hoststate.paths import ALL
+from weft.reconcile.kinds.kind import Kind, on_device, within
 from weft.reconcile.kinds.shell import run_in
 from weft.reconcile.protocol import Change, Create, Op, Remove
-from weft.tunnel import table
+from weft.tunnel import sleeve, table
 
 FOLDER = f"/run/weft/{table.FOLDER}"
+_MAKE = f"mkdir -p {FOLDER}"
 
 
-def _tunnel(op: Op, obj: Tunnel) -> list[str]:
-    file = f"{FOLDER}/{obj.dev}"
-    line = table.first_line(obj.local, obj.port, obj.mtu)
+def line_of(obj: Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost) -> str:
+    """As it is in its file."""
+    match obj:
+        case Tunnel():
+            return table.first_line(obj.local, obj.port, obj.mtu)
+        case TunnelPrefix():
+            return table.line(obj.prefix, obj.remote)
+        case Sleeve():
+            return sleeve.first_line(obj.network, obj.number, obj.local, obj.port, obj.mtu, obj.encrypted)
+        case SleeveStation():
+            return sleeve.station(obj.mac, obj.number)
+        case SleeveHost():
+            return sleeve.host(obj.number, sleeve.Place(obj.remote, obj.via))
+
+
+def _first(op: Op, obj: Tunnel | Sleeve) -> list[str]:
+    file, line = f"{FOLDER}/{obj.dev}", line_of(obj)
     match op:
         case Create():
-            return [run_in(obj.ns, f"mkdir -p {FOLDER}"), run_in(obj.ns, f"echo '{line}' > {file}")]
+            return [run_in(obj.ns, _MAKE), run_in(obj.ns, f"echo '{line}' > {file}")]
         case Change():
             return [run_in(obj.ns, f"sed -i '1c {line}' {file}")]
         case Remove():
             return [run_in(obj.ns, f"rm {file}")]
 
 
-def _prefix(op: Op, obj: TunnelPrefix) -> list[str]:
-    file, line = f"{FOLDER}/{obj.dev}", table.line(obj.prefix, obj.remote)
+def _further(op: Op, obj: TunnelPrefix | SleeveStation | SleeveHost) -> list[str]:
+    """What its line begins with is what it is told apart by: of those for all stations, the whole of it."""
+    words = line_of(obj).split()
+    begin = " ".join(words) + "$" if isinstance(obj, SleeveStation) and obj.mac == ALL else " ".join(words[:2]) + " "
+    name = sleeve.HOSTS if isinstance(obj, SleeveHost) else obj.dev
+    file = f"{FOLDER}/{name}"
     match op:
         case Create():
-            return [run_in(obj.ns, f"echo '{line}' >> {file}")]
+            make = [run_in(obj.ns, _MAKE)] if isinstance(obj, SleeveHost) else []
+            return [*make, run_in(obj.ns, f"echo '{line_of(obj)}' >> {file}")]
         case Change():
-            return [run_in(obj.ns, f"sed -i '\\|^prefix {obj.prefix} |c {line}' {file}")]
+            return [run_in(obj.ns, f"sed -i '\\|^{begin}|c {line_of(obj)}' {file}")]
         case Remove():
-            return [run_in(obj.ns, f"sed -i '\\|^prefix {obj.prefix} |d' {file}")]
+            return [run_in(obj.ns, f"sed -i '\\|^{begin}|d' {file}")]
 
 
-def _needs(obj: TunnelPrefix) -> tuple[Key, ...]:
-    return (*on_device(obj), ("tunnel", obj.ns, obj.dev))
+def _under(kind: str, obj: TunnelPrefix | SleeveStation) -> tuple[Key, ...]:
+    return (*on_device(obj), (kind, obj.ns, obj.dev))
 
 
-TUNNEL = Kind(of=Tunnel, commands=_tunnel, needs=on_device, told="never")
+TUNNEL = Kind(of=Tunnel, commands=_first, needs=on_device, told="never")
 PREFIX = Kind(
     of=TunnelPrefix,
-    commands=_prefix,
+    commands=_further,
     words=lambda rest: f"{rest[1]} by {rest[0]}",
-    needs=_needs,
+    needs=lambda obj: _under("tunnel", obj),
     told="never",
 )
+SLEEVE = msgspec.structs.replace(TUNNEL, of=Sleeve)
+STATION = Kind(
+    of=SleeveStation,
+    commands=_further,
+    words=lambda rest: " ".join((rest[1], "by", rest[0], *rest[2:])),
+    needs=lambda obj: _under("sleeve", obj),
+    told="never",
+)
+HOST = Kind(of=SleeveHost, commands=_further, needs=within, told="never")

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from support.namespaces import Namespace
-from weft.hoststate import Address, FdbEntry, Link, Neighbour, Object, Route, Vxlan, route
+from weft.hoststate import Address, FdbEntry, Link, Neighbour, Object, Route, Tap, Vxlan, route
 from weft.reconcile.protocol import Create, Remove
 
 MAC = "02:00:00:00:00:02"
@@ -61,6 +61,20 @@ def test_veth_into_a_container(bench: Any, bridge: Link, pair: tuple[Link, Link]
     assert "LOWER_UP" in host["flags"]
     inner = container.json("ip", "-j", "-d", "link", "show", "eth0")[0]
     assert (inner["address"], inner["mtu"], inner["ifalias"]) == ("02:11:22:33:44:77", 1450, "weft:endpoint/n/a")
+
+
+def test_a_tap_device_is_a_port_and_stays(bench: Any, bridge: Link) -> None:
+    tap = Link(name="weft.slv7", type=Tap(), mtu=1376, master="weft-n", isolated=True, learning=False)
+    bench.made(bridge, tap)
+    assert bench.converged(), bench.difference()
+    seen = look(bench, "ip", "-j", "-d", "link", "show", "weft.slv7")
+    assert (seen["linkinfo"]["info_data"]["type"], seen["linkinfo"]["info_data"]["persist"]) == ("tap", True)
+    assert seen["linkinfo"]["info_slave_data"]["isolated"] is True
+    assert (seen["master"], seen["mtu"], seen["ifalias"]) == ("weft-n", 1376, "weft")
+    bench.netns.sh("ip tuntap add dev tap9 mode tap")  # a virtual machine's
+    assert bench.converged(), bench.difference()
+    assert bench.remove(tap) == []
+    assert [link["ifname"] for link in bench.netns.json("ip", "-j", "link", "show", "type", "tun")] == ["tap9"]
 
 
 def test_order_within_a_call_does_not_matter_to_links(bench: Any, bridge: Link, pair: tuple[Link, Link]) -> None:
