@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from ipaddress import ip_address, ip_interface, ip_network
 
+from weft.api import mesh as m
 from weft.api import observed as o
 from weft.api import services as s
 from weft.api import types as t
@@ -249,6 +250,44 @@ ROUTES = (
     ),
     t.BgpRoute(prefix=ip_network("197.19.38.128/26"), type="blackhole", source="own block", best=True, since=NOW),
 )
+MESH = m.MeshStatus(
+    node="node-1",
+    named=("192.168.1.68", "192.168.1.254", "192.168.1.245"),
+    cluster="5e0d7a1c",
+    through="192.168.1.68:6786",
+    members=(
+        m.MeshMember(
+            name="node-1",
+            address=ip_address("192.168.1.68"),
+            standing="alive",
+            since=NOW - 7300,
+            this=True,
+            voter=True,
+        ),
+        m.MeshMember(
+            name="node-2",
+            address=ip_address("192.168.1.254"),
+            standing="suspect",
+            since=NOW - 2,
+            reached=False,
+            voter=True,
+        ),
+        m.MeshMember(name="node-4", address=ip_address("fd00:192:168:1::245"), standing="alive", since=NOW - 95),
+    ),
+    voters=(
+        m.MeshVoter(name="node-1", address=ip_address("192.168.1.68"), port=6786, state="leader", standing="alive"),
+        m.MeshVoter(
+            name="node-2",
+            address=ip_address("192.168.1.254"),
+            port=6786,
+            state="voter",
+            standing="suspect",
+            reached=False,
+        ),
+    ),
+    problems=("node-9 at 192.168.1.9 has another secret: give it the file that the others have",),
+)
+
 BGP_PEERS = (
     t.BgpPeerInfo(
         name="tor",
@@ -501,6 +540,9 @@ ANSWERS: dict[str, object] = {
     "add_floating": ENDPOINTS[0],
     "remove_floating": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),
+    "mesh": MESH,
+    "recover_mesh": t.Done(what=("cluster 5e0d7a1c",)),
+    "leave_mesh": t.Done(what=("node-1",)),
     "bgp_sessions": SESSIONS,
     "bgp_routes": ROUTES,
     "bgp_settings": BgpSettings(),

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.api import mesh as m
 from weft.api import observed as o
 from weft.api import services as s
 from weft.api import types as t
@@ -39,6 +40,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("store", "GET", "/v1/store", "The store, and whether it is the one this host knows", t.StoreStatus),
     Operation("accept_store", "POST", "/v1/store/accept", "Take the store as it is", t.StoreStatus),
     Operation("restore_store", "POST", "/v1/store/restore", "Write back what the agents know", t.StoreStatus),
+    Operation("mesh", "GET", "/v1/mesh", "Members of the mesh, and who keeps its store", m.MeshStatus),
+    Operation("recover_mesh", "POST", "/v1/mesh/recover", "Go on with this host's voter alone", t.Done),
+    Operation("leave_mesh", "POST", "/v1/mesh/leave", "Let this host leave the mesh", t.Done),
     Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),
     Operation("node", "GET", "/v1/nodes/{name}", "One node", t.NodeInfo),
     Operation(

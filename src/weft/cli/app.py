@@ -27,6 +27,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "bgp": ("weft.cli.bgp", "BGP sessions and routes of this node; routers to peer with"),
     "node": ("weft.cli.node", "List, show, remove nodes"),
     "store": ("weft.cli.store", "The cluster's store, and whether it is the right one"),
+    "mesh": ("weft.cli.mesh", "Hosts that find each other, and the store that they keep together"),
     "netns": ("weft.cli.netns", "List all network namespaces of this host; run a command in one"),
     "links": ("weft.cli.links", "List all links of all namespaces; find one, its other end and its way out"),
     "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+from weft.api import mesh as m
 from weft.api import observed as o
 from weft.api import services as s
 from weft.api import types as t
@@ -50,6 +51,16 @@ class Client:
 
     def restore_store(self) -> t.StoreStatus:
         return self._call(t.StoreStatus, "restore_store")
+
+    def mesh(self) -> m.MeshStatus:
+        """Raises Unsupported where the agent's store is no mesh://."""
+        return self._call(m.MeshStatus, "mesh")
+
+    def recover_mesh(self) -> t.Done:
+        return self._call(t.Done, "recover_mesh")
+
+    def leave_mesh(self) -> t.Done:
+        return self._call(t.Done, "leave_mesh")
 
     def nodes(self) -> tuple[t.NodeInfo, ...]:
         return self._call(tuple[t.NodeInfo, ...], "nodes")

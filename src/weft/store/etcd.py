@@ -42,14 +42,15 @@ PAGE = 5_000
 
 def connect(endpoints: Sequence[str], *, prefix: str = "weft", secrets: Callable[[], Secrets] = Secrets) -> EtcdStore:
     """`endpoints`: "host:port", tried in this order. `secrets` is asked with each new connection, as they may be renewed."""
-    return EtcdStore(endpoints, prefix, link.Link(endpoints, secrets))
+    return EtcdStore(",".join(endpoints), prefix, link.Link(link.fixed(endpoints), secrets))
 
 
 class EtcdStore:
     """A `Store`. Nothing is connected before the first call; one event loop per store."""
 
-    def __init__(self, endpoints: Sequence[str], prefix: str, calls: link.Link) -> None:
-        self._names = ",".join(endpoints)
+    def __init__(self, names: str, prefix: str, calls: link.Link) -> None:
+        """`names`: of its endpoints, for errors."""
+        self._names = names
         self._root = f"/{prefix}/".encode()
         self._link = calls
 

@@ -1,5 +1,8 @@
 """Calls to an etcd cluster: one connection at a time, over to the next endpoint when it fails, signed with a token.
 
+Which endpoints there are may change while it runs (a store mesh://): that is asked at each dial. They are dialled in the order
+in which they come; those that failed a short while ago come last.
+
 A connection is only used after the endpoint has answered a status request and has a leader, so a dead endpoint costs
 its `DIAL_TIMEOUT` once, not every call. When a connection fails, everything on it ends (watches too: their users
 list again), and the next call dials the next endpoint. A call whose fate is then unknown is made again only if that is
@@ -10,7 +13,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable, Iterator, Sequence
+import itertools
+from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Generic, TypeVar
 
@@ -32,6 +36,9 @@ DIAL_TIMEOUT = 1.5
 
 CALL_TIMEOUT = 2.5
 """Seconds per call."""
+
+FORGIVEN = 30.0
+"""Seconds after which an endpoint that failed is dialled in its turn again."""
 
 REQUIRE_LEADER: Metadata = (("hasleader", "true"),)
 """A watch on a member that lost its leader is ended by etcd instead of falling silent (rpctypes/metadatafields.go)."""
@@ -108,6 +115,19 @@ class Secrets:
         """Of a channel."""
         name = self.tls.name if self.tls else ""
         return (*_OPTIONS, ("grpc.ssl_target_name_override", name)) if name else _OPTIONS
+
+
+Endpoints = Callable[[], Awaitable[Sequence[str]]]
+"""HOST:PORT of each, the best first; asked at each dial. Raises Unavailable: why there is none."""
+
+
+def fixed(endpoints: Sequence[str]) -> Endpoints:
+    """Always these."""
+
+    async def same() -> Sequence[str]:
+        return endpoints
+
+    return same
 
 
 class ConnectionLost(Unavailable):
@@ -189,18 +209,27 @@ async def _once(request: Q, ended: asyncio.Event) -> AsyncGenerator[Q, None]:
 
 
 class Link:
-    """Calls to any one of `endpoints` ("host:port", tried in this order). Nothing is dialled before the first call."""
+    """Calls to any one of `endpoints`. Nothing is dialled before the first call."""
 
-    def __init__(self, endpoints: Sequence[str], secrets: Callable[[], Secrets]) -> None:
-        """`secrets`: as they are now. What it raises is raised by the call that needed a connection."""
-        self._endpoints = endpoints
-        self._secrets = secrets
+    def __init__(
+        self,
+        endpoints: Endpoints,
+        secrets: Callable[[], Secrets],
+        use: Callable[[str], None] = lambda endpoint: None,
+        why: Callable[[Sequence[str]], str] = "; ".join,
+    ) -> None:
+        """`secrets`: as they are now. What it raises is raised by the call that needed a connection. `use`: told of the
+        endpoint that calls go to from now on, "" while there is none. `why`: what is said where no endpoint answered, of the
+        reasons of each."""
+        self._endpoints, self._secrets, self._use, self._why = endpoints, secrets, use, why
         self._token: str | None = None
         self._signs_in = False
         """There was a login when it was last looked for."""
         self._signing = asyncio.Lock()
-        self._turn = 0
-        """Index, modulo their number, of the endpoint to dial next."""
+        self._failed: dict[str, float] = {}
+        """Endpoints that failed, and when."""
+        self._count = 0
+        """How many endpoints there were at the last dial."""
         self._current: Connection | None = None
         self._dialling: asyncio.Task[Connection] | None = None
         self._closed = False
@@ -208,8 +237,9 @@ class Link:
     async def call(self, method: Method[Q, R], request: Q) -> R:
         """Raises what `etcd_errors.explain` says, and Unavailable when no endpoint answers."""
         renewed = False
-        for left in reversed(range(len(self._endpoints) + 2)):
+        for attempt in itertools.count():
             connection = await self._connect()
+            left = attempt <= self._count  # each may fail once, and a token be too old
             token, sent = self._token, False
             try:
                 metadata = await self._sign(connection)
@@ -229,7 +259,7 @@ class Link:
             except ConnectionLost:
                 if not left or (sent and not method.repeatable):
                     raise
-        raise AssertionError("the last attempt returns or raises")
+        raise AssertionError("never ends")
 
     async def stream(self, method: Method[Q, R], request: Q) -> AsyncGenerator[R, None]:
         """Answers until the stream breaks, which raises as `call` does; nothing is tried again."""
@@ -279,16 +309,27 @@ class Link:
         if self._current is not None:
             await self._give_up(self._current)
         reasons = []
-        for _ in self._endpoints:
-            endpoint = self._endpoints[self._turn % len(self._endpoints)]
+        endpoints = await self._endpoints()
+        self._count = len(endpoints)
+        for endpoint in self._in_turn(endpoints):
             try:
                 self._current = await self._open(endpoint)
             except Unavailable as error:
                 reasons.append(str(error))
-                self._turn += 1
+                self._note(endpoint)
             else:
+                self._use(endpoint)
                 return self._current
-        raise Unavailable("; ".join(reasons))
+        raise Unavailable(self._why(reasons))
+
+    def _in_turn(self, endpoints: Sequence[str]) -> list[str]:
+        """Those that failed come last, the one that failed last at the end."""
+        old = asyncio.get_running_loop().time() - FORGIVEN
+        self._failed = {endpoint: at for endpoint, at in self._failed.items() if at > old}
+        return sorted(endpoints, key=lambda endpoint: self._failed.get(endpoint, 0.0))
+
+    def _note(self, endpoint: str) -> None:
+        self._failed[endpoint] = asyncio.get_running_loop().time()
 
     async def _open(self, endpoint: str) -> Connection:
         connection = Connection(endpoint, self._secrets())
@@ -307,7 +348,8 @@ class Link:
     async def _give_up(self, connection: Connection) -> None:
         if self._current is connection:
             self._current = None
-            self._turn += 1
+            self._note(connection.endpoint)
+            self._use("")
         await connection.close()
 
     async def _sign(self, connection: Connection) -> Metadata:

@@ -4,15 +4,18 @@ sqlite:///var/lib/weft/weft.db                      embedded, one machine; the p
 etcd://[user[:password]@]h1[:2379][,h2…][/prefix]   a cluster's etcd; the prefix is `weft` if none is given; what of user
                                                     and password is written as %XX is decoded
 etcds://…                                           the same with TLS
+mesh://h1,h2,h3                                     kept by the hosts themselves (docs/mesh.md); these find each other, and
+                                                    any others find them
 """
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
-from typing import NamedTuple, TypeVar
+from typing import TYPE_CHECKING, NamedTuple, Protocol, TypeVar
 from urllib.parse import unquote
 
 import msgspec
@@ -22,14 +25,20 @@ from weft.base.net import parse_address
 from weft.base.numbers import HIGHEST_PORT
 from weft.store.protocol import Store
 
+if TYPE_CHECKING:
+    from weft.store.etcd_link import Secrets
+
 T = TypeVar("T")
 
 DEFAULT_URL = "sqlite:///var/lib/weft/weft.db"
 ETCD_PORT = 2379
 
-FORMS = "write sqlite:///var/lib/weft/weft.db or etcd://HOST:2379,HOST:2379/PREFIX (etcds:// with TLS)"
+FORMS = "write sqlite:///var/lib/weft/weft.db or etcd://HOST:2379,HOST:2379/PREFIX (etcds:// with TLS) or mesh://HOST,HOST,HOST"
 
 _ENDPOINT = re.compile(r"(?P<host>[A-Za-z0-9._-]+|\[[0-9A-Fa-f:.]+\])(?::(?P<port>[0-9]{1,5}))?")
+_HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9.-]*[A-Za-z0-9])?|\[[0-9A-Fa-f:.]+\]")
+_ADDRESS = re.compile(r"[0-9.]+|\[.*")
+"""What is meant as an address."""
 _PREFIX = re.compile(r"[A-Za-z0-9._-]+(/[A-Za-z0-9._-]+)*")
 
 
@@ -50,23 +59,39 @@ class StoreOptions(msgspec.Struct, frozen=True):
             raise Invalid("a client certificate needs its key: give the store both cert and key, or neither")
 
 
+class Voters(Protocol):
+    """Who keeps a store mesh://, and how they are spoken to."""
+
+    async def endpoints(self) -> Sequence[str]:
+        """HOST:PORT of each that this host may ask, the best first. Raises Unavailable: why there is none."""
+
+    def secrets(self) -> Secrets: ...
+
+    def use(self, endpoint: str) -> None:
+        """The store is asked there from now on; "": nowhere."""
+
+    def why(self, reasons: Sequence[str]) -> str:
+        """What is said where none of them answered; `reasons`: of each, in words."""
+
+
 class _Parts(NamedTuple):
-    """`login`: before the '@'; `place`: hosts; `path`: with its leading '/' if there is one."""
+    """`login`: before the '@'; `place`: hosts; `path`: with its leading '/' if there is one. `voters`: of a mesh."""
 
     login: str
     place: str
     path: str
+    voters: Voters | None = None
 
 
-def open_store(url: str, options: StoreOptions) -> Store:
-    """The store at `url`; it is not opened or connected before its first call. Raises Invalid for a URL or an option
-    that cannot be meant, Denied or Invalid for a file of `options` that cannot be read."""
+def open_store(url: str, options: StoreOptions, voters: Voters | None = None) -> Store:
+    """The store at `url`; it is not opened or connected before its first call. `voters`: of a store mesh://. Raises Invalid
+    for a URL or an option that cannot be meant, Denied or Invalid for a file of `options` that cannot be read."""
     scheme, separator, rest = url.partition("://")
     if not separator or scheme not in _SCHEMES:
         raise _bad(url, f"'{without_secret(scheme)}' is no kind of store" if separator else "there is no '://' in it")
     login, rest = ("", rest) if scheme == "sqlite" else _split_login(rest)
     place, slash, path = rest.partition("/")
-    return _SCHEMES[scheme](url, _Parts(login, place, slash + path), options)
+    return _SCHEMES[scheme](url, _Parts(login, place, slash + path, voters), options)
 
 
 def places(url: str) -> tuple[tuple[str, int], ...]:
@@ -77,6 +102,41 @@ def places(url: str) -> tuple[tuple[str, int], ...]:
     _, _, listed = rest.partition("/")[0].rpartition("@")
     pairs = (_endpoint(url, text).rpartition(":") for text in listed.split(","))
     return tuple((host.strip("[]"), int(port)) for host, _, port in pairs)
+
+
+def is_mesh(url: str) -> bool:
+    return url.startswith("mesh://")
+
+
+def mesh_hosts(url: str) -> tuple[str, ...]:
+    """Names or addresses of the hosts that a store mesh:// names, in their order. Raises Invalid."""
+    _, _, rest = url.partition("://")
+    login, rest = _split_login(rest)
+    place, _, path = rest.partition("/")
+    if login:
+        raise _bad(url, "a mesh has no user: its hosts share a secret, in the file of --mesh-secret")
+    if path:
+        raise _bad(url, f"a mesh has no prefix, and '/{path}' is one")
+    hosts = tuple(_mesh_host(url, text) for text in place.split(","))
+    if twice := [host for host in hosts if hosts.count(host) > 1]:
+        raise _bad(url, f"{twice[0]} is named twice")
+    return hosts
+
+
+def _mesh_host(url: str, text: str) -> str:
+    if not text:
+        raise _bad(url, "a host is missing")
+    host, colon, port = text.rpartition(":")
+    if colon and port.isdecimal() and _HOST.fullmatch(host):
+        raise _bad(url, f"'{text}' has a port: a mesh's ports are always the same, so name the host alone")
+    if not _HOST.fullmatch(text):
+        raise _bad(url, f"'{text}' is no host: write its name, or its address (of IPv6 in brackets)")
+    if not _ADDRESS.fullmatch(text):
+        return text.lower()
+    try:
+        return str(parse_address(text.strip("[]")))
+    except Invalid:
+        raise _bad(url, f"'{text}' is no address") from None
 
 
 def without_secret(url: str) -> str:
@@ -95,7 +155,7 @@ def unguarded(url: str, cert: str = "") -> str:
     hosts = [
         found["host"].strip("[]") for text in rest.partition("/")[0].split(",") if (found := _ENDPOINT.fullmatch(text))
     ]
-    if scheme == "sqlite" or all(_is_own(host) for host in hosts):
+    if scheme in ("sqlite", "mesh") or all(_is_own(host) for host in hosts):
         return ""
     lacks = ["without TLS"] * (scheme == "etcd") + ["without a user"] * (not login and not cert)
     return " and ".join(lacks)
@@ -155,13 +215,37 @@ def _etcd_store(url: str, parts: _Parts, options: StoreOptions, *, tls: bool) ->
             etcd_link.Tls(ca=ca, key=key, cert=cert) if tls else None, etcd_link.Login(user, password) if user else None
         )
 
-    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC writes of every failed connection to stderr
-    try:
+    with _needing(url, "etcd"):
         from weft.store import etcd, etcd_link
-    except ImportError as error:
-        raise Invalid(f"{without_secret(url)} needs the Python package {error.name}: install weft[etcd]") from error
     secrets()  # what cannot be read now is told now
     return etcd.connect(endpoints, prefix=prefix or "weft", secrets=lambda: _renewed(secrets))
+
+
+def _mesh(url: str, parts: _Parts, options: StoreOptions) -> Store:
+    mesh_hosts(url)
+    if options != StoreOptions():
+        raise Invalid(
+            f"{without_secret(url)} takes no user, ca, cert or key: its hosts share a secret (--mesh-secret FILE)"
+        )
+    voters = parts.voters
+    if voters is None:
+        raise Invalid(
+            f"{without_secret(url)} is the store of agents that take part in that mesh: nothing else can use it"
+        )
+    with _needing(url, "mesh"):
+        from weft.store import etcd, etcd_link
+    calls = etcd_link.Link(voters.endpoints, voters.secrets, voters.use, voters.why)
+    return etcd.EtcdStore("the mesh's voters", "weft", calls)
+
+
+@contextlib.contextmanager
+def _needing(url: str, extra: str) -> Iterator[None]:
+    """For imports of what speaks to an etcd. Raises Invalid where a package is missing."""
+    os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC writes of every failed connection to stderr
+    try:
+        yield
+    except ImportError as error:
+        raise Invalid(f"{without_secret(url)} needs the Python package {error.name}: install weft[{extra}]") from error
 
 
 def _renewed(read: Callable[[], T]) -> T:
@@ -172,7 +256,12 @@ def _renewed(read: Callable[[], T]) -> T:
         raise Unavailable(str(error)) from error
 
 
-_SCHEMES: dict[str, Callable[[str, _Parts, StoreOptions], Store]] = {"sqlite": _sqlite, "etcd": _etcd, "etcds": _etcds}
+_SCHEMES: dict[str, Callable[[str, _Parts, StoreOptions], Store]] = {
+    "sqlite": _sqlite,
+    "etcd": _etcd,
+    "etcds": _etcds,
+    "mesh": _mesh,
+}
 
 
 def _endpoint(url: str, text: str) -> str:

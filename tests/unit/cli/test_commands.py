@@ -29,6 +29,7 @@ SHOWN: dict[str, str] = {
     "status": "status",
     "doctor": "doctor",
     "plan": "plan",
+    "mesh status": "mesh",
     "node ls": "nodes",
     "node show node-1": "node",
     "network ls": "networks",
@@ -129,6 +130,27 @@ class TestDoctor:
         assert (ran.status, ran.err.count("\n")) == (1, 1)
         agent.answers["doctor"] = FINDINGS[:2]
         assert weft("doctor", "--check").status == 0
+
+
+class TestMesh:
+    def test_status_says_what_is_amiss(self, weft, agent) -> None:
+        ran = weft("mesh", "status")
+        assert "voters   1 of 2 voters up" in ran.out and "node-9 at 192.168.1.9 has another secret" in ran.out
+
+    def test_voters(self, weft, agent) -> None:
+        assert [line.split()[:2] for line in weft("mesh", "voters").lines] == [
+            ["VOTER", "ADDRESS"],
+            ["node-1", "*"],
+            ["node-2", "192.168.1.254"],
+        ]
+        ran = weft("mesh", "voters", "-o", "json")
+        assert json.loads(ran.out) == plain(ANSWERS["mesh"])["voters"]
+
+    @pytest.mark.parametrize("word", ["recover", "leave"])
+    def test_what_cannot_be_undone_is_asked_first(self, word: str, weft, agent: CannedAgent) -> None:
+        assert weft("mesh", word).status == 2 and agent.asked == []
+        assert weft("mesh", word, "--yes").status == 0
+        assert [asked.operation for asked in agent.asked] == [f"{word}_mesh"]
 
 
 class TestPlan:

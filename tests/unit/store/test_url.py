@@ -10,7 +10,7 @@ import pytest
 from weft.base.errors import Invalid
 from weft.store.etcd import EtcdStore
 from weft.store.sqlite import SqliteStore
-from weft.store.url import DEFAULT_URL, StoreOptions, open_store, unguarded, without_secret
+from weft.store.url import DEFAULT_URL, StoreOptions, mesh_hosts, open_store, unguarded, without_secret
 
 
 @pytest.mark.parametrize(
@@ -52,6 +52,17 @@ async def test_good_urls(url: str, kind: type) -> None:
         ("etcd://fd00::1", "'fd00::1' is not a host and port"),
         ("etcd://h1/a//b", "'a//b' is not a prefix"),
         ("etcd://h1/a?b", "'a?b' is not a prefix"),
+        ("mesh://", "a host is missing"),
+        ("mesh://h1,,h2", "a host is missing"),
+        ("mesh://h1:6786,h2", "'h1:6786' has a port: a mesh's ports are always the same"),
+        ("mesh://[fd00::1]:6786", "'[fd00::1]:6786' has a port"),
+        ("mesh://fd00::1", "of IPv6 in brackets"),
+        ("mesh://h1/weft", "a mesh has no prefix, and '/weft' is one"),
+        ("mesh://u:p@h1", "a mesh has no user"),
+        ("mesh://h1,h1", "h1 is named twice"),
+        ("mesh://[fd00::1],[fd00:0::1]", "fd00::1 is named twice"),
+        ("mesh://192.168.1.300", "'192.168.1.300' is no address"),
+        ("mesh://h 1", "'h 1' is no host"),
     ],
 )
 def test_bad_urls_say_what_is_wrong_and_what_is_right(url: str, reason: str) -> None:
@@ -66,6 +77,8 @@ def test_bad_urls_say_what_is_wrong_and_what_is_right(url: str, reason: str) -> 
     [
         ("sqlite:///weft.db", {"user": "u"}, "takes no user"),
         ("etcd://h1", {"ca": "/ca.pem"}, "write etcds://"),
+        ("mesh://h1", {"ca": "/ca.pem"}, "its hosts share a secret"),
+        ("mesh://h1", {}, "nothing else can use it"),
         ("etcds://h1", {"ca": "/no/such.pem"}, "'/no/such.pem', named in the store's options, cannot be read"),
         ("etcds://h1", {"cert": "/c.pem"}, "both cert and key"),
         ("etcd://user@h1", {}, "user and password go together"),
@@ -97,6 +110,10 @@ def test_no_message_tells_the_password(url: str) -> None:
         open_store(url, StoreOptions())
     assert "secret" not in str(caught.value)
     assert "secret" not in without_secret(url)
+
+
+def test_the_hosts_that_a_mesh_names() -> None:
+    assert mesh_hosts("mesh://Node-1,10.0.0.1,[fd00:0::1]") == ("node-1", "10.0.0.1", "fd00::1")
 
 
 def test_without_secret_keeps_the_rest() -> None:

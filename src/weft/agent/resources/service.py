@@ -10,6 +10,7 @@ from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.endpoints import Endpoints
 from weft.agent.resources.health import Health
 from weft.agent.resources.ipam import Ipam
+from weft.agent.resources.mesh import Mesh
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
 from weft.agent.resources.observed import Observed
@@ -36,6 +37,7 @@ class Service:
             services,
             Health(parts, services),
             Observed(parts),
+            Mesh(parts),
         )
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {
             op.name: next(getattr(found, op.name) for found in resources if hasattr(found, op.name))

@@ -1,0 +1,47 @@
+"""Replies of the agent's API about a store mesh://. The rules of `weft.api.types` hold here, too."""
+
+from __future__ import annotations
+
+from weft.api.types import Reply
+from weft.base.net import IPAddress
+
+
+class MeshMember(Reply, frozen=True, kw_only=True):
+    """One host, as the node asked knows it. `standing`: "alive", "suspect" (it does not answer, and may yet), "dead" or "left".
+    `since`: when it came to stand so. `reached`: whether the node asked reaches it itself. `voter`: whether a voter is
+    there."""
+
+    name: str
+    address: IPAddress
+    standing: str
+    since: float
+    reached: bool = True
+    this: bool = False
+    voter: bool = False
+
+
+class MeshVoter(Reply, frozen=True, kw_only=True):
+    """One of those that keep the store. `state`: "leader", "voter", or "learner": it takes over the data, and has no vote yet.
+    `standing`, `reached`: as of its host's `MeshMember`."""
+
+    name: str
+    address: IPAddress
+    port: int
+    state: str
+    standing: str
+    reached: bool = True
+
+
+class MeshStatus(Reply, frozen=True, kw_only=True):
+    """`named`: the hosts of the store's URL. `cluster`: the identity of the voters' cluster; "" where none is known. `waiting`:
+    why no voter is known, or none is reached; "" where one is. `through`: where this node's store is asked now, HOST:PORT.
+    `problems`: what is amiss, a line each."""
+
+    node: str
+    named: tuple[str, ...]
+    cluster: str = ""
+    waiting: str = ""
+    through: str = ""
+    members: tuple[MeshMember, ...] = ()
+    voters: tuple[MeshVoter, ...] = ()
+    problems: tuple[str, ...] = ()
