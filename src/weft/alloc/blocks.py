@@ -3,12 +3,13 @@ forbids it, a single address out of another node's block.
 
 Pure: says what a node would have; creating the claims of the block and of the address, in one transaction with the node's
 lease, lets one of those through that want the same (`weft.model.keys`). All addresses of a block are given: where each
-container has a route of its own there is no network, broadcast or gateway address.
+container has a route of its own there is no network, broadcast or gateway address. Where all nodes share one link a
+container has the whole subnet's prefix, so the subnet's first address and v4's last one are nobody's.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 
 import msgspec
 
@@ -16,7 +17,7 @@ from weft.alloc import addresses, subnets
 from weft.alloc.subnets import Plan
 from weft.base.errors import Conflict, Exhausted, Invalid
 from weft.base.names import digest
-from weft.base.net import Family, IPAddress, IPNetwork, contains, covers, family, host_prefix, parse_network
+from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, contains, covers, family, host_prefix, parse_network
 from weft.model import AddressRange, Lease, Network, claims, selector
 from weft.model.network import REACH, SHARE
 
@@ -28,11 +29,12 @@ MOST_TAKEN_UP = 50
 
 class Rules(msgspec.Struct, frozen=True, kw_only=True):
     """`size`: prefix length of a block, by family. `strict`: nothing outside a node's own blocks. `reserved`: given to
-    nobody."""
+    nobody. `pools`: the network may get more of them."""
 
     size: Mapping[Family, int]
     strict: bool = False
     reserved: tuple[IPNetwork, ...] = ()
+    pools: bool = True
 
 
 class Situation(msgspec.Struct, frozen=True, kw_only=True):
@@ -96,11 +98,11 @@ def wish(s: Situation, address: IPAddress) -> Given:
         raise Conflict(f"{address} is in {kept}, which is for {claims.SERVICES}: choose another, or leave it to Weft")
     if not s.rules.strict:
         return Given(address, host=True)
-    block = parse_network(host_prefix(address)).supernet(new_prefix=s.rules.size[family(address)])
+    block = block_of(address, s.rules)
     if block in s.others:
+        why = f"network {s.network.name} has strict-affinity" if s.rules.pools else "nobody else gives addresses of it"
         raise Conflict(
-            f"{address} is in block {block} of {s.others[block]}, and network {s.network.name} has strict-affinity: "
-            "attach there, or choose another address"
+            f"{address} is in block {block} of {s.others[block]}, and {why}: attach there, or choose another address"
         )
     if whole not in _pools(s, family(address)):
         raise Conflict(f"{address} is in pool {whole}, from which {s.node} may take no block: choose another address")
@@ -191,11 +193,41 @@ def _exhausted(s: Situation, fam: Family) -> str:
     total, held = sum(plan.size for plan in plans), [b for b in s.others if any(covers(p, b) for p in pools)]
     mine = [b for b in s.own if any(covers(p, b) for p in pools)]
     borrow = "strict-affinity forbids borrowing" if s.rules.strict else "none of these has one to borrow"
+    if not s.rules.pools:
+        borrow = "give them back once they are empty"
+    more = (
+        f"add addresses with `weft pool add {name} CIDR`"
+        if s.rules.pools
+        else ("remove hosts that are gone with `weft node rm`, or make a larger network")
+    )
     return (
         f"network {name}: no IPv{fam} address is left for {s.node}: of {total} blocks of /{s.rules.size[fam]} in "
         f"{', '.join(map(str, pools))} it has {len(mine)}, all full, others have {len(held)} and {borrow}: "
-        f"detach some, or add addresses with `weft pool add {name} CIDR`"
+        f"detach some, or {more}"
     )
+
+
+# How a network is cut.
+
+
+def rules_of(
+    network: Network, size: Callable[[IPNetwork], int], reserved: Iterable[IPNetwork], *, strict: bool, one_link: bool
+) -> Rules:
+    """`size`: prefix length of the blocks of a subnet. `one_link`: all nodes share it."""
+    ends = [end for whole in network.subnets for end in (_ends(whole) if one_link else ())]
+    sizes = {fam: size(whole) for fam in FAMILIES for whole in network.subnets if whole.version == fam}
+    return Rules(size=sizes, strict=strict, reserved=(*reserved, *ends), pools=not one_link)
+
+
+def _ends(whole: IPNetwork) -> Iterator[IPNetwork]:
+    """Its own address (in v6 the subnet-router anycast address, RFC 4291 section 2.6.1), and v4's broadcast address."""
+    yield parse_network(host_prefix(whole.network_address))
+    if whole.version == 4:
+        yield parse_network(host_prefix(whole.broadcast_address))
+
+
+def block_of(address: IPAddress, rules: Rules) -> IPNetwork:
+    return parse_network(host_prefix(address)).supernet(new_prefix=rules.size[family(address)])
 
 
 # Leases.
@@ -227,16 +259,17 @@ def empty(lease: Lease, used: Iterable[IPAddress]) -> list[IPNetwork]:
 
 
 def take_up(
-    lease: Lease, claimed: Mapping[IPNetwork, str], used: Collection[IPAddress]
+    lease: Lease, claimed: Mapping[IPNetwork, str], used: Collection[IPAddress], *, lone: bool = True
 ) -> tuple[Lease, tuple[IPNetwork, ...], tuple[IPNetwork, ...]]:
     """A lease that was lost, out of what the node still has: the lease, claims it rests on, claims of no use.
 
-    `lease`: empty. `claimed`: the network's blocks, with their holders. `used`: its containers' addresses.
+    `lease`: empty. `claimed`: the network's blocks, with their holders. `used`: its containers' addresses. `lone`: whether
+    those outside its blocks can be routed to it alone.
     """
     mine = _in_order([block for block, holder in claimed.items() if holder == lease.node])
     filled = [block for block in mine if any(contains(block, address) for address in used)][:MOST_TAKEN_UP]
     idle = [block for block in mine if not any(contains(block, address) for address in used)][:MOST_TAKEN_UP]
-    hosts = [parse_network(host_prefix(address)) for address in used]
+    hosts = [parse_network(host_prefix(address)) for address in used] if lone else []
     return _ordered(lease, filled, hosts), tuple(filled), tuple(idle)
 
 
@@ -254,12 +287,12 @@ def _in_order(prefixes: Iterable[IPNetwork], fam: Family | None = None) -> list[
 # Checks.
 
 
-def check(network: Network, block_prefix: Callable[[Family], int], reserved: Iterable[IPNetwork]) -> None:
+def check(network: Network, block_prefix: Callable[[IPNetwork], int], reserved: Iterable[IPNetwork]) -> None:
     """Whether blocks can be cut from the network's subnets. Raises Invalid."""
     if network.home != network.name:
         return _check_sharing(network)
     for whole in network.subnets:
-        length = block_prefix(family(whole))
+        length = block_prefix(whole)
         if length < whole.prefixlen:
             raise Invalid(
                 f"network {network.name}: a block of /{length} is larger than {whole}: choose a larger subnet, or "

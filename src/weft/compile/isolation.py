@@ -29,7 +29,7 @@ class Group:
         self.members = members
         self.network = next((n for n in members if n.home == n.name), members[0])
         self.open = any(n.reaches is None for n in members)
-        self.routed = registry.of(self.network).addresses.leased
+        self.routed = registry.of(self.network).addresses.routed
         """Hosts route its subnets."""
 
     @property
@@ -103,7 +103,7 @@ def _answer_endpoint(endpoint: Endpoint, networks: Networks) -> Answer:
     if network.reaches is not None:
         yield from _isolation.apart(own, network)
     for _, other in sorted(networks.items()):
-        if registry.of(other).addresses.leased and network.meets(other) and not _both_open(network, other):
+        if registry.of(other).addresses.routed and network.meets(other) and not _both_open(network, other):
             yield from _isolation.between(own, other.subnets)
 
 

@@ -50,7 +50,7 @@ class Known:
         if network is None or self.host is None:
             return None
         driver, me = registry.of(network), self.view.me
-        lease = self.view.lease(name, me) if driver.addresses.leased else without_lease(network, me)
+        lease = self.view.lease(name, me) if driver.addresses.routed else without_lease(network, me)
         here = bool(self.view.endpoints_of(name)) if driver.known_by is KnownBy.LOCATIONS else lease is not None
         try:
             options = self.options(network)

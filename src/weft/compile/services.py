@@ -164,7 +164,8 @@ def _parts(view: View) -> Iterator[Part]:
 
 
 def _is_here(view: View, network: str) -> bool:
-    return network in view.joined or view.lease(view.home(network), view.me) is not None
+    routed = view.driver(network).addresses.routed
+    return network in view.joined or (routed and view.lease(view.home(network), view.me) is not None)
 
 
 CONTRIBUTORS = (

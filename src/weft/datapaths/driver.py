@@ -83,7 +83,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
 
 class Site(msgspec.Struct, frozen=True):
     """One network on this host: what all functions know. `lease` is this node's own; where nodes hold
-    none, it is all of the network, and nothing that is kept anywhere."""
+    none, or blocks of one link that all share, it is all of the network, and nothing that is kept anywhere."""
 
     host: Host
     network: Network

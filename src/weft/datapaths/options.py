@@ -18,7 +18,7 @@ from msgspec import Meta
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
-from weft.base.net import Family, IPAddress, IPNetwork, parse_address, parse_network
+from weft.base.net import IPAddress, IPNetwork, parse_address, parse_network
 from weft.model.network import ALL, named_by
 
 Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
@@ -74,7 +74,13 @@ FlannelUrl = Annotated[
     ),
 ]
 
-BlockSize = Annotated[int, Meta(description="prefix length of a block.")]
+BlockSize = Annotated[
+    int,
+    Meta(
+        description="prefix length of a block (0: 26, in a subnet smaller than /22 four bits longer than that; v6: 122, or "
+        "four bits longer than a subnet smaller than /118)."
+    ),
+]
 StrictAffinity = Annotated[
     bool,
     Meta(
@@ -241,9 +247,7 @@ class BlockOptions(CommonOptions, frozen=True, kw_only=True):
 
     block_size: BlockSize = 26
     block_size_v6: BlockSize = 122
-    strict_affinity: StrictAffinity = False
     cooldown: Cooldown = 30
-    masquerade: Masquerade = True
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -251,13 +255,38 @@ class BlockOptions(CommonOptions, frozen=True, kw_only=True):
             ("block-size", self.block_size, (20, 32)),
             ("block-size-v6", self.block_size_v6, (116, 128)),
         ):
-            if not least <= value <= most:
+            if value and not least <= value <= most:
                 raise Invalid(f"{name}={value} is outside {least} to {most} (a prefix length)")
         if not 0 <= self.cooldown <= 86_400:
             raise Invalid(f"cooldown={self.cooldown} is outside 0 to 86400 seconds")
 
-    def block_prefix(self, fam: Family) -> int:
-        return self.block_size if fam == 4 else self.block_size_v6
+    def block_prefix(self, whole: IPNetwork) -> int:
+        """Of the blocks of one of the network's subnets."""
+        asked, usual = (self.block_size, 26) if whole.version == 4 else (self.block_size_v6, 122)
+        return asked or min(max(usual, whole.prefixlen + 4), whole.max_prefixlen)
+
+    @property
+    def strict(self) -> bool:
+        """Whether a node gives addresses of its own blocks only."""
+        return True
+
+
+class LinkInBlocksOptions(BlockOptions, frozen=True, kw_only=True):
+    """Options of data paths with one subnet for all hosts, of which each has blocks (`traits.SHARED_IN_BLOCKS`)."""
+
+    block_size: BlockSize = 0
+    block_size_v6: BlockSize = 0
+
+
+class PoolOptions(BlockOptions, frozen=True, kw_only=True):
+    """Options of data paths that route blocks out of several pools (`traits.BLOCKS`)."""
+
+    strict_affinity: StrictAffinity = False
+    masquerade: Masquerade = True
+
+    @property
+    def strict(self) -> bool:
+        return self.strict_affinity
 
 
 def subnet_rules(options: SubnetOptions) -> SubnetRules:

@@ -25,7 +25,7 @@ from weft.datapaths import (
     vxlan,
 )
 from weft.datapaths.driver import Driver, nothing
-from weft.datapaths.options import BlockOptions, CommonOptions, SubnetOptions
+from weft.datapaths.options import BlockOptions, CommonOptions, PoolOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.model import Network
 from weft.model.codec import convert
@@ -125,9 +125,16 @@ def subnet_options(network: Network) -> SubnetOptions:
 
 
 def block_options(network: Network) -> BlockOptions:
-    """Of a network whose addresses come from blocks. Raises Invalid where they don't."""
+    """Of a network whose addresses come from blocks."""
     options = parse_options(network)
-    if not isinstance(options, BlockOptions):
+    assert isinstance(options, BlockOptions), f"{network.driver} has no blocks"
+    return options
+
+
+def pool_options(network: Network) -> PoolOptions:
+    """Of a network with pools. Raises Invalid where it has none."""
+    options = parse_options(network)
+    if not isinstance(options, PoolOptions):
         raise Invalid(
             f"network {network.name}: driver {network.driver} has no pools: its subnets are given at creation"
         )

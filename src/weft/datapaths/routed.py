@@ -27,7 +27,7 @@ from weft.datapaths import _encap, _limits, _parts, _spoofing, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Reached, Site
-from weft.datapaths.options import BlockOptions, Port, Share, Underlay, Vni
+from weft.datapaths.options import PoolOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
 from weft.model import Endpoint, Lease, Network, Node
@@ -39,7 +39,7 @@ NEXT_HOPS: dict[Family, str] = {4: guard.NOWHERE, 6: str(link_local(HOST_END_MAC
 address, made from its MAC."""
 
 
-class RoutedOptions(OverVxlan, BlockOptions, frozen=True, kw_only=True):
+class RoutedOptions(OverVxlan, PoolOptions, frozen=True, kw_only=True):
     """`vni`, `port`, `underlay` are VXLAN's, and say nothing without it."""
 
     encap: Encap = "never"

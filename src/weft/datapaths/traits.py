@@ -27,7 +27,10 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     `name`: in words. `check`: whether the network's subnets can be given out so, by these options; raises Invalid.
     `leased`: every node holds a lease, and has the addresses that are in it. `claimed`: several nodes give addresses of one
     subnet, so each address is claimed in the cluster. `blocks`: a node's lease begins empty and gets blocks as its
-    containers need them. `pools`: a network may have several subnets of a family, with conditions, and get more of them.
+    containers need them. `one_link`: all hosts share one link, so containers have the prefix of the whole subnet, whatever
+    their host's lease says. `strict`: who has a block has all of its addresses for as long, and nobody else gives any of
+    them: so it gives them without the store, too (docs/adr/0052-without-the-store.md), and keeps some in hand for that.
+    `pools`: a network may have several subnets of a family, with conditions, and get more of them.
     `movable`: an address belongs to its container, which may take it along to another node. `made_elsewhere`: network, subnets
     and addresses are somebody else's, who has them made and gives them out; subnets may be left out, then they are as there.
     `outside`: the subnets are those of a network that is there already, in which the hosts may be themselves.
@@ -39,14 +42,26 @@ class Addresses(msgspec.Struct, frozen=True, kw_only=True):
     leased: bool = False
     claimed: bool = False
     blocks: bool = False
+    one_link: bool = False
+    strict: bool = False
     pools: bool = False
     movable: bool = False
     made_elsewhere: bool = False
     outside: bool = False
     bare: bool = False
 
+    @property
+    def routed(self) -> bool:
+        """Whether hosts route to each other's leases."""
+        return self.leased and not self.one_link
+
 
 def _check_blocks(network: Network, options: BlockOptions) -> None:
+    blocks.check(network, options.block_prefix, options.reserved)
+
+
+def _check_link_in_blocks(network: Network, options: BlockOptions) -> None:
+    subnets.check_shared(network, options.reserved)
     blocks.check(network, options.block_prefix, options.reserved)
 
 
@@ -90,6 +105,15 @@ NO_ADDRESSES = Addresses(name="none", bare=True, check=_check_bare)
 HOSTS_OWN = Addresses(name="the host's own", bare=True, check=_check_bare)
 BLOCKS = Addresses(
     name="blocks of nodes", leased=True, claimed=True, blocks=True, pools=True, movable=True, check=_check_blocks
+)
+SHARED_IN_BLOCKS = Addresses(
+    name="one subnet for all nodes, of which each has blocks",
+    leased=True,
+    claimed=True,
+    blocks=True,
+    one_link=True,
+    strict=True,
+    check=_check_link_in_blocks,
 )
 PORTS = Addresses(name="ports of Neutron's, each with its addresses", made_elsewhere=True, check=_check_ports)
 

@@ -32,7 +32,17 @@ from weft.compile.compiler import beneath, sources_of
 from weft.containers.find import Target
 from weft.datapaths import registry
 from weft.datapaths.driver import LOOPBACK
-from weft.datapaths.traits import BLOCKS, HOSTS_OWN, NO_ADDRESSES, ONE_SUBNET, OWN_SUBNET, PHYSICAL, PORTS, Addresses
+from weft.datapaths.traits import (
+    BLOCKS,
+    HOSTS_OWN,
+    NO_ADDRESSES,
+    ONE_SUBNET,
+    OWN_SUBNET,
+    PHYSICAL,
+    PORTS,
+    SHARED_IN_BLOCKS,
+    Addresses,
+)
 from weft.endpoints import passing, resolving
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
@@ -83,6 +93,7 @@ class Attachments:
             OWN_SUBNET: OwnSubnet(*common),
             ONE_SUBNET: self._shared,
             BLOCKS: self.blocks,
+            SHARED_IN_BLOCKS: self.blocks,
             PORTS: self.neutron,
             PHYSICAL: Physical(*common, follower),
             NO_ADDRESSES: Bare(*common),

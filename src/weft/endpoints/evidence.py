@@ -24,14 +24,14 @@ import msgspec
 from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given
 from weft.base.errors import Unavailable
-from weft.base.net import IPAddress, IPNetwork, contains, covers, family, parse_interface
+from weft.base.net import IPAddress, IPNetwork, contains, covers, parse_interface
 from weft.cluster import footprint, records
 from weft.cluster.cluster import Cluster
 from weft.cluster.footprint import holder, key_of
 from weft.cluster.journal import boot_id
-from weft.datapaths import registry
 from weft.endpoints.removal import remove_node
 from weft.ipam.addresses import CHUNK
+from weft.ipam.blocks import rules
 from weft.model import Endpoint, Lease, claims, encode, keys
 from weft.store.protocol import Absent, Guard, Item, Op, Put, Unchanged
 from weft.tasks import whenever
@@ -210,6 +210,9 @@ class Evidence:
         lease = self._view.lease(home, self._view.me)
         held = (*lease.subnets, *lease.hosts) if lease else ()
         missing = [a.ip for a in endpoint.addresses if not any(contains(subnet, a.ip) for subnet in held)]
+        wholes = self._view.networks[home].subnets
+        if astray := [a for a in missing if not any(contains(whole, a) for whole in wholes)]:
+            raise Taken(f"{astray[0]} is not in the network, as it is by now ({_join(wholes)})")
         if lease is None or (missing and not self._view.driver(home).addresses.blocks):
             raise Taken(f"{endpoint.addresses[0].ip} is in a subnet that another node has by now")
         if missing:
@@ -218,11 +221,13 @@ class Evidence:
 
     async def _block(self, home: str, address: IPAddress, guards: list[Guard], ops: list[Op]) -> Given:
         """An address outside the blocks of the lease comes with its block where that is free, else alone."""
-        options = registry.block_options(self._view.networks[home])
-        block = parse_interface(f"{address}/{options.block_prefix(family(address))}").network
-        claim, me = keys.subnet_claim(home, block), self._view.me.encode()
+        cut, me = rules(self._view.networks[home]), self._view.me.encode()
+        block = alloc.block_of(address, cut)
+        claim = keys.subnet_claim(home, block)
         item = await self._store.get(claim)
         if item is not None and item.value != me:
+            if not cut.pools:
+                raise Taken(f"{address} is in block {block}, which {records.holder(item)} has by now")
             return Given(address, host=True)
         guards.append(Absent(claim) if item is None else Unchanged(claim, item.revision))
         ops.append(Put(claim, me, self._cluster.tenure_lease))

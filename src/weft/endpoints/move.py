@@ -116,7 +116,7 @@ class Moves:
         if lease is None:
             raise Unavailable(f"network {home}: {new.node} has no lease in it: try again")
         lone = [Given(a.ip, host=True) for a in new.addresses if alloc.outside(lease, a.ip)]
-        if lone and registry.block_options(self._view.networks[home]).strict_affinity:
+        if lone and registry.pool_options(self._view.networks[home]).strict_affinity:
             raise Conflict(
                 f"{lone[0].address} is in no block of {new.node}, and network {home} has strict-affinity: it cannot move there"
             )

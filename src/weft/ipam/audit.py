@@ -121,6 +121,9 @@ class Audit:
     def blocks(self, network: str) -> bool:
         return registry.of(self.networks.get(network)).addresses.blocks
 
+    def strict(self, network: str) -> bool:
+        return registry.of(self.networks.get(network)).addresses.strict
+
     def faults(self) -> Iterator[Fault]:
         """Of networks whose addresses are claimed, and of those that are no more."""
         for item, error in self._unreadable:
@@ -248,7 +251,9 @@ class Audit:
         ]
         living = {address for home, address in here if home == network}
         for address in sorted(living, key=str):
-            if alloc.outside(left, address) and _alone(address) not in left.hosts:
+            if alloc.outside(left, address) and self.strict(network):
+                yield self._astray(network, node, address, item)
+            elif alloc.outside(left, address) and _alone(address) not in left.hosts:
                 faults.append(("not-routed", str(address), f"lives on {node}, and no route leads there"))
                 left = alloc.with_given(left, [alloc.Given(address, host=True)])
         idle = [h for h in left.hosts if h.network_address not in living]
@@ -265,6 +270,17 @@ class Audit:
             yield Fault(
                 network=network, kind=kind, subject=subject, node=node, text=text, witness=(seen(item),), fix=fix
             )
+
+    def _astray(self, network: str, node: str, address: IPAddress, item: Item) -> Fault:
+        """Whoever has the block it is in may give it again."""
+        return Fault(
+            network=network,
+            kind="in-no-own-block",
+            subject=str(address),
+            node=node,
+            text=f"lives on {node}, and is in none of its blocks: detach the container and attach it again",
+            witness=(seen(item),),
+        )
 
     def _orphaned(self, lease: Lease, item: Item) -> Fault:
         node = self._gone(keys.node(lease.node))

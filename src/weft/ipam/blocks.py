@@ -20,7 +20,7 @@ from weakref import WeakValueDictionary
 from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given, Rules, Situation
 from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
-from weft.base.net import FAMILIES, IPAddress, IPInterface, IPNetwork, host_prefix, parse_interface
+from weft.base.net import IPAddress, IPInterface, IPNetwork, contains, host_prefix, parse_interface
 from weft.cluster import footprint, records
 from weft.cluster.cluster import Cluster
 from weft.cluster.footprint import key_of
@@ -145,7 +145,7 @@ class Blocks(Way):
     def _situation(
         self, ask: Ask, home: str, cooling: Mapping[IPAddress, int], others: Mapping[IPNetwork, str] = {}
     ) -> Situation:
-        network, options = self.options(home)
+        network, _ = self.options(home)
         node = self._view.nodes.get(self._view.me)
         heard = self._heard[home][1] if self._knows(home) else {}
         taken = self.holders(ask, heard, self._cold(home))
@@ -155,7 +155,7 @@ class Blocks(Way):
             network=network,
             node=self._view.me,
             labels=node.labels if node else {},
-            rules=rules(options),
+            rules=rules(network),
             own=self.lease(home).subnets,
             others=others,
             taken=taken,
@@ -186,7 +186,7 @@ class Blocks(Way):
             ops = [Put(claim, me.encode(), tenure) for claim in new]
             ops.append(Put(keys.lease(home, me), encode(alloc.with_given(lease, given)), tenure))
         taken_over = {g.address: cooling[g.address] for g in given if g.address in cooling}
-        chosen = tuple(_alone(g.address) for g in given)
+        chosen = tuple(_interface(g.address, ask.network) for g in given)
         return Choice(addresses=chosen, guards=tuple(guards), ops=tuple(ops), cooling=taken_over)
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
@@ -347,10 +347,15 @@ class Blocks(Way):
             )
 
 
-def rules(options: BlockOptions) -> Rules:
-    size = {fam: options.block_prefix(fam) for fam in FAMILIES}
-    return Rules(size=size, strict=options.strict_affinity, reserved=options.reserved)
+def rules(network: Network) -> Rules:
+    """How a network is cut into blocks, and what nobody gets."""
+    options, one_link = registry.block_options(network), registry.of(network).addresses.one_link
+    return alloc.rules_of(network, options.block_prefix, options.reserved, strict=options.strict, one_link=one_link)
 
 
-def _alone(address: IPAddress) -> IPInterface:
+def _interface(address: IPAddress, network: Network) -> IPInterface:
+    """With the prefix that the container has of it: alone, or the subnet's, where it is on one link with all others."""
+    if registry.of(network).addresses.one_link:
+        whole = next(s for s in network.subnets if contains(s, address))
+        return parse_interface(f"{address}/{whole.prefixlen}")
     return parse_interface(host_prefix(address))

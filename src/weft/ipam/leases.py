@@ -192,7 +192,8 @@ class Leases:
             revisions = {item.key: item.revision for item in items}
             used = [a.ip for e in self._view.endpoints_at(name) for a in e.addresses]
             claimed = {block: records.holder(item) for block, item in records.claimed(claims.subnet, items)}
-            lease, filled, idle = blocks.take_up(lease, claimed, used)
+            lone = not self._view.driver(name).addresses.strict
+            lease, filled, idle = blocks.take_up(lease, claimed, used, lone=lone)
             kept, gone = ([keys.subnet_claim(name, block) for block in some] for some in (filled, idle))
             guards = [Unchanged(claim, revisions[claim]) for claim in (*kept, *gone)]
             ops = [Put(claim, me.encode(), tenure) for claim in kept]

@@ -48,7 +48,7 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
     def plans(self, fam: Family) -> Iterator[Plan]:
         """How its subnets of one family are shared out."""
         if registry.of(self.network).addresses.blocks:
-            cut = rules(registry.block_options(self.network))
+            cut = rules(self.network)
             open_ = (whole for whole in self.network.subnets if not self.network.pool(whole).disabled)
             yield from (blocks.plan(self.network.name, whole, cut) for whole in open_ if whole.version == fam)
         else:
@@ -57,6 +57,8 @@ class Room(msgspec.Struct, frozen=True, kw_only=True):
 
     @property
     def reserved(self) -> tuple[IPNetwork, ...]:
+        if registry.of(self.network).addresses.blocks:
+            return rules(self.network).reserved
         return registry.parse_options(self.network).reserved
 
 
@@ -124,7 +126,7 @@ def place(room: Room, address: IPAddress) -> IPNetwork:
         return held
     size = next((p.node_prefix for p in room.plans(family(address)) if contains(p.whole, address)), None)
     if size is None:  # a pool that is disabled, which is wished for
-        size = rules(registry.block_options(room.network)).size[family(address)]
+        size = rules(room.network).size[family(address)]
     return parse_network(host_prefix(address)).supernet(new_prefix=size)
 
 

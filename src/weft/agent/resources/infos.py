@@ -142,7 +142,8 @@ def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:
     """Next hops that it could have, in the order of its addresses."""
     if found := registry.gateways(view.networks.get(e.network)):
         return (hop for address in e.addresses for hop in found if hop.version == address.version)
-    return view.driver(e.network).way_out.hops(e, view.lease(e.network, e.node))
+    driver = view.driver(e.network)
+    return driver.way_out.hops(e, view.lease(e.network, e.node) if driver.addresses.routed else None)
 
 
 def _second(e: Endpoint, inside: Iterable[Object]) -> t.SecondInterface | None:

@@ -17,6 +17,7 @@ from weft.cluster import records
 from weft.datapaths import registry
 from weft.ipam import audit_floating, audit_services
 from weft.ipam.audit import Audit, Fault, Listings, lasting, of_networks
+from weft.ipam.blocks import rules
 from weft.model import Endpoint, Lease, Network, claims, keys
 from weft.services.record import SERVICE
 from weft.store.protocol import Item, Store
@@ -178,7 +179,7 @@ def _blocks(
             cold = claims.is_cooling(item.value)
             counts["cooling" if cold else "used"][block] += 1
             counts["borrowed"][block] += int(not cold and places.get(address, nodes[block]) != nodes[block])
-    reserved = registry.parse_options(network).reserved
+    reserved = rules(network).reserved
     found = []
     for block, node in sorted(nodes.items(), key=lambda pair: (pair[1], pair[0].version, int(pair[0].network_address))):
         used, cooling = counts["used"][block], counts["cooling"][block]

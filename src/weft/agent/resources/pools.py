@@ -15,9 +15,8 @@ from weft.base.errors import Conflict, Invalid, NotFound
 from weft.base.net import IPNetwork, check_for_containers, contains, covers, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
-from weft.datapaths.options import BlockOptions
+from weft.datapaths.options import PoolOptions
 from weft.ipam import floating, sharing
-from weft.ipam.blocks import rules
 from weft.model import Network, Pool, claims, encode, keys
 from weft.store.protocol import Guard, NothingNewer, Put, Unchanged
 
@@ -53,7 +52,7 @@ class Pools:
         used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
         found = []
         for pool in map(network.pool, network.subnets):
-            size = rules(options).size[4 if pool.subnet.version == 4 else 6]
+            size = options.block_prefix(pool.subnet)
             found.append(
                 t.PoolInfo(
                     subnet=pool.subnet,
@@ -164,9 +163,9 @@ class Pools:
         ]
 
 
-def _options(network: Network) -> BlockOptions:
+def _options(network: Network) -> PoolOptions:
     """Raises Invalid."""
-    options = registry.block_options(network)
+    options = registry.pool_options(network)
     if network.home != network.name:
         raise Invalid(f"network {network.name} shares the pools of {network.home}: name that")
     return options
