@@ -13,6 +13,15 @@ HERE = "here"
 """In place of a host's address: this host itself."""
 
 
+_ETHERNET, _HEADER, _SEALED = 14, 10, 36
+_UDP: dict[int, int] = {4: 28, 6: 48}
+
+
+def sleeve_overhead(family: int, *, encrypted: bool) -> int:
+    """Octets that a sleeve adds to a packet of a container, over an underlay of this family (4 or 6)."""
+    return _UDP[family] + _HEADER + _ETHERNET + (_SEALED if encrypted else 0)
+
+
 class Tunnel(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Packets of the TUN device `dev` in UDP, one in each datagram, sent and taken at the underlay address `local` and the port
     `port`. `mtu`: of the device. Ownership mark: the folder of the file."""
@@ -71,13 +80,15 @@ class Sleeve(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 class SleeveStation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Frames to the MAC address `mac` go to the host with this number, and frames from it come from there. All zeros: those
     for many, and those to an unknown one, go to this host, and to all others of which that is said. The number may be this
-    host's own: nobody else sends in the name of what is here."""
+    host's own: nobody else sends in the name of what is here. `direct`: frames to it go straight to the host, whatever way
+    others go: so a probe finds that way open again."""
 
     kind: ClassVar[str] = "sleeve-station"
 
     dev: str
     mac: str
     number: int
+    direct: bool = False
     ns: str = ""
 
     @property
@@ -88,13 +99,15 @@ class SleeveStation(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class SleeveHost(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """The host with this number is at the underlay address `remote`. `via`: the number of the host that its datagrams go to
-    instead, which passes them on; 0: none."""
+    instead, which passes them on; 0: none. `mtu`: of the packets that this way is known to carry, 0 where it is not known to
+    carry less than the underlay."""
 
     kind: ClassVar[str] = "sleeve-host"
 
     number: int
     remote: str
     via: int = 0
+    mtu: int = 0
     ns: str = ""
 
     @property

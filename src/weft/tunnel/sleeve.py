@@ -8,7 +8,7 @@ Frames to a station go to the host with that number and come from there. All zer
 station that nobody knows. Where hosts are is said once for all devices, in the file `sleeve`:
 
     host 5 192.168.1.254
-    host 6 192.168.0.33 via 5
+    host 6 192.168.0.33 via 5 mtu 1300
 
 Hosts that encrypt have the key of all keys in the file `.sleeve.key`: a line in hexadecimal digits; a second one is what it was
 before, which is taken from those hosts that have no other yet.
@@ -33,11 +33,19 @@ LAST = 1023
 _HEAD = re.compile(
     r"sleeve network (\d+) number (\d+) local ([0-9a-f.:]+) port (\d+) mtu (\d+) (encrypted|clear)", re.ASCII
 )
+_MORE = re.compile(r"(?:via (\d+))? ?(?:mtu (\d+))?", re.ASCII)
 _MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}")
 
 
+class Station(NamedTuple):
+    """At the host with this number; `direct`: whatever way that host is reached by otherwise, straight."""
+
+    number: int
+    direct: bool = False
+
+
 class Sleeve(NamedTuple):
-    """`stations`: the numbers of the hosts, by MAC address; several for ALL."""
+    """`stations`: the hosts, by MAC address; several for ALL."""
 
     network: int
     number: int
@@ -45,7 +53,7 @@ class Sleeve(NamedTuple):
     port: int
     mtu: int
     encrypted: bool
-    stations: Mapping[str, tuple[int, ...]] = {}
+    stations: Mapping[str, tuple[Station, ...]] = {}
 
     @property
     def runs_on(self) -> tuple[str, int]:
@@ -54,10 +62,12 @@ class Sleeve(NamedTuple):
 
 
 class Place(NamedTuple):
-    """Where a host is: at its underlay address, or, where it is not reached, behind the host with the number `via`."""
+    """Where a host is: at its underlay address, or, where it is not reached, behind the host with the number `via`. `mtu`: of
+    the packets that this way carries, 0 where that is not known to be less than the underlay's."""
 
     remote: str
     via: int = 0
+    mtu: int = 0
 
 
 def first_line(network: int, number: int, local: str, port: int, mtu: int, encrypted: bool) -> str:
@@ -65,12 +75,13 @@ def first_line(network: int, number: int, local: str, port: int, mtu: int, encry
     return f"sleeve network {network} number {number} local {local} port {port} mtu {mtu} {how}"
 
 
-def station(mac: str, number: int) -> str:
-    return f"station {mac} {number}"
+def station(mac: str, there: Station) -> str:
+    return f"station {mac} {there.number}" + (" direct" if there.direct else "")
 
 
 def host(number: int, place: Place) -> str:
-    return f"host {number} {place.remote}" + (f" via {place.via}" if place.via else "")
+    more = (f" {word} {value}" for word, value in (("via", place.via), ("mtu", place.mtu)) if value)
+    return f"host {number} {place.remote}" + "".join(more)
 
 
 def parse(text: str) -> Sleeve:
@@ -80,11 +91,12 @@ def parse(text: str) -> Sleeve:
     if found is None:
         raise ValueError(f"'{first}' does not say whose frames these are")
     network, number, local, port, mtu, how = found.groups()
-    stations: dict[str, tuple[int, ...]] = {}
+    stations: dict[str, tuple[Station, ...]] = {}
     for each in others:
         match each.split():
-            case ["station", mac, there] if _MAC.fullmatch(mac):
-                stations[mac] = (*(stations.get(mac, ()) if mac == ALL else ()), _number(there))
+            case ["station", mac, there, *direct] if _MAC.fullmatch(mac) and direct in ([], ["direct"]):
+                before = stations.get(mac, ()) if mac == ALL else ()
+                stations[mac] = (*before, Station(_number(there), bool(direct)))
             case _:
                 raise ValueError(f"'{each}' does not say where a station is")
     if int(network) >= 1 << 24 or int(port) >= 1 << 16:
@@ -97,10 +109,9 @@ def parse_hosts(text: str) -> dict[int, Place]:
     places = {}
     for each in text.splitlines():
         match each.split():
-            case ["host", number, remote]:
-                places[_number(number)] = Place(remote)
-            case ["host", number, remote, "via", via]:
-                places[_number(number)] = Place(remote, _number(via))
+            case ["host", number, remote, *more] if about := _MORE.fullmatch(" ".join(more)):
+                via, mtu = about.groups()
+                places[_number(number)] = Place(remote, _number(via) if via else 0, int(mtu or 0))
             case _:
                 raise ValueError(f"'{each}' does not say where a host is")
     return places
@@ -115,7 +126,7 @@ def _number(text: str) -> int:
 
 def lines(found: Sleeve) -> Iterator[str]:
     yield first_line(*found[:-1])
-    yield from (station(mac, number) for mac, numbers in found.stations.items() for number in numbers)
+    yield from (station(mac, there) for mac, all_there in found.stations.items() for there in all_there)
 
 
 def hosts(folder: Path) -> dict[int, Place]:

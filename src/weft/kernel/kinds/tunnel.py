@@ -40,13 +40,13 @@ def _read(path: Path) -> dict[Key, Line]:
 def _objects(name: str, text: str) -> Iterator[Line]:
     """Raises ValueError."""
     if name == sleeve.HOSTS:
-        yield from (SleeveHost(number=n, remote=p.remote, via=p.via) for n, p in sleeve.parse_hosts(text).items())
+        yield from (SleeveHost(number=n, **p._asdict()) for n, p in sleeve.parse_hosts(text).items())
     elif text.startswith("sleeve "):
         known = sleeve.parse(text)
         about = {key: value for key, value in known._asdict().items() if key != "stations"}
         yield Sleeve(dev=name, **about)
-        for mac, numbers in known.stations.items():
-            yield from (SleeveStation(dev=name, mac=mac, number=number) for number in numbers)
+        for mac, stations in known.stations.items():
+            yield from (SleeveStation(dev=name, mac=mac, **each._asdict()) for each in stations)
     else:
         tunnel = table.parse(text)
         yield Tunnel(dev=name, local=tunnel.local, port=tunnel.port, mtu=tunnel.mtu)

@@ -26,9 +26,9 @@ def line_of(obj: Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost) ->
         case Sleeve():
             return sleeve.first_line(obj.network, obj.number, obj.local, obj.port, obj.mtu, obj.encrypted)
         case SleeveStation():
-            return sleeve.station(obj.mac, obj.number)
+            return sleeve.station(obj.mac, sleeve.Station(obj.number, obj.direct))
         case SleeveHost():
-            return sleeve.host(obj.number, sleeve.Place(obj.remote, obj.via))
+            return sleeve.host(obj.number, sleeve.Place(obj.remote, obj.via, obj.mtu))
 
 
 def _first(op: Op, obj: Tunnel | Sleeve) -> list[str]:
@@ -43,9 +43,9 @@ def _first(op: Op, obj: Tunnel | Sleeve) -> list[str]:
 
 
 def _further(op: Op, obj: TunnelPrefix | SleeveStation | SleeveHost) -> list[str]:
-    """What its line begins with is what it is told apart by: of those for all stations, the whole of it."""
-    words = line_of(obj).split()
-    begin = " ".join(words) + "$" if isinstance(obj, SleeveStation) and obj.mac == ALL else " ".join(words[:2]) + " "
+    """The words that its line begins with are what it is told apart by."""
+    words = 3 if isinstance(obj, SleeveStation) and obj.mac == ALL else 2
+    begin = " ".join(line_of(obj).split()[:words])
     name = sleeve.HOSTS if isinstance(obj, SleeveHost) else obj.dev
     file = f"{FOLDER}/{name}"
     match op:
@@ -53,9 +53,9 @@ def _further(op: Op, obj: TunnelPrefix | SleeveStation | SleeveHost) -> list[str
             make = [run_in(obj.ns, _MAKE)] if isinstance(obj, SleeveHost) else []
             return [*make, run_in(obj.ns, f"echo '{line_of(obj)}' >> {file}")]
         case Change():
-            return [run_in(obj.ns, f"sed -i '\\|^{begin}|c {line_of(obj)}' {file}")]
+            return [run_in(obj.ns, f"sed -i '\\|^{begin}\\b|c {line_of(obj)}' {file}")]
         case Remove():
-            return [run_in(obj.ns, f"sed -i '\\|^{begin}|d' {file}")]
+            return [run_in(obj.ns, f"sed -i '\\|^{begin}\\b|d' {file}")]
 
 
 def _under(kind: str, obj: TunnelPrefix | SleeveStation) -> tuple[Key, ...]:

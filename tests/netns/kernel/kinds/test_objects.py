@@ -64,13 +64,13 @@ def test_veth_into_a_container(bench: Any, bridge: Link, pair: tuple[Link, Link]
 
 
 def test_a_tap_device_is_a_port_and_stays(bench: Any, bridge: Link) -> None:
-    tap = Link(name="weft.slv7", type=Tap(), mtu=1376, master="weft-n", isolated=True, learning=False)
+    tap = Link(name="weft.slv7", type=Tap(), mtu=1450, master="weft-n", isolated=True, learning=False)
     bench.made(bridge, tap)
     assert bench.converged(), bench.difference()
     seen = look(bench, "ip", "-j", "-d", "link", "show", "weft.slv7")
     assert (seen["linkinfo"]["info_data"]["type"], seen["linkinfo"]["info_data"]["persist"]) == ("tap", True)
     assert seen["linkinfo"]["info_slave_data"]["isolated"] is True
-    assert (seen["master"], seen["mtu"], seen["ifalias"]) == ("weft-n", 1376, "weft")
+    assert (seen["master"], seen["mtu"], seen["ifalias"]) == ("weft-n", 1450, "weft")
     bench.netns.sh("ip tuntap add dev tap9 mode tap")  # a virtual machine's
     assert bench.converged(), bench.difference()
     assert bench.remove(tap) == []

@@ -21,9 +21,12 @@ from weft.tunnel import sleeve
 DEV, MAC = "weft.slv7", "02:42:0a:14:00:04"
 SLEEVE = Sleeve(dev=DEV, network=7, number=3, local="192.168.1.68", mtu=1376)
 SECRET = msgspec.structs.replace(SLEEVE, encrypted=True, mtu=1400)
-HERE, THERE = SleeveStation(dev=DEV, mac=MAC, number=5), SleeveStation(dev=DEV, mac=MAC, number=6)
+HERE, THERE = SleeveStation(dev=DEV, mac=MAC, number=5), SleeveStation(dev=DEV, mac=MAC, number=6, direct=True)
 MANY = [SleeveStation(dev=DEV, mac=ALL, number=number) for number in (5, 55, 6)]
-HOST, RELAYED = SleeveHost(number=5, remote="192.168.1.254"), SleeveHost(number=5, remote="192.168.0.33", via=6)
+HOST, RELAYED = (
+    SleeveHost(number=5, remote="192.168.1.254"),
+    SleeveHost(number=5, remote="192.168.0.33", via=6, mtu=1300),
+)
 OTHER = SleeveHost(number=55, remote="fd00::5")
 STEPS: tuple[tuple[list[Op], set[Object]], ...] = (
     ([Create(SLEEVE), Create(HERE), *map(Create, MANY)], {SLEEVE, HERE, *MANY}),
@@ -85,7 +88,9 @@ def test_what_is_no_table_says_so_and_stands_for_nothing(tmp_path: Path, text: s
     assert known(tmp_path) == set()
 
 
-@pytest.mark.parametrize("text", ["host", "host 0 192.0.2.1", "host 5 192.0.2.1 via x", "host 5 192.0.2.1 by 6"])
+@pytest.mark.parametrize(
+    "text", ["host", "host 0 192.0.2.1", "host 5 192.0.2.1 via x", "host 5 192.0.2.1 mtu", "host 5 192.0.2.1 by 6"]
+)
 def test_places_that_are_none(text: str) -> None:
     with pytest.raises(ValueError, match=r"'"):
         sleeve.parse_hosts(text)
