@@ -46,9 +46,15 @@ class Membership(Protocol):
     def say(self, facts: Mapping[str, str]) -> None:
         """What this host says of itself from now on, in place of what it said. 512 octets at most. Raises Invalid."""
 
-    async def changed(self) -> None:
-        """Returns after the next change of `members`, or of what one of them says. Changes since the last call that returned
-        count, so none is missed."""
+    async def changed(self, seen: int = -1) -> int:
+        """Returns as soon as `members`, or what one of them says, is another than at `seen`: what the last call returned. So
+        any number of tasks may wait, each misses nothing, and a call may be given up at any time:
+
+            seen = -1
+            while True:
+                seen = await membership.changed(seen)
+                …  # look at members()
+        """
 
     def troubles(self) -> Sequence[str]:
         """What is amiss, a line each: another host with this one's name, hosts with another secret, or of another cluster."""

@@ -1,8 +1,7 @@
 """Membership on a real network: UDP and TCP at one port, this host's clock, a file.
 
 All that is decided is decided in `core`. Datagrams that wait are all read before the timer is looked at: a host that stalled
-hears first who answered meanwhile. News of changes go by `version`: each task that awaits `changed` is told of all
-that came since it was told last.
+hears first who answered meanwhile.
 """
 
 from __future__ import annotations
@@ -17,7 +16,6 @@ from collections.abc import Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
-from weakref import WeakKeyDictionary
 
 from weft.base.errors import Denied, Failed, Invalid
 from weft.base.names import check_name
@@ -40,6 +38,7 @@ _LEAVING = 1.5
 """Seconds for telling that this host goes."""
 _SAVING = 5.0
 """Seconds between two writes of the file at least."""
+_COUNTED = ("sent", "sent_octets", "received", "received_octets", "refused", "exchanges")
 CLUSTER = "cluster"
 """The fact that says of which cluster a host is; "" or none: of none yet."""
 
@@ -78,7 +77,6 @@ class Swim:
         self._core = Core(me, now, random.Random())
         self._table = self._core.table
         self._joining = Joining(self._table, named, self._kept.places, self._exchange)
-        self._told: WeakKeyDictionary[asyncio.Task[Any], int] = WeakKeyDictionary()
         self._woken, self._seen = asyncio.Event(), -1
         self._silent = asyncio.Event()
         """This host has left, and told so."""
@@ -86,6 +84,8 @@ class Swim:
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
         self._open = 0
+        self.counts = dict.fromkeys(_COUNTED, 0)
+        """Of datagrams, their octets, and exchanges by TCP that this host began; since it was started."""
 
     def _remembered(self) -> kept.Kept:
         try:
@@ -143,12 +143,10 @@ class Swim:
         clusters = sorted(set(said.values()) - {""})
         return [f"hosts of several clusters are there: {', '.join(clusters)}"] if len(clusters) > 1 else []
 
-    async def changed(self) -> None:
-        task = asyncio.current_task()
-        assert task is not None
-        while self._told.get(task, -1) == self._table.version:
+    async def changed(self, seen: int = -1) -> int:
+        while seen == self._table.version:
             await self._woken.wait()
-        self._told[task] = self._table.version
+        return self._table.version
 
     # What this host says.
 
@@ -219,12 +217,15 @@ class Swim:
 
     def _received(self, data: bytes, source: Place) -> None:
         now = time.monotonic()
+        self.counts["received"] += 1
+        self.counts["received_octets"] += len(data)
         try:
             self._core.datagram(now, self._seal.open(data, seal.DATAGRAM), source)
         except (Denied, Invalid) as error:
             self._refused(now, error, source)
 
     def _refused(self, now: float, error: Exception, source: Place) -> None:
+        self.counts["refused"] += 1
         line = f"what {source[0]} sends to port {self._table.me.port} is not taken: {error}"
         self._table.troubles.note(now, ("refused", source[0]), line)
 
@@ -242,8 +243,7 @@ class Swim:
         for effect in self._core.take():
             match effect:
                 case Send(place, data):
-                    with contextlib.suppress(OSError):  # lost, as any datagram may be
-                        self._socket.sendto(self._seal.close(data, seal.DATAGRAM), place)
+                    self._send(place, self._seal.close(data, seal.DATAGRAM))
                 case Knock(place, ping):
                     self._start(self._knock(place, ping))
                 case Exchange(place):
@@ -255,6 +255,13 @@ class Swim:
         if self._core.gone and self._core.told:
             self._silent.set()
         self._look_again()
+
+    def _send(self, place: Place, sealed: bytes) -> None:
+        assert self._socket is not None
+        with contextlib.suppress(OSError):  # lost, as any datagram may be
+            self._socket.sendto(sealed, place)
+            self.counts["sent"] += 1
+            self.counts["sent_octets"] += len(sealed)
 
     def _look_again(self) -> None:
         if self._timer:
@@ -283,6 +290,7 @@ class Swim:
     async def _exchange(self, place: Place) -> None:
         """Raises Failed: why not."""
         own = self._table.me.place[0]
+        self.counts["exchanges"] += 1
         try:
             answer = await streams.ask(self._seal, own, place, self._core.everything())
         except TimeoutError:

@@ -86,8 +86,9 @@ async def _ended(task: asyncio.Task[None]) -> None:
 
 async def until(swim: Swim, condition: Callable[[], bool], seconds: float = 10) -> None:
     async with asyncio.timeout(seconds):
+        seen = await swim.changed()
         while not condition():
-            await swim.changed()
+            seen = await swim.changed(seen)
 
 
 def standing(swim: Swim) -> dict[str, Standing]:
