@@ -104,6 +104,7 @@ TABLE = (
     Line(driver="host-gw", hosts=("node-1", "node-2")),
     Line(driver="udp", overhead=28, ttl=60),
     Line(driver="overlay", overhead=50, ttl=64, host=False),
+    Line(driver="mesh", options={"interface": "ethwe0"}, overhead=124, ttl=64, host=False),
     Line(driver="routed", options={"encap": "vxlan-cross-subnet"}, second={"vni": "4097"}, overhead=50, move=True),
     Line(driver="macvlan", **WIRE),
     Line(driver="ipvlan", elsewhere="vm/test_ipvlan.py"),

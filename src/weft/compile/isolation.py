@@ -31,6 +31,8 @@ class Group:
         self.open = any(n.reaches is None for n in members)
         self.routed = registry.of(self.network).addresses.routed
         """Hosts route its subnets."""
+        self.here = self.routed or registry.of(self.network).linked
+        """Packets of its containers can come to hosts as they are, and so can packets for them."""
 
     @property
     def subnets(self) -> tuple[IPNetwork, ...]:
@@ -60,16 +62,16 @@ def answer(networks: Networks, here: Callable[[str], Site | None]) -> Answer:
 
 def _answer(networks: Networks, here: Callable[[str], Site | None]) -> Answer:
     known = groups(networks)
-    routed = [group for name, group in known.items() if group.routed and group.network.name == name]
-    if not routed or all(group.open for group in known.values()):
+    seen = [group for name, group in known.items() if group.here and group.network.name == name]
+    if not seen or all(group.open for group in known.values()):
         return
     yield from _isolation.rules()
-    for group in routed:
+    for group in seen:
         yield from _isolation.ours(group.subnets)
         if not group.open:
             yield from _isolation.apart(group.subnets, group.network)
             yield from _isolation.between(group.subnets, group.subnets)
-        for other in named(group, known):
+        for other in named(group, known) if group.routed else ():
             yield from _isolation.between(group.subnets, other.subnets)
             yield from _ways(group, other, here)
             yield from _ways(other, group, here)

@@ -66,7 +66,7 @@ def gateway(site: Site, mtu: int, *, ends_here: bool = True) -> Answer:
         mtu=mtu,
         mac=mac,
         group=guard.group(site),
-        guards=_guards(site),
+        guards=guards(site),
         alias=f"weft:network/{network.name}",
     )
     if 6 in network.families:
@@ -86,7 +86,7 @@ def gateway(site: Site, mtu: int, *, ends_here: bool = True) -> Answer:
     yield from _spoofing.unchecked(site)
 
 
-def _guards(site: Site) -> tuple[Key, ...]:
+def guards(site: Site) -> tuple[Key, ...]:
     return (*guard.guards(site), *_spoofing.guards(site.host))
 
 
@@ -165,7 +165,7 @@ def direct(site: Site, node: Node, subnet: IPNetwork) -> Route | None:
 
 def attachment(site: Site, endpoint: Endpoint, mtu: int) -> Answer:
     """A veth from the bridge straight into the container's namespace; its addresses and routes; ports of the host."""
-    shared = Link(name=bridge_name(site.network), type=Bridge(), guards=_guards(site))
+    shared = Link(name=bridge_name(site.network), type=Bridge(), guards=guards(site))
     yield from port(site, endpoint, mtu, shared, hairpin=bool(endpoint.ports))
     for subnet in site.lease.subnets:
         others = (other for other in site.network.subnets if other != subnet)

@@ -10,7 +10,7 @@ from weft.base.names import stable_mac
 from weft.base.net import Family
 from weft.datapaths import _rules
 from weft.datapaths.driver import Answer, Host, Problem, Site
-from weft.datapaths.options import Port, Underlay, Vni
+from weft.datapaths.options import KERNEL_PORT, Port, Underlay, Vni
 from weft.hoststate import FdbEntry, Link, NftElement, Object, Vxlan
 from weft.hoststate.firewall import RAW
 from weft.hoststate.rules import rule
@@ -27,6 +27,9 @@ VTEP_MAC = "vtep-mac"
 LARGEST_VNI = (1 << 24) - 1
 MESH_VNI, MESH_PORT = LARGEST_VNI, 4790
 """Of the routing mesh (`_routing_mesh`)."""
+PROBED_VNI = LARGEST_VNI - 1
+"""Of what hosts probe the ways to each other with, at driver mesh's port."""
+_TAKEN = {(MESH_VNI, MESH_PORT): "the routing mesh's", (PROBED_VNI, KERNEL_PORT): "for probes between hosts"}
 
 
 class OverUdp:
@@ -73,8 +76,8 @@ def check(vni: int, port: int) -> None:
         raise Invalid(f"vni={vni} is outside 1 to {LARGEST_VNI} (RFC 7348: 24 bits)")
     if not 1 <= port < 1 << 16:
         raise Invalid(f"port={port} is outside 1 to 65535")
-    if (vni, port) == (MESH_VNI, MESH_PORT):
-        raise Invalid(f"vni={vni} with port={port} is the routing mesh's: choose another VNI, or another port")
+    if whose := _TAKEN.get((vni, port)):
+        raise Invalid(f"vni={vni} with port={port} is {whose}: choose another VNI, or another port")
 
 
 def room(site: Site) -> int:

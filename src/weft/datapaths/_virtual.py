@@ -53,7 +53,7 @@ class Virtual(msgspec.Struct, frozen=True, kw_only=True):
 
 def common(site: Site, at: Balancer) -> Iterator[Object]:
     """For all services of the network: the carrier sends on to what is on its link."""
-    if not at.carrier:
+    if not at.carrier or at.linked:
         return
     for fam in site.network.families:
         yield Sysctl(name=_FORWARDING[fam], value="1", lasting=False, ns=at.ns)

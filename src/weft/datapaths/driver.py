@@ -133,12 +133,14 @@ class Balancer(msgspec.Struct, frozen=True, kw_only=True):
     `ns`: the namespace. `bridge`: whose ports are the containers' there, which then answer each other without passing the
     host; "" where each is alone with it. `carrier`: the device that has the virtual addresses as its own there, since
     containers ask their link for them; "" where containers route to the host what is on no link of theirs. `device`: by
-    which the host itself sends to the network, which says what source its packets have."""
+    which the host itself sends to the network, which says what source its packets have. `linked`: the carrier has the routes
+    to the network's subnets anyway."""
 
     ns: str = HOST
     bridge: str = ""
     carrier: str = ""
     device: str = ""
+    linked: bool = False
 
 
 def _no_gates(_network: Network, _endpoint: Endpoint) -> tuple[Gate, ...]:
@@ -232,6 +234,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Whether its containers live in the host's own network namespace, where nothing is made for them."""
     interface: Callable[[Node], str] = lambda _node: ""
     """What containers of a node have in place of an interface that would be made; "" where one is made."""
+    linked: bool = False
+    """Whether the network's subnets are on a link of each host that has containers of it, though no host routes for it."""
     own_mac: bool = True
     """Whether containers' interfaces have MAC addresses of their own."""
 

@@ -50,6 +50,9 @@ Dns = Annotated[
     Meta(description="whether its containers can ask for names at 127.0.0.11, and know each other by them."),
 ]
 
+KERNEL_PORT = 6784
+"""Of driver mesh's VXLAN, UDP; the number is Weave's."""
+
 Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
 Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
 Underlay = Annotated[Literal["ipv4", "ipv6"], Meta(description="the hosts' addresses to send between.")]

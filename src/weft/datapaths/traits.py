@@ -161,11 +161,13 @@ class InFlannel(msgspec.Struct, frozen=True, kw_only=True):
 class WayOut(msgspec.Struct, frozen=True, kw_only=True):
     """By what containers send to outside: the first address of their host's subnet, unless this says something else.
 
-    `second_interface`: by an interface of its own in a bridge of the host's (`weft.datapaths._gateway`).
+    `second_interface`: by an interface of its own in a bridge of the host's (`weft.datapaths._gateway`). `only_way`: unless
+    the container has a way out already, which is its own then.
     `next_hops`: the same one for all containers, by family. `told`: what the endpoint's data says under these names.
     """
 
     second_interface: bool = False
+    only_way: bool = False
     next_hops: Mapping[Family, str] | None = None
     told: tuple[str, ...] = ()
 

@@ -104,9 +104,9 @@ class Neighbour(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class FdbEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Where frames to `lladdr` go. With `dst`, a permanent entry of a VXLAN device's own table (`self`): to the VTEP at this
-    address; frames to `ALL` may go to several. With `bridge`, an entry of that bridge's table: to its port `dev`, and no
-    frame that claims this address at another port changes that (static, NTF_STICKY: Linux 4.20). FDB entries carry no
-    mark: ours are those of devices of ours."""
+    address; frames to `ALL` may go to several. With `bridge`, an entry of that bridge's table, which has one for each address:
+    to its port `dev`, and no frame that claims this address at another port changes that (static, NTF_STICKY: Linux 4.20).
+    FDB entries carry no mark: ours are those of devices of ours."""
 
     kind: ClassVar[str] = "fdb"
 
@@ -124,7 +124,7 @@ class FdbEntry(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 def fdb_key(ns: str, dev: str, lladdr: str, dst: str, bridge: str) -> tuple[str, ...]:
     """Of the entry of the device's own table, or of its bridge's."""
     if bridge:
-        return ("fdb", ns, dev, lladdr, bridge)
+        return ("fdb", ns, bridge, lladdr, "bridge")
     return ("fdb", ns, dev, lladdr, dst) if lladdr == ALL else ("fdb", ns, dev, lladdr)
 
 

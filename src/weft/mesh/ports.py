@@ -3,9 +3,11 @@ numbers are Weave's."""
 
 from __future__ import annotations
 
+from weft.datapaths.options import KERNEL_PORT
+
 SLEEVE = 6783
 """UDP: packets of containers, carried by a program."""
-KERNEL = 6784
+KERNEL = KERNEL_PORT
 """UDP: packets of containers in the kernel's VXLAN, of networks of driver mesh."""
 MEMBERS = 6785
 """UDP and TCP: who is there."""

@@ -1,0 +1,217 @@
+"""Data path `mesh`: one L2 subnet over all hosts, as Weave has it, also for broadcast and multicast. Nothing is learnt.
+
+Packet's way, 172.111.222.2 on node-1 to 172.111.222.3 on node-2:
+
+1. The container asks by ARP for 172.111.222.3. Its interface is a port of the host's bridge `weft-NETWORK`; the question
+   comes to the bridge's port `vxlan-256`, which answers it itself (`proxy`), out of the neighbour entry `172.111.222.3
+   lladdr 02:42:ac:6f:de:03 PERMANENT`. No question of ARP or ND ever leaves the host.
+2. The frame to that MAC: the bridge's table has it behind `vxlan-256`, and the table of that has
+   `02:42:ac:6f:de:03 dst 192.168.1.254 self permanent`.
+3. In UDP: 192.168.1.68 → 192.168.1.254 port 6784, VNI 256.
+4. node-2's `vxlan-256` unpacks it into its bridge, which delivers.
+
+Frames for many go to each host with containers of the network, a copy for each (head-end replication): the all-zero entry
+has all of them. What came out of the tunnel is never sent into it again.
+
+Bridge, device and entries are there as long as a container of the network is on the host. The host has a route to the
+network by the bridge, so that it finds who sends under a false name, but no address there; and its rules see to it that a
+container which sends to the bridge's own MAC address gets no further than it may (`_isolation`). A container that has no
+other way out gets a second interface for it (`_gateway`), unless the network is internal.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Annotated
+
+import msgspec
+from msgspec import Meta
+
+from weft.alloc.bridges import bridge_name
+from weft.base.names import check_ifname, stable_mac
+from weft.datapaths import _gateway, _isolation, _parts, _rules, _spoofing, _tunnel, guard
+from weft.datapaths._tunnel import OverVxlan
+from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Numbered, Problem, Site
+from weft.datapaths.options import KERNEL_PORT, CommonOptions, Port, Underlay, Vni
+from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
+from weft.hoststate import Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
+from weft.hoststate.links import CHECKED
+from weft.hoststate.paths import ALL
+from weft.model import Endpoint, Location, Network, Node
+
+FIRST_VNI = 256
+USUAL_MTU = 1376
+"""Weave's: what is left of an underlay of 1460 octets by VXLAN and ESP, and by a program's datagrams as well."""
+LINK_METRIC = 1024
+"""Of the route by the bridge: behind the one that comes with an address on it."""
+
+Interface = Annotated[
+    str,
+    Meta(description='what the network\'s interface in containers is called, such as ethwe0; "": the first free of eth0, …'),
+]
+
+
+class MeshOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
+    """`vni`: 0 stands for a number that is yet to be chosen, which happens when the network is made."""
+
+    vni: Vni = 0
+    port: Port = KERNEL_PORT
+    underlay: Underlay = "ipv4"
+    interface: Interface = ""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        _tunnel.check(self.vni or FIRST_VNI, self.port)
+        if self.interface:
+            check_ifname(self.interface)
+
+    @property
+    def tunnel_device(self) -> str:
+        """No name as containers' ports have: it sends in others' names."""
+        return f"vxlan-{self.vni}"
+
+
+def _mtu(site: Site) -> int:
+    return site.network.mtu or min(USUAL_MTU, _tunnel.mtu(site))
+
+
+def _mark(site: Site) -> str:
+    return f"weft:network/{site.network.name}"
+
+
+def _bridge(site: Site) -> Link:
+    """Its group: what it hands to the host has to come from the network's subnets."""
+    mac = stable_mac("bridge", site.host.node.name, site.network.name)
+    return Link(
+        name=bridge_name(site.network),
+        type=Bridge(),
+        mtu=_mtu(site),
+        mac=mac,
+        group=CHECKED,
+        guards=_parts.guards(site),
+        alias=_mark(site),
+    )
+
+
+def network(site: Site) -> Answer:
+    """Problems only: what this host cannot have is told before the first container comes."""
+    if why := _tunnel.refusal(site.host, site.network, site.options):
+        yield Problem(why)
+    yield from _parts.too_small(site, _mtu(site))
+    yield from _tunnel.unfit(site)
+    yield from _spoofing.unchecked(site)
+
+
+def segment(site: Site) -> Answer:
+    """The ways out of all networks ask for some of the same."""
+    yield from dict.fromkeys(_segment(site))
+
+
+def _segment(site: Site) -> Answer:
+    bridge = _bridge(site)
+    yield bridge
+    if 6 in site.network.families:
+        yield Sysctl(name=f"net/ipv6/conf/{bridge.name}/accept_dad", value="0")
+        yield _parts.link_local_of(bridge.name, bridge.mac or "")
+    for subnet in site.network.subnets:
+        yield route(str(subnet), dev=bridge.name, metric=LINK_METRIC)
+    yield from _vtep(site, bridge)
+    yield from _closed(site, bridge)
+    if not site.network.internal:
+        yield from _gateway.common(site)
+
+
+def _vtep(site: Site, bridge: Link) -> Iterator[Object]:
+    """Nothing where the host has lost its address: containers of this host still reach each other."""
+    options: MeshOptions = site.options
+    local = site.host.node.address(options.underlay_family)
+    if local is None:
+        return
+    kind = Vxlan(vni=options.vni, port=options.port, local=str(local), dev="", proxy=True)
+    yield Link(
+        name=options.tunnel_device,
+        type=kind,
+        mtu=_mtu(site),
+        master=bridge.name,
+        isolated=True,
+        learning=False,
+        alias=_mark(site),
+    )
+    yield from _tunnel.accepted(options.vni, options.port)
+
+
+def _closed(site: Site, bridge: Link) -> Iterator[Object]:
+    """What the host's rules have to know of the network."""
+    yield from _parts.forwarding(site)
+    yield from _parts.accept_forwarding(site.host)
+    yield from guard.control(site.host)
+    yield guard.checked()
+    yield from _rules.sets("cluster")
+    for subnet in site.network.subnets:
+        yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
+    yield from _isolation.here(site)
+    yield from _isolation.via(bridge.name, site.network.subnets)
+    yield from _spoofing.checks(site.host)
+
+
+def location(site: Site, node: Node, found: Location) -> Answer:
+    options: MeshOptions = site.options
+    if site.host.node.address(options.underlay_family) is None:
+        return
+    remote, dev = node.address(options.underlay_family), options.tunnel_device
+    if remote is None:
+        yield _tunnel.unreachable(node, options.underlay_family)
+        return
+    for address in found.addresses:
+        yield Neighbour(address=str(address), lladdr=found.mac, dev=dev)
+    yield FdbEntry(lladdr=found.mac, dev=dev, bridge=bridge_name(site.network))
+    yield FdbEntry(lladdr=found.mac, dst=str(remote), dev=dev)
+    yield FdbEntry(lladdr=ALL, dst=str(remote), dev=dev)
+
+
+def endpoint(site: Site, ep: Endpoint) -> Answer:
+    bridge = _bridge(site)
+    yield from _parts.port(site, ep, _mtu(site), bridge)
+    for address in ep.addresses:
+        # Permanent, so that no ARP or ND message of another container can change who gets what the host sends this one.
+        yield Neighbour(address=str(address.ip), lladdr=ep.mac, dev=bridge.name)
+    yield from _gateway.port(site, ep)
+    if 4 in site.network.families:
+        # Without this route multicast would follow the default route. The kernel itself adds ff00::/8 on every device.
+        yield route(_rules.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
+
+
+def gates(network: Network, ep: Endpoint) -> tuple[Gate, ...]:
+    """Within the network on its bridge; to outside on the second interface's."""
+    (inner,) = _parts.on_bridge_gates(network, ep)
+    out = _gateway.reached(network, ep)
+    return (inner, Gate(addresses=out.targets, bridge=out.dev, device=out.dev)) if out else (inner,)
+
+
+def balancer(site: Site) -> Balancer:
+    """Containers ask the bridge for the address as for any other of their subnet."""
+    return msgspec.structs.replace(_parts.on_bridge_balancer(site), carrier=bridge_name(site.network), linked=True)
+
+
+DRIVER = Driver(
+    name="mesh",
+    summary="one L2 subnet over all hosts with broadcast and multicast, as Weave's",
+    options=MeshOptions,
+    addresses=ONE_SUBNET,
+    known_by=KnownBy.LOCATIONS,
+    switched=Switched.EVERYWHERE,
+    way_out=WayOut(second_interface=True, only_way=True),
+    numbered=Numbered(option="vni", claim="vni/", first=FIRST_VNI, last=_tunnel.LARGEST_VNI),
+    features=(*_parts.FEATURES, "vxlan"),
+    linked=True,
+    network=network,
+    segment=segment,
+    location=location,
+    endpoint=endpoint,
+    reached=_gateway.reached,
+    also=_gateway.also,
+    gates=gates,
+    balancer=balancer,
+    claims=_tunnel.claims,
+    refusal=_tunnel.refusal,
+)
