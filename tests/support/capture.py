@@ -85,7 +85,19 @@ class Capture:
 
 
 def decode(file: Path) -> list[Packet]:
-    words = ["tshark", "-n", "-r", str(file), "-T", "json", "--no-duplicate-keys", "-d", "udp.port==8472,vxlan"]
+    words = [
+        "tshark",
+        "-n",
+        "-r",
+        str(file),
+        "-T",
+        "json",
+        "--no-duplicate-keys",
+        "-d",
+        "udp.port==8472,vxlan",
+        "-d",
+        "udp.port==6784,vxlan",
+    ]
     done = subprocess.run(words, capture_output=True, text=True, check=True, timeout=60)
     return [_packet(entry["_source"]["layers"]) for entry in json.loads(done.stdout)]
 

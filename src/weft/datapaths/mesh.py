@@ -47,7 +47,9 @@ LINK_METRIC = 1024
 
 Interface = Annotated[
     str,
-    Meta(description='what the network\'s interface in containers is called, such as ethwe0; "": the first free of eth0, …'),
+    Meta(
+        description='what the network\'s interface in containers is called, such as ethwe0; "": the first free of eth0, …'
+    ),
 ]
 
 

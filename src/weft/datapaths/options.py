@@ -139,6 +139,11 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
         return ()
 
     @property
+    def interface(self) -> str:
+        """What its containers' interfaces are called, where whoever attaches does not say; "": the first free of eth0, …"""
+        return ""
+
+    @property
     def balancer(self) -> str:
         """What translates virtual addresses of services: "nft", or "ipvs"."""
         return "nft"

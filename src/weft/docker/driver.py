@@ -90,7 +90,7 @@ class Driver:
         out = [r for r in endpoint.routes if not r.destination.prefixlen]
         gateways = {r.destination.version: str(r.gateway) for r in out if r.gateway}
         return {
-            "InterfaceName": {"SrcName": endpoint.handover, "DstPrefix": "eth"},
+            "InterfaceName": {"SrcName": endpoint.handover, "DstPrefix": _prefix(network)},
             "Gateway": gateways.get(4, ""),
             "GatewayIPv6": gateways.get(6, ""),
             "StaticRoutes": [_route(r) for r in _static(network, endpoint)],
@@ -155,6 +155,11 @@ class Driver:
         except NotFound:
             networks.again(self._client, network)
             return call()
+
+
+def _prefix(network: Network) -> str:
+    """How the interface's name begins in the container: Docker counts."""
+    return str(network.options.get("interface", "")).rstrip("0123456789") or "eth"
 
 
 def _static(network: Network, endpoint: t.EndpointInfo) -> Iterator[t.RouteInfo]:

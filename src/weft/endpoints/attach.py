@@ -309,7 +309,8 @@ class Attachments:
 
     def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """The container's second interface, where it is to have one. `kind`: how its name begins."""
-        if not registry.of(network).way_out.second_interface:
+        way_out = registry.of(network).way_out
+        if not way_out.second_interface or (way_out.only_way and target.routed):
             return None
         promised = self._promised.setdefault(GATEWAY, set())
         held = [e.gateway for e in self._view.endpoints.values() if e.gateway]
@@ -338,7 +339,8 @@ class Attachments:
 
     def _named(self, request: t.Attach, network: Network, target: Target) -> str:
         """The same, or what is there anyway."""
-        return self._given(network) or self.interface(request.interface, request.target, target)
+        wish = request.interface or registry.parse_options(network).interface
+        return self._given(network) or self.interface(wish, request.target, target)
 
     def _given(self, network: Network) -> str:
         me = self._view.nodes.get(self._view.me)
