@@ -19,7 +19,6 @@ from support.reach import (
     client,
     make_network,
     ping,
-    run,
     run_everywhere,
     shown,
     weft,
@@ -139,7 +138,7 @@ def test_a_trace_says_what_packets_do(lab: Lab, networks: Networks, family: int)
 
 def test_what_is_gone_elsewhere_takes_its_own_entries_only(lab: Lab, networks: Networks) -> None:
     """Also where its MAC address comes back, on another host."""
-    mine, *others = networks["office"]
+    others = networks["office"][1:]
     mac = ("--mac", "02:42:00:00:00:77")
     guest = attached(lab, "node-2", "guest", "office", *mac)
     until(lambda: fdb(lab, "node-1") == expected([*others, guest]), 5, "entries for the guest")
@@ -161,10 +160,11 @@ v6 = ":" in group
 sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
 sock.bind(("", 7087))
 index = socket.if_nametoindex(dev)
+packed = socket.inet_pton(sock.family, group)
 if v6:
-    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, socket.inet_pton(socket.AF_INET6, group) + struct.pack("=I", index))
+    sock.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_JOIN_GROUP, packed + struct.pack("=I", index))
 else:
-    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, socket.inet_aton(group) + struct.pack("=4sI", b"", index))
+    sock.setsockopt(socket.IPPROTO_IP, socket.IP_ADD_MEMBERSHIP, packed + struct.pack("=4xI", index))
 print("ready", flush=True)
 sock.settimeout(30)
 heard = []

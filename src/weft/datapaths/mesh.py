@@ -32,8 +32,8 @@ from weft.base.names import check_ifname, stable_mac
 from weft.datapaths import _gateway, _isolation, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Numbered, Problem, Site
-from weft.datapaths.options import KERNEL_PORT, CommonOptions, Port, Underlay, Vni
-from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
+from weft.datapaths.options import KERNEL_PORT, LinkInBlocksOptions, Port, Underlay, Vni
+from weft.datapaths.traits import SHARED_IN_BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
 from weft.hoststate.links import CHECKED
 from weft.hoststate.paths import ALL
@@ -53,7 +53,7 @@ Interface = Annotated[
 ]
 
 
-class MeshOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
+class MeshOptions(OverVxlan, LinkInBlocksOptions, frozen=True, kw_only=True):
     """`vni`: 0 stands for a number that is yet to be chosen, which happens when the network is made."""
 
     vni: Vni = 0
@@ -199,7 +199,7 @@ DRIVER = Driver(
     name="mesh",
     summary="one L2 subnet over all hosts with broadcast and multicast, as Weave's",
     options=MeshOptions,
-    addresses=ONE_SUBNET,
+    addresses=SHARED_IN_BLOCKS,
     known_by=KnownBy.LOCATIONS,
     switched=Switched.EVERYWHERE,
     way_out=WayOut(second_interface=True, only_way=True),

@@ -156,8 +156,8 @@ def test_an_option_is_the_same_whichever_driver_has_it() -> None:
 
 
 def test_nobody_else_asks_for_a_driver_by_its_name() -> None:
-    """`bridge`, `vxlan`, `macvlan` and `ipvlan` are also what the kernel calls such devices, and `host`, `none`, `udp` and `mesh` are
-    words: of these only comparisons with a driver are looked for. The lab makes networks, so it names drivers."""
+    """`bridge`, `vxlan`, `macvlan` and `ipvlan` are also what the kernel calls such devices, and `host`, `none`, `udp` and
+    `mesh` are words: of these only comparisons with a driver are looked for. The lab makes networks, so it names drivers."""
     words = {"bridge", "vxlan", "macvlan", "ipvlan", "host", "none", "udp", "mesh"}
     source, own = Path(weft.__file__).parent, set(DRIVERS) - words
     found = []
