@@ -20,6 +20,7 @@ automatic services, which containers' labels ask for
 published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
 names     where containers can ask for names, and what the host's resolv.conf says
+paths     which way to each other host is open: probed all the time, where networks have several
 unheard   what no event tells of: what others do to rules in iptables, and to ports of a switch
 """
 
@@ -140,6 +141,7 @@ class Agent(Parts):
                 keep("connections", self.connections.run)
                 keep("unheard", self._unheard)
                 keep("routing", self.routing.run)
+                keep("paths", self.prober.run)
                 keep("tunnels", self.tunnels.supervisor.run)
                 keep("policy log", self.policy_log.run)
                 keep("health", self.health.run)

@@ -160,3 +160,12 @@ def store_options(config: Config) -> StoreOptions:
         cert=config.store_cert,
         key=config.store_key,
     )
+
+
+def probe_key(config: Config) -> bytes:
+    """By which hosts know each other's probes (`weft.paths`); empty where they share no secret. Raises Invalid, Denied."""
+    if not config.mesh_secret:
+        return b""
+    from weft.mesh.secret import read  # its library need not be there
+
+    return read(config.mesh_secret).key("paths")

@@ -6,6 +6,8 @@ import asyncio
 import logging
 from collections.abc import Awaitable, Callable, Mapping
 
+import msgspec
+
 from weft import __version__
 from weft.agent.config import Config
 from weft.agent.control import Control
@@ -13,7 +15,7 @@ from weft.base.errors import WeftError
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.cluster import Cluster
 from weft.cluster.journal import boot_id
-from weft.datapaths.driver import Host, Learnt
+from weft.datapaths.driver import Host, Learnt, Path
 from weft.kernel.host.facts import MD5, NAMES, HostFacts
 from weft.model import Node
 
@@ -27,10 +29,12 @@ class ThisHost:
         cluster: Cluster,
         facts: Callable[[], Awaitable[HostFacts]],
         targets: Callable[[], Mapping[str, Learnt]] = dict,
+        paths: Callable[[], Mapping[str, Path]] = dict,
     ) -> None:
         """`facts`: what the kernel says now; raises WeftError: why this host cannot take part. `targets`: what those besides
-        the kernel said last."""
-        self._config, self._cluster, self._facts, self._targets = config, cluster, facts, targets
+        the kernel said last. `paths`: to other nodes, as they are now."""
+        self._config, self._cluster, self._facts = config, cluster, facts
+        self._targets, self._paths = targets, paths
         self._control = Control(config)
         self.node: Node | None = None
         self.host: Host | None = None
@@ -67,12 +71,18 @@ class ThisHost:
             policy=self._config.policy,
             store=elsewhere,
             targets=self._targets(),
+            paths=self._paths(),
         )
         if host == self.host:
             return False
         self.node, self.host = node, host
         self.learnt.set()
         return True
+
+    def reroute(self) -> None:
+        """Other nodes are reached by other ways. Nothing else of this host is looked at."""
+        if self.host is not None:
+            self.host = msgspec.structs.replace(self.host, paths=self._paths())
 
     def _as_node(self, found: HostFacts, control: tuple[int, ...]) -> Node:
         """Raises Invalid."""

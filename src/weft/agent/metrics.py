@@ -25,6 +25,8 @@ from weft.converge.stepper import Outcome
 from weft.daemons.routing import Routing
 from weft.daemons.tunnels import Tunnels
 from weft.health.checker import Checker
+from weft.paths.prober import Prober
+from weft.paths.told import standing
 from weft.services.index import STATES
 from weft.tunnel import counters
 
@@ -101,6 +103,10 @@ class Metrics:
         """Show these, too."""
         self._registry.register(_Tunnels(tunnels))
 
+    def of_paths(self, prober: Prober) -> None:
+        """Show these, too."""
+        self._registry.register(_Paths(prober))
+
     def exposition(self) -> tuple[bytes, str]:
         """The text and its content type."""
         return generate_latest(self._registry), CONTENT_TYPE_LATEST
@@ -150,6 +156,29 @@ class _Policy(Collector):
             )
         yield CounterMetricFamily(
             "weft_policy_log_lost", "Packets that rules logged faster than they were taken in", value=self._log.lost
+        )
+
+
+class _Paths(Collector):
+    """Of the ways to other nodes, where networks have several."""
+
+    def __init__(self, prober: Prober) -> None:
+        self._prober = prober
+
+    def collect(self) -> Iterator[Metric]:
+        machine = self._prober.machine
+        found = [standing(name, pair, machine.tick_) for name, pair in machine.pairs.items()]
+        ways = GaugeMetricFamily("weft_path", "1 for the way of packets to a node", labels=("node", "way"))
+        rtt = GaugeMetricFamily("weft_path_rtt_seconds", "Round trip of probes on this way", labels=("node",))
+        switches = CounterMetricFamily("weft_path_switches", "Changes of the way to a node", labels=("node",))
+        for one in found:
+            ways.add_metric((one.name, one.way.name.lower()), 1)
+            switches.add_metric((one.name,), one.switches)
+            if one.rtt is not None:
+                rtt.add_metric((one.name,), one.rtt)
+        yield from (ways, rtt, switches)
+        yield CounterMetricFamily(
+            "weft_path_probes_refused", "Frames that were no probes of this cluster", value=self._prober.refused
         )
 
 

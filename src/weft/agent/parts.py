@@ -13,7 +13,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
-from weft.agent.config import Config, store_options
+from weft.agent.config import Config, probe_key, store_options
 from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
 from weft.agent.names import Host as ResolverHost
@@ -75,6 +75,7 @@ from weft.model import Node
 from weft.model.record import Record
 from weft.openstack.cloud import Cloud
 from weft.openstack.neutron import Neutron
+from weft.paths.prober import Prober as PathProber
 from weft.policy.counting import Counts
 from weft.reconcile.protocol import Kernel
 from weft.services.record import SERVICES
@@ -181,7 +182,10 @@ class Parts:
             self._look_again,
             config.openstack_cloud,
         )
-        self.host = ThisHost(config, self.cluster, self._facts, lambda: self.targets.known)
+        self.prober = PathProber(
+            self.view, lambda: self.compiler.host, Path(config.run_dir), probe_key(config), self._rerouted
+        )
+        self.host = ThisHost(config, self.cluster, self._facts, lambda: self.targets.known, self.prober.machine.paths)
         self.connections = Connections(
             partial(places, self.view),
             partial(places, self.view, all=True),
@@ -241,6 +245,7 @@ class Parts:
         )
         self.metrics.of_names(self.names)
         self.metrics.of_tunnels(self.tunnels)
+        self.metrics.of_paths(self.prober)
 
     def _in_openstack(self, node: str) -> Place:
         neutron = Neutron(Cloud(self.config.openstack_cloud))
@@ -293,6 +298,12 @@ class Parts:
 
     def _answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         return self.kernel.answering(addresses, seconds)
+
+    def _rerouted(self, nodes: set[str]) -> None:
+        """Packets to these nodes go by another way from now on."""
+        self.host.reroute()
+        self.compiler.host = self.leases.host = self.flannel.host = self.host.host
+        self.loops.touch(self.compiler.of_nodes(nodes))
 
     def _died_or_came_back(self, nodes: set[str]) -> None:
         self.loops.touch(self.compiler.of_nodes(nodes))

@@ -45,3 +45,24 @@ class MeshStatus(Reply, frozen=True, kw_only=True):
     members: tuple[MeshMember, ...] = ()
     voters: tuple[MeshVoter, ...] = ()
     problems: tuple[str, ...] = ()
+
+
+class MeshPeer(Reply, frozen=True, kw_only=True):
+    """How packets get to another node, where networks have several ways (driver mesh). `state`: "established"; "silent": its
+    probes came, and come no more; "unheard". `active`: the two share such a network. `way`: "kernel", "sleeve", or "relay"
+    `via` a third node; `theirs`: by which the other one sends. `mtu`: the largest packet known to pass, 0: not known. `rtt`:
+    of a probe, in milliseconds. `since`: when it came to be this way. `switches`: how often it changed. `why`: what keeps it
+    from the best way, a line each."""
+
+    name: str
+    address: IPAddress | None
+    state: str
+    active: bool
+    way: str
+    via: str = ""
+    theirs: str = ""
+    mtu: int = 0
+    rtt: float | None = None
+    since: float = 0.0
+    switches: int = 0
+    why: tuple[str, ...] = ()

@@ -41,6 +41,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("accept_store", "POST", "/v1/store/accept", "Take the store as it is", t.StoreStatus),
     Operation("restore_store", "POST", "/v1/store/restore", "Write back what the agents know", t.StoreStatus),
     Operation("mesh", "GET", "/v1/mesh", "Members of the mesh, and who keeps its store", m.MeshStatus),
+    Operation("mesh_peers", "GET", "/v1/mesh/peers", "How packets get to other nodes", tuple[m.MeshPeer, ...]),
     Operation("recover_mesh", "POST", "/v1/mesh/recover", "Go on with this host's voter alone", t.Done),
     Operation("leave_mesh", "POST", "/v1/mesh/leave", "Let this host leave the mesh", t.Done),
     Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),

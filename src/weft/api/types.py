@@ -411,7 +411,8 @@ class Problem(Reply, frozen=True, kw_only=True):
 
 
 class PeerStatus(Reply, frozen=True, kw_only=True):
-    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`. `foreign`: as of `NodeInfo`."""
+    """`alive`, `evidence`, `withdrawn`: as of `NodeInfo`. `foreign`: as of `NodeInfo`. `way`: of packets to it, where networks
+    have several (driver mesh): "kernel", "sleeve", "relay via NODE"."""
 
     name: str
     addresses: tuple[IPAddress, ...]
@@ -420,6 +421,7 @@ class PeerStatus(Reply, frozen=True, kw_only=True):
     withdrawn: bool = False
     foreign: str = ""
     same_segment: bool
+    way: str = ""
 
 
 class NetworkStatus(Reply, frozen=True, kw_only=True):

@@ -1,4 +1,4 @@
-"""`weft mesh status|voters|recover|leave`."""
+"""`weft mesh status|peers|voters|recover|leave`."""
 
 from __future__ import annotations
 
@@ -17,6 +17,7 @@ from weft.cli.table import Cell, Page, Styled
 app = group(
     "Hosts that find each other, and the store that they keep together.",
     "weft mesh status",
+    "weft mesh peers",
     "weft mesh voters",
     "weft mesh recover",
 )
@@ -45,7 +46,15 @@ def voters(ctx: typer.Context, output: Output = Format.TABLE) -> None:
     show(found.voters, output, lambda page, _: _voters(page, found))
 
 
-# `weft mesh peers` has its place here: how packets get to each of the other hosts.
+@app.command("peers", epilog=example("weft mesh peers", "weft mesh peers -o json"))
+def peers(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+    """How packets of networks of driver mesh get to each of the other hosts, and why not on the best way.
+
+    With any store. fastdp is the kernel's own tunnel, sleeve a program, relay the sleeve by a third host.
+    """
+    with Waiting("asking the agent"):
+        found = client(ctx).mesh_peers()
+    show(found, output, _peers)
 
 
 @app.command("recover", epilog=example("weft mesh recover", "weft mesh recover --yes"))
@@ -72,6 +81,27 @@ def leave(ctx: typer.Context, yes: Yes = False) -> None:
     with Waiting("leaving the mesh"):
         done = client(ctx).leave_mesh()
     say(f"this host has left: {listed(done.what)}; stop its agent now")
+
+
+def _peers(page: Page, found: tuple[m.MeshPeer, ...]) -> Iterator[str]:
+    if not found:
+        yield "no other hosts, or no network that has several ways to them (driver mesh)"
+    for peer in found:
+        words = [f"→ {peer.address or '-'}", page.paint(peer.name, "head"), _state(page, peer), _way(page, peer)]
+        words += [f"mtu={peer.mtu}"] if peer.mtu else []
+        words += [f"rtt={peer.rtt:.1f}ms"] if peer.rtt is not None else []
+        yield " ".join(words)
+        for reason in peer.why:
+            yield from page.paragraph(reason, "    ", "warn")
+
+
+def _state(page: Page, peer: m.MeshPeer) -> str:
+    return page.paint(peer.state, "good" if peer.state == "established" else "warn")
+
+
+def _way(page: Page, peer: m.MeshPeer) -> str:
+    text = "fastdp" if peer.way == "kernel" else f"{peer.way} via {peer.via}" if peer.via else peer.way
+    return page.paint(text, "" if peer.way == "kernel" else "warn")
 
 
 def _confirm(question: str, yes: bool) -> None:

@@ -131,10 +131,17 @@ def _peers(page: Page, found: t.Status) -> Iterator[str]:
     if not found.peers:
         yield "no other nodes"
         return
+    ways = ["WAY"] if any(p.way for p in found.peers) else []
     yield from page.table(
-        ("PEER", "ADDRESSES", "AGENT", "SEGMENT"),
+        ("PEER", "ADDRESSES", "AGENT", "SEGMENT", *ways),
         [
-            (p.name, listed(p.addresses), liveness(p), "same" if p.same_segment else "behind a router")
+            (
+                p.name,
+                listed(p.addresses),
+                liveness(p),
+                "same" if p.same_segment else "behind a router",
+                *([Styled(p.way or "-", "" if p.way in ("", "kernel") else "warn")] if ways else []),
+            )
             for p in found.peers
         ],
         whole=["ADDRESSES"],

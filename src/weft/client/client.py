@@ -56,6 +56,10 @@ class Client:
         """Raises Unsupported where the agent's store is no mesh://."""
         return self._call(m.MeshStatus, "mesh")
 
+    def mesh_peers(self) -> tuple[m.MeshPeer, ...]:
+        """How packets get to other nodes, where networks have several ways."""
+        return self._call(tuple[m.MeshPeer, ...], "mesh_peers")
+
     def recover_mesh(self) -> t.Done:
         return self._call(t.Done, "recover_mesh")
 

@@ -12,6 +12,7 @@ from weft.compile import (
     names,
     network,
     node,
+    paths,
     peer,
     policy,
     ports,
@@ -25,6 +26,7 @@ from weft.compile.contributor import Contributor
 
 CONTRIBUTORS: tuple[Contributor, ...] = (
     node.CONTRIBUTOR,
+    paths.CONTRIBUTOR,
     tunnel.CONTRIBUTOR,
     network.CONTRIBUTOR,
     segment.CONTRIBUTOR,

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from weft.agent.parts import Parts
-from weft.agent.resources import checkup
+from weft.agent.resources import checkup, paths
 from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, WeftError
@@ -71,6 +71,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _mtu(parts, networks)
     yield from _reach(parts)
     yield from _one_sided(parts)
+    yield from paths.findings(parts)
     yield from _ports(parts, networks)
     yield from _published(parts)
     yield from _overlaps(parts, networks)

@@ -10,6 +10,7 @@ import msgspec
 
 from weft import __version__
 from weft.agent.parts import Parts
+from weft.agent.resources import paths
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress, IPNetwork, contains, family, parse_address, parse_network
@@ -367,6 +368,7 @@ def _peer(parts: Parts, n: Node) -> t.PeerStatus:
         withdrawn=n.name in parts.liveness.dead,
         same_segment=me is not None
         and all(me.shares_segment(n, family(a)) for a in n.addresses if me.address(family(a))),
+        way=paths.path(parts, n.name),
     )
 
 

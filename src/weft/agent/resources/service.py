@@ -14,6 +14,7 @@ from weft.agent.resources.mesh import Mesh
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
 from weft.agent.resources.observed import Observed
+from weft.agent.resources.paths import Paths
 from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
 from weft.agent.resources.services import Services
@@ -38,6 +39,7 @@ class Service:
             Health(parts, services),
             Observed(parts),
             Mesh(parts),
+            Paths(parts),
         )
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {
             op.name: next(getattr(found, op.name) for found in resources if hasattr(found, op.name))

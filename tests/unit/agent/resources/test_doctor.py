@@ -25,6 +25,7 @@ from weft.hoststate import Neighbour
 from weft.kernel.host.diagnose import NeighbourTable
 from weft.model import Network, Node, encode, keys
 from weft.model.ports import PublishedPort
+from weft.paths.machine import Machine
 from weft.services.model import Service, ServicePort
 from weft.services.record import SERVICE
 from weft.store.protocol import Change
@@ -67,6 +68,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         tools={"nft"},
         routing=SimpleNamespace(unreached=lambda: ()),
         targets=SimpleNamespace(remotes={}),
+        prober=SimpleNamespace(machine=Machine("node-1", 1)),
         tunnels=SimpleNamespace(pump=SimpleNamespace(is_own=lambda _words: False)),
         status=0,
     )

@@ -1,0 +1,68 @@
+"""The API's operation about ways to other nodes (`weft.api.operations`)."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+
+from weft.agent.parts import Parts
+from weft.api import mesh as m
+from weft.api import types as t
+from weft.datapaths.driver import Path
+from weft.paths.told import LONG, NAMES, Standing, standing
+
+
+class Paths:
+    def __init__(self, parts: Parts) -> None:
+        self._parts = parts
+
+    async def mesh_peers(self) -> tuple[m.MeshPeer, ...]:
+        return tuple(_peer(self._parts, found) for found in standings(self._parts))
+
+
+def standings(parts: Parts) -> Iterator[Standing]:
+    machine = parts.prober.machine
+    return (standing(name, pair, machine.tick_) for name, pair in sorted(machine.pairs.items()))
+
+
+def _peer(parts: Parts, found: Standing) -> m.MeshPeer:
+    node, me = parts.view.nodes.get(found.name), parts.node
+    address = node.address(4 if me is None or me.address(4) else 6) if node else None
+    return m.MeshPeer(
+        name=found.name,
+        address=address,
+        state=found.state,
+        active=found.active,
+        way=found.way.name.lower(),
+        via=found.via,
+        theirs=found.theirs.name.lower(),
+        mtu=found.mtu,
+        rtt=None if found.rtt is None else round(found.rtt * 1000, 3),
+        since=time.time() - found.since,
+        switches=found.switches,
+        why=found.why,
+    )
+
+
+def path(parts: Parts, node: str) -> str:
+    """By which packets go to a node, for `weft status`; "" where there is one way only."""
+    if node not in parts.prober.machine.pairs:
+        return ""
+    found = parts.prober.machine.paths().get(node, Path())
+    return f"relay via {found.via}" if found.via else found.way
+
+
+def findings(parts: Parts) -> Iterator[t.Finding]:
+    """Of pairs that share a network, and have not been on their best way for some time."""
+    found = [s for s in standings(parts) if s.active]
+    worse = [s for s in found if s.worse and s.since >= LONG]
+    for one in worse:
+        yield t.Finding(
+            check=f"way to {one.name}",
+            result="warning",
+            detail=f"{NAMES[one.way]}{f' via {one.via}' if one.via else ''}, not the best: {'; '.join(one.why) or 'unknown'}",
+            advice="let firewalls between the hosts pass UDP 6784 and 6783 both ways, in packets as large as the uplink's MTU; "
+            "it comes back by itself (docs/paths.md)",
+        )
+    if found and not worse:
+        yield t.Finding(check="ways to other hosts", result="ok", detail=f"{len(found)} hosts, each on its best way")

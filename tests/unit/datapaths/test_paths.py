@@ -1,0 +1,73 @@
+"""What hosts need to probe each other, and to send by a third one."""
+
+from __future__ import annotations
+
+from support import lab
+from weft.datapaths import _paths
+from weft.datapaths.driver import Host, Path, gather
+from weft.hoststate import Link, SleeveHost
+from weft.mesh import ports
+from weft.reconcile.protocol import Create
+from weft.reconcile.render import script
+
+DEVICES = """\
+ip link add name weft_probe mtu 1450 address 46:ef:46:db:a0:37 type vxlan id 16777214 local 192.168.1.68 \
+dev eth0 dstport 6784 nolearning
+ip link set dev weft_probe alias weft:paths up
+ip tuntap add dev weft_probes mode tap
+ip link set dev weft_probes mtu 1412 address 46:ef:46:db:a0:37 alias weft:paths up
+echo 'sleeve network 0 number 1 local 192.168.1.68 port 6783 mtu 1412 clear' > /run/weft/tunnel/weft_probes
+echo 'station 46:ef:46:db:a0:37 1' >> /run/weft/tunnel/weft_probes
+sysctl -w net/ipv6/conf/weft_probe/accept_ra=0
+sysctl -w net/ipv6/conf/weft_probes/accept_ra=0
+"""
+OTHER = """\
+bridge fdb add d2:91:26:30:92:97 dev weft_probe dst 192.168.1.254 self permanent
+echo 'station d2:91:26:30:92:97 2 direct' >> /run/weft/tunnel/weft_probes
+mkdir -p /run/weft/tunnel
+echo 'host 2 192.168.1.254' >> /run/weft/tunnel/sleeve
+"""
+NODES = {name: lab.node(name, number=number) for number, name in enumerate(("node-1", "node-2", "node-3"), 1)}
+HOST = Host(node=NODES["node-1"])
+
+
+def commands(answer: object, *words: str) -> list[str]:
+    found = gather(answer)  # type: ignore[arg-type]
+    assert not found.problems
+    return [line for line in script([Create(obj) for obj in found.objects]) if any(word in line for word in words)]
+
+
+def test_the_devices() -> None:
+    assert commands(_paths.devices(HOST), "weft_probe") == DEVICES.splitlines()
+
+
+def test_another_host() -> None:
+    assert commands(_paths.other(HOST, NODES["node-2"], None), "") == OTHER.splitlines()
+
+
+def test_by_a_third_one_and_with_what_that_way_carries() -> None:
+    host = Host(node=NODES["node-1"], paths={"node-2": Path(way="sleeve", mtu=1301)})
+    (found,) = (o for o in _paths.other(host, NODES["node-2"], NODES["node-3"]) if isinstance(o, SleeveHost))
+    assert (found.number, found.via, found.mtu) == (2, 3, 1301)
+
+
+def test_without_numbers_there_is_no_sleeve() -> None:
+    host = Host(node=lab.node("node-1"))
+    assert not commands(_paths.devices(host), "weft_probes")
+    assert not [o for o in _paths.other(host, NODES["node-2"], None) if isinstance(o, SleeveHost)]
+    assert _paths.carries(host.node, NODES["node-2"], []) == {"weft_probe": 1376}
+
+
+def test_what_is_to_pass_is_what_networks_send_and_both_hosts_carry() -> None:
+    me, small = NODES["node-1"], lab.node("node-2", number=2, mtu=1400)
+    large = lab.network("vxlan", mtu=1450)
+    assert set(_paths.carries(me, NODES["node-2"], []).values()) == {1376}
+    assert _paths.carries(me, NODES["node-2"], [large])["weft_probe"] == 1450
+    assert _paths.carries(me, small, [large])["weft_probe"] == 1350
+    assert _paths.carries(me, lab.node("node-2", (6,), number=2), []) == {}, "no address of one family"
+
+
+def test_the_port_and_the_devices_are_nobody_elses() -> None:
+    assert _paths.KERNEL_PORT == ports.KERNEL
+    links = [o for o in _paths.devices(HOST) if isinstance(o, Link)]
+    assert {link.alias for link in links} == {"weft:paths"}
