@@ -9,13 +9,14 @@ from __future__ import annotations
 import os
 import secrets
 from collections.abc import Iterable
-from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
 import msgspec
 
-from weft.base.errors import Failed
+from weft.base.errors import Failed, Invalid
+from weft.base.net import IPAddress
 from weft.mesh.swim.wire import Id, Place
+from weft.model.codec import decode, encode
 
 FILE = "members.json"
 _MODE = 0o600
@@ -23,7 +24,7 @@ _MODE = 0o600
 
 class Place_(msgspec.Struct, frozen=True):
     name: str
-    address: IPv4Address | IPv6Address
+    address: IPAddress
     port: int
 
 
@@ -46,12 +47,12 @@ def read(folder: Path) -> Kept:
     """Raises Failed; then there is nothing known."""
     file = folder / FILE
     try:
-        return msgspec.json.decode(file.read_bytes(), type=Kept)
+        return decode(Kept, file.read_bytes())
     except FileNotFoundError:
         return fresh()
     except OSError as error:
         raise Failed(f"{file} cannot be read: {error.strerror}") from None
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
+    except Invalid as error:
         raise Failed(f"{file} cannot be read: {error}: it is made anew") from None
 
 
@@ -61,7 +62,7 @@ def write(folder: Path, kept: Kept) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "wb") as file:
-            file.write(msgspec.json.format(msgspec.json.encode(kept), indent=1))
+            file.write(msgspec.json.format(encode(kept), indent=1))
             file.flush()
             os.fsync(file.fileno())
         new.replace(folder / FILE)
@@ -71,5 +72,5 @@ def write(folder: Path, kept: Kept) -> None:
         ) from None
 
 
-def those(members: Iterable[tuple[str, IPv4Address | IPv6Address, int]]) -> list[Place_]:
+def those(members: Iterable[tuple[str, IPAddress, int]]) -> list[Place_]:
     return [Place_(*each) for each in sorted(members, key=lambda each: each[0])]
