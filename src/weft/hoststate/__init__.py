@@ -25,6 +25,7 @@ from weft.hoststate.links import (
 )
 from weft.hoststate.objects import HOST, Key, Object
 from weft.hoststate.ovs import OvsPort
+from weft.hoststate.ovs_datapath import OvsDatapath, OvsOutput, OvsVport
 from weft.hoststate.paths import PROTO, FdbEntry, Neighbour, Route, Sysctl, route
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
@@ -60,7 +61,10 @@ __all__ = [
     "NftElement",
     "NftSet",
     "Object",
+    "OvsDatapath",
+    "OvsOutput",
     "OvsPort",
+    "OvsVport",
     "Qdisc",
     "Redirect",
     "Route",

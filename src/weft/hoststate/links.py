@@ -65,7 +65,9 @@ class Bridge(msgspec.Struct, frozen=True, gc=False, tag="bridge"):
 class Vxlan(msgspec.Struct, frozen=True, gc=False, tag="vxlan"):
     """A VTEP (RFC 7348). `local` is the underlay address packets are sent from, over the device `dev` ("": as routed);
     `port` is UDP. `outside`: the namespace in which the UDP packets come and go, None for the device's own. `proxy`: it
-    answers ARP and ND itself, out of its neighbour entries. `l2miss`, `l3miss`: it tells of what it has no entry for."""
+    answers ARP and ND itself, out of its neighbour entries. `l2miss`, `l3miss`: it tells of what it has no entry for.
+    `udp6zerocsumrx`: over IPv6 it takes packets without a checksum (RFC 6935). `external`: where a packet goes and with which
+    number is said by whoever sends it there, so `vni` is 0, and nobody else has the port."""
 
     vni: int
     port: int
@@ -75,6 +77,8 @@ class Vxlan(msgspec.Struct, frozen=True, gc=False, tag="vxlan"):
     proxy: bool = False
     l2miss: bool = False
     l3miss: bool = False
+    udp6zerocsumrx: bool = False
+    external: bool = False
     outside: str | None = None
 
 

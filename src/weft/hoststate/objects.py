@@ -10,6 +10,7 @@ from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
 from weft.hoststate.links import Address, Link, Netns
 from weft.hoststate.ovs import OvsPort
+from weft.hoststate.ovs_datapath import OvsDatapath, OvsOutput, OvsVport
 from weft.hoststate.paths import FdbEntry, Neighbour, Route, Sysctl
 from weft.hoststate.routing_rule import RoutingRule
 from weft.hoststate.shaping import Qdisc, Redirect
@@ -20,7 +21,7 @@ HOST = ""
 
 OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
 Rules = NftSet | NftElement | NftChain | OfIptables
-Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort
+Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort | OvsDatapath | OvsVport | OvsOutput
 Tunnels = Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost
 Balancing = Ipvs | IpvsService | IpvsDestination
 Paths = Address | Neighbour | FdbEntry | Route | RoutingRule

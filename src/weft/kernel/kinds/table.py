@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.kernel.kinds import address, firewall, ipvs, own_netns, sysctl, tunnel
+from weft.kernel.kinds import address, firewall, ipvs, ovs_datapath, own_netns, sysctl, tunnel
 from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -55,6 +55,7 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         ROUTE,
         ROUTING_RULE,
         adapters.ovs.kind(),
+        *ovs_datapath.kinds(),
         *ipvs.KINDS,
     )
     return {kind.name: kind for kind in table}

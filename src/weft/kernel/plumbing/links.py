@@ -151,16 +151,24 @@ def _filtered(found: dict[int, bytes]) -> tuple[bool, bool]:
 
 def _decode_vxlan(found: dict[int, bytes]) -> Vxlan:
     local = found.get(u.IFLA_VXLAN_LOCAL) or found.get(u.IFLA_VXLAN_LOCAL6) or b""
-    return Vxlan(
+    bare = Vxlan(
         vni=_number(found.get(u.IFLA_VXLAN_ID)),
         port=int.from_bytes(found.get(u.IFLA_VXLAN_PORT, b""), "big"),
         local=inet_ntop(u.AF_INET if len(local) == 4 else u.AF_INET6, local) if local else "",
         dev="",
         learning=_true(found.get(u.IFLA_VXLAN_LEARNING, b"\1")),
-        proxy=_true(found.get(u.IFLA_VXLAN_PROXY)),
-        l2miss=_true(found.get(u.IFLA_VXLAN_L2MISS)),
-        l3miss=_true(found.get(u.IFLA_VXLAN_L3MISS)),
     )
+    return msgspec.structs.replace(bare, **{flag: _true(found.get(kind)) for flag, kind in _VXLAN_FLAGS.items()})
+
+
+_VXLAN_FLAGS = {
+    "proxy": u.IFLA_VXLAN_PROXY,
+    "l2miss": u.IFLA_VXLAN_L2MISS,
+    "l3miss": u.IFLA_VXLAN_L3MISS,
+    "udp6zerocsumrx": u.IFLA_VXLAN_UDP_ZERO_CSUM6_RX,
+    "external": u.IFLA_VXLAN_COLLECT_METADATA,
+}
+"""By their names in `Vxlan`, which are those of ip-link(8)."""
 
 
 def _decode_ipip(found: dict[int, bytes]) -> Ipip:
@@ -298,12 +306,8 @@ def _encode_vxlan(vxlan: Vxlan, around: Surroundings) -> bytes:
     if vxlan.dev:
         data += attr(u.IFLA_VXLAN_LINK, _U32.pack(around.index(vxlan.dev)))
     data += attr(u.IFLA_VXLAN_LEARNING, b"\1" if vxlan.learning else b"\0")
-    for flag, kind in (
-        (vxlan.proxy, u.IFLA_VXLAN_PROXY),
-        (vxlan.l2miss, u.IFLA_VXLAN_L2MISS),
-        (vxlan.l3miss, u.IFLA_VXLAN_L3MISS),
-    ):
-        data += attr(kind, b"\1") if flag else b""
+    for flag, kind in _VXLAN_FLAGS.items():
+        data += attr(kind, b"\1") if getattr(vxlan, flag) else b""
     return data + attr(u.IFLA_VXLAN_PORT, vxlan.port.to_bytes(2, "big"))
 
 

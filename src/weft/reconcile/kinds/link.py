@@ -158,10 +158,13 @@ def _type(link: Link) -> str:
         case Ifb():
             return "type ifb"
         case Vxlan(vni, port, local, dev, learning):
-            flags = [name for name in ("proxy", "l2miss", "l3miss") if getattr(link.type, name)]
+            flags = [
+                name for name in ("proxy", "l2miss", "l3miss", "udp6zerocsumrx", "external") if getattr(link.type, name)
+            ]
             learns = "learning" if learning else "nolearning"
             underlay = join(f"local {local}" if local else "", f"dev {dev}" if dev else "")
-            return join(f"type vxlan id {vni}", underlay, f"dstport {port} {learns}", *flags)
+            number = "" if link.type.external else f"id {vni}"
+            return join("type vxlan", number, underlay, f"dstport {port} {learns}", *flags)
         case Tun() | Tap():
             return "type tun"
         case Ipip(local, remote, ttl, pmtudisc):

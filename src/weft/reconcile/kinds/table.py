@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.hoststate import Key, Object
-from weft.reconcile.kinds import firewall, ipset, iptables, ipvs, tunnel
+from weft.reconcile.kinds import firewall, ipset, iptables, ipvs, ovs_datapath, tunnel
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
 from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
@@ -51,6 +51,9 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     ROUTE,
     ROUTING_RULE,
     OVS_PORT,
+    ovs_datapath.DATAPATH,
+    ovs_datapath.VPORT,
+    ovs_datapath.OUTPUT,
     ipvs.IPVS,
     ipvs.SERVICE,
     ipvs.DESTINATION,
