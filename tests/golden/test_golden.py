@@ -19,6 +19,7 @@ from support.parts import all_of_endpoint
 from weft.cluster import footprint
 from weft.compile import isolation, services
 from weft.datapaths import guard
+from weft.datapaths.driver import Path as Way
 from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.datapaths.traits import KnownBy
@@ -61,6 +62,7 @@ def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list
     facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
     facts["advertised"] = frozenset(facts.get("advertised", ()))
     facts["lacking"] = frozenset(facts.get("lacking", ()))
+    facts["paths"] = convert(dict[str, Way], facts.get("paths", {}))
     endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
     locations = [convert(Location, values) for values in given.get("locations", ())]
     return lab.site(network, nodes[0], **facts), nodes[1:], endpoints, locations

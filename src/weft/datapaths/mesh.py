@@ -13,6 +13,9 @@ Packet's way, 172.111.222.2 on node-1 to 172.111.222.3 on node-2:
 Frames for many go to each host with containers of the network, a copy for each (head-end replication): the all-zero entry
 has all of them. What came out of the tunnel is never sent into it again.
 
+To hosts that the tunnel does not reach, a program carries the frames (`_sleeve`): then the bridge's entry for a container
+leads to another port, and the tunnel has none for its host. The tunnel's device answers for these containers all the same.
+
 Bridge, device and entries are there as long as a container of the network is on the host. The host has a route to the
 network by the bridge, so that it finds who sends under a false name, but no address there; and its rules see to it that a
 container which sends to the bridge's own MAC address gets no further than it may (`_isolation`). A container that has no
@@ -29,7 +32,7 @@ from msgspec import Meta
 
 from weft.alloc.bridges import bridge_name
 from weft.base.names import check_ifname, stable_mac
-from weft.datapaths import _gateway, _isolation, _parts, _rules, _spoofing, _tunnel, guard
+from weft.datapaths import _gateway, _isolation, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Numbered, Problem, Site
 from weft.datapaths.options import KERNEL_PORT, LinkInBlocksOptions, Port, Underlay, Vni
@@ -166,6 +169,9 @@ def location(site: Site, node: Node, found: Location) -> Answer:
         return
     for address in found.addresses:
         yield Neighbour(address=str(address), lladdr=found.mac, dev=dev)
+    if _sleeve.chosen(site, node):
+        yield from _sleeve.entries(site, node, found.mac, _bridge(site))
+        return
     yield FdbEntry(lladdr=found.mac, dev=dev, bridge=bridge_name(site.network))
     yield FdbEntry(lladdr=found.mac, dst=str(remote), dev=dev)
     yield FdbEntry(lladdr=ALL, dst=str(remote), dev=dev)
@@ -206,6 +212,7 @@ DRIVER = Driver(
     numbered=Numbered(option="vni", claim="vni/", first=FIRST_VNI, last=_tunnel.LARGEST_VNI),
     features=(*_parts.FEATURES, "vxlan"),
     linked=True,
+    several_ways=True,
     network=network,
     segment=segment,
     location=location,
