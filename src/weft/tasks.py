@@ -33,16 +33,17 @@ def backoff(first: float = 0.2, last: float = 5.0, chance: Callable[[], float] =
 
 async def whenever(wake: asyncio.Event, work: Callable[[], Awaitable[None]], failing: str) -> None:
     """For ever: `work` after each time that `wake` was set. Where it fails because of the store it is tried again by itself,
-    after a pause that grows; `failing` says in the log what is not done yet."""
-    delays = backoff()
+    after a pause that grows; `failing` says in the log what is not done yet, once for each reason."""
+    delays, said = backoff(), ""
     while True:
         await wake.wait()
         wake.clear()
         try:
             await work()
-            delays = backoff()
+            delays, said = backoff(), ""
         except WeftError as error:
-            log.warning("%s: %s", failing, error)
+            log.log(logging.DEBUG if str(error) == said else logging.WARNING, "%s: %s", failing, error)
+            said = str(error)
             await asyncio.sleep(next(delays))
             wake.set()
 

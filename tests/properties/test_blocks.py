@@ -14,6 +14,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from support.allocator import Allocator
+from support.plain_store import Memory
 from weft.agent.resources import ipam
 from weft.alloc import blocks
 from weft.alloc.blocks import Given, Rules, Situation
@@ -22,16 +23,11 @@ from weft.base.net import IPAddress, IPNetwork
 from weft.ipam.audit import Audit
 from weft.model import Endpoint, Lease, Network, Pool, decode, encode, keys
 from weft.store.protocol import (
-    Absent,
-    Delete,
-    DeletePrefix,
     Guard,
     Item,
     Listing,
-    NothingNewer,
     Op,
     Put,
-    Unchanged,
 )
 
 # The pure choice.
@@ -113,50 +109,6 @@ def test_a_lease_routes_each_address_once(steps: list[tuple[str, int]]) -> None:
 
 
 # Several nodes at one store.
-
-
-class Memory:
-    """A store of its own, without time: leases end when they are revoked."""
-
-    def __init__(self) -> None:
-        self.items: dict[str, tuple[Item, int]] = {}
-        self.leases: set[int] = set()
-        self.revision = 1
-
-    def get(self, key: str) -> Item | None:
-        found = self.items.get(key)
-        return found[0] if found else None
-
-    def list(self, prefix: str) -> Listing:
-        found = sorted((i for i, _ in self.items.values() if i.key.startswith(prefix)), key=lambda i: i.key)
-        return Listing(self.revision, tuple(found))
-
-    def _holds(self, guard: Guard) -> bool:
-        match guard:
-            case Absent(key):
-                return key not in self.items
-            case Unchanged(key, revision):
-                return key in self.items and self.items[key][0].revision == revision
-            case NothingNewer(prefix, revision):
-                return all(i.revision <= revision for i, _ in self.items.values() if i.key.startswith(prefix))
-
-    def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
-        assert len(guards) <= 128 and len(ops) <= 128
-        if not all(map(self._holds, guards)):
-            return None
-        if any(isinstance(op, Put) and op.lease and op.lease not in self.leases for op in ops):
-            raise NotFound("no such lease")
-        self.revision += 1
-        for op in ops:
-            match op:
-                case Put(key, value, lease):
-                    self.items[key] = Item(key, value, self.revision), lease
-                case Delete(key):
-                    self.items.pop(key, None)
-                case DeletePrefix(prefix):
-                    for key in [key for key in self.items if key.startswith(prefix)]:
-                        del self.items[key]
-        return self.revision
 
 
 class Killed(BaseException):

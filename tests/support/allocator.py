@@ -16,6 +16,7 @@ from weft.base.errors import Exhausted
 from weft.base.net import parse_interface
 from weft.cluster.cluster import Cluster
 from weft.cluster.follower import Follower
+from weft.cluster.liveness import now
 from weft.cluster.membership import Membership
 from weft.cluster.view import View
 from weft.containers.find import Target
@@ -37,10 +38,12 @@ AT_ONCE = 4
 class Allocator:
     """One node's agent, less the kernel and the watch: it knows of others what the store tells when asked."""
 
-    def __init__(self, store: Store, name: str) -> None:
+    def __init__(
+        self, store: Store, name: str, tenure: float = Config().tenure, clock: Callable[[], float] = now
+    ) -> None:
         self.store, self.view = store, View(name)
         self.node = Node(name=name, addresses=(parse_interface("192.168.1.7/24"),), uplink="eth0", instance=name)
-        self.cluster = Cluster(store, self.view, name, Config().tenure)
+        self.cluster = Cluster(store, self.view, name, tenure, clock)
         self.membership, self.leases = Membership(self.cluster, Config().presence_ttl), Leases(self.cluster)
         self.attachments = Attachments(
             self.cluster,

@@ -12,6 +12,7 @@ uplink    this host's own facts, looked at again when the kernel says that they 
 tidy      endpoints whose namespace is gone
 flannel   what registries of flannel's say, and this node's entries in them
 blocks    those without containers go back
+stock     blocks that are had in hand, before they are needed
 log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
@@ -107,6 +108,7 @@ class Agent(Parts):
 
         try:
             self._held = self.journal.load()
+            self.view.renounce(item.key for item in self.journal.removed())
             self.view.recall(self._held)
             await self._learn()
             async with asyncio.TaskGroup() as tasks:
@@ -124,6 +126,7 @@ class Agent(Parts):
                 keep("flannel", self.flannel.run)
                 keep("leases", lambda: self.leases.run(self.config.resync))
                 keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))
+                keep("stock", lambda: self.stock.run(self.config.resync))
                 keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
                 keep(
                     "ports",
@@ -189,6 +192,7 @@ class Agent(Parts):
                 self.membership.hurry.set()
                 self.complete.set()
                 self.leases.wake.set()
+                self.stock.wake.set()
             case Changes(_, batch):
                 self._echoed(batch.revision)
                 self._store_is("connected", max(batch.revision, self.store_status.revision))
@@ -207,6 +211,7 @@ class Agent(Parts):
         since = old.since if old.state == state else time.time()
         if old.state == "lost" and state == "connected":
             log.info("store is back after %.1f s", since - old.since)
+        self.cluster.away = reason if state == "lost" else ""
         self.store_status = t.StoreStatus(url=old.url, state=state, since=since, reason=reason, revision=revision)
 
     def _subscribe(self) -> None:
@@ -217,6 +222,7 @@ class Agent(Parts):
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
+        subscribe("stock", lambda _: self.stock.wake.set(), (networks, records.LEASES, records.ENDPOINTS))
         subscribe("flannel", self._flannel_after, (networks, records.LEASES, records.PRESENCE))
         subscribe("targets", self._for_targets, (networks, records.LEASES))
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)

@@ -65,6 +65,7 @@ from weft.hoststate import Object, Union
 from weft.hoststate.union import Source
 from weft.ipam.leases import Leases
 from weft.ipam.neutron_ports import Place
+from weft.ipam.stock import Stock
 from weft.ipam.virtual import Virtual
 from weft.kernel.host import connections, resolvers
 from weft.kernel.host.facts import HostFacts
@@ -163,7 +164,7 @@ class Parts:
         )
         self.virtual = Virtual(self.cluster)
         self.put_back = PutBack(self.cluster, {SERVICES: self.virtual.back})
-        self.journal = Journal(Path(config.state_dir), self.view)
+        self.journal = self.cluster.owed.ledger = Journal(Path(config.state_dir), self.view)
 
         # What comes of it, and how that gets to the kernel.
         self.compiler = Compiler(self.view, self.liveness.dead, contributors)
@@ -217,6 +218,7 @@ class Parts:
         self.attachments = HandoverAttachments(
             self.cluster, self.follower, self._settle, around.find, config.gateway_subnets, self._in_openstack(name)
         )
+        self.stock = Stock(self.cluster, self.attachments.blocks)
         self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)
         self.automatic = Automatic(self.cluster, self.services, self.virtual)
         self.evidence = Evidence(self.cluster, partial(inside, around.find))

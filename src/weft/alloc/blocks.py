@@ -74,7 +74,7 @@ def choose(s: Situation, fam: Family, *, alone: bool = False) -> Given | None:
     found = _own(s, fam)
     if found is not None or alone:
         return found
-    found = _fresh(s, fam)
+    found = fresh(s, fam)
     if found is None and not s.rules.strict:
         found = _borrowed(s, fam)
     if found is None:
@@ -119,7 +119,8 @@ def _own(s: Situation, fam: Family) -> Given | None:
     return None
 
 
-def _fresh(s: Situation, fam: Family) -> Given | None:
+def fresh(s: Situation, fam: Family) -> Given | None:
+    """A new block that nobody has, with a free address in it."""
     for whole in _pools(s, fam):
         plan, avoided = _plan(s, whole), [*s.own, *s.others]
         if s.within and (found := _asked(s, plan, avoided)):
@@ -161,6 +162,11 @@ def _pools(s: Situation, fam: Family) -> list[IPNetwork]:
     """Those of which this node may have something new."""
     pools = [s.network.pool(whole) for whole in s.network.subnets if whole.version == fam]
     return [p.subnet for p in pools if not p.disabled and selector.matches(p.nodes, s.labels)]
+
+
+def whole_plan(s: Situation, fam: Family) -> Plan:
+    """Of a network with one subnet of each family."""
+    return _plan(s, next(whole for whole in s.network.subnets if whole.version == fam))
 
 
 def _plan(s: Situation, whole: IPNetwork) -> Plan:

@@ -136,6 +136,11 @@ def find(plan: Plan, node: str, taken: Iterable[IPNetwork]) -> IPNetwork | None:
     return None
 
 
+def free(plan: Plan, taken: Iterable[IPNetwork]) -> int:
+    """How many are."""
+    return plan.size - _count(plan.withheld() + [span for prefix in taken if (span := plan.span(prefix))])
+
+
 def last(plan: Plan, taken: Iterable[IPNetwork]) -> IPNetwork | None:
     """The last one that is free; None where none is. Nodes begin anywhere, so that is as good as another one, and found
     without a name."""

@@ -27,6 +27,8 @@ from typing import TypeVar
 
 from weft.base.errors import NotFound, Unavailable, WeftError
 from weft.base.names import stable_id
+from weft.cluster.liveness import now
+from weft.cluster.owed import Owed
 from weft.cluster.view import View
 from weft.store.protocol import Absent, Change, Delete, DeletePrefix, Guard, Op, Put, Store, Unchanged
 from weft.tasks import backoff
@@ -51,10 +53,21 @@ def tenure_lease(instance: str, node: str) -> int:
 
 
 class Cluster:
-    def __init__(self, store: Store, view: View, instance: str, tenure: float) -> None:
-        """`instance`: this installation's own id. `tenure`: seconds for which what this node writes lasts without it."""
+    def __init__(
+        self, store: Store, view: View, instance: str, tenure: float, clock: Callable[[], float] = now
+    ) -> None:
+        """`instance`: this installation's own id. `tenure`: seconds for which what this node writes lasts without it. `clock`:
+        seconds, also those for which the host was suspended."""
         self.store, self.view, self.instance = store, view, instance
         self.tenure, self.tenure_lease = tenure, tenure_lease(instance, view.me)
+        self.away = ""
+        """Why the store cannot be used, as far as whoever follows it knows; "" where it can."""
+        self.owed = Owed(store, view)
+        self._clock = clock
+        self.held_until = 0.0
+        """On the clock: before that the tenure does not end, unless somebody ends it."""
+        self.lapses = 0
+        """How often it began anew: what was held before may be others' since."""
         self._sent: dict[int, float] = {}
         """Revision → when it was committed, of our writes that the watch has not told yet."""
 
@@ -72,7 +85,21 @@ class Cluster:
 
     async def begin_tenure(self) -> None:
         """Or go on with it: it ends so many seconds from now."""
+        asked = self._clock()
         await self.store.grant(self.tenure_lease, self.tenure)
+        if asked >= self.held_until:
+            self.lapses += 1
+        self.held_until = asked + self.tenure
+
+    @property
+    def holds(self) -> bool:
+        """Whether the tenure lasts, for sure, also if the store is away: what this node holds is its own as long."""
+        return self._clock() < self.held_until
+
+    def check_reached(self) -> None:
+        """Raises Unavailable where the store is known to be away: to ask it would only take time."""
+        if self.away:
+            raise Unavailable(self.away)
 
     # Reading.
 
@@ -126,6 +153,7 @@ class Cluster:
             try:
                 revision = await self.store.commit(guards, ops)
             except NotFound:  # the tenure has not begun, or has ended while the store was away
+                self.held_until = 0.0
                 await self.begin_tenure()
                 revision = await self.store.commit(guards, ops)
             if revision is None:

@@ -2,9 +2,13 @@
 
 One file for each record in <state>/holdings: this node's endpoints and leases, and the networks they are in. A file's name is
 the record's key, quoted; its content is what the store has under that key. So a change costs one small file, and a removal
-works also on a full disk. Nothing is synced to the disk: what a crash of the host could lose is of no use after it, since
-containers do not outlive their host. The file `boot` says which boot of the host the records are of, `node` by which name it
-held them: as long as that boot lasts a host stays the node that it was, whatever it is called by then.
+works also on a full disk. The file `boot` says which boot of the host the records are of, `node` by which name it held them:
+as long as that boot lasts a host stays the node that it was, whatever it is called by then.
+
+What the store has is not synced to the disk: what a crash of the host could lose is of no use after it, since containers do
+not outlive their host. What the store has not been told of yet (`weft.cluster.owed`) is, before anybody hears that it is
+done: only then is it sure that the disk has room. What was removed without the store is in the folder `removed`, in the same
+way, until the store has been told.
 
 A record here proves nothing by itself. It is only used where the container still runs (`weft.endpoints.evidence`).
 """
@@ -13,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import os
 import shutil
 from pathlib import Path
 from typing import Any
@@ -31,6 +36,7 @@ BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
 
 
 FOLDER = "holdings"
+REMOVED = "removed"
 
 
 def boot_id() -> str:
@@ -85,6 +91,29 @@ class Journal:
             self._say(error)
         return found
 
+    def removed(self) -> list[Item]:
+        """What was removed without the store, which has not been told yet; after `load`."""
+        found = list[Item]()
+        try:
+            for path in (self._folder / REMOVED).glob("*%2F*"):
+                if not path.name.endswith(".new"):
+                    found += self._record(unquote(path.name), path.read_bytes())
+        except OSError as error:
+            self._say(error)
+        return found
+
+    # What the store is owed.
+
+    def keep(self, key: str, value: bytes) -> None:
+        _store(self._folder / quote(key, safe=""), value)
+
+    def renounce(self, key: str, value: bytes) -> None:
+        (self._folder / REMOVED).mkdir(mode=0o700, exist_ok=True)
+        _store(self._folder / REMOVED / quote(key, safe=""), value)
+
+    def settled(self, key: str) -> None:
+        (self._folder / REMOVED / quote(key, safe="")).unlink(missing_ok=True)
+
     def _record(self, key: str, value: bytes) -> list[Item]:
         """The record, with this node's present name."""
         for kind in self.kinds:
@@ -127,3 +156,18 @@ class Journal:
         fresh = path.with_name(f"{path.name}.new")
         fresh.write_bytes(encode(value))
         fresh.replace(path)
+
+
+def _store(path: Path, value: bytes) -> None:
+    """It is on the disk when this returns. Raises OSError."""
+    fresh = path.with_name(f"{path.name}.new")
+    with fresh.open("wb") as file:
+        file.write(value)
+        file.flush()
+        os.fsync(file.fileno())
+    fresh.replace(path)
+    folder = os.open(path.parent, os.O_RDONLY)
+    try:
+        os.fsync(folder)
+    finally:
+        os.close(folder)

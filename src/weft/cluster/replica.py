@@ -6,7 +6,8 @@ the records that really changed.
 
 This node's own endpoints and leases are its own to remove. Where the store has one no more and this node did not remove it,
 it is `lost`: what it said still counts here, so that what runs goes on, until `weft.endpoints.evidence` has found out what
-happened and either writes it back or obeys.
+happened and either writes it back or obeys. Those that the store was never told of are lost in the same way, and `held`.
+What this node removed without the store is `renounced`: what the store still says of it does not count.
 """
 
 from __future__ import annotations
@@ -64,7 +65,15 @@ class Replica:
         """Store keys whose value cannot be read, with the reason."""
         self.lost: dict[str, int] = {}
         """Key → the revision of its deletion; 0 where the store was found without it."""
+        self.held: set[str] = set()
+        """Keys of those that are lost because the store has not been told of them yet, as far as is known."""
+        self._insisted: set[str] = set()
+        """Those of them that have changed since the store may have been told of them, for all that is known."""
+        self.renounced: set[str] = set()
+        """Keys of own records that this node removed, and the store does not know of that yet."""
         self.on_loss: Callable[[], None] = lambda: None
+        self.on_orphans: Callable[[list[Any]], None] = lambda _: None
+        """Told the records that were `held` and have no network any more."""
         self.kept: set[str] = set()
         """Keys, none of them this node's own, that a store which was put back has no more. They still count."""
         self._removing: Counter[str] = Counter()
@@ -170,14 +179,18 @@ class Replica:
 
     def apply(self, changes: Iterable[Change]) -> None:
         """What was committed, in any order; from the watch, or by ourselves."""
-        changed = Changed()
+        changed, orphans = Changed(), list[Any]()
         for change in changes:
             if self._is_news(change):
                 self._take(change, changed)
         if self.lost:
             networks = self._tables[records.NETWORKS].by("network")
-            self._drop([key for key in self.lost if self._network_of(key) not in networks], changed)
+            gone = [key for key in self.lost if self._network_of(key) not in networks]
+            orphans = [self._own(key) for key in gone if key in self.held]
+            self._drop(gone, changed)
         self._tell(changed)
+        if orphans:
+            self.on_orphans(orphans)
         if self.lost:
             self.on_loss()
 
@@ -194,8 +207,41 @@ class Replica:
                 try:
                     self._put(item.key, item.value, Changed())
                     self.lost[item.key] = 0
+                    self.held.add(item.key)
                 except WeftError as error:
                     log.warning("%s, which this node held, cannot be read: %s", item.key, error)
+
+    def hold(self, items: Iterable[Item]) -> None:
+        """Own records that the store is yet to be told of."""
+        changed = Changed()
+        for item in items:
+            self._put(item.key, item.value, changed)
+            self.lost[item.key] = 0
+            if item.key in self.held:
+                self._insisted.add(item.key)
+            self.held.add(item.key)
+        self._tell(changed)
+        self.on_loss()
+
+    def renounce(self, keys: Iterable[str]) -> None:
+        """This node has removed these, and the store is yet to be told."""
+        changed = Changed()
+        for key in keys:
+            self.renounced.add(key)
+            self._no_more_lost(key)
+            self.revisions.pop(key, None)
+            self._put(key, None, changed)
+        self._tell(changed)
+        self.on_loss()
+
+    def forgive(self, key: str) -> None:
+        """The store has it no more: what it says from now on counts."""
+        self.renounced.discard(key)
+
+    def _no_more_lost(self, key: str) -> None:
+        self.lost.pop(key, None)
+        self.held.discard(key)
+        self._insisted.discard(key)
 
     @contextmanager
     def removing(self, removed: Iterable[str]) -> Iterator[None]:
@@ -216,7 +262,7 @@ class Replica:
 
     def _drop(self, lost: Iterable[str], changed: Changed) -> None:
         for key in lost:
-            del self.lost[key]
+            self._no_more_lost(key)
             self.revisions.pop(key, None)  # whatever the store says of it counts again
             self._put(key, None, changed)
 
@@ -274,6 +320,10 @@ class Replica:
         key = change.key
         self._deleted.pop(key, None)
         self.kept.discard(key)
+        if key in self.renounced:
+            if change.value is None:
+                self._remember_deleted(change)
+            return
         if change.value is None:
             self.revisions.pop(key, None)
             self._remember_deleted(change)
@@ -284,7 +334,9 @@ class Replica:
                 return
         else:
             self.revisions[key] = change.revision
-        self.lost.pop(key, None)
+            if key in self._insisted and change.value != encode(self._own(key)):
+                return
+        self._no_more_lost(key)
         self.broken.pop(key, None)
         try:
             self._put(key, change.value, changed)

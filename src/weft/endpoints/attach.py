@@ -22,7 +22,7 @@ import msgspec
 
 from weft.alloc import addresses as alloc
 from weft.api import types as t
-from weft.base.errors import Conflict, Failed, Invalid, NotFound, WeftError
+from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
 from weft.cluster.cluster import Cluster, Refused
@@ -356,7 +356,18 @@ class Attachments:
         return (name for n in range(len(taken) + 1) if (name := f"{kind}{n}") not in taken)
 
     async def _write(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
-        """If the network is still as it was seen, and the addresses can be had."""
+        """If the network is still as it was seen, and the addresses can be had. While the store is away it is told later, where
+        that is allowed. Raises Unavailable."""
+        try:
+            self._check_reached(network.name)
+            await self._cluster.owed.settle()  # it may have been detached without the store before
+            return await self._commit(endpoint, network, choice)
+        except Unavailable as error:
+            self.way(network.name).alone(endpoint, choice, error)
+            self._cluster.owed.attach(endpoint)
+            return True
+
+    async def _commit(self, endpoint: Endpoint, network: Network, choice: Choice) -> bool:
         guards, ops = self.way(network.name).writes(choice, endpoint)
         guards += await floating.taking(self._cluster, endpoint, network, endpoint.floating)
         await macs.check(self._cluster, endpoint, network)
@@ -433,7 +444,17 @@ class Attachments:
             gone = endpoint.network not in self._view.networks
             of_way.setdefault(self._shared if gone else self.way(endpoint.network), []).append(endpoint)
         for way, some in of_way.items():
-            await way.forget(some)
+            try:
+                for endpoint in some:
+                    self._check_reached(endpoint.network)
+                await way.forget(some)
+            except Unavailable as error:
+                way.forget_alone([e for e in some if e.id in self._view.endpoints], error)
+
+    def _check_reached(self, network: str) -> None:
+        """Raises Unavailable where the store is known to be away, and is not needed."""
+        if self._view.driver(network).addresses.strict:
+            self._cluster.check_reached()
 
 
 def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:

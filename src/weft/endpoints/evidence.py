@@ -51,7 +51,7 @@ class Evidence:
         self._wake.set()
         self._lock = asyncio.Lock()
         self._cut: dict[str, tuple[Endpoint, str]] = {}
-        self._view.on_loss = self._wake.set
+        self._view.on_loss, self._view.on_orphans = self._wake.set, self._orphaned
 
     async def run(self) -> None:
         """For ever; begin when the view is complete."""
@@ -73,7 +73,9 @@ class Evidence:
     async def write_back(self) -> None:
         """Settle all that is lost. Raises WeftError where the store does not answer: it stays in force, and lost."""
         async with self._lock:
+            self._cluster.check_reached()
             await self._forget_former_names()
+            await self._cluster.owed.settle()
             if not self._view.lost:
                 return
             self._view.obey(await self._removed_on_purpose())
@@ -177,10 +179,19 @@ class Evidence:
             self._cut_off(endpoint, str(taken))
 
     def _cut_off(self, endpoint: Endpoint, why: str) -> None:
+        self._say(endpoint, why)
+        self._view.obey([key_of(endpoint)])
+
+    def _orphaned(self, records: Iterable[object]) -> None:
+        """Attached without the store, in networks that were removed meanwhile."""
+        for endpoint in records:
+            if isinstance(endpoint, Endpoint):
+                self._say(endpoint, f"network {endpoint.network} was removed while this host could not reach the store")
+
+    def _say(self, endpoint: Endpoint, why: str) -> None:
         text = f"container {endpoint.container} lost its interface {endpoint.interface}: {why}: detach it and attach it again"
         log.error("network %s: %s", endpoint.network, text)
         self._cut[endpoint.id] = endpoint, text
-        self._view.obey([key_of(endpoint)])
 
     async def _record(self, endpoint: Endpoint) -> tuple[list[Guard], list[Op]]:
         """What writes it back as it was, but for what others have by now of that which it can do without. Raises Taken."""

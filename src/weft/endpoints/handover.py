@@ -175,7 +175,10 @@ class HandoverAttachments(Attachments):
             await self._rewrite(new)
 
     async def _rewrite(self, endpoint: Endpoint) -> Endpoint:
-        """Of what is in the store already, as the view has it."""
+        """Of what is in the store already, as the view has it; or is to be."""
+        if key_of(endpoint) in self._view.held:
+            self._cluster.owed.attach(endpoint)
+            return await self.standing(endpoint)
         present, at = self._view.endpoints.get(endpoint.id), footprint.place(self._view, endpoint.network)
         guards, ops = footprint.step(present, endpoint, at, self._cluster.tenure_lease)
         if not await self._cluster.write([self._cluster.unchanged(key_of(endpoint)), *guards], ops):

@@ -124,6 +124,17 @@ class Way(Elsewhere, ABC):
         for some in footprint.together(endpoints):
             await self._cluster.write([], [op for e in some for op in self._removal(e)])
 
+    # Without the store.
+
+    def alone(self, endpoint: Endpoint, choice: Choice, error: Unavailable) -> None:
+        """Raises Unavailable where the endpoint may not have its addresses before the store, which is away (`error`), has been
+        told."""
+        raise error
+
+    def forget_alone(self, endpoints: Sequence[Endpoint], error: Unavailable) -> None:
+        """They are gone, and the store is told later. Raises Unavailable where that cannot be."""
+        raise error
+
     # What they have in common.
 
     @contextlib.contextmanager

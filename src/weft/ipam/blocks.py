@@ -18,18 +18,21 @@ from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from weakref import WeakValueDictionary
 
 from weft.alloc import blocks as alloc
+from weft.alloc import stock, subnets
 from weft.alloc.blocks import Given, Rules, Situation
 from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
-from weft.base.net import IPAddress, IPInterface, IPNetwork, contains, host_prefix, parse_interface
+from weft.base.net import Family, IPAddress, IPInterface, IPNetwork, contains, family, host_prefix, parse_interface
 from weft.cluster import footprint, records
-from weft.cluster.cluster import Cluster
+from weft.cluster.cluster import Cluster, Refused
 from weft.cluster.footprint import key_of
 from weft.datapaths import registry
 from weft.datapaths.options import BlockOptions
 from weft.ipam.addresses import CHUNK, Ask, Choice, Way
+from weft.ipam.certain import Certain
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.model import Endpoint, Lease, Network, claims, encode, keys
+from weft.services.record import SERVICES
 from weft.store.protocol import Absent, Delete, Guard, NothingNewer, Op, Put, Store, Unchanged
 
 HEARSAY = 30.0
@@ -67,6 +70,7 @@ class Blocks(Way):
         self._cooling: dict[str, dict[IPAddress, float]] = {}
         """Network → address freed here → until when it is not given."""
         self._locks: WeakValueDictionary[str, asyncio.Lock] = WeakValueDictionary()
+        self.certain = Certain(cluster)
 
     def lock(self, home: str) -> asyncio.Lock:
         """Whoever rewrites this node's lease holds it."""
@@ -91,14 +95,67 @@ class Blocks(Way):
     @contextlib.asynccontextmanager
     async def choosing(self, ask: Ask) -> AsyncIterator[Choice]:
         home = self._view.home(ask.network.name)
-        cooling = await self._wished(ask, home)
         async with contextlib.AsyncExitStack() as stack:
-            choice = self._alone(ask, home, cooling)
-            if choice is None:
-                await stack.enter_async_context(self.lock(home))
-                choice = self._alone(ask, home, cooling) or await self._with_lease(ask, home, cooling)
+            try:
+                if self._strict(ask.network.name):
+                    self._cluster.check_reached()
+                choice = await self._chosen(ask, home, stack)
+            except Unavailable as error:
+                choice = self._without_store(ask, home, error)
             stack.enter_context(self.promising(ask.network, choice))
             yield choice
+
+    async def _chosen(self, ask: Ask, home: str, stack: contextlib.AsyncExitStack) -> Choice:
+        cooling = await self._wished(ask, home)
+        choice = self._alone(ask, home, cooling)
+        if choice is None:
+            await stack.enter_async_context(self.lock(home))
+            choice = self._alone(ask, home, cooling) or await self._with_lease(ask, home, cooling)
+        return choice
+
+    def _without_store(self, ask: Ask, home: str, error: Unavailable) -> Choice:
+        """Out of this node's own blocks. Raises Unavailable where it may not, `error` where that is no matter of the store."""
+        if not self._strict(ask.network.name) or self._view.lease(home, self._view.me) is None:
+            raise error
+        if why := self.certain.doubts(home):
+            raise _not_now(home, why, "wait until it is back", error)
+        choice = self._alone(ask, home, {})
+        if choice is None and ask.wishes:
+            wish, held = ", ".join(map(str, ask.wishes)), ", ".join(map(str, self.lease(home).subnets)) or "none"
+            why = f"{wish} is in no block of this host ({held})"
+            raise _not_now(home, why, "leave the address to Weft, or wait until it is back", error)
+        if choice is None:
+            held = ", ".join(map(str, self.lease(home).subnets)) or "none"
+            why = f"no address is left in this host's blocks ({held}), and only the store gives another one"
+            raise _not_now(home, why, "detach some, attach on another host, or wait until it is back", error)
+        return choice
+
+    def alone(self, endpoint: Endpoint, choice: Choice, error: Unavailable) -> None:
+        home, at = self._view.home(endpoint.network), footprint.place(self._view, endpoint.network)
+        if not self._strict(endpoint.network):
+            raise error
+        wait = "or wait until it is back"
+        if why := self.certain.doubts(home):
+            raise _not_now(home, why, "wait until it is back", error)
+        if choice.ops or any(alloc.outside(self.lease(home), a.ip) for a in endpoint.addresses):
+            why = "no address is left in this host's blocks, and only the store gives another one"
+            raise _not_now(home, why, f"detach some, attach on another host, {wait}", error)
+        if footprint.mac_claim(endpoint, at):
+            why = f"only the store knows whether {endpoint.mac} is anybody else's"
+            raise _not_now(home, why, f"leave the MAC address to Weft, {wait}", error)
+        if endpoint.floating:
+            raise _not_now(home, "only the store gives floating addresses", f"leave them out, {wait}", error)
+
+    def forget_alone(self, endpoints: Sequence[Endpoint], error: Unavailable) -> None:
+        strict = [e for e in endpoints if self._strict(e.network)]
+        for endpoint in strict:
+            self._cool(self._view.home(endpoint.network), [endpoint])
+        self._cluster.owed.detach(strict)
+        if len(strict) < len(endpoints):
+            raise error
+
+    def _strict(self, network: str) -> bool:
+        return self._view.driver(network).addresses.strict
 
     async def _wished(self, ask: Ask, home: str) -> dict[IPAddress, int]:
         """What is wished for and cools down, with its claim's revision; what others have is taken to be lost."""
@@ -200,7 +257,21 @@ class Blocks(Way):
         await self._listen(home)
 
     async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
-        return await self.keep_claimed(ask, owner, seconds)
+        """Of a strict block nobody else gives it, so no claim is needed."""
+        home = self._view.home(ask.network.name)
+        if not self._strict(ask.network.name):
+            return await self.keep_claimed(ask, owner, seconds)
+
+        async def attempt() -> IPInterface:
+            async with self.choosing(ask) as choice:
+                [chosen] = choice.addresses
+                if await self.prepared(choice):
+                    self.promises.keep(home, chosen.ip, owner, seconds)
+                    return chosen
+            await self.refused(ask, choice)
+            raise Refused
+
+        return await self.race(attempt, home)
 
     async def prepared(self, choice: Choice) -> bool:
         """A block that is needed is taken now; whoever never comes leaves it empty, and it is given back. A lone address is
@@ -279,19 +350,28 @@ class Blocks(Way):
 
     async def _freed(self, home: str, endpoints: Sequence[Endpoint]) -> dict[str, Op]:
         """Their claims go, at once or later by themselves: by key, what becomes of those that stay for a while."""
-        seconds = 0
-        with contextlib.suppress(NotFound):
-            seconds = self.options(home)[1].cooldown
+        seconds = self._seconds(home)
         if not seconds:
             _, heard = self._heard.get(home, (0.0, {}))
             for endpoint in endpoints:
                 for address in endpoint.addresses:
                     heard.pop(address.ip, None)
             return {}
-        lease, until = await self._cooldown.lease(seconds), time.monotonic() + seconds * (1 + 1 / STEP) + 1
-        self._cooling.setdefault(home, {}).update({a.ip: until for e in endpoints for a in e.addresses})
+        lease = await self._cooldown.lease(seconds)
+        self._cool(home, endpoints)
         claimed = [(keys.address_claim(home, a.ip), e) for e in endpoints for a in e.addresses]
         return {claim: Put(claim, claims.cooling(e.name, e.node), lease) for claim, e in claimed}
+
+    def _seconds(self, home: str) -> int:
+        """Until a freed address is given again."""
+        with contextlib.suppress(NotFound):
+            return self.options(home)[1].cooldown
+        return 0
+
+    def _cool(self, home: str, endpoints: Sequence[Endpoint]) -> None:
+        if seconds := self._seconds(home):
+            until = time.monotonic() + seconds * (1 + 1 / STEP) + 1
+            self._cooling.setdefault(home, {}).update({a.ip: until for e in endpoints for a in e.addresses})
 
     async def forget_elsewhere(self, endpoint: Endpoint) -> None:
         """Take an endpoint of any node out of the store, with its claims and routes."""
@@ -319,12 +399,35 @@ class Blocks(Way):
     # Giving back.
 
     def idle(self, home: str) -> list[IPNetwork]:
-        """This node's blocks without anything in them, as far as is known here."""
+        """This node's blocks without anything in them, as far as is known here; less what it is to have in hand."""
         lease = self._view.lease(home, self._view.me)
         if lease is None:
             return []
+        if not self._strict(home):
+            return alloc.empty(lease, self._in_use(home))
+        left = self._left(home)
+        return [b for fam, blocks in self.filled(home).items() for b in stock.spare(blocks, scarce=not left[fam])]
+
+    def _in_use(self, home: str) -> list[IPAddress]:
         used = [a.ip for e in self._view.endpoints_at(home) for a in e.addresses]
-        return alloc.empty(lease, [*used, *self.promised.get(home, ()), *self.promises.of_others(home, "")])
+        return [*used, *self.promised.get(home, ()), *self.promises.of_others(home, "")]
+
+    def filled(self, home: str) -> dict[Family, stock.Filled]:
+        """How full this node's blocks are, by family."""
+        network, lease = self._view.networks[home], self.lease(home)
+        used, reserved = self._in_use(home), rules(network).reserved
+        return {
+            fam: stock.filled([b for b in lease.subnets if b.version == fam], used, reserved)
+            for fam in network.families
+        }
+
+    def _left(self, home: str) -> dict[Family, int]:
+        """How many blocks nobody has, by family, of a network with one subnet of each."""
+        network = self._view.networks[home]
+        cut, services = rules(network), self._view.table(SERVICES).by("network", "name").get(home, {}).values()
+        held = [block for lease in self._view.leases.get(home, {}).values() for block in lease.subnets]
+        held += [alloc.block_of(address, cut) for service in services for address in service.addresses]
+        return {family(w): subnets.free(alloc.plan(home, w, cut), held) for w in network.subnets}
 
     async def give_back(self, home: str, blocks: Sequence[IPNetwork]) -> bool:
         """If the store agrees that they are empty: an endpoint that came since it was asked forbids it."""
@@ -341,10 +444,14 @@ class Blocks(Way):
                 return False
             guards: list[Guard] = [self.lease_guard(lease), NothingNewer(keys.endpoints(me), listing.revision)]
             ops: list[Op] = [Delete(keys.subnet_claim(home, block)) for block in leaving]
-            left = encode(alloc.without(lease, leaving))
-            return await self._cluster.write(
+            left, lapses = encode(alloc.without(lease, leaving)), self._cluster.lapses
+            self.certain.doubt(home)
+            written = await self._cluster.write(
                 guards, [*ops, Put(keys.lease(home, me), left, self._cluster.tenure_lease)]
             )
+            if written:
+                self.certain.confirm(home, lapses)
+            return written
 
 
 def rules(network: Network) -> Rules:
@@ -359,3 +466,8 @@ def _interface(address: IPAddress, network: Network) -> IPInterface:
         whole = next(s for s in network.subnets if contains(s, address))
         return parse_interface(f"{address}/{whole.prefixlen}")
     return parse_interface(host_prefix(address))
+
+
+def _not_now(network: str, why: str, way_out: str, error: Unavailable) -> Unavailable:
+    """While the store is away."""
+    return Unavailable(f"network {network}: {why} while the store is away ({error}): {way_out}")

@@ -133,3 +133,45 @@ async def test_an_address_in_nobodys_or_anothers_block_is_told_by_the_audit(agen
     await agent.cluster.write([], [Put(keys.lease("office", "node-1"), encode(astray))])
     found = {(f.kind, f.fixed) for f in (await Service(agent).check_ipam(t.CheckIpam(fix=True))).faults}
     assert ("in-no-own-block", False) in found
+
+
+# Blocks in hand.
+
+
+async def test_a_block_is_had_in_hand_and_the_next_one_before_it_is_full(agent: Agent, host: FakeHost) -> None:
+    await office(agent, subnets=("172.111.222.0/25",), block_size=28, reserve="172.111.222.0/28")
+    await until(lambda: len(lease(agent).subnets) == 1)
+    for n in range(12):
+        await connect(agent, host, f"c{n}")
+    assert len(lease(agent).subnets) == 1
+    await connect(agent, host, "c12")  # thirteen of sixteen
+    await until(lambda: len(lease(agent).subnets) == 2)
+    blocks = agent.attachments.blocks
+    assert blocks.idle("office") == []
+    for n in range(5):
+        await Service(agent).detach(f"c{n}")
+    assert len(blocks.idle("office")) == 1  # what is left is half used
+    assert await blocks.give_back("office", blocks.idle("office")) and len(lease(agent).subnets) == 1
+    for n in range(5, 13):
+        await Service(agent).detach(f"c{n}")
+    assert blocks.idle("office") == []  # the last one stays in hand
+    assert not (await Service(agent).check_ipam(t.CheckIpam())).faults
+
+
+async def test_what_is_only_in_hand_is_left_to_those_who_need_it(
+    agent: Agent, host: FakeHost, other: Agent, other_host: FakeHost
+) -> None:
+    await office(agent, other, subnets=("172.111.222.0/28",), block_size=29)
+    blocks = agent.attachments.blocks
+    await until(lambda: agent.view.lease("office", "node-2") and len(claimed(agent)) == 1)
+    mine, theirs = (agent, other) if lease(agent).subnets else (other, agent)
+    assert mine.attachments.blocks.idle("office") == [] and not lease(theirs).subnets
+    await connect(theirs, host if theirs is agent else other_host, "c1")
+    await until(lambda: len(claimed(mine)) == 2)
+    idle = mine.attachments.blocks.idle("office")
+    assert len(idle) == 1 and await mine.attachments.blocks.give_back("office", idle)
+    assert blocks.idle("office") == []
+
+
+def claimed(agent: Agent) -> list[object]:
+    return [block for lease in agent.view.leases.get("office", {}).values() for block in lease.subnets]

@@ -187,6 +187,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         *parts.targets.problems(),
         *parts.env_files.problems(),
         *parts.tunnels.problems(),
+        *(parts.cluster.owed.problems() if parts.complete.is_set() else ()),
     ):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (

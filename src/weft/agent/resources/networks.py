@@ -17,7 +17,7 @@ from weft.agent.resources.network_removal import Removal
 from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
 from weft.api import types as t
-from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unsupported, WeftError
+from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported, WeftError
 from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.datapaths import registry
@@ -77,11 +77,15 @@ class Networks:
     # What they consist of.
 
     async def known(self, name: str) -> Network:
-        """The network, also one that was made elsewhere this very moment. Raises NotFound."""
+        """The network, also one that was made elsewhere this very moment. Raises NotFound, Unavailable."""
         network = self._parts.view.networks.get(name)
         if network is not None:
             return network
-        item = await self._parts.store.get(keys.network(name))
+        try:
+            item = await self._parts.store.get(keys.network(name))
+        except Unavailable as error:
+            away = f"network {name} is not known to this host, and the store is away ({error}): wait until it is back"
+            raise Unavailable(away) from None
         if item is not None:
             self._parts.view.present_now(item)
             network = self._parts.view.networks.get(name)
