@@ -72,7 +72,7 @@ class Core:
 
     @property
     def deadline(self) -> float:
-        telling = self._gossiping if self._gossip and self.table.here() else float("inf")
+        telling = self._gossiping if self._gossip and self.table.size > 1 else float("inf")
         soonest = min(telling, self.table.deadline)
         return soonest if self.gone else min(soonest, self.detector.deadline, self._exchanging, self._reconnecting)
 
@@ -141,6 +141,8 @@ class Core:
 
     def _keep_in_touch(self, now: float) -> None:
         scale = timing.scale(self.table.size)
+        if len(self._gossip) > timing.CROWDED[0]:
+            self._exchanging = min(self._exchanging, now + timing.jittered(timing.CROWDED[1], self._chance))
         if self._exchanging <= now:
             self._exchanging = now + timing.jittered(timing.EXCHANGE * scale, self._chance)
             self.table.forget(now)
@@ -175,7 +177,7 @@ class Core:
     @property
     def told(self) -> bool:
         """Whether what this host said last has been told often enough, or there is nobody to tell."""
-        return self.table.me.name not in self._gossip or not self.table.here()
+        return self.table.me.name not in self._gossip or self.table.size == 1
 
     # What goes out.
 

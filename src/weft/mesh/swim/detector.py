@@ -174,8 +174,7 @@ class Detector:
         if ping.target != self._table.me.name or self._table.standing is Standing.LEFT:
             return
         known = self._table.known.get(ping.name)
-        doubt = known.doubt() if known and known.claim.uid == ping.uid else None
-        self._tell(source, [Ack(ping.number), *([doubt] if doubt else [])])
+        self._tell(source, [Ack(ping.number), *(_reply(known, ping, source) if known else [])])
 
     def relay(self, now: float, ask: Relay, source: Place) -> None:
         known = self._table.known.get(ask.target)
@@ -185,3 +184,9 @@ class Detector:
         number = self._count()
         self._relays[number] = Relaying(now + timing.TIMEOUT * timing.NACK, source, ask.number)
         self._tell(known.claim.place, [self._ping(number, known)])
+
+
+def _reply(known: Known, ping: Ping, source: Place) -> list[Message]:
+    """What is told here of who pings, where that seems to be wrong: it contradicts, or learns of its namesake."""
+    doubt, differs = known.doubt(), ping.uid != known.claim.uid or source != known.claim.place
+    return [*([known.claim] if differs and known.here else []), *([doubt] if doubt else [])]

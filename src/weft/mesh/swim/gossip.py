@@ -5,40 +5,47 @@ from __future__ import annotations
 from weft.mesh.swim.wire import News, encode
 
 
-class _Item:
-    __slots__ = ("data", "sent")
-
-    def __init__(self, data: bytes) -> None:
-        self.data, self.sent = data, 0
-
-
 class Gossip:
     """One piece of news for each member: what is new of it replaces what was. News told least often go first, so
     that what just came in does not wait for what most have heard."""
 
     def __init__(self) -> None:
-        self._items: dict[str, _Item] = {}
+        self._told: list[dict[str, bytes]] = [{}]
+        """News by how often they have been told."""
+        self._times: dict[str, int] = {}
 
     def __len__(self) -> int:
-        return len(self._items)
+        return len(self._times)
 
     def __contains__(self, name: str) -> bool:
-        return name in self._items
+        return name in self._times
 
     def put(self, news: News) -> None:
-        self._items.pop(news.name, None)
-        self._items[news.name] = _Item(encode(news))
+        if (times := self._times.get(news.name)) is not None:
+            del self._told[times][news.name]
+        self._times[news.name] = 0
+        self._told[0][news.name] = encode(news)
 
-    def take(self, room: int, times: int) -> list[bytes]:
-        """For one datagram with so many octets left. What has been told `times` is dropped."""
-        if not self._items:
-            return []
-        taken = []
-        for name, item in sorted(self._items.items(), key=lambda each: each[1].sent):
-            if len(item.data) <= room:
-                room -= len(item.data)
-                taken.append(item.data)
-                item.sent += 1
-                if item.sent >= times:
-                    del self._items[name]
-        return taken
+    def take(self, room: int, most: int) -> list[bytes]:
+        """For one datagram with so many octets left. What has been told `most` times is dropped."""
+        taken = list[tuple[str, bytes]]()
+        for news in self._told:
+            for each in news.items():
+                room -= len(each[1])
+                if room < 0:
+                    break
+                taken.append(each)
+            if room < 0:
+                break
+        for name, data in taken:
+            self._once_more(name, data, most)
+        return [data for _, data in taken]
+
+    def _once_more(self, name: str, data: bytes, most: int) -> None:
+        times = self._times.pop(name)
+        del self._told[times][name]
+        if times + 1 < most:
+            self._times[name] = times + 1
+            while len(self._told) <= times + 1:
+                self._told.append({})
+            self._told[times + 1][name] = data

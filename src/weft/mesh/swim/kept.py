@@ -8,21 +8,20 @@ from __future__ import annotations
 
 import os
 import secrets
-from collections.abc import Iterable
 from pathlib import Path
 
 import msgspec
 
 from weft.base.errors import Failed, Invalid
 from weft.base.net import IPAddress
-from weft.mesh.swim.wire import Id, Place
-from weft.model.codec import decode, encode
+from weft.mesh.swim.wire import Alive, Id, Place
+from weft.model import decode, encode
 
 FILE = "members.json"
 _MODE = 0o600
 
 
-class Place_(msgspec.Struct, frozen=True):
+class Entry(msgspec.Struct, frozen=True, order=True):
     name: str
     address: IPAddress
     port: int
@@ -32,24 +31,29 @@ class Kept(msgspec.Struct, frozen=True, kw_only=True):
     """`instance`: this host's, where it was given none."""
 
     instance: Id
-    members: list[Place_] = []
+    members: tuple[Entry, ...] = ()
 
     @property
     def places(self) -> list[Place]:
         return [(str(member.address), member.port) for member in self.members]
+
+    def knowing(self, claims: list[Alive]) -> Kept:
+        """With these members. Where there are none, those of before are still worth a try."""
+        entries = tuple(sorted(Entry(claim.name, claim.ip, claim.port) for claim in claims))
+        return Kept(instance=self.instance, members=entries or self.members)
 
 
 def fresh() -> Kept:
     return Kept(instance=secrets.token_hex(8))
 
 
-def read(folder: Path) -> Kept:
-    """Raises Failed; then there is nothing known."""
+def read(folder: Path) -> Kept | None:
+    """None where there is none yet. Raises Failed."""
     file = folder / FILE
     try:
         return decode(Kept, file.read_bytes())
     except FileNotFoundError:
-        return fresh()
+        return None
     except OSError as error:
         raise Failed(f"{file} cannot be read: {error.strerror}") from None
     except Invalid as error:
@@ -62,7 +66,7 @@ def write(folder: Path, kept: Kept) -> None:
     try:
         folder.mkdir(parents=True, exist_ok=True)
         with os.fdopen(os.open(new, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, _MODE), "wb") as file:
-            file.write(msgspec.json.format(encode(kept), indent=1))
+            file.write(encode(kept))
             file.flush()
             os.fsync(file.fileno())
         new.replace(folder / FILE)
@@ -70,7 +74,3 @@ def write(folder: Path, kept: Kept) -> None:
         raise Failed(
             f"{folder / FILE} cannot be written: {error.strerror}: after a restart this host knows only the named hosts"
         ) from None
-
-
-def those(members: Iterable[tuple[str, IPAddress, int]]) -> list[Place_]:
-    return [Place_(*each) for each in sorted(members, key=lambda each: each[0])]

@@ -63,7 +63,8 @@ class Swim:
         """Raises Invalid."""
         self._seal = Seal([secret] if isinstance(secret, Secret) else secret)
         self._state, self._lost = state, ""
-        self._kept = self._remembered()
+        self._saved = self._remembered()
+        self._kept = self._saved or kept.fresh()
         me = Alive(
             name=check_name("node", name),
             uid=_uid(),
@@ -87,18 +88,23 @@ class Swim:
         self.counts = dict.fromkeys(_COUNTED, 0)
         """Of datagrams, their octets, and exchanges by TCP that this host began; since it was started."""
 
-    def _remembered(self) -> kept.Kept:
+    def _remembered(self) -> kept.Kept | None:
         try:
             return kept.read(self._state)
         except Failed as error:
             self._lost = str(error)
-            return kept.fresh()
+            return None
 
     # What is known.
 
     @property
     def me(self) -> Member:
         return member(self._table.me, self._table.standing, self._table.since)
+
+    @property
+    def instance(self) -> str:
+        """What tells this host from any other of its name, through all its starts."""
+        return self._table.me.instance
 
     @property
     def cluster(self) -> str:
@@ -337,19 +343,15 @@ class Swim:
     async def _save(self) -> None:
         """Whenever it says something else than what is known."""
         while True:
-            if (members := self._places()) != self._kept.members or self._lost:
-                new = kept.Kept(instance=self._kept.instance, members=members)
+            known = self._table.known.values()
+            self._kept = self._kept.knowing([k.claim for k in known if k.standing is not Standing.LEFT])
+            if self._kept != self._saved:
                 try:
-                    await asyncio.to_thread(kept.write, self._state, new)
-                    self._kept, self._lost = new, ""
+                    await asyncio.to_thread(kept.write, self._state, self._kept)
+                    self._saved, self._lost = self._kept, ""
                 except Failed as error:
                     self._lost = str(error)
             await asyncio.sleep(_SAVING)
-
-    def _places(self) -> list[kept.Place_]:
-        known = [k.claim for k in self._table.known.values() if k.standing is not Standing.LEFT]
-        found = [(claim.name, claim.ip, claim.port) for claim in known]
-        return kept.those(found) if found else self._kept.members
 
 
 def _uid() -> str:

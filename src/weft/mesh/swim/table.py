@@ -86,7 +86,8 @@ class Table:
         self.health, self.troubles = Health(), Troubles()
         self.version = 0
         self._spread, self._direct = spread, direct
-        self._here: tuple[Known, ...] | None = None
+        self._here: dict[str, Known] = {}
+        self._suspected: dict[str, Known] = {}
         self._rises: dict[str, int] = {}
         """By the uid of a former life: how often it was heard of with a higher incarnation."""
 
@@ -94,13 +95,12 @@ class Table:
 
     def here(self) -> Sequence[Known]:
         """Other members that are alive, or suspected."""
-        if self._here is None:
-            self._here = tuple(known for known in self.known.values() if known.here)
-        return self._here
+        return list(self._here.values())
 
     @property
     def size(self) -> int:
-        return len(self.here()) + 1
+        """How many are here, this host among them."""
+        return len(self._here) + 1
 
     def states(self) -> list[State]:
         mine = State(self.me, self.standing, self.me.incarnation)
@@ -108,7 +108,9 @@ class Table:
 
     @property
     def deadline(self) -> float:
-        return min((known.suspicion.deadline for known in self.here() if known.suspicion), default=float("inf"))
+        return min(
+            (each.suspicion.deadline for each in self._suspected.values() if each.suspicion), default=float("inf")
+        )
 
     # This host itself.
 
@@ -182,7 +184,8 @@ class Table:
         if len(self.known) >= MOST:
             self.troubles.note(now, "full", f"more than {MOST} members are told of: '{claim.name}' is not taken")
             return
-        self.known[claim.name] = Known(claim, now)
+        self.known[claim.name] = known = Known(claim, now)
+        self._stands(now, known, Standing.ALIVE)
         self._changed(claim)
 
     def _take(self, now: float, known: Known, claim: Alive) -> None:
@@ -207,7 +210,7 @@ class Table:
                 self._spread(said)
             return
         self._stands(now, known, Standing.SUSPECT)
-        known.suspicion = Suspicion(now, self.size, said.by)
+        known.suspicion, self._suspected[said.name] = Suspicion(now, self.size, said.by), known
         self._changed(said)
 
     def dead(self, now: float, said: Dead) -> None:
@@ -238,11 +241,15 @@ class Table:
         self._changed(said)
 
     def _stands(self, now: float, known: Known, standing: Standing) -> None:
+        name = known.claim.name
         known.standing, known.since, known.suspicion = standing, now, None
-        self._here = None
+        self._suspected.pop(name, None)
+        if known.here:
+            self._here[name] = known
+        else:
+            self._here.pop(name, None)
 
     def _changed(self, news: News) -> None:
-        self._here = None
         self.version += 1
         self._spread(news)
 
@@ -272,14 +279,14 @@ class Table:
                 self.version += 1
 
     def expire(self, now: float) -> None:
-        for known in self.here():
+        for known in tuple(self._suspected.values()):
             if known.suspicion and known.suspicion.deadline <= now:
                 claim = known.claim
                 self._ends(now, known, Standing.DEAD, Dead(claim.name, claim.uid, known.doubted, self.me.name))
 
     def put_off(self, seconds: float) -> None:
         """This host itself slept so long, and may have missed contradictions."""
-        for known in self.here():
+        for known in self._suspected.values():
             if known.suspicion:
                 known.suspicion.put_off(seconds)
 

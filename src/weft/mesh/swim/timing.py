@@ -21,6 +21,8 @@ TOLD_DEAD = 30.0
 """News go for so long also to a member that counts as dead: if it lives, it hears so, and says that it does."""
 EXCHANGE = 30.0
 """From one exchange of everything that is known with some member to the next."""
+CROWDED = 64, 2.0
+"""With so much news at once, which is many times what goes into a datagram, everything is exchanged every so many seconds."""
 RECONNECT = 5.0
 """From one try to reach a member that counts as dead to the next."""
 KEPT = {"dead": 24 * 3600.0, "left": 3600.0}

@@ -42,14 +42,17 @@ class Alive(msgspec.Struct, frozen=True, array_like=True, tag=1, dict=True):
     uid: Id
     instance: Id
     incarnation: Incarnation
-    address: bytes
+    address: Annotated[bytes, Meta(min_length=4, max_length=16)]
     port: Annotated[int, Meta(ge=1, le=65535)]
     facts: dict[str, str] = {}
 
     def __post_init__(self) -> None:
-        if len(self.address) not in (4, 16) or self.ip.is_multicast or self.ip.is_unspecified:
-            raise ValueError(f"{self.address.hex()} is no host's address")
-        check_facts(self.facts)
+        address = self.address
+        first = address[0]
+        if len(address) not in (4, 16) or first >= (224 if len(address) == 4 else 255) or not any(address):
+            raise ValueError(f"{address.hex()} is no host's address")
+        if self.facts:
+            check_facts(self.facts)
 
     @cached_property
     def ip(self) -> IPv4Address | IPv6Address:
