@@ -16,9 +16,10 @@ import pytest
 
 from support import lab
 from support.parts import all_of_endpoint
+from weft.base.net import parse_network
 from weft.cluster import footprint
 from weft.compile import isolation, services
-from weft.datapaths import guard
+from weft.datapaths import _encryption, guard
 from weft.datapaths.driver import Path as Way
 from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, driver
@@ -61,6 +62,7 @@ def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list
     facts = dict(given.get("host", {}))
     facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
     facts["advertised"] = frozenset(facts.get("advertised", ()))
+    facts["trusted"] = tuple(map(parse_network, facts.get("trusted", ())))
     facts["lacking"] = frozenset(facts.get("lacking", ()))
     facts["paths"] = convert(dict[str, Way], facts.get("paths", {}))
     endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
@@ -93,6 +95,9 @@ def _sections(
         yield "all networks", gather(iter(apart))
     for peer in peers[:1]:
         yield f"node {peer.name}", gather(guard.known_node(site.host.node, peer))
+    if site.options.secured is not None:
+        for peer in peers:
+            yield f"encryption {peer.name}", gather(_encryption.pair(site.host, peer, [site.options.secured]))
     if used.known_by is KnownBy.LOCATIONS:
         yield "segment", gather(used.segment(site))
     else:

@@ -316,7 +316,7 @@ def make_agent(
 ) -> Agent:
     """Not running yet. Its store is a `Tap`."""
     state = str(file.parent / name)
-    config = Config(store=f"sqlite://{file}", run_dir=str(file.parent), **{"state_dir": state, **settings})
+    config = Config(store=f"sqlite://{file}", **{"run_dir": str(file.parent), "state_dir": state, **settings})
     known = KnownStore(SqliteStore(file), remembered(Path(config.state_dir) / "cluster.json"))
     return Agent(
         config,

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from ipaddress import ip_address, ip_interface, ip_network
 from pathlib import Path
@@ -27,6 +27,7 @@ from weft.hoststate import Contribution, Union
 from weft.hoststate.links import NAMED
 from weft.hoststate.union import Source
 from weft.kernel.linux import LinuxKernel
+from weft.kernel.plumbing.secrets import Keys
 from weft.model import Endpoint, Gateway, Lease, Network, PublishedPort
 from weft.model import Namespace as Inside
 from weft.model.endpoint import endpoint_id
@@ -52,7 +53,8 @@ class Router:
 
 
 class Host:
-    """`control`: its node's ports; `facts`: what else there is to know of it (`weft.datapaths.driver.Host`)."""
+    """`control`: its node's ports; `said`: what else its node says; `keys`: of what it encrypts; `facts`: what else there is
+    to know of it (`weft.datapaths.driver.Host`)."""
 
     def __init__(
         self,
@@ -63,10 +65,12 @@ class Host:
         run: Path,
         named: Path = Path(NAMED),
         control: tuple[int, ...] = (),
+        keys: Keys | None = None,
+        said: Mapping[str, object] | None = None,
         **facts: object,
     ) -> None:
         self.home, self.name, self.ns, self.run, self.named = home, name, home.new(), run, named
-        self.node = lab.node(name, control=control)
+        self.node, self.keys = lab.node(name, control=control, **(said or {})), keys
         self.site: Site = lab.site(as_made(net), self.node, **facts)
         self.union = Union()
         self.sites: dict[str, Site] = {}
@@ -101,7 +105,7 @@ class Host:
 
     def _start(self) -> None:
         with self.ns.entered():
-            self.kernel = LinuxKernel(self.union.desired, self.run, named=self.named)
+            self.kernel = LinuxKernel(self.union.desired, self.run, named=self.named, keys=self.keys)
         self.reconciler = Reconciler(self.kernel, self.union.desired, time.monotonic)
         self.reconciler.complete = True
 

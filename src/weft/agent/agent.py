@@ -20,6 +20,7 @@ drains    of members of services, when their time is over, and what is left of t
 automatic services, which containers' labels ask for
 published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
+encryption keys of what hosts send each other are changed
 names     where containers can ask for names, and what the host's resolv.conf says
 paths     which way to each other host is open: probed all the time, where networks have several
 unheard   what no event tells of: what others do to rules in iptables, and to ports of a switch
@@ -42,6 +43,7 @@ from weft.base.errors import Conflict, WeftError
 from weft.cluster.changes import Changed
 from weft.cluster.footprint import key_of
 from weft.cluster.kinds import KINDS
+from weft.compile import encryption
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
 from weft.converge.stepper import Outcome
@@ -143,6 +145,7 @@ class Agent(Parts):
                 keep("targets", lambda: self.targets.run(self.supervisor))
                 keep("connections", self.connections.run)
                 keep("unheard", self._unheard)
+                keep("encryption", lambda: self.encryption.run(self._look_again, self._secured))
                 keep("routing", self.routing.run)
                 keep("paths", self.prober.run)
                 keep("tunnels", self.tunnels.supervisor.run)
@@ -285,6 +288,10 @@ class Agent(Parts):
         self.loops.touch(self.compiler.everything())
         await self._register()
         self.leases.wake.set()
+
+    async def _secured(self) -> list[str]:
+        """What does not stand of what is encrypted between hosts."""
+        return await self.loop.settle(self.compiler.of_contributor(encryption.NAME))
 
     async def _unheard(self) -> None:
         """What hardly any event tells of is looked at all the time: rules in iptables, sets, ports of a switch."""

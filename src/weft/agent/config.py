@@ -46,7 +46,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     `subnet_env`, `docker_opts`: files that say this host's subnet in a network of flannel's; "": none.
     `socket_mode`: octal, who may use
     the API. `mesh_secret`: a file with the secret that hosts of one cluster share: for the store mesh://, and for what is
-    encrypted between hosts.
+    encrypted between hosts. `encrypt`: networks that are made here are encrypted between hosts, unless they say otherwise.
+    `trusted_subnets`: whose hosts need not encrypt what they send each other; the same on all hosts. `encrypt_rotation`: how
+    long keys of ESP are used; WireGuard changes its own every two minutes.
     """
 
     node: str = ""
@@ -56,6 +58,9 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     store_key: str = ""
     store_password_file: str = ""
     mesh_secret: str = ""
+    encrypt: bool = False
+    encrypt_rotation: float = 86_400.0
+    trusted_subnets: tuple[str, ...] = ()
     iface: str = ""
     address: tuple[str, ...] = ()
     segment: str = ""
@@ -95,7 +100,14 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise Invalid(f"segment '{self.segment[:80]}': use at most 63 printable characters")
         _ = self.gateway_subnets
         check_domain(self.dns_domain)
-        for name, least in (("presence_ttl", 2.0), ("tenure", 60.0), ("resync", 1.0), ("block_idle", 0.1)):
+        _ = self.trusted
+        for name, least in (
+            ("presence_ttl", 2.0),
+            ("tenure", 60.0),
+            ("resync", 1.0),
+            ("block_idle", 0.1),
+            ("encrypt_rotation", 60.0),
+        ):
             if getattr(self, name) < least:
                 raise Invalid(f"{name.replace('_', '-')}={getattr(self, name):g} is too short: at least {least:g} s")
             if not getattr(self, name) <= LONGEST:
@@ -113,6 +125,10 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     def fixed(self) -> tuple[IPAddress, ...]:
         """The node's addresses, as far as they are not left to Weft."""
         return tuple(parse_address(text) for text in self.address)
+
+    @property
+    def trusted(self) -> tuple[IPNetwork, ...]:
+        return tuple(parse_network(text) for text in self.trusted_subnets)
 
     @property
     def gateway_subnets(self) -> tuple[IPNetwork, ...]:

@@ -11,6 +11,7 @@ import msgspec
 from weft import __version__
 from weft.agent.config import Config
 from weft.agent.control import Control
+from weft.agent.encryption import Encryption
 from weft.base.errors import WeftError
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.cluster import Cluster
@@ -30,11 +31,13 @@ class ThisHost:
         facts: Callable[[], Awaitable[HostFacts]],
         targets: Callable[[], Mapping[str, Learnt]] = dict,
         paths: Callable[[], Mapping[str, Path]] = dict,
+        encryption: Encryption | None = None,
     ) -> None:
         """`facts`: what the kernel says now; raises WeftError: why this host cannot take part. `targets`: what those besides
-        the kernel said last. `paths`: to other nodes, as they are now."""
+        the kernel said last. `paths`: to other nodes, as they are now. `encryption`: what this host says of its keys."""
         self._config, self._cluster, self._facts = config, cluster, facts
         self._targets, self._paths = targets, paths
+        self._encryption = encryption or Encryption(config)
         self._control = Control(config)
         self.node: Node | None = None
         self.host: Host | None = None
@@ -72,6 +75,10 @@ class ThisHost:
             store=elsewhere,
             targets=self._targets(),
             paths=self._paths(),
+            keyed=self._encryption.keys is not None,
+            encrypts=self._config.encrypt,
+            trusted=self._config.trusted,
+            salts=self._encryption.salts,
         )
         if host == self.host:
             return False
@@ -99,5 +106,6 @@ class ThisHost:
             control=control,
             policy=self._config.policy,
             boot=boot_id(),
+            **self._encryption.told(found.features),
             version=__version__,
         )

@@ -20,6 +20,7 @@ from pathlib import Path
 from weft import serving
 from weft.agent.agent import Agent
 from weft.agent.config import METRICS_EXAMPLE, Config, store_options
+from weft.agent.encryption import WIREGUARD_KEY
 from weft.agent.http import application, metrics_application
 from weft.agent.logs import set_up
 from weft.agent.process import allow_files, alone_here, tell_ready
@@ -94,6 +95,7 @@ def purge(config: Config) -> list[str]:
     _leave(config)
     asyncio.run(leave_all(Path(config.state_dir), store_options(config)))
     forget(Path(config.state_dir))
+    (Path(config.state_dir) / WIREGUARD_KEY).unlink(missing_ok=True)
     _memory(config).unlink(missing_ok=True)  # this host belongs to no cluster any more
     return ended + [describe(key_of(op)) for op in report.ops]
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from weft.agent.config import Config, probe_key, store_options
+from weft.agent.encryption import Encryption
 from weft.agent.host import ThisHost
 from weft.agent.metrics import Metrics
 from weft.agent.names import Host as ResolverHost
@@ -167,9 +168,12 @@ class Parts:
         self.journal = self.cluster.owed.ledger = Journal(Path(config.state_dir), self.view)
 
         # What comes of it, and how that gets to the kernel.
+        self.encryption = Encryption(config)
         self.compiler = Compiler(self.view, self.liveness.dead, contributors)
         union = Union()
-        make = around.kernel or (lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies))
+        make = around.kernel or (
+            lambda desired, cookies: LinuxKernel(desired, Path(config.run_dir), cookies, keys=self.encryption.keys)
+        )
         self.desired: Mapping[ObjectKey, Object] = union.desired
         self.kernel = make(union.desired, self.view.cookie)
         pacing = Pacing(interval=config.resync)
@@ -186,7 +190,14 @@ class Parts:
         self.prober = PathProber(
             self.view, lambda: self.compiler.host, Path(config.run_dir), probe_key(config), self._rerouted
         )
-        self.host = ThisHost(config, self.cluster, self._facts, lambda: self.targets.known, self.prober.machine.paths)
+        self.host = ThisHost(
+            config,
+            self.cluster,
+            self._facts,
+            lambda: self.targets.known,
+            self.prober.machine.paths,
+            self.encryption,
+        )
         self.connections = Connections(
             partial(places, self.view),
             partial(places, self.view, all=True),

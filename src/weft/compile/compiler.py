@@ -93,6 +93,10 @@ class Compiler:
         """All that depends on a network on this host."""
         return {source for c in self.contributors.values() for source in c.of_network(self.view, name)}
 
+    def of_contributor(self, name: str) -> set[Source]:
+        """All that one contributor has."""
+        return set(self.contributors[name].everything(self.view))
+
     def of_nodes(self, nodes: Set[str]) -> set[Source]:
         """All that depends on these other nodes."""
         return {source for c in self.contributors.values() for source in c.of_nodes(self.view, nodes)}

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from weft.compile import (
+    encryption,
     endpoint,
     floating,
     foreign,
@@ -28,6 +29,7 @@ CONTRIBUTORS: tuple[Contributor, ...] = (
     node.CONTRIBUTOR,
     paths.CONTRIBUTOR,
     tunnel.CONTRIBUTOR,
+    encryption.CONTRIBUTOR,
     network.CONTRIBUTOR,
     segment.CONTRIBUTOR,
     location.CONTRIBUTOR,

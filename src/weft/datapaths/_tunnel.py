@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any, ClassVar
 
 from weft.base.errors import Invalid
@@ -10,13 +10,23 @@ from weft.base.names import stable_mac
 from weft.base.net import Family
 from weft.datapaths import _rules
 from weft.datapaths.driver import Answer, Host, Problem, Site
-from weft.datapaths.options import KERNEL_PORT, Port, Underlay, Vni
+from weft.datapaths.options import (
+    ENCRYPT,
+    KERNEL_PORT,
+    CommonOptions,
+    Encrypt,
+    FlannelOptions,
+    Port,
+    Underlay,
+    Vni,
+)
 from weft.hoststate import FdbEntry, Link, NftElement, Object, Vxlan
 from weft.hoststate.firewall import RAW
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import NOTRACK
 from weft.hoststate.rules.matches import IIFNAME, UDP_DPORT, Match
-from weft.model import Lease, Network, Node
+from weft.model import Lease, Network, Node, ciphers
+from weft.model.network import OptionValue
 
 OVERHEAD: dict[Family, int] = {4: 50, 6: 70}
 """Octets that VXLAN adds, by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IPv4 20 or IPv6 40."""
@@ -33,13 +43,14 @@ _TAKEN = {(MESH_VNI, MESH_PORT): "the routing mesh's", (PROBED_VNI, KERNEL_PORT)
 
 
 class OverUdp:
-    """What the options `port` and `underlay` come to. A driver's options inherit from this, and name the two with the driver's
-    own defaults. `outer`: octets that the tunnel adds, by the underlay's family."""
+    """What the options `port`, `underlay` and `encrypt` come to. A driver's options inherit from this, and name the three with
+    the driver's own defaults. `outer`: octets that the tunnel adds, by the underlay's family."""
 
     __slots__ = ()
     outer: ClassVar[Mapping[Family, int]]
     port: Port
     underlay: Underlay
+    encrypt: Encrypt = False
 
     @property
     def underlay_family(self) -> Family:
@@ -47,11 +58,16 @@ class OverUdp:
 
     @property
     def overhead(self) -> int:
-        return self.outer[self.underlay_family]
+        fam = self.underlay_family
+        return self.outer[fam] + (ciphers.OVERHEAD[fam] if self.encrypt else 0)
 
     @property
     def udp_port(self) -> int | None:
         return self.port
+
+    @property
+    def secured(self) -> tuple[Family, int] | None:
+        return (self.underlay_family, self.port) if self.encrypt else None
 
 
 class OverVxlan(OverUdp):
@@ -78,6 +94,14 @@ def check(vni: int, port: int) -> None:
         raise Invalid(f"port={port} is outside 1 to 65535")
     if whose := _TAKEN.get((vni, port)):
         raise Invalid(f"vni={vni} with port={port} is {whose}: choose another VNI, or another port")
+
+
+def check_encrypted(options: OverUdp) -> None:
+    """Raises Invalid."""
+    if options.encrypt and isinstance(options, FlannelOptions) and options.flannel:
+        raise Invalid("encrypt=true with flannel=…: flannel's hosts cannot do it: leave one of the two out")
+    if options.encrypt and options.port == ciphers.WIREGUARD_PORT:
+        raise Invalid(f"port={options.port} is where WireGuard itself listens: choose another")
 
 
 def room(site: Site) -> int:
@@ -161,8 +185,57 @@ def refusal(host: Host, network: Network, options: Any) -> str:
             f"{host.node.name} has no IPv{fam} address on {host.node.uplink}: give it one, "
             f"or make network {network.name} with -o underlay=ipv{10 - fam}"
         )
-    return ""
+    return unencrypted(host, network, options)
 
 
 def unreachable(node: Node, fam: Family, what: str = "VXLAN") -> Problem:
     return Problem(f"{node.name} has no IPv{fam} address on {node.uplink}: {what} cannot reach it; give it one")
+
+
+# -- encryption --------------------------------------------------------------------------------------------------------
+
+
+def encrypted(port: int = 0) -> dict[str, Callable[[Host, Mapping[str, OptionValue]], OptionValue]]:
+    """What an encrypted network is given where it is made (`Driver.fixed`). `port`: instead of the driver's usual one, for all
+    that is sent to a port is encrypted, or nothing of it; 0: each network of the driver has one of its own."""
+
+    def own(_host: Host, options: Mapping[str, OptionValue]) -> OptionValue:
+        return port if str(options.get(ENCRYPT, False)).lower() in ("true", "1") else 0
+
+    return {ENCRYPT: lambda host, _options: host.encrypts, **({"port": own} if port else {})}
+
+
+def unencrypted(host: Host, network: Network, options: CommonOptions) -> str:
+    """Why this host cannot take part where all is encrypted, or ""."""
+    node = host.node
+    if options.secured is None or node.ciphers:
+        return ""
+    if not host.keyed:
+        return (
+            f"{node.name} has no mesh secret, of which keys are made: write one to a file on every host, name it in weft.toml "
+            f"(mesh-secret), and restart the agents; or make network {network.name} without -o encrypt=true"
+        )
+    return (
+        f"the kernel of {node.name} has neither WireGuard nor ESP: modprobe wireguard there, and restart the agent; or make "
+        f"network {network.name} without -o encrypt=true"
+    )
+
+
+def withheld(site: Site, node: Node) -> Problem | None:
+    """Why there is nothing that leads to another host: it would be in the clear. None where it is encrypted, or need not be."""
+    if site.options.secured is None:
+        return None
+    me, fam = site.host.node, site.options.underlay_family
+    if ciphers.cipher(me, node) or ciphers.trusts(me, node, fam, site.host.trusted):
+        return None
+    if not me.ciphers:
+        return Problem(unencrypted(site.host, site.network, site.options))
+    lacks = (
+        "neither has it a mesh secret, nor its kernel WireGuard or ESP, as far as it tells"
+        if not node.ciphers
+        else f"it has {' and '.join(node.ciphers)}, and this one {' and '.join(me.ciphers)}"
+    )
+    return Problem(
+        f"{node.name} cannot encrypt as {me.name} does, so nothing of network {site.network.name} is sent there: {lacks}; "
+        f"on {node.name}: mesh-secret in weft.toml, modprobe wireguard, and restart the agent"
+    )

@@ -14,7 +14,7 @@ What a host is in the VPC its lease says, as learnt by the target `aws` (`weft.t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
 from msgspec import Meta
@@ -26,6 +26,7 @@ from weft.datapaths.options import SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.hoststate.cloud import VpcInterface, VpcRoute
 from weft.model import Lease, Network, Node
+from weft.model.network import OptionValue
 
 TARGET = "aws"
 VPC, SUBNET, INTERFACE, TABLE = "vpc", "subnet", "interface", "table"
@@ -138,7 +139,7 @@ def lease_data(host: Host, _network: Network, _options: Any) -> dict[str, str]:
     return {name: facts[name] for name in (VPC, SUBNET, INTERFACE, TABLE) if name in facts}
 
 
-def _own_vpc(host: Host) -> str:
+def _own_vpc(host: Host, _options: Mapping[str, OptionValue]) -> str:
     return _cloud.learnt(host, TARGET).facts.get(VPC, "")
 
 

@@ -66,7 +66,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
     cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
     own. `targets`: what the targets besides the kernel say of it, by their names (`weft.targets.table`). `paths`: to other
-    nodes, by their names, where drivers have more than one; one that is not in there is reached by the kernel's tunnel."""
+    nodes, by their names, where drivers have more than one; one that is not in there is reached by the kernel's tunnel.
+    `keyed`: it has the mesh secret, of which keys are made. `encrypts`: networks that are made here are encrypted unless they
+    say otherwise. `trusted`: subnets whose hosts need not encrypt what they send each other. `salts`: what keys of ESP are
+    made of by which others may send to it."""
 
     node: Node
     iptables: frozenset[tuple[int, str]] = frozenset()
@@ -79,6 +82,10 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     policy: Literal["nftables", "iptables"] = "nftables"
     targets: Mapping[str, Learnt] = {}
     paths: Mapping[str, Path] = {}
+    keyed: bool = False
+    encrypts: bool = False
+    trusted: tuple[IPNetwork, ...] = ()
+    salts: tuple[str, ...] = ()
 
 
 class Site(msgspec.Struct, frozen=True):
@@ -268,9 +275,9 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Where a cloud's router carries packets between hosts: the table by which those of the lease's holder go."""
     claims: Callable[[Any], tuple[tuple[str, str], ...]] = _no_claims
     """From the options: (key, what it is) pairs that no other network may have."""
-    fixed: Mapping[str, Callable[[Host], OptionValue]] = {}
-    """Options that, left out, are for the whole network what they are on the host where it is made, and are written down in its
-    record."""
+    fixed: Mapping[str, Callable[[Host, Mapping[str, OptionValue]], OptionValue]] = {}
+    """Options that, left out, are for the whole network what they are on the host where it is made, given those that it has by
+    then, and are written down in its record."""
     refusal: Callable[[Host, Network, Any], str] = _no_refusal
     """Why this host cannot take part, or ""."""
     tunnelled: Callable[[Any, Node, Node, Family], bool] = _never

@@ -24,6 +24,7 @@ from weft.datapaths.options import SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.hoststate.cloud import AddressPair, RouterRoute
 from weft.model import Lease, Network, Node
+from weft.model.network import OptionValue
 
 TARGET = "openstack"
 PORT, ROUTER, SECURITY = "port", "router", "port-security"
@@ -81,7 +82,7 @@ def _unknown(host: Host) -> str:
     return f"what {host.node.name} is in OpenStack is not known: {_cloud.learnt(host, TARGET).why}"
 
 
-def _gateway(host: Host) -> str:
+def _gateway(host: Host, _options: Mapping[str, OptionValue] | None = None) -> str:
     """The router that is meant where none is named: the host's gateway, or the only one; "" where that is not clear."""
     facts = _cloud.learnt(host, TARGET).facts
     routers = facts.get(ROUTERS, "").split()

@@ -55,6 +55,14 @@ KERNEL_PORT = 6784
 
 Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
 Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
+ENCRYPT = "encrypt"
+"""The option's name."""
+Encrypt = Annotated[
+    bool,
+    Meta(
+        description="what hosts send each other is encrypted, or not sent at all; needs the agents' setting mesh-secret."
+    ),
+]
 Underlay = Annotated[Literal["ipv4", "ipv6"], Meta(description="the hosts' addresses to send between.")]
 
 NodePrefix = Annotated[
@@ -156,6 +164,11 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     @property
     def udp_port(self) -> int | None:
         """That the tunnel uses."""
+        return None
+
+    @property
+    def secured(self) -> tuple[Family, int] | None:
+        """The family of the tunnel's packets and their UDP port, where they are to be encrypted."""
         return None
 
     @property

@@ -29,7 +29,7 @@ from weft.base.names import stable_mac
 from weft.datapaths import _gateway, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
-from weft.datapaths.options import CommonOptions, Port, Underlay, Vni
+from weft.datapaths.options import CommonOptions, Encrypt, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
 from weft.hoststate.paths import ALL, unfiltered
@@ -54,12 +54,14 @@ class OverlayOptions(OverVxlan, CommonOptions, frozen=True, kw_only=True):
     vni: Vni = 0
     port: Port = 4789
     underlay: Underlay = "ipv4"
+    encrypt: Encrypt = False
     flood: Flood = False
     balancer: By = "nft"
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _tunnel.check(self.vni or FIRST_VNI, self.port)
+        _tunnel.check_encrypted(self)
 
     @property
     def features(self) -> tuple[str, ...]:
@@ -149,6 +151,9 @@ def location(site: Site, node: Node, found: Location) -> Answer:
     if remote is None:
         yield _tunnel.unreachable(node, options.underlay_family)
         return
+    if problem := _tunnel.withheld(site, node):
+        yield problem
+        return
     yield FdbEntry(lladdr=found.mac, dst=str(remote), dev="vxlan0", ns=ns)
     for address in found.addresses:
         yield Neighbour(address=str(address), lladdr=found.mac, dev="vxlan0", ns=ns)
@@ -195,5 +200,6 @@ DRIVER = Driver(
     gates=gates,
     balancer=balancer,
     claims=_tunnel.claims,
+    fixed=_tunnel.encrypted(port=4788),
     refusal=refusal,
 )

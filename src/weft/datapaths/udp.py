@@ -19,7 +19,7 @@ from weft.base.errors import Invalid
 from weft.base.net import FAMILIES, Family, host_prefix
 from weft.datapaths import _isolation, _parts, _rules, _tunnel, guard
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import FlannelOptions, Port, Underlay
+from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.hoststate import Address, Link, NftChain, NftElement, NftSet, Object, Tun, Tunnel, TunnelPrefix, route
 from weft.hoststate.firewall import FILTER
@@ -38,6 +38,7 @@ class UdpOptions(_tunnel.OverUdp, FlannelOptions, frozen=True, kw_only=True):
     outer = OVERHEAD
     port: Port = 8285
     underlay: Underlay = "ipv4"
+    encrypt: Encrypt = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
@@ -45,6 +46,7 @@ class UdpOptions(_tunnel.OverUdp, FlannelOptions, frozen=True, kw_only=True):
             raise Invalid(f"port={self.port} is outside 1 to 65535")
         if self.port == _tunnel.MESH_PORT:
             raise Invalid(f"port={self.port} is the routing mesh's: choose another")
+        _tunnel.check_encrypted(self)
 
     @property
     def tunnel_device(self) -> str:
@@ -83,6 +85,9 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
         return
     if remote is None:
         yield _tunnel.unreachable(node, options.underlay_family, "UDP")
+        return
+    if problem := _tunnel.withheld(site, node):
+        yield problem
         return
     yield from _sets()
     yield NftElement(set=f"{_PEERS}{remote.version}", value=f"{remote} . {options.port}")
@@ -146,6 +151,7 @@ DRIVER = Driver(
     ways=ways,
     claims=claims,
     numbered=Numbered(option="port", claim="port/", first=8285, last=65535),
+    fixed=_tunnel.encrypted(),
     refusal=_tunnel.refusal,
     flannel=InFlannel(type="udp", said="", options=_from_flannel, tell=lambda *_: None, hear=lambda _: {}),
 )

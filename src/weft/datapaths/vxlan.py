@@ -21,7 +21,7 @@ from weft.base.net import host_prefix, parse_mac
 from weft.datapaths import _isolation, _parts, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import FlannelOptions, Port, Underlay, Vni
+from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay, Vni
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
@@ -34,11 +34,15 @@ class VxlanOptions(OverVxlan, FlannelOptions, frozen=True, kw_only=True):
     vni: Vni = 1
     port: Port = 8472
     underlay: Underlay = "ipv4"
+    encrypt: Encrypt = False
     direct_routing: DirectRouting = False
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _tunnel.check(self.vni, self.port)
+        _tunnel.check_encrypted(self)
+        if self.encrypt and self.direct_routing:
+            raise Invalid("direct-routing=true sends past the tunnel, unencrypted: leave it out, or encrypt=true")
 
 
 def network(site: Site) -> Answer:
@@ -62,6 +66,9 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
         else:
             tunnelled.append(subnet)
     if not tunnelled or site.host.node.address(options.underlay_family) is None:
+        return
+    if problem := _tunnel.withheld(site, node):
+        yield problem
         return
     entry = _tunnel.remote(site, node, lease)
     yield entry
@@ -121,6 +128,7 @@ DRIVER = Driver(
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),
+    fixed=_tunnel.encrypted(port=8473),
     refusal=_tunnel.refusal,
     flannel=InFlannel(type="vxlan", said="vxlan", options=_from_flannel, tell=_tell_flannel, hear=_hear_flannel),
 )

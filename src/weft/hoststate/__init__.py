@@ -2,6 +2,7 @@
 
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bridge_filter import BridgeFilter
+from weft.hoststate.encryption import WireguardEnd, WireguardPeer, XfrmPolicy, XfrmState
 from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
@@ -21,6 +22,7 @@ from weft.hoststate.links import (
     Veth,
     Vlan,
     Vxlan,
+    Wireguard,
     netns,
 )
 from weft.hoststate.objects import HOST, Key, Object
@@ -82,6 +84,11 @@ __all__ = [
     "Veth",
     "Vlan",
     "Vxlan",
+    "Wireguard",
+    "WireguardEnd",
+    "WireguardPeer",
+    "XfrmPolicy",
+    "XfrmState",
     "netns",
     "route",
 ]

@@ -132,7 +132,11 @@ class Tap(msgspec.Struct, frozen=True, gc=False, tag="tap"):
     """The same with whole frames: it can be a port of a bridge."""
 
 
-LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan | Tun | Tap
+class Wireguard(msgspec.Struct, frozen=True, gc=False, tag="wireguard"):
+    """A device that encrypts what it is sent, for the peer whose addresses these are (`weft.hoststate.encryption`)."""
+
+
+LinkKind = Veth | Bridge | Vxlan | Ipip | Ifb | Vlan | Macvlan | Ipvlan | Tun | Tap | Wireguard
 
 
 class Link(msgspec.Struct, frozen=True, kw_only=True, gc=False):

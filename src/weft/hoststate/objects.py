@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bridge_filter import BridgeFilter
+from weft.hoststate.encryption import WireguardEnd, WireguardPeer, XfrmPolicy, XfrmState
 from weft.hoststate.firewall import NftChain, NftElement, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
@@ -23,9 +24,10 @@ OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElemen
 Rules = NftSet | NftElement | NftChain | OfIptables
 Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort | OvsDatapath | OvsVport | OvsOutput
 Tunnels = Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost
+Encryption = WireguardEnd | WireguardPeer | XfrmState | XfrmPolicy
 Balancing = Ipvs | IpvsService | IpvsDestination
 Paths = Address | Neighbour | FdbEntry | Route | RoutingRule
-KernelObject = Netns | Sysctl | Rules | Devices | Tunnels | Paths | Balancing
+KernelObject = Netns | Sysctl | Rules | Devices | Tunnels | Encryption | Paths | Balancing
 Object = KernelObject | TargetObject
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""

@@ -20,8 +20,11 @@ linux/rtnetlink.h; `echo '87 weft' > /etc/iproute2/rt_protos.d/weft.conf` makes 
 MAIN = 254
 """The main routing table (RT_TABLE_MAIN)."""
 FIRST_TABLE = 87_000
-OWN_TABLES = range(FIRST_TABLE + 1, FIRST_TABLE + 1024)
-"""Routing tables of our own, the routing mesh's. Whoever copies a route of ours to any other table than these and the main one
+SECURED_TABLE = FIRST_TABLE + 1024
+"""Of packets that are to be encrypted."""
+OWN_TABLES = range(FIRST_TABLE + 1, SECURED_TABLE + 1)
+"""Routing tables of our own: the routing mesh's, and the one above. Whoever copies a route of ours to any other table than
+these and the main one
 copies the mark as well, and it is not ours there."""
 
 

@@ -31,6 +31,7 @@ from weft.kernel.kinds.sysctl import Sysctls
 from weft.kernel.kinds.table import Adapters, kinds
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing.netlink import Netlink, open_socket
+from weft.kernel.plumbing.secrets import Keys
 from weft.kernel.plumbing.spaces import MOST, Expected, Meant, Space, Spaces, any_will_do
 from weft.kernel.runs import runs, target
 from weft.kernel.watch import LinuxWatcher
@@ -45,7 +46,7 @@ RUN = Path("/run/weft")
 class LinuxKernel:
     """`desired`: a live view of what is desired, for the watcher. `run`: where the record of sysctls is kept. `named`:
     the folder where namespaces of our own have their names. `ruled`: namespaces where an earlier process may have made rules,
-    and none may be wanted any more."""
+    and none may be wanted any more. `keys`: of what is encrypted."""
 
     def __init__(
         self,
@@ -54,6 +55,7 @@ class LinuxKernel:
         expected: Expected = any_will_do,
         named: Path = Path(NAMED),
         ruled: Collection[str] = (),
+        keys: Keys | None = None,
     ) -> None:
         self._meant = Meant(expected, netns.cookie(HOST))
         self._desired: Mapping[Key, Object] = {} if desired is None else desired
@@ -66,7 +68,9 @@ class LinuxKernel:
         self._sysctls = Sysctls(run)
         self._ipsets, self._ovs = Ipsets(), OvsPorts()
         rooms, tunnels = {HOST, *ruled}, run / table.FOLDER
-        adapters = Adapters(self._nft, self._iptables, self._sysctls, named, rooms, self._ipsets, self._ovs, tunnels)
+        adapters = Adapters(
+            self._nft, self._iptables, self._sysctls, named, rooms, self._ipsets, self._ovs, tunnels, keys
+        )
         self.kinds = kinds(adapters)
         self._features: frozenset[str] | None = None
         self._uplink: Uplink | None = None

@@ -25,6 +25,9 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     "ttl" (RFC 5082) and "password" (RFC 2385). Older versions of Weft tell of none.
     `control`: TCP ports of its agent and of a store that runs there, which containers are kept from.
     `policy`: through what it enforces policy: "nftables" or "iptables".
+    `ciphers`: the ways in which it can encrypt what it sends to other nodes (`weft.model.ciphers`), and what these must know of
+    it for that: `wg_key`: its public key of WireGuard, in base64; `esp_salt`: what the keys of those who send to it are made
+    of now; `esp_start`: what its own keys to send with are made of, drawn anew whenever it may have lost count of what it sent.
     `boot`: the kernel's boot id: local namespaces of an earlier boot no longer exist.
     `number`: its own in the cluster, 1 to `HIGHEST_NUMBER`, from which its addresses in the routing mesh are made; 0: it has
     none, as with older versions of Weft.
@@ -41,6 +44,10 @@ class Node(msgspec.Struct, frozen=True, kw_only=True):
     instance: str = ""
     control: tuple[int, ...] = ()
     policy: str = "nftables"
+    ciphers: tuple[str, ...] = ()
+    wg_key: str = ""
+    esp_salt: str = ""
+    esp_start: str = ""
     boot: str = ""
     number: int = 0
     version: str = ""

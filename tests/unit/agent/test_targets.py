@@ -121,7 +121,7 @@ def cloudy(monkeypatch: pytest.MonkeyPatch) -> None:
         refusal=lambda host, _network, _options: (
             "" if told(host) else host.targets.get("cloud", Learnt(why="wait")).why
         ),
-        fixed={"subnet-min": lambda _host: "10.1.7.0/24"},
+        fixed={"subnet-min": lambda _host, _options: "10.1.7.0/24"},
     )
     monkeypatch.setitem(DRIVERS, "cloudy", driver)
 

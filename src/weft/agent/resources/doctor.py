@@ -24,7 +24,7 @@ from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
 from weft.kernel.kinds.ipset import FEATURE as IPSET
 from weft.kernel.plumbing import tools
-from weft.model import Network
+from weft.model import Network, ciphers
 from weft.policy import reach
 from weft.store.url import unguarded
 
@@ -34,6 +34,7 @@ MODULES = {
     "tbf": "sch_tbf",
     "vlan": "8021q",
     "mirred": "sch_ingress cls_u32 act_mirred",
+    ciphers.ESP: "xfrm_user esp4 esp6",
 }
 """Feature → the module that brings it, where its name is another."""
 WITHOUT = {
@@ -63,6 +64,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     networks = list(_networks(parts))
     yield from _features(parts, networks)
     yield from _bandwidth(parts)
+    yield from _encryption(parts, networks)
     yield from _bridge_rules(parts)
     yield from checkup.tools()
     yield _signatures(parts)
@@ -168,6 +170,27 @@ def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
             check=f"kernel: {name}",
             result="warning",
             detail=f"the kernel has no {lost}",
+            advice=f"{remedy(name)}, and restart the agent",
+        )
+
+
+def _encryption(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+    """An error only where a network needs it, and the host has neither; nothing where nobody means to encrypt."""
+    wanted = [network.name for network, options in networks if options.secured is not None]
+    able = [name for name in ciphers.PREFERRED if name in parts.features]
+    for name in ciphers.PREFERRED:
+        if name in able:
+            yield checkup.ok(f"kernel: {name}", "works")
+            continue
+        if not wanted and not parts.config.mesh_secret:
+            continue
+        lost = (
+            f"nothing of network {wanted[0]} leaves it" if wanted and not able else "no harm while there is the other"
+        )
+        yield t.Finding(
+            check=f"kernel: {name}",
+            result="error" if wanted and not able else "warning",
+            detail=f"the kernel has no {name}, to encrypt what hosts send each other: {lost}",
             advice=f"{remedy(name)}, and restart the agent",
         )
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Iterator
 
 import msgspec
 
@@ -167,6 +168,7 @@ class Networks:
         check_host(network, host.attached if apart else ())
         await self._check_parent(network, options, host)
         check_mtu(network, host.node, options)
+        self._check_port(network, options)
 
         async def attempt() -> None:
             numbered = await self._numbered(network)
@@ -195,6 +197,23 @@ class Networks:
                 f"network {network.name}: reach={network.options[REACH]}: containers of driver {driver.name} are in a network "
                 "whose own routers decide that: leave -o reach out"
             )
+
+    def _check_port(self, network: Network, options: CommonOptions) -> None:
+        """What is sent to one UDP port is encrypted, whichever network it is of, or nothing of it. Raises Invalid."""
+        encrypted = options.secured is not None
+        for name, theirs in self._others_options():
+            if options.udp_port and options.udp_port == theirs.udp_port and encrypted != (theirs.secured is not None):
+                raise Invalid(
+                    f"network {network.name}: port={options.udp_port} is that of network {name}, which is "
+                    f"{'not ' if encrypted else ''}encrypted, and what is sent to one port is so as a whole: choose another "
+                    "with -o port"
+                )
+
+    def _others_options(self) -> Iterator[tuple[str, CommonOptions]]:
+        """But for those that another version of Weft made."""
+        for name, network in self._parts.view.networks.items():
+            with contextlib.suppress(WeftError):
+                yield name, registry.parse_options(network)
 
     async def _check_parent(self, network: Network, options: CommonOptions, host: Host) -> None:
         """Raises Invalid, Conflict."""
@@ -332,9 +351,11 @@ def _apart(network: Network) -> Network:
 
 def _fixed(network: Network, driver: Driver, host: Host) -> Network:
     """With what its driver takes from the host where the network is made, unless the user says it."""
-    found = {name: say(host) for name, say in driver.fixed.items() if not network.options.get(name)}
-    said = {name: value for name, value in found.items() if value}
-    return msgspec.structs.replace(network, options={**network.options, **said}) if said else network
+    options = dict(network.options)
+    for name, say in driver.fixed.items():
+        if not options.get(name) and (value := say(host, options)):
+            options[name] = value
+    return msgspec.structs.replace(network, options=options) if options != network.options else network
 
 
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:

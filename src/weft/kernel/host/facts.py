@@ -16,13 +16,28 @@ import msgspec
 
 from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family, IPInterface, IPNetwork, family, parse_interface
-from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipset, Ipvlan, Link, Macvlan, Qdisc, Redirect, Veth, Vlan, Vxlan
+from weft.hoststate import (
+    HOST,
+    Bridge,
+    Ifb,
+    Ipip,
+    Ipset,
+    Ipvlan,
+    Link,
+    Macvlan,
+    Qdisc,
+    Redirect,
+    Veth,
+    Vlan,
+    Vxlan,
+    Wireguard,
+)
 from weft.hoststate.firewall import TABLE
 from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, ovs, sysctl, tc, wire
+from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, ovs, sysctl, tc, wire, xfrm
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.plumbing import links, netns, ovsdb, tools
 from weft.kernel.plumbing import uapi as u
@@ -30,6 +45,7 @@ from weft.kernel.plumbing.links import Surroundings
 from weft.kernel.plumbing.netlink import Netlink, attributes, open_socket
 from weft.kernel.plumbing.nfnl import Nftables
 from weft.kernel.plumbing.spaces import Space
+from weft.model import ciphers
 from weft.reconcile.protocol import Create
 from weft.tunnel import device as tun
 
@@ -309,6 +325,8 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,
+    ciphers.WIREGUARD: partial(_link, Link(name="probe8", type=Wireguard())),
+    ciphers.ESP: lambda _netlink: xfrm.works(),
     MD5: _md5,
     "tun": lambda _netlink: tun.there(),
     "bird": lambda _netlink: tools.find("bird") is not None,

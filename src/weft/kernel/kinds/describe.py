@@ -6,7 +6,23 @@ from collections.abc import Mapping
 
 import msgspec
 
-from weft.hoststate import HOST, Bridge, Ifb, Ipvlan, Key, Link, LinkKind, Macvlan, Object, Tap, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import (
+    HOST,
+    Bridge,
+    Ifb,
+    Ipvlan,
+    Key,
+    Link,
+    LinkKind,
+    Macvlan,
+    Object,
+    Tap,
+    Tun,
+    Veth,
+    Vlan,
+    Vxlan,
+    Wireguard,
+)
 from weft.hoststate.links import TAKEN
 from weft.kernel.plumbing.links import KIND_NAMES, Device
 from weft.kernel.plumbing.spaces import Space, Spaces
@@ -75,6 +91,8 @@ def _kind(spaces: Spaces, space: Space, device: Device, want: Link | None) -> Li
             return Vlan(dev=lower.name if lower else "", id=device.vlan)
         case "macvlan" | "ipvlan":
             return _child(spaces, space, device, want)
+        case "wireguard":
+            return Wireguard()
         case "tun":
             return Tun() if device.layer3 else Tap()
         case "veth":

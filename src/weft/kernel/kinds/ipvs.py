@@ -13,7 +13,7 @@ from weft.hoststate import Ipvs, IpvsDestination, IpvsService, Object
 from weft.kernel.kinds import ipvs_wire as wire
 from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.kind import Kind, Look, Part, Phase, Work
-from weft.kernel.plumbing import netns, tools
+from weft.kernel.plumbing import genl, netns, tools
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone, open_socket
 from weft.reconcile.kinds.ipvs import SYSCTLS
@@ -47,7 +47,7 @@ def _with(ns: str, work: Callable[[Netlink, int], T]) -> T:
 
 def _family(netlink: Netlink) -> int:
     try:
-        return wire.number(netlink)
+        return genl.number(netlink, u.IPVS_GENL_NAME)
     except Refused as refused:
         if refused.errno != errno.ENOENT:
             raise

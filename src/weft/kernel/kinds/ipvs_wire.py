@@ -1,4 +1,4 @@
-"""IPVS as generic netlink messages (linux/ip_vs.h). Pure, but for who asks for the family's number."""
+"""IPVS as generic netlink messages (linux/ip_vs.h)."""
 
 from __future__ import annotations
 
@@ -11,22 +11,13 @@ from socket import inet_ntop
 from weft.base.net import Family
 from weft.hoststate import Ipvs, IpvsDestination, IpvsService
 from weft.kernel.plumbing import uapi as u
+from weft.kernel.plumbing.genl import HEAD
 from weft.kernel.plumbing.netlink import Message, Netlink, Refused, attr, attributes
 
-HEAD = struct.Struct("=BBH")
-"""struct genlmsghdr: command, version, -."""
 _U16, _U32, _FLAGS = struct.Struct("=H"), struct.Struct("=I"), struct.Struct("=II")
 _PORT = struct.Struct("!H")
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 _METHODS = {0: "masquerading", 1: "local", 2: "tunnelling", 3: "routing", 4: "bypass"}
-
-
-def number(netlink: Netlink) -> int:
-    """The family's; the kernel loads its module if it is there. Raises Refused (ENOENT: it has none)."""
-    head = HEAD.pack(u.CTRL_CMD_GETFAMILY, 1, 0)
-    answer = netlink.request(u.GENL_ID_CTRL, 0, head + attr(u.CTRL_ATTR_FAMILY_NAME, u.IPVS_GENL_NAME))
-    found: int = _U16.unpack(attributes(answer, HEAD.size, len(answer))[u.CTRL_ATTR_FAMILY_ID])[0]
-    return found
 
 
 def ask(command: int, content: bytes = b"") -> bytes:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from ipaddress import ip_network
-from socket import inet_ntop
+from socket import IPPROTO_UDP, inet_ntop
 
 from weft.hoststate import PROTO, RoutingRule
 from weft.kernel.kinds.bulk import BULK
@@ -17,7 +17,7 @@ from weft.kernel.plumbing.netlink import Message, attr, attributes
 from weft.reconcile.protocol import Event, Seen
 
 _HEAD = struct.Struct("=BBBBBBBBI")  # family, lengths of destination and source, tos, table, -, -, action, flags
-_U32 = struct.Struct("=I")
+_U32, _RANGE = struct.Struct("=I"), struct.Struct("=HH")
 
 
 def _encode(rule: RoutingRule, _index: int, kind: int, flags: int) -> Message:
@@ -36,6 +36,9 @@ def _encode(rule: RoutingRule, _index: int, kind: int, flags: int) -> Message:
     if rule.mask:
         body += attr(u.FRA_FWMARK, _U32.pack(rule.mark)) + attr(u.FRA_FWMASK, _U32.pack(rule.mask))
     body += attr(u.FRA_IIFNAME, rule.iif.encode() + b"\0") if rule.iif else b""
+    if rule.udp_port:
+        body += attr(u.FRA_IP_PROTO, bytes((IPPROTO_UDP,)))
+        body += attr(u.FRA_DPORT_RANGE, _RANGE.pack(rule.udp_port, rule.udp_port))
     return Message(kind, flags, body)
 
 
@@ -65,6 +68,7 @@ def _decode(data: bytes, start: int, end: int, ns: str) -> RoutingRule | None:
         mark=_number(found.get(u.FRA_FWMARK)),
         mask=_number(found.get(u.FRA_FWMASK)),
         iif=found.get(u.FRA_IIFNAME, b"").rstrip(b"\0").decode(),
+        udp_port=_RANGE.unpack(found[u.FRA_DPORT_RANGE])[0] if u.FRA_DPORT_RANGE in found else 0,
         ns=ns,
     )
 

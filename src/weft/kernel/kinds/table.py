@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from weft.kernel.kinds import address, firewall, ipvs, ovs_datapath, own_netns, sysctl, tunnel
+from weft.kernel.kinds import address, firewall, ipvs, ovs_datapath, own_netns, sysctl, tunnel, wireguard, xfrm
 from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -19,12 +19,14 @@ from weft.kernel.kinds.route import ROUTE
 from weft.kernel.kinds.routing_rule import ROUTING_RULE
 from weft.kernel.kinds.shaping import QDISC, REDIRECT
 from weft.kernel.kinds.sysctl import Sysctls
+from weft.kernel.plumbing.secrets import Keys
 from weft.tunnel.table import FOLDER
 
 
 class Adapters(msgspec.Struct):
     """What lasts from one call to the next. `named`: the folder where namespaces of our own have their names; `ruled`: the
-    namespaces where rules may have been made before; `tunnels`: the folder of what programs that carry tunnels go by."""
+    namespaces where rules may have been made before; `tunnels`: the folder of what programs that carry tunnels go by; `keys`:
+    of what is encrypted, where there are any."""
 
     nft: Nft
     iptables: Iptables
@@ -34,6 +36,7 @@ class Adapters(msgspec.Struct):
     ipsets: Ipsets = msgspec.field(default_factory=Ipsets)
     ovs: OvsPorts = msgspec.field(default_factory=OvsPorts)
     tunnels: Path = Path("/run/weft", FOLDER)
+    keys: Keys | None = None
 
 
 def kinds(adapters: Adapters) -> dict[str, Kind]:
@@ -45,7 +48,9 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         *firewall.of_ipset(adapters.ipsets, set(adapters.ruled)),
         *firewall.of_iptables(adapters.iptables, set(adapters.ruled)),
         BRIDGE_FILTER,
+        *xfrm.kinds(adapters.keys),
         LINK,
+        *wireguard.kinds(adapters.keys),
         QDISC,
         REDIRECT,
         address.kind(),

@@ -12,7 +12,7 @@ from socket import inet_ntop, inet_pton
 
 import msgspec
 
-from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Tap, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import Bridge, Ifb, Ipip, Ipvlan, Link, Macvlan, Tap, Tun, Veth, Vlan, Vxlan, Wireguard
 from weft.hoststate.links import OWNER
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message, attr, attributes
@@ -328,7 +328,7 @@ def _encode_mode(child: Macvlan | Ipvlan, _around: Surroundings) -> bytes:
     return attr(kind, struct.pack(form, modes[child.mode]))
 
 
-def _encode_nothing(_kind: Bridge | Ifb | Tun | Tap, _around: Surroundings) -> bytes:
+def _encode_nothing(_kind: Bridge | Ifb | Tun | Tap | Wireguard, _around: Surroundings) -> bytes:
     return b""
 
 
@@ -341,6 +341,7 @@ _KINDS: dict[type, tuple[str, Callable[..., bytes]]] = {
     Vlan: ("vlan", _encode_vlan),
     Macvlan: ("macvlan", _encode_mode),
     Ipvlan: ("ipvlan", _encode_mode),
+    Wireguard: ("wireguard", _encode_nothing),
     Tun: ("tun", _encode_nothing),  # never made so: see `weft.kernel.kinds.devices`
     Tap: ("tun", _encode_nothing),
 }

@@ -9,7 +9,23 @@ from errno import EEXIST, ENODEV, EOPNOTSUPP
 
 import msgspec
 
-from weft.hoststate import HOST, Bridge, Ifb, Ipip, Ipvlan, Key, Link, Macvlan, Object, Tap, Tun, Veth, Vlan, Vxlan
+from weft.hoststate import (
+    HOST,
+    Bridge,
+    Ifb,
+    Ipip,
+    Ipvlan,
+    Key,
+    Link,
+    Macvlan,
+    Object,
+    Tap,
+    Tun,
+    Veth,
+    Vlan,
+    Vxlan,
+    Wireguard,
+)
 from weft.reconcile.kinds.kind import Kind, link_key, namespace_key, within
 from weft.reconcile.kinds.shell import join, name_of, run_in
 from weft.reconcile.protocol import Change, Op, Remove
@@ -72,6 +88,7 @@ _RANKS: dict[type, int] = {
     Ipip: 1,
     Tun: 1,
     Tap: 1,
+    Wireguard: 1,
     Veth: 2,
     Macvlan: 2,
     Ipvlan: 2,
@@ -167,6 +184,8 @@ def _type(link: Link) -> str:
             return join("type vxlan", number, underlay, f"dstport {port} {learns}", *flags)
         case Tun() | Tap():
             return "type tun"
+        case Wireguard():
+            return "type wireguard"
         case Ipip(local, remote, ttl, pmtudisc):
             ends = join(f"local {local}" if local else "", f"remote {remote or 'any'}")
             return f"type ipip {ends} ttl {ttl or 'inherit'} {'pmtudisc' if pmtudisc else 'nopmtudisc'}"

@@ -16,6 +16,7 @@ def _commands(op: Op, rule: RoutingRule) -> list[str]:
         f"to {rule.destination}" if rule.destination else "",
         f"fwmark {rule.mark:#x}/{rule.mask:#x}" if rule.mask else "",
         f"iif {rule.iif}" if rule.iif else "",
+        f"ipproto udp dport {rule.udp_port}" if rule.udp_port else "",
         f"goto {rule.goto}" if rule.goto else f"table {rule.table}" if rule.table else "nop",
         f"protocol {rule.proto}",
     )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.hoststate import Key, Object
-from weft.reconcile.kinds import firewall, ipset, iptables, ipvs, ovs_datapath, tunnel
+from weft.reconcile.kinds import firewall, ipset, iptables, ipvs, ovs_datapath, tunnel, wireguard, xfrm
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
 from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
@@ -37,7 +37,11 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     iptables.CHAIN,
     iptables.ELEMENT,
     BRIDGE_FILTER,
+    xfrm.STATE,
+    xfrm.POLICY,
     LINK,
+    wireguard.END,
+    wireguard.PEER,
     QDISC,
     REDIRECT,
     ADDRESS,
