@@ -18,7 +18,7 @@ from msgspec import Meta
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
-from weft.base.net import IPAddress, IPNetwork, parse_address, parse_network
+from weft.base.net import Family, IPAddress, IPNetwork, parse_address, parse_network
 from weft.model.network import ALL, named_by
 
 Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
