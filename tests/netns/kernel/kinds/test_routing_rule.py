@@ -24,6 +24,7 @@ RULES = (
     RoutingRule(family=6, priority=200, table=70000, mark=0x10000, mask=0xFFFFFFFF, iif="absent0"),
     *(RoutingRule(family=family, priority=300, goto=301, mask=0xFF00) for family in (4, 6)),
     *(RoutingRule(family=family, priority=301) for family in (4, 6)),
+    *(RoutingRule(family=family, priority=874, table=88024, iif="lo", udp_port=8473) for family in (4, 6)),
 )
 THEIRS = (
     "rule add priority 100 from 10.1.0.0/16 fwmark 0x10/0xff table 87",
