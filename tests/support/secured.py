@@ -22,7 +22,7 @@ from weft.datapaths import _encryption
 from weft.datapaths.driver import gather
 from weft.hoststate.union import Source
 from weft.mesh.keys import HostKeys
-from weft.mesh.rotation import Drawn
+from weft.mesh.rotation import Drawn, draw, restart
 from weft.mesh.secret import Secret
 from weft.model import Network
 
@@ -81,6 +81,13 @@ class Pair:
     def hear(self, *trusted: str) -> None:
         self.one.hears(self.two, *trusted)
         self.two.hears(self.one, *trusted)
+
+    def begin_anew(self) -> None:
+        """As agents do where states that they sent by are gone."""
+        for host in (self.one, self.two):
+            host.keys.forget()
+            host.tell(restart(host.drawn, draw()))
+        self.hear()
 
     @contextmanager
     def heard_in_c2(self, port: int) -> Iterator[socket.socket]:

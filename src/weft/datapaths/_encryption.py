@@ -24,6 +24,7 @@ from weft.base.net import FAMILIES, Family, host_prefix
 from weft.datapaths import _rules, guard
 from weft.datapaths.driver import Answer, Host
 from weft.hoststate import (
+    Address,
     Link,
     NftElement,
     NftSet,
@@ -46,6 +47,8 @@ from weft.model import Node, ciphers
 
 DEVICE = "wg-weft"
 """Not "weft…": what comes in by it is a tunnel's, as what comes in by the uplink, and no container's."""
+_ADDRESS = "169.254.87.89/32"
+"""The device's, on all hosts; nobody asks for it."""
 _PRIORITY = 874
 """Of the routing rules: behind the routing mesh's, before those of the main table."""
 
@@ -107,7 +110,9 @@ def _wireguard(host: Host, node: Node, secured: Set[Port]) -> Iterator[Object]:
     guards = tuple(chain.key for chain in _CHAINS)
     yield Link(name=DEVICE, type=Wireguard(), mtu=mtu, guards=guards, alias="weft:encryption")
     yield from guard.cluster_tunnel(ciphers.WIREGUARD_PORT)
-    # The way back, which has no port, is by the uplink; so a strict filter would take nothing that comes by this device.
+    # The way back, which has no port, is by the uplink; so a strict filter would take nothing that comes by this device, nor
+    # would any filter if the device had no address.
+    yield Address(address=_ADDRESS, dev=DEVICE)
     yield Sysctl(name=f"net/ipv4/conf/{DEVICE}/rp_filter", value="2", lasting=False)
     yield WireguardEnd(dev=DEVICE, port=ciphers.WIREGUARD_PORT, public=me.wg_key)
     shared = [fam for fam in FAMILIES if _both(host, node, fam)]
