@@ -41,18 +41,24 @@ def partners(view: View) -> set[str]:
     return found - {view.me}
 
 
+def _number(view: View) -> int:
+    """Of this node; 0 while it has none."""
+    me = view.nodes.get(view.me)
+    return me.number if me else 0
+
+
 def _contribute(known: Known, source: Source) -> Contribution | None:
     if known.host is None or not networks(known.view):
         return None
     if source == _HERE:
-        return known.gather(_paths.devices(known.host))
+        return known.gather(_paths.devices(known.host, _number(known.view)))
     node = known.view.nodes.get(source.name)
     return None if node is None else known.gather(_other(known, known.host, node))
 
 
 def _other(known: Known, host: Host, node: Node) -> Answer:
     via = host.paths[node.name].via if node.name in host.paths else ""
-    yield from _paths.other(host, node, known.view.nodes.get(via))
+    yield from _paths.other(host, _number(known.view), node, known.view.nodes.get(via))
 
 
 def _touched(view: View, changed: Changed) -> Iterator[Source]:

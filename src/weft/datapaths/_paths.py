@@ -16,15 +16,15 @@ from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family
 from weft.datapaths import _tunnel, guard
 from weft.datapaths.driver import Answer, Host, Path
+from weft.datapaths.options import KERNEL_PORT
 from weft.hoststate import FdbEntry, Link, Sleeve, SleeveHost, SleeveStation, Tap, Vxlan
 from weft.hoststate.tunnels import sleeve_overhead
 from weft.model import Network, Node
 
 KERNEL, SLEEVE = "weft_probe", "weft_probes"
 """No network's devices can be called so."""
-KERNEL_PORT = 6784
+SLEEVE_PORT = 6783
 """As `weft.mesh.ports`."""
-PROBE_VNI = _tunnel.LARGEST_VNI - 1
 _PROBES = 0
 """The sleeve's network that is for probes."""
 USUAL_MTU = 1376
@@ -55,36 +55,37 @@ def carries(me: Node, node: Node, networks: Iterable[Network]) -> dict[str, int]
     return {dev: min(size, asked) for dev, size in room.items() if dev == KERNEL or numbered}
 
 
-def devices(host: Host) -> Answer:
-    """This host's own."""
+def devices(host: Host, number: int) -> Answer:
+    """This host's own. `number`: this node's, 0 while it has none: there is no sleeve then."""
     node, fam = host.node, underlay(host.node)
     local = str(node.address(fam))
     yield from guard.control(host)
     yield from guard.cluster_tunnel(KERNEL_PORT)
-    yield from _tunnel.accepted(PROBE_VNI, KERNEL_PORT)
+    yield from guard.cluster_tunnel(SLEEVE_PORT)
+    yield from _tunnel.accepted(_tunnel.PROBED_VNI, KERNEL_PORT)
     yield Link(
         name=KERNEL,
-        type=Vxlan(vni=PROBE_VNI, port=KERNEL_PORT, local=local, dev=node.uplink),
+        type=Vxlan(vni=_tunnel.PROBED_VNI, port=KERNEL_PORT, local=local, dev=node.uplink),
         mtu=node.mtu - _OVERHEAD[KERNEL][fam],
         mac=mac(node.name),
         guards=guard.chains(host),
         alias=_MARK,
     )
-    if node.number:
+    if number:
         mtu = node.mtu - _OVERHEAD[SLEEVE][fam]
         yield Link(name=SLEEVE, type=Tap(), mtu=mtu, mac=mac(node.name), guards=guard.chains(host), alias=_MARK)
-        yield Sleeve(dev=SLEEVE, network=_PROBES, number=node.number, local=local, mtu=mtu)
-        yield SleeveStation(dev=SLEEVE, mac=mac(node.name), number=node.number)
+        yield Sleeve(dev=SLEEVE, network=_PROBES, number=number, local=local, port=SLEEVE_PORT, mtu=mtu)
+        yield SleeveStation(dev=SLEEVE, mac=mac(node.name), number=number)
 
 
-def other(host: Host, node: Node, via: Node | None) -> Answer:
+def other(host: Host, number: int, node: Node, via: Node | None) -> Answer:
     """Another host, which sleeves reach by the node `via` where that is not None. Nothing where the two have no addresses of
     one family: they are no neighbours."""
     remote = node.address(underlay(host.node))
     if remote is None:
         return
     yield FdbEntry(lladdr=mac(node.name), dst=str(remote), dev=KERNEL)
-    if host.node.number and node.number:
+    if number and node.number:
         yield SleeveStation(dev=SLEEVE, mac=mac(node.name), number=node.number, direct=True)
         mtu = host.paths.get(node.name, Path()).mtu
         yield SleeveHost(number=node.number, remote=str(remote), via=via.number if via else 0, mtu=mtu)

@@ -25,8 +25,8 @@ LOST, PATIENCE = 4, 8
 """A direction is down once so many probes in a row were lost, the first of them so many ticks ago."""
 WELL, MOST_WELL = 12, 200
 """Probes that come before a direction is up again: at first, and at most, where it keeps going down."""
-STEADY = 300
-"""Ticks: what stood for so long before it went down was no flapping."""
+STEADY, PARDONED = 300, 3
+"""Ticks: what stood for so long before it went down was no flapping. How often a direction may fall without it."""
 SILENT = 11
 """Ticks in which nothing at all comes of a host, on whose probes this one waits: then others are asked whether it lives."""
 FRESH = 6

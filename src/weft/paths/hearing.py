@@ -4,18 +4,18 @@ That a probe was lost is known by its number: the other host tells with each pro
 has sent on every one. So the ways are measured against each other. Where nothing comes by any of them, the host may be
 busy, or its agent may be stopped: that is no reason to say that a way is down, and nothing would be won by it.
 
-Down quickly, up slowly: a direction comes up after some probes without a gap, and each time that it falls again soon after,
-after twice as many.
+Down quickly, up slowly: a direction comes up after some probes without a gap, and after twice as many each time where it
+keeps falling.
 """
 
 from __future__ import annotations
 
-from weft.paths.channels import LOST, MOST_WELL, PATIENCE, STEADY, WELL
+from weft.paths.channels import LOST, MOST_WELL, PARDONED, PATIENCE, STEADY, WELL
 from weft.paths.probe import DOUBT, DOWN, UP
 
 
 class Hearing:
-    __slots__ = ("_rose", "good", "heard", "last", "need", "overdue", "sent", "sure", "up")
+    __slots__ = ("_falls", "_rose", "good", "heard", "last", "need", "overdue", "sent", "sure", "up")
 
     def __init__(self, tick: int = 0, up: bool = True) -> None:
         self.up = up
@@ -29,7 +29,8 @@ class Hearing:
         """The tick in which one was first known to be missing, of those that are missing now."""
         self.good, self.need = 0, WELL
         """While it is down: probes that came since the last gap; how many it takes."""
-        self._rose = -STEADY
+        self._falls, self._rose = 0, -STEADY
+        """How often it fell without having stood for long in between."""
 
     def begin(self, sent: int, tick: int) -> None:
         """The other host began anew, and has sent so many by now."""
@@ -68,7 +69,8 @@ class Hearing:
     def fall(self, tick: int) -> None:
         if self.up:
             self.up, self.good = False, 0
-            self.need = WELL if tick - self._rose >= STEADY else min(2 * self.need, MOST_WELL)
+            self._falls = 1 if tick - self._rose >= STEADY else self._falls + 1
+            self.need = min(WELL << max(self._falls - PARDONED, 0), MOST_WELL)
 
     def standing(self, tick: int) -> int:
         if not self.up:

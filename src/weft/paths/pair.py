@@ -272,7 +272,7 @@ class Pair:
         """Whether it is another one than before."""
         if path == self.path:
             return False
-        if path.way != self.path.way:
+        if (path.way, path.via) != (self.path.way, self.path.via):
             self.switches, self.since = self.switches + 1, tick
         self.path = path
         self.hurry(tick)

@@ -25,7 +25,7 @@ from weft.paths import probe
 from weft.paths.channels import TICK, Peer, Way
 from weft.paths.frames import Frames
 from weft.paths.machine import Machine, Round
-from weft.paths.pair import Memory
+from weft.paths.pair import Memory, Pair
 
 log = logging.getLogger(__name__)
 
@@ -106,9 +106,13 @@ class Prober:
         if self.machine.changed:
             nodes, self.machine.changed = self.machine.changed, set()
             for name in sorted(nodes & self.machine.pairs.keys()):
-                path = self.machine.pairs[name].path
-                log.info("%s is reached by %s", name, path.way + (f" over {path.via}" if path.via else ""))
+                self._log(name, self.machine.pairs[name])
             self._changed(nodes)
+
+    def _log(self, name: str, pair: Pair) -> None:
+        path = pair.path
+        via, mtu = f" over {path.via}" if path.via else "", f", up to {path.mtu} octets" if path.mtu else ""
+        log.info("%s is reached by %s%s%s", name, path.way, via, mtu)
 
     def _send(self, turn: Round) -> None:
         message, mac = probe.seal(turn.probe), self._macs[turn.probe.to]

@@ -17,13 +17,13 @@ AGAIN = 40
 
 
 class Search:
-    __slots__ = ("_answers", "_first", "_high", "_low", "_rounds", "_tries", "best", "found", "full", "trial")
+    __slots__ = ("_answers", "_first", "_high", "_low", "_rounds", "_tries", "full", "known", "trial")
 
     def __init__(self, full: int) -> None:
         self.full = full
-        self.best = min(LEAST, full)
-        """The largest that passed; what was found before, while a new search runs."""
-        self.found = False
+        self.known = min(FIRST, full)
+        """What to go by: the largest that passes, as far as the last search went to its end, or found less. Containers
+        remember for ten minutes what is too large, so nobody is told of each step."""
         self._begin()
 
     def _begin(self) -> None:
@@ -32,11 +32,6 @@ class Search:
 
     def _try(self, size: int) -> None:
         self.trial, self._first, self._tries, self._answers = size, 0, 0, 0
-
-    @property
-    def known(self) -> int:
-        """What to go by. Containers remember for ten minutes what is too large, so nobody is told of each step."""
-        return self.best if self.found else min(FIRST, self.full)
 
     @property
     def done(self) -> bool:
@@ -60,12 +55,11 @@ class Search:
         self._answers += 1
         if heard >= self._first:
             self._low = self.trial
-            self.best = max(self.best, self.trial)
         elif self._tries >= TRIES and self._answers >= TRIES:
             self._high = self.trial
-            self.best = self.best if self.best < self.trial else self._low
+            self.known = self.known if self.known < self.trial else self._low
         else:
             return
         self._try((self._low + self._high) // 2)
         if self.done:
-            self.best, self.found = self._low, True
+            self.known = self._low

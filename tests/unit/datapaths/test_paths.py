@@ -5,6 +5,7 @@ from __future__ import annotations
 from support import lab
 from weft.datapaths import _paths
 from weft.datapaths.driver import Host, Path, gather
+from weft.datapaths.options import KERNEL_PORT
 from weft.hoststate import Link, SleeveHost
 from weft.mesh import ports
 from weft.reconcile.protocol import Create
@@ -38,23 +39,23 @@ def commands(answer: object, *words: str) -> list[str]:
 
 
 def test_the_devices() -> None:
-    assert commands(_paths.devices(HOST), "weft_probe") == DEVICES.splitlines()
+    assert commands(_paths.devices(HOST, 1), "weft_probe") == DEVICES.splitlines()
 
 
 def test_another_host() -> None:
-    assert commands(_paths.other(HOST, NODES["node-2"], None), "") == OTHER.splitlines()
+    assert commands(_paths.other(HOST, 1, NODES["node-2"], None), "") == OTHER.splitlines()
 
 
 def test_by_a_third_one_and_with_what_that_way_carries() -> None:
     host = Host(node=NODES["node-1"], paths={"node-2": Path(way="sleeve", mtu=1301)})
-    (found,) = (o for o in _paths.other(host, NODES["node-2"], NODES["node-3"]) if isinstance(o, SleeveHost))
+    (found,) = (o for o in _paths.other(host, 1, NODES["node-2"], NODES["node-3"]) if isinstance(o, SleeveHost))
     assert (found.number, found.via, found.mtu) == (2, 3, 1301)
 
 
 def test_without_numbers_there_is_no_sleeve() -> None:
     host = Host(node=lab.node("node-1"))
-    assert not commands(_paths.devices(host), "weft_probes")
-    assert not [o for o in _paths.other(host, NODES["node-2"], None) if isinstance(o, SleeveHost)]
+    assert not commands(_paths.devices(host, 0), "weft_probes")
+    assert not [o for o in _paths.other(host, 0, NODES["node-2"], None) if isinstance(o, SleeveHost)]
     assert _paths.carries(host.node, NODES["node-2"], []) == {"weft_probe": 1376}
 
 
@@ -68,6 +69,6 @@ def test_what_is_to_pass_is_what_networks_send_and_both_hosts_carry() -> None:
 
 
 def test_the_port_and_the_devices_are_nobody_elses() -> None:
-    assert _paths.KERNEL_PORT == ports.KERNEL
-    links = [o for o in _paths.devices(HOST) if isinstance(o, Link)]
+    assert (KERNEL_PORT, _paths.SLEEVE_PORT) == (ports.KERNEL, ports.SLEEVE)
+    links = [o for o in _paths.devices(HOST, 1) if isinstance(o, Link)]
     assert {link.alias for link in links} == {"weft:paths"}
