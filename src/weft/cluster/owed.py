@@ -53,6 +53,7 @@ class Owed:
         self._store, self._view = store, view
         self.ledger: Ledger = Unwritten()
         self._settling = asyncio.Lock()
+        self._attached = set[str]()
 
     def attach(self, endpoint: Endpoint) -> None:
         """Raises Unavailable where it cannot be written down: nothing has happened then."""
@@ -61,8 +62,13 @@ class Owed:
             self.ledger.keep(item.key, item.value)
         except OSError as error:
             raise Unavailable(_not_written(endpoint, error)) from None
+        self._attached = {*self._attached & self._view.held, item.key}
         self._view.hold([item])
         log.warning("%s is attached to %s without the store, which is told later", endpoint.name, endpoint.network)
+
+    def came(self, endpoint: Endpoint) -> bool:
+        """Whether it was attached since the agent's start: its interface may yet have to be made."""
+        return key_of(endpoint) in self._attached & self._view.held
 
     def detach(self, endpoints: Iterable[Endpoint]) -> None:
         """Raises Unavailable, as above."""

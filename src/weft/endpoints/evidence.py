@@ -117,7 +117,10 @@ class Evidence:
 
     def _runs(self, endpoint: Endpoint) -> bool:
         """An interface that its engine has taken over is the engine's to give back, wherever it is now."""
-        return bool(endpoint.handover) or endpoint.interface in (self._inside(endpoint) or ())
+        if endpoint.handover:
+            return True
+        inside = self._inside(endpoint)
+        return inside is not None and (endpoint.interface in inside or self._cluster.owed.came(endpoint))
 
     # Leases.
 

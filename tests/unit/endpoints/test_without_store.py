@@ -98,6 +98,17 @@ async def test_a_container_comes_and_the_store_is_told_when_it_is_back(agent: Ag
     assert not any("not in it yet" in text for text in told(agent))
 
 
+async def test_what_is_not_in_the_kernel_yet_is_no_container_that_ended(
+    agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The store may be back before the interface is made."""
+    await lose(agent)
+    monkeypatch.setattr(agent.evidence, "_inside", lambda _: ())
+    made = await connect(agent, host, "c2")
+    await restore(agent)
+    assert (await in_store(agent))[str(address(made))] == "c2" and "eth0" in interfaces(host, "c2")
+
+
 @pytest.mark.parametrize("done", [True, False])
 async def test_an_answer_that_never_comes_costs_nothing(
     agent: Agent, host: FakeHost, done: bool, monkeypatch: pytest.MonkeyPatch
