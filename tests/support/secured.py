@@ -37,13 +37,10 @@ class Secured(Host):
     drawn: Drawn
 
     @classmethod
-    def made(
-        cls, home: Home, router: Router, name: str, net: Network, run: Path, cipher: str, secret: bytes
-    ) -> Secured:
-        keys = HostKeys(Secret(secret), run / name / "wireguard.key", run / name / "esp", secrets.token_hex(4))
+    def made(cls, home: Home, router: Router, name: str, net: Network, run: Path) -> Secured:
+        keys = HostKeys(Secret(SECRET), run / name / "wireguard.key", run / name / "esp", secrets.token_hex(4))
         drawn = keys.drawn(0.0)
         said = {
-            "ciphers": (cipher,),
             "wg_key": keys.public,
             "esp_salt": drawn.told,
             "esp_start": drawn.start,
@@ -53,10 +50,10 @@ class Secured(Host):
         host.drawn = drawn
         return host
 
-    def tell(self, drawn: Drawn) -> None:
+    def tell(self, drawn: Drawn, *ciphers: str) -> None:
         """From now on it says this, and takes packets by it."""
-        self.drawn = drawn
-        self.node = replace(self.node, esp_salt=drawn.told, esp_start=drawn.start)
+        self.drawn, able = drawn, ciphers or self.node.ciphers
+        self.node = replace(self.node, ciphers=able, esp_salt=drawn.told, esp_start=drawn.start)
         self.site = replace(self.site, host=replace(self.site.host, node=self.node, salts=drawn.taken))
         self.sites[self.site.network.name] = self.site
 
@@ -77,6 +74,12 @@ class Pair:
         self.router, self.one, self.two = router, one, two
         self.c1, self.c2 = one.containers["c1"], two.containers["c2"]
         self.to = two.addresses()[0]
+
+    def use(self, cipher: str) -> None:
+        """Both have only this one from now on."""
+        for host in (self.one, self.two):
+            host.tell(host.drawn, cipher)
+        self.hear()
 
     def hear(self, *trusted: str) -> None:
         self.one.hears(self.two, *trusted)
@@ -123,17 +126,16 @@ def _udp(source: bytes, to: bytes, sport: int, dport: int, data: bytes) -> bytes
 
 
 @contextmanager
-def pair(home: Home, run: Path, cipher: str, other_secret: bytes = SECRET) -> Iterator[Pair]:
+def pair(home: Home, run: Path) -> Iterator[Pair]:
+    """They have no cipher as yet."""
     net, router = lab.network("vxlan", options={"encrypt": True, "port": PORT}), Router(home)
     found = []
     try:
-        for name, secret in (("node-1", SECRET), ("node-2", other_secret)):
-            found.append(Secured.made(home, router, name, net, run, cipher, secret))
+        for name in ("node-1", "node-2"):
+            found.append(Secured.made(home, router, name, net, run))
             found[-1].attach(f"c{name[-1]}", 2)
             found[-1].converge()
-        made = Pair(router.ns, *found)
-        made.hear()
-        yield made
+        yield Pair(router.ns, *found)
     finally:
         for host in found:
             host.close()

@@ -14,6 +14,7 @@ from weft.datapaths import _encryption
 from weft.datapaths.options import ENCRYPT
 from weft.hoststate import Contribution
 from weft.hoststate.union import Source
+from weft.model import ciphers
 
 NAME = "encryption"
 
@@ -48,6 +49,18 @@ def _ports(known: Known) -> Iterator[_encryption.Port]:
             continue
         if options.secured is not None:
             yield options.secured
+
+
+def how(known: Known, node: str) -> str:
+    """By what is encrypted that encrypted networks send to another node by the kernel's tunnel: "wireguard", "esp"; "trusted"
+    where it need not be; "nothing passes" where it cannot be. "" where no network is encrypted, or nothing is known."""
+    other, families = known.view.nodes.get(node), {fam for fam, _ in _ports(known)}
+    if known.host is None or other is None or not families:
+        return ""
+    me = known.host.node
+    if all(ciphers.trusts(me, other, fam, known.host.trusted) for fam in families):
+        return "trusted"
+    return ciphers.cipher(me, other) or "nothing passes"
 
 
 CONTRIBUTOR = Contributor(

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from weft.datapaths import _rules, guard
+from weft.datapaths import _rules, _tunnel, guard
 from weft.datapaths.driver import Site
 from weft.hoststate import FdbEntry, Link, Object, Sleeve, SleeveStation, Tap
 from weft.hoststate.firewall import BRIDGE, BRIDGE_FILTER
@@ -33,9 +33,12 @@ _QUESTIONS = _rules.base_chain(
 
 
 def chosen(site: Site, node: Node) -> bool:
-    """Whether packets to this other node go so. Both have numbers, by which the program knows them."""
+    """Whether packets to this other node go so: also where the kernels of the two cannot encrypt them, for the program can.
+    Both have numbers, by which it knows them."""
     path = site.host.paths.get(node.name)
-    return path is not None and path.way != "kernel" and bool(node.number and site.host.node.number)
+    if path is None or not (node.number and site.host.node.number):
+        return False
+    return path.way != "kernel" or (site.host.keyed and _tunnel.withheld(site, node) is not None)
 
 
 def entries(site: Site, node: Node, mac: str, bridge: Link) -> Iterator[Object]:
@@ -56,7 +59,14 @@ def entries(site: Site, node: Node, mac: str, bridge: Link) -> Iterator[Object]:
         guards=guards,
         alias=bridge.alias,
     )
-    yield Sleeve(dev=name, network=options.vni, number=site.host.node.number, local=str(local), mtu=bridge.mtu or 0)
+    yield Sleeve(
+        dev=name,
+        network=options.vni,
+        number=site.host.node.number,
+        local=str(local),
+        mtu=bridge.mtu or 0,
+        encrypted=options.encrypt,
+    )
     yield FdbEntry(lladdr=mac, dev=name, bridge=bridge.name)
     for station in (mac, ALL):
         yield SleeveStation(dev=name, mac=station, number=node.number)

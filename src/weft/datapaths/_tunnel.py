@@ -179,13 +179,17 @@ def claims(options: Any) -> tuple[tuple[str, str], ...]:
 
 
 def refusal(host: Host, network: Network, options: Any) -> str:
+    return addressless(host, network, options) or unencrypted(host, network, options)
+
+
+def addressless(host: Host, network: Network, options: Any) -> str:
     fam: Family = options.underlay_family
     if host.node.address(fam) is None:
         return (
             f"{host.node.name} has no IPv{fam} address on {host.node.uplink}: give it one, "
             f"or make network {network.name} with -o underlay=ipv{10 - fam}"
         )
-    return unencrypted(host, network, options)
+    return ""
 
 
 def unreachable(node: Node, fam: Family, what: str = "VXLAN") -> Problem:

@@ -34,8 +34,8 @@ from weft.alloc.bridges import bridge_name
 from weft.base.names import check_ifname, stable_mac
 from weft.datapaths import _gateway, _isolation, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
-from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Numbered, Problem, Site
-from weft.datapaths.options import KERNEL_PORT, LinkInBlocksOptions, Port, Underlay, Vni
+from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
+from weft.datapaths.options import KERNEL_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
 from weft.datapaths.traits import SHARED_IN_BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
 from weft.hoststate.links import CHECKED
@@ -62,11 +62,13 @@ class MeshOptions(OverVxlan, LinkInBlocksOptions, frozen=True, kw_only=True):
     vni: Vni = 0
     port: Port = KERNEL_PORT
     underlay: Underlay = "ipv4"
+    encrypt: Encrypt = False
     interface: Interface = ""
 
     def __post_init__(self) -> None:
         super().__post_init__()
         _tunnel.check(self.vni or FIRST_VNI, self.port)
+        _tunnel.check_encrypted(self)
         if self.interface:
             check_ifname(self.interface)
 
@@ -98,9 +100,16 @@ def _bridge(site: Site) -> Link:
     )
 
 
+def refusal(host: Host, network: Network, options: MeshOptions) -> str:
+    """Where the kernel cannot encrypt, the program can, with the secret."""
+    if why := _tunnel.addressless(host, network, options):
+        return why
+    return "" if host.keyed else _tunnel.unencrypted(host, network, options)
+
+
 def network(site: Site) -> Answer:
     """Problems only: what this host cannot have is told before the first container comes."""
-    if why := _tunnel.refusal(site.host, site.network, site.options):
+    if why := refusal(site.host, site.network, site.options):
         yield Problem(why)
     yield from _parts.too_small(site, _mtu(site))
     yield from _tunnel.unfit(site)
@@ -167,9 +176,13 @@ def location(site: Site, node: Node, found: Location) -> Answer:
     if remote is None:
         yield _tunnel.unreachable(node, options.underlay_family)
         return
+    by_program, problem = _sleeve.chosen(site, node), _tunnel.withheld(site, node)
+    if problem and not by_program:
+        yield problem
+        return
     for address in found.addresses:
         yield Neighbour(address=str(address), lladdr=found.mac, dev=dev)
-    if _sleeve.chosen(site, node):
+    if by_program:
         yield from _sleeve.entries(site, node, found.mac, _bridge(site))
         return
     yield FdbEntry(lladdr=found.mac, dev=dev, bridge=bridge_name(site.network))
@@ -222,5 +235,6 @@ DRIVER = Driver(
     gates=gates,
     balancer=balancer,
     claims=_tunnel.claims,
-    refusal=_tunnel.refusal,
+    fixed=_tunnel.encrypted(port=6790),
+    refusal=refusal,
 )
