@@ -7,7 +7,6 @@ Three pairs on one segment: containers behind Weft's tunnel, containers behind o
 
 from __future__ import annotations
 
-import json
 import sys
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,9 +15,9 @@ from statistics import median
 import pytest
 
 from support import lab
+from support.iperf import throughput
 from support.namespaces import Home, Namespace
 from support.routed import Host, Router
-from support.waiting import until
 
 MIB, ROUNDS = 8, 5
 
@@ -49,19 +48,6 @@ def by_hand(home: Home, router: Router, number: int) -> tuple[Namespace, Namespa
     return host, container
 
 
-def throughput(source: Namespace, target: Namespace, address: str) -> float:
-    """Bit/s of TCP payload received."""
-    target.sh("iperf3 -s -1 -D")
-
-    def listens() -> bool:
-        return ":5201 " in target.sh("ss -Hltn")
-
-    until(listens, 20, "iperf3 to listen")
-    said = json.loads(source.sh(f"iperf3 -J -c {address} -n {MIB}M"))
-    until(lambda: not listens(), 20, "iperf3 to end")
-    return float(said["end"]["sum_received"]["bits_per_second"])
-
-
 @pytest.mark.figures
 def test_beside_what_is_wired_by_hand(netns: Home, tmp_path: Path) -> None:
     router = Router(netns)
@@ -82,7 +68,7 @@ def test_beside_what_is_wired_by_hand(netns: Home, tmp_path: Path) -> None:
         found: dict[str, list[float]] = {name: [] for name in pairs}
         for number in range(ROUNDS + 1):
             for name in sorted(pairs, reverse=number % 2 == 1):
-                speed = throughput(*pairs[name])
+                speed = throughput(*pairs[name], MIB)
                 if number:  # the first warms up
                     found[name].append(speed)
     for other in ("by hand", "hosts"):

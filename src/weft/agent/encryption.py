@@ -47,10 +47,16 @@ class Encryption:
 
     def told(self, features: Container[str]) -> Told:
         """`features`: what the kernel can do."""
-        able = tuple(each for each in ciphers.PREFERRED if self.keys and each in features)
-        drawn = self._have() if ciphers.ESP in able else None
+        able = [each for each in ciphers.PREFERRED if self.keys and each in features]
+        drawn = None
+        if ciphers.ESP in able:
+            try:
+                drawn = self._have()
+            except Failed as error:
+                log.warning("without ESP: %s", error)
+                able.remove(ciphers.ESP)
         return Told(
-            ciphers=able,
+            ciphers=tuple(able),
             wg_key=self.keys.public if self.keys and ciphers.WIREGUARD in able else "",
             esp_salt=drawn.told if drawn else "",
             esp_start=drawn.start if drawn else "",

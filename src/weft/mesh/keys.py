@@ -36,9 +36,7 @@ class HostKeys:
         `boot`. Raises Denied, Failed, Invalid."""
         self._secret, self._folder, self._boot = secret, folder, boot
         self.private = _private(private)
-        self.public = b64encode(
-            X25519PrivateKey.from_private_bytes(self.private).public_key().public_bytes_raw()
-        ).decode()
+        self.public = public_of(self.private)
         self.used_twice = False
         """A recipe was asked for a second time: another start value has to be drawn."""
 
@@ -86,6 +84,11 @@ class HostKeys:
         """Recipes of a start value that is not used any more. Raises OSError."""
         (self._folder / "used").unlink(missing_ok=True)
         self.used_twice = False
+
+
+def public_of(private: bytes) -> str:
+    """In base64."""
+    return b64encode(X25519PrivateKey.from_private_bytes(private).public_key().public_bytes_raw()).decode()
 
 
 def _private(file: Path) -> bytes:

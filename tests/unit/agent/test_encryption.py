@@ -176,3 +176,15 @@ def told(agent: Agent) -> str:
     drawn = agent.encryption._drawn
     assert drawn is not None
     return drawn.told
+
+
+async def test_where_nothing_can_be_kept_there_is_no_esp(
+    host: FakeHost, store_file: Path, tmp_path: Path, secret: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    """All else goes on."""
+    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "esp").write_text("no folder")
+    with_only(host, "esp", "wireguard")
+    async with agent_on(host, store_file, mesh_secret=secret, run_dir=str(tmp_path / "a")) as agent:
+        assert agent.node is not None and agent.node.ciphers == ("wireguard",)
+    assert "without ESP: what keys of ESP are made of cannot be kept" in caplog.text

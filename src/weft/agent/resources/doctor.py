@@ -145,7 +145,8 @@ def remedy(feature: str) -> str:
     """What to do where a host lacks it."""
     if feature in DEVICES:
         return f"modprobe {feature}, or give this host the device {DEVICES[feature]}; restart the agent"
-    return PROGRAMS.get(feature) or f"modprobe {MODULES.get(feature, feature)}, or a kernel with it"
+    modules = MODULES.get(feature, feature)
+    return PROGRAMS.get(feature) or f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it"
 
 
 def _signatures(parts: Parts) -> t.Finding:

@@ -23,7 +23,7 @@ T = TypeVar("T")
 LACKING = "the kernel has no WireGuard: modprobe wireguard, or a kernel with it"
 
 
-def _with(ns: str, work: Callable[[Netlink, int], T]) -> T:
+def with_family(ns: str, work: Callable[[Netlink, int], T]) -> T:
     """Given a socket in the namespace, and the number of WireGuard's messages. Raises WeftError."""
 
     def inside() -> T:
@@ -49,7 +49,7 @@ def _dump(keys: Keys | None, look: Look) -> Iterable[Object]:
     devices = [d.name for d in look.space.devices().values() if d.kind == "wireguard" and d.marked]
     if not devices:
         return ()
-    return _with(
+    return with_family(
         look.ns, lambda netlink, family: [o for dev in devices for o in _read(netlink, family, dev, keys, look.ns)]
     )
 
@@ -78,7 +78,7 @@ def _apply(keys: Keys | None, _work: Work, ops: Sequence[Op]) -> Iterator[Failur
         groups.setdefault(_of(op).ns, []).append(op)
     for ns, group in groups.items():
         try:
-            yield from _with(ns, lambda netlink, family, group=group: list(_write(netlink, family, keys, group)))  # type: ignore[misc] # mypy infers no type for the default
+            yield from with_family(ns, lambda netlink, family, group=group: list(_write(netlink, family, keys, group)))  # type: ignore[misc] # mypy infers no type for the default
         except WeftError as error:
             left = [op for op in group if not isinstance(op, Remove) or netns.exists(ns)]
             yield from (Failure(_of(op).key, f"{describe(_of(op).key)}: {error}") for op in left)

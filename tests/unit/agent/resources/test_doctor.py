@@ -199,6 +199,24 @@ async def test_what_only_a_networks_options_need(patient: Patient) -> None:
     assert (await patient.look())["kernel: ipip"].detail == "works"
 
 
+async def test_what_encrypts_between_hosts(patient: Patient) -> None:
+    """One of the two is enough, and who encrypts nothing needs none."""
+    patient.features = FEATURES - {"wireguard", "esp"}
+    assert "kernel: wireguard" not in await patient.look()
+    patient.network(network("closed", "10.7.0.0/16", encrypt="true"))
+    assert await ill(patient, "kernel: wireguard") == (
+        "the kernel has no wireguard, to encrypt what hosts send each other: nothing of network closed leaves it",
+        "modprobe wireguard, or a kernel with it, and restart the agent",
+    )
+    patient.features |= {"wireguard"}
+    found = await patient.look()
+    assert found["kernel: wireguard"].detail == "works"
+    assert (found["kernel: esp"].result, found["kernel: esp"].advice) == (
+        "warning",
+        "modprobe -a xfrm_user esp4 esp6, or a kernel with it, and restart the agent",
+    )
+
+
 async def test_no_switch_for_ports_of_neutron(patient: Patient) -> None:
     """A host whose networks need none is not asked for one."""
     patient.features = FEATURES - {"openvswitch"}
