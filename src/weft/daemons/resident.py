@@ -13,8 +13,9 @@ import select
 import signal
 import subprocess
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import IO
 
 import msgspec
 
@@ -45,6 +46,33 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     package: str
     file: str
+
+
+class Habitat(msgspec.Struct, frozen=True, kw_only=True):
+    """`folder`: its working directory. `user`: the numbers of user and group; None: as the agent. `umask`: of the files that it
+    makes. `environment`: None: as the agent's."""
+
+    folder: Path = Path("/")
+    user: tuple[int, int] | None = None
+    umask: int = 0o177
+    environment: Mapping[str, str] | None = None
+
+    def run(self, words: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
+        """Raises OSError. It is in its folder before it is another user, to whom the folders above may be closed."""
+        user, group = self.user or (None, None)
+        return subprocess.Popen(
+            words,
+            stdin=subprocess.DEVNULL,
+            stdout=log,
+            stderr=log,
+            start_new_session=True,
+            cwd=self.folder,
+            user=user,
+            group=group,
+            extra_groups=None if self.user is None else (),
+            umask=self.umask,
+            env=self.environment,
+        )
 
 
 class Resident:
@@ -143,9 +171,7 @@ class Resident:
             with self.writing(f"start {self.title}"):
                 self.before_start()
                 with self.log.open("ab") as log:
-                    self._child = subprocess.Popen(
-                        words, stdin=subprocess.DEVNULL, stdout=log, stderr=log, start_new_session=True, cwd="/"
-                    )
+                    self._child = self.habitat().run(words, log)
         finally:
             os.umask(before)
         self._wait_started(self._child)
@@ -153,6 +179,10 @@ class Resident:
 
     def before_start(self) -> None:
         """What has to go before another one can begin."""
+
+    def habitat(self) -> Habitat:
+        """In what it runs."""
+        return Habitat()
 
     def _wait_started(self, child: subprocess.Popen[bytes]) -> None:
         deadline = time.monotonic() + START_SECONDS
