@@ -104,7 +104,7 @@ class Council:
                 peer=next(iter(one.peerURLs), ""),
                 client=next(iter(one.clientURLs), ""),
                 learner=one.isLearner,
-                started=bool(one.name),
+                started=bool(one.clientURLs),
             )
             for one in found
         )

@@ -40,11 +40,11 @@ class Known(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Seat(msgspec.Struct, frozen=True, kw_only=True):
-    """`alone`: it is about to begin anew with its own data, without the others (`weft mesh recover`)."""
+    """`alone`: it is to go on with its own data, without the others, as that cluster (`weft mesh recover`)."""
 
     beginning: Beginning
     member: str = ""
-    alone: bool = False
+    alone: Cluster | None = None
 
 
 class Disk:
@@ -72,6 +72,10 @@ class Disk:
 
     def sit(self, seat: Seat) -> None:
         self._write(self._seat, msgspec.json.encode(seat))
+
+    def lost(self) -> bool:
+        """Whether something is left of a voter whose data are gone."""
+        return self._seat.exists() and self.seat() is None
 
     def has_data(self) -> bool:
         return (self.data / "member" / "wal").is_dir()

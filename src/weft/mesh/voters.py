@@ -21,6 +21,8 @@ FACT = "voter"
 Role = Literal["leader", "voter", "learner", "silent", ""]
 """`silent`: a voter that hears no leader. "": none."""
 
+State = Literal["waiting", "client", "joining", "voter"]
+
 
 class Cluster(msgspec.Struct, frozen=True, array_like=True, order=True):
     """Which voters belong together. `generation`: how often somebody had to begin anew with the data of one voter (`weft mesh
@@ -77,7 +79,7 @@ class VotersStatus(msgspec.Struct, frozen=True, kw_only=True):
     `why`: a sentence."""
 
     cluster: str = ""
-    state: Literal["waiting", "client", "joining", "voter"] = "waiting"
+    state: State = "waiting"
     why: str = ""
     voters: tuple[Voter, ...] = ()
 
