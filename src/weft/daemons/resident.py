@@ -12,6 +12,7 @@ import os
 import select
 import signal
 import subprocess
+import sys
 import time
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
@@ -50,29 +51,47 @@ class Program(msgspec.Struct, frozen=True, kw_only=True):
 
 class Habitat(msgspec.Struct, frozen=True, kw_only=True):
     """`folder`: its working directory. `user`: the numbers of user and group; None: as the agent. `umask`: of the files that it
-    makes. `environment`: None: as the agent's."""
+    makes. `environment`: None: as the agent's. `called`: the first word of its command line, "" is the program's path: where no
+    other word may tell whose it is."""
 
     folder: Path = Path("/")
     user: tuple[int, int] | None = None
     umask: int = 0o177
     environment: Mapping[str, str] | None = None
+    called: str = ""
 
     def run(self, words: Sequence[str], log: IO[bytes]) -> subprocess.Popen[bytes]:
-        """Raises OSError. It is in its folder before it is another user, to whom the folders above may be closed."""
-        user, group = self.user or (None, None)
+        """Raises OSError."""
         return subprocess.Popen(
-            words,
+            self._become(words),
             stdin=subprocess.DEVNULL,
             stdout=log,
             stderr=log,
             start_new_session=True,
             cwd=self.folder,
-            user=user,
-            group=group,
-            extra_groups=None if self.user is None else (),
             umask=self.umask,
             env=self.environment,
         )
+
+    def _become(self, words: Sequence[str]) -> Sequence[str]:
+        """It is in its folder before it is another user, to whom the folders above may be closed. Its own start does that, not
+        this process: with other threads in it, only what execs at once (vfork(2)) may be started."""
+        if self.user is None and not self.called:
+            return words
+        user, group = self.user or (-1, -1)
+        called = self.called or words[0]
+        return [sys.executable, "-I", "-S", "-c", _BECOME, str(user), str(group), words[0], called, *words[1:]]
+
+
+_BECOME = """
+import os, sys
+user, group, program = int(sys.argv[1]), int(sys.argv[2]), sys.argv[3]
+if user >= 0:
+    os.setgroups([])
+    os.setresgid(group, group, group)
+    os.setresuid(user, user, user)
+os.execv(program, sys.argv[4:])
+"""
 
 
 class Resident:

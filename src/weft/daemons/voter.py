@@ -1,10 +1,11 @@
-"""A voter of the store `mesh://`: etcd, a resident of the agent's (`weft.daemons.resident`). Another etcd on the host is
-never touched.
+"""A voter of the store `mesh://`: etcd, a resident of the agent's (`weft.daemons.resident`). Another etcd on the host is never
+touched.
 
-What it is to run on is its command line alone. Its data are below the state directory, which is closed to others; it is put
-into its folder first and becomes the user `etcd` afterwards, so it needs no way through there. Its keys are below the run
-directory: they are made anew when they are gone (`weft.mesh.tls`). It goes on when the agent ends, is found by the place of
-its keys, and takes little: its store is limited, old revisions are dropped, and of its log only errors are written.
+What it is to run on is its command line alone. Its data and its keys are below the state directory, which is closed to
+others: it is put into its folder first and becomes the user `etcd` afterwards, and all paths it is given begin there. So what
+tells that it is Weft's is the name by which it is called: `etcd` in the run directory, where there is no such file. It goes
+on when the agent ends, and takes little: its store is limited, old revisions are dropped, and of its log only errors are
+written.
 """
 
 from __future__ import annotations
@@ -29,10 +30,12 @@ QUOTA = 1 << 30
 """Octets of its store; beyond it takes no writes any more until somebody makes room."""
 LONGEST_LOG = 1 << 20
 """Octets; a log that is longer is begun anew with the next start."""
+DATA, KEYS = "data", "keys"
+"""Folders in its own."""
 _CHOWN, _SETGID, _SETUID = 0, 6, 7
 """capabilities(7), by number."""
 _FIXED = {
-    "data-dir": ".",
+    "data-dir": DATA,
     "client-cert-auth": "true",
     "peer-client-cert-auth": "true",
     # A host with several addresses may come from one that its certificate does not name. The authority is proof enough.
@@ -75,11 +78,11 @@ def installed() -> bool:
 
 
 class VoterDaemon(PlainDaemon):
-    """Blocking, as any resident. `keys`: the folder of its certificates. `home`: of its data."""
+    """Blocking, as any resident. `home`: the folder of its data and keys."""
 
     def __init__(self, run: Path, home: Path) -> None:
-        self.keys, self.home = run / PROGRAM.file, home
-        super().__init__(self.keys, PROGRAM, (f"--trusted-ca-file={self.keys / 'ca.pem'}",), reload=None)
+        self.home, self.keys, self.called = home, home / KEYS, str(run / PROGRAM.name)
+        super().__init__(run, PROGRAM, (self.called,), reload=None)
 
     def setting(self, beginning: Beginning, place: Place, *, alone: bool = False) -> Setting:
         """`alone`: drop all other members, and go on with this one's data."""
@@ -95,7 +98,7 @@ class VoterDaemon(PlainDaemon):
             "advertise-client-urls": client,
             **_FIXED,
             **{
-                f"{side}{flag}": str(self.keys / name)
+                f"{side}{flag}": f"{KEYS}/{name}"
                 for side in ("", "peer-")
                 for flag, name in (("trusted-ca-file", "ca.pem"), ("cert-file", "cert.pem"), ("key-file", "key.pem"))
             },
@@ -104,10 +107,10 @@ class VoterDaemon(PlainDaemon):
         return Setting(arguments=tuple(f"--{flag}={value}" for flag, value in flags.items()))
 
     def before_start(self) -> None:
-        for folder, mode in ((self.home, 0o700), (self.keys, 0o755)):
+        for folder in (self.home, self.home / DATA, self.keys):
             folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(mode)
-        self._own(self.home, *self.home.rglob("*"), *self.keys.glob("*.pem"))
+            folder.chmod(0o700)  # the umask is the whole process's
+        self._own(self.home, *self.home.rglob("*"))
         with contextlib.suppress(FileNotFoundError):
             if self.log.stat().st_size > LONGEST_LOG:
                 self.log.unlink()
@@ -121,7 +124,7 @@ class VoterDaemon(PlainDaemon):
     def habitat(self) -> Habitat:
         odd = {"aarch64": "arm64"}.get(platform.machine())  # etcd 3.4 wants to hear that this is meant
         environment = {"PATH": os.defpath, **({"ETCD_UNSUPPORTED_ARCH": odd} if odd else {})}
-        return Habitat(folder=self.home, user=_user(), umask=0o077, environment=environment)
+        return Habitat(folder=self.home, user=_user(), umask=0o077, environment=environment, called=self.called)
 
     def last_words(self) -> str:
         """Of the last line of its log that is a word of etcd's own: what, and why."""

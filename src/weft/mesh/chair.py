@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from weft.base.errors import WeftError
 from weft.mesh.council import Being, Council, Listed, beings
 from weft.mesh.founding import Address
 from weft.mesh.hearing import LIVES
@@ -23,6 +24,9 @@ from weft.mesh.voting import Add, Host, Lead, Promote, Remove, Seat, Step, step
 from weft.mesh.voting import Council as Situation
 
 log = logging.getLogger(__name__)
+
+_NOT_YET = ("unhealthy cluster", "learner member which is in sync", "not enough started members")
+"""What etcd says for some seconds after each change (etcdserver/errors.go)."""
 
 
 class Floor(msgspec.Struct, frozen=True, kw_only=True):
@@ -65,7 +69,13 @@ class Chair:
             )
         )
         self.why = done.why
-        return await self._do(endpoint, done, seats, floor)
+        try:
+            return await self._do(endpoint, done, seats, floor)
+        except WeftError as error:
+            if not any(text in str(error) for text in _NOT_YET):
+                raise
+            self.why = f"{done.why}: etcd does that once all voters have been well for 5 s, and hold all data"
+            return False
 
     def rise(self) -> None:
         """Another one leads now."""

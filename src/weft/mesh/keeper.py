@@ -32,7 +32,7 @@ from weft.base.errors import WeftError
 from weft.daemons.voter import Place, installed
 from weft.mesh import founding, ports, recovery, resolving, tls
 from weft.mesh.chair import Chair, Floor
-from weft.mesh.council import Being, Council, try_for
+from weft.mesh.council import Being, Council, Listed, try_for
 from weft.mesh.founding import Address, Found, Join, View
 from weft.mesh.hearing import Heard, hear
 from weft.mesh.membership import Membership
@@ -72,7 +72,7 @@ class Keeper:
         self._chair = Chair(self.council, self.own.peer_of, timing)
         self._led = time.monotonic()
         """When this host's voter was last with a leader."""
-        self._placed = ""
+        self.placed = ""
         """The peer URL under which the others are known to have it."""
         self._majority: float | None = None
         """Since when a majority of those who found is seen."""
@@ -91,11 +91,11 @@ class Keeper:
         return self.heard().voters()
 
     def status(self) -> VotersStatus:
-        cluster = self.known.cluster
-        if self.own.disk.seat() is None:
+        cluster, seat = self.known.cluster, self.own.disk.seat()
+        if seat is None:
             state: State = "client" if cluster else "waiting"
         else:
-            state = "voter" if self._role() in ("voter", "leader") else "joining"
+            state = "voter" if seat.member and self._role() != "learner" else "joining"
         return VotersStatus(cluster=str(cluster or ""), state=state, why=self._why, voters=self.voters())
 
     def problems(self) -> Iterator[str]:
@@ -116,7 +116,9 @@ class Keeper:
         """The cluster goes on with this host's voter alone, where most of the others are lost; they are fenced by its new
         generation. Raises Conflict, NotFound, Unavailable."""
         cluster = await recovery.successor(self.own, self.council, self.heard(), self.known)
-        await self.own.go_on_alone(cluster)
+        seat = self.own.disk.seat()
+        assert seat is not None
+        self.own.go_on_alone(seat, cluster)
         await self._until(
             lambda: self.known.cluster == cluster and self._role() == "leader", "the store does not go on here yet"
         )
@@ -176,7 +178,10 @@ class Keeper:
                 self._looked.notify_all()
             if not again:
                 with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._wake.wait(), self.timing.look)
+                    async with asyncio.timeout(
+                        self.timing.look
+                    ):  # asyncio.wait_for swallows a cancellation now and then
+                        await self._wake.wait()
             await asyncio.sleep(self.timing.gather)
             self._wake.clear()
 
@@ -265,9 +270,10 @@ class Keeper:
     async def _attend(self, seat: Seat) -> bool:
         self.being = being = await try_for(self.council, self.own.endpoint)
         if being is not None and being.leader:
-            self._led = time.monotonic()
+            self._led, self._why = time.monotonic(), ""
             self._arrived(seat, being)
-            await self._place(being.member)
+            if not being.learner:  # of which etcd tells nobody who the others are
+                await self._place(being.member)
             return being.leads and await self._lead()
         self._chair.rise()
         self._why = "this host's voter hears no leader: see that most voters run"
@@ -290,13 +296,13 @@ class Keeper:
     async def _place(self, number: int) -> None:
         """Tell the others where it is now."""
         peer = self.own.peer
-        if self._placed == peer:
+        if self.placed == peer:
             return
         members = await self.council.members(self.own.endpoint)
         if any(one.number == number and one.peer != peer for one in members):
             await self.council.move(self.own.endpoint, number, peer)
             log.info("this host's voter is reached at %s from now on", peer)
-        self._placed = peer
+        self.placed = peer
 
     async def _lead(self) -> bool:
         assert self.known.cluster is not None
@@ -320,10 +326,7 @@ class Keeper:
             if being is None or not being.leads:
                 continue
             members = await self.council.members(leader.endpoint)
-            mine = {
-                f"{one.number:x}" for one in members if one.peer == self.own.peer or f"{one.number:x}" == seat.member
-            }
-            if not mine or (seat.member and seat.member not in mine):
+            if not _belongs(seat, members, self.own.peer):
                 await self.own.vacate("the other voters have removed it")
             return
 
@@ -350,3 +353,12 @@ class Keeper:
         if words != self._told:
             self._say(words)
             self._told = words
+
+
+def _belongs(seat: Seat, members: Sequence[Listed], peer: str) -> bool:
+    """Whether it is one of those. By its number; a founder that never heard a leader does not know that: as one with its place
+    and a vote, since it may have been taken in again as a learner, which is another member."""
+    number = seat.member or (seat.beginning.name if seat.beginning.existing else "")
+    if number:
+        return any(f"{one.number:x}" == number for one in members)
+    return any(one.peer == peer and not one.learner for one in members)

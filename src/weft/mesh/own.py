@@ -27,7 +27,7 @@ class OwnVoter:
 
     def __init__(self, run: Path, state: Path, secret: Secret, place: Place) -> None:
         self.disk, self.place = Disk(state), place
-        self.daemon = VoterDaemon(run, self.disk.data)
+        self.daemon = VoterDaemon(run, self.disk.home)
         self.supervisor: DaemonSupervisor[Setting] = DaemonSupervisor(self.daemon, self.daemon, self._decide)
         self._secret = secret
 
@@ -92,13 +92,9 @@ class OwnVoter:
         if aside is not None:
             log.warning("%s: this host's voter has ended, its data are in %s", why, aside)
 
-    async def go_on_alone(self, cluster: Cluster) -> None:
-        async with self.supervisor.lock:
-            seat = self.disk.seat()
-            assert seat is not None
-            await asyncio.to_thread(self.daemon.dismiss)
-            self.disk.sit(msgspec.structs.replace(seat, alone=cluster))
-        self.supervisor.touch()
+    def go_on_alone(self, seat: Seat, cluster: Cluster) -> None:
+        """It is started anew for it, since its command line is another one then."""
+        self.note(msgspec.structs.replace(seat, alone=cluster))
 
     def note(self, seat: Seat) -> None:
         """It has come so far."""
@@ -109,7 +105,7 @@ class OwnVoter:
 def forget(run: Path, state: Path) -> bool:
     """Ends a voter that an agent left here, and removes its data; whether there was one. Blocking. Raises Failed."""
     disk = Disk(state)
-    ended = VoterDaemon(run, disk.data).end()
+    ended = VoterDaemon(run, disk.home).end()
     there = disk.folder.exists()
     disk.forget()
     return ended or there

@@ -1,5 +1,5 @@
-"""Whether a cluster that lost most of its voters may begin anew with the data of one: only a person can know that the others are
-lost, and only what would throw away more than need be is refused."""
+"""Whether a cluster that lost most of its voters may begin anew with the data of one: only a person can know that the others
+are lost, and only what would throw away more than need be is refused."""
 
 from __future__ import annotations
 

@@ -3,7 +3,7 @@
     cluster.json   the cluster that this host belongs to, and where its voters were last
     seat.json      with what this host's voter began; `member`: etcd's number of it, as soon as it has one
     founded        this host has founded a cluster: it never does so again, since its old vote may have counted
-    data/          etcd's own
+    home/          etcd's own, with its data and its keys
 
 A seat whose voter had begun and whose data are gone is lost: nobody may come back as the member that it was, without what it
 had agreed to. Data that count no more are put aside, not removed: `voter.old-TIME`, the last ones.
@@ -22,7 +22,7 @@ from typing import TypeVar
 import msgspec
 
 from weft.base.errors import Failed
-from weft.daemons.voter import Beginning
+from weft.daemons.voter import DATA, Beginning
 from weft.mesh.voters import Cluster
 
 FOLDER = "voter"
@@ -52,7 +52,8 @@ class Disk:
 
     def __init__(self, state: Path) -> None:
         self.folder = state / FOLDER
-        self.data = self.folder / "data"
+        self.home = self.folder / "home"
+        self._data = self.home / DATA
         self._cluster, self._seat, self._founded = (
             self.folder / name for name in ("cluster.json", "seat.json", "founded")
         )
@@ -78,7 +79,7 @@ class Disk:
         return self._seat.exists() and self.seat() is None
 
     def has_data(self) -> bool:
-        return (self.data / "member" / "wal").is_dir()
+        return (self._data / "member" / "wal").is_dir()
 
     def founded(self) -> bool:
         return self._founded.exists()
@@ -90,9 +91,9 @@ class Disk:
         """The voter's data count no more; where they are now."""
         with _mending("put the voter's data aside", self.folder):
             aside = None
-            if self.data.exists():
+            if self._data.exists():
                 aside = self._aside(f"{datetime.now(UTC):%Y%m%dT%H%M%S%f}")
-                self.data.rename(aside)
+                self._data.rename(aside)
             self._seat.unlink(missing_ok=True)
             for old in sorted(self.folder.parent.glob(f"{FOLDER}.old-*"))[:-OLD]:
                 shutil.rmtree(old)

@@ -98,7 +98,7 @@ def test_hosts_that_name_the_same_found_one_cluster(data: st.DataObject) -> None
     """Whoever sees whom, and however many have lost their disks: what is started has one list; and while anybody who is seen
     tells of a cluster, nothing is started."""
     named = frozenset(IPv4Address(f"10.0.0.{n}") for n in range(1, data.draw(st.integers(1, 9)) + 1))
-    told: dict[Address, Cluster] = {host: OURS for host in data.draw(st.sets(st.sampled_from(sorted(named))))}
+    told: dict[Address, Cluster] = dict.fromkeys(data.draw(st.sets(st.sampled_from(sorted(named)))), OURS)
     lists = set()
     for me in named:
         seen = data.draw(st.sets(st.sampled_from(sorted(named)))) | {me}
