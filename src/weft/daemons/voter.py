@@ -32,6 +32,7 @@ LONGEST_LOG = 1 << 20
 """Octets; a log that is longer is begun anew with the next start."""
 DATA, KEYS = "data", "keys"
 """Folders in its own."""
+ALONE = "--force-new-cluster=true"
 _CHOWN, _SETGID, _SETUID = 0, 6, 7
 """capabilities(7), by number."""
 _FIXED = {
@@ -102,9 +103,15 @@ class VoterDaemon(PlainDaemon):
                 for side in ("", "peer-")
                 for flag, name in (("trusted-ca-file", "ca.pem"), ("cert-file", "cert.pem"), ("key-file", "key.pem"))
             },
-            **({"force-new-cluster": "true"} if alone else {}),
         }
-        return Setting(arguments=tuple(f"--{flag}={value}" for flag, value in flags.items()))
+        words = tuple(f"--{flag}={value}" for flag, value in flags.items())
+        return Setting(arguments=(*words, ALONE) if alone else words)
+
+    def _runs_with(self, wanted: Setting) -> bool:
+        """Also one that went alone: that was done when it started, and is not repeated by the next one."""
+        if super()._runs_with(wanted):
+            return True
+        return super()._runs_with(Setting(arguments=(*wanted.arguments, ALONE)))
 
     def before_start(self) -> None:
         for folder in (self.home, self.home / DATA, self.keys):
