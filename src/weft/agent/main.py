@@ -77,7 +77,7 @@ def purge(config: Config) -> list[str]:
     with only_one(config):
         run = Path(config.run_dir)
         ended = ["the BGP speaker and its routes"] if Bird(run).end() else []
-        ended += ["the pump of driver udp"] if Pump(run).end() else []
+        ended += ["the pump"] if Pump(run).end() else []
         places = namespaces(Path(config.state_dir))
         kernel = LinuxKernel(run=Path(config.run_dir), ruled=places)
         try:

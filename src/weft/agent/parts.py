@@ -207,7 +207,7 @@ class Parts:
         )
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
-        self.tunnels = Tunnels(Path(config.run_dir))
+        self.tunnels = Tunnels(Path(config.run_dir), _key_of_sleeves(config))
 
         # Services.
         self.drains = Drains(self.cluster, self.follower, lambda: self.loops.touch(self.compiler.touched(Changed())))
@@ -320,3 +320,12 @@ class Parts:
 
     def _died_or_came_back(self, nodes: set[str]) -> None:
         self.loops.touch(self.compiler.of_nodes(nodes))
+
+
+def _key_of_sleeves(config: Config) -> bytes:
+    """None without a secret. Raises Invalid, Denied."""
+    if not config.mesh_secret:
+        return b""
+    from weft.mesh import secret  # with what is of an extra
+
+    return secret.read(config.mesh_secret).key("sleeve")

@@ -17,7 +17,7 @@ from weft import __version__
 from weft.daemons.plain import PlainDaemon, Setting
 from weft.daemons.resident import Program
 from weft.daemons.supervisor import DaemonSupervisor
-from weft.tunnel import counters, table
+from weft.tunnel import counters, sleeve, table
 
 MODULE = "weft.tunnel"
 
@@ -35,9 +35,7 @@ class Pump(PlainDaemon):
 
     def __init__(self, run: Path) -> None:
         self.folder = run / table.FOLDER
-        program = Program(
-            title="the pump of driver udp", name=Path(sys.executable).name, package="weft", file=table.FOLDER
-        )
+        program = Program(title="the pump", name=Path(sys.executable).name, package="weft", file=table.FOLDER)
         super().__init__(run, program, (MODULE, str(self.folder)), reload=None)
 
     def executable(self) -> str:
@@ -52,15 +50,21 @@ class Pump(PlainDaemon):
 
 
 class Tunnels:
-    """`supervisor`: keeps the pump running."""
+    """`supervisor`: keeps the pump running. `key`: of which those of encrypted frames are made; none without a mesh."""
 
-    def __init__(self, run: Path) -> None:
+    def __init__(self, run: Path, key: bytes = b"") -> None:
         self.pump = Pump(run)
+        self._key = key
         self.supervisor: DaemonSupervisor[Setting] = DaemonSupervisor(self.pump, self.pump, self._decide)
         self._known: frozenset[str] = frozenset()
 
     async def _decide(self) -> Setting | None:
-        return self.pump.setting() if self._devices() else None
+        if not self._devices():
+            return None
+        if self._key:
+            with suppress(OSError):  # then the pump says that there is none
+                sleeve.give_key(self.pump.folder, self._key)
+        return self.pump.setting()
 
     def _devices(self) -> frozenset[str]:
         with suppress(OSError):
@@ -77,7 +81,7 @@ class Tunnels:
     def problems(self) -> Iterator[str]:
         """What is amiss, a line each."""
         if self.supervisor.trouble:
-            yield f"networks of driver udp: {self.supervisor.trouble}"
+            yield f"tunnels that the pump carries: {self.supervisor.trouble}"
             return
         yield from (f"{s.device} carries nothing: {s.trouble}" for s in self.states() if s.trouble)
 

@@ -13,7 +13,13 @@ from pathlib import Path
 
 SENT = ("sent packets", "sent octets")
 RECEIVED = ("received packets", "received octets")
-OUTWARD = ("no host holds the destination", "time to live exceeded", "larger than the path's MTU", "not sent")
+OUTWARD = (
+    "no host holds the destination",
+    "time to live exceeded",
+    "larger than the path's MTU",
+    "not sent",
+    "no key agreed on yet",
+)
 """Why packets from this host's containers were dropped."""
 INWARD = (
     "sender unknown",
@@ -22,6 +28,12 @@ INWARD = (
     "destination not here",
     "time to live exceeded on arrival",
     "not taken by the device",
+    "clear",
+    "forged",
+    "of another secret",
+    "replayed",
+    "sealed for an earlier start",
+    "not to be passed on",
 )
 """Why packets from other hosts were dropped."""
 NAMES = (*SENT, *RECEIVED, *OUTWARD, *INWARD)

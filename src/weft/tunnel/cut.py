@@ -21,15 +21,16 @@ def finish(packet: memoryview, start: int, offset: int) -> None:
     packet[at : at + 2] = finished(total(packet[start:], halves(len(packet) - start))).to_bytes(2, "big")
 
 
-def cut(packet: memoryview, l4: int, size: int, *, tcp: bool) -> list[bytes | memoryview]:
+def cut(packet: memoryview, l4: int, size: int, *, tcp: bool, ahead: bytes = b"") -> list[bytes | memoryview]:
     """Header and payload of each packet in turn, `size` octets of payload in all but the last. `l4`: where the TCP or UDP
-    header begins."""
+    header begins. `ahead`: what each header begins with, before IP's."""
     same = _Same(packet, l4, tcp=tcp)
     payload = packet[same.octets :]
     v4, octets, check_at, ip_check_at = same.v4, same.octets, same.check_at, same.ip_check_at
     sequence, step, ident, length = same.sequence, size if tcp else 0, same.ident, len(payload)
     value, ip, rest = same.of(min(length, size), first=True, last=size >= length)
     found: list[bytes | memoryview] = []
+    before, octets = int.from_bytes(ahead, "big") << 8 * octets, octets + len(ahead)
     end = 0
     for summed in sums(payload, size):
         at, end = end, end + size
@@ -37,7 +38,7 @@ def cut(packet: memoryview, l4: int, size: int, *, tcp: bool) -> list[bytes | me
             value, ip, rest = same.of(length - at, last=True)
         elif at == size:  # what has all but the first and the last
             value, ip, rest = same.of(size)
-        header = value + ((sequence << 80) + 65535 - (rest + sequence + summed) % 65535 << check_at)
+        header = before + value + ((sequence << 80) + 65535 - (rest + sequence + summed) % 65535 << check_at)
         if v4:
             header += (ident << 48) + 65535 - (ip + ident) % 65535 << ip_check_at
             ident = ident + 1 & 0xFFFF

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from weft.tunnel.checksum import finished, total
 from weft.tunnel.packet import ICMP, ICMP6, V4_HEADER, V6_HEADER
 
 _V4_ERRORS = frozenset((3, 4, 5, 11, 12))
@@ -34,3 +35,20 @@ def message(kind: tuple[int, int], packet: memoryview, mtu: int = 0) -> bytes:
     else:
         quoted, rest = packet[:_V6_MOST], mtu.to_bytes(4, "big")
     return bytes((*kind, 0, 0)) + rest + bytes(quoted)
+
+
+def answer(kind: dict[int, tuple[int, int]], about: memoryview, mtu: int = 0) -> bytes:
+    """The whole packet that tells the sender of one, where no router is: from whom that was sent to."""
+    version = about[0] >> 4
+    said = message(kind[version], about, mtu)
+    if version == 4:
+        ends = bytes(about[16:20]) + bytes(about[12:16])
+        head = b"\x45\0" + (V4_HEADER + len(said)).to_bytes(2, "big") + b"\0\0\0\0\x40\1"
+        return head + finished(total(head + ends)).to_bytes(2, "big") + ends + _checked(said, 0)
+    ends = bytes(about[24:40]) + bytes(about[8:24])
+    pseudo = total(ends + len(said).to_bytes(2, "big")) + ICMP6
+    return b"\x60\0\0\0" + len(said).to_bytes(2, "big") + bytes((ICMP6, 64)) + ends + _checked(said, pseudo)
+
+
+def _checked(said: bytes, more: int) -> bytes:
+    return said[:2] + finished(total(said) + more).to_bytes(2, "big") + said[4:]

@@ -29,18 +29,20 @@ class Shape(msgspec.Struct, frozen=True):
 
 
 @cache
-def _shape(version: int, l4: int, header: int, tcp: bool) -> Shape:
+def _shape(version: int, l3: int, l4: int, header: int, tcp: bool) -> Shape:
     bits = 8 * header
 
     def field(at: int, octets: int) -> int:
         return ((1 << 8 * octets) - 1) << bits - 8 * (at + octets)
 
-    differs = field(2, 4) | field(10, 2) if version == 4 else field(4, 2)  # v4: length, identification, checksum
+    differs = (
+        field(l3 + 2, 4) | field(l3 + 10, 2) if version == 4 else field(l3 + 4, 2)
+    )  # v4: length, identification, checksum
     if tcp:
         differs |= field(l4 + 4, 4) | field(l4 + 16, 2) | PSH << bits - 8 * (l4 + 14)
     else:
         differs |= field(l4 + 4, 4)
-    length_at = bits - (32 if version == 4 else 48)
+    length_at = bits - 8 * l3 - (32 if version == 4 else 48)
     return Shape((1 << bits) - 1 & ~differs, length_at, bits - 8 * (l4 + 8))
 
 
@@ -75,19 +77,20 @@ def header_of(packet: memoryview) -> tuple[int, int, bool] | None:
     return None
 
 
-def joined(packets: Sequence[memoryview], at: int, limit: int = _LARGEST) -> Burst | None:
-    """The burst that begins with packets[at]; None where it would be alone. `packets` have their own length."""
+def joined(packets: Sequence[memoryview], at: int, *, l3: int = 0, outer: int = 0) -> Burst | None:
+    """The burst that begins with packets[at]; None where it would be alone. `packets` have their own length. `l3`: where the
+    IP header begins; what is before it is the same in all. `outer`: octets of that which the burst is without."""
     first = packets[at]
-    found = header_of(first)
+    found = header_of(first[l3:])
     if found is None:
         return None
-    l4, begin, tcp = found
-    version, size = first[0] >> 4, len(first)
-    shape = _shape(version, l4, begin, tcp)
+    l4, begin, tcp = found[0] + l3, found[1] + l3, found[2]
+    version, size = first[l3] >> 4, len(first)
+    shape = _shape(version, l3, l4, begin, tcp)
     number = int.from_bytes(first[:begin], "big")
     same, expected, step = number & shape.mask, number >> shape.sequence_at & 0xFFFFFFFF, size - begin
-    ip_length = size - (0 if version == 4 else V6_HEADER)
-    last, room, flags = at + 1, limit - size, 0
+    ip_length = size - l3 - (0 if version == 4 else V6_HEADER)
+    last, room, flags = at + 1, _LARGEST + l3 - size, 0
     mask, length_at, sequence_at, read = shape.mask, shape.length_at, shape.sequence_at, int.from_bytes
     for packet in packets[at + 1 :]:
         octets = len(packet)
@@ -110,26 +113,27 @@ def joined(packets: Sequence[memoryview], at: int, limit: int = _LARGEST) -> Bur
     if last == at + 1:
         return None
     burst = packets[at:last]
-    header = bytearray(first[:begin])
+    header = bytearray(first[outer:begin])
+    l3, l4 = l3 - outer, l4 - outer
     if tcp:
         header[l4 + 13] |= flags
     payload = sum(map(len, burst)) - begin * len(burst)
-    vnet = _head(header, l4, payload, step, tcp=tcp)
+    vnet = _head(header, l3, l4, payload, step, tcp=tcp)
     return Burst(vnet, header, [packet[begin:] for packet in burst])
 
 
-def _head(header: bytearray, l4: int, payload: int, step: int, *, tcp: bool) -> bytes:
+def _head(header: bytearray, l3: int, l4: int, payload: int, step: int, *, tcp: bool) -> bytes:
     """The virtio-net header; and lengths and checksums of the super-packet's own."""
-    version, whole = header[0] >> 4, len(header) + payload
-    covered = whole - l4
+    version, whole = header[l3] >> 4, len(header) - l3 + payload
+    covered = whole - (l4 - l3)
     if version == 4:
-        header[2:4] = whole.to_bytes(2, "big")
-        header[10:12] = bytes(2)
-        header[10:12] = finished(total(header[:l4])).to_bytes(2, "big")
-        addresses = header[12:20]
+        header[l3 + 2 : l3 + 4] = whole.to_bytes(2, "big")
+        header[l3 + 10 : l3 + 12] = bytes(2)
+        header[l3 + 10 : l3 + 12] = finished(total(header[l3:l4])).to_bytes(2, "big")
+        addresses = header[l3 + 12 : l3 + 20]
     else:
-        header[4:6] = (whole - V6_HEADER).to_bytes(2, "big")
-        addresses = header[8:40]
+        header[l3 + 4 : l3 + 6] = (whole - V6_HEADER).to_bytes(2, "big")
+        addresses = header[l3 + 8 : l3 + 40]
     at = l4 + (16 if tcp else 6)
     if not tcp:
         header[l4 + 4 : l4 + 6] = covered.to_bytes(2, "big")

@@ -1,109 +1,31 @@
-"""The pump's first process: for each table in its folder it opens the device and a UDP socket, and has two processes, one for
-each direction, so that a bulk transfer one way and its acknowledgements the other do not wait for each other.
-
-The descriptors stay open here. A process that ends is started again with the same ones; what waits in the device and in the
-socket meanwhile is not lost.
-"""
+"""The pump's first process: by the tables in its folder it has devices, sockets, and processes that carry between these
+(`weft.tunnel.carried`); of each table that is amiss it tells why."""
 
 from __future__ import annotations
 
 import ctypes
 import os
 import select
-import signal
-import socket
 import struct
-import subprocess
-import sys
-import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 
-from weft.tunnel import device, table
-from weft.tunnel.receiving import UDP_GRO
-from weft.tunnel.sending import discover
-from weft.tunnel.table import Table
-from weft.tunnel.ways import Ways
+from weft.tunnel import sleeve, table
+from weft.tunnel.carried import PAUSE, Carried, Sleeves, Tunnel
+from weft.tunnel.stations import Hosts
+from weft.tunnel.ways import Ways, canonical
 
-PAUSE = 0.5
-"""Seconds between two attempts at what has failed."""
-_RCVBUF, _SNDBUF = 16 << 20, 4 << 20
-_SO_SNDBUFFORCE, _SO_RCVBUFFORCE = 32, 33
 _IN_CLOSE_WRITE, _IN_MOVED_TO, _IN_DELETE = 0x8, 0x80, 0x200
 _GONE = struct.pack("iIII", 1, 0x8000, 0, 0)
 """The last event of a folder that was removed: IN_IGNORED, of an inotify's first watch."""
-DIRECTIONS = ("send", "receive")
-
-
-class Tunnel:
-    """One device, its socket, and the processes that use them."""
-
-    def __init__(self, path: Path, found: Table) -> None:
-        """Raises OSError."""
-        self.path, self.table = path, found
-        self.sock = udp_socket(found)
-        try:
-            self.tun = device.super_packets(path.name)
-        except OSError:
-            self.sock.close()
-            raise
-        self.workers: dict[str, subprocess.Popen[bytes]] = {}
-        self._started: dict[str, float] = {}
-
-    def close(self) -> None:
-        for worker in self.workers.values():
-            worker.kill()
-            worker.wait()
-        self.sock.close()
-        os.close(self.tun)
-
-    def usable(self) -> bool:
-        """Whether the descriptor still has its device: one that was removed and made again is another."""
-        return device.lasts(self.tun)
-
-    def tend(self) -> None:
-        """Has both processes running. Raises OSError."""
-        for direction in DIRECTIONS:
-            worker = self.workers.get(direction)
-            if worker is None or worker.poll() is not None:
-                if time.monotonic() < self._started.get(direction, 0.0) + PAUSE:
-                    raise OSError(0, f"the process that is to {direction} ended soon after its start")
-                self._started[direction] = time.monotonic()
-                self.workers[direction] = self._start(direction)
-
-    def _start(self, direction: str) -> subprocess.Popen[bytes]:
-        given = (direction, str(self.path), str(os.getpid()), str(self.tun), str(self.sock.fileno()))
-        descriptors = (self.tun, self.sock.fileno())
-        return subprocess.Popen([sys.executable, "-m", "weft.tunnel", *given], pass_fds=descriptors)
-
-    def reread(self, found: Table) -> None:
-        self.table = found
-        for worker in self.workers.values():
-            worker.send_signal(signal.SIGHUP)
-
-
-def udp_socket(found: Table) -> socket.socket:
-    """Raises OSError."""
-    v6 = ":" in found.local
-    sock = socket.socket(socket.AF_INET6 if v6 else socket.AF_INET, socket.SOCK_DGRAM)
-    try:
-        for option, size in ((_SO_RCVBUFFORCE, _RCVBUF), (_SO_SNDBUFFORCE, _SNDBUF)):
-            with suppress(OSError):
-                sock.setsockopt(socket.SOL_SOCKET, option, size)
-        with suppress(OSError):
-            sock.setsockopt(socket.SOL_UDP, UDP_GRO, 1)
-        discover(sock)
-        sock.bind((found.local, found.port))
-    except OSError:
-        sock.close()
-        raise
-    return sock
 
 
 class Manager:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.tunnels: dict[Path, Tunnel] = {}
+        self.sleeves: dict[tuple[str, int], Sleeves] = {}
         self._seen: set[Path] = set()
 
     def run(self) -> None:
@@ -113,7 +35,7 @@ class Manager:
         poll.register(changes, select.POLLIN)
         while True:
             failed = self.look()
-            workers = [w for tunnel in self.tunnels.values() for w in tunnel.workers.values() if w.returncode is None]
+            workers = [w for each in self._carried() for w in each.workers.values() if w.returncode is None]
             pidfds = [os.pidfd_open(worker.pid) for worker in workers]
             for fd in pidfds:
                 poll.register(fd, select.POLLIN)
@@ -130,8 +52,7 @@ class Manager:
         """All is as the tables say; whether something is not, and is to be tried again."""
         paths = set(table.files(self.folder))
         for path in self._seen - paths:
-            if tunnel := self.tunnels.pop(path, None):
-                tunnel.close()
+            self._give_up(path)
             with suppress(OSError):
                 table.remove(path)  # what was written beside it
         self._seen = paths
@@ -151,16 +72,63 @@ class Manager:
 
     def _bring(self, path: Path) -> None:
         """Raises OSError, ValueError."""
-        found, tunnel = table.read(path), self.tunnels.get(path)
+        text = path.read_text()
+        if path.name == sleeve.HOSTS:
+            Hosts(sleeve.parse_hosts(text))
+        elif text.startswith(sleeve.FIRST):
+            self._bring_frames(path, sleeve.parse(text))
+        else:
+            self._bring_packets(path, table.parse(text))
+
+    def _bring_frames(self, path: Path, found: sleeve.Sleeve) -> None:
+        """Raises OSError, ValueError."""
+        canonical(found.local)
+        if found.encrypted and not sleeve.keys(self.folder):
+            raise ValueError("it is to be encrypted, and there is no key yet")
+        for runs_on in self.sleeves.keys() - {found.runs_on}:
+            self._leave(runs_on, path)
+        group = self.sleeves.get(found.runs_on)
+        if group is None:
+            group = self.sleeves[found.runs_on] = Sleeves(self.folder, found)
+        try:
+            group.take(path, (found, *map(_content, (self.folder / sleeve.HOSTS, self.folder / sleeve.KEY))))
+        except OSError:
+            self._leave(found.runs_on, path)
+            raise
+        group.tend()
+
+    def _leave(self, runs_on: tuple[str, int], path: Path) -> None:
+        group = self.sleeves[runs_on]
+        group.give_up(path)
+        if not group.devices:
+            self.sleeves.pop(runs_on).close()
+
+    def _give_up(self, path: Path) -> None:
+        if tunnel := self.tunnels.pop(path, None):
+            tunnel.close()
+        for runs_on in list(self.sleeves):
+            self._leave(runs_on, path)
+
+    def _carried(self) -> Iterable[Carried]:
+        return (*self.tunnels.values(), *self.sleeves.values())
+
+    def _bring_packets(self, path: Path, found: table.Table) -> None:
+        """Raises OSError, ValueError."""
+        tunnel = self.tunnels.get(path)
         Ways(found)  # what cannot be read is told by what it says, and a tunnel that runs goes on by what it knows
         if tunnel is not None and (tunnel.table.runs_on != found.runs_on or not tunnel.usable()):
             self.tunnels.pop(path).close()
             tunnel = None
         if tunnel is None:
             tunnel = self.tunnels[path] = Tunnel(path, found)
-        elif tunnel.table != found:
-            tunnel.reread(found)
+        tunnel.take(found)
         tunnel.tend()
+
+
+def _content(path: Path) -> bytes:
+    with suppress(OSError):
+        return path.read_bytes()
+    return b""
 
 
 def _tell(path: Path, trouble: str) -> None:

@@ -27,6 +27,8 @@ from weft.tunnel import table
 HOSTS = "sleeve"
 """The file that says where hosts are; also whose counters are those of all devices together."""
 KEY = ".sleeve.key"
+FIRST = "sleeve "
+"""How a file of a TAP device begins."""
 ALL = "00:00:00:00:00:00"
 LAST = 1023
 """The largest number of a host."""

@@ -16,7 +16,7 @@ from support import forge
 from weft.tunnel import counters, table
 from weft.tunnel.counters import INWARD, RECEIVED
 from weft.tunnel.packet import PLAIN, VNET
-from weft.tunnel.receiving import Receiving
+from weft.tunnel.packets import Inward as Receiving
 
 PEER, STRANGER = "192.0.2.2", "192.0.2.9"
 HERE, THERE = "10.1.1.5", "10.1.2.7"

@@ -41,7 +41,7 @@ def _objects(name: str, text: str) -> Iterator[Line]:
     """Raises ValueError."""
     if name == sleeve.HOSTS:
         yield from (SleeveHost(number=n, **p._asdict()) for n, p in sleeve.parse_hosts(text).items())
-    elif text.startswith("sleeve "):
+    elif text.startswith(sleeve.FIRST):
         known = sleeve.parse(text)
         about = {key: value for key, value in known._asdict().items() if key != "stations"}
         yield Sleeve(dev=name, **about)
