@@ -31,6 +31,7 @@ from bench import (
     routing_mesh,
     services,
     spread,
+    swim,
     udp,
 )
 from bench.figures import Figure
@@ -56,6 +57,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "dns": lambda quick, progress: dns.run(dns.QUICK if quick else dns.Effort(), progress),
     "inspect": lambda quick, progress: inspect.run(inspect.QUICK if quick else inspect.Effort(), progress),
     "udp": lambda quick, progress: udp.run(udp.QUICK if quick else udp.Effort(), progress),
+    "swim": lambda quick, progress: swim.run(swim.QUICK if quick else swim.Effort(), progress),
     "aws": lambda quick, progress: aws.run(aws.QUICK if quick else aws.Effort(), progress),
     "neutron": lambda quick, progress: neutron.run(neutron.QUICK if quick else neutron.Effort(), progress),
     "bgp": lambda quick, progress: bgp.run(bgp.QUICK if quick else bgp.Effort(), progress),

@@ -27,6 +27,7 @@ def test_without_a_word_all_are_run() -> None:
         "dns",
         "inspect",
         "udp",
+        "swim",
         "aws",
         "neutron",
         "bgp",

@@ -12,7 +12,7 @@ import random
 import secrets
 import socket
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 from typing import Any
@@ -22,25 +22,21 @@ from weft.base.names import check_name
 from weft.mesh import ports
 from weft.mesh.membership import Member, Standing
 from weft.mesh.secret import Secret
-from weft.mesh.swim import kept, seal, streams, timing
+from weft.mesh.swim import kept, seal, seen
 from weft.mesh.swim.core import Core, Exchange, Knock, Send
+from weft.mesh.swim.exchange import Exchanges
 from weft.mesh.swim.join import Joining
 from weft.mesh.swim.seal import Seal
-from weft.mesh.swim.table import member, namesakes_by_address
-from weft.mesh.swim.wire import Ack, Alive, Everything, Ping, Place, check_facts
+from weft.mesh.swim.wire import Alive, Place, check_facts
 
 _BURST = 256
 """Datagrams that are read before something else has its turn."""
 _OCTETS = 2048
-_CONNECTIONS = 64
-"""That others have open here at once."""
 _LEAVING = 1.5
 """Seconds for telling that this host goes."""
 _SAVING = 5.0
 """Seconds between two writes of the file at least."""
-_COUNTED = ("sent", "sent_octets", "received", "received_octets", "refused", "exchanges")
-CLUSTER = "cluster"
-"""The fact that says of which cluster a host is; "" or none: of none yet."""
+_COUNTED = ("sent", "sent_octets", "received", "received_octets", "refused")
 
 
 class Swim:
@@ -77,16 +73,16 @@ class Swim:
         now = time.monotonic()
         self._core = Core(me, now, random.Random())
         self._table = self._core.table
-        self._joining = Joining(self._table, named, self._kept.places, self._exchange)
+        self._exchanges = Exchanges(self._core, self._seal, self._done, self._refused)
+        self._joining = Joining(self._table, named, self._kept.places, self._exchanges.make)
         self._woken, self._seen = asyncio.Event(), -1
         self._silent = asyncio.Event()
         """This host has left, and told so."""
         self._socket: socket.socket | None = None
+        self._failed: asyncio.Future[None] | None = None
         self._timer: asyncio.TimerHandle | None = None
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._open = 0
-        self.counts = dict.fromkeys(_COUNTED, 0)
-        """Of datagrams, their octets, and exchanges by TCP that this host began; since it was started."""
+        self._tasks: set[asyncio.Task[Any]] = set()
+        self._counts = dict.fromkeys(_COUNTED, 0)
 
     def _remembered(self) -> kept.Kept | None:
         try:
@@ -99,55 +95,28 @@ class Swim:
 
     @property
     def me(self) -> Member:
-        return member(self._table.me, self._table.standing, self._table.since)
+        return seen.me(self._table)
 
     @property
     def instance(self) -> str:
         """What tells this host from any other of its name, through all its starts."""
         return self._table.me.instance
 
-    @property
-    def cluster(self) -> str:
-        return self._table.me.facts.get(CLUSTER, "")
-
     def members(self) -> Sequence[Member]:
-        others = [known.member() for known in self._table.known.values()]
-        return sorted((self.me, *filter(self._ours, others)), key=lambda each: each.name)
+        return seen.members(self._table)
 
     def strangers(self) -> Sequence[Member]:
         """Hosts with the same secret that are of another cluster."""
-        others = [known.member() for known in self._table.known.values()]
-        return sorted((each for each in others if not self._ours(each)), key=lambda each: each.name)
-
-    def _ours(self, other: Member) -> bool:
-        theirs = other.facts.get(CLUSTER, "")
-        return not (theirs and self.cluster) or theirs == self.cluster
+        return seen.strangers(self._table)
 
     def troubles(self) -> Sequence[str]:
-        now = time.monotonic()
-        table, lasting = self._table, 3 * timing.EXCHANGE * timing.scale(self._table.size)
-        here = table.here()
-        lines = [*table.troubles.lines(now, lasting), *namesakes_by_address([table.me, *(k.claim for k in here)])]
-        lines += [
-            f"{k.claim.name} at {k.claim.place[0]} is reached by TCP only: let UDP port {k.claim.port} through"
-            for k in here
-            if k.tcp_only
-        ]
-        lines += self._of_clusters([k.member() for k in here])
-        lines += [*self._joining.troubles(), *([self._lost] if self._lost else [])]
-        return lines
+        lines = [*seen.troubles(self._table, time.monotonic()), *self._joining.troubles()]
+        return [*lines, self._lost] if self._lost else lines
 
-    def _of_clusters(self, others: Sequence[Member]) -> list[str]:
-        said = {each.name: each.facts.get(CLUSTER, "") for each in others}
-        if self.cluster:
-            return [
-                f"{each.name} at {each.address} is of another cluster ({said[each.name]}; this host's is {self.cluster}): "
-                "it does not count as a member"
-                for each in others
-                if not self._ours(each)
-            ]
-        clusters = sorted(set(said.values()) - {""})
-        return [f"hosts of several clusters are there: {', '.join(clusters)}"] if len(clusters) > 1 else []
+    @property
+    def counts(self) -> Mapping[str, int]:
+        """Datagrams, their octets, and exchanges by TCP that this host began; since it was started."""
+        return {**self._counts, "exchanges": self._exchanges.count}
 
     async def changed(self, seen: int = -1) -> int:
         while seen == self._table.version:
@@ -172,20 +141,40 @@ class Swim:
     # Running.
 
     async def run(self) -> None:
-        with self._bound() as self._socket:
-            loop = asyncio.get_running_loop()
+        loop = asyncio.get_running_loop()
+        with self._bound() as bound:
+            server = await self._listening()
+            self._socket, self._failed = bound, loop.create_future()
+            loop.add_reader(bound, self._whole, self._readable)
             try:
-                server = await asyncio.start_server(self._served, *self._table.me.place)
-            except OSError as error:
-                raise _taken(self._table.me.place, error) from None
-            loop.add_reader(self._socket, self._readable)
-            try:
-                async with server, asyncio.TaskGroup() as group:
-                    self._done()
+                self._done()
+                async with asyncio.TaskGroup() as group:
                     group.create_task(self._joining.run())
                     group.create_task(self._save())
+                    group.create_task(_awaited(self._failed))
             finally:
+                server.close()
                 self._ended(loop)
+
+    def _whole(self, work: Callable[[], None]) -> None:
+        """What fails in a callback ends `run`, so that it begins anew, instead of going on without a timer."""
+        try:
+            work()
+        except Exception as error:  # noqa: BLE001 - handed on as it is
+            if self._failed and not self._failed.done():
+                self._failed.set_exception(error)
+
+    async def _listening(self) -> asyncio.Server:
+        try:
+            return await asyncio.start_server(self._serve, *self._table.me.place)
+        except OSError as error:
+            raise _taken(self._table.me.place, error) from None
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.current_task()
+        assert task is not None
+        self._keep(task)
+        await self._exchanges.serve(reader, writer)
 
     def _ended(self, loop: asyncio.AbstractEventLoop) -> None:
         assert self._socket is not None
@@ -194,7 +183,7 @@ class Swim:
             self._timer.cancel()
         for task in self._tasks:
             task.cancel()
-        self._socket = self._timer = None
+        self._socket = self._timer = self._failed = None
 
     def _bound(self) -> socket.socket:
         place = self._table.me.place
@@ -214,26 +203,24 @@ class Swim:
             for _ in range(_BURST):
                 data, source = self._socket.recvfrom(_OCTETS)
                 self._received(data, source[:2])
-        except (BlockingIOError, InterruptedError):
-            pass
         except OSError:
-            pass  # what could not be received is lost, as any datagram may be
+            pass  # there is no more; or it could not be received, and is lost as any datagram may be
         finally:
             self._done()
 
     def _received(self, data: bytes, source: Place) -> None:
-        now = time.monotonic()
-        self.counts["received"] += 1
-        self.counts["received_octets"] += len(data)
+        self._counts["received"] += 1
+        self._counts["received_octets"] += len(data)
         try:
-            self._core.datagram(now, self._seal.open(data, seal.DATAGRAM), source)
+            self._core.datagram(time.monotonic(), self._seal.open(data, seal.DATAGRAM), source)
+            self._table.troubles.over(("refused", source[0]))
         except (Denied, Invalid) as error:
-            self._refused(now, error, source)
+            self._refused(error, source[0])
 
-    def _refused(self, now: float, error: Exception, source: Place) -> None:
-        self.counts["refused"] += 1
-        line = f"what {source[0]} sends to port {self._table.me.port} is not taken: {error}"
-        self._table.troubles.note(now, ("refused", source[0]), line)
+    def _refused(self, error: Exception, source: str) -> None:
+        self._counts["refused"] += 1
+        line = f"what {source} sends to port {self._table.me.port} is not taken: {error}"
+        self._table.troubles.note(time.monotonic(), ("refused", source), line)
 
     def _due(self) -> None:
         self._timer = None
@@ -241,102 +228,50 @@ class Swim:
 
     def _done(self) -> None:
         """After anything has happened: send what is to be sent, tell who waits, look again in time."""
-        now = time.monotonic()
-        if self._socket is None:
-            return
-        if self._core.deadline <= now:
-            self._core.due(now)
-        for effect in self._core.take():
-            match effect:
-                case Send(place, data):
-                    self._send(place, self._seal.close(data, seal.DATAGRAM))
-                case Knock(place, ping):
-                    self._start(self._knock(place, ping))
-                case Exchange(place):
-                    self._start(self._exchanged(place))
+        if self._socket is not None:
+            if self._core.deadline <= (now := time.monotonic()):
+                self._core.due(now)
+            self._carry_out()
+            self._look_again()
         if self._seen != self._table.version:
             self._seen = self._table.version
             self._woken.set()
             self._woken = asyncio.Event()
         if self._core.gone and self._core.told:
             self._silent.set()
-        self._look_again()
+
+    def _carry_out(self) -> None:
+        for effect in self._core.take():
+            match effect:
+                case Send(place, data):
+                    self._send(place, self._seal.close(data, seal.DATAGRAM))
+                case Knock():
+                    self._start(self._exchanges.knock(effect))
+                case Exchange(place):
+                    self._start(self._exchanges.attempt(place))
 
     def _send(self, place: Place, sealed: bytes) -> None:
         assert self._socket is not None
         with contextlib.suppress(OSError):  # lost, as any datagram may be
             self._socket.sendto(sealed, place)
-            self.counts["sent"] += 1
-            self.counts["sent_octets"] += len(sealed)
+            self._counts["sent"] += 1
+            self._counts["sent_octets"] += len(sealed)
 
     def _look_again(self) -> None:
         if self._timer:
             self._timer.cancel()
         loop = asyncio.get_running_loop()
-        self._timer = loop.call_at(loop.time() + max(0.0, self._core.deadline - time.monotonic()), self._due)
+        self._timer = loop.call_at(
+            loop.time() + max(0.0, self._core.deadline - time.monotonic()), self._whole, self._due
+        )
 
-    def _start(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _start(self, work: Coroutine[Any, Any, None]) -> None:
+        self._keep(asyncio.get_running_loop().create_task(work))
+
+    def _keep(self, task: asyncio.Task[Any]) -> None:
+        """To be cancelled with `run`."""
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-    # By TCP.
-
-    async def _knock(self, place: Place, ping: Ping) -> None:
-        with contextlib.suppress(OSError, EOFError, TimeoutError, Denied, Invalid):
-            answer = await streams.ask(self._seal, self._table.me.place[0], place, ping)
-            if isinstance(answer, Ack):
-                self._core.knocked(answer.number)
-                self._done()
-
-    async def _exchanged(self, place: Place) -> None:
-        with contextlib.suppress(Failed):
-            await self._exchange(place)
-
-    async def _exchange(self, place: Place) -> None:
-        """Raises Failed: why not."""
-        own = self._table.me.place[0]
-        self.counts["exchanges"] += 1
-        try:
-            answer = await streams.ask(self._seal, own, place, self._core.everything())
-        except TimeoutError:
-            raise Failed("no answer") from None
-        except (Denied, Invalid) as error:
-            raise Failed(str(error)) from None
-        except EOFError:
-            raise Failed("it took nothing of what this host said: has it another secret?") from None
-        except OSError as error:
-            raise Failed(error.strerror or str(error)) from None
-        if isinstance(answer, Everything):
-            self._core.pulled(time.monotonic(), answer)
-            self._done()
-
-    async def _served(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._open += 1
-        try:
-            if self._open <= _CONNECTIONS:
-                async with asyncio.timeout(streams.PATIENCE):
-                    await self._answer(reader, writer)
-        except (OSError, EOFError, TimeoutError):
-            pass
-        except (Denied, Invalid) as error:
-            self._refused(time.monotonic(), error, writer.get_extra_info("peername")[:2])
-        finally:
-            self._open -= 1
-            writer.close()
-
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        asked = await streams.read(self._seal, reader)
-        if isinstance(asked, Everything):
-            self._core.pulled(time.monotonic(), asked)
-            answer: Everything | Ack = self._core.everything()
-        elif isinstance(asked, Ping) and asked.target == self._table.me.name:
-            answer = Ack(asked.number)
-        else:
-            return
-        writer.write(streams.frame(self._seal, answer))
-        await writer.drain()
-        self._done()
 
     # The file.
 
@@ -352,6 +287,10 @@ class Swim:
                 except Failed as error:
                     self._lost = str(error)
             await asyncio.sleep(_SAVING)
+
+
+async def _awaited(failed: asyncio.Future[None]) -> None:
+    await failed
 
 
 def _uid() -> str:

@@ -44,7 +44,7 @@ class Seal:
             raise Denied("it is no message of Weft's members, or of another version of them")
         key = self._keys.get(head[1:])
         if key is None:
-            raise Denied("somebody with another secret")
+            raise Denied("somebody with another secret sends from there")
         try:
             return key.decrypt(sealed[_HEAD : _HEAD + _NONCE], sealed[_HEAD + _NONCE :], head + way)
         except InvalidTag:

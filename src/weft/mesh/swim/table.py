@@ -18,7 +18,7 @@ one may have the name.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 
 from weft.mesh.membership import Member, Standing
 from weft.mesh.swim import timing
@@ -306,13 +306,3 @@ def _namesakes(one: Alive, other: Alive) -> str:
         f"two hosts are called '{one.name}', at {one.place[0]} and at {other.place[0]}: give one of them another name "
         "(--node NAME), and start it again"
     )
-
-
-def namesakes_by_address(claims: Sequence[Alive]) -> Iterator[str]:
-    """Members that say to be at one address: all but one of them lie, or have moved."""
-    seen: dict[Place, list[str]] = {}
-    for claim in claims:
-        seen.setdefault(claim.place, []).append(claim.name)
-    for place, names in seen.items():
-        if len(names) > 1:
-            yield f"{' and '.join(sorted(names))} all say that they are at {place[0]}: only one of them can be right"

@@ -14,14 +14,11 @@ class Troubles:
     def __init__(self) -> None:
         self._noted: dict[Hashable, tuple[float, float, str]] = {}
         """When it was seen last, when it was acted on, the line."""
-        self.more = 0
-        """Seen while there was no room."""
 
     def note(self, now: float, key: Hashable, line: str) -> bool:
         """Whether it is new, or has been going on for some more seconds: then is the time to do something about it."""
         known = self._noted.get(key)
         if known is None and len(self._noted) >= MOST:
-            self.more += 1
             return False
         acts = known is None or now - known[1] >= _AGAIN
         self._noted[key] = (now, now if known is None or acts else known[1], line)

@@ -10,7 +10,7 @@ from support.simulator import Simulator
 from weft.mesh.membership import Standing
 from weft.mesh.swim import timing
 from weft.mesh.swim.core import Core, Exchange, Send
-from weft.mesh.swim.table import namesakes_by_address
+from weft.mesh.swim.seen import at_one_address
 from weft.mesh.swim.wire import (
     Ack,
     Alive,
@@ -259,7 +259,7 @@ def test_who_lies_about_another_hosts_address_is_contradicted_by_that() -> None:
 def test_two_members_at_one_address_are_told() -> None:
     me = Member(OTHER, alive(THIRD, address=OTHER.address))
     claims = [known.claim for known in me.table.here()]
-    assert list(namesakes_by_address(claims)) == [
+    assert list(at_one_address(claims)) == [
         "node-2 and node-3 all say that they are at 10.0.0.2: only one of them can be right"
     ]
 

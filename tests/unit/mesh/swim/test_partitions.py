@@ -58,6 +58,18 @@ def test_a_killed_one_is_dead_at_all_within_the_bound_and_back_when_it_returns(s
     assert world.hosts["node-1"].core.table.known["node-3"].claim.uid == world.hosts["node-3"].core.table.me.uid
 
 
+def test_who_left_has_left_everywhere_and_comes_back_at_once() -> None:
+    world = up()
+    world.leave("node-3")
+    world.run(3)
+    world.kill("node-3")
+    world.run(60)
+    assert all(world.hosts[name].view()["node-3"] is Standing.LEFT for name in FOUR if name != "node-3")
+    assert not world.deaths and not world.doubts
+    world.start("node-3", ["node-1"])
+    world.until(world.agree, SOON)
+
+
 @pytest.mark.parametrize("side", [("node-1", "node-2"), ("node-1",)])
 def test_each_side_of_a_partition_goes_on_and_both_find_each_other(side: tuple[str, ...]) -> None:
     world, rest = up(), [name for name in FOUR if name not in side]

@@ -245,6 +245,16 @@ async def test_a_port_that_is_taken_is_told(place: Place) -> None:
             await same.run()
 
 
+async def test_a_defect_ends_it_and_it_runs_again(place: Place, monkeypatch: pytest.MonkeyPatch) -> None:
+    one, two = place.swim(1), place.swim(2)
+    async with running(two):
+        with monkeypatch.context() as patched, pytest.raises(ExceptionGroup):
+            patched.setattr(one._core, "datagram", lambda *each: 1 / 0)
+            await one.run()
+        async with running(one):
+            await until(one, lambda: len(alive(one)) == 2)
+
+
 def test_facts_are_few(place: Place) -> None:
     with pytest.raises(Invalid, match="at most 512"):
         place.swim(1).say({"x": "y" * 600})
