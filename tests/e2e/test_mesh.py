@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import signal
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -15,14 +16,17 @@ from support.reach import (
     OUTSIDE,
     UNDERLAY,
     Container,
+    PeerServer,
     attached,
     client,
     make_network,
     ping,
     run_everywhere,
+    seen_as,
     shown,
     weft,
 )
+from support.snapshot import difference, snapshot
 from support.waiting import until
 from weft.lab import Lab, matrix
 from weft.lab.inside import Inside
@@ -221,7 +225,7 @@ def test_a_multicast_stream_comes_to_all_members_once_and_to_nobody_else(
         assert [heard(one) for one in listeners] == [words] * len(members)
         send(networks["other"][0], group, "end")
         assert [heard(one) for one in strangers] == [[]] * len(strangers)
-    assert {vni for p in capture.packets for vni in p["vxlan.vni"]} <= {"257"}, "node-3 is in the other network only"
+    assert not any("256" in packet["vxlan.vni"] for packet in capture.packets), "node-3 is in the other network only"
 
 
 def test_a_broadcast_comes_to_all_members(networks: Networks) -> None:
@@ -262,6 +266,33 @@ def test_no_question_leaves_the_host(lab: Lab, networks: Networks, tmp_path: Pat
     sent = [p for p in capture.packets if p.tunnelled]
     assert {p["udp.dstport"][0] for p in sent} == {"6784"}
     assert [p.layers for p in sent if "arp" in p.layers or p.asked_for] == []
+
+
+# ------------------------------------------------------------------------------------------------- the host itself
+
+
+def test_a_host_is_in_the_network_where_it_is_exposed(lab: Lab, networks: Networks) -> None:
+    """It has no container there; it outlives its agent, and leads those in that it routes for."""
+    members, host, agent = networks["office"], lab.host("node-3"), client(lab, "node-3")
+    bare = snapshot(host)
+    assert weft(lab, "node-3", "expose", "office", "--ip", "172.111.222.200").returncode == 0
+    own = {a.version: str(a) for a in (i.ip for i in agent.endpoint("node-3/node-3").addresses)}
+    for member in members:
+        for family in (4, 6):
+            assert ping(host, member.address(family)).ok
+            assert ping(member.inside, own[family]).ok
+    with PeerServer(members[0].inside):
+        assert seen_as(host, members[0].address(4)) == own[4]
+        for place, hop in (("outside", "203.0.113.1"), ("router", UNDERLAY["node-3"][4])):
+            lab.host(place).must("a way in", f"ip route add 172.111.222.0/24 via {hop}".split())
+        assert seen_as(lab.host("outside"), members[0].address(4)) == own[4]
+    lab.agent("node-3").end(signal.SIGKILL)
+    exposed = snapshot(host)
+    lab.agent("node-3").start()
+    lab.agent("node-3").wait_ready()
+    assert (agent.plan().commands, difference(exposed, snapshot(host))) == ((), "")
+    assert weft(lab, "node-3", "hide", "office").returncode == 0
+    until(lambda: not difference(bare, snapshot(host)), 10, lambda: difference(bare, snapshot(host)))
 
 
 def test_nothing_is_left(lab: Lab, networks: Networks) -> None:

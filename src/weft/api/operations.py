@@ -128,6 +128,15 @@ OPERATIONS: tuple[Operation, ...] = (
         query=("target", "network", "owner"),
     ),
     Operation(
+        "expose",
+        "POST",
+        "/v1/networks/{name}/exposure",
+        "Give this node an address in a network",
+        t.EndpointInfo,
+        t.Expose,
+    ),
+    Operation("hide", "DELETE", "/v1/networks/{name}/exposure", "Take this node's address in a network away", t.Done),
+    Operation(
         "publish", "PUT", "/v1/ports", "Change which ports lead to an owner's endpoint", t.EndpointInfo, t.Publish
     ),
     Operation(

@@ -351,6 +351,12 @@ class Publish(Request, frozen=True, kw_only=True):
         limits.check_ports(self.ports)
 
 
+class Expose(Request, frozen=True, kw_only=True):
+    """This node is to have an address in a network itself. `addresses`: wished for, at most one of each family."""
+
+    addresses: tuple[IPAddress, ...] = ()
+
+
 class Reserve(Request, frozen=True, kw_only=True):
     """One address of this node for an endpoint to come: `address` if it is free, else any of `family`. For `seconds`
     nobody gets it but who attaches with an owner that begins with `owner`."""

@@ -21,6 +21,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "ipam": ("weft.cli.ipam", "Who holds which addresses, and whether that is right"),
     "attach": ("weft.cli.attach", "Connect a container on this node to a network"),
     "detach": ("weft.cli.detach", "Disconnect a container on this node"),
+    "expose": ("weft.cli.expose", "Give this host an address in a network"),
+    "hide": ("weft.cli.hide", "Take this host's address in a network away"),
     "endpoint": ("weft.cli.endpoint", "List, show and move what is attached, on all nodes"),
     "service": ("weft.cli.service", "A name and an address for several containers, ports of all hosts"),
     "policy": ("weft.cli.policy", "Who may talk to whom"),

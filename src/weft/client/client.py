@@ -153,6 +153,12 @@ class Client:
         """By what was attached, or by the owner alone."""
         return self._call(t.Done, "detach", target=target, network=network, owner=owner)
 
+    def expose(self, network: str, request: t.Expose) -> t.EndpointInfo:
+        return self._call(t.EndpointInfo, "expose", request, name=network)
+
+    def hide(self, network: str) -> t.Done:
+        return self._call(t.Done, "hide", name=network)
+
     def publish(self, request: t.Publish) -> t.EndpointInfo:
         return self._call(t.EndpointInfo, "publish", request)
 

@@ -124,10 +124,10 @@ def rules(site: Site) -> Iterator[Object]:
     if network.internal:
         yield guard.checked()
     elif outward := network.masqueraded(site.options.masquerade):
-        yield from _masquerading(outward)
+        yield from masquerading(outward)
 
 
-def _masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
+def masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     """To outside with the host's address, but never between addresses of Weft's networks."""
     yield from _rules.sets("masquerade")
     rules = [

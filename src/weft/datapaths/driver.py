@@ -245,6 +245,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Whether the network's subnets are on a link of each host that has containers of it, though no host routes for it."""
     own_mac: bool = True
     """Whether containers' interfaces have MAC addresses of their own."""
+    exposes: bool = False
+    """Whether a host can have an address of the network on its bridge (`Endpoint.of_host`)."""
     several_ways: bool = False
     """Whether packets between two hosts have more than one way, of which these choose (`Host.paths`)."""
 

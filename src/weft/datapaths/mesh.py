@@ -32,14 +32,19 @@ from msgspec import Meta
 
 from weft.alloc.bridges import bridge_name
 from weft.base.names import check_ifname, stable_mac
+from weft.base.net import FAMILIES
 from weft.datapaths import _gateway, _isolation, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
 from weft.datapaths.options import KERNEL_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
 from weft.datapaths.traits import SHARED_IN_BLOCKS, KnownBy, Switched, WayOut
-from weft.hoststate import Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
+from weft.hoststate import Address, Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
+from weft.hoststate.firewall import SRCNAT
 from weft.hoststate.links import CHECKED
 from weft.hoststate.paths import ALL
+from weft.hoststate.rules import rule
+from weft.hoststate.rules.actions import Masquerade
+from weft.hoststate.rules.matches import DADDR, SADDR
 from weft.model import Endpoint, Location, Network, Node
 
 FIRST_VNI = 256
@@ -191,6 +196,9 @@ def location(site: Site, node: Node, found: Location) -> Answer:
 
 
 def endpoint(site: Site, ep: Endpoint) -> Answer:
+    if ep.of_host:
+        yield from _exposed(site, ep)
+        return
     bridge = _bridge(site)
     yield from _parts.port(site, ep, _mtu(site), bridge)
     for address in ep.addresses:
@@ -202,8 +210,28 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield route(_rules.MULTICAST[4], dev=ep.interface, ns=ep.namespace.path)
 
 
+def _exposed(site: Site, ep: Endpoint) -> Answer:
+    """The host's own address. Other hosts have the bridge's MAC address for it, as a container's."""
+    for address in ep.addresses:
+        yield Address(address=str(address), dev=bridge_name(site.network))
+    if site.network.internal:
+        return
+    subnets = [address.network for address in ep.addresses]
+    yield from _parts.masquerading(subnets)
+    yield from _rules.sets("exposed")
+    for subnet in subnets:
+        yield NftElement(set=f"exposed{subnet.version}", value=str(subnet))
+    inward = [
+        rule(DADDR[fam].among(f"exposed{fam}"), SADDR[fam].not_among(f"exposed{fam}"), Masquerade(random=True))
+        for fam in FAMILIES
+    ]
+    yield _rules.base_chain("exposed-postrouting", "nat", "postrouting", SRCNAT, *inward)
+
+
 def gates(network: Network, ep: Endpoint) -> tuple[Gate, ...]:
-    """Within the network on its bridge; to outside on the second interface's."""
+    """Within the network on its bridge; to outside on the second interface's. The host's own packets are not asked about."""
+    if ep.of_host:
+        return ()
     (inner,) = _parts.on_bridge_gates(network, ep)
     out = _gateway.reached(network, ep)
     return (inner, Gate(addresses=out.targets, bridge=out.dev, device=out.dev)) if out else (inner,)
@@ -225,6 +253,7 @@ DRIVER = Driver(
     numbered=Numbered(option="vni", claim="vni/", first=FIRST_VNI, last=_tunnel.LARGEST_VNI),
     features=(*_parts.FEATURES, "vxlan"),
     linked=True,
+    exposes=True,
     several_ways=True,
     network=network,
     segment=segment,

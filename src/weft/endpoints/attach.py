@@ -126,7 +126,7 @@ class Attachments:
             await self.remove(self._leftovers(target))
             if self._given(network) == LOOPBACK:
                 await asyncio.to_thread(loopback.bring_up, target.namespace.path)
-            return await self._take(request, network, target)
+            return await self.take(request, network, target)
 
     async def locate(self, reference: str) -> Target:
         """A container's namespace, by the path under which it is known already: under another one its devices would be taken
@@ -147,7 +147,7 @@ class Attachments:
     def by(self, addresses: Addresses) -> Way:
         return self._ways[addresses]
 
-    async def _take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
+    async def take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
         """Where others want the same addresses, whoever comes second tries again."""
         if request.ports and self._view.driver(network.name).addresses.made_elsewhere:
             raise Invalid(

@@ -44,7 +44,7 @@ class HandoverAttachments(Attachments):
             raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")
         if not request.addresses:
             raise Invalid(f"{request.owner}: an interface that is handed over needs its addresses told")
-        made = await self._take(request, network, _target(request.target, f"handover-{id}"))
+        made = await self.take(request, network, _target(request.target, f"handover-{id}"))
         for address in request.addresses:
             self.promises.drop(self._view.home(network.name), address, "")
         return made

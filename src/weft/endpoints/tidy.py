@@ -86,6 +86,8 @@ class Tidy:
         host = cookie(HOST)  # an earlier version of Weft let it be attached
 
         def gone(e: Endpoint) -> bool:
+            if e.of_host:
+                return False
             astray = e.namespace.cookie == host and not self._view.driver(e.network).in_host
             return astray or not e.namespace.cookie or cookie(e.namespace.path) != e.namespace.cookie
 

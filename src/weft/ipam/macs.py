@@ -36,7 +36,7 @@ async def check(cluster: Cluster, endpoint: Endpoint, network: Network) -> None:
 def _reserved(view: View, endpoint: Endpoint, network: Network) -> str:
     """Whose it is without anybody's asking: a gateway's, or whoever has the address that it is made of."""
     for node in {view.me, *view.nodes}:
-        if endpoint.mac == stable_mac("bridge", node, network.name):
+        if endpoint.mac == stable_mac("bridge", node, network.name) and not (endpoint.of_host and node == view.me):
             return f"the gateway on {node}"
     if endpoint.mac.startswith("02:42:"):
         address = parse_address(".".join(str(octet) for octet in bytes.fromhex(endpoint.mac.replace(":", ""))[2:]))

@@ -14,6 +14,9 @@ from weft.model.bandwidth import Bandwidth
 from weft.model.identity import DEFAULT_NAMESPACE, NamedPort, check_aliases
 from weft.model.ports import PublishedPort, first_clash
 
+HOST_ITSELF = "/proc/self/ns/net"
+"""Path of the namespace of an endpoint that is no container, but its host: to an agent, its own."""
+
 _ID = re.compile(r"[0-9A-Za-z]{1,64}")
 
 
@@ -122,6 +125,11 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         """The id that a container has in the engine that attached it by CNI; "" where that is not known."""
         kind, _, rest = self.owner.partition("/")
         return rest.split("/")[1] if kind == "cni" and rest.count("/") == 2 else ""
+
+    @property
+    def of_host(self) -> bool:
+        """The host itself has the addresses, on `interface`, a device of the data path's own (`Driver.exposes`)."""
+        return self.namespace.path == HOST_ITSELF
 
     @property
     def host_interface(self) -> str:

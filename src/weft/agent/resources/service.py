@@ -8,6 +8,7 @@ from typing import Any
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.endpoints import Endpoints
+from weft.agent.resources.exposure import Exposure
 from weft.agent.resources.health import Health
 from weft.agent.resources.ipam import Ipam
 from weft.agent.resources.mesh import Mesh
@@ -33,6 +34,7 @@ class Service:
             Pools(parts, networks),
             Ipam(parts, networks),
             Endpoints(parts, networks, nodes),
+            Exposure(parts, networks),
             Bgp(parts),
             Policies(parts),
             services,
