@@ -35,23 +35,37 @@ _REACHED_SECONDS = 30.0
 
 
 class Case(msgspec.Struct, frozen=True, kw_only=True):
-    """One of Weft's networks. `beside`: the container is also measured in a network of driver vxlan."""
+    """One of Weft's networks. `beside`: the container is also measured in a network of driver vxlan. `like`: the driver
+    as which what is compared with is wired by hand, "": its own. `mtu`: None: as it comes. `plain`: nothing to choose about
+    masquerading."""
 
     title: str
     driver: str
     options: dict[str, OptionValue] = {}
     across: bool = False
     beside: bool = False
+    like: str = ""
+    mtu: int | None = None
+    plain: bool = False
 
     @property
     def by_hand(self) -> str:
         """The address of the second host's container that is wired by hand."""
-        return wired_routed.address(2) if self.driver == "routed" else wired.address(self.driver, 2)
+        return wired_routed.address(2) if self.driver == "routed" else wired.address(self.wired, 2)
+
+    @property
+    def wired(self) -> str:
+        return self.like or self.driver
+
+    @property
+    def variants(self) -> dict[str, dict[str, OptionValue]]:
+        return {RULES: {}} if self.plain else VARIANTS
 
 
 CASES = (
     Case(title="vxlan", driver="vxlan"),
     Case(title="host-gw", driver="host-gw"),
+    Case(title="mesh", driver="mesh", like="vxlan", mtu=1450, plain=True),
     Case(title="routed", driver="routed", options={"encap": "never"}, beside=True),
     Case(
         title="routed across subnets",
@@ -62,7 +76,7 @@ CASES = (
     ),
 )
 DRIVERS = tuple(dict.fromkeys(case.driver for case in CASES))
-_SUBNETS = {"vxlan": "10.61.0.0/16", "host-gw": "10.62.0.0/16", "routed": "10.63.0.0/16"}
+_SUBNETS = {"vxlan": "10.61.0.0/16", "host-gw": "10.62.0.0/16", "routed": "10.63.0.0/16", "mesh": "10.68.0.0/16"}
 
 
 class Effort(msgspec.Struct, frozen=True):
@@ -99,7 +113,7 @@ def _in_one_lab(cases: Sequence[Case], across: bool, effort: Effort, progress: P
         return [
             figure
             for case in cases
-            for against, options in VARIANTS.items()
+            for against, options in case.variants.items()
             for figure in _variant(lab, case, against, options, effort, progress)
         ]
 
@@ -108,16 +122,18 @@ def _variant(
     lab: Lab, case: Case, against: str, options: dict[str, OptionValue], effort: Effort, progress: Progress
 ) -> list[Figure]:
     with ExitStack() as stack:
-        stack.enter_context(_network(lab, WEFT_HOSTS, case.driver, {**case.options, **options}))
+        stack.enter_context(_network(lab, WEFT_HOSTS, case.driver, {**case.options, **options}, case.mtu))
         if case.beside:
             stack.enter_context(_network(lab, BESIDE_HOSTS, "vxlan", options))
         return _measure(lab, case, against, effort, progress)
 
 
 @contextmanager
-def _network(lab: Lab, hosts: tuple[str, str], driver: str, options: dict[str, OptionValue]) -> Iterator[None]:
+def _network(
+    lab: Lab, hosts: tuple[str, str], driver: str, options: dict[str, OptionValue], mtu: int | None = None
+) -> Iterator[None]:
     """Called as its driver is, and so are its containers, one on each of these hosts."""
-    labs.create(lab, hosts[0], driver, driver, _SUBNETS[driver], options)
+    labs.create(lab, hosts[0], driver, driver, _SUBNETS[driver], options, mtu)
     try:
         for host in hosts:
             lab.run(host, driver, network=driver)
@@ -142,7 +158,7 @@ def _reached(lab: Lab, hosts: tuple[str, str], name: str) -> None:
 
 
 def _pairs(lab: Lab, case: Case, against: str) -> list[Pair]:
-    def containers(name: str, hosts: tuple[str, str], address: str, container: str = case.driver) -> Pair:
+    def containers(name: str, hosts: tuple[str, str], address: str, container: str = case.wired) -> Pair:
         one, two = (lab.host(host).container(container) for host in hosts)
         return Pair(name, one, two, address)
 

@@ -82,9 +82,15 @@ def client(lab: Lab, host: str) -> Client:
 
 
 def create(
-    lab: Lab, host: str, name: str, driver: str, subnet: str, options: dict[str, OptionValue] | None = None
+    lab: Lab,
+    host: str,
+    name: str,
+    driver: str,
+    subnet: str,
+    options: dict[str, OptionValue] | None = None,
+    mtu: int | None = None,
 ) -> None:
-    network = Network(name=name, driver=driver, subnets=(parse_network(subnet),), options=options or {})
+    network = Network(name=name, driver=driver, subnets=(parse_network(subnet),), options=options or {}, mtu=mtu)
     client(lab, host).create_network(network)
 
 

@@ -41,7 +41,8 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     of itself (driver overlay). `resync`: interval of full comparisons with the kernel, and with what
     else networks are made in, such as a cloud's route tables. `block_idle`: how long a
     block of addresses stays this node's without a container in it. `dns_domain`: in which containers' names are, too; the same
-    on all hosts. `openstack_cloud`: which cloud of clouds.yaml networks in Neutron are in; "": what the variables OS_… say.
+    on all hosts; `dns_also`: another such one, "": none.
+    `openstack_cloud`: which cloud of clouds.yaml networks in Neutron are in; "": what the variables OS_… say.
     `openstack_host`: this host's name in Neutron; "": the node's.
     `subnet_env`, `docker_opts`: files that say this host's subnet in a network of flannel's; "": none.
     `socket_mode`: octal, who may use
@@ -82,6 +83,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     resync: float = 60.0
     block_idle: float = 60.0
     dns_domain: str = DOMAIN
+    dns_also: str = ""
     openstack_cloud: str = ""
     openstack_host: str = ""
     subnet_env: str = ""
@@ -100,6 +102,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             raise Invalid(f"segment '{self.segment[:80]}': use at most 63 printable characters")
         _ = self.gateway_subnets
         check_domain(self.dns_domain)
+        check_domain(self.dns_also or DOMAIN)
         _ = self.trusted
         for name, least in (
             ("presence_ttl", 2.0),

@@ -78,11 +78,12 @@ class Naming:
         ended: Callable[[], None],
         domain: str = DOMAIN,
         dead: Container[str] = (),
+        also: str = "",
     ) -> None:
         """`touch`: these sources may contribute something else now. `ended`: called when a namespace has ended that has
-        endpoints. `domain`: in which all names are, too. `dead`: nodes whose members of services are left out; live."""
+        endpoints. `domain`, `also`: in which all names are, too. `dead`: nodes whose members of services are left out; live."""
         self._view, self._host, self._touch, self._ended = view, host, touch, ended
-        self._server = Server(NameTable(view, dead).names, self._open, domain)
+        self._server = Server(NameTable(view, dead).names, self._open, domain, also=also)
         self._rooms: dict[int, Room] = {}
         """By what tells their namespaces from all others."""
         self._failed: dict[str, str] = {}

@@ -242,6 +242,7 @@ class Parts:
             self.tidy.wake.set,
             config.dns_domain,
             self.liveness.dead,
+            config.dns_also,
         )
         self.compiler.known.resolvers = self.names.resolvers
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))

@@ -32,10 +32,13 @@ _OF_DOMAINS = frozenset((message.NS, message.SOA, message.DS, message.DNSKEY))
 
 
 class Answers:
-    def __init__(self, names: Names, domain: str) -> None:
-        self._names, self._domain, self._wire = names, domain, wire(domain)
+    """`domain`: what names are told with. `also`: another one, in which they are found as well; "": none."""
+
+    def __init__(self, names: Names, domain: str, also: str = "") -> None:
+        self._names, self._domain = names, domain
+        self._zones = {zone: wire(zone) for zone in (domain, also) if zone}
         self._soa = (
-            self._wire
+            wire(domain)
             + wire(f"hostmaster.{domain}")
             + b"".join(number.to_bytes(4) for number in (1, 3600, 600, 86400, NEGATIVE))
         )
@@ -48,8 +51,8 @@ class Answers:
             return message.failure(query, REFUSED)
         if query.name.endswith(".arpa") and (there := self._pointed(query.name, asker)):
             return self._pointer(query, *there, limit)
-        if self._inside(query.name):
-            return self._in_domain(query, asker, limit)
+        if domain := self._domain_of(query.name):
+            return self._in_domain(query, asker, limit, domain)
         if (found := self._own(query, query.name, asker, limit)) is not None:
             return found
         if query.name == LOCALHOST or query.name.endswith(f".{LOCALHOST}"):
@@ -67,17 +70,17 @@ class Answers:
         ]
         return message.reply(query, limit, AA, found) if found else self._negative(query, NOERROR, ASKED, limit)
 
-    def _inside(self, name: str) -> bool:
-        return name.endswith(self._domain) and name[: -len(self._domain)][-1:] in ("", ".")
+    def _domain_of(self, name: str) -> str:
+        return next((d for d in self._zones if name.endswith(d) and name[: -len(d)][-1:] in ("", ".")), "")
 
-    def _in_domain(self, query: Query, asker: Asker, limit: int) -> bytes:
-        name = query.name[: -len(self._domain) - 1]
+    def _in_domain(self, query: Query, asker: Asker, limit: int, domain: str) -> bytes:
+        name, zone = query.name[: -len(domain) - 1], self._zones[domain]
         if not name and query.type in (SOA, ANY):
             return message.reply(query, limit, AA, (record(ASKED, SOA, NEGATIVE, self._soa),))
-        if (found := self._own(query, name, asker, limit, self._wire)) is not None:
+        if (found := self._own(query, name, asker, limit, zone)) is not None:
             return found
         there = not name or name in asker.networks
-        return self._negative(query, NOERROR if there else NXDOMAIN, self._wire, limit)
+        return self._negative(query, NOERROR if there else NXDOMAIN, zone, limit)
 
     def _own(self, query: Query, name: str, asker: Asker, limit: int, zone: bytes = ASKED) -> bytes | None:
         """None: it is no own name."""
@@ -104,7 +107,7 @@ class Answers:
             return None
         asked = next((p for p in found.service.ports if (f"_{p.name}", f"_{p.protocol}") == (port, protocol)), None)
         if asked is None:
-            return self._negative(query, NXDOMAIN, self._wire if zone is self._wire else b"\0", limit)
+            return self._negative(query, NXDOMAIN, b"\0" if zone is ASKED else zone, limit)
         if query.type not in (SRV, ANY):
             return self._negative(query, NOERROR, zone, limit)
         answers, additional = [], []

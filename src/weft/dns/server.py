@@ -59,8 +59,8 @@ class _Client:
 
 
 class Server:
-    """`names` may change at any time between two questions. `domain`: in which all own names are, too. `cache`: how many
-    answers of other servers are kept; 0 for none."""
+    """`names` may change at any time between two questions. `domain`: in which all own names are, too; `also`: and in
+    this one. `cache`: how many answers of other servers are kept; 0 for none."""
 
     def __init__(
         self,
@@ -69,9 +69,10 @@ class Server:
         domain: str = DOMAIN,
         cache: int = 10_000,
         clock: Callable[[], float] = time.monotonic,
+        also: str = "",
     ) -> None:
         self.counts = Counts()
-        self._answers = Answers(names, domain)
+        self._answers = Answers(names, domain, also)
         self._forwarder = Forwarder(opener, Cache(cache, clock), clock)
         self._clients: dict[str, _Client] = {}
         self._connections = 0

@@ -267,6 +267,17 @@ def test_domains() -> None:
     assert [check_domain(text) for text in ("weft.local", "cluster", "a-b.c_d")] == ["weft.local", "cluster", "a-b.c_d"]
 
 
+def test_a_second_domain_has_the_same_names() -> None:
+    names, asker = Names(), Asker(id="1", networks=("blue",), node="a")
+    names.put_location("blue", "1", location("web", "10.0.0.1"))
+    one = Answers(names, "weft.local", "weave.local")
+    for name in ("web.weave.local", "web.blue.weave.local", "web.weft.local"):
+        assert said(ask(one, name, asker=asker)) == ["10.0.0.1"]
+    missing = ask(one, "nobody.weave.local", asker=asker)
+    assert (missing.rcode(), missing.authority[0].name.to_text()) == (dns.rcode.NXDOMAIN, "weave.local.")
+    assert said(ask(one, "1.0.0.10.in-addr.arpa", "PTR", asker)) == ["web.blue.weft.local."]
+
+
 def test_the_longest_names_fit(answers: Answers) -> None:
     names, long, domain = Names(), "a" * 63, ".".join(["d" * 49] * 2) + "d"
     names.put_location(long, "1", location(long, "10.0.0.1"))
