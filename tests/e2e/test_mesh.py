@@ -140,6 +140,26 @@ def test_a_trace_says_what_packets_do(lab: Lab, networks: Networks, family: int)
             assert {"encapsulate", "decapsulate"} <= {hop["step"] for hop in path["hops"]}
 
 
+def test_a_service_is_reached_at_its_own_address(lab: Lab, networks: Networks) -> None:
+    """Translated on the client's own host, whose bridge has the address; the member sees its client."""
+    mine, *others = networks["office"]
+    for other in others:
+        assert weft(lab, "node-1", "endpoint", "label", other.endpoint.id, "app=shop").returncode == 0
+    words = f"service create shop --network office --port {PeerServer.PORT} --select app=shop"
+    done = weft(lab, "node-1", *words.split())
+    assert done.returncode == 0, done.stderr
+    addresses = [str(a) for a in client(lab, "node-1").service("office/shop").service.addresses]
+    assert len(addresses) == 2
+    with PeerServer(others[0].inside), PeerServer(others[1].inside):
+        for address in addresses:
+            family = 6 if ":" in address else 4
+            until(
+                lambda a=address, f=family: seen_as(mine.inside, a) == mine.address(f), 10, f"{address} of the service"
+            )
+            assert seen_as(others[0].inside, address), "a member calls its own service"
+    assert weft(lab, "node-1", "service", "rm", "office/shop").returncode == 0
+
+
 def test_what_is_gone_elsewhere_takes_its_own_entries_only(lab: Lab, networks: Networks) -> None:
     """Also where its MAC address comes back, on another host."""
     others = networks["office"][1:]
