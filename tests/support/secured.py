@@ -1,6 +1,5 @@
 """Two hosts with a network whose tunnels are encrypted, put into a real kernel's namespaces as the agent would; and what an
-attacker
-on the wire between them does."""
+attacker on the wire between them does."""
 
 from __future__ import annotations
 

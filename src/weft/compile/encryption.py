@@ -1,6 +1,5 @@
-"""Another host with which tunnels of encrypted networks are encrypted. It is about ports, so it is there as soon as any
-network is
-encrypted, whether or not that is on both hosts already."""
+"""Another host with which tunnels of encrypted networks are encrypted. It is about ports, so it is there as soon as any network
+is encrypted, whether or not that is on both hosts already."""
 
 from __future__ import annotations
 

@@ -14,7 +14,8 @@ others.
 In the clear nothing passes, whatever else is amiss: with WireGuard rules drop what would leave by another device than
 wg-weft, and what came by another; with ESP the kernel drops what has no state. The rules are there before any tunnel is. Two
 hosts that have no cipher in common have the rules all the same. Who trusts the wire between them (`Host.trusted`) has none of
-it."""
+it.
+"""
 
 from __future__ import annotations
 
@@ -88,7 +89,9 @@ def pair(host: Host, node: Node, ports: Iterable[Port]) -> Answer:
 
 
 def _both(host: Host, node: Node, fam: Family) -> bool:
-    return host.node.address(fam) is not None and node.address(fam) is not None
+    """Whether both have an address, and not the same one: that is a host which was installed anew under another name."""
+    ends = host.node.address(fam), node.address(fam)
+    return None not in ends and ends[0] != ends[1]
 
 
 def _trusts(host: Host, node: Node, fam: Family) -> bool:

@@ -1,7 +1,8 @@
 """What the kernel encrypts between hosts: WireGuard (wg(8)), and IPsec's ESP in transport mode (ip-xfrm(8)).
 
 No key is in here: an object says what a key is made of, and only who writes it to the kernel knows the secret that makes it
-one. So keys are in no plan, no log and no support archive."""
+one. So keys are in no plan, no log and no support archive.
+"""
 
 from __future__ import annotations
 
@@ -15,8 +16,7 @@ REQID = 0x57454654
 
 class WireguardEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """This host's own end of the WireGuard device `dev`: it listens at the UDP port `port`, and is known by the public key
-    `public`
-    (base64). The private one is in a file of this host's."""
+    `public` (base64). The private one is in a file of this host's."""
 
     kind: ClassVar[str] = "wireguard"
 
@@ -32,9 +32,8 @@ class WireguardEnd(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class WireguardPeer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Another host, known by its public key: at the UDP port `port` of `endpoint`; what goes to `allowed`, prefixes in order,
-    is
-    encrypted for it, and comes from there only by it. `shared`: its preshared key is the one that the mesh secret makes for the
-    two public keys; what is found on a host may have another, or none."""
+    is encrypted for it, and comes from there only by it. `shared`: its preshared key is the one that the mesh secret makes for
+    the two public keys; what is found on a host may have another, or none."""
 
     kind: ClassVar[str] = "wireguard-peer"
 
@@ -53,9 +52,8 @@ class WireguardPeer(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class XfrmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """How packets from `source` to `destination` are encrypted one way: an SA, which its receiver knows by `spi`. Its key is
-    made
-    of the mesh secret and `recipe` (`weft.model.esp`); of one found with another key that is "". `out`: this host sends with
-    it. Such a one is made once only, for with its key no packet may be numbered again."""
+    made of the mesh secret and `recipe` (`weft.model.ciphers`); of one found with another key that is "". `out`: this host
+    sends with it. Such a one is made once only, for with its key no packet may be numbered again."""
 
     kind: ClassVar[str] = "xfrm-state"
 
@@ -73,8 +71,7 @@ class XfrmState(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class XfrmPolicy(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """That UDP packets from `source` to the port `port` of `destination` are ESP's in transport mode: others do not leave
-    ("out"),
-    and are not taken ("in")."""
+    ("out"), and are not taken ("in")."""
 
     kind: ClassVar[str] = "xfrm-policy"
 

@@ -24,8 +24,7 @@ SECURED_TABLE = FIRST_TABLE + 1024
 """Of packets that are to be encrypted."""
 OWN_TABLES = range(FIRST_TABLE + 1, SECURED_TABLE + 1)
 """Routing tables of our own: the routing mesh's, and the one above. Whoever copies a route of ours to any other table than
-these and the main one
-copies the mark as well, and it is not ours there."""
+these and the main one copies the mark as well, and it is not ours there."""
 
 
 def is_own_table(table: int) -> bool:

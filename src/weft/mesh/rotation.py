@@ -13,7 +13,8 @@ sender that has not read the receiver's record for a whole interval.
 
 A sender changes its start value only where it has to: when it may have lost count of the packets that it sent by a key, which
 is after a boot, and when a state has gone that it sent by. Then what it sends is lost until others have read its record. That
-is the time in which it would have been lost anyway, or was."""
+is the time in which it would have been lost anyway, or was.
+"""
 
 from __future__ import annotations
 
@@ -27,8 +28,7 @@ _OCTETS = 16
 
 class Drawn(msgspec.Struct, frozen=True, kw_only=True):
     """What this host has drawn, in one boot of it. `start`: for what it sends. `salts`: for what is sent to it, first the one
-    that
-    others are told, then the one before it. `coming`: one that is not told yet. `since`: when the first one was told, in
+    that others are told, then the one before it. `coming`: one that is not told yet. `since`: when the first one was told, in
     seconds since the boot."""
 
     boot: str

@@ -22,9 +22,8 @@ WIREGUARD_PORT = 6789
 
 OVERHEAD: dict[Family, int] = {4: 60, 6: 80}
 """Octets that encryption adds, by the underlay's family: WireGuard's, IP, UDP 8 and its own 32. ESP's are fewer: 37 at most
-(SPI
-and sequence number 8, IV 8, padding 3, trailer 2, ICV 16). It is the larger one in any case, so that a network keeps its MTU
-when a pair changes from one to the other."""
+(SPI and sequence number 8, IV 8, padding 3, trailer 2, ICV 16). It is the larger one in any case, so that a network keeps its
+MTU when a pair changes from one to the other."""
 
 
 def cipher(me: Node, node: Node) -> Cipher | None:
@@ -45,14 +44,12 @@ def trusts(me: Node, node: Node, fam: Family, subnets: Iterable[IPNetwork]) -> b
 
 def recipe(sender: Node, receiver: Node, salt: str) -> str:
     """What a key of ESP is made of, with the mesh secret: the names of both, `salt`, the receiver's (its `esp_salt`, or one
-    that it
-    had or will have), and the sender's start value. As both are random, no two recipes are ever the same."""
+    that it had or will have), and the sender's start value. As both are random, no two recipes are ever the same."""
     return f"{sender.name} {receiver.name} {salt} {sender.esp_start}"
 
 
 def spi(recipe: str) -> int:
     """What the receiver knows the key by; at random, as the recipe is. Its upper bit is set, so that it is none of those
-    numbers
-    that are reserved, or that people write by hand. Of a thousand hosts the chance that two have the same at one receiver is
-    one in two thousand; until the next change of keys that costs what these two send there."""
+    numbers that are reserved, or that people write by hand. Of a thousand hosts the chance that two have the same at one
+    receiver is below one in a thousand; until the next change of keys that costs what one of these two sends there."""
     return int.from_bytes(sha256(recipe.encode()).digest()[:4], "big") | 1 << 31

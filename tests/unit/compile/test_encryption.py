@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import msgspec
 import pytest
 
 from support import lab
@@ -60,6 +61,12 @@ def test_two_that_cannot_have_the_rules_alone() -> None:
 def test_who_trusts_the_wire_has_nothing_of_it(other: dict[str, object]) -> None:
     assert objects(other, (4, 8473), trusted="192.168.1.0/24") == []
     assert objects(other, (4, 8473), trusted="192.168.1.68/32")
+
+
+def test_a_host_that_was_installed_anew_is_no_other_one() -> None:
+    host = Host(node=lab.node("node-1", **ME), keyed=True)
+    again = msgspec.structs.replace(host.node, name="node-9")
+    assert list(pair(host, again, [(4, 8473), (6, 4788)])) == []
 
 
 def test_of_a_family_that_one_has_not_nothing_is_said() -> None:

@@ -3,7 +3,8 @@
 A state to send with is made once only (`XfrmState.out`). Where it was made before and is gone, whoever took it away, nobody
 knows how far it counted: with the same key it would number other packets as it did these, and AES-GCM gives away both, and
 the key that protects them from forgery (NIST SP 800-38D section 8). So it is refused here, and the agent draws another start
-value."""
+value.
+"""
 
 from __future__ import annotations
 
