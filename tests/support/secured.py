@@ -87,7 +87,7 @@ class Pair:
     def begin_anew(self) -> None:
         """As agents do where states that they sent by are gone."""
         for host in (self.one, self.two):
-            host.keys.forget()
+            host.keys.used_twice = False
             host.tell(restart(host.drawn, draw()))
         self.hear()
 

@@ -145,7 +145,7 @@ class Agent(Parts):
                 keep("targets", lambda: self.targets.run(self.supervisor))
                 keep("connections", self.connections.run)
                 keep("unheard", self._unheard)
-                keep("encryption", lambda: self.encryption.run(self._look_again, self._secured))
+                keep("encryption", lambda: self.encryption.run(self._look_again, self._secured, self._heard_of))
                 keep("routing", self.routing.run)
                 keep("paths", self.prober.run)
                 keep("tunnels", self.tunnels.supervisor.run)
@@ -288,6 +288,9 @@ class Agent(Parts):
         self.loops.touch(self.compiler.everything())
         await self._register()
         self.leases.wake.set()
+
+    def _heard_of(self) -> bool:
+        return self.store_status.state == "connected"
 
     async def _secured(self) -> list[str]:
         """What does not stand of what is encrypted between hosts."""

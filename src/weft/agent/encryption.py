@@ -26,6 +26,10 @@ LOOK = 5.0
 """Seconds between looks whether keys have to change."""
 
 
+Tell = Callable[[], Awaitable[None]]
+Stands = Callable[[], Awaitable[list[str]]]
+
+
 class Told(TypedDict):
     """Fields of this host's `Node`."""
 
@@ -66,22 +70,22 @@ class Encryption:
     def salts(self) -> tuple[str, ...]:
         return self._drawn.taken if self._drawn else ()
 
-    async def run(self, tell_all: Callable[[], Awaitable[None]], stands: Callable[[], Awaitable[list[str]]]) -> None:
+    async def run(self, tell_all: Tell, stands: Stands, heard: Callable[[], bool]) -> None:
         """For ever. `tell_all`: what this host says of itself is something else; `stands`: what of its states and policies does
-        not stand by now."""
+        not stand by now; `heard`: whether others can read now what it says: else they would be left behind."""
         while True:
             await asyncio.sleep(LOOK)
             if self._drawn is not None:
-                await self._look(tell_all, stands)
+                await self._look(tell_all, stands, heard)
 
-    async def _look(self, tell_all: Callable[[], Awaitable[None]], stands: Callable[[], Awaitable[list[str]]]) -> None:
+    async def _look(self, tell_all: Tell, stands: Stands, heard: Callable[[], bool]) -> None:
         assert self.keys is not None and self._drawn is not None
         if self.keys.used_twice:
             log.warning("a state of ESP that this host sent by is gone: it begins anew with other keys")
             self._keep(restart(self._drawn, draw()))
-            self.keys.forget()
+            self.keys.used_twice = False
             await tell_all()
-        if not due(self._drawn, self._clock(), self._interval):
+        if not due(self._drawn, self._clock(), self._interval) or not heard():
             return
         self._keep(prepare(self._drawn, draw()))
         await tell_all()

@@ -37,6 +37,8 @@ class HostKeys:
         self._secret, self._folder, self._boot = secret, folder, boot
         self.private = _private(private)
         self.public = public_of(self.private)
+        self._used: set[str] | None = None
+        """Digests of recipes that were used; None: not read yet."""
         self.used_twice = False
         """A recipe was asked for a second time: another start value has to be drawn."""
 
@@ -51,14 +53,17 @@ class HostKeys:
 
     def first_use(self, recipe: str) -> bool:
         """Raises OSError."""
-        digest = sha256(recipe.encode()).hexdigest()
+        digest = sha256(recipe.encode()).hexdigest()[:32]
         file = self._folder / "used"
-        self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if file.exists() and digest in file.read_text().split():
+        if self._used is None:
+            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            self._used = set(file.read_text().split()) if file.exists() else set()
+        if digest in self._used:
             self.used_twice = True
             return False
         with file.open("a") as used:
             used.write(f"{digest}\n")
+        self._used.add(digest)
         return True
 
     def drawn(self, now: float) -> Drawn:
@@ -79,11 +84,6 @@ class HostKeys:
         written = self._folder / "drawn.new"
         written.write_bytes(msgspec.json.encode(drawn))
         written.replace(self._folder / "drawn")
-
-    def forget(self) -> None:
-        """Recipes of a start value that is not used any more. Raises OSError."""
-        (self._folder / "used").unlink(missing_ok=True)
-        self.used_twice = False
 
 
 def public_of(private: bytes) -> str:

@@ -188,3 +188,20 @@ async def test_where_nothing_can_be_kept_there_is_no_esp(
     async with agent_on(host, store_file, mesh_secret=secret, run_dir=str(tmp_path / "a")) as agent:
         assert agent.node is not None and agent.node.ciphers == ("wireguard",)
     assert "without ESP: what keys of ESP are made of cannot be kept" in caplog.text
+
+
+@pytest.mark.usefixtures("impatient")
+async def test_keys_stay_while_nobody_could_read_of_others(
+    host: FakeHost, store_file: Path, tmp_path: Path, secret: str
+) -> None:
+    async with agent_on(with_only(host, "esp"), store_file, mesh_secret=secret, run_dir=str(tmp_path / "a")) as agent:
+        await create(agent, encrypt="true")
+        first = told(agent)
+        agent.store.lose()  # type: ignore[attr-defined]
+        await until(lambda: agent.store_status.state == "lost")
+        agent.encryption._interval = 0.0
+        for _ in range(5):
+            await agent.encryption._look(agent._look_again, agent._secured, agent._heard_of)
+        assert told(agent) == first
+        agent.store.restore()  # type: ignore[attr-defined]
+        await until(lambda: told(agent) != first)
