@@ -13,11 +13,12 @@ import asyncio
 import contextlib
 import shutil
 import tempfile
-from collections.abc import Awaitable, Callable, Coroutine, Sequence
-from ipaddress import ip_network
+from collections.abc import Awaitable, Callable, Coroutine, Iterator, Sequence
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import pytest
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
@@ -27,6 +28,7 @@ from support.allocator import Allocator
 from support.plain_store import Memory
 from weft.agent.resources import ipam
 from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable
+from weft.base.net import IPNetwork
 from weft.cluster.cluster import tenure_lease
 from weft.cluster.journal import FOLDER, Journal
 from weft.datapaths.driver import Host
@@ -44,7 +46,7 @@ NETWORK = Network(
     subnets=(ip_network("10.0.0.0/28"),),
     options={"block-size": 30, "cooldown": 0, "vni": 256},
 )
-NODES = ("node-1", "node-2", "node-3")
+NODES = ("node-1", "node-2")
 TENURE = 100.0
 
 
@@ -122,12 +124,13 @@ def _try(world: World, guards: Sequence[Guard], ops: Sequence[Op]) -> None:
 
 class Machine:
     """A host. `agent`: None while it is stopped, or has not heard from the store since its start. `lapsed`: the store took
-    away what it had, and it has not heard of that yet. `carries`: what its data plane is made for: address → container."""
+    away what it had, and it has not heard of that yet; `ended`: because its tenure was over. `carries`: what its data plane
+    is made for: address → container."""
 
     def __init__(self, world: World, name: str, disk: Path) -> None:
         self.world, self.name, self.disk, self.way = world, name, disk, Way(world)
         self.agent: Allocator | None = None
-        self.lapsed = False
+        self.lapsed = self.ended = False
         self.running, self.number = set[str](), 0
         self._carried: dict[str, str] = {}
 
@@ -137,6 +140,12 @@ class Machine:
             found = self.agent.view.endpoints.values()
             self._carried = {str(a.ip): e.container for e in found for a in e.addresses}
         return {address: name for address, name in self._carried.items() if name in self.running}
+
+    @property
+    def blocks(self) -> tuple[IPNetwork, ...]:
+        """As far as it knows."""
+        lease = self.agent.view.lease(NET, self.name) if self.agent else None
+        return lease.subnets if lease else ()
 
     async def start(self) -> None:
         """Until the store has told everything. Raises Unavailable."""
@@ -165,7 +174,7 @@ class Machine:
         told = [text for _, text in self.evidence.problems()]
         for address, name in before.items() - self.carries.items():
             assert any(text.startswith(f"container {name} ") for text in told), f"{name} lost {address} in silence"
-        self.lapsed = False
+        self.lapsed = self.ended = False
         gone = [e for e in self.agent.view.endpoints.values() if e.container not in self.running]
         await self.agent.attachments.remove(gone)
         await self.agent.leases.acquire(NET, Host(node=self.agent.node))
@@ -216,7 +225,7 @@ class Partitions(RuleBasedStateMachine):
 
     # What containers do.
 
-    @rule(node=Nodes, many=st.integers(1, 3))
+    @rule(node=Nodes, many=st.integers(1, 5))
     def attach(self, node: str, many: int) -> None:
         machine = self.machines[node]
         for _ in range(many):
@@ -224,13 +233,15 @@ class Partitions(RuleBasedStateMachine):
             container = f"c{NODES.index(node) + 1}{machine.number:03}"
             machine.running.add(container)
             self.at(node, lambda _, agent, c=container: agent.attach(c, NET))  # type: ignore[misc]
+            assert not (machine.ended and container in machine.carries.values()), "given after the tenure's end"
 
-    @rule(node=Nodes, which=st.integers(0, 9), ends=st.booleans())
-    def detach(self, node: str, which: int, ends: bool) -> None:
+    @rule(node=Nodes, many=st.integers(1, 5), which=st.integers(0, 9), ends=st.booleans())
+    def detach(self, node: str, many: int, which: int, ends: bool) -> None:
         machine = self.machines[node]
-        if here := sorted(machine.running):
+        for _ in range(min(many, len(machine.running))):
+            here = sorted(machine.running)
             container = here[which % len(here)]
-            self.at(node, lambda _, agent: agent.attachments.detach(container, NET))
+            self.at(node, lambda _, agent, c=container: agent.attachments.detach(c, NET))  # type: ignore[misc]
             if ends:
                 machine.running.discard(container)
 
@@ -240,8 +251,10 @@ class Partitions(RuleBasedStateMachine):
     def tend(self, node: str) -> None:
         self.at(node, lambda machine, _: machine.stock.tend(NET))
 
-    @rule(node=Nodes)
-    def give_back(self, node: str) -> None:
+    @rule(node=Nodes, fate=st.sampled_from(["", "done", "late"]))
+    def give_back(self, node: str, fate: str) -> None:
+        if fate:
+            self.tamper(node, fate)
         self.at(node, lambda _, a: a.attachments.blocks.give_back(NET, a.attachments.blocks.idle(NET)))
 
     @rule(node=Nodes)
@@ -282,7 +295,7 @@ class Partitions(RuleBasedStateMachine):
         ended = self.world.pass_by(seconds)
         for machine in self.machines.values():
             if tenure_lease(machine.name, machine.name) in ended:
-                machine.lapsed = True
+                machine.lapsed = machine.ended = True
 
     @rule(node=Nodes)
     def stop(self, node: str) -> None:
@@ -347,3 +360,76 @@ class Partitions(RuleBasedStateMachine):
 
 TestPartitions = Partitions.TestCase
 TestPartitions.settings = settings(max_examples=25, stateful_step_count=40, deadline=None)
+
+
+# What chance hardly comes upon.
+
+
+@pytest.fixture
+def nodes() -> Iterator[Partitions]:
+    made = Partitions()
+    made.begin()
+    yield made
+    made.teardown()
+
+
+def _blocks(nodes: Partitions, node: str) -> list[IPNetwork]:
+    return list(nodes.machines[node].blocks)
+
+
+@pytest.mark.parametrize("fate", ["done", "late"])
+@pytest.mark.parametrize("again", [False, True])
+def test_a_block_that_was_given_back_without_an_answer(nodes: Partitions, fate: str, again: bool) -> None:
+    """`again`: the host reaches the store once more before that arrives."""
+    one, two = NODES
+    nodes.attach(one, 3)
+    nodes.tend(one)
+    nodes.attach(one, 3)
+    assert len(_blocks(nodes, one)) == 2
+    nodes.detach(one, 5, 9, True)
+    nodes.give_back(one, fate)
+    assert len(_blocks(nodes, one)) == 2  # as far as it knows
+    if again:
+        nodes.mend(one)
+        nodes.tend(one)
+    nodes.cut(one, known=True)
+    nodes.attach(one, 6)
+    nodes.nothing_is_given_twice()
+    while nodes.world.late:
+        nodes.arrive(0)
+    nodes.attach(two, 16)
+    nodes.nothing_is_given_twice()
+
+
+def test_a_block_that_went_to_another_host_at_the_tenures_end(nodes: Partitions) -> None:
+    """Whoever comes back keeps nothing of it, also what has not been given again: it may be at any moment."""
+    one, two = NODES
+    nodes.attach(one, 3)
+    [block] = _blocks(nodes, one)
+    nodes.cut(one, known=False)
+    nodes.pass_by(70.0)
+    nodes.renew(two)
+    nodes.pass_by(40.0)
+    nodes.hear(two)
+    while block not in _blocks(nodes, two):
+        nodes.attach(two, 1)
+        assert len(nodes.machines[two].carries) == len(nodes.machines[two].running)
+    nodes.mend(one)
+    nodes.hear(one)
+    assert not any(ip_address(address) in block for address in nodes.machines[one].carries)
+    nodes.cut(two, known=True)
+    nodes.attach(two, 5)
+    nodes.nothing_is_given_twice()
+
+
+def test_a_host_without_the_store_gives_until_its_tenure_is_over(nodes: Partitions) -> None:
+    one, _ = NODES
+    nodes.cut(one, known=False)
+    nodes.attach(one, 1)
+    assert len(nodes.machines[one].carries) == 1
+    nodes.pass_by(70.0)
+    nodes.attach(one, 1)
+    assert len(nodes.machines[one].carries) == 2
+    nodes.pass_by(40.0)
+    nodes.attach(one, 1)
+    assert len(nodes.machines[one].carries) == 2
