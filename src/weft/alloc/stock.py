@@ -10,11 +10,12 @@ Pure. A block is (addresses in use, addresses that it can give); what is in use 
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 from weft.alloc import subnets
 from weft.alloc.subnets import Plan
-from weft.base.net import IPAddress, IPNetwork, contains, covers
+from weft.base.net import IPAddress, IPNetwork, covers
 
 LOW_WATER = 0.8
 HIGH_WATER = 0.5
@@ -25,8 +26,16 @@ Filled = Mapping[IPNetwork, tuple[int, int]]
 
 
 def filled(blocks: Iterable[IPNetwork], used: Sequence[IPAddress], reserved: Sequence[IPNetwork]) -> Filled:
-    """`reserved`: what nobody gets."""
-    return {block: (sum(contains(block, a) for a in used), _room(block, reserved)) for block in blocks}
+    """`blocks`: of one family. `reserved`: what nobody gets."""
+    listed = list(blocks)
+    sizes = {(block.version, block.max_prefixlen - block.prefixlen) for block in listed}
+    counts = {bits: Counter(int(a) >> bits for a in used if a.version == version) for version, bits in sizes}
+    return {block: (_count(block, counts), _room(block, reserved)) for block in listed}
+
+
+def _count(block: IPNetwork, counts: Mapping[int, Mapping[int, int]]) -> int:
+    bits = block.max_prefixlen - block.prefixlen
+    return counts[bits][int(block.network_address) >> bits]
 
 
 def _room(block: IPNetwork, reserved: Sequence[IPNetwork]) -> int:

@@ -16,6 +16,7 @@ from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Invalid, WeftError
+from weft.cluster.membership import presence_lease
 from weft.model import Lease, encode, keys
 from weft.store.protocol import Put
 
@@ -175,3 +176,19 @@ async def test_what_is_only_in_hand_is_left_to_those_who_need_it(
 
 def claimed(agent: Agent) -> list[object]:
     return [block for lease in agent.view.leases.get("office", {}).values() for block in lease.subnets]
+
+
+async def test_blocks_of_a_host_that_is_removed_are_everybodys_at_once(
+    agent: Agent, store_file: Path, other_host: FakeHost
+) -> None:
+    async with agent_on(other_host, store_file, "node-2") as other:
+        await office(agent, other, subnets=("172.111.222.0/24",))
+        await connect(other, other_host, "c1")
+        await until(lambda: len(claimed(agent)) == 2)
+        theirs = lease(other).subnets
+    await agent.store.revoke(presence_lease("instance-of-node-2", "node-2"))
+    await until(lambda: "node-2" not in agent.view.present)
+    assert set((await Service(agent).remove_node("node-2")).what) >= set(map(str, theirs))
+    [info] = await Service(agent).ipam("office")
+    assert {b.node for b in info.blocks} == {"node-1"} and info.used == 0
+    assert not (await Service(agent).check_ipam(t.CheckIpam())).faults
