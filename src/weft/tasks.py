@@ -79,6 +79,11 @@ class Supervisor:
         expected = isinstance(error, WeftError | OSError)
         log.error("task %s failed and is started again: %s", name, reason, exc_info=None if expected else error)
 
+    def failing(self, name: str) -> str:
+        """How this task fails these days; "" where it does not."""
+        at, reason = self._failed.get(name, (-WELL, ""))
+        return reason if self._clock() - at < WELL else ""
+
     def problems(self) -> Iterator[str]:
         """What fails these days, a line each."""
         now = self._clock()

@@ -33,6 +33,7 @@ import contextlib
 import logging
 import time
 from collections.abc import Awaitable, Callable, Iterable, Iterator
+from functools import partial
 from typing import Any
 
 from weft.agent.config import Config
@@ -114,6 +115,8 @@ class Agent(Parts):
             self.view.recall(self._held)
             await self._learn()
             async with asyncio.TaskGroup() as tasks:
+                if self.mesh is not None:
+                    keep("mesh", partial(self.mesh.run, self.supervisor))
                 keep("follow", lambda: self.follower.run(self._heard, self._expect))
                 keep("uplink", self._uplink)
                 await self.complete.wait()
@@ -269,6 +272,8 @@ class Agent(Parts):
         self.flannel.review()
         if self.host.node is not None:
             self.targets.at(self.host.node)
+            if self.mesh is not None:
+                self.mesh.at(self.host.node.addresses)
         self.routing.touch()
         return True
 

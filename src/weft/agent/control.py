@@ -9,6 +9,7 @@ from collections.abc import Iterable
 
 from weft.agent.config import Config
 from weft.base.net import IPAddress, parse_address
+from weft.mesh import ports
 from weft.store import url
 
 ETCD_PEERS = 2380
@@ -23,6 +24,7 @@ class Control:
     def __init__(self, config: Config) -> None:
         self._metrics = config.metrics
         self._store = url.places(config.store)
+        self._mesh = ports.TCP if url.is_mesh(config.store) else ()
         self._resolved: dict[str, tuple[IPAddress, ...]] = {}
         """What each of the store's hosts was resolved to last: a name server may be away."""
 
@@ -40,7 +42,7 @@ class Control:
             for number in (port, ETCD_PEERS)
         }
         here = {place for place in places if is_local(place[0])}
-        own = {port for _, port in here} | set(_listening(self._metrics))
+        own = {port for _, port in here} | set(_listening(self._metrics)) | set(self._mesh)
         return tuple(sorted(own)), frozenset(places - here)
 
 

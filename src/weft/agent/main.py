@@ -23,6 +23,8 @@ from weft.agent.config import METRICS_EXAMPLE, Config, store_options
 from weft.agent.encryption import WIREGUARD_KEY
 from weft.agent.http import application, metrics_application
 from weft.agent.logs import set_up
+from weft.agent.mesh import Mesh
+from weft.agent.parts import Surroundings
 from weft.agent.process import allow_files, alone_here, tell_ready
 from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
@@ -40,7 +42,7 @@ from weft.reconcile.kinds.table import describe
 from weft.reconcile.reconciler import Reconciler, key_of
 from weft.store.known import KnownStore
 from weft.store.memory import remembered
-from weft.store.url import open_store
+from weft.store.url import Voters, is_mesh, needing, open_store
 
 log = logging.getLogger(__name__)
 
@@ -106,8 +108,10 @@ def _leave(config: Config) -> None:
         return  # no agent ever ran here
     lease = presence_lease(_instance(Path(config.state_dir)), _name(config))
 
+    voters = _voters(config)
+
     async def revoke() -> None:
-        store = open_store(config.store, store_options(config))
+        store = open_store(config.store, store_options(config), voters)
         try:
             async with asyncio.timeout(PATIENCE):
                 await store.revoke(lease)
@@ -143,8 +147,9 @@ def only_one(config: Config) -> Iterator[None]:
 
 
 async def _run(config: Config, name: str, instance: str) -> None:
-    store = KnownStore(open_store(config.store, store_options(config)), remembered(_memory(config)))
-    agent = Agent(config, name, instance, store)
+    mesh = _mesh(config, name)
+    store = KnownStore(open_store(config.store, store_options(config), mesh), remembered(_memory(config)))
+    agent = Agent(config, name, instance, store, around=Surroundings(mesh=mesh))
     loop = asyncio.get_running_loop()
     main = asyncio.create_task(agent.run(), name="agent")
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -192,6 +197,24 @@ def _metrics_socket(config: Config) -> socket.socket:
         return serving.tcp_socket(host.removeprefix("[").removesuffix("]"), int(port))
     except OSError as error:
         raise Failed(f"cannot serve metrics at {config.metrics}: {error.strerror or error}") from None
+
+
+def _mesh(config: Config, name: str) -> Mesh | None:
+    """Where the store is one. Raises Invalid, Denied."""
+    if not is_mesh(config.store):
+        return None
+    with needing(config.store, "mesh"):
+        from weft.agent.mesh_real import mesh
+    return mesh(config, name)
+
+
+def _voters(config: Config) -> Voters | None:
+    """Of a store that is asked without an agent. Raises Invalid, Denied."""
+    if not is_mesh(config.store):
+        return None
+    with needing(config.store, "mesh"):
+        from weft.agent.mesh_real import Named
+    return Named(config)
 
 
 def _need_root() -> None:

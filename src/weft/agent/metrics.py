@@ -12,6 +12,7 @@ from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metri
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from weft.agent.mesh import Mesh
 from weft.agent.names import Naming
 from weft.agent.policy_counts import PolicyCounts
 from weft.agent.policy_log import PolicyLog
@@ -106,6 +107,10 @@ class Metrics:
     def of_paths(self, prober: Prober) -> None:
         """Show these, too."""
         self._registry.register(_Paths(prober))
+
+    def of_mesh(self, mesh: Mesh) -> None:
+        """Show it, too."""
+        self._registry.register(_Mesh(mesh))
 
     def exposition(self) -> tuple[bytes, str]:
         """The text and its content type."""
@@ -264,6 +269,31 @@ class _Tunnels(Collector):
         yield from (packets, octets, drops)
         restarts = self._tunnels.supervisor.restarts
         yield GaugeMetricFamily("weft_tunnel_restarts", "The pump started again", value=restarts)
+
+
+class _Mesh(Collector):
+    """Of the members, as this host knows them, the voters, and this host's relay."""
+
+    def __init__(self, mesh: Mesh) -> None:
+        self._mesh = mesh
+
+    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+        part, relay = self._mesh.part, self._mesh.relay
+        members = GaugeMetricFamily("weft_mesh_members", "Members that are known here", labels=("standing",))
+        voters = GaugeMetricFamily("weft_mesh_voters", "Voters that are known here", labels=("state",))
+        said = CounterMetricFamily(
+            "weft_mesh_gossip", "What members said to each other, counted here", labels=("what",)
+        )
+        if part is not None:
+            for standing, count in Tally(member.standing.value for member in part.membership.members()).items():
+                members.add_metric((standing,), count)
+            for state, count in Tally(voter.role for voter in part.keeper.voters()).items():
+                voters.add_metric((state,), count)
+            for what, count in part.counts.items():
+                said.add_metric((what,), count)
+        yield from (members, voters, said)
+        yield GaugeMetricFamily("weft_mesh_relayed", "Connections led to voters", value=relay.connections)
+        yield CounterMetricFamily("weft_mesh_relay_refused", "Connections that were not", value=relay.refused)
 
 
 class _State(Collector):

@@ -16,6 +16,7 @@ from typing import Any, NamedTuple, Protocol
 from weft.agent.config import Config, probe_key, store_options
 from weft.agent.encryption import Encryption
 from weft.agent.host import ThisHost
+from weft.agent.mesh import Mesh
 from weft.agent.metrics import Metrics
 from weft.agent.names import Host as ResolverHost
 from weft.agent.names import Naming
@@ -115,7 +116,7 @@ class Surroundings(NamedTuple):
     """What an agent works on. `kernel`, `find`, `cookie`, `bird`: this host's, its containers and their namespaces, and its BGP
     speaker (by default its own BIRD). `remotes`: targets besides the kernel that are there from the start; `targets`: how those
     are made that networks need. `ask`: how a member of a service is asked
-    whether it takes connections."""
+    whether it takes connections. `mesh`: this host's part in it, where the store is one."""
 
     kernel: MakeKernel | None = None
     find: Callable[[str], Target] = containers.find
@@ -126,6 +127,7 @@ class Surroundings(NamedTuple):
     conntrack: Conntrack = connections
     ask: Ask | None = None
     resolvers: ResolverHost = resolvers
+    mesh: Mesh | None = None
 
 
 NAMES_PATIENCE = 1.0
@@ -148,7 +150,7 @@ class Parts:
         """`known`: what tells whether `store` is the one that this host knows, if it is not `store` itself. `around`: this
         host, unless another one is to be used. `kinds`, `contributors`: the features that it has."""
         around = around or Surroundings()
-        self.config, self.started, self.store = config, time.time(), store
+        self.config, self.started, self.store, self.mesh = config, time.time(), store, around.mesh
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
         self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
         self.complete = asyncio.Event()
@@ -260,6 +262,8 @@ class Parts:
         self.metrics.of_names(self.names)
         self.metrics.of_tunnels(self.tunnels)
         self.metrics.of_paths(self.prober)
+        if self.mesh is not None:
+            self.metrics.of_mesh(self.mesh)
 
     def _in_openstack(self, node: str) -> Place:
         neutron = Neutron(Cloud(self.config.openstack_cloud))

@@ -36,7 +36,17 @@ ConfigFile = Annotated[
 
 StoreUrl = Annotated[
     str | None,
-    typer.Option("--store", metavar="URL", help="sqlite:///PATH or etcds://USER@HOST:PORT[,HOST:PORT...][/PREFIX]."),
+    typer.Option(
+        "--store",
+        metavar="URL",
+        help="sqlite:///PATH, etcds://USER@HOST:PORT[,HOST:PORT...][/PREFIX] or mesh://HOST[,HOST...].",
+    ),
+]
+
+
+MeshSecret = Annotated[
+    str | None,
+    typer.Option("--mesh-secret", metavar="FILE", help="What all hosts of a mesh share; for --store mesh://."),
 ]
 
 
@@ -45,6 +55,7 @@ StoreUrl = Annotated[
     epilog=example(
         "weft agent run",
         "weft agent run --store etcds://weft@10.0.0.1:2379,10.0.0.2:2379 --iface eth0",
+        "weft agent run --store mesh://10.0.0.1,10.0.0.2,10.0.0.3 --mesh-secret /etc/weft/mesh.secret",
         f"weft agent run --config ./weft.toml --log-format json --metrics {METRICS_EXAMPLE}",
     ),
 )
@@ -55,6 +66,7 @@ def run(
         str | None, typer.Option("--node", metavar="NAME", help="This node's name; else the host's.")
     ] = None,
     store: StoreUrl = None,
+    mesh_secret: MeshSecret = None,
     iface: Annotated[
         str | None, typer.Option("--iface", metavar="IF", help="The uplink; else the default route's interface.")
     ] = None,
@@ -86,6 +98,7 @@ def run(
     overrides = given(
         node=node,
         store=store,
+        mesh_secret=mesh_secret,
         iface=iface,
         address=address or None,
         labels=pairs("--label", label) or None,
@@ -102,6 +115,7 @@ def run(
 def purge(
     config: ConfigFile = None,
     store: StoreUrl = None,
+    mesh_secret: MeshSecret = None,
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
 ) -> None:
     """Remove all that is Weft's on this host.
@@ -118,7 +132,7 @@ def purge(
     from weft.agent.config import load
 
     with Waiting("removing"):
-        gone = main.purge(load(config, given(store=store)))
+        gone = main.purge(load(config, given(store=store, mesh_secret=mesh_secret)))
     say(*(f"removed {what}" for what in gone))
     if not gone:
         say("nothing here is Weft's")

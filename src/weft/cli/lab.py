@@ -31,6 +31,7 @@ app.add_typer(store_app, name="store")
 class StoreKind(StrEnum):
     sqlite = "sqlite"
     etcd = "etcd"
+    mesh = "mesh"
 
 
 class AgentAction(StrEnum):

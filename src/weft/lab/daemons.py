@@ -8,12 +8,12 @@ import signal
 import socket
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from weft.base.errors import Failed, Invalid
-from weft.lab import state
+from weft.lab import mesh, state
 from weft.lab.inside import Inside
 from weft.lab.process import Process
 from weft.lab.topology import ROUTER, Topology
@@ -73,10 +73,10 @@ class Daemon(ABC):
     def answers(self) -> bool:
         """Whether it is ready for its users."""
 
-    def wait_ready(self, seconds: float = READY_SECONDS) -> None:
-        """Raises Failed with the end of the log."""
-        deadline = time.monotonic() + seconds
-        while not self.answers():
+    def wait_ready(self, seconds: float = READY_SECONDS, ready: Callable[[], bool] | None = None) -> None:
+        """`ready`: more than that it answers. Raises Failed with the end of the log."""
+        ready, deadline = ready or self.answers, time.monotonic() + seconds
+        while not ready():
             process = self.process()
             if process is None:
                 raise Failed(f"{self.inside.name}: {self.name} ended: {self.tail()}")
@@ -98,15 +98,25 @@ class Agent(Daemon):
 
     def answers(self) -> bool:
         """Whether it says of itself that it has started, or why it cannot: the store is lost."""
+        found = self._states()
+        return found is not None and (found[0] != "starting" or found[1] == "lost")
+
+    def connected(self) -> bool:
+        """Whether it has started, and its store answers."""
+        found = self._states()
+        return found is not None and found[0] != "starting" and found[1] == "connected"
+
+    def _states(self) -> tuple[str, str] | None:
+        """Its own, and its store's; None where it does not answer."""
         connection = _UnixConnection(self.socket)
         try:
             connection.request("GET", "/v1/status", headers={"Host": "weft"})
             reply = connection.getresponse()
             status = json.loads(reply.read() or "{}")
-            waiting = status.get("state") == "starting" and status.get("store", {}).get("state") != "lost"
-            return reply.status == http.client.OK and not waiting
+            found = status.get("state", ""), status.get("store", {}).get("state", "")
+            return found if reply.status == http.client.OK else None
         except (OSError, http.client.HTTPException, ValueError):
-            return False
+            return None
         finally:
             connection.close()
 
@@ -135,8 +145,10 @@ def store_url(kind: str, topology: Topology, directory: Path) -> str:
     """As agents are given it. Raises Invalid."""
     if kind == "sqlite":
         return f"sqlite://{directory}/store/weft.db"
+    if kind == "mesh":
+        return mesh.url(topology)
     if kind != "etcd":
-        raise Invalid(f"unknown store '{kind}' for a lab: choose sqlite or etcd")
+        raise Invalid(f"unknown store '{kind}' for a lab: choose sqlite, etcd or mesh")
     if not topology.router:
         raise Invalid("a lab with --store etcd needs a router, where etcd runs: add [router] to the topology")
     segment = topology.hosts[0].segment

@@ -22,7 +22,7 @@ import msgspec
 from weft.base.errors import Conflict, Denied, Failed, NotFound, Unsupported, WeftError
 from weft.base.names import check_name
 from weft.client import Client
-from weft.lab import build, daemons, state
+from weft.lab import build, daemons, mesh, state
 from weft.lab.daemons import Agent, Etcd
 from weft.lab.host import Container, Host
 from weft.lab.inside import ENVIRONMENT, Inside, complaint
@@ -90,7 +90,7 @@ class Lab:
         topology = topology or reference()
         directory = _directory(name)
         url = daemons.store_url(store, topology, directory)
-        if store == "etcd" and shutil.which("etcd") is None:
+        if store in ("etcd", "mesh") and shutil.which("etcd") is None:
             raise Unsupported("etcd is not installed: `apt install etcd-server`, or use --store sqlite")
         state.check_directory(directory, topology.names())
         lock = state.claim(directory, 0 if _lives(directory) else _CRASHED_SECONDS)
@@ -100,6 +100,7 @@ class Lab:
                 progress("namespaces")
                 kept = LabState(topology=topology, store=url)
                 state.prepare(directory, kept)
+                mesh.prepare(directory, url)
                 fabric = build.start(directory, lock)
             finally:
                 os.close(lock)  # init has it now, and whoever clears up needs it
@@ -148,7 +149,7 @@ class Lab:
                 agent.start()
             for agent in started:
                 progress(f"agent of {agent.inside.name}")
-                agent.wait_ready()
+                agent.wait_ready(ready=agent.connected if mesh.is_mesh(self.store) else None)
 
     # ------------------------------------------------------------------------------------------------- its parts
 
@@ -170,8 +171,13 @@ class Lab:
         if host not in {h.name for h in self.topology.hosts}:
             nodes = ", ".join(h.name for h in self.topology.hosts)
             raise NotFound(f"{host} runs no agent: those with one are {nodes}")
-        command = (*self.agent_command(host, self.store), *_declared(self.topology.place(host)))
+        command = (*self.agent_command(host, self.store), *_declared(self.topology.place(host)), *self._secret())
         return Agent("agent", place, place.own, command, place.socket)
+
+    def _secret(self) -> Iterator[str]:
+        """Where agents find what they share, if the store is theirs."""
+        if mesh.is_mesh(self.store):
+            yield f"--mesh-secret={mesh.secret_file(self.directory)}"
 
     def etcd(self) -> Etcd | None:
         if not self.store.startswith("etcd://"):

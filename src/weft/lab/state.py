@@ -5,7 +5,7 @@
     LABDIR/hosts/HOST/var             the host's /var/lib/weft
     LABDIR/hosts/HOST/agent.json|log  the agent's Process, its output
     LABDIR/hosts/HOST/containers/     one file per container, by name: its network
-    LABDIR/store/                     SQLite's file or etcd's data
+    LABDIR/store/                     SQLite's file, etcd's data, or the secret of a mesh
 
 A lab that lives holds a flock(2) on LABDIR itself: `weft lab up` takes it and hands it to the lab's init. Whoever has
 the lock may clear the directory; so a crashed lab is known by its lock being free, and two `up` never meet.

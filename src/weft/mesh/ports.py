@@ -17,3 +17,6 @@ VOTERS = 6787
 """TCP: voters among themselves; etcd's peer port."""
 RELAY = 6788
 """TCP: leads to a voter, for hosts that reach none themselves."""
+
+TCP = (MEMBERS, VOTER, VOTERS, RELAY)
+"""What is to be kept from containers."""

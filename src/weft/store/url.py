@@ -215,7 +215,7 @@ def _etcd_store(url: str, parts: _Parts, options: StoreOptions, *, tls: bool) ->
             etcd_link.Tls(ca=ca, key=key, cert=cert) if tls else None, etcd_link.Login(user, password) if user else None
         )
 
-    with _needing(url, "etcd"):
+    with needing(url, "etcd"):
         from weft.store import etcd, etcd_link
     secrets()  # what cannot be read now is told now
     return etcd.connect(endpoints, prefix=prefix or "weft", secrets=lambda: _renewed(secrets))
@@ -232,14 +232,14 @@ def _mesh(url: str, parts: _Parts, options: StoreOptions) -> Store:
         raise Invalid(
             f"{without_secret(url)} is the store of agents that take part in that mesh: nothing else can use it"
         )
-    with _needing(url, "mesh"):
+    with needing(url, "mesh"):
         from weft.store import etcd, etcd_link
     calls = etcd_link.Link(voters.endpoints, voters.secrets, voters.use, voters.why)
     return etcd.EtcdStore("the mesh's voters", "weft", calls)
 
 
 @contextlib.contextmanager
-def _needing(url: str, extra: str) -> Iterator[None]:
+def needing(url: str, extra: str) -> Iterator[None]:
     """For imports of what speaks to an etcd. Raises Invalid where a package is missing."""
     os.environ.setdefault("GRPC_VERBOSITY", "NONE")  # else gRPC writes of every failed connection to stderr
     try:

@@ -7,7 +7,7 @@ import contextlib
 from collections.abc import Iterator
 
 from weft.agent.parts import Parts
-from weft.agent.resources import checkup, paths
+from weft.agent.resources import checkup, mesh_checkup, paths
 from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, WeftError
@@ -60,6 +60,8 @@ async def findings(parts: Parts) -> tuple[t.Finding, ...]:
 
 def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from _store(parts)
+    if parts.mesh is not None:
+        yield from mesh_checkup.findings(parts.mesh, parts.supervisor)
     yield from _uplink(parts)
     networks = list(_networks(parts))
     yield from _features(parts, networks)

@@ -188,6 +188,7 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         *parts.env_files.problems(),
         *parts.tunnels.problems(),
         *(parts.cluster.owed.problems() if parts.complete.is_set() else ()),
+        *(parts.mesh.problems() if parts.mesh is not None else ()),
     ):
         yield t.Problem(network="", peer="", text=text)
     for name, text in (

@@ -36,6 +36,11 @@ class Nodes:
             raise Conflict(
                 f"{name}'s agent is running: stop it and `weft agent purge` there, or use --force if the host is gone for good"
             )
+        if self._parts.mesh is not None and self._parts.mesh.heard(name) and not yes(force):
+            raise Conflict(
+                f"{name} is heard by hosts of the mesh, though its agent does not reach the store: stop it and `weft agent "
+                "purge` there, or use --force if the host is gone for good"
+            )
         await self._parts.flannel.forget(name)
         freed = await removal.remove_node(self._parts.cluster, name)
         return t.Done(what=(name, *freed))

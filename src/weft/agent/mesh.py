@@ -1,0 +1,263 @@
+"""This host's part in a mesh, for an agent whose store is mesh:// (docs/mesh.md).
+
+    members   who is there (`weft.mesh.membership`)
+    voters    who keeps the store, and the voter of this host where it has one (`weft.mesh.keeper`)
+    relay     leads members that reach no voter to one (`weft.mesh.relay`)
+
+They begin when the host knows its address, before the store is needed, and each is a task of its own: what fails costs that
+one. The store's link asks `endpoints` whenever it dials: voters that this host reaches; where it reaches none, relays of
+members that may; and at the end voters that others hear.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import logging
+import random
+from collections.abc import Awaitable, Callable, Coroutine, Iterable, Iterator, Mapping, Sequence
+from functools import partial
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from weft.base.errors import Conflict, Failed, Invalid, Unavailable
+from weft.base.net import IPAddress, IPInterface, parse_address
+from weft.mesh import ports
+from weft.mesh.membership import Member, Membership, Standing
+from weft.mesh.relay import Place, Relay
+from weft.tasks import Supervisor
+
+if TYPE_CHECKING:
+    from weft.mesh.voters import Voter, VotersStatus
+    from weft.store.etcd_link import Secrets
+
+log = logging.getLogger(__name__)
+
+TASKS = MEMBERS, VOTERS, RELAY = "members of the mesh", "voters of the mesh", "relay to the voters"
+HEARD = (Standing.ALIVE, Standing.SUSPECT)
+FIRST = 2.5
+"""Seconds for which the store's first dial waits for voters: founding takes about as long."""
+RELAYS = 3
+"""How many are tried at one dial."""
+
+
+class Keeper(Protocol):
+    """As `weft.mesh.keeper.Keeper`."""
+
+    async def run(self) -> None: ...
+    def endpoints(self) -> Sequence[str]: ...
+    def voters(self) -> Sequence[Voter]: ...
+    def status(self) -> VotersStatus: ...
+    def problems(self) -> Iterable[str]: ...
+    async def recover(self) -> None: ...
+    async def leave(self) -> None: ...
+
+
+class Facts:
+    """What this host says of itself: a fact for each part of Weft that has one."""
+
+    def __init__(self, say: Callable[[Mapping[str, str]], None]) -> None:
+        self._say, self._facts = say, dict[str, str]()
+
+    def put(self, **facts: str) -> None:
+        """An empty text takes one back. Raises Invalid where all together are too large: then they are as they were."""
+        wanted = {name: text for name, text in {**self._facts, **facts}.items() if text}
+        if wanted != self._facts:
+            self._say(wanted)
+            self._facts = wanted
+
+
+class Part(NamedTuple):
+    """What there is while this host has an address. `counts`: of what members say to each other."""
+
+    address: IPAddress
+    membership: Membership
+    keeper: Keeper
+    facts: Facts
+    counts: Mapping[str, int] = {}
+
+
+Make = Callable[[IPAddress], Part]
+
+
+class Mesh:
+    """One for each agent: the `Voters` of its store (`weft.store.url`). `through`: where that is asked now, or ""."""
+
+    def __init__(self, name: str, named: Sequence[str], secrets: Secrets, make: Make) -> None:
+        """`named`: the hosts of the store's URL. `make`: makes the part, under an address."""
+        self.name, self.named, self._secrets, self._make = name, tuple(named), secrets, make
+        self._address: IPAddress | None = None
+        self._moved, self._begun = asyncio.Event(), asyncio.Event()
+        self._left = self._waited = False
+        self.through = ""
+        self.part: Part | None = None
+        self.relay = Relay(self._own_voters)
+
+    # Its tasks.
+
+    def at(self, addresses: Iterable[IPInterface]) -> None:
+        """Where this host is from now on. One that another address than the one before is given begins anew under it."""
+        wanted = self._best([address.ip for address in addresses])
+        if wanted is not None and wanted != self._address:
+            self._address = wanted
+            self._moved.set()
+
+    def _best(self, addresses: Sequence[IPAddress]) -> IPAddress | None:
+        """The one that the store's URL names; else one of the family of those that it names."""
+        named = {host for host in self.named if host[0].isdigit() or ":" in host}
+        families = {6 if ":" in host else 4 for host in named}
+        return min(addresses, key=lambda a: (str(a) not in named, a.version not in families), default=None)
+
+    async def run(self, supervisor: Supervisor) -> None:
+        """For ever. Its end leaves the voter of this host running."""
+        while True:
+            self._moved.clear()
+            if self._address is None or self._left:
+                await self._moved.wait()
+                continue
+            self.part = self._make(self._address)
+            self._begun.set()
+            log.info("this host is %s in the mesh, at %s", self.name, self._address)
+            async with asyncio.TaskGroup() as tasks:
+                works = [tasks.create_task(work, name=name) for name, work in self._works(self.part, supervisor)]
+                await self._moved.wait()
+                for work in works:
+                    work.cancel()
+
+    def _works(self, part: Part, supervisor: Supervisor) -> Iterator[tuple[str, Coroutine[Any, Any, None]]]:
+        works: dict[str, Callable[[], Awaitable[None]]] = {
+            MEMBERS: part.membership.run,
+            VOTERS: part.keeper.run,
+            RELAY: lambda: self.relay.run(part.address),
+        }
+        for name, work in works.items():
+            yield name, supervisor.keep(name, partial(_contained, work))
+
+    # The store's way to the voters.
+
+    async def endpoints(self) -> Sequence[str]:
+        """Raises Unavailable: why there is none."""
+        if not self._waited:
+            self._waited = True
+            with contextlib.suppress(TimeoutError):
+                async with asyncio.timeout(FIRST):
+                    await self._known()
+        if found := self._ways():
+            return found
+        raise Unavailable(self.waiting())
+
+    async def _known(self) -> None:
+        """Until there is a voter to ask."""
+        await self._begun.wait()
+        seen = -1
+        while not self._ways() and self.part is not None:
+            seen = await self.part.membership.changed(seen)
+
+    def _ways(self) -> tuple[str, ...]:
+        if self.part is None:
+            return ()
+        members = {member.address: member for member in self.part.membership.members()}
+        at = {way: members.get(_address(way)) for way in self.part.keeper.endpoints()}
+        reached = [way for way, member in at.items() if member is None or self.is_reached(member)]
+        heard = [way for way, member in at.items() if member and member.standing in HEARD and way not in reached]
+        relays = self._relays(members.values()) if at and not reached else ()
+        return (*reached, *relays, *heard)
+
+    def is_reached(self, member: Member) -> bool:
+        return member.name == self.name or (member.standing in HEARD and member.reached)
+
+    def _relays(self, members: Iterable[Member]) -> list[str]:
+        """Any member may reach a voter, and a relay that reaches none says so at once."""
+        able = [member for member in members if member.name != self.name and self.is_reached(member)]
+        return [endpoint(member.address, ports.RELAY) for member in random.sample(able, min(RELAYS, len(able)))]
+
+    def _own_voters(self) -> Sequence[Place]:
+        """Where the relay of this host leads: never to another relay."""
+        direct = (way.rpartition(":") for way in self._ways())
+        return [(host.strip("[]"), int(port)) for host, _, port in direct if int(port) != ports.RELAY]
+
+    def secrets(self) -> Secrets:
+        return self._secrets
+
+    def use(self, endpoint: str) -> None:
+        self.through = endpoint
+
+    def why(self, reasons: Sequence[str]) -> str:
+        """Of a dial at which none of the voters answered."""
+        return self._minority() or "; ".join(reasons)
+
+    def waiting(self) -> str:
+        """Why no voter is known, or none may be asked."""
+        if self._left:
+            return "this host has left the mesh: start its agent anew to take part again"
+        if self.part is None:
+            return "this host has no address yet, so the other hosts of the mesh are not asked"
+        why = self._minority() or self.part.keeper.status().why
+        return why or "no voter of the mesh is known yet: see `weft mesh status`"
+
+    def _minority(self) -> str:
+        """Which voters are missed; nothing while most of them are heard, or none is known."""
+        if self.part is None:
+            return ""
+        heard = {member.name for member in self.part.membership.members() if member.standing in HEARD}
+        votes = [voter.name for voter in self.part.keeper.voters() if voter.role != "learner"]
+        lost = sorted(name for name in votes if name not in heard)
+        if 2 * len(lost) < max(1, len(votes)):
+            return ""
+        return (
+            f"{len(lost)} of {len(votes)} voters of the mesh are not heard from here ({', '.join(lost)}): nothing can be "
+            "written until most of them are; where they are gone for good, see `weft mesh recover`"
+        )
+
+    # What users see and decide.
+
+    @property
+    def membership(self) -> Membership | None:
+        return self.part.membership if self.part else None
+
+    def heard(self, name: str) -> bool:
+        """Whether any member hears this one, as far as is known here."""
+        members = self.part.membership.members() if self.part else ()
+        return any(member.name == name and member.standing in HEARD for member in members)
+
+    def problems(self) -> Iterator[str]:
+        """What is amiss, a line each."""
+        if self.part is not None:
+            yield from self.part.membership.troubles()
+            yield from self.part.keeper.problems()
+
+    async def recover(self) -> Sequence[str]:
+        """Go on with this host's voter alone: what became of it, in words. Raises WeftError."""
+        part = self._taking_part()
+        await part.keeper.recover()
+        return (f"cluster {part.keeper.status().cluster}",)
+
+    async def leave(self) -> Sequence[str]:
+        """Raises WeftError where the voter cannot be moved elsewhere; then the host stays."""
+        part = self._taking_part()
+        await part.keeper.leave()
+        await part.membership.leave()
+        self._left = True
+        self._moved.set()
+        return (self.name,)
+
+    def _taking_part(self) -> Part:
+        """Raises Unavailable."""
+        if self.part is None or self._left:
+            raise Unavailable(self.waiting())
+        return self.part
+
+
+async def _contained(work: Callable[[], Awaitable[None]]) -> None:
+    """What would end the agent (Conflict, Invalid) costs this task only. Raises Failed."""
+    try:
+        await work()
+    except (Conflict, Invalid) as error:
+        raise Failed(str(error)) from error
+
+
+def endpoint(address: IPAddress, port: int) -> str:
+    return f"[{address}]:{port}" if address.version == 6 else f"{address}:{port}"
+
+
+def _address(way: str) -> IPAddress:
+    return parse_address(way.rpartition(":")[0].strip("[]"))
