@@ -10,6 +10,7 @@ import grp
 import logging
 import os
 import platform
+import shutil
 import signal
 import socket
 import time
@@ -23,6 +24,7 @@ from weft.agent.config import METRICS_EXAMPLE, Config, store_options
 from weft.agent.encryption import WIREGUARD_KEY
 from weft.agent.http import application, metrics_application
 from weft.agent.logs import set_up
+from weft.agent.mesh import FOLDER as MESH_FOLDER
 from weft.agent.mesh import Mesh
 from weft.agent.parts import Surroundings
 from weft.agent.process import allow_files, alone_here, tell_ready
@@ -95,6 +97,7 @@ def purge(config: Config) -> list[str]:
     if report.failures:
         raise Failed(f"not all is removed: {report.failures[0].reason} ({len(report.failures)} objects)")
     _leave(config)
+    ended += ["the voter of the mesh, and its data"] if _end_voter(config) else []
     asyncio.run(leave_all(Path(config.state_dir), store_options(config)))
     forget(Path(config.state_dir))
     (Path(config.state_dir) / WIREGUARD_KEY).unlink(missing_ok=True)
@@ -215,6 +218,18 @@ def _voters(config: Config) -> Voters | None:
     with needing(config.store, "mesh"):
         from weft.agent.mesh_real import Named
     return Named(config)
+
+
+def _end_voter(config: Config) -> bool:
+    """And all that is known here of a mesh; whether there was a voter. Raises Failed."""
+    folder = Path(config.state_dir) / MESH_FOLDER
+    if not folder.exists():
+        return False
+    from weft.mesh.own import forget as forget_voter
+
+    there = forget_voter(Path(config.run_dir), folder)
+    shutil.rmtree(folder, ignore_errors=True)
+    return there
 
 
 def _need_root() -> None:

@@ -5,8 +5,8 @@
     relay     leads members that reach no voter to one (`weft.mesh.relay`)
 
 They begin when the host knows its address, before the store is needed, and each is a task of its own: what fails costs that
-one. The store's link asks `endpoints` whenever it dials: voters that this host reaches; where it reaches none, relays of
-members that may; and at the end voters that others hear.
+one. The store's link asks `endpoints` whenever it dials: voters that this host reaches; where none of them answers, relays of
+members that may reach one; and at the end voters that only others hear.
 """
 
 from __future__ import annotations
@@ -33,6 +33,8 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 TASKS = MEMBERS, VOTERS, RELAY = "members of the mesh", "voters of the mesh", "relay to the voters"
+FOLDER = "mesh"
+"""In the state directory: what this host knows of it, and its voter's data."""
 HEARD = (Standing.ALIVE, Standing.SUSPECT)
 FIRST = 2.5
 """Seconds for which the store's first dial waits for voters: founding takes about as long."""
@@ -159,7 +161,7 @@ class Mesh:
         at = {way: members.get(_address(way)) for way in self.part.keeper.endpoints()}
         reached = [way for way, member in at.items() if member is None or self.is_reached(member)]
         heard = [way for way, member in at.items() if member and member.standing in HEARD and way not in reached]
-        relays = self._relays(members.values()) if at and not reached else ()
+        relays = self._relays(members.values()) if at else ()
         return (*reached, *relays, *heard)
 
     def is_reached(self, member: Member) -> bool:

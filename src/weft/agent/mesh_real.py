@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from weft.agent.config import Config
-from weft.agent.mesh import Facts, Mesh, Part
+from weft.agent.mesh import FOLDER, Facts, Mesh, Part
 from weft.base.net import IPAddress
 from weft.mesh import ports, secret, tls
 from weft.mesh.keeper import Keeper
@@ -17,15 +17,13 @@ from weft.model import decode
 from weft.store.etcd_link import Secrets
 from weft.store.url import mesh_hosts
 
-STATE = "mesh"
-"""The folder in the state directory."""
 ZONE = "zone"
 """The label by whose values voters are spread."""
 
 
 def mesh(config: Config, name: str) -> Mesh:
     """Raises Invalid, Denied: what is wrong with the URL or the secret."""
-    named, key, state = mesh_hosts(config.store), secret.read(config.mesh_secret), Path(config.state_dir) / STATE
+    named, key, state = mesh_hosts(config.store), secret.read(config.mesh_secret), Path(config.state_dir) / FOLDER
 
     def make(address: IPAddress) -> Part:
         members = Swim(name=name, address=address, secret=key, named=named, state=state)

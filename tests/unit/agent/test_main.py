@@ -164,7 +164,7 @@ def test_it_asks_for_root(config: Config, monkeypatch: pytest.MonkeyPatch) -> No
 def in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: FakeHost) -> FakeHost:
     """`main` runs its agent on `host`."""
 
-    def make(config: Config, name: str, instance: str, _store: object) -> object:
+    def make(config: Config, name: str, instance: str, _store: object, **_: object) -> object:
         return make_agent(host, tmp_path / "weft.db", name, instance, metrics=config.metrics)
 
     monkeypatch.setattr(main, "Agent", make)
