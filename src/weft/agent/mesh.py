@@ -23,21 +23,24 @@ from weft.base.errors import Conflict, Failed, Invalid, Unavailable
 from weft.base.net import IPAddress, IPInterface, parse_address
 from weft.mesh import ports
 from weft.mesh.membership import Member, Membership, Standing
-from weft.mesh.relay import Place, Relay
+from weft.mesh.relay import DIAL, Place, Relay
 from weft.tasks import Supervisor
 
 if TYPE_CHECKING:
     from weft.mesh.voters import Voter, VotersStatus
-    from weft.store.etcd_link import Secrets
+    from weft.store.etcd_link import Drop, Secrets
 
 log = logging.getLogger(__name__)
 
 TASKS = MEMBERS, VOTERS, RELAY = "members of the mesh", "voters of the mesh", "relay to the voters"
+STRAIGHT_ON = "way to the voters"
 FOLDER = "mesh"
 """In the state directory: what this host knows of it, and its voter's data."""
 HEARD = (Standing.ALIVE, Standing.SUSPECT)
 FIRST = 2.5
 """Seconds for which the store's first dial waits for voters: founding takes about as long."""
+STRAIGHT = 5.0
+"""Seconds between looks for a voter that is reached, while another member leads there."""
 RELAYS = 3
 """How many are tried at one dial."""
 
@@ -50,7 +53,7 @@ class Keeper(Protocol):
     def voters(self) -> Sequence[Voter]: ...
     def status(self) -> VotersStatus: ...
     def problems(self) -> Iterable[str]: ...
-    async def recover(self) -> None: ...
+    async def recover(self) -> object: ...
     async def leave(self) -> None: ...
 
 
@@ -91,6 +94,7 @@ class Mesh:
         self._moved, self._begun = asyncio.Event(), asyncio.Event()
         self._left = self._waited = False
         self.through = ""
+        self._drop: Drop | None = None
         self.part: Part | None = None
         self.relay = Relay(self._own_voters)
 
@@ -130,6 +134,7 @@ class Mesh:
             MEMBERS: part.membership.run,
             VOTERS: part.keeper.run,
             RELAY: lambda: self.relay.run(part.address),
+            STRAIGHT_ON: self._go_straight,
         }
         for name, work in works.items():
             yield name, supervisor.keep(name, partial(_contained, work))
@@ -180,8 +185,25 @@ class Mesh:
     def secrets(self) -> Secrets:
         return self._secrets
 
-    def use(self, endpoint: str) -> None:
-        self.through = endpoint
+    def use(self, endpoint: str, drop: Drop) -> None:
+        self.through, self._drop = endpoint, drop
+
+    async def _go_straight(self) -> None:
+        """For ever: a store that is asked by way of another member is dialled anew as soon as a voter takes connections."""
+        while True:
+            await asyncio.sleep(STRAIGHT)
+            if self._drop and self.through.endswith(f":{ports.RELAY}") and await self._straight():
+                log.info("the store is asked at %s no more: a voter is reached", self.through)
+                await self._drop()
+
+    async def _straight(self) -> bool:
+        for host, port in self._own_voters():
+            with contextlib.suppress(OSError, TimeoutError):
+                async with asyncio.timeout(DIAL):
+                    _, writer = await asyncio.open_connection(host, port)
+                writer.close()
+                return True
+        return False
 
     def why(self, reasons: Sequence[str]) -> str:
         """Of a dial at which none of the voters answered."""
@@ -230,8 +252,7 @@ class Mesh:
     async def recover(self) -> Sequence[str]:
         """Go on with this host's voter alone: what became of it, in words. Raises WeftError."""
         part = self._taking_part()
-        await part.keeper.recover()
-        return (f"cluster {part.keeper.status().cluster}",)
+        return (f"cluster {await part.keeper.recover()}",)
 
     async def leave(self) -> Sequence[str]:
         """Raises WeftError where the voter cannot be moved elsewhere; then the host stays."""

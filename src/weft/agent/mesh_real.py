@@ -14,7 +14,7 @@ from weft.mesh.swim import Swim
 from weft.mesh.swim.runner import CLUSTER
 from weft.mesh.voters import FACT, Said
 from weft.model import decode
-from weft.store.etcd_link import Secrets
+from weft.store.etcd_link import Drop, Secrets
 from weft.store.url import mesh_hosts
 
 ZONE = "zone"
@@ -55,7 +55,7 @@ class Named:
     def secrets(self) -> Secrets:
         return self._secrets
 
-    def use(self, endpoint: str) -> None:
+    def use(self, endpoint: str, drop: Drop) -> None:
         pass
 
     def why(self, reasons: Sequence[str]) -> str:

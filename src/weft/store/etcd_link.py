@@ -16,6 +16,7 @@ import contextlib
 import itertools
 from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Generic, TypeVar
 
 import grpc
@@ -117,8 +118,13 @@ class Secrets:
         return (*_OPTIONS, ("grpc.ssl_target_name_override", name)) if name else _OPTIONS
 
 
+Drop = Callable[[], Awaitable[None]]
 Endpoints = Callable[[], Awaitable[Sequence[str]]]
 """HOST:PORT of each, the best first; asked at each dial. Raises Unavailable: why there is none."""
+
+
+async def _nothing() -> None:
+    """There is nothing to give up."""
 
 
 def fixed(endpoints: Sequence[str]) -> Endpoints:
@@ -215,12 +221,12 @@ class Link:
         self,
         endpoints: Endpoints,
         secrets: Callable[[], Secrets],
-        use: Callable[[str], None] = lambda endpoint: None,
+        use: Callable[[str, Drop], None] = lambda endpoint, drop: None,
         why: Callable[[Sequence[str]], str] = "; ".join,
     ) -> None:
         """`secrets`: as they are now. What it raises is raised by the call that needed a connection. `use`: told of the
-        endpoint that calls go to from now on, "" while there is none. `why`: what is said where no endpoint answered, of the
-        reasons of each."""
+        endpoint that calls go to from now on, "" while there is none, and by what it is given up: the next call dials anew.
+        `why`: what is said where no endpoint answered, of the reasons of each."""
         self._endpoints, self._secrets, self._use, self._why = endpoints, secrets, use, why
         self._token: str | None = None
         self._signs_in = False
@@ -318,7 +324,7 @@ class Link:
                 reasons.append(str(error))
                 self._note(endpoint)
             else:
-                self._use(endpoint)
+                self._use(endpoint, partial(self._give_up, self._current))
                 return self._current
         raise Unavailable(self._why(reasons))
 
@@ -349,7 +355,7 @@ class Link:
         if self._current is connection:
             self._current = None
             self._note(connection.endpoint)
-            self._use("")
+            self._use("", _nothing)
         await connection.close()
 
     async def _sign(self, connection: Connection) -> Metadata:

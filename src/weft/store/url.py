@@ -26,7 +26,7 @@ from weft.base.numbers import HIGHEST_PORT
 from weft.store.protocol import Store
 
 if TYPE_CHECKING:
-    from weft.store.etcd_link import Secrets
+    from weft.store.etcd_link import Drop, Secrets
 
 T = TypeVar("T")
 
@@ -67,8 +67,8 @@ class Voters(Protocol):
 
     def secrets(self) -> Secrets: ...
 
-    def use(self, endpoint: str) -> None:
-        """The store is asked there from now on; "": nowhere."""
+    def use(self, endpoint: str, drop: Drop) -> None:
+        """The store is asked there from now on; "": nowhere. `drop`: makes it dial anew."""
 
     def why(self, reasons: Sequence[str]) -> str:
         """What is said where none of them answered; `reasons`: of each, in words."""
