@@ -91,6 +91,7 @@ def test_an_agent_that_is_killed_is_missed_and_comes_back(lab: Lab, containers: 
 
 
 def test_the_leaders_voter_is_killed_and_writing_goes_on(lab: Lab, containers: list[Container]) -> None:
+    until(lambda: meshes.leader(lab), 20, "somebody to lead")
     kill_voter(lab, meshes.leader(lab))
     note(f"written again {writes(lab, FOUR, 10):.1f} s after the leader was killed")
     until(lambda: all(meshes.voter_pid(lab, host) for host in (ONE, TWO, THREE)), 20, "the voter to be started again")
@@ -133,6 +134,25 @@ def test_all_hosts_lose_power_and_go_on(lab: Lab, containers: list[Container]) -
     reach(*containers)
     run(lab, FOUR, "late", "office")
     lab.rm(FOUR, "late")
+
+
+def test_most_voters_are_lost_and_somebody_decides_to_go_on(lab: Lab, containers: list[Container]) -> None:
+    assert "there is nothing to recover" in refused(lab, "mesh recover --yes", host=ONE)
+    assert "has no voter" in refused(lab, "mesh recover --yes", host=FOUR)
+    meshes.power_off(lab, (TWO, THREE))
+    until(lambda: "not heard from here" in write(lab, ONE), 60, lambda: f"a refusal: {write(lab, ONE)}")
+    reach(containers[0], containers[3])
+    done = weft(lab, ONE, "mesh", "recover", "--yes")
+    assert done.returncode == 0, done.stderr
+    note(f"written again {writes(lab, FOUR, 20):.1f} s after it was decided to go on")
+    meshes.power_on(lab, (TWO, THREE))  # with their old data
+    note(f"whole again {together(lab):.1f} s after those that were given up came back")
+    until(lambda: len(voted(lab)) == 3, 60, lambda: f"three voters: {status(lab, FOUR).voters}")
+    reach(*containers)
+
+
+def voted(lab: Lab) -> list[str]:
+    return [voter.name for voter in status(lab, FOUR).voters if voter.state != "learner"]
 
 
 def test_where_no_voter_is_reached_a_member_leads_there(lab: Lab, containers: list[Container]) -> None:

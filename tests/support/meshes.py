@@ -32,6 +32,12 @@ def together(lab: Lab, hosts: Sequence[str] = NODES, seconds: float = TOGETHER) 
     """Until each of these hosts hears all of them, has a store, and sees the others' agents in there."""
 
     def missing() -> str:
+        try:
+            return apart()
+        except WeftError as error:  # an agent that is starting
+            return str(error)
+
+    def apart() -> str:
         for host in hosts:
             if (found := heard(lab, host)) != list(hosts):
                 return f"{host} hears {found}: {status(lab, host)}"

@@ -62,11 +62,16 @@ class Facts:
 
     def __init__(self, say: Callable[[Mapping[str, str]], None]) -> None:
         self._say, self._facts = say, dict[str, str]()
+        self._ended = False
+
+    def end(self) -> None:
+        """Nothing is said any more: who has said that it goes would seem to have come back."""
+        self._ended = True
 
     def put(self, **facts: str) -> None:
         """An empty text takes one back. Raises Invalid where all together are too large: then they are as they were."""
         wanted = {name: text for name, text in {**self._facts, **facts}.items() if text}
-        if wanted != self._facts:
+        if wanted != self._facts and not self._ended:
             self._say(wanted)
             self._facts = wanted
 
@@ -165,12 +170,16 @@ class Mesh:
         members = {member.address: member for member in self.part.membership.members()}
         at = {way: members.get(_address(way)) for way in self.part.keeper.endpoints()}
         reached = [way for way, member in at.items() if member is None or self.is_reached(member)]
-        heard = [way for way, member in at.items() if member and member.standing in HEARD and way not in reached]
+        heard = [way for way, member in at.items() if member and self._is_heard(member) and way not in reached]
         relays = self._relays(members.values()) if at else ()
         return (*reached, *relays, *heard)
 
     def is_reached(self, member: Member) -> bool:
         return member.name == self.name or (member.standing in HEARD and member.reached)
+
+    def _is_heard(self, member: Member) -> bool:
+        """By this host or by others. Who is alone suspects everybody for a while, and reaches nobody."""
+        return member.standing is Standing.ALIVE or self.is_reached(member)
 
     def _relays(self, members: Iterable[Member]) -> list[str]:
         """Any member may reach a voter, and a relay that reaches none says so at once."""
@@ -207,7 +216,8 @@ class Mesh:
 
     def why(self, reasons: Sequence[str]) -> str:
         """Of a dial at which none of the voters answered."""
-        return self._minority() or "; ".join(reasons)
+        direct = [reason for reason in reasons if f":{ports.RELAY}" not in reason]
+        return self._minority() or "; ".join(direct or reasons)
 
     def waiting(self) -> str:
         """Why no voter is known, or none may be asked."""
@@ -222,7 +232,7 @@ class Mesh:
         """Which voters are missed; nothing while most of them are heard, or none is known."""
         if self.part is None:
             return ""
-        heard = {member.name for member in self.part.membership.members() if member.standing in HEARD}
+        heard = {member.name for member in self.part.membership.members() if self._is_heard(member)}
         votes = [voter.name for voter in self.part.keeper.voters() if voter.role != "learner"]
         lost = sorted(name for name in votes if name not in heard)
         if 2 * len(lost) < max(1, len(votes)):
@@ -258,6 +268,7 @@ class Mesh:
         """Raises WeftError where the voter cannot be moved elsewhere; then the host stays."""
         part = self._taking_part()
         await part.keeper.leave()
+        part.facts.end()
         await part.membership.leave()
         self._left = True
         self._moved.set()

@@ -142,7 +142,7 @@ async def test_where_none_is_reached_members_lead_there_and_then_those_that_othe
     scene = Scene(2, 3)
     scene.begin()
     scene.stand(2, reached=False)
-    scene.stand(3, reached=False, standing=Standing.SUSPECT)
+    scene.stand(3, reached=False)
     assert await scene.mesh.endpoints() == ("10.0.0.4:6788", "10.0.0.2:6786", "10.0.0.3:6786")
     assert list(scene.mesh._own_voters()) == [("10.0.0.2", 6786), ("10.0.0.3", 6786)]  # no relay leads to another
 
@@ -183,7 +183,9 @@ async def test_a_minority_says_which_voters_it_misses() -> None:
     assert scene.mesh.why(["etcd at 10.0.0.1: no leader", "x"]) == "etcd at 10.0.0.1: no leader; x"
     scene.stand(2, standing=Standing.DEAD)
     assert scene.mesh.why(["x"]) == "x"
-    scene.stand(3, standing=Standing.DEAD)
+    scene.stand(3, standing=Standing.SUSPECT)
+    assert scene.mesh.why(["x"]) == "x"  # another host suspects it
+    scene.stand(3, standing=Standing.SUSPECT, reached=False)
     assert scene.mesh.why(["x"]).startswith("2 of 3 voters of the mesh are not heard from here (node-2, node-3)")
 
 
