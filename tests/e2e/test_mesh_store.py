@@ -110,12 +110,12 @@ def test_the_side_with_fewer_voters_refuses_and_says_why(lab: Lab, containers: l
 
 
 def test_one_host_alone_goes_on_as_it_is_and_comes_back(lab: Lab, containers: list[Container]) -> None:
-    held = client(lab, THREE).networks()
+    held = client(lab, THREE).networks(brief=True)
     lab.link(THREE, up=False, cable=True)
     try:
         until(lambda: "not heard from here" in write(lab, THREE), 30, lambda: f"a refusal: {write(lab, THREE)}")
         writes(lab, FOUR)
-        assert client(lab, THREE).networks() == held
+        assert client(lab, THREE).networks(brief=True) == held
         local = containers[2]
         assert ping(lab.host(THREE), local.address(4)).ok
     finally:
@@ -138,7 +138,7 @@ def test_all_hosts_lose_power_and_go_on(lab: Lab, containers: list[Container]) -
 
 def test_most_voters_are_lost_and_somebody_decides_to_go_on(lab: Lab, containers: list[Container]) -> None:
     assert "there is nothing to recover" in refused(lab, "mesh recover --yes", host=ONE)
-    assert "has no voter" in refused(lab, "mesh recover --yes", host=FOUR)
+    assert "has no voter" in refused(lab, "mesh recover --yes", status=4, host=FOUR)
     meshes.power_off(lab, (TWO, THREE))
     until(lambda: "not heard from here" in write(lab, ONE), 60, lambda: f"a refusal: {write(lab, ONE)}")
     reach(containers[0], containers[3])
@@ -147,12 +147,7 @@ def test_most_voters_are_lost_and_somebody_decides_to_go_on(lab: Lab, containers
     note(f"written again {writes(lab, FOUR, 20):.1f} s after it was decided to go on")
     meshes.power_on(lab, (TWO, THREE))  # with their old data
     note(f"whole again {together(lab):.1f} s after those that were given up came back")
-    until(lambda: len(voted(lab)) == 3, 60, lambda: f"three voters: {status(lab, FOUR).voters}")
     reach(*containers)
-
-
-def voted(lab: Lab) -> list[str]:
-    return [voter.name for voter in status(lab, FOUR).voters if voter.state != "learner"]
 
 
 def test_where_no_voter_is_reached_a_member_leads_there(lab: Lab, containers: list[Container]) -> None:
