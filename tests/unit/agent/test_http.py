@@ -13,6 +13,7 @@ from aiohttp.test_utils import TestClient, TestServer
 from prometheus_client.parser import text_string_to_metric_families
 
 from support.agents import FakeHost, Tap, until
+from support.mesh_parts import Scene
 from weft.agent.agent import Agent
 from weft.agent.http import application, metrics_application, openapi
 from weft.agent.resources.service import Service
@@ -54,6 +55,9 @@ async def test_every_operation_answers_as_it_is_described(
 ) -> None:
     monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, held: HostDump(node=node, namespaces=()))
     host.open("c1")
+    scene = Scene(1, 2)
+    scene.begin()
+    agent.mesh = scene.mesh
     made = await done(await api.post("/v1/networks", json=BLUE))
     endpoint = await done(await api.post("/v1/endpoints", json={"target": "c1", "network": "blue", "owner": "someone"}))
     path = {

@@ -35,6 +35,7 @@ class Patient(SimpleNamespace):
     """What the doctor looks at of an agent, and of the machine."""
 
     config = Config()
+    mesh = None
     view: View
     node: Node | None
     sysctls: dict[str, str]
