@@ -11,7 +11,7 @@ from weft.base.net import IPAddress
 from weft.mesh import ports, secret, tls
 from weft.mesh.keeper import Keeper
 from weft.mesh.swim import Swim
-from weft.mesh.swim.runner import CLUSTER
+from weft.mesh.swim.seen import CLUSTER
 from weft.mesh.voters import FACT, Said
 from weft.model import decode
 from weft.store.etcd_link import Drop, Secrets
