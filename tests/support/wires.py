@@ -6,6 +6,7 @@ import heapq
 import random
 from collections.abc import Callable
 
+from weft.datapaths.driver import Path
 from weft.paths.channels import TICK, Channel, Peer, Way
 from weft.paths.machine import Machine
 from weft.paths.probe import Probe
@@ -25,6 +26,7 @@ class Wires:
         """Hosts whose agent does not run."""
         self.log: list[tuple[float, str, str, str]] = []
         """(time, host, other, way) of each switch."""
+        self.known: dict[tuple[str, str], Path] = {}
         self.frames = 0
         self.tap: Callable[[Channel, Probe], object] = lambda _channel, _probe: None
         """Who listens in."""
@@ -60,7 +62,9 @@ class Wires:
                 for channel, size in round_.channels:
                     self._send(round_.probe, channel, size)
             for other in sorted(machine.changed):
-                self.log.append((self.now, name, other, machine.pairs[other].path.way))
+                if self.known.setdefault((name, other), Path()) != (path := machine.pairs[other].path):
+                    self.known[name, other] = path
+                    self.log.append((self.now, name, other, path.way))
             machine.changed.clear()
 
         return tick

@@ -227,6 +227,7 @@ class Agent(Parts):
         subscribe("the compiler", lambda changed: self.loops.touch(self.compiler.touched(changed)))
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
+        subscribe("this host", self._numbered, (records.NODES,))
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
         subscribe("stock", lambda _: self.stock.wake.set(), (networks, records.LEASES, records.ENDPOINTS))
         subscribe("flannel", self._flannel_after, (networks, records.LEASES, records.PRESENCE))
@@ -251,6 +252,11 @@ class Agent(Parts):
     def _still_registered(self) -> None:
         if self.node is not None and not self.membership.registered(self.node):
             self.membership.hurry.set()
+
+    def _numbered(self, changed: Changed) -> None:
+        """Once this node has its number, the first time."""
+        if any(at.node == self.view.me for at in changed.of(records.NODES)) and self._told():
+            self.loops.touch(self.compiler.everything())
 
     def _flannel_after(self, changed: Changed) -> None:
         if changed.of(records.NETWORKS):

@@ -64,7 +64,7 @@ class ThisHost:
             log.info("uplink %s: %s", found.uplink, found.why)
         self.waiting_for, self.why, self.features = "", found.why, found.features
         host = Host(
-            node=node,
+            node=self._numbered(node),
             iptables=found.iptables,
             advertised=found.advertised,
             ipv6=found.ipv6,
@@ -86,10 +86,19 @@ class ThisHost:
         self.learnt.set()
         return True
 
-    def reroute(self) -> None:
-        """Other nodes are reached by other ways. Nothing else of this host is looked at."""
-        if self.host is not None:
-            self.host = msgspec.structs.replace(self.host, paths=self._paths())
+    def told(self) -> bool:
+        """What is known of this host without a look at it: its number, and by which ways it reaches others. Whether that is
+        new."""
+        before = self.host
+        if before is not None:
+            node = self._numbered(before.node)
+            self.host = msgspec.structs.replace(before, node=node, paths=self._paths())
+        return self.host != before
+
+    def _numbered(self, node: Node) -> Node:
+        """With the number that the store has given it."""
+        found = self._cluster.view.nodes.get(node.name)
+        return msgspec.structs.replace(node, number=found.number) if found else node
 
     def _as_node(self, found: HostFacts, control: tuple[int, ...]) -> Node:
         """Raises Invalid."""

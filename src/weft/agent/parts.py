@@ -319,9 +319,14 @@ class Parts:
 
     def _rerouted(self, nodes: set[str]) -> None:
         """Packets to these nodes go by another way from now on."""
-        self.host.reroute()
+        if self._told():
+            self.loops.touch(self.compiler.of_nodes(nodes))
+
+    def _told(self) -> bool:
+        """What this host is told of itself; whether it is new."""
+        new = self.host.told()
         self.compiler.host = self.leases.host = self.flannel.host = self.host.host
-        self.loops.touch(self.compiler.of_nodes(nodes))
+        return new
 
     def _died_or_came_back(self, nodes: set[str]) -> None:
         self.loops.touch(self.compiler.of_nodes(nodes))

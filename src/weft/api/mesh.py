@@ -50,9 +50,10 @@ class MeshStatus(Reply, frozen=True, kw_only=True):
 class MeshPeer(Reply, frozen=True, kw_only=True):
     """How packets get to another node, where networks have several ways (driver mesh). `state`: "established"; "silent": its
     probes came, and come no more; "unheard". `active`: the two share such a network. `way`: "kernel", "sleeve", or "relay"
-    `via` a third node; `theirs`: by which the other one sends. `mtu`: the largest packet known to pass, 0: not known. `rtt`:
-    of a probe, in milliseconds. `since`: when it came to be this way. `switches`: how often it changed. `why`: what keeps it
-    from the best way, a line each."""
+    `via` a third node; `theirs`: by which the other one sends. `encrypted`: by what are packets of networks that ask for it:
+    "wireguard", "esp", "sleeve", "trusted" where they need not be, "" where no network asks for it, or nothing can. `mtu`: the
+    largest packet known to pass, 0: not known. `rtt`: of a probe, in milliseconds. `since`: when it came to be this way.
+    `switches`: how often it changed. `why`: what keeps it from the best way, a line each."""
 
     name: str
     address: IPAddress | None
@@ -61,6 +62,7 @@ class MeshPeer(Reply, frozen=True, kw_only=True):
     way: str
     via: str = ""
     theirs: str = ""
+    encrypted: str = ""
     mtu: int = 0
     rtt: float | None = None
     since: float = 0.0

@@ -87,7 +87,9 @@ def _peers(page: Page, found: tuple[m.MeshPeer, ...]) -> Iterator[str]:
     if not found:
         yield "no other hosts, or no network that has several ways to them (driver mesh)"
     for peer in found:
-        words = [f"→ {peer.address or '-'}", page.paint(peer.name, "head"), _state(page, peer), _way(page, peer)]
+        words = [f"→ {peer.address or '-'}", page.paint(peer.name, "head"), _state(page, peer)]
+        words += ["encrypted"] if peer.encrypted not in ("", "trusted") else []
+        words += [_way(page, peer)]
         words += [f"mtu={peer.mtu}"] if peer.mtu else []
         words += [f"rtt={peer.rtt:.1f}ms"] if peer.rtt is not None else []
         yield " ".join(words)

@@ -66,7 +66,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
     cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
     own. `targets`: what the targets besides the kernel say of it, by their names (`weft.targets.table`). `paths`: to other
-    nodes, by their names, where drivers have more than one; one that is not in there is reached by the kernel's tunnel.
+    nodes, by their names, where drivers have more than one; one that is not in there is reached by the kernel's tunnel only.
     `keyed`: it has the mesh secret, of which keys are made. `encrypts`: networks that are made here are encrypted unless they
     say otherwise. `trusted`: subnets whose hosts need not encrypt what they send each other. `salts`: what keys of ESP are
     made of by which others may send to it."""

@@ -67,10 +67,10 @@ class Machine:
                 self.pairs[name] = Pair(peer, self.tick_, self._memory.pop(name, None))
 
     def paths(self) -> dict[str, Path]:
-        """To hosts that are not simply reached by the kernel's tunnel; before this prober knows of a host, as the last did."""
-        found = {name: memory.path for name, memory in self._memory.items()}
-        found |= {name: pair.path for name, pair in self.pairs.items()}
-        return {name: path for name, path in found.items() if path != Path()}
+        """To hosts that can be reached otherwise than by the kernel's tunnel, whether or not they are; to one that this prober
+        does not know yet, as the last one found it."""
+        known: dict[str, Pair | Memory] = {**self._memory, **self.pairs}
+        return {name: one.path for name, one in known.items() if one.sleeved or one.path != Path()}
 
     def memory(self) -> dict[str, Memory]:
         """For the next prober of this host."""
@@ -90,7 +90,7 @@ class Machine:
         self._ask_helpers()
         for name, pair in self.pairs.items():
             pair.judge(self.tick_)
-            if pair.choose(pair.best(self._via(name, pair)), self.tick_):
+            if pair.choose(pair.best(self._via(name, pair)), self.tick_) or pair.opened():
                 self.changed.add(name)
         reach = numbers([p.peer.number for p in self.pairs.values() if p.just_heard(self.tick_)])
         for name, pair in self.pairs.items():

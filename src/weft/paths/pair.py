@@ -44,10 +44,11 @@ NOTHING = tuple(Report() for _ in Channel)
 
 
 class Memory(msgspec.Struct, frozen=True):
-    """What a host's next prober begins with. `down`: channels by which nothing comes."""
+    """What a host's next prober begins with. `down`: channels by which nothing comes. `sleeved`: as of `Pair`."""
 
     path: Path = Path()
     down: tuple[int, ...] = ()
+    sleeved: bool = False
 
 
 class Pair:
@@ -69,6 +70,8 @@ class Pair:
         self.helps = False
         """Whether this host may have to send to others by it."""
         self.path = memory.path
+        self.sleeved = memory.sleeved
+        """Whether the sleeve ever passed: so whose packets the kernel's tunnel cannot encrypt have another way."""
         self.switches, self.since = 0, tick
         self._due, self._rounds = tick, 0
         self._often_since: int | None = None
@@ -278,6 +281,13 @@ class Pair:
         self.hurry(tick)
         return True
 
+    def opened(self) -> bool:
+        """Whether the sleeve passes for the first time."""
+        if self.sleeved or not self.shown(Way.SLEEVE):
+            return False
+        self.sleeved = True
+        return True
+
     def known_as(self, peer: Peer, tick: int) -> None:
         if peer.full != self.peer.full:
             self.searches.clear()
@@ -285,4 +295,4 @@ class Pair:
 
     def memory(self) -> Memory:
         down = (channel for channel, hearing in zip(Channel, self.hearing, strict=True) if not hearing.up)
-        return Memory(self.path, tuple(down))
+        return Memory(self.path, tuple(down), self.sleeved)

@@ -13,19 +13,19 @@ import secrets
 import socket
 import time
 from collections.abc import Callable
-from pathlib import Path
+from pathlib import Path as File
 
 import msgspec
 
 from weft.base.errors import Invalid
 from weft.cluster.view import View
 from weft.compile import paths as wanted
-from weft.datapaths.driver import Host
+from weft.datapaths.driver import Host, Path
 from weft.paths import probe
 from weft.paths.channels import TICK, Peer, Way
 from weft.paths.frames import Frames
 from weft.paths.machine import Machine, Round
-from weft.paths.pair import Memory, Pair
+from weft.paths.pair import Memory
 
 log = logging.getLogger(__name__)
 
@@ -43,7 +43,7 @@ class Prober:
         self,
         view: View,
         host: Callable[[], Host | None],
-        run_dir: Path,
+        run_dir: File,
         key: bytes,
         changed: Callable[[set[str]], None],
     ) -> None:
@@ -59,6 +59,7 @@ class Prober:
         self.refused = 0
         """Frames that were no probes of this cluster."""
         self.why_refused = ""
+        self._logged: dict[str, Path] = {}
 
     async def run(self) -> None:
         """For ever."""
@@ -106,11 +107,14 @@ class Prober:
         if self.machine.changed:
             nodes, self.machine.changed = self.machine.changed, set()
             for name in sorted(nodes & self.machine.pairs.keys()):
-                self._log(name, self.machine.pairs[name])
+                self._log(name, self.machine.pairs[name].path)
+            self._keep()
             self._changed(nodes)
 
-    def _log(self, name: str, pair: Pair) -> None:
-        path = pair.path
+    def _log(self, name: str, path: Path) -> None:
+        if self._logged.get(name, Path()) == path:
+            return
+        self._logged[name] = path
         via, mtu = f" over {path.via}" if path.via else "", f", up to {path.mtu} octets" if path.mtu else ""
         log.info("%s is reached by %s%s%s", name, path.way, via, mtu)
 
@@ -147,7 +151,7 @@ class Prober:
             frames.end(loop.remove_reader)
 
 
-def _load(file: Path) -> dict[str, Memory]:
+def _load(file: File) -> dict[str, Memory]:
     try:
         return _memories.decode(file.read_bytes())
     except (OSError, msgspec.MsgspecError):

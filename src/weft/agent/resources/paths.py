@@ -8,7 +8,9 @@ from collections.abc import Iterator
 from weft.agent.parts import Parts
 from weft.api import mesh as m
 from weft.api import types as t
+from weft.compile import encryption
 from weft.datapaths.driver import Path
+from weft.paths.channels import Way
 from weft.paths.told import LONG, NAMES, Standing, standing
 
 
@@ -36,12 +38,21 @@ def _peer(parts: Parts, found: Standing) -> m.MeshPeer:
         way=found.way.name.lower(),
         via=found.via,
         theirs=found.theirs.name.lower(),
+        encrypted=_encrypted(parts, found),
         mtu=found.mtu,
         rtt=None if found.rtt is None else round(found.rtt * 1000, 3),
         since=time.time() - found.since,
         switches=found.switches,
         why=found.why,
     )
+
+
+def _encrypted(parts: Parts, found: Standing) -> str:
+    """What the kernels cannot encrypt, the program does, where it has a key."""
+    how, host = encryption.how(parts.compiler.known, found.name), parts.compiler.host
+    if how in ("", "trusted") or (found.way is Way.KERNEL and how != "nothing passes"):
+        return how
+    return "sleeve" if host is not None and host.keyed else ""
 
 
 def path(parts: Parts, node: str) -> str:

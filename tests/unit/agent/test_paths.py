@@ -1,0 +1,50 @@
+"""What of a host's ways to others reaches what is compiled for it, and costs no more than it concerns."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from support.agents import FakeHost, agent_on, attach, create, settled, until
+from weft.agent.agent import Agent
+from weft.agent.resources.service import Service
+from weft.hoststate import SleeveHost, SleeveStation, Tap
+from weft.paths.channels import SMALL, Way
+
+SUBNET = "172.111.222.0/24"
+
+
+def taps(host: FakeHost) -> set[str]:
+    return {o.name for o in host.objects.values() if o.kind == "link" and isinstance(o.type, Tap)}
+
+
+async def test_a_host_is_told_its_number(agent: Agent, host: FakeHost) -> None:
+    await create(agent, "office", SUBNET, driver="mesh")
+    assert agent.compiler.host is not None
+    assert agent.compiler.host.node.number == agent.view.nodes["node-1"].number == 1
+    await settled(agent)
+    assert taps(host) == {"weft_probes"}
+
+
+async def test_packets_follow_the_path(agent: Agent, host: FakeHost, store_file: Path) -> None:
+    """As it was kept, and as it changes."""
+    other = FakeHost("192.168.1.254")
+    async with agent_on(other, store_file, "node-2") as second:
+        await create(agent, "office", SUBNET, driver="mesh")
+        for one, where in ((agent, host), (second, other)):
+            where.open("web")
+            await attach(one, "web", "office")
+        await until(lambda: "node-2" in agent.prober.machine.pairs and agent.prober.machine.pairs["node-2"].peer.active)
+        pair = agent.prober.machine.pairs["node-2"]
+        pair.uid = 7
+        for way in (Way.KERNEL, Way.SLEEVE):
+            pair.heard(way).sure = True
+        pair.reports = tuple(type(r)(sure=True) for r in pair.reports)
+        pair.hearing[SMALL[Way.KERNEL]].up = False
+        await until(lambda: "node-2" in agent.host.host.paths)  # type: ignore[union-attr]
+        await until(lambda: any(isinstance(o, SleeveStation) and not o.direct for o in host.objects.values()))
+        assert [o.number for o in host.objects.values() if isinstance(o, SleeveHost)] == [2]
+        (found,) = await Service(agent).mesh_peers()
+        assert found.way == "sleeve"
+        assert found.why[0].startswith("fastdp: no VXLAN frame of node-2 has come by UDP 6784 for ")
+        pair.hearing[SMALL[Way.KERNEL]].up = True
+        await until(lambda: taps(host) == {"weft_probes"})
