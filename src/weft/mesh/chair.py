@@ -16,7 +16,6 @@ import msgspec
 from weft.base.errors import WeftError
 from weft.mesh.council import Being, Council, Listed, beings
 from weft.mesh.founding import Address
-from weft.mesh.hearing import LIVES
 from weft.mesh.membership import Member, Standing
 from weft.mesh.timing import Timing
 from weft.mesh.voters import Cluster, Said
@@ -25,6 +24,8 @@ from weft.mesh.voting import Council as Situation
 
 log = logging.getLogger(__name__)
 
+_AGAIN = 5
+"""For how many times the patience with a learner the host is not asked again."""
 _NOT_YET = ("unhealthy cluster", "learner member which is in sync", "not enough started members")
 """What etcd says for some seconds after each change (etcdserver/errors.go)."""
 
@@ -53,7 +54,7 @@ class Chair:
         self._absent: dict[int, float] = {}
         """Member → since when its host says that it has no such voter."""
         self._failed: dict[str, float] = {}
-        """Host → until when it is not asked again to be a learner."""
+        """Host → when it was a learner that did not come along."""
         self.why = self.invites = ""
 
     async def sit(self, endpoint: str, floor: Floor) -> bool:
@@ -125,14 +126,19 @@ class Chair:
         return Host(
             name=member.name,
             zone=said.zone,
-            able=said.able and self._failed.get(member.name, 0.0) < now and _is_of(said, floor.cluster),
-            alive=member.standing in LIVES,
+            able=said.able and not self._has_failed(member, now) and _is_of(said, floor.cluster),
+            alive=member.standing is Standing.ALIVE,
             reached=member.reached,
             leaving=said.leaving,
             named=member.address in floor.named,
             gone=now - member.since if member.standing is Standing.DEAD else 0.0,
             since=member.since,
         )
+
+    def _has_failed(self, member: Member, now: float) -> bool:
+        """A while ago; who has died and come back since has a new try."""
+        at = self._failed.get(member.name)
+        return at is not None and member.since < at and now - at < _AGAIN * self._timing.learning
 
     async def _do(self, endpoint: str, done: Step, seats: Sequence[Seat], floor: Floor) -> bool:
         council = self._council
@@ -146,7 +152,7 @@ class Chair:
                 gone = next(seat for seat in seats if seat.number == number)
                 await council.remove(endpoint, number)
                 if gone.learner:
-                    self._failed[gone.host] = time.monotonic() + self._timing.patience
+                    self._failed[gone.host] = time.monotonic()
             case Lead(number=number):
                 await council.lead(endpoint, number)
             case _:

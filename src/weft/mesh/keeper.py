@@ -44,6 +44,9 @@ from weft.mesh.voters import Cluster, Role, Said, State, Voter, VotersStatus
 
 log = logging.getLogger(__name__)
 
+LONGEST_ZONE = 63
+"""Characters of it that are told: what a host says is short."""
+
 
 class Keeper:
     """`named`: the hosts of the store's URL, as written. `say`: what this host says of itself from now on, under the fact
@@ -68,7 +71,7 @@ class Keeper:
         """How this host's voter answered last."""
         self.leaving = False
         self.known = self.own.disk.known()
-        self._named, self._say, self._zone = tuple(named), say, zone
+        self._named, self._say, self._zone = tuple(named), say, zone[:LONGEST_ZONE]
         self._chair = Chair(self.council, self.own.peer_of, timing)
         self._led = time.monotonic()
         """When this host's voter was last with a leader."""
@@ -276,7 +279,12 @@ class Keeper:
                 await self._place(being.member)
             return being.leads and await self._lead()
         self._chair.rise()
-        self._why = "this host's voter hears no leader: see that most voters run"
+        founding_now = self.known.cluster is None
+        self._why = (
+            f"founding the cluster: most of {seat.beginning.members} have to run"
+            if founding_now
+            else "this host's voter hears no leader: most voters have to run"
+        )
         if self.leaving or time.monotonic() - self._led >= self.timing.lonely:
             await self._ask(seat)
         return False

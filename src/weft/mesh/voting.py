@@ -35,9 +35,9 @@ SIZES = ((7, 5), (3, 3), (0, 1))
 
 
 class Host(msgspec.Struct, frozen=True, kw_only=True):
-    """`able`: it can run a voter, and was no learner a moment ago that did not come along. `alive`, `reached`: as membership
-    has it. `gone`: seconds for which it is dead; 0 where it is not. `named`: in the store's URL. `since`: when it came to
-    stand as it does; of two the lower one has stood for longer."""
+    """`able`: it can run a voter, and was no learner a while ago that did not come along. `alive`: nobody doubts it;
+    `reached`: by this host itself, as voters have to reach each other. `gone`: seconds for which it is dead; 0 where it is
+    not. `named`: in the store's URL. `since`: when it came to stand as it does; of two the lower one has stood for longer."""
 
     name: str
     zone: str = ""
@@ -136,8 +136,8 @@ class Council(msgspec.Struct, frozen=True, kw_only=True):
         """Who may become a voter, the best first."""
         seated = {seat.host for seat in self.seats}
         crowd = self.crowd()
-        able = (h for h in self.hosts if h.able and h.alive and not h.leaving and h.name not in seated)
-        return sorted(able, key=lambda h: (crowd[h.zone], not h.named, not h.reached, h.since, h.name))
+        able = (h for h in self.hosts if h.able and h.alive and h.reached and not h.leaving and h.name not in seated)
+        return sorted(able, key=lambda h: (crowd[h.zone], not h.named, h.since, h.name))
 
     def crowd(self) -> Counter[str]:
         """How many voters, of those that stay, there are in each zone."""
@@ -164,7 +164,7 @@ def _learner(council: Council) -> Step | None:
     if learner is None:
         return None
     host = council.host(learner)
-    if host is None or learner.lost or not host.alive or host.leaving or learner.silent >= council.learning:
+    if host is None or learner.lost or host.gone or host.leaving or learner.silent >= council.learning:
         return Remove(learner.number, f"{learner.host or 'the learner'} does not take over the data")
     return None
 

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import shutil
+import socket
 import subprocess
 from ipaddress import ip_address
 from pathlib import Path
@@ -12,7 +14,7 @@ import pytest
 
 from support.voters import House, Town, houses, read, until, voting, write
 from weft.base.errors import Conflict, NotFound, WeftError
-from weft.mesh import tls
+from weft.mesh import ports, tls
 from weft.mesh.council import Council
 from weft.mesh.secret import Secret
 
@@ -155,3 +157,17 @@ async def test_one_host_is_enough_it_may_move_and_nobody_gets_in_without_the_sec
         await until(lambda: one.keeper.placed == f"https://{address}:6787", 10, "the others would find it there", hosts)
         members = await one.keeper.council.members(f"{address}:6786")
         assert [member.peer for member in members] == [one.keeper.placed]
+
+
+async def test_what_keeps_a_voter_from_running_is_told_and_mended(tmp_path: Path) -> None:
+    async with houses(tmp_path, 1, named=1) as hosts:
+        (one,) = hosts
+        with socket.create_server((one.address, ports.VOTERS)):
+            await one.come()
+            await until(
+                lambda: any("address already in use" in p for p in one.keeper.problems()), 10, "it is told", hosts
+            )
+        await until(lambda: voting(one) == {one.name}, 15, "it runs", hosts)
+        assert not list(one.keeper.problems())
+        if os.geteuid() == 0:
+            assert Path(f"/proc/{one.pid()}").owner() == "etcd"

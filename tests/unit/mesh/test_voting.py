@@ -44,6 +44,11 @@ CASES: dict[str, tuple[tuple[Seat, ...], tuple[Host, ...], Step]] = {
     "seven have five": (voters("a", "b", "c"), hosts(*"abcdefg"), Add("d")),
     "who cannot is not asked": (voters("a"), (*hosts("a", "b"), *hosts("c", able=False)), Nothing()),
     "who is dead is not asked": (voters("a", "b"), (*hosts("a", "b"), *hosts("c", alive=False, gone=9.0)), Nothing()),
+    "who is suspected or not reached is not asked": (
+        voters("a", "b"),
+        (*hosts("a", "b"), *hosts("c", alive=False), *hosts("d", reached=False)),
+        Nothing(),
+    ),
     "who is named comes first": (voters("a", "b"), (*hosts("a", "b", "c"), *hosts("d", named=True)), Add("d")),
     "zones come before that": (
         voters("a", "b"),
