@@ -65,7 +65,7 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
         yield from self._strangers()
         voters = [one for one in self.voters() if one.role != "learner"]
         well = sum(one.healthy for one in voters)
-        if well < quorum(len(voters)) and voters:
+        if self.cluster is not None and voters and well < quorum(len(voters)):
             yield (
                 f"only {well} of {len(voters)} voters are well, so nothing can be written: start the others; where they are "
                 "lost for good, run 'weft mesh recover' on the one that is to go on"

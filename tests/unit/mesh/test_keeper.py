@@ -154,9 +154,11 @@ async def test_one_host_is_enough_it_may_move_and_nobody_gets_in_without_the_sec
         one.membership._town.set(msgspec.structs.replace(one.membership.me, address=address))
         await until(lambda: two.keeper.endpoints() == (f"{address}:6786",), 10, "it is asked elsewhere", hosts)
         await write(two, "moved")
-        await until(lambda: one.keeper.placed == f"https://{address}:6787", 10, "the others would find it there", hosts)
+        await until(
+            lambda: one.keeper.part.placed == f"https://{address}:6787", 10, "the others would find it there", hosts
+        )
         members = await one.keeper.council.members(f"{address}:6786")
-        assert [member.peer for member in members] == [one.keeper.placed]
+        assert [member.peer for member in members] == [one.keeper.part.placed]
 
 
 async def test_what_keeps_a_voter_from_running_is_told_and_mended(tmp_path: Path) -> None:
