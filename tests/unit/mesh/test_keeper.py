@@ -17,6 +17,7 @@ from weft.base.errors import Conflict, NotFound, WeftError
 from weft.mesh import ports, tls
 from weft.mesh.council import Council
 from weft.mesh.secret import Secret
+from weft.mesh.voters import FACT, Said
 
 THREE = {"node-1", "node-2", "node-3"}
 
@@ -144,6 +145,14 @@ async def test_one_host_is_enough_it_may_move_and_nobody_gets_in_without_the_sec
         await until(lambda: two.keeper.status().state == "client", 5, "the other one is a client", hosts)
         with pytest.raises(NotFound, match=r"this host has no voter.* node-1"):
             await two.keeper.recover()
+
+        await two.go()
+        two.membership.say({FACT: Said(able=False).text()})
+        with pytest.raises(
+            Conflict, match="no other host can take over the store: apt install etcd-server on one of node-2"
+        ):
+            await one.keeper.leave()
+        await two.come()
 
         stranger = Council(tls.client(Secret(b"another secret of many octets")))
         with pytest.raises(WeftError, match=r"CERTIFICATE_VERIFY_FAILED|handshake"):
