@@ -4,24 +4,31 @@ it, and frames between two hosts."""
 from __future__ import annotations
 
 import subprocess
+from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import Any
 
+import msgspec
 import pytest
 
+from support import lab
 from support.hoststates import keyed
 from support.namespaces import Home
-from weft.hoststate import Address, Bridge, Key, Link, Object, OvsDatapath, OvsOutput, OvsVport, Veth, Vxlan
-from weft.hoststate.ovs_datapath import GROUPS
+from weft.datapaths import registry
+from weft.datapaths.driver import Host, Site, without_lease
+from weft.hoststate import Address, Bridge, FdbEntry, Key, Link, Object, OvsDatapath, OvsOutput, OvsVport, Veth
 from weft.kernel.kinds import ovs_datapath
 from weft.kernel.linux import LinuxKernel
+from weft.model import Location, Network
 from weft.reconcile.plan import plan
 from weft.reconcile.protocol import Op
 
 MODULES = "openvswitch", "veth", "bridge", "vxlan"
 HERE = frozenset({""})
-DP, TUNNEL, PORT = "weft.dp", "weft.vx6784", "weft.ovs1"
+DP = "weft.dp"
+KEPT = (Link, FdbEntry, OvsDatapath, OvsVport, OvsOutput)
 HOSTS = {1: "192.168.1.68", 2: "192.168.1.254", 3: "192.168.1.245"}
+NODES = {1: "node-1", 2: "node-2", 3: "node-3"}
 
 
 def mac(number: int) -> str:
@@ -29,27 +36,26 @@ def mac(number: int) -> str:
 
 
 def wanted(me: int, *others: int, ns: str = "") -> dict[Key, Object]:
-    """One network with VNI 7, and on each host its bridge in place of a container."""
-    into: dict[str, Any] = {"datapath": DP, "dev": PORT, "to": TUNNEL, "local": HOSTS[me], "number": 7, "ns": ns}
-    tunnel = Vxlan(vni=0, port=6784, local="", dev="", external=True, udp6zerocsumrx=True)
-    return keyed(
-        Link(name="weft-office", type=Bridge(), mac=mac(me), mtu=1376, ns=ns),
-        Address(address=f"172.111.222.{me}/24", dev="weft-office", ns=ns),
-        Link(name=PORT, type=Veth(peer="weft.br1", peer_ns=ns), mtu=1376, ns=ns),
-        Link(
-            name="weft.br1",
-            type=Veth(peer=PORT, peer_ns=ns, primary=False),
-            master="weft-office",
-            mtu=1376,
-            ns=ns,
-        ),
-        Link(name=TUNNEL, type=tunnel, mtu=65485, ns=ns),
-        OvsDatapath(name=DP, ns=ns),
-        OvsVport(datapath=DP, dev=PORT, ns=ns),
-        OvsVport(datapath=DP, dev=TUNNEL, ns=ns),
-        OvsOutput(datapath=DP, dev=TUNNEL, vni=7, to=PORT, ns=ns),
-        *(OvsOutput(lladdr=lladdr, remote=HOSTS[other], **into) for other in others for lladdr in (mac(other), GROUPS)),
-    )
+    """What driver mesh wants of a host for a network, without rules; on each host its bridge stands for a container."""
+    options = {"vni": 7, "fastpath": "ovs"}
+    subnets = (ip_network("172.111.222.0/24"),)
+    network = Network(name="office", driver="mesh", subnets=subnets, options=options, internal=True)
+    host, driver = Host(node=lab.node(NODES[me])), registry.of(network)
+    site = Site(host, network, registry.parse_options(network), without_lease(network, NODES[me]))
+    found = list(driver.segment(site))
+    for other in others:
+        at = Location(node=NODES[other], mac=mac(other), addresses=(ip_address(f"172.111.222.{other}"),))
+        found += driver.location(site, lab.node(NODES[other]), at)
+    kept = [_in(ns, obj, mac(me)) for obj in found if isinstance(obj, KEPT)]
+    return keyed(*kept, Address(address=f"172.111.222.{me}/24", dev="weft-office", ns=ns))
+
+
+def _in(ns: str, obj: Any, lladdr: str) -> Any:
+    if not isinstance(obj, Link):
+        return msgspec.structs.replace(obj, ns=ns)
+    kind = msgspec.structs.replace(obj.type, peer_ns=ns) if isinstance(obj.type, Veth) else obj.type
+    of_bridge = {"mac": lladdr} if isinstance(kind, Bridge) else {}
+    return msgspec.structs.replace(obj, ns=ns, type=kind, guards=(), **of_bridge)
 
 
 def ops(kernel: LinuxKernel, objects: dict[Key, Object], places: frozenset[str] = HERE) -> tuple[Op, ...]:

@@ -13,6 +13,8 @@ Packet's way, 172.111.222.2 on node-1 to 172.111.222.3 on node-2:
 Frames for many go to each host with containers of the network, a copy for each (head-end replication): the all-zero entry
 has all of them. What came out of the tunnel is never sent into it again.
 
+Where the kernel has Open vSwitch's datapath, `-o fastpath=ovs` has that carry the frames instead, as with Weave (`_ovs`).
+
 To hosts that the tunnel does not reach, a program carries the frames (`_sleeve`): then the bridge's entry for a container
 leads to another port, and the tunnel has none for its host. The tunnel's device answers for these containers all the same.
 
@@ -25,15 +27,16 @@ other way out gets a second interface for it (`_gateway`), unless the network is
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Annotated
+from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
 from weft.alloc.bridges import bridge_name
+from weft.base.errors import Invalid
 from weft.base.names import check_ifname, stable_mac
 from weft.base.net import FAMILIES
-from weft.datapaths import _gateway, _isolation, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
+from weft.datapaths import _gateway, _isolation, _ovs, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
 from weft.datapaths.options import KERNEL_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
@@ -61,6 +64,14 @@ Interface = Annotated[
 ]
 
 
+FastPath = Annotated[
+    Literal["vxlan", "ovs"],
+    Meta(
+        description="what carries frames in the kernel: vxlan its tables, ovs Open vSwitch's datapath, as with Weave."
+    ),
+]
+
+
 class MeshOptions(OverVxlan, LinkInBlocksOptions, frozen=True, kw_only=True):
     """`vni`: 0 stands for a number that is yet to be chosen, which happens when the network is made."""
 
@@ -69,13 +80,24 @@ class MeshOptions(OverVxlan, LinkInBlocksOptions, frozen=True, kw_only=True):
     underlay: Underlay = "ipv4"
     encrypt: Encrypt = False
     interface: Interface = ""
+    fastpath: FastPath = "vxlan"
 
     def __post_init__(self) -> None:
         super().__post_init__()
+        if self.fastpath == "ovs" and self.encrypt:
+            raise Invalid(
+                "fastpath=ovs with encrypt=true: what goes through Open vSwitch is not encrypted: leave one of them out"
+            )
+        if self.fastpath == "ovs" and self.port == KERNEL_PORT:  # which is the other networks'
+            msgspec.structs.force_setattr(self, "port", _ovs.PORT)
         _tunnel.check(self.vni or FIRST_VNI, self.port)
         _tunnel.check_encrypted(self)
         if self.interface:
             check_ifname(self.interface)
+
+    @property
+    def features(self) -> tuple[str, ...]:
+        return (_ovs.FEATURE,) if self.fastpath == "ovs" else ()
 
     @property
     def tunnel_device(self) -> str:
@@ -107,6 +129,11 @@ def _bridge(site: Site) -> Link:
 
 def refusal(host: Host, network: Network, options: MeshOptions) -> str:
     """Where the kernel cannot encrypt, the program can, with the secret."""
+    if lacking := [name for name in options.features if name in host.lacking]:
+        return (
+            f"the kernel of {host.node.name} has no {lacking[0]}, which fastpath=ovs needs: load the module there (modprobe "
+            f"openvswitch), or make network {network.name} without -o fastpath=ovs"
+        )
     if why := _tunnel.addressless(host, network, options):
         return why
     return "" if host.keyed else _tunnel.unencrypted(host, network, options)
@@ -146,6 +173,9 @@ def _vtep(site: Site, bridge: Link) -> Iterator[Object]:
     local = site.host.node.address(options.underlay_family)
     if local is None:
         return
+    if options.fastpath == "ovs":
+        yield from _ovs.segment(site, bridge)
+        return
     kind = Vxlan(vni=options.vni, port=options.port, local=str(local), dev="", proxy=True)
     yield Link(
         name=options.tunnel_device,
@@ -180,6 +210,9 @@ def location(site: Site, node: Node, found: Location) -> Answer:
     remote, dev = node.address(options.underlay_family), options.tunnel_device
     if remote is None:
         yield _tunnel.unreachable(node, options.underlay_family)
+        return
+    if options.fastpath == "ovs":
+        yield from _ovs.entries(site, node, found, _bridge(site))
         return
     by_program, problem = _sleeve.chosen(site, node), _tunnel.withheld(site, node)
     if problem and not by_program:

@@ -37,7 +37,7 @@ from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
-from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, ovs, sysctl, tc, wire, xfrm
+from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, ovs, ovs_datapath, sysctl, tc, wire, xfrm
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.plumbing import links, netns, ovsdb, tools
 from weft.kernel.plumbing import uapi as u
@@ -279,6 +279,10 @@ def _ipvs(_netlink: Netlink) -> bool:
     return ipvs.loaded() or all(_installed(module) for module in ipvs.MODULES)
 
 
+def _ovs_datapath(_netlink: Netlink) -> bool:
+    return ovs_datapath.loaded() or _installed(ovs_datapath.MODULE)
+
+
 def _ipset(_netlink: Netlink) -> bool:
     """A module that is only there is not loaded before something asks for a set."""
     if not ipset.there():
@@ -322,6 +326,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     bridge_filter.MODULE: _bridge_filter,
     ipset.FEATURE: _ipset,
     ipvs.FEATURE: _ipvs,
+    ovs_datapath.FEATURE: _ovs_datapath,
     "tbf": _qdisc,
     "mirred": _redirect,
     "ifb": _ifb,

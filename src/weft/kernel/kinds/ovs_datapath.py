@@ -25,7 +25,7 @@ from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 T = TypeVar("T")
 
-FEATURE = MODULE = "openvswitch"
+FEATURE, MODULE = "ovs-datapath", "openvswitch"
 LACKING = "the kernel has no openvswitch: modprobe openvswitch, or a kernel with it, or a network without fastpath=ovs"
 
 
