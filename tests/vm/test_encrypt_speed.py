@@ -22,7 +22,7 @@ from weft.hoststate import WireguardPeer
 from weft.kernel.kinds import wireguard, wireguard_wire
 from weft.mesh.keys import public_of
 
-ROUNDS, MIB = 5, 8
+ROUNDS, MIB = 3, 4
 MTU = 1390
 
 

@@ -172,6 +172,7 @@ async def test_a_network_is_made_and_removed_without_a_trace(agent: Agent, servi
         "port": 8472,
         "underlay": "ipv4",
         "direct-routing": False,
+        "encrypt": False,
         "masquerade": True,
         "spoofing": "drop",
         "reach": "self",
