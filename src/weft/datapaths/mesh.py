@@ -39,7 +39,7 @@ from weft.base.net import FAMILIES
 from weft.datapaths import _gateway, _isolation, _ovs, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
-from weft.datapaths.options import KERNEL_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
+from weft.datapaths.options import KERNEL_PORT, SECURED_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
 from weft.datapaths.traits import SHARED_IN_BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Address, Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
 from weft.hoststate.firewall import SRCNAT
@@ -297,6 +297,6 @@ DRIVER = Driver(
     gates=gates,
     balancer=balancer,
     claims=_tunnel.claims,
-    fixed=_tunnel.encrypted(port=6790),
+    fixed=_tunnel.encrypted(port=SECURED_PORT),
     refusal=refusal,
 )

@@ -52,6 +52,8 @@ Dns = Annotated[
 
 KERNEL_PORT = 6784
 """Of driver mesh's VXLAN, UDP; the number is Weave's."""
+SECURED_PORT = 6790
+"""Of that of encrypted networks of driver mesh."""
 
 Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
 Port = Annotated[int, Meta(description="the tunnel's UDP port.")]

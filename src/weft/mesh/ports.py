@@ -3,7 +3,8 @@ numbers are Weave's."""
 
 from __future__ import annotations
 
-from weft.datapaths.options import KERNEL_PORT
+from weft.datapaths.options import KERNEL_PORT, SECURED_PORT
+from weft.model.ciphers import WIREGUARD_PORT
 
 SLEEVE = 6783
 """UDP: packets of containers, carried by a program."""
@@ -17,6 +18,10 @@ VOTERS = 6787
 """TCP: voters among themselves; etcd's peer port."""
 RELAY = 6788
 """TCP: leads to a voter, for hosts that reach none themselves."""
+WIREGUARD = WIREGUARD_PORT
+"""UDP: what is encrypted by WireGuard."""
+SECURED = SECURED_PORT
+"""UDP: as `KERNEL`, of networks that are encrypted; on the wire inside WireGuard or ESP only."""
 
 TCP = (MEMBERS, VOTER, VOTERS, RELAY)
 """What is to be kept from containers."""
