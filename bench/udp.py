@@ -67,10 +67,11 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
             labs.create(lab, _HOSTS[name][0], driver, driver, _SUBNETS[name], {"masquerade": False})
             for host in _HOSTS[name]:
                 lab.run(host, driver, network=driver)
-        for number in (1, 2):
-            _wire(lab, number)
-            stack.enter_context(_pump(lab, program, number))
-        pairs = _pairs(lab)
+        pairs = [
+            _inside(lab, WEFT, "udp", labs.address(lab, "node-2", "udp")),
+            stack.enter_context(by_hand(lab, program, _HOSTS[LOOP])),
+            _inside(lab, VXLAN, "vxlan", labs.address(lab, "node-6", "vxlan")),
+        ]
         for pair in pairs:
             stack.enter_context(serving(pair.server))
         found: dict[str, Samples] = defaultdict(lambda: defaultdict(list))
@@ -95,9 +96,18 @@ def built() -> Iterator[str]:
         yield program
 
 
-def _wire(lab: Lab, number: int) -> None:
+@contextmanager
+def by_hand(lab: Lab, program: str, hosts: Sequence[str]) -> Iterator[Pair]:
+    """Containers on two hosts that are wired by hand, with the pump in C."""
+    with ExitStack() as stack:
+        for number in (1, 2):
+            _wire(lab.host(hosts[number - 1]), number)
+            stack.enter_context(_pump(lab, program, hosts, number))
+        yield _inside(lab, LOOP, "hand", f"{_BY_HAND}.2.2", hosts)
+
+
+def _wire(host: Inside, number: int) -> None:
     """Host number 1 or 2 of those wired by hand, but for the pump."""
-    host = lab.host(_HOSTS[LOOP][number - 1])
     net = f"{_BY_HAND}.{number}"
     lines = [
         "netns add hand",
@@ -123,23 +133,16 @@ def _wire(lab: Lab, number: int) -> None:
 
 
 @contextmanager
-def _pump(lab: Lab, program: str, number: int) -> Iterator[None]:
-    mine, other = (str(lab.topology.place(_HOSTS[LOOP][n - 1]).addresses[0].ip) for n in (number, 3 - number))
+def _pump(lab: Lab, program: str, hosts: Sequence[str], number: int) -> Iterator[None]:
+    mine, other = (str(lab.topology.place(hosts[n - 1]).addresses[0].ip) for n in (number, 3 - number))
     words = [program, "hand", mine, str(_PORT), f"{_BY_HAND}.{3 - number}.0/24={other}"]
-    with labs.started(lab.host(_HOSTS[LOOP][number - 1]), words):
+    with labs.started(lab.host(hosts[number - 1]), words):
         yield
 
 
-def _pairs(lab: Lab) -> list[Pair]:
-    def inside(name: str, container: str, address: str) -> Pair:
-        one, two = (lab.host(host).container(container) for host in _HOSTS[name])
-        return Pair(name, one, two, address)
-
-    return [
-        inside(WEFT, "udp", labs.address(lab, "node-2", "udp")),
-        inside(LOOP, "hand", f"{_BY_HAND}.2.2"),
-        inside(VXLAN, "vxlan", labs.address(lab, "node-6", "vxlan")),
-    ]
+def _inside(lab: Lab, name: str, container: str, address: str, hosts: Sequence[str] = ()) -> Pair:
+    one, two = (lab.host(host).container(container) for host in hosts or _HOSTS[name])
+    return Pair(name, one, two, address)
 
 
 def _round(lab: Lab, pairs: Sequence[Pair], number: int, effort: Effort, found: dict[str, Samples]) -> None:

@@ -99,7 +99,9 @@ class Inward(Frames, Receiving):
             if alike and length(packet) == len(packet):
                 burst = joined(packets, at, l3=l3, outer=outer)
         if burst is None:
-            self.write(device.fd, [PLAIN, first[outer:]], 1)
+            if outer:
+                first[:outer] = PLAIN  # as long as what was there: written in one piece
+            self.write(device.fd, [first] if outer else [PLAIN, first], 1)
             return 1
         self.write(device.fd, [burst.vnet, burst.header, *burst.payload], len(burst.payload))
         return len(burst.payload)

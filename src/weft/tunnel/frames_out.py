@@ -15,7 +15,7 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from weft.tunnel import frame, icmp
+from weft.tunnel import frame, icmp, packet
 from weft.tunnel.batch import Batch, in_fragments, path_mtu
 from weft.tunnel.cut import cut, finish
 from weft.tunnel.frame import ETHERNET, HEAD, SEALED
@@ -27,6 +27,7 @@ from weft.tunnel.stations import Way
 if TYPE_CHECKING:  # what encrypts is loaded where something is to be encrypted
     from weft.tunnel.hello import Asking
 
+_PLAIN = VNET.unpack(PLAIN)
 _WAITING = 16
 """Frames for a host that has not answered yet."""
 
@@ -75,13 +76,17 @@ class Outward(Frames, Sending):
         found, vnet = received[VNET.size :], VNET.unpack_from(received)
         ways = self.here.stations.find(bytes(found[:6]))
         if len(found) < ETHERNET or not ways:
-            if not found[0] & 1:  # what is for many is for nobody where there are no others: no loss
+            if not found or not found[0] & 1:  # what is for many is for nobody where there are no others: no loss
                 self.drop("no host holds the destination")
             return
         if vnet[0] & NEEDS_CSUM and not vnet[1]:
             finish(found, vnet[4], vnet[5])
+        if len(ways) == 1 and not (vnet[1] or ways[0].mtu or self.here.table.encrypted):
+            received[: HEAD.size] = ways[0].head  # as long as what was there: a datagram in one piece
+            batch.add(ways[0].remote, received)
+            return
         for way in ways:
-            if not way.mtu or not self._longer(found, vnet, way):
+            if not way.mtu or not self._longer(found, vnet, way, batch):
                 self._send(found, vnet, way, batch)
 
     def _send(self, found: memoryview, vnet: tuple[int, ...], way: Way, batch: Batch) -> None:
@@ -144,11 +149,17 @@ class Outward(Frames, Sending):
 
     # -- what is too big -----------------------------------------------------------------------------------------------
 
-    def _longer(self, found: memoryview, vnet: tuple[int, ...], way: Way) -> bool:
-        """Whether it is longer than what probes found to pass, and its sender was told so."""
-        begin = frame.l3(found)
-        octets = (vnet[2] + vnet[3] if vnet[1] else len(found)) - begin
-        return begin > 0 and octets > way.mtu and self._refused(found, way.mtu)
+    def _longer(self, found: memoryview, vnet: tuple[int, ...], way: Way, batch: Batch) -> bool:
+        """Whether it is longer than what probes found to pass: then its sender was told, or it was sent in fragments."""
+        begin, about = frame.l3(found), frame.packet(found)
+        octets = vnet[2] + vnet[3] - begin if vnet[1] else len(about)
+        if octets <= way.mtu or self._refused(found, way.mtu):
+            return octets > way.mtu
+        if vnet[1] or not packet.may_be_cut(about):
+            return False
+        for each in packet.fragments(about, way.mtu):
+            self._send(memoryview(bytes(found[:begin]) + each), _PLAIN, way, batch)
+        return True
 
     def too_big(self, remote: str, one: memoryview) -> None:
         """The path carries less than the uplink."""
@@ -166,7 +177,7 @@ class Outward(Frames, Sending):
     def _refused(self, found: memoryview, mtu: int) -> bool:
         """The sender of a packet that may not be cut is told what fits; False: it may be, or is for many."""
         about = frame.packet(found)
-        if not about or found[0] & 1 or (about[0] >> 4 == 4 and not about[6] & 0x40):
+        if not about or found[0] & 1 or packet.may_be_cut(about):
             return False
         self.drop("larger than the path's MTU")
         if icmp.may_be_told(about) and not self.told_enough():

@@ -122,7 +122,7 @@ class Outward(Packets, Sending):
         """The path carries less than the uplink. A packet that may be cut is sent in fragments, as a router would; of others
         the sender is told what fits."""
         to = (remote, self.port)
-        if one[0] >> 4 == 4 and not one[6] & 0x40:
+        if packet.may_be_cut(one):
             try:
                 in_fragments(self.sock, one, to)
             except OSError:

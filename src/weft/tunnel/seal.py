@@ -46,7 +46,7 @@ def derived(secret: bytes, *about: bytes) -> bytes:
     return HKDF(hashes.SHA256(), 32, b"weft sleeve 1", b"".join(about)).derive(secret)
 
 
-class Refused(Exception):
+class Refused(ValueError):
     """`reason`: by the name under which it is counted."""
 
     def __init__(self, reason: str) -> None:

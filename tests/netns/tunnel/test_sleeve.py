@@ -233,6 +233,11 @@ def test_a_path_that_carries_less_is_told_to_the_sender(hosts: Hosts) -> None:
         words = ["ping", "-c1", "-W1", "-Mdo", "-s1320", address]
         until(lambda w=words: (a.space.run(*w, check=False), known(a, w[-1]))[1] == 1290, 5, "1290 to be told")
     transfer(a, hosts["c"], MIB)
+    with a.wire() as raw:
+        words = ["ping", "-c1", "-W1", "-q", "-Mdont", "-s1340", inside("c")]
+        assert " 0% packet loss" in a.space.run(*words)
+        sent = [len(data) for data in datagrams(raw) if data[2:6] == b"\0\1\0\3"]
+        assert len(sent) > 1 and max(sent) <= frame.HEAD.size + frame.ETHERNET + 1290, "in fragments"
     a.space.sh(f"ip route del {underlay('b')}/32")
     a.space.sh("ip route flush cache")
 

@@ -218,6 +218,21 @@ def test_a_hop_keeps_the_checksum_right(ident: int) -> None:
     assert words(bytes(found[:20])) == 0xFFFF
 
 
+@given(st.integers(1, 5000), st.integers(68, 1500), st.sampled_from([0, 0x2000, 0x00B9, 0x20B9]))
+def test_fragments_are_the_packet_again(octets: int, mtu: int, place: int) -> None:
+    whole = ip(4, 17, bytes(n * n & 255 for n in range(octets)), flags=place)
+    found = list(packet.fragments(memoryview(whole), mtu))
+    together = b""
+    for one in found:
+        assert packet.length(memoryview(one)) == len(one) <= mtu and words(one[:20]) == 0xFFFF
+        at = int.from_bytes(one[6:8], "big")
+        assert (at & 0x1FFF) * 8 == (place & 0x1FFF) * 8 + len(together)
+        assert bool(at & 0x2000) == (one is not found[-1] or bool(place & 0x2000))
+        assert one[:2] + one[4:6] + one[8:10] + one[12:20] == whole[:2] + whole[4:6] + whole[8:10] + whole[12:20]
+        together += one[20:]
+    assert together == whole[20:]
+
+
 def test_who_is_told_of_a_dropped_packet() -> None:
     def told(one: bytes) -> bool:
         return icmp.may_be_told(memoryview(one))
