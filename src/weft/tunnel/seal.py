@@ -37,6 +37,7 @@ HELD = 1024
 """Lives of other hosts' processes that are remembered; one more, and this process draws a new number itself."""
 AHEAD = HEAD.size + 20
 _TAG, _SHORT, _GENERATION = 16, 4, slice(HEAD.size + 12, HEAD.size + 16)
+_NAME = slice(HEAD.size, HEAD.size + 16)
 _NUMBERS, _SENDER = slice(2, 6), slice(HEAD.size + 4, HEAD.size + 12)
 _NONCE = bytes(4)
 EARLIER = "sealed for an earlier start"
@@ -101,22 +102,23 @@ class Sealing:
         """What was sealed a moment ago. Raises Refused where that was under another key."""
         try:
             assert self._aead is not None
-            return _opened(self._aead, datagram)
+            return _opened(self._aead, bytes(datagram[:AHEAD]), datagram)
         except InvalidTag:
             raise Refused("not sent") from None
 
 
-def _opened(aead: AESGCM, datagram: memoryview) -> bytes:
-    """Raises InvalidTag."""
-    about = bytes(datagram[:AHEAD])
+def _opened(aead: AESGCM, about: bytes, datagram: memoryview) -> bytes:
+    """`about`: what is ahead in it. Raises InvalidTag."""
     return aead.decrypt(_NONCE + about[-8:], datagram[AHEAD:], about[:TTL_AT] + b"\0" + about[TTL_AT + 1 :])
 
 
 class _Key:
-    __slots__ = ("aead", "window")
+    """`life`: the sender's number and its random number; `generation`: how many keys it had before."""
 
-    def __init__(self, aead: AESGCM) -> None:
-        self.aead, self.window = aead, Window()
+    __slots__ = ("aead", "generation", "life", "window")
+
+    def __init__(self, aead: AESGCM, life: bytes, generation: int) -> None:
+        self.aead, self.life, self.generation, self.window = aead, life, generation, Window()
 
 
 class Opening:
@@ -129,7 +131,7 @@ class Opening:
     def _draw(self) -> None:
         self.own = os.urandom(16)
         self._keys: dict[bytes, _Key] = {}
-        """By the sender's number, its random number, and how many keys it had."""
+        """By both random numbers, and how many keys the sender had."""
         self._lives: dict[bytes, list[bytes]] = {}
         """By the sender's number: the last two random numbers."""
         self._newest: dict[bytes, int] = {}
@@ -142,40 +144,40 @@ class Opening:
         if len(datagram) < AHEAD + _TAG:
             raise Refused("malformed")
         about = bytes(datagram[:AHEAD])
-        if about[HEAD.size : HEAD.size + _SHORT] != self.own[:_SHORT]:
-            raise Refused(EARLIER)
         number = int.from_bytes(about[-4:], "big")
-        name = about[2:4] + about[HEAD.size + 4 : -4]
-        key = self._keys.get(name)
+        key = self._keys.get(about[_NAME])
         try:
             if key is None:
-                key, frame = self._meet(name, datagram)
+                key, frame = self._meet(about, datagram)
             elif not key.window.fresh(number):
                 raise Refused("replayed")
             else:
-                frame = _opened(key.aead, datagram)
+                frame = _opened(key.aead, about, datagram)
         except InvalidTag:
             raise Refused("forged") from None
         key.window.saw(number)
         return frame
 
-    def _meet(self, name: bytes, datagram: memoryview) -> tuple[_Key, bytes]:
-        """The first one under a key. Raises Refused, InvalidTag."""
-        life, generation = name[:10], int.from_bytes(name[10:], "big")
+    def _meet(self, about: bytes, datagram: memoryview) -> tuple[_Key, bytes]:
+        """The first one under a key. Raises Refused."""
+        if about[_NAME][:_SHORT] != self.own[:_SHORT]:
+            raise Refused(EARLIER)
+        source, own, generation = about[2:4], about[_SENDER], int.from_bytes(about[_GENERATION], "big")
+        life = source + own
         if life in self._over or generation + 1 < self._newest.get(life, 0):
             raise Refused("replayed")
-        known = self._secret.get(name[:2])
+        known = self._secret.get(source)
         secrets = self.secrets[:1] if known in self.secrets[:1] else self.secrets
         for secret in secrets:
-            about = (b"frames", bytes(datagram[_NUMBERS]), bytes(datagram[_SENDER]), bytes(datagram[_GENERATION]))
-            key = _Key(AESGCM(derived(secret, *about, self.own)))
+            made_of = b"frames", about[_NUMBERS], own, about[_GENERATION], self.own
+            key = _Key(AESGCM(derived(secret, *made_of)), life, generation)
             try:
-                frame = _opened(key.aead, datagram)
+                frame = _opened(key.aead, about, datagram)
             except InvalidTag:
                 continue
-            self._secret[name[:2]] = secret
-            self._admit(life, generation)
-            self._keys[name] = key
+            self._secret[source] = secret
+            self._keys[about[_NAME]] = key
+            self._admit(life, generation)  # which may forget all of them
             return key, frame
         raise Refused("forged")
 
@@ -189,9 +191,8 @@ class Opening:
         if gone:
             self._over.add(gone)
             del self._newest[gone]
-        for name in list(self._keys):
-            old = name[:10] == life and int.from_bytes(name[10:], "big") + 1 < newest
-            if old or name[:10] == gone:
+        for name, key in list(self._keys.items()):
+            if key.life == gone or (key.life == life and key.generation + 1 < newest):
                 del self._keys[name]
         if len(self._over) > HELD:
             self._draw()
