@@ -34,6 +34,7 @@ _HOSTS = {
 }
 _MTU = {CLEAR: 1376, SEALED: 1376, VXLAN: 1450}
 _SUBNET, _DEVICE, _PORT = "10.67.0", "hand-way", 6783
+_ATTEMPTS = 20
 _MACS = "02:67:00:00:00:01", "02:67:00:00:00:02"
 
 
@@ -105,7 +106,9 @@ def _sleeve(lab: Lab, name: str) -> Iterator[Pair]:
             pump = shlex.join([sys.executable, "-m", "weft.tunnel", str(folder)])
             stack.enter_context(labs.started(place, ["sh", "-c", f"echo ready; exec {pump}"]))
         pair = _pair(lab, name)
-        pair.client.must("ping", ["ping", "-c1", "-w10", "-q", pair.address])
+        for _ in range(_ATTEMPTS):  # the pumps are about to start
+            if not pair.client.run(["ping", "-c1", "-W1", "-q", pair.address]).returncode:
+                break
         yield pair
 
 

@@ -37,7 +37,7 @@ def _worker(word: str, path: Path, fds: list[int]) -> Worker:
     if word in PACKETS:
         tun, sock = fds
         return _OF_PACKETS[word](path, tun, socket.socket(fileno=sock))
-    return _OF_FRAMES[word](path, *(socket.socket(fileno=fd) for fd in fds))
+    return _OF_FRAMES[word](path.parent, *(socket.socket(fileno=fd) for fd in fds))
 
 
 if __name__ == "__main__":

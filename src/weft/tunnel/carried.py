@@ -19,7 +19,7 @@ from pathlib import Path
 from weft.tunnel import device
 from weft.tunnel.batch import discover
 from weft.tunnel.receiving import UDP_GRO
-from weft.tunnel.sleeve import Sleeve
+from weft.tunnel.sleeve import HOSTS, Sleeve
 from weft.tunnel.table import Table
 
 PAUSE = 0.5
@@ -105,7 +105,7 @@ class Sleeves(Carried):
 
     def __init__(self, folder: Path, found: Sleeve) -> None:
         """Raises OSError."""
-        super().__init__(folder, *found.runs_on, FRAMES)
+        super().__init__(folder / HOSTS, *found.runs_on, FRAMES)  # whose word is the folder is the first process
         self.devices: dict[Path, int] = {}
         self._known: dict[Path, object] = {}
         self._controls: dict[str, tuple[socket.socket, socket.socket]] = {}

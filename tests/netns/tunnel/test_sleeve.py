@@ -299,7 +299,10 @@ def test_what_others_may_not_say(hosts: Hosts) -> None:
 
 def test_networks_come_and_go_and_others_do_not_notice(hosts: Hosts) -> None:
     a, b, _c = hosts.up()
-    workers = Path(f"/proc/{a.pump.pid}/task/{a.pump.pid}/children").read_text() if a.pump else ""
+    assert a.pump
+    workers = workers_of(a.pump.pid)
+    words = [word for pid in workers.split() for word in Path(f"/proc/{pid}/cmdline").read_text().split("\0")]
+    assert len(workers.split()) == 2 and str(a.folder) not in words, "the agent takes none of them for the pump itself"
     for host in (a, b):
         host.make("weft.slv8")
         host.space.sh(f"ip addr add 10.8.0.{NUMBERS[host.name]}/24 dev weft.slv8")
@@ -309,7 +312,11 @@ def test_networks_come_and_go_and_others_do_not_notice(hosts: Hosts) -> None:
         (host.folder / "weft.slv8").unlink()
     until(lambda: not list(a.folder.glob("*slv8*")), 5, "the end of the other network")
     assert a.reaches("b")
-    assert workers == Path(f"/proc/{a.pump.pid}/task/{a.pump.pid}/children").read_text() if a.pump else ""
+    assert workers_of(a.pump.pid) == workers
+
+
+def workers_of(pump: int) -> str:
+    return Path(f"/proc/{pump}/task/{pump}/children").read_text()
 
 
 # -- encrypted ---------------------------------------------------------------------------------------------------------
