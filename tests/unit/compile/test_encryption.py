@@ -7,10 +7,15 @@ import pytest
 
 from support import lab
 from weft.base.net import parse_network
+from weft.cluster.view import View
+from weft.compile import encryption
+from weft.compile.known import Known
 from weft.datapaths._encryption import pair
 from weft.datapaths.driver import Host, gather
 from weft.hoststate import Link, NftElement, Object, RoutingRule, WireguardPeer, XfrmPolicy, XfrmState
-from weft.model import Node
+from weft.hoststate.union import Source
+from weft.model import Node, encode, keys
+from weft.store.protocol import Change
 
 WIREGUARD = {"ciphers": ("wireguard",), "wg_key": "a key"}
 ESP = {"ciphers": ("esp",), "esp_salt": "salt", "esp_start": "start"}
@@ -73,3 +78,26 @@ def test_of_a_family_that_one_has_not_nothing_is_said() -> None:
     host = Host(node=lab.node("node-1", **ME), keyed=True)
     four: Node = lab.node("node-2", (4,), **WIREGUARD)
     assert list(pair(host, four, [(6, 4788)])) == []
+
+
+@pytest.mark.parametrize(
+    ("other", "trusted", "expected"),
+    [
+        (WIREGUARD, (), "wireguard"),
+        (ESP, (), "esp"),
+        ({}, (), "nothing passes"),
+        (WIREGUARD, ("192.168.1.0/24",), "trusted"),
+    ],
+)
+def test_how_a_pair_is_encrypted(other: dict[str, object], trusted: tuple[str, ...], expected: str) -> None:
+    me, node = lab.node("node-1", **ME), lab.node("node-2", **other)
+    known = Known(View("node-1"))
+    known.view.apply([Change(keys.node(n.name), encode(n), 1) for n in (me, node)])
+    known.host = Host(node=me, keyed=True, trusted=tuple(map(parse_network, trusted)))
+    assert encryption.how(known, "node-2") == ""
+    blue = lab.network("vxlan", options={"encrypt": True, "port": 8473})
+    known.view.apply([Change(keys.network("blue"), encode(blue), 2)])
+    assert encryption.how(known, "node-2") == expected
+    assert encryption.how(known, "node-9") == ""
+    found = encryption.CONTRIBUTOR.contribute(known, Source(encryption.NAME, "", "node-2"))
+    assert found is not None and bool(found.objects) == (expected != "trusted")
