@@ -25,6 +25,8 @@ class Control:
         self._metrics = config.metrics
         self._store = url.places(config.store)
         self._mesh = ports.TCP if url.is_mesh(config.store) else ()
+        self.spoken = (ports.MEMBERS,) if self._mesh else ()
+        """UDP ports at which hosts speak to each other."""
         self._resolved: dict[str, tuple[IPAddress, ...]] = {}
         """What each of the store's hosts was resolved to last: a name server may be away."""
 

@@ -73,6 +73,7 @@ class ThisHost:
             control_open=self._config.control == "open",
             policy=self._config.policy,
             store=elsewhere,
+            spoken=self._control.spoken,
             targets=self._targets(),
             paths=self._paths(),
             keyed=self._encryption.keys is not None,

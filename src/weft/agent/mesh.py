@@ -118,6 +118,10 @@ class Mesh:
         families = {6 if ":" in host else 4 for host in named}
         return min(addresses, key=lambda a: (str(a) not in named, a.version not in families), default=None)
 
+    def is_named(self) -> bool:
+        """Whether the store's URL names this host, by its address: then it is to be a voter."""
+        return str(self._address) in self.named
+
     async def run(self, supervisor: Supervisor) -> None:
         """For ever. Its end leaves the voter of this host running."""
         while True:

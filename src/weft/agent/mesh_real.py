@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 from weft.agent.config import Config
 from weft.agent.mesh import FOLDER, Facts, Mesh, Part
 from weft.base.net import IPAddress
+from weft.daemons.voter import installed
 from weft.mesh import ports, secret, tls
 from weft.mesh.keeper import Keeper
 from weft.mesh.swim import Swim
@@ -21,9 +23,15 @@ ZONE = "zone"
 """The label by whose values voters are spread."""
 
 
+log = logging.getLogger(__name__)
+
+
 def mesh(config: Config, name: str) -> Mesh:
     """Raises Invalid, Denied: what is wrong with the URL or the secret."""
     named, key, state = mesh_hosts(config.store), secret.read(config.mesh_secret), Path(config.state_dir) / FOLDER
+
+    if not installed():
+        log.warning("etcd is not installed: this host uses the store, and cannot be one of those that keep it")
 
     def make(address: IPAddress) -> Part:
         members = Swim(name=name, address=address, secret=key, named=named, state=state)

@@ -64,7 +64,7 @@ def _objects(known: Known, host: Host, programs: dict[Direction, Program]) -> It
 
 
 def _cluster(known: Known, host: Host) -> Cluster:
-    ports = set()
+    ports: set[int | None] = set(host.spoken)
     for network in known.view.networks.values():
         with suppress(WeftError):  # told where the network itself is asked for
             ports.add(known.options(network).udp_port)

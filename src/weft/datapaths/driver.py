@@ -65,8 +65,9 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device. `lacking`: what its
     kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
     cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
-    own. `targets`: what the targets besides the kernel say of it, by their names (`weft.targets.table`). `paths`: to other
-    nodes, by their names, where drivers have more than one; one that is not in there is reached by the kernel's tunnel only.
+    own. `spoken`: UDP ports at which hosts of the cluster speak to each other. `targets`: what the targets besides the kernel
+    say of it, by their names (`weft.targets.table`). `paths`: to other nodes, by their names, where drivers have more than
+    one; one that is not in there is reached by the kernel's tunnel only.
     `keyed`: it has the mesh secret, of which keys are made. `encrypts`: networks that are made here are encrypted unless they
     say otherwise. `trusted`: subnets whose hosts need not encrypt what they send each other. `salts`: what keys of ESP are
     made of by which others may send to it."""
@@ -79,6 +80,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     lacking: frozenset[str] = frozenset()
     control_open: bool = False
     store: frozenset[tuple[IPAddress, int]] = frozenset()
+    spoken: tuple[int, ...] = ()
     policy: Literal["nftables", "iptables"] = "nftables"
     targets: Mapping[str, Learnt] = {}
     paths: Mapping[str, Path] = {}

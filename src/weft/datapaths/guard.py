@@ -113,6 +113,8 @@ def control(host: Host) -> Iterator[Object]:
     yield NftSet(name="tunnel-ports", type=("inet_service",))
     yield NftSet(name="vnis", type=(PORTS["udp"], _VNI))
     yield from _control_chains(host)
+    for port in host.spoken:
+        yield from cluster_tunnel(port)
     for port in sorted({BGP, *host.node.control}):
         yield NftElement(set="control-ports", value=str(port))
     for address, port in sorted(host.store, key=str):

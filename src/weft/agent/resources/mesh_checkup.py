@@ -37,7 +37,7 @@ def _voter(mesh: Mesh) -> t.Finding:
         return ok("mesh: voter", "etcd is installed, so this host can keep the store")
     return t.Finding(
         check="mesh: voter",
-        result="warning",
+        result="error" if mesh.is_named() else "warning",
         detail="etcd is not installed: this host uses the store, and cannot be one of those that keep it",
         advice="apt install etcd-server (its own service is not needed: systemctl disable --now etcd), if it is to be one",
     )
