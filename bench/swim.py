@@ -10,10 +10,11 @@ from __future__ import annotations
 
 import asyncio
 import gc
-import resource
+import random
 import sys
 import tempfile
 import time
+import tracemalloc
 from collections.abc import Callable
 from ipaddress import ip_address
 from pathlib import Path
@@ -29,6 +30,8 @@ sys.path.append(str(Path(__file__).parents[1] / "tests"))
 from support.simulator import Simulator
 from weft.mesh.secret import Secret
 from weft.mesh.swim import Swim
+from weft.mesh.swim.core import Core
+from weft.mesh.swim.wire import Everything, alive, encode, read_stream
 
 Progress = Callable[[str], None]
 JOINED = 3.0
@@ -65,15 +68,13 @@ def run(effort: Effort, progress: Progress) -> list[Figure]:
 
 def _measured(size: Size) -> list[Figure]:
     group, names = f"swim, {size.members} members", [f"node-{number}" for number in range(size.members)]
-    gc.collect()
-    before = _resident()
     world = Simulator(1, sealed=True)
     for name in names:
         world.start(name, names[:3])
     joined = world.until(world.agree, 60)
     world.run(_SETTLED)
-    memory = (_resident() - before) / size.members / 1024
     udp, tcp, datagrams, cpu = _peace(world, size)
+    memory = _memory(world, names[0])
     told = _told(world, names)
     return [
         single(Named(group, "all start at once → all know all", "s"), joined, [joined], Goal("value", most=JOINED)),
@@ -167,6 +168,18 @@ async def _for_real(count: int, seconds: float) -> list[Figure]:
     ]
 
 
-def _resident() -> int:
-    """Octets of this process in memory."""
-    return int(Path("/proc/self/statm").read_text().split()[1]) * resource.getpagesize()
+def _memory(world: Simulator, name: str) -> float:
+    """KiB of one more member that knows what this one knows."""
+    data = encode(world.hosts[name].core.everything())
+    newcomer = alive(world.hosts[name].core.table.me, name="newcomer")
+    gc.collect()
+    tracemalloc.start()
+    said = read_stream(data)
+    assert isinstance(said, Everything)
+    core = Core(newcomer, world.now, random.Random(1))
+    core.pulled(world.now, said)
+    del said
+    gc.collect()
+    taken = tracemalloc.get_traced_memory()[0] / 1024
+    tracemalloc.stop()
+    return taken
