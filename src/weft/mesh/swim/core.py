@@ -158,12 +158,9 @@ class Core:
     def _spread(self, now: float) -> None:
         """To some members, as much as goes into a datagram each."""
         self._gossiping = now + timing.jittered(timing.GOSSIP, self._chance)
-        told = [*self.table.here()]
-        told += [
-            k for k in self.table.known.values() if k.standing is Standing.DEAD and now - k.since < timing.TOLD_DEAD
-        ]
-        for known in self._chance.sample(told, min(timing.FANOUT, len(told))):
-            self._tell(known.claim.place, [doubt] if (doubt := known.doubt()) else [])
+        here = self.table.here()
+        for known in self._chance.sample(here, min(timing.FANOUT, len(here))):
+            self._tell(known.claim.place, [])
 
     # What this host itself says.
 

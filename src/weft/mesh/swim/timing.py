@@ -17,8 +17,6 @@ NACK = 0.8
 GOSSIP = 0.2
 """From one telling of news to the next, while there are any."""
 FANOUT = 3
-TOLD_DEAD = 30.0
-"""News go for so long also to a member that counts as dead: if it lives, it hears so, and says that it does."""
 EXCHANGE = 30.0
 """From one exchange of everything that is known with some member to the next."""
 CROWDED = 64, 2.0

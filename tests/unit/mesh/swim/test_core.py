@@ -11,6 +11,7 @@ from weft.mesh.membership import Standing
 from weft.mesh.swim import timing
 from weft.mesh.swim.core import Core, Exchange, Send
 from weft.mesh.swim.seen import at_one_address
+from weft.mesh.swim.suspicion import Suspicion
 from weft.mesh.swim.wire import (
     Ack,
     Alive,
@@ -133,12 +134,9 @@ def test_a_doubt_about_oneself_is_contradicted_above_it() -> None:
 def test_what_comes_late_or_twice_changes_nothing() -> None:
     me = Member(OTHER)
     me.hear(alive(OTHER, incarnation=5, facts={"voter": "new"}))
-    for late in (
-        OTHER,
-        alive(OTHER, incarnation=4),
-        Suspect("node-2", "u2", 4, "node-3"),
-        Dead("node-2", "u2", 4, "x"),
-    ):
+    late_doubts = Suspect("node-2", "u2", 4, "node-3"), Dead("node-2", "u2", 4, "node-3")
+    of_former_life = Suspect("node-2", "x", 9, "node-3"), Dead("node-2", "x", 9, "node-3"), Left("node-2", "x", 9)
+    for late in (OTHER, alive(OTHER, incarnation=4), *late_doubts, *of_former_life):
         version = me.table.version
         me.hear(late)
         assert me.table.version == version
@@ -152,6 +150,16 @@ def test_what_is_newer_than_the_claim_but_not_than_the_doubt_is_heard_and_does_n
     assert me.standing("node-2") is Standing.SUSPECT and me.table.known["node-2"].claim.facts == {"voter": "new"}
     me.hear(alive(OTHER, incarnation=7))
     assert me.standing("node-2") is Standing.ALIVE
+
+
+def test_a_doubt_that_others_share_ends_sooner() -> None:
+    least, longest, wanted = timing.suspicion(4)
+    doubt = Suspicion(100.0, 4, "node-1")
+    assert doubt.deadline == 100 + longest and not doubt.confirm("node-1")
+    assert doubt.confirm("node-2") and 100 + least < doubt.deadline < 100 + longest
+    assert doubt.confirm("node-3") and doubt.deadline == 100 + least and wanted == 2
+    assert not doubt.confirm("node-4")
+    assert Suspicion(100.0, 3, "node-1").deadline == 100 + timing.suspicion(3)[0], "nobody else can confirm"
 
 
 def test_who_leaves_is_not_dead_and_may_come_back() -> None:

@@ -125,6 +125,16 @@ def test_whom_only_others_reach_is_alive_and_not_reached() -> None:
     world.until(lambda: found["node-1"]["node-2"].reached and found["node-2"]["node-1"].reached, 12)
 
 
+def test_among_many_who_was_not_reached_is_asked_again_soon() -> None:
+    world = Simulator(2)
+    world.formed(many(40))
+    known = world.hosts["node-1"].core.table.known["node-2"]
+    world.cut = {("node-1", "node-2")}
+    world.until(lambda: not known.reached, 100)
+    world.heal()
+    world.until(lambda: known.reached, 10)
+
+
 def test_where_udp_is_lost_tcp_tells_that_it_lives() -> None:
     world = Simulator(1)
     world.formed(FOUR[:2])
@@ -173,6 +183,14 @@ def test_members_that_stall_take_up_where_they_were() -> None:
         world.run(10)
     assert not [death for death in world.deaths if death[2] not in slow]
     world.until(world.agree, SOON + timing.suspicion(8)[1])
+
+
+def test_two_hundred_that_start_at_once_know_each_other_soon() -> None:
+    """More news than datagrams carry in that time: everything is exchanged."""
+    world = Simulator(1)
+    for name in (names := many(200)):
+        world.start(name, names[:3])
+    world.until(world.agree, 3.5, every=0.5)
 
 
 def test_three_hundred_members() -> None:
