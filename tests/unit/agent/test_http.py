@@ -206,7 +206,8 @@ async def test_a_lost_store_is_told_as_such(api: Client, agent: Agent) -> None:
     agent.store.lose("etcd 10.0.0.1:2379: connection refused")
     body = {"target": "c1", "network": "green"}
     assert await refused(await api.post("/v1/endpoints", json=body), 503, "unavailable") == (
-        "etcd 10.0.0.1:2379: connection refused"
+        "network green is not known to this host, and the store is away (etcd 10.0.0.1:2379: connection refused): wait until "
+        "it is back"
     )
     await until(lambda: agent.store_status.state == "lost")
     status = await done(await api.get("/v1/status"))

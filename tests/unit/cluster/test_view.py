@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from ipaddress import ip_interface, ip_network
 
+import msgspec
 import pytest
 
 from weft.cluster import replica
@@ -27,6 +28,9 @@ ENDPOINT = Endpoint(
     mac="02:42:0a:01:01:02",
     addresses=(ip_interface("10.1.1.2/24"),),
 )
+
+
+KEY = keys.endpoint("node-1", "blue", ENDPOINT.id)
 
 
 class Heard(list[set[str]]):
@@ -186,3 +190,52 @@ def test_the_cookie_of_a_path(view: View) -> None:
     assert view.cookie("/run/netns/c1") == 7
     view.apply([gone(put(other, 1).key, 4)])
     assert view.cookie("/run/netns/c1") == 0
+
+
+# Without the store (`weft.cluster.owed`).
+
+CHANGED = msgspec.structs.replace(ENDPOINT, container="/run/docker/netns/x")
+
+
+def test_what_the_store_is_not_told_of_yet_counts_until_it_has_it(view: View, heard: Heard) -> None:
+    view.apply([put(BLUE, 1)])
+    view.hold([Item(KEY, encode(ENDPOINT), 0)])
+    assert heard[-1] == {KEY} and view.endpoints[ENDPOINT.id] == ENDPOINT and view.lost == {KEY: 0}
+    view.listed(view.prefixes(), [Item(keys.network("blue"), encode(BLUE), 1)], 2)
+    assert view.endpoints and KEY in view.held
+    view.apply([put(ENDPOINT, 3)])
+    assert not view.held and not view.lost and view.revision(KEY) == 3
+
+
+def test_what_changed_since_the_store_may_have_been_told_counts_against_its_word(view: View) -> None:
+    view.apply([put(BLUE, 1)])
+    view.hold([Item(KEY, encode(ENDPOINT), 0)])
+    view.hold([Item(KEY, encode(CHANGED), 0)])
+    view.apply([put(ENDPOINT, 2)])
+    assert view.endpoints[ENDPOINT.id] == CHANGED and KEY in view.lost and view.revision(KEY) == 2
+    view.apply([put(CHANGED, 3)])
+    assert not view.lost and view.revision(KEY) == 3
+    view.apply([put(ENDPOINT, 4)])
+    assert view.endpoints[ENDPOINT.id] == ENDPOINT
+
+
+def test_what_this_node_removed_does_not_come_back_before_the_store_knows(view: View, heard: Heard) -> None:
+    view.apply([put(BLUE, 1), put(ENDPOINT, 2)])
+    view.renounce([KEY])
+    assert heard[-1] == {KEY} and not view.endpoints
+    view.listed(view.prefixes(), [Item(keys.network("blue"), encode(BLUE), 1), Item(KEY, encode(ENDPOINT), 2)], 5)
+    assert not view.endpoints
+    view.hold([Item(KEY, encode(CHANGED), 0)])  # attached again
+    view.apply([Change(KEY, None, 6)])
+    view.forgive(KEY)
+    view.apply([put(ENDPOINT, 5)])  # what was said before arrives late
+    assert view.endpoints[ENDPOINT.id] == CHANGED and KEY in view.held
+
+
+def test_what_has_no_network_any_more_is_told_if_the_store_never_had_it(view: View) -> None:
+    told: list[object] = []
+    view.on_orphans = told.extend
+    view.apply([put(BLUE, 1)])
+    view.hold([Item(KEY, encode(ENDPOINT), 0)])
+    view.listed(view.prefixes(), [], 2)
+    assert told == [ENDPOINT] and not view.endpoints and not view.held
