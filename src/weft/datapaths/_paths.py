@@ -87,5 +87,6 @@ def other(host: Host, number: int, node: Node, via: Node | None) -> Answer:
     yield FdbEntry(lladdr=mac(node.name), dst=str(remote), dev=KERNEL)
     if number and node.number:
         yield SleeveStation(dev=SLEEVE, mac=mac(node.name), number=node.number, direct=True)
-        mtu = host.paths.get(node.name, Path()).mtu
+        path = host.paths.get(node.name, Path())
+        mtu = path.mtu if path.way == "sleeve" else 0
         yield SleeveHost(number=node.number, remote=str(remote), via=via.number if via else 0, mtu=mtu)

@@ -50,6 +50,9 @@ def test_by_a_third_one_and_with_what_that_way_carries() -> None:
     host = Host(node=NODES["node-1"], paths={"node-2": Path(way="sleeve", mtu=1301)})
     (found,) = (o for o in _paths.other(host, 1, NODES["node-2"], NODES["node-3"]) if isinstance(o, SleeveHost))
     assert (found.number, found.via, found.mtu) == (2, 3, 1301)
+    host = Host(node=NODES["node-1"], paths={"node-2": Path(mtu=1301)})
+    (found,) = (o for o in _paths.other(host, 1, NODES["node-2"], None) if isinstance(o, SleeveHost))
+    assert found.mtu == 0, "that is what the kernel's way carries"
 
 
 def test_without_numbers_there_is_no_sleeve() -> None:
