@@ -248,6 +248,41 @@ def test_a_multicast_stream_comes_to_all_members_once_and_to_nobody_else(
     assert not any("256" in packet["vxlan.vni"] for packet in capture.packets), "node-3 is in the other network only"
 
 
+def behind(lab: Lab, host: str, device: str) -> set[str]:
+    """The MACs that its bridge has behind this port; none where there is no such."""
+    found = shown(lab.host(host), f"bridge -j fdb show br {BRIDGE}")
+    return {e["mac"] for e in found if e["ifname"] == device and e.get("master") == BRIDGE and e["state"] == "static"}
+
+
+def test_frames_for_many_come_once_where_a_program_carries_some_of_them(lab: Lab, networks: Networks) -> None:
+    """To node-4 the tunnel's port is closed: its frames go to a program, and what is asked is still answered on the spot."""
+    near, middle, far = networks["office"]
+    program = TUNNEL.replace("vxlan", "sleeve")
+    closed = "table inet closed { chain c { type filter hook prerouting priority -400; udp dport 6784 drop; }; }"
+
+    def ways() -> list[set[str]]:
+        return [behind(lab, c.host, program) for c in (near, middle, far)]
+
+    lab.host("node-4").must("closed", ["nft", closed])
+    try:
+        others = [{far.endpoint.mac}, {far.endpoint.mac}, {near.endpoint.mac, middle.endpoint.mac}]
+        until(lambda: ways() == others, 20, lambda: f"the way by the program: {ways()}")
+        assert fdb(lab, "node-1") == expected([middle])
+        near.inside.must("forget", ["ip", "neigh", "flush", "all"])
+        for family in (4, 6):
+            until(lambda f=family: ping(near.inside, far.address(f), wait=1).ok, 10, f"answers of it over IPv{family}")
+            words = [str(number) for number in range(20)]
+            for source, *members in ((near, middle, far), (far, near, middle)):
+                listeners = listening(members, GROUPS[family])
+                send(source, GROUPS[family], *words, "end")
+                assert [heard(one) for one in listeners] == [words] * 2, f"from {source.name}"
+    finally:
+        lab.host("node-4").must("open", ["nft", "delete", "table", "inet", "closed"])
+    until(lambda: ways() == [set()] * 3, 40, lambda: f"the tunnel again: {ways()}")
+    assert fdb(lab, "node-1") == expected([middle, far])
+    assert program not in {link["ifname"] for link in shown(lab.host("node-1"), "ip -j link")}
+
+
 def test_a_broadcast_comes_to_all_members(networks: Networks) -> None:
     source, *members = networks["office"]
     listeners = listening(members, GROUPS[4])
