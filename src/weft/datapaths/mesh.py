@@ -19,9 +19,9 @@ To hosts that the tunnel does not reach, a program carries the frames (`_sleeve`
 leads to another port, and the tunnel has none for its host. The tunnel's device answers for these containers all the same.
 
 Bridge, device and entries are there as long as a container of the network is on the host. The host has a route to the
-network by the bridge, so that it finds who sends under a false name, but no address there; and its rules see to it that a
-container which sends to the bridge's own MAC address gets no further than it may (`_isolation`). A container that has no
-other way out gets a second interface for it (`_gateway`), unless the network is internal.
+network by the bridge, so that it finds who sends under a false name, but no address there, and sends nothing. Its rules see
+to it that a container which sends to the bridge's own MAC address gets no further than it may (`_isolation`). A container
+that has no other way out gets a second interface for it (`_gateway`), unless the network is internal.
 """
 
 from __future__ import annotations
@@ -42,11 +42,11 @@ from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered
 from weft.datapaths.options import KERNEL_PORT, SECURED_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
 from weft.datapaths.traits import SHARED_IN_BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Address, Bridge, FdbEntry, Link, Neighbour, NftElement, Object, Sysctl, Vxlan, route
-from weft.hoststate.firewall import SRCNAT
+from weft.hoststate.firewall import FILTER, SRCNAT
 from weft.hoststate.links import CHECKED
 from weft.hoststate.paths import ALL
 from weft.hoststate.rules import rule
-from weft.hoststate.rules.actions import Masquerade
+from weft.hoststate.rules.actions import Masquerade, Reject
 from weft.hoststate.rules.matches import DADDR, SADDR
 from weft.model import Endpoint, Location, Network, Node
 
@@ -62,6 +62,16 @@ Interface = Annotated[
         description='what the network\'s interface in containers is called, such as ethwe0; "": the first free of eth0, …'
     ),
 ]
+
+_NOT_HERE = _rules.base_chain(
+    "linked-output",
+    "filter",
+    "output",
+    FILTER,
+    *(rule(DADDR[fam].among(f"linked{fam}"), SADDR[fam].not_among(f"linked{fam}"), Reject()) for fam in FAMILIES),
+)
+"""The host sends nothing into a network that it has no address in. An answer would take the container's way out, and its
+question for the next hop there, in the name of the wrong address, would keep that way closed for seconds."""
 
 
 FastPath = Annotated[
@@ -198,6 +208,10 @@ def _closed(site: Site, bridge: Link) -> Iterator[Object]:
     yield from _rules.sets("cluster")
     for subnet in site.network.subnets:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
+    yield from _rules.sets("linked")
+    for subnet in site.network.subnets:
+        yield NftElement(set=f"linked{subnet.version}", value=str(subnet))
+    yield _NOT_HERE
     yield from _isolation.here(site)
     yield from _isolation.via(bridge.name, site.network.subnets)
     yield from _spoofing.checks(site.host)
