@@ -186,7 +186,7 @@ def _vtep(site: Site, bridge: Link) -> Iterator[Object]:
     if options.fastpath == "ovs":
         yield from _ovs.segment(site, bridge)
         return
-    kind = Vxlan(vni=options.vni, port=options.port, local=str(local), dev="", proxy=True)
+    kind = Vxlan(vni=options.vni, port=options.port, local=str(local), dev="", proxy=True, udp6zerocsumrx=True)
     yield Link(
         name=options.tunnel_device,
         type=kind,

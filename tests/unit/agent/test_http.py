@@ -20,7 +20,9 @@ from weft.agent.resources.service import Service
 from weft.api.dump import HostDump
 from weft.api.operations import OPERATIONS, Operation
 from weft.base.errors import ERRORS
+from weft.hoststate import HOST
 from weft.model.codec import decode
+from weft.model.endpoint import HOST_ITSELF
 from weft.store.protocol import Compacted
 
 Client = TestClient[Any, Any]
@@ -47,6 +49,7 @@ async def done(answer: ClientResponse) -> Any:
 
 
 SHOP = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "shop"}}
+OFFICE = {"network": {"name": "office", "driver": "mesh", "subnets": ["172.111.222.0/24"]}}
 PROD = {"network": {"name": "prod", "driver": "routed", "subnets": ["10.9.0.0/16"]}}
 
 
@@ -70,8 +73,10 @@ async def test_every_operation_answers_as_it_is_described(
     await done(await api.post("/v1/services", json=web))
     tried = {"create_service", "create_network", "attach", "remove_node", "remove_network", "detach", "bgp_routes"}
     await done(await api.post("/v1/networks", json=PROD))
+    await done(await api.post("/v1/networks", json=OFFICE))
     bodies = {
         "reserve": {"family": 4, "owner": "someone"},
+        "expose": {},
         "publish": {"owner": "someone"},
         "add_pool": {"subnet": "10.8.0.0/16"},
         "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
@@ -92,6 +97,9 @@ async def test_every_operation_answers_as_it_is_described(
             continue
         if "pool" in op.name:
             path["name"]["networks"] = "prod"
+        if op.name in ("expose", "hide"):
+            path["name"]["networks"] = "office"
+            host.cookies[HOST] = host.cookies[HOST_ITSELF] = 1
         if op.name == "move":
             for name in ("c2", "c3"):
                 host.open(name)
@@ -104,7 +112,7 @@ async def test_every_operation_answers_as_it_is_described(
         params |= {"addresses": "203.0.113.7"} if op.name == "remove_floating" else {}
         answer = await api.request(op.method, url, params=params, json=bodies.get(op.name))
         path["name"]["networks"] = "blue"
-        assert answer.status == 200, op.name
+        assert answer.status == 200, (op.name, await answer.text())
         _decodes(op, await answer.read())
         tried.add(op.name)
     assert made["name"] == "blue" and made["options"]["vni"] == 1 and made["options"]["direct-routing"] is False
