@@ -51,8 +51,9 @@ class MeshPeer(Reply, frozen=True, kw_only=True):
     """How packets get to another node, where networks have several ways (driver mesh). `state`: "established"; "silent": its
     probes came, and come no more; "unheard". `active`: the two share such a network. `way`: "kernel", "sleeve", or "relay"
     `via` a third node; `theirs`: by which the other one sends. `encrypted`: by what are packets of networks that ask for it:
-    "wireguard", "esp", "sleeve", "trusted" where they need not be, "" where no network asks for it, or nothing can. `mtu`: the
-    largest packet known to pass, 0: not known. `rtt`: of a probe, in milliseconds. `since`: when it came to be this way.
+    "wireguard", "esp", "sleeve", "trusted" where they need not be, "" where no network asks for it, or nothing can; what
+    the sleeve encrypts goes by it, whatever `way` is. `clear`: there are networks that do not ask for it. `mtu`: the largest
+    packet known to pass, 0: not known. `rtt`: of a probe, in milliseconds. `since`: when it came to be this way.
     `switches`: how often it changed. `why`: what keeps it from the best way, a line each."""
 
     name: str
@@ -63,6 +64,7 @@ class MeshPeer(Reply, frozen=True, kw_only=True):
     via: str = ""
     theirs: str = ""
     encrypted: str = ""
+    clear: bool = False
     mtu: int = 0
     rtt: float | None = None
     since: float = 0.0

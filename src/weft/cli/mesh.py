@@ -88,13 +88,23 @@ def _peers(page: Page, found: tuple[m.MeshPeer, ...]) -> Iterator[str]:
         yield "no other hosts, or no network that has several ways to them (driver mesh)"
     for peer in found:
         words = [f"→ {peer.address or '-'}", page.paint(peer.name, "head"), _state(page, peer)]
-        words += ["encrypted"] if peer.encrypted not in ("", "trusted") else []
+        apart = _apart(peer)
+        words += ["encrypted"] if not apart and peer.encrypted not in ("", "trusted") else []
         words += [_way(page, peer)]
         words += [f"mtu={peer.mtu}"] if peer.mtu else []
         words += [f"rtt={peer.rtt:.1f}ms"] if peer.rtt is not None else []
         yield " ".join(words)
+        if apart:
+            yield f"    encrypted networks: {peer.encrypted}"
         for reason in peer.why:
             yield from page.paragraph(reason, "    ", "warn")
+
+
+def _apart(peer: m.MeshPeer) -> bool:
+    """Whether encrypted networks are something else than the way that is told."""
+    if peer.encrypted in ("", "trusted"):
+        return False
+    return peer.clear or (peer.encrypted == "sleeve" and peer.way == "kernel")
 
 
 def _state(page: Page, peer: m.MeshPeer) -> str:

@@ -25,7 +25,7 @@ _HERE = Source(NAME, "", "")
 
 def networks(view: View) -> list[Network]:
     """Those whose hosts have several ways."""
-    return [network for name, network in view.networks.items() if view.driver(name).several_ways]
+    return [network for name, network in view.networks.items() if view.driver(name).several_ways(network)]
 
 
 def partners(view: View) -> set[str]:
@@ -69,7 +69,7 @@ def _touched(view: View, changed: Changed) -> Iterator[Source]:
 
 def _of_network(view: View, network: str) -> Iterator[Source]:
     """It may be the first of these networks, or have been the last."""
-    if network not in view.networks or view.driver(network).several_ways:
+    if network not in view.networks or view.driver(network).several_ways(view.networks[network]):
         yield from _everything(view)
 
 

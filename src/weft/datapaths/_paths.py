@@ -16,15 +16,13 @@ from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family
 from weft.datapaths import _tunnel, guard
 from weft.datapaths.driver import Answer, Host, Path
-from weft.datapaths.options import KERNEL_PORT
+from weft.datapaths.options import KERNEL_PORT, SLEEVE_PORT
 from weft.hoststate import FdbEntry, Link, Sleeve, SleeveHost, SleeveStation, Tap, Vxlan
 from weft.hoststate.tunnels import sleeve_overhead
 from weft.model import Network, Node
 
 KERNEL, SLEEVE = "weft_probe", "weft_probes"
 """No network's devices can be called so."""
-SLEEVE_PORT = 6783
-"""As `weft.mesh.ports`."""
 _PROBES = 0
 """The sleeve's network that is for probes."""
 USUAL_MTU = 1376

@@ -19,6 +19,7 @@ from weft.datapaths.options import (
     Port,
     Underlay,
     Vni,
+    check_port,
 )
 from weft.hoststate import FdbEntry, Link, NftElement, Object, Vxlan
 from weft.hoststate.firewall import RAW
@@ -90,8 +91,7 @@ def check(vni: int, port: int) -> None:
     """Raises Invalid."""
     if not 1 <= vni <= LARGEST_VNI:
         raise Invalid(f"vni={vni} is outside 1 to {LARGEST_VNI} (RFC 7348: 24 bits)")
-    if not 1 <= port < 1 << 16:
-        raise Invalid(f"port={port} is outside 1 to 65535")
+    check_port(port)
     if whose := _TAKEN.get((vni, port)):
         raise Invalid(f"vni={vni} with port={port} is {whose}: choose another VNI, or another port")
 
@@ -100,8 +100,6 @@ def check_encrypted(options: OverUdp) -> None:
     """Raises Invalid."""
     if options.encrypt and isinstance(options, FlannelOptions) and options.flannel:
         raise Invalid("encrypt=true with flannel=…: flannel's hosts cannot do it: leave one of the two out")
-    if options.encrypt and options.port == ciphers.WIREGUARD_PORT:
-        raise Invalid(f"port={options.port} is where WireGuard itself listens: choose another")
 
 
 def room(site: Site) -> int:
@@ -111,8 +109,8 @@ def room(site: Site) -> int:
 
 
 def mtu(site: Site) -> int:
-    options: OverVxlan = site.options
-    return site.network.mtu or site.carried - options.overhead
+    options: CommonOptions = site.options
+    return site.network.mtu or options.fitting(site.carried)
 
 
 def unfit(site: Site, what: str = "VXLAN") -> Iterator[Problem]:

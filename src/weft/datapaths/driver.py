@@ -249,7 +249,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """Whether containers' interfaces have MAC addresses of their own."""
     exposes: bool = False
     """Whether a host can have an address of the network on its bridge (`Endpoint.of_host`)."""
-    several_ways: bool = False
+    several_ways: Callable[[Network], bool] = lambda _: False
     """Whether packets between two hosts have more than one way, of which these choose (`Host.paths`)."""
 
     network: Callable[[Site], Answer]

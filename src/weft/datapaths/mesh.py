@@ -109,14 +109,13 @@ class MeshOptions(OverVxlan, LinkInBlocksOptions, frozen=True, kw_only=True):
     def features(self) -> tuple[str, ...]:
         return (_ovs.FEATURE,) if self.fastpath == "ovs" else ()
 
+    def fitting(self, carried: int) -> int:
+        return min(USUAL_MTU, super().fitting(carried))
+
     @property
     def tunnel_device(self) -> str:
         """No name as containers' ports have: it sends in others' names."""
         return f"vxlan-{self.vni}"
-
-
-def _mtu(site: Site) -> int:
-    return site.network.mtu or min(USUAL_MTU, _tunnel.mtu(site))
 
 
 def _mark(site: Site) -> str:
@@ -129,12 +128,17 @@ def _bridge(site: Site) -> Link:
     return Link(
         name=bridge_name(site.network),
         type=Bridge(),
-        mtu=_mtu(site),
+        mtu=_tunnel.mtu(site),
         mac=mac,
         group=CHECKED,
         guards=_parts.guards(site),
         alias=_mark(site),
     )
+
+
+def _several_ways(network: Network) -> bool:
+    """What Open vSwitch carries has one way only."""
+    return network.options.get("fastpath") != "ovs"
 
 
 def refusal(host: Host, network: Network, options: MeshOptions) -> str:
@@ -153,7 +157,7 @@ def network(site: Site) -> Answer:
     """Problems only: what this host cannot have is told before the first container comes."""
     if why := refusal(site.host, site.network, site.options):
         yield Problem(why)
-    yield from _parts.too_small(site, _mtu(site))
+    yield from _parts.too_small(site, _tunnel.mtu(site))
     yield from _tunnel.unfit(site)
     yield from _spoofing.unchecked(site)
 
@@ -190,7 +194,7 @@ def _vtep(site: Site, bridge: Link) -> Iterator[Object]:
     yield Link(
         name=options.tunnel_device,
         type=kind,
-        mtu=_mtu(site),
+        mtu=_tunnel.mtu(site),
         master=bridge.name,
         isolated=True,
         learning=False,
@@ -247,7 +251,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
         yield from _exposed(site, ep)
         return
     bridge = _bridge(site)
-    yield from _parts.port(site, ep, _mtu(site), bridge)
+    yield from _parts.port(site, ep, _tunnel.mtu(site), bridge)
     for address in ep.addresses:
         # Permanent, so that no ARP or ND message of another container can change who gets what the host sends this one.
         yield Neighbour(address=str(address.ip), lladdr=ep.mac, dev=bridge.name)
@@ -301,7 +305,7 @@ DRIVER = Driver(
     features=(*_parts.FEATURES, "vxlan"),
     linked=True,
     exposes=True,
-    several_ways=True,
+    several_ways=_several_ways,
     network=network,
     segment=segment,
     location=location,

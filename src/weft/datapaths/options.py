@@ -19,6 +19,7 @@ from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
 from weft.base.net import Family, IPAddress, IPNetwork, parse_address, parse_network
+from weft.model import ciphers
 from weft.model.network import ALL, named_by
 
 Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
@@ -54,6 +55,14 @@ KERNEL_PORT = 6784
 """Of driver mesh's VXLAN, UDP; the number is Weave's."""
 SECURED_PORT = 6790
 """Of that of encrypted networks of driver mesh."""
+SLEEVE_PORT, MEMBERS_PORT = 6783, 6785
+"""Of driver mesh's program, and of hosts that tell each other who is there."""
+_HELD = {
+    SLEEVE_PORT: "where the sleeve listens",
+    MEMBERS_PORT: "where hosts tell each other who is there",
+    ciphers.WIREGUARD_PORT: "where WireGuard itself listens",
+}
+"""UDP ports that no network can have, whatever it is."""
 
 Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
 Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
@@ -124,6 +133,14 @@ NextHop = Annotated[
 ]
 
 
+def check_port(port: int) -> None:
+    """Whether a tunnel can have this UDP port. Raises Invalid."""
+    if not 1 <= port < 1 << 16:
+        raise Invalid(f"port={port} is outside 1 to 65535")
+    if why := _HELD.get(port):
+        raise Invalid(f"port={port} is {why}: choose another")
+
+
 class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
     """Options that every data path takes, and what others ask about a tunnel: the answers here are for none."""
 
@@ -162,6 +179,10 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def overhead(self) -> int:
         """Octets that the tunnel adds to each packet."""
         return 0
+
+    def fitting(self, carried: int) -> int:
+        """The MTU of a network that names none, where the uplinks carry so much."""
+        return carried - self.overhead
 
     @property
     def udp_port(self) -> int | None:

@@ -19,7 +19,7 @@ from weft.base.errors import Invalid
 from weft.base.net import FAMILIES, Family, host_prefix
 from weft.datapaths import _isolation, _parts, _rules, _tunnel, guard
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay
+from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay, check_port
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.hoststate import Address, Link, NftChain, NftElement, NftSet, Object, Tun, Tunnel, TunnelPrefix, route
 from weft.hoststate.firewall import FILTER
@@ -42,8 +42,7 @@ class UdpOptions(_tunnel.OverUdp, FlannelOptions, frozen=True, kw_only=True):
 
     def __post_init__(self) -> None:
         super().__post_init__()
-        if not 1 <= self.port < 1 << 16:
-            raise Invalid(f"port={self.port} is outside 1 to 65535")
+        check_port(self.port)
         if self.port == _tunnel.MESH_PORT:
             raise Invalid(f"port={self.port} is the routing mesh's: choose another")
         _tunnel.check_encrypted(self)

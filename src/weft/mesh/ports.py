@@ -3,14 +3,14 @@ numbers are Weave's."""
 
 from __future__ import annotations
 
-from weft.datapaths.options import KERNEL_PORT, SECURED_PORT
+from weft.datapaths.options import KERNEL_PORT, MEMBERS_PORT, SECURED_PORT, SLEEVE_PORT
 from weft.model.ciphers import WIREGUARD_PORT
 
-SLEEVE = 6783
+SLEEVE = SLEEVE_PORT
 """UDP: packets of containers, carried by a program."""
 KERNEL = KERNEL_PORT
 """UDP: packets of containers in the kernel's VXLAN, of networks of driver mesh."""
-MEMBERS = 6785
+MEMBERS = MEMBERS_PORT
 """UDP and TCP: who is there."""
 VOTER = 6786
 """TCP: the store, at hosts that are voters; etcd's client port."""

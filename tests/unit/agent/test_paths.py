@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from support.agents import FakeHost, agent_on, attach, create, settled, until
+from support.agents import FEATURES, FakeHost, agent_on, attach, create, settled, until
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
+from weft.api.mesh import MeshPeer
+from weft.cli.mesh import _peers
+from weft.cli.table import Page
+from weft.compile.paths import networks
 from weft.hoststate import SleeveHost, SleeveStation, Tap
 from weft.paths.channels import SMALL, Way
 
@@ -48,3 +52,27 @@ async def test_packets_follow_the_path(agent: Agent, host: FakeHost, store_file:
         assert found.why[0].startswith("fastdp: no VXLAN frame of node-2 has come by UDP 6784 for ")
         pair.hearing[SMALL[Way.KERNEL]].up = True
         await until(lambda: taps(host) == {"weft_probes"})
+
+
+def test_what_peers_says_of_encryption() -> None:
+    """`clear`: some networks go by the way in clear, so it is not called encrypted."""
+
+    def said(way: str, by: str, *, clear: bool) -> list[str]:
+        peer = MeshPeer(name="b", address=None, state="established", active=True, way=way, encrypted=by, clear=clear)
+        return list(_peers(Page(80, colour=False), (peer,)))
+
+    assert said("kernel", "wireguard", clear=False) == ["→ - b established encrypted fastdp"]
+    assert said("sleeve", "sleeve", clear=False) == ["→ - b established encrypted sleeve"]
+    for clear in (True, False):
+        assert said("kernel", "sleeve", clear=clear) == ["→ - b established fastdp", "    encrypted networks: sleeve"]
+    assert said("kernel", "esp", clear=True) == ["→ - b established fastdp", "    encrypted networks: esp"]
+    assert said("kernel", "trusted", clear=True) == ["→ - b established fastdp"]
+
+
+async def test_a_network_of_one_way_is_not_among_those_of_several(agent: Agent, host: FakeHost) -> None:
+    host.change(features=FEATURES | {"ovs-datapath"})
+    await agent._look_again()
+    await create(agent, "office", SUBNET, driver="mesh", fastpath="ovs")
+    assert agent.view.networks and not networks(agent.view)
+    await create(agent, "other", "10.9.0.0/16", driver="mesh")
+    assert [n.name for n in networks(agent.view)] == ["other"]

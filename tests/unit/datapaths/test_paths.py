@@ -5,7 +5,7 @@ from __future__ import annotations
 from support import lab
 from weft.datapaths import _paths
 from weft.datapaths.driver import Host, Path, gather
-from weft.datapaths.options import KERNEL_PORT
+from weft.datapaths.options import KERNEL_PORT, SLEEVE_PORT
 from weft.hoststate import Link, SleeveHost
 from weft.mesh import ports
 from weft.reconcile.protocol import Create
@@ -72,6 +72,6 @@ def test_what_is_to_pass_is_what_networks_send_and_both_hosts_carry() -> None:
 
 
 def test_the_port_and_the_devices_are_nobody_elses() -> None:
-    assert (KERNEL_PORT, _paths.SLEEVE_PORT) == (ports.KERNEL, ports.SLEEVE)
+    assert (KERNEL_PORT, SLEEVE_PORT) == (ports.KERNEL, ports.SLEEVE)
     links = [o for o in _paths.devices(HOST, 1) if isinstance(o, Link)]
     assert {link.alias for link in links} == {"weft:paths"}

@@ -42,6 +42,9 @@ BAD: list[tuple[str, dict[str, OptionValue], str]] = [
     ("vxlan", {"vni": 1 << 24}, "vni=16777216 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
     ("vxlan", {"vni": 0}, "vni=0 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
     ("vxlan", {"port": 65536}, "port=65536 is outside 1 to 65535"),
+    ("mesh", {"port": 6783}, "port=6783 is where the sleeve listens: choose another"),
+    ("udp", {"port": 6785}, "port=6785 is where hosts tell each other who is there: choose another"),
+    ("overlay", {"port": 6789}, "port=6789 is where WireGuard itself listens: choose another"),
     ("bridge", {"subnet-min": "10.1.5.1/24"}, "'10.1.5.1/24' has host bits set: did you mean 10.1.5.0/24?"),
     ("bridge", {"reserve": "10.1.0.0/24, x"}, "'x' is not a prefix: write it like 10.1.0.0/16 or fd00:1::/48"),
     (

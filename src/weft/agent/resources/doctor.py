@@ -179,7 +179,10 @@ def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
 
 def _encryption(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     """An error only where a network needs it, and the host has neither; nothing where nobody means to encrypt."""
-    wanted = [network.name for network, options in networks if options.secured is not None]
+    wanted = [network for network, options in networks if options.secured is not None]
+    host = parts.compiler.host
+    program = host is not None and host.keyed
+    stuck = [n.name for n in wanted if not (program and registry.of(n).several_ways(n))]
     able = [name for name in ciphers.PREFERRED if name in parts.features]
     for name in ciphers.PREFERRED:
         if name in able:
@@ -187,12 +190,15 @@ def _encryption(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> 
             continue
         if not wanted and not parts.config.mesh_secret:
             continue
-        lost = (
-            f"nothing of network {wanted[0]} leaves it" if wanted and not able else "no harm while there is the other"
-        )
+        if able or not wanted:
+            lost = "no harm while there is the other"
+        else:
+            lost = (
+                f"nothing of network {stuck[0]} leaves it" if stuck else f"{wanted[0].name} goes by the sleeve, slower"
+            )
         yield t.Finding(
             check=f"kernel: {name}",
-            result="error" if wanted and not able else "warning",
+            result="error" if stuck and not able else "warning",
             detail=f"the kernel has no {name}, to encrypt what hosts send each other: {lost}",
             advice=f"{remedy(name)}, and restart the agent",
         )
@@ -220,7 +226,7 @@ def _mtu(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterato
         return
     for network, options in networks:
         room = node.mtu - options.overhead
-        mtu = network.mtu or room
+        mtu = network.mtu or options.fitting(node.mtu)
         check = f"MTU of {network.name}"
         if mtu > room:
             advice = f"make it with --mtu {room}, or raise {node.uplink}'s"

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import contextlib
 import time
 from collections.abc import Iterator
 
 from weft.agent.parts import Parts
 from weft.api import mesh as m
 from weft.api import types as t
+from weft.base.errors import WeftError
 from weft.compile import encryption
+from weft.compile.paths import networks
 from weft.datapaths.driver import Path
 from weft.paths.channels import Way
 from weft.paths.told import LONG, NAMES, Standing, standing
@@ -39,6 +42,7 @@ def _peer(parts: Parts, found: Standing) -> m.MeshPeer:
         via=found.via,
         theirs=found.theirs.name.lower(),
         encrypted=_encrypted(parts, found),
+        clear=_clear(parts),
         mtu=found.mtu,
         rtt=None if found.rtt is None else round(found.rtt * 1000, 3),
         since=time.time() - found.since,
@@ -53,6 +57,15 @@ def _encrypted(parts: Parts, found: Standing) -> str:
     if how in ("", "trusted") or (found.way is Way.KERNEL and how != "nothing passes"):
         return how
     return "sleeve" if host is not None and host.keyed else ""
+
+
+def _clear(parts: Parts) -> bool:
+    """But for networks that another version of Weft made."""
+    for network in networks(parts.view):
+        with contextlib.suppress(WeftError):
+            if parts.compiler.known.options(network).secured is None:
+                return True
+    return False
 
 
 def path(parts: Parts, node: str) -> str:

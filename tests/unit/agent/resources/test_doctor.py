@@ -204,6 +204,12 @@ async def test_what_encrypts_between_hosts(patient: Patient) -> None:
     """One of the two is enough, and who encrypts nothing needs none."""
     patient.features = FEATURES - {"wireguard", "esp"}
     assert "kernel: wireguard" not in await patient.look()
+    patient.network(network("office", "10.8.0.0/16", driver="mesh", vni=9, encrypt="true"))
+    patient.compiler.host = Host(node=patient.node, keyed=True)
+    assert await ill(patient, "kernel: wireguard", "warning") == (
+        "the kernel has no wireguard, to encrypt what hosts send each other: office goes by the sleeve, slower",
+        "modprobe wireguard, or a kernel with it, and restart the agent",
+    )
     patient.network(network("closed", "10.7.0.0/16", encrypt="true"))
     assert await ill(patient, "kernel: wireguard") == (
         "the kernel has no wireguard, to encrypt what hosts send each other: nothing of network closed leaves it",
@@ -286,7 +292,10 @@ async def test_an_mtu_that_does_not_fit(patient: Patient) -> None:
         "make it with --mtu 1450, or raise eth0's",
     )
     patient.network(network("far", "10.3.0.0/16", vni=3, underlay="ipv6"))
-    assert (await patient.look())["MTU of far"].detail == "1430, of 1430 that fit"
+    patient.network(network("office", "10.4.0.0/16", driver="mesh", vni=4))
+    found = await patient.look()
+    assert found["MTU of far"].detail == "1430, of 1430 that fit"
+    assert found["MTU of office"].detail == "1376, of 1450 that fit"
 
 
 async def test_uplinks_of_different_mtu(patient: Patient) -> None:
