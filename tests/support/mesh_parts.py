@@ -74,6 +74,7 @@ class Keeper:
 
     def __init__(self, *hosts: int) -> None:
         self.hosts = list(hosts)
+        self.silent = set[int]()
 
     def endpoints(self) -> Sequence[str]:
         return [f"10.0.0.{number}:6786" for number in self.hosts]
@@ -85,7 +86,7 @@ class Keeper:
                 address=ip_address(f"10.0.0.{number}"),
                 port=6786,
                 role="voter",
-                healthy=True,
+                healthy=number not in self.silent,
                 since=0,
             )
             for number in self.hosts

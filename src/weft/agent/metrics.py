@@ -26,6 +26,7 @@ from weft.converge.stepper import Outcome
 from weft.daemons.routing import Routing
 from weft.daemons.tunnels import Tunnels
 from weft.health.checker import Checker
+from weft.mesh import voters as mesh_voters
 from weft.paths.prober import Prober
 from weft.paths.told import standing
 from weft.services.index import STATES
@@ -287,8 +288,8 @@ class _Mesh(Collector):
         if part is not None:
             for standing, count in Tally(member.standing.value for member in part.membership.members()).items():
                 members.add_metric((standing,), count)
-            for state, count in Tally(voter.role for voter in part.keeper.voters()).items():
-                voters.add_metric((state,), count)
+            for condition, count in Tally(mesh_voters.state(voter) for voter in part.keeper.voters()).items():
+                voters.add_metric((condition,), count)
             for what, count in part.counts.items():
                 said.add_metric((what,), count)
         yield from (members, voters, said)

@@ -21,8 +21,9 @@ class MeshMember(Reply, frozen=True, kw_only=True):
 
 
 class MeshVoter(Reply, frozen=True, kw_only=True):
-    """One of those that keep the store. `state`: "leader", "voter", or "learner": it takes over the data, and has no vote yet.
-    `standing`, `reached`: as of its host's `MeshMember`."""
+    """One of those that keep the store. `state`: "leader", "voter", "learner": it takes over the data, and has no vote yet; or
+    "silent": its host is away, or it hears no leader, or does not answer. `standing`, `reached`: as of its host's
+    `MeshMember`."""
 
     name: str
     address: IPAddress

@@ -24,6 +24,7 @@ app = group(
 
 Yes = Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")]
 STANDINGS = {"alive": "good", "suspect": "warn", "dead": "bad"}
+STATES = {"learner": "warn", "silent": "bad"}
 LOST = (
     "Go on with this host's voter alone? What the other voters have written and this one has not heard of is lost; "
     "they must never start again with their data."
@@ -165,7 +166,7 @@ def _store(found: m.MeshStatus) -> Cell:
 def _summary(found: m.MeshStatus) -> Cell:
     """How many may be lost before nothing can be written."""
     votes = [one for one in found.voters if one.state != "learner"]
-    up = [one for one in votes if one.standing == "alive"]
+    up = [one for one in votes if one.standing == "alive" and one.state != "silent"]
     text = f"{len(up)} of {counted(len(votes), 'voter')} up" if votes else "none is known"
     return text if votes and len(up) == len(votes) else Styled(text, "warn" if 2 * len(up) > len(votes) else "bad")
 
@@ -185,7 +186,7 @@ def _voters(page: Page, found: m.MeshStatus) -> Iterator[str]:
                 f"{one.name} *" if one.name == found.node else one.name,
                 str(one.address),
                 str(one.port),
-                one.state,
+                Styled(one.state, STATES.get(one.state, "")),
                 Styled(one.standing, STANDINGS.get(one.standing, "")),
                 "-" if one.name == found.node else _reached(one.reached),
             )

@@ -74,6 +74,11 @@ class Voter(msgspec.Struct, frozen=True, kw_only=True):
         return endpoint(self.address, self.port)
 
 
+def state(voter: Voter) -> str:
+    """In a word. One that is not well is no leader, whatever it was before, and does not count towards a majority."""
+    return voter.role if voter.healthy else "silent"
+
+
 class VotersStatus(msgspec.Struct, frozen=True, kw_only=True):
     """`cluster`: "" where none is known. `state`: what this host is: "waiting" for a cluster, "client", "joining", "voter".
     `why`: a sentence."""

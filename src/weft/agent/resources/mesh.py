@@ -11,7 +11,7 @@ from weft.api import mesh as m
 from weft.api import types as t
 from weft.base.errors import Unsupported
 from weft.mesh.membership import Member
-from weft.mesh.voters import Voter
+from weft.mesh.voters import Voter, state
 
 
 class Mesh:
@@ -68,7 +68,7 @@ def _voter(here: MeshHere, voter: Voter, member: Member | None) -> m.MeshVoter:
         name=voter.name,
         address=voter.address,
         port=voter.port,
-        state=voter.role,
+        state=state(voter),
         standing=member.standing.value if member else "unknown",
         reached=member is not None and here.is_reached(member),
     )
