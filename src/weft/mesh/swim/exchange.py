@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import os
 import time
 from collections.abc import Callable
 
@@ -51,7 +52,7 @@ class Exchanges:
         except EOFError:
             raise Failed("it took nothing of what this host said: has it another secret?") from None
         except OSError as error:
-            raise Failed(error.strerror or str(error)) from None
+            raise Failed(os.strerror(error.errno) if error.errno else str(error)) from None  # asyncio has words of its own
         if isinstance(answer, Everything):
             self._core.pulled(time.monotonic(), answer)
             self._heard()

@@ -219,7 +219,7 @@ async def test_a_named_host_that_is_not_there_is_told_while_there_is_no_other(pl
         state=place.folder / "state-3",
     )
     async with running(one, one_more):
-        await told(one, f"no other host is reached: {place.hosts(2)} (Connect call failed")
+        await told(one, f"no other host is reached: {place.hosts(2)} (Connection refused)")
         await told(one_more, "no other host is reached: no.such.host.invalid (")
 
 
