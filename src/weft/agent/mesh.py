@@ -24,6 +24,7 @@ from weft.base.net import IPAddress, IPInterface, parse_address
 from weft.mesh import ports
 from weft.mesh.membership import Member, Membership, Standing
 from weft.mesh.relay import DIAL, Place, Relay
+from weft.mesh.voters import said
 from weft.tasks import Supervisor
 
 if TYPE_CHECKING:
@@ -186,8 +187,15 @@ class Mesh:
         return member.standing is Standing.ALIVE or self.is_reached(member)
 
     def _relays(self, members: Iterable[Member]) -> list[str]:
-        """Any member may reach a voter, and a relay that reaches none says so at once."""
-        able = [member for member in members if member.name != self.name and self.is_reached(member)]
+        """Any member may reach a voter, and a relay that reaches none says so at once. One of another cluster, or of another
+        beginning of this one, would lead to another store."""
+        assert self.part is not None
+        ours = self.part.keeper.status().cluster
+        able = [
+            member
+            for member in members
+            if member.name != self.name and self.is_reached(member) and str(said(member).cluster or "") in ("", ours)
+        ]
         return [endpoint(member.address, ports.RELAY) for member in random.sample(able, min(RELAYS, len(able)))]
 
     def _own_voters(self) -> Sequence[Place]:

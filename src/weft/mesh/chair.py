@@ -170,7 +170,9 @@ def _whose(one: Listed, floor: Floor) -> Member | None:
 
 
 def _is_of(said: Said, cluster: Cluster) -> bool:
-    return said.cluster is None or said.cluster.number == cluster.number
+    """Or will be, as soon as it hears of it. One that began the same cluster anew by itself has a voter of the same number at
+    etcd: were both taken together, each would tell the other that it was removed."""
+    return said.cluster in (None, cluster) or cluster.replaces(said.cluster)
 
 
 def _told(done: Step) -> str:

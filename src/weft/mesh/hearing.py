@@ -8,6 +8,7 @@ from typing import Literal
 
 import msgspec
 
+from weft.mesh.founding import newest
 from weft.mesh.membership import Member, Membership, Standing
 from weft.mesh.voters import Cluster, Said, Voter, said
 from weft.mesh.voting import quorum
@@ -17,12 +18,14 @@ _ROLES: dict[str, Literal["leader", "learner"]] = {"leader": "leader", "learner"
 
 
 class Heard(msgspec.Struct, frozen=True, kw_only=True):
-    """`said`: by name. `cluster`: which one this host belongs to."""
+    """`said`: by name. `cluster`: which one this host belongs to. `remembered`: HOST:PORT of
+    the voters, when there was a leader last."""
 
     me: Member
     members: Sequence[Member]
     said: Mapping[str, Said]
     cluster: Cluster | None = None
+    remembered: tuple[str, ...] = ()
 
     def others(self) -> Iterator[tuple[Member, Said]]:
         return ((m, self.said[m.name]) for m in self.members if m.name != self.me.name)
@@ -63,13 +66,22 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 
     def problems(self) -> Iterator[str]:
         yield from self._strangers()
+        yield from self._heirs()
         voters = [one for one in self.voters() if one.role != "learner"]
         well = sum(one.healthy for one in voters)
-        if self.cluster is not None and voters and well < quorum(len(voters)):
+        count = len({one.endpoint for one in voters} | set(self.remembered))
+        if self.cluster is not None and voters and well < quorum(count):
             yield (
-                f"only {well} of {len(voters)} voters are well, so nothing can be written: start the others; where they are "
+                f"only {well} of {count} voters are well, so nothing can be written: start the others; where they are "
                 "lost for good, run 'weft mesh recover' on the one that is to go on"
             )
+
+    def _heirs(self) -> Iterator[str]:
+        """Where several began this host's cluster anew, it follows none."""
+        if self.cluster is not None:
+            last = newest({self.cluster, *(one for one in self.clusters() if one.replaces(self.cluster))})
+            if isinstance(last, str):
+                yield last
 
     def _strangers(self) -> Iterator[str]:
         for member, words in self.others():
@@ -82,9 +94,10 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
             )
 
 
-def hear(membership: Membership, cluster: Cluster | None) -> Heard:
+def hear(membership: Membership, cluster: Cluster | None, remembered: tuple[str, ...] = ()) -> Heard:
     members = tuple(membership.members())
-    return Heard(me=membership.me, members=members, said={one.name: said(one) for one in members}, cluster=cluster)
+    words = {one.name: said(one) for one in members}
+    return Heard(me=membership.me, members=members, said=words, cluster=cluster, remembered=remembered)
 
 
 def _voter(member: Member, words: Said) -> Voter:

@@ -54,7 +54,7 @@ class Part:
         self._told = ""
 
     def heard(self) -> Heard:
-        return hear(self.membership, self.known.cluster)
+        return hear(self.membership, self.known.cluster, self.known.endpoints)
 
     async def look(self) -> bool:
         """One look at all; whether there may be more to do at once."""
@@ -81,8 +81,12 @@ class Part:
                 await self.own.vacate(f"the cluster was begun anew as {last}")
                 self.know(Known(cluster=last))
                 return
-        endpoints = tuple(sorted(one.endpoint for one in heard.asked()))
-        if endpoints and endpoints != known.endpoints:
+        votes = [one for one in heard.voters() if one.role != "learner"]
+        endpoints = tuple(sorted(one.endpoint for one in votes))
+        led = any(
+            one.role == "leader" and one.healthy for one in votes
+        )  # else they come one by one, as after a power cut
+        if endpoints != known.endpoints and (led or not known.endpoints):
             self.know(Known(cluster=known.cluster, endpoints=endpoints))
 
     def know(self, known: Known) -> None:

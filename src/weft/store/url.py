@@ -120,6 +120,11 @@ def mesh_hosts(url: str) -> tuple[str, ...]:
     hosts = tuple(_mesh_host(url, text) for text in place.split(","))
     if twice := [host for host in hosts if hosts.count(host) > 1]:
         raise _bad(url, f"{twice[0]} is named twice")
+    addresses = [parse_address(host) for host in hosts if _ADDRESS.fullmatch(host) or ":" in host]
+    if len({address.version for address in addresses}) > 1:
+        raise _bad(url, "a mesh goes by IPv4 or by IPv6, and addresses of both are named")
+    if len(hosts) > 1 and (own := [address for address in addresses if address.is_loopback]):
+        raise _bad(url, f"{own[0]} is another host on each host")
     return hosts
 
 
@@ -134,9 +139,13 @@ def _mesh_host(url: str, text: str) -> str:
     if not _ADDRESS.fullmatch(text):
         return text.lower()
     try:
-        return str(parse_address(text.strip("[]")))
+        address = parse_address(text.strip("[]"))
     except Invalid:
         raise _bad(url, f"'{text}' is no address") from None
+    mapped = address.version == 6 and address.ipv4_mapped
+    if address.is_unspecified or address.is_multicast or str(address) == "255.255.255.255" or mapped:
+        raise _bad(url, f"'{text}' is no address of one host")
+    return str(address)
 
 
 def without_secret(url: str) -> str:

@@ -12,6 +12,7 @@ from support.mesh_parts import Scene, member
 from weft.agent.mesh import MEMBERS
 from weft.base.errors import Conflict, Unavailable
 from weft.mesh.membership import Standing
+from weft.mesh.voters import FACT, Cluster, Said
 
 
 async def test_voters_that_are_reached_are_asked_in_their_order() -> None:
@@ -30,6 +31,14 @@ async def test_where_none_is_reached_members_lead_there_and_then_those_that_othe
     scene.stand(3, reached=False)
     assert await scene.mesh.endpoints() == ("10.0.0.4:6788", "10.0.0.2:6786", "10.0.0.3:6786")
     assert list(scene.mesh._own_voters()) == [("10.0.0.2", 6786), ("10.0.0.3", 6786)]  # no relay leads to another
+
+
+async def test_no_member_of_another_cluster_leads_to_the_voters() -> None:
+    scene = Scene(2)
+    scene.begin()
+    for number in (3, 4):
+        scene.stand(number, facts={FACT: Said(cluster=Cluster("bb")).text()})
+    assert await scene.mesh.endpoints() == ("10.0.0.2:6786", "10.0.0.2:6788")
 
 
 async def test_voters_that_are_remembered_are_asked_before_any_member_is_known() -> None:

@@ -133,6 +133,15 @@ async def test_a_host_that_did_not_come_along_has_another_try_once_it_came_back(
     assert played.done[1:] == [("add", "https://10.0.0.4:6787")]
 
 
+async def test_a_host_that_began_the_cluster_anew_by_itself_is_left_alone() -> None:
+    twin = Said(cluster=Cluster("aa", 1, "x"), able=True)
+    around = msgspec.structs.replace(floor(member(1), member(2, twin), member(3, twin)), cluster=Cluster("aa", 1, "y"))
+    played = Played(listed(1))
+    assert not await chair(played).sit(HERE, around)
+    assert await chair(played).sit(HERE, msgspec.structs.replace(around, cluster=Cluster("aa", 2, "z")))
+    assert played.done == [("add", "https://10.0.0.2:6787")]
+
+
 async def test_what_etcd_refuses_for_some_seconds_is_only_waited_for() -> None:
     played = Played(listed(1), listed(2))
     played.refuses = "etcdserver: unhealthy cluster"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from ipaddress import ip_address
 
+import msgspec
+
 from weft.mesh.hearing import Heard
 from weft.mesh.membership import Member, Standing
 from weft.mesh.voters import FACT, Cluster, Said, said
@@ -59,6 +61,9 @@ def test_clients_do_not_all_ask_the_same_voter() -> None:
 def test_a_lost_majority_is_told() -> None:
     around = heard(member(1, VOTER), member(2, SILENT), member(3, VOTER, Standing.DEAD))
     assert [line for line in around.problems() if "only 1 of 3 voters are well" in line and "weft mesh recover" in line]
+    others = ("10.0.0.1:6786", "10.0.0.2:6786", "10.0.0.3:6786")
+    alone = msgspec.structs.replace(heard(member(1, SILENT)), remembered=others)  # the first one after a power cut
+    assert [line for line in alone.problems() if "only 0 of 3 voters are well" in line]
     assert not list(heard(member(1, VOTER), member(2, SILENT), member(3, FAR)).problems())
     assert not list(heard(member(1, VOTER), member(2, VOTER, Standing.LEFT)).problems())
 
@@ -68,6 +73,12 @@ def test_another_cluster_is_told_and_none_of_it_is_asked() -> None:
     around = heard(member(1, VOTER), member(2, theirs))
     assert [line for line in around.problems() if "node-2 belongs to another cluster (bb) than this host (aa)" in line]
     assert names(around.asked()) == ["node-1"]
+
+
+def test_who_cannot_know_whom_to_follow_says_so() -> None:
+    twins = [member(number, Said(cluster=Cluster("aa", 1, f"{number}"), role="leader")) for number in (1, 2)]
+    around = heard(member(3, CLIENT), *twins)
+    assert [line for line in around.problems() if "different clusters (aa-11, aa-12)" in line]
 
 
 def test_an_old_generation_is_not_asked_and_no_stranger() -> None:

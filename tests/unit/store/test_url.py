@@ -63,6 +63,10 @@ async def test_good_urls(url: str, kind: type) -> None:
         ("mesh://[fd00::1],[fd00:0::1]", "fd00::1 is named twice"),
         ("mesh://192.168.1.300", "'192.168.1.300' is no address"),
         ("mesh://h 1", "'h 1' is no host"),
+        ("mesh://0.0.0.0", "'0.0.0.0' is no address of one host"),
+        ("mesh://h1,[ff02::1]", "'[ff02::1]' is no address of one host"),
+        ("mesh://127.0.0.1,h2", "127.0.0.1 is another host on each host"),
+        ("mesh://10.0.0.1,[fd00::1]", "addresses of both are named"),
     ],
 )
 def test_bad_urls_say_what_is_wrong_and_what_is_right(url: str, reason: str) -> None:
@@ -113,7 +117,9 @@ def test_no_message_tells_the_password(url: str) -> None:
 
 
 def test_the_hosts_that_a_mesh_names() -> None:
-    assert mesh_hosts("mesh://Node-1,10.0.0.1,[fd00:0::1]") == ("node-1", "10.0.0.1", "fd00::1")
+    assert mesh_hosts("mesh://Node-1,10.0.0.1") == ("node-1", "10.0.0.1")
+    assert mesh_hosts("mesh://Node-1,[fd00:0::1]") == ("node-1", "fd00::1")
+    assert mesh_hosts("mesh://127.0.0.1") == ("127.0.0.1",)
 
 
 def test_without_secret_keeps_the_rest() -> None:

@@ -52,7 +52,8 @@ class Exchanges:
         except EOFError:
             raise Failed("it took nothing of what this host said: has it another secret?") from None
         except OSError as error:
-            raise Failed(os.strerror(error.errno) if error.errno else str(error)) from None  # asyncio has words of its own
+            # asyncio puts words of its own beside the number.
+            raise Failed(os.strerror(error.errno) if error.errno else str(error)) from None
         if isinstance(answer, Everything):
             self._core.pulled(time.monotonic(), answer)
             self._heard()
