@@ -61,10 +61,13 @@ class Tunnels:
     async def _decide(self) -> Setting | None:
         if not self._devices():
             return None
+        self._give_key()
+        return self.pump.setting()
+
+    def _give_key(self) -> None:
         if self._key:
             with suppress(OSError):  # then the pump says that there is none
                 sleeve.give_key(self.pump.folder, self._key)
-        return self.pump.setting()
 
     def _devices(self) -> frozenset[str]:
         with suppress(OSError):
@@ -72,8 +75,10 @@ class Tunnels:
         return frozenset()
 
     def stepped(self) -> None:
-        """Tables may have come or gone."""
+        """Tables may have come or gone. What somebody did to the key is mended as what was done to these."""
         found = self._devices()
+        if found:
+            self._give_key()
         if bool(found) != bool(self._known):
             self.supervisor.touch()
         self._known = found

@@ -23,7 +23,8 @@ NAMES = {Way.KERNEL: "fastdp", Way.SLEEVE: "sleeve", Way.RELAY: "relay"}
 class Standing(msgspec.Struct, frozen=True, kw_only=True):
     """`state`: "established", "silent": it was heard, and is no more, "unheard". `way`, `via`: by which this host sends;
     `theirs`: by which the other one does, as it said last. `mtu`: the largest packet known to pass, 0: not known. `rtt`:
-    seconds. `since`: for how many seconds it is this way. `why`: what keeps it from better ways, a line each."""
+    seconds. `since`: for how many seconds it is this way. `why`: what keeps it from better ways, a line each. `sleeve`: what is
+    amiss with the sleeve while others go by the kernel's tunnel: what this cannot encrypt has no other way."""
 
     name: str
     state: str
@@ -36,6 +37,7 @@ class Standing(msgspec.Struct, frozen=True, kw_only=True):
     since: float = 0.0
     switches: int = 0
     why: tuple[str, ...] = ()
+    sleeve: tuple[str, ...] = ()
 
     @property
     def worse(self) -> bool:
@@ -55,6 +57,7 @@ def standing(name: str, pair: Pair, tick: int) -> Standing:
         since=(tick - pair.since) * TICK,
         switches=pair.switches,
         why=tuple(_why(name, pair, tick)) if pair.met else (),
+        sleeve=tuple(_reasons(name, pair, Way.SLEEVE, tick)) if pair.met and pair.way is Way.KERNEL else (),
     )
 
 
@@ -77,7 +80,11 @@ def _why(name: str, pair: Pair, tick: int) -> Iterator[str]:
     for way in (Way.KERNEL, Way.SLEEVE):
         if way is Way.SLEEVE and pair.way is not Way.RELAY:
             return
-        yield from (f"{NAMES[way]}: {reason}" for reason in _way(name, pair, way, tick))
+        yield from _reasons(name, pair, way, tick)
+
+
+def _reasons(name: str, pair: Pair, way: Way, tick: int) -> Iterator[str]:
+    return (f"{NAMES[way]}: {reason}" for reason in _way(name, pair, way, tick))
 
 
 def _way(name: str, pair: Pair, way: Way, tick: int) -> Iterator[str]:

@@ -54,6 +54,32 @@ async def test_packets_follow_the_path(agent: Agent, host: FakeHost, store_file:
         await until(lambda: taps(host) == {"weft_probes"})
 
 
+async def test_where_the_sleeve_alone_encrypts_its_trouble_is_told(
+    agent: Agent, host: FakeHost, store_file: Path, tmp_path: Path
+) -> None:
+    """Though what is not encrypted is on its best way."""
+    secret = tmp_path / "secret"
+    secret.write_text("0123456789abcdef0123456789abcdef\n")
+    secret.chmod(0o600)
+    for one in (host, other := FakeHost("192.168.1.254")):
+        one.change(features=FEATURES - {"wireguard", "esp"})
+    async with (
+        agent_on(host, store_file, mesh_secret=str(secret)) as first,
+        agent_on(other, store_file, "node-2", mesh_secret=str(secret)) as second,
+    ):
+        await create(first, "office", SUBNET, driver="mesh", encrypt="true")
+        for one, where in ((first, host), (second, other)):
+            where.open("web")
+            await attach(one, "web", "office")
+        await until(lambda: "node-2" in first.prober.machine.pairs and first.prober.machine.pairs["node-2"].peer.active)
+        pair = first.prober.machine.pairs["node-2"]
+        pair.uid = 7
+        pair.hearing[SMALL[Way.SLEEVE]].up = False
+        found = next(p for p in await Service(first).mesh_peers() if p.name == "node-2")
+        assert (found.way, found.encrypted) == ("kernel", "sleeve")
+        assert found.why[0].startswith("sleeve: no datagram of node-2's sleeve has come by UDP 6783 for ")
+
+
 def test_what_peers_says_of_encryption() -> None:
     """`clear`: some networks go by the way in clear, so it is not called encrypted."""
 

@@ -47,7 +47,7 @@ def _peer(parts: Parts, found: Standing) -> m.MeshPeer:
         rtt=None if found.rtt is None else round(found.rtt * 1000, 3),
         since=time.time() - found.since,
         switches=found.switches,
-        why=found.why,
+        why=_why(parts, found),
     )
 
 
@@ -57,6 +57,11 @@ def _encrypted(parts: Parts, found: Standing) -> str:
     if how in ("", "trusted") or (found.way is Way.KERNEL and how != "nothing passes"):
         return how
     return "sleeve" if host is not None and host.keyed else ""
+
+
+def _why(parts: Parts, found: Standing) -> tuple[str, ...]:
+    """What keeps any packets from their best way."""
+    return (*found.why, *(found.sleeve if _encrypted(parts, found) == "sleeve" else ()))
 
 
 def _clear(parts: Parts) -> bool:
@@ -78,13 +83,18 @@ def path(parts: Parts, node: str) -> str:
 
 def findings(parts: Parts) -> Iterator[t.Finding]:
     """Of pairs that share a network, and have not been on their best way for some time."""
-    found = [s for s in standings(parts) if s.active]
-    worse = [s for s in found if s.worse and s.since >= LONG]
-    for one in worse:
+    found = [(s, _why(parts, s)) for s in standings(parts) if s.active]
+    worse = [(s, why) for s, why in found if (why or s.worse) and s.since >= LONG]
+    for one, why in worse:
+        way = (
+            f"{NAMES[one.way]}{f' via {one.via}' if one.via else ''}, not the best"
+            if one.worse
+            else "encrypted networks"
+        )
         yield t.Finding(
             check=f"way to {one.name}",
             result="warning",
-            detail=f"{NAMES[one.way]}{f' via {one.via}' if one.via else ''}, not the best: {'; '.join(one.why) or 'unknown'}",
+            detail=f"{way}: {'; '.join(why) or 'unknown'}",
             advice="let firewalls between the hosts pass UDP 6784 and 6783 both ways, in packets as large as the uplink's MTU; "
             "it comes back by itself (docs/paths.md)",
         )
