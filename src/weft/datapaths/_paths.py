@@ -63,7 +63,7 @@ def devices(host: Host, number: int) -> Answer:
     yield from _tunnel.accepted(_tunnel.PROBED_VNI, KERNEL_PORT)
     yield Link(
         name=KERNEL,
-        type=Vxlan(vni=_tunnel.PROBED_VNI, port=KERNEL_PORT, local=local, dev=node.uplink),
+        type=Vxlan(vni=_tunnel.PROBED_VNI, port=KERNEL_PORT, local=local, dev=node.uplink, udp6zerocsumrx=True),
         mtu=node.mtu - _OVERHEAD[KERNEL][fam],
         mac=mac(node.name),
         guards=guard.chains(host),

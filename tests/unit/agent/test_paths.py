@@ -55,7 +55,7 @@ async def test_packets_follow_the_path(agent: Agent, host: FakeHost, store_file:
 
 
 async def test_where_the_sleeve_alone_encrypts_its_trouble_is_told(
-    agent: Agent, host: FakeHost, store_file: Path, tmp_path: Path
+    host: FakeHost, store_file: Path, tmp_path: Path
 ) -> None:
     """Though what is not encrypted is on its best way."""
     secret = tmp_path / "secret"

@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 from support import lab
-from weft.datapaths import _paths
+from weft.datapaths import _paths, mesh
 from weft.datapaths.driver import Host, Path, gather
 from weft.datapaths.options import KERNEL_PORT, SLEEVE_PORT
-from weft.hoststate import Link, SleeveHost
+from weft.hoststate import Link, SleeveHost, Vxlan
 from weft.mesh import ports
 from weft.reconcile.protocol import Create
 from weft.reconcile.render import script
 
 DEVICES = """\
 ip link add name weft_probe mtu 1450 address 46:ef:46:db:a0:37 type vxlan id 16777214 local 192.168.1.68 \
-dev eth0 dstport 6784 nolearning
+dev eth0 dstport 6784 nolearning udp6zerocsumrx
 ip link set dev weft_probe alias weft:paths up
 ip tuntap add dev weft_probes mode tap
 ip link set dev weft_probes mtu 1412 address 46:ef:46:db:a0:37 alias weft:paths up
@@ -40,6 +40,15 @@ def commands(answer: object, *words: str) -> list[str]:
 
 def test_the_devices() -> None:
     assert commands(_paths.devices(HOST, 1), "weft_probe") == DEVICES.splitlines()
+
+
+def test_what_listens_at_the_port_is_of_one_mind() -> None:
+    """The kernel has one socket for all devices of a port, and refuses a device that asks for another kind of it."""
+    site = lab.site(lab.network("mesh", options={"vni": 256}), lab.node("node-1"))
+    answers = gather([*_paths.devices(site.host, 1), *mesh.segment(site)]).objects
+    tunnels = [o.type for o in answers if isinstance(o, Link) and isinstance(o.type, Vxlan)]
+    assert [t.port for t in tunnels] == [KERNEL_PORT] * 2
+    assert len({t.udp6zerocsumrx for t in tunnels}) == 1
 
 
 def test_another_host() -> None:
