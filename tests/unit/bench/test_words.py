@@ -28,6 +28,7 @@ def test_without_a_word_all_are_run() -> None:
         "inspect",
         "udp",
         "swim",
+        "mesh",
         "sleeve",
         "aws",
         "neutron",
