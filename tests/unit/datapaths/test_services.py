@@ -110,7 +110,8 @@ def test_bridges_show_their_packets_where_a_member_answers_by_one() -> None:
 
 @given(st.sets(st.integers(2, 200), min_size=1, max_size=SLOTS), st.data())
 def test_slots_are_shared_and_stay(numbers: set[int], data: st.DataObject) -> None:
-    """Nobody has more than a share, and who stays keeps nearly all of its slots when another one goes."""
+    """Nobody has more than a share, and who stays keeps most of its slots when another one goes: fewer than a third move even
+    where a share is two slots, and so what one gives up is passed on by several."""
     takers = [f"10.1.0.{number} . 8080" for number in sorted(numbers)]
     slots = _services.shared(takers)
     share = -(-SLOTS // len(takers))
@@ -120,7 +121,7 @@ def test_slots_are_shared_and_stay(numbers: set[int], data: st.DataObject) -> No
     rest = [taker for taker in takers if taker != gone]
     after = _services.shared(rest)
     moved = [old for old, new in zip(slots, after, strict=bool(rest)) if old not in (new, gone)]
-    assert len(moved) <= SLOTS // 4
+    assert len(moved) <= SLOTS // 3
 
 
 def test_a_client_has_one_member_for_all_ports() -> None:
