@@ -61,6 +61,11 @@ class Beginning(msgspec.Struct, frozen=True, kw_only=True):
     existing: bool = False
     token: str = ""
 
+    @property
+    def hosts(self) -> str:
+        """Their names alone, for people."""
+        return ", ".join(member.partition("=")[0] for member in self.members.split(","))
+
 
 class Place(msgspec.Struct, frozen=True):
     """Where it listens: for clients, and for other voters."""

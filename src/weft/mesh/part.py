@@ -149,7 +149,7 @@ class Part:
         self.why = (
             "this host's voter hears no leader: most voters have to run"
             if self.known.cluster
-            else f"founding the cluster: most of {seat.beginning.members} have to run"
+            else f"founding the cluster: most of {seat.beginning.hosts} have to run"
         )
         if self.leaving or time.monotonic() - self._led >= self.timing.lonely:
             await self._ask(seat)
