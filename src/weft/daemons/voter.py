@@ -33,6 +33,7 @@ LONGEST_LOG = 1 << 20
 DATA, KEYS = "data", "keys"
 """Folders in its own."""
 ALONE = "--force-new-cluster=true"
+_PANICS = ("panic: ", "fatal error: ")
 _CHOWN, _SETGID, _SETUID = 0, 6, 7
 """capabilities(7), by number."""
 _FIXED = {
@@ -139,8 +140,10 @@ class VoterDaemon(PlainDaemon):
         return Habitat(folder=self.home, user=_user(), umask=0o077, environment=environment, called=self.called)
 
     def last_words(self) -> str:
-        """Of the last line of its log that is a word of etcd's own: what, and why."""
+        """Of the last line of its log that is a word of etcd's own: what, and why. What follows a panic is for its makers."""
         for line in reversed(self.tail()):
+            if line.startswith(_PANICS):
+                return line
             with contextlib.suppress(msgspec.DecodeError):
                 said = msgspec.json.decode(line, type=_Line)
                 return f"{said.msg}: {said.error}" if said.error else said.msg
