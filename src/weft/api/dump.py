@@ -6,6 +6,8 @@ MACs are text in the kernel's canonical form, as in `weft.hoststate`; "" stands 
 
 from __future__ import annotations
 
+import msgspec
+
 from weft.api.types import Reply
 
 
@@ -176,12 +178,17 @@ class CloudDump(Entry, frozen=True):
 
 class TunnelDump(Entry, frozen=True):
     """What a program goes by that carries the packets of the TUN device `dev` in UDP, from `local` and its `port`. `prefixes`:
-    the host that each is sent to and taken from; those of this host itself are "here"."""
+    the host that each is sent to and taken from; those of this host itself are "here". Or frames of the TAP device of the
+    mesh's `network`, and `stations`: by MAC address the host each goes to, after the one that sends it on, if there has to be
+    one. `overhead`: octets that a datagram is longer than the packet."""
 
     dev: str
     local: str
     port: int
     prefixes: dict[str, str]
+    network: int | None = None
+    stations: dict[str, tuple[str, ...]] = msgspec.field(default_factory=dict)
+    overhead: int = 0
 
 
 class HostDump(Reply, frozen=True, kw_only=True):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import replace
 
-from weft.api.dump import LinkDump
+from weft.api.dump import LinkDump, TunnelDump
 from weft.base.net import IPAddress
 from weft.model.foreign import kind_of
 from weft.trace import entries, l3
@@ -158,6 +158,8 @@ def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
     tunnel = next((t for t in record.world.carried(place.host) if t.dev == link.name and not place.ns), None)
     if tunnel is None:
         return _wire(record, place, link, frame)
+    if tunnel.network is not None:
+        return _in_sleeve(record, place, tunnel, frame)
     packet, name = frame.packet, record.world.name(place)
     prefix, to = longest(tunnel.prefixes, packet.dst)
     if to in ("", HERE):
@@ -171,6 +173,20 @@ def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
     inner = Tunnel(vni=None, port=tunnel.port, frame=bare, device=link.name, overhead=overhead)
     record.hop(place, "encapsulate", f"prefix {prefix} {to}", f"bare in UDP to {dst} port {tunnel.port}, from {src}")
     return Send(place, Packet(src, dst, FIRST_TTL, inner, packet.overhead + overhead))
+
+
+def _in_sleeve(record: Record, place: Place, tunnel: TunnelDump, frame: Frame) -> State | Outcome:
+    """As a whole, by the MAC address it is for."""
+    name, hosts = record.world.name(place), tunnel.stations.get(frame.mac)
+    if not hosts:
+        return record.end("no-fdb", place, f"{tunnel.dev} on {name} has no station {frame.mac}")
+    first, last = hosts[0], hosts[-1]
+    inner = Tunnel(None, tunnel.port, frame, tunnel.dev, tunnel.overhead, network=tunnel.network, to=last)
+    onward = f", which sends it on to {last}" if first != last else ""
+    result = f"frame in UDP to {first} port {tunnel.port}, from {tunnel.local}{onward}"
+    record.hop(place, "encapsulate", f"station {frame.mac} {last}", result)
+    outer = Packet(address(tunnel.local), address(first), FIRST_TTL, inner, frame.packet.overhead + tunnel.overhead)
+    return Send(place, outer)
 
 
 # -- the wire ----------------------------------------------------------------------------------------------------------

@@ -103,6 +103,8 @@ def _deliver(record: Record, place: Place, namespace: Namespace, packet: Packet,
 
 
 def _decapsulate(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+    if tunnel.network is not None:
+        return _out_of_sleeve(record, place, packet, tunnel)
     if tunnel.vni is None:
         return (_out_of_ipip if tunnel.port is None else _to_program)(record, place, packet, tunnel)
     what = f"VNI {tunnel.vni} on UDP port {tunnel.port}"
@@ -131,6 +133,27 @@ def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
         return bad
     record.hop(place, "decapsulate", f"{link.name}: IPIP", f"packet for {tunnel.frame.packet.dst}")
     return Arrive(place, link.name, tunnel.frame)
+
+
+def _out_of_sleeve(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
+    """To the device of its network; by a host that it only passes, on to the other one."""
+    name, at = record.world.name(place), (str(packet.dst), tunnel.port)
+    here = [t for t in record.world.carried(place.host) if (t.local, t.port) == at and t.network is not None]
+    if not here:
+        return record.end("no-vtep", place, f"{name} gets the datagram, but has no sleeve at UDP port {tunnel.port}")
+    if tunnel.to != str(packet.dst):
+        record.hop(
+            place, "forward", f"the sleeve at UDP port {tunnel.port}", f"sent on to {tunnel.to}, from {packet.dst}"
+        )
+        return Send(place, replace(packet, src=packet.dst, dst=address(tunnel.to)))
+    found = next((t for t in here if t.network == tunnel.network), None)
+    if found is None:
+        return record.end("no-vtep", place, f"{name} gets the datagram, but has no sleeve of network {tunnel.network}")
+    namespace = record.namespace(place)
+    if namespace and (bad := record.unusable(place, namespace, found.dev)):
+        return bad
+    record.hop(place, "decapsulate", f"{found.dev}: network {found.network}", f"frame for {tunnel.frame.mac}")
+    return Arrive(place, found.dev, tunnel.frame)
 
 
 def _to_program(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:

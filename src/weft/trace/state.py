@@ -11,13 +11,16 @@ from weft.trace.path import Place
 @dataclass(frozen=True)
 class Tunnel:
     """What is inside a tunnel's packet: a frame for the VXLAN device with this VNI, listening on this UDP port; a bare packet
-    in UDP for the program at this port, where there is no VNI; or a packet in IPIP, where both are None."""
+    in UDP for the program at this port, where there is no VNI; or a packet in IPIP, where both are None.
+    `network`, `to`: a frame for the program of the host `to`, in the mesh's network."""
 
     vni: int | None
     port: int | None
     frame: Frame
     device: str
     overhead: int
+    network: int | None = None
+    to: str = ""
 
 
 @dataclass(frozen=True)

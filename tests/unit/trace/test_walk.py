@@ -10,7 +10,7 @@ import pytest
 
 from support import dumps as d
 from support import lab
-from weft.api.dump import FdbDump, HostDump, NeighbourDump, NextHopDump, RouteDump, RuleDump, TunnelDump
+from weft.api.dump import FdbDump, HostDump, LinkDump, NeighbourDump, NextHopDump, RouteDump, RuleDump, TunnelDump
 from weft.base.names import stable_mac
 from weft.trace import Path, Start, walk
 
@@ -119,6 +119,46 @@ def test_a_tunnel_without_the_prefix_or_with_it_at_another_host(udp: d.Dumps) ->
     assert "node-2 drops what comes from 192.168.1.68: `prefix 40.15.43.0/24 192.168.1.245`" in path.outcome.text
     path = go({**udp, "node-2": msgspec.structs.replace(udp["node-2"], tunnels=())})
     assert path.outcome.ending == "no-vtep" and "carries no tunnel at UDP port 8285" in path.outcome.text
+
+
+SLEEVE = "sleeve-256"
+
+
+def by_sleeve(dumps: d.Dumps, node: str, *stations: str) -> d.Dumps:
+    """With a sleeve, by which frames to node-2's container go by these hosts, if any do."""
+    mac = next(link.mac for link in dumps["node-2"].namespaces[1].links if link.name == "eth0")
+    own = next(ip for ip, name in NODES.items() if name == node and "." in ip)
+    bridge = LinkDump(name="weft-blue", ifindex=98, kind="bridge", up=True, carrier=True)
+    port = LinkDump(name=SLEEVE, ifindex=99, kind="tun", mtu=1376, up=True, carrier=True, master="weft-blue")
+    found = d.change(dumps, node, "", links=(*dumps[node].namespaces[0].links, bridge, port))
+    if stations:
+        found = d.with_entry(found, node, "", "fdb", FdbDump(lladdr=mac, dev=SLEEVE, master="weft-blue"))
+        found = d.with_entry(found, node, d.path(node), "routes", RouteDump(prefix="40.15.0.0/16", dev="eth0"))
+        entry = NeighbourDump(address=str(d.address("node-2")), dev="eth0", lladdr=mac, state="reachable")
+        found = d.with_entry(found, node, d.path(node), "neighbours", entry)
+    told = {mac: stations} if stations else {}
+    tunnel = TunnelDump(dev=SLEEVE, local=own, port=6783, prefixes={}, network=256, stations=told, overhead=52)
+    return {**found, node: msgspec.structs.replace(found[node], tunnels=(tunnel,))}
+
+
+@pytest.mark.parametrize("via", [(), ("192.168.1.245",)])
+def test_frames_that_a_program_carries(via: tuple[str, ...]) -> None:
+    """Straight, and by a third host."""
+    dumps = by_sleeve(d.reference("mesh"), "node-1", *via, "192.168.1.254")
+    path = go(dumps)
+    assert path.outcome.ending == "no-vtep" and "has no sleeve at UDP port 6783" in path.outcome.text
+    for node in ("node-2", "node-3"):
+        dumps = by_sleeve(dumps, node)
+    path = go(dumps)
+    assert (path.outcome.ending, path.outcome.place, path.ttl) == ("delivered", "node-2/c2", 64)
+    assert ("node-2", "decapsulate") in steps(path)
+    assert (("node-3", "forward") in steps(path)) is bool(via)
+    path = go(by_sleeve(d.reference("mesh"), "node-1", "192.168.1.254") | {"node-2": other_network(dumps["node-2"])})
+    assert path.outcome.ending == "no-vtep" and "has no sleeve of network 256" in path.outcome.text
+
+
+def other_network(host: HostDump) -> HostDump:
+    return msgspec.structs.replace(host, tunnels=(msgspec.structs.replace(host.tunnels[0], network=7),))
 
 
 def replaced(tunnel: TunnelDump, prefixes: dict[str, str]) -> TunnelDump:

@@ -4,7 +4,7 @@ since a socket in a container's namespace keeps that alive."""
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import TypeVar
@@ -13,7 +13,9 @@ import msgspec
 
 from weft.api.dump import AddressDump, HostDump, IpipDump, LinkDump, NamespaceDump, PeerDump, TunnelDump, VxlanDump
 from weft.base.errors import NotFound, WeftError
-from weft.hoststate import HOST, Tunnel, TunnelPrefix
+from weft.hoststate import HOST, Object, Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
+from weft.hoststate.paths import ALL
+from weft.hoststate.tunnels import sleeve_overhead
 from weft.kernel.host import dump_wire
 from weft.kernel.kinds import tunnel, wire
 from weft.kernel.kinds.ovs import switched
@@ -58,7 +60,28 @@ def carried(run: Path) -> tuple[TunnelDump, ...]:
         if isinstance(obj, TunnelPrefix):
             prefixes.setdefault(obj.dev, {})[obj.prefix] = obj.remote
     tunnels = (obj for obj in objects if isinstance(obj, Tunnel))
-    return tuple(TunnelDump(dev=t.dev, local=t.local, port=t.port, prefixes=prefixes.get(t.dev, {})) for t in tunnels)
+    packets = (TunnelDump(dev=t.dev, local=t.local, port=t.port, prefixes=prefixes.get(t.dev, {})) for t in tunnels)
+    return *packets, *_sleeves(objects)
+
+
+def _sleeves(objects: Collection[Object]) -> Iterator[TunnelDump]:
+    hosts = {obj.number: obj for obj in objects if isinstance(obj, SleeveHost)}
+    stations: dict[str, dict[str, tuple[str, ...]]] = {}
+    for obj in objects:
+        if isinstance(obj, SleeveStation) and obj.mac != ALL and (host := hosts.get(obj.number)):
+            via = hosts.get(host.via)
+            stations.setdefault(obj.dev, {})[obj.mac] = (via.remote, host.remote) if via else (host.remote,)
+    for obj in objects:
+        if isinstance(obj, Sleeve):
+            yield TunnelDump(
+                dev=obj.dev,
+                local=obj.local,
+                port=obj.port,
+                prefixes={},
+                network=obj.network,
+                stations=stations.get(obj.dev, {}),
+                overhead=sleeve_overhead(6 if ":" in obj.local else 4, encrypted=obj.encrypted),
+            )
 
 
 def _in(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
