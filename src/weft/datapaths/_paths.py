@@ -38,13 +38,9 @@ def mac(node: str) -> str:
     return stable_mac("probe", node)
 
 
-def underlay(node: Node) -> Family:
-    return 4 if node.address(4) else 6
-
-
 def carries(me: Node, node: Node, networks: Iterable[Network]) -> dict[str, int]:
     """By device, the size of the largest packets that are to pass to this node. What no network sends is not asked for."""
-    fam = underlay(me)
+    fam = _tunnel.underlay(me)
     if node.address(fam) is None:
         return {}
     asked = max((network.mtu or USUAL_MTU for network in networks), default=USUAL_MTU)
@@ -55,7 +51,7 @@ def carries(me: Node, node: Node, networks: Iterable[Network]) -> dict[str, int]
 
 def devices(host: Host, number: int) -> Answer:
     """This host's own. `number`: this node's, 0 while it has none: there is no sleeve then."""
-    node, fam = host.node, underlay(host.node)
+    node, fam = host.node, _tunnel.underlay(host.node)
     local = str(node.address(fam))
     yield from guard.control(host)
     yield from guard.cluster_tunnel(KERNEL_PORT)
@@ -79,7 +75,7 @@ def devices(host: Host, number: int) -> Answer:
 def other(host: Host, number: int, node: Node, via: Node | None) -> Answer:
     """Another host, which sleeves reach by the node `via` where that is not None. Nothing where the two have no addresses of
     one family: they are no neighbours."""
-    remote = node.address(underlay(host.node))
+    remote = node.address(_tunnel.underlay(host.node))
     if remote is None:
         return
     yield FdbEntry(lladdr=mac(node.name), dst=str(remote), dev=KERNEL)

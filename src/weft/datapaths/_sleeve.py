@@ -44,7 +44,7 @@ def chosen(site: Site, node: Node) -> bool:
 def entries(site: Site, node: Node, mac: str, bridge: Link) -> Iterator[Object]:
     """For a container there, and for what is sent to all."""
     options = site.options
-    local = site.host.node.address(options.underlay_family)
+    local = site.host.node.address(_tunnel.underlay(site.host.node))  # the hosts' family, whatever the tunnel's
     name = f"{_NAME}{options.vni}"
     guards = () if guard.BRIDGE_RULES in site.host.lacking else (_QUESTIONS.key,)
     if guards:

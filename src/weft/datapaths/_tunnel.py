@@ -102,6 +102,11 @@ def check_encrypted(options: OverUdp) -> None:
         raise Invalid("encrypt=true with flannel=…: flannel's hosts cannot do it: leave one of the two out")
 
 
+def underlay(node: Node) -> Family:
+    """Of what hosts send each other that is no network's own tunnel."""
+    return 4 if node.address(4) else 6
+
+
 def room(site: Site) -> int:
     """The largest inner packet that the uplink carries in one piece."""
     overhead: int = site.options.overhead

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from support import lab
-from weft.datapaths import _paths, mesh
+from weft.datapaths import _paths, _sleeve, mesh
 from weft.datapaths.driver import Host, Path, gather
 from weft.datapaths.options import KERNEL_PORT, SLEEVE_PORT
-from weft.hoststate import Link, SleeveHost, Vxlan
+from weft.hoststate import Link, Sleeve, SleeveHost, Vxlan
 from weft.mesh import ports
 from weft.reconcile.protocol import Create
 from weft.reconcile.render import script
@@ -49,6 +49,20 @@ def test_what_listens_at_the_port_is_of_one_mind() -> None:
     tunnels = [o.type for o in answers if isinstance(o, Link) and isinstance(o.type, Vxlan)]
     assert [t.port for t in tunnels] == [KERNEL_PORT] * 2
     assert len({t.udp6zerocsumrx for t in tunnels}) == 1
+
+
+def test_the_sleeve_is_of_the_family_by_which_it_has_hosts() -> None:
+    """Also where the network's tunnel is of the other."""
+    options = {"vni": 256, "underlay": "ipv6"}
+    facts = {"paths": {"node-2": Path(way="sleeve")}}
+    me, other = lab.node("node-1", number=1), lab.node("node-2", number=2)
+    site = lab.site(lab.network("mesh", options=options), me, **facts)
+    found = gather(_sleeve.entries(site, other, "02:42:0a:00:00:01", mesh._bridge(site))).objects
+    hosts = gather(_paths.other(site.host, 1, other, None)).objects
+    (device,), (host,) = (
+        [o for o in one if isinstance(o, kind)] for one, kind in ((found, Sleeve), (hosts, SleeveHost))
+    )
+    assert (device.local, host.remote) == ("192.168.1.68", "192.168.1.254")
 
 
 def test_another_host() -> None:
