@@ -250,6 +250,21 @@ ROUTES = (
     ),
     t.BgpRoute(prefix=ip_network("197.19.38.128/26"), type="blackhole", source="own block", best=True, since=NOW),
 )
+MESH_PEERS = (
+    m.MeshPeer(
+        name="node-2",
+        address=ip_address("192.168.1.254"),
+        state="established",
+        active=True,
+        way="sleeve",
+        theirs="sleeve",
+        clear=True,
+        mtu=1376,
+        rtt=0.8,
+        switches=1,
+        why=("fastdp: no VXLAN frame of node-2 has come by UDP 6784 for 12 s",),
+    ),
+)
 MESH = m.MeshStatus(
     node="node-1",
     named=("192.168.1.68", "192.168.1.254", "192.168.1.245"),
@@ -541,6 +556,9 @@ ANSWERS: dict[str, object] = {
     "remove_floating": ENDPOINTS[0],
     "release": t.Done(what=("40.15.43.9",)),
     "mesh": MESH,
+    "mesh_peers": MESH_PEERS,
+    "expose": ENDPOINTS[0],
+    "hide": t.Done(what=("office",)),
     "recover_mesh": t.Done(what=("cluster 5e0d7a1c",)),
     "leave_mesh": t.Done(what=("node-1",)),
     "bgp_sessions": SESSIONS,

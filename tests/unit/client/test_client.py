@@ -47,6 +47,8 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "create_network": (NETWORK,),
     "endpoint": ("web",),
     "attach": (ATTACH,),
+    "expose": ("office", t.Expose(addresses=(ip_address("172.111.222.20"),))),
+    "hide": ("office",),
     "label": ("web", t.Label(labels={"a": "b"}, remove=("c",))),
     "detach": ("4711",),
     "check": ("cni/blue/c1/eth0",),
