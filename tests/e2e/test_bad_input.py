@@ -487,7 +487,7 @@ def test_no_agent(lab: Lab) -> None:
 def test_no_such_store(lab: Lab) -> None:
     assert refused(lab, "agent run --store mysql://x", host="outside") == (
         "'mysql://x' is not a store's URL: 'mysql' is no kind of store; write sqlite:///var/lib/weft/weft.db or "
-        "etcd://HOST:2379,HOST:2379/PREFIX (etcds:// with TLS)"
+        "etcd://HOST:2379,HOST:2379/PREFIX (etcds:// with TLS) or mesh://HOST,HOST,HOST"
     )
 
 
