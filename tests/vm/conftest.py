@@ -60,8 +60,15 @@ def _told(item: pytest.Item) -> list[pytest.TestReport]:
         stash[_results] = _booted(_ours(item.session.items))
     reports, printed = stash[_results]
     read = item.config.hook.pytest_report_from_serializable
-    found = [read(config=item.config, data=data) for data in reports.get(item.nodeid, ())]
+    found = [_as_written(read(config=item.config, data=data)) for data in reports.get(item.nodeid, ())]
     return found or [_report(item, "failed", f"it did not run in the virtual machine, which printed:\n{printed}")]
+
+
+def _as_written(report: pytest.TestReport) -> pytest.TestReport:
+    """Why a test was skipped is a tuple, which comes back from JSON as a list; pytest's summary takes no list."""
+    if isinstance(report.longrepr, list):
+        report.longrepr = tuple(report.longrepr)
+    return report
 
 
 def _booted(items: list[pytest.Item]) -> tuple[dict[str, list[dict[str, Any]]], str]:

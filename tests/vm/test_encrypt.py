@@ -5,12 +5,14 @@ from __future__ import annotations
 import socket
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 
 import pytest
 
 from support.namespaces import home
 from support.routed import listening, ping, protocols
 from support.secured import PORT, SECRET, Pair, pair
+from weft.kernel.plumbing import uapi as u
 from weft.mesh.keys import HostKeys
 from weft.mesh.rotation import draw, prepare, tell
 from weft.mesh.secret import Secret
@@ -142,7 +144,8 @@ def test_keys_change_under_a_stream_without_loss(hosts: Pair) -> None:
                 sent += 1
 
     with hosts.heard_in_c2(7003) as heard:
-        heard.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1 << 20)
+        # Nothing is read meanwhile, and on a slow machine that takes long: more than others may have at most.
+        heard.setsockopt(socket.SOL_SOCKET, u.SO_RCVBUFFORCE, 16 << 20)
         sender = threading.Thread(target=stream)
         sender.start()
         try:
@@ -157,7 +160,14 @@ def test_keys_change_under_a_stream_without_loss(hosts: Pair) -> None:
         finally:
             done.set()
             sender.join()
-        assert [int.from_bytes(heard.recv(4), "big") for _ in range(sent)] == list(range(sent))
+        assert sorted(set(range(sent)) - set(_numbers(heard, sent))) == []
+
+
+def _numbers(heard: socket.socket, most: int) -> Iterator[int]:
+    """Of what arrived, until no more comes."""
+    with suppress(TimeoutError):
+        for _ in range(most):
+            yield int.from_bytes(heard.recv(4), "big")
 
 
 def _spis(hosts: Pair) -> set[str]:
