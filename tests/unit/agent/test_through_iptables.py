@@ -77,10 +77,6 @@ async def test_what_is_unheard_of_is_read_again_and_counted(tmp_path: Path, monk
         assert not host.shaken
 
 
-async def test_nobody_looks_where_policy_is_in_nftables(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.agent.agent.UNHEARD_INTERVAL", 0.01)
-    host = FakeHost()
-    async with agent_on(host, tmp_path / "weft.db") as agent:
-        host.shaken = {""}
-        await agent.loop.settle([])
-        assert host.shaken == {""} and agent.view.nodes["node-1"].policy == "nftables"
+async def test_a_node_tells_through_what_its_policy_goes(tmp_path: Path) -> None:
+    async with agent_on(FakeHost(), tmp_path / "weft.db") as agent:
+        assert agent.view.nodes["node-1"].policy == "nftables"
