@@ -145,8 +145,142 @@ class FdbDump(Entry, frozen=True):
     state: str = "permanent"
 
 
+class NftRuleDump(Entry, frozen=True):
+    """`expressions`: NFTA_RULE_EXPRESSIONS as the kernel wrote it, which `weft.filters` decodes where a packet comes to the
+    rule. `userdata`: NFTA_RULE_USERDATA (nft's comment is in there)."""
+
+    handle: int
+    expressions: bytes = b""
+    userdata: bytes = b""
+
+
+class NftChainDump(Entry, frozen=True):
+    """`type`: "filter", "nat", "route", "" for a chain that is only jumped to. `hook` as nft names it, `policy`: "accept" or
+    "drop". `devices`: those that an ingress or egress chain is for."""
+
+    name: str
+    type: str = ""
+    hook: str = ""
+    priority: int = 0
+    policy: str = "accept"
+    devices: tuple[str, ...] = ()
+    rules: tuple[NftRuleDump, ...] = ()
+
+
+class NftElementDump(Entry, frozen=True):
+    """Attributes of the element's key, the end of a key that is an interval of several fields, and of what it leads to, all
+    as the kernel wrote them (`data` of a verdict map: NFTA_DATA_VERDICT). `flags`: of NFT_SET_ELEM_*."""
+
+    key: bytes = b""
+    end: bytes = b""
+    data: bytes = b""
+    verdict: bytes = b""
+    flags: int = 0
+
+
+class NftSetDump(Entry, frozen=True):
+    """`flags`: of NFT_SET_*. `key_length`, `data_length` in octets; `key_type` as nft numbers types; `fields`: lengths of the
+    fields of a key that has several."""
+
+    name: str
+    flags: int = 0
+    key_type: int = 0
+    key_length: int = 0
+    data_type: int = 0
+    data_length: int = 0
+    fields: tuple[int, ...] = ()
+    elements: tuple[NftElementDump, ...] = ()
+
+
+class NftTableDump(Entry, frozen=True):
+    """`family`: "ip", "ip6", "inet", "bridge", "arp", "netdev". `dormant`: its chains are asked for nothing."""
+
+    family: str
+    name: str
+    dormant: bool = False
+    chains: tuple[NftChainDump, ...] = ()
+    sets: tuple[NftSetDump, ...] = ()
+
+
+class XtablesDump(Entry, frozen=True):
+    """A table of the old iptables. `family`: 4, 6. `entries`: as IPT_SO_GET_ENTRIES gives them; `hooks`, `underflows`: by the
+    hook's number, offsets into them."""
+
+    family: int
+    name: str
+    entries: bytes = b""
+    hooks: dict[int, int] = msgspec.field(default_factory=dict)
+    underflows: dict[int, int] = msgspec.field(default_factory=dict)
+
+
+class IpsetDump(Entry, frozen=True):
+    """`index`: by which matches of iptables call it. `members` as ipset(8) writes them."""
+
+    index: int
+    name: str
+    type: str
+    family: int = 4
+    members: tuple[str, ...] = ()
+
+
+class ConnectionDump(Entry, frozen=True):
+    """An entry of conntrack. `src` … `dport`: of packets as they were first sent; `reply_…`: of answers, as they come. Of ICMP
+    the ports are its identifier. `status`: bits of IPS_*. `state`: of TCP."""
+
+    protocol: int
+    src: str
+    dst: str
+    reply_src: str
+    reply_dst: str
+    sport: int = 0
+    dport: int = 0
+    reply_sport: int = 0
+    reply_dport: int = 0
+    mark: int = 0
+    zone: int = 0
+    status: int = 0
+    state: str = ""
+    timeout: int = 0
+    packets: int = -1
+    octets: int = -1
+    reply_packets: int = -1
+    reply_octets: int = -1
+
+
+class IpvsDestinationDump(Entry, frozen=True):
+    address: str
+    port: int
+    weight: int = 1
+    forward: str = "masq"
+
+
+class IpvsServiceDump(Entry, frozen=True):
+    """`mark`: that of its packets, where it has no address (then `protocol` is 0)."""
+
+    protocol: int = 0
+    address: str = ""
+    port: int = 0
+    mark: int = 0
+    scheduler: str = ""
+    destinations: tuple[IpvsDestinationDump, ...] = ()
+
+
+class FiltersDump(Entry, frozen=True):
+    """All that judges packets in a namespace. `generation`: of its nftables, the same at the beginning and at the end of the
+    dump. `connections`: those that were asked for. `unread`: what could not be read, in plain words."""
+
+    nft: tuple[NftTableDump, ...] = ()
+    xtables: tuple[XtablesDump, ...] = ()
+    ipsets: tuple[IpsetDump, ...] = ()
+    ipvs: tuple[IpvsServiceDump, ...] = ()
+    connections: tuple[ConnectionDump, ...] = ()
+    generation: int = 0
+    unread: tuple[str, ...] = ()
+
+
 class NamespaceDump(Entry, frozen=True):
-    """`path` opens it, "" is the host's own. `name`: the endpoint's in it."""
+    """`path` opens it, "" is the host's own. `name`: the endpoint's in it. `sysctls` that have a say in a packet's way, by name
+    with dots."""
 
     path: str = ""
     name: str = ""
@@ -156,6 +290,8 @@ class NamespaceDump(Entry, frozen=True):
     rules: tuple[RuleDump, ...] = ()
     neighbours: tuple[NeighbourDump, ...] = ()
     fdb: tuple[FdbDump, ...] = ()
+    filters: FiltersDump = FiltersDump()
+    sysctls: dict[str, str] = msgspec.field(default_factory=dict)
 
 
 class CloudRouteDump(Entry, frozen=True):
@@ -208,16 +344,27 @@ __all__ = [
     "AddressDump",
     "CloudDump",
     "CloudRouteDump",
+    "ConnectionDump",
     "FdbDump",
+    "FiltersDump",
     "HostDump",
     "IpipDump",
+    "IpsetDump",
+    "IpvsDestinationDump",
+    "IpvsServiceDump",
     "LinkDump",
     "NamespaceDump",
     "NeighbourDump",
     "NextHopDump",
+    "NftChainDump",
+    "NftElementDump",
+    "NftRuleDump",
+    "NftSetDump",
+    "NftTableDump",
     "PeerDump",
     "RouteDump",
     "RuleDump",
     "TunnelDump",
     "VxlanDump",
+    "XtablesDump",
 ]

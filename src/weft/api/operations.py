@@ -19,7 +19,8 @@ from weft.model import BgpSettings
 
 
 class Operation(msgspec.Struct, frozen=True):
-    """`query`: names of optional query parameters (text). `{x}` in the path is a required parameter."""
+    """`query`: names of optional query parameters (text). `{x}` in the path is a required parameter. `afar`: another node's
+    agent may be asked for it through the store."""
 
     name: str
     method: str
@@ -28,6 +29,7 @@ class Operation(msgspec.Struct, frozen=True):
     reply: Any
     request: type[t.Request] | None = None
     query: tuple[str, ...] = ()
+    afar: bool = False
 
 
 OPERATIONS: tuple[Operation, ...] = (
