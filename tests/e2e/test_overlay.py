@@ -157,6 +157,13 @@ def test_all_reach_all_of_their_network(lab: Lab, networks: Networks) -> None:
         assert [f"{p.source} {p.address}" for p in pings if not p.ok] == []
 
 
+def test_a_lab_s_matrix_counts_containers_and_not_the_networks_own_namespaces(lab: Lab, networks: Networks) -> None:
+    everyone = {c.inside.name for some in networks.values() for c in some}
+    assert {c.name for c in matrix.containers(lab)} >= everyone
+    assert NS in named(lab, "node-1")
+    assert NS not in lab.host("node-1").containers()
+
+
 def test_other_networks_are_not_reached(networks: Networks) -> None:
     """Neither by a second interface nor through the gateway bridge that all share."""
     mine = networks["blue"][0]

@@ -1,4 +1,4 @@
-"""`weft links [IFINDEX|NAME] [--in NS]`. It asks no agent."""
+"""`weft links [IFINDEX|NAME] [--in NS] [--way]`. It asks no agent."""
 
 from __future__ import annotations
 
@@ -27,10 +27,14 @@ _In = Annotated[
     str | None,
     typer.Option("--in", metavar="NS", help="Only of this namespace: its name, container, pid or path."),
 ]
+_Way = Annotated[
+    bool, typer.Option("--way", help="List what lies between the link and the wire, for each link that fits.")
+]
+_EXAMPLES = ("weft links", "weft links --in web", "weft links eth0 --in web", "weft links eth0 --way")
 
 
-@app.command(epilog=example("weft links", "weft links --in web", "weft links eth0 --in web", "weft links 7 -o json"))
-def links(wanted: _Wanted = None, namespace: _In = None, output: Output = Format.TABLE) -> None:
+@app.command(epilog=example(*_EXAMPLES))
+def links(wanted: _Wanted = None, namespace: _In = None, way: _Way = False, output: Output = Format.TABLE) -> None:
     """List the links of all namespaces with their other ends; or find one, and show its way to the uplink.
 
     The other end of a veth is where the kernel says: by the number that its namespace has for the other one. The same ifindex,
@@ -38,14 +42,16 @@ def links(wanted: _Wanted = None, namespace: _In = None, output: Output = Format
     """
     from weft.inspect.survey import survey
 
+    if way and wanted is None and namespace is None:
+        raise typer.BadParameter("say of which link, or --in NS for all of a namespace", param_hint="--way")
     with Waiting("looking at namespaces"):
         seen = survey()
         ns = seen.key(namespace) if namespace is not None else None
-        found = seen.find(wanted, ns) if wanted is not None else ()
+        found = seen.find(wanted, ns, ways=way) if way or wanted is not None else ()
     for note in seen.notes:
         complain(note)
-    if wanted is not None:
-        show(found, output, _found)
+    if found:
+        show(found, output, _ways if way else _found)
     else:
         show(seen.links(ns), output, _table)
 
@@ -92,6 +98,41 @@ def _one(page: Page, found: Found) -> Iterator[str]:
         ]
     )
     return blocks(about, _way(page, found.way, 0) if found.way else ())
+
+
+def _ways(page: Page, found: tuple[Found, ...]) -> Iterator[str]:
+    """A table for each: one line a hop. Where a bridge has several ports that lead on, each one's hops follow, numbered from
+    the bridge's on."""
+    parts = ([_title(page, each), *_hops(page, each.way)] for each in found if each.way is not None)
+    return blocks(*parts)
+
+
+def _title(page: Page, found: Found) -> str:
+    return page.paint(f"{found.link.name} in {found.link.namespace}", "head")
+
+
+def _hops(page: Page, way: Hop) -> Iterator[str]:
+    rows = [
+        (
+            str(number),
+            hop.namespace or "?",
+            hop.name or f"ifindex {hop.ifindex}",
+            _kind(hop.kind) if hop.name else "?",
+            str(hop.mtu or "-"),
+            hop.master or "-",
+            ", ".join([*(f"{key} {value}" for key, value in hop.details.items()), *([hop.ends] if hop.ends else [])]),
+        )
+        for number, hop in _numbered(way, 1)
+    ]
+    yield from page.table(
+        ("HOP", "NAMESPACE", "LINK", "KIND", "MTU", "MASTER", "ABOUT"), rows, whole=["NAMESPACE", "LINK"]
+    )
+
+
+def _numbered(hop: Hop, number: int) -> Iterator[tuple[int, Hop]]:
+    yield number, hop
+    for next in hop.next:
+        yield from _numbered(next, number + 1)
 
 
 _HOW = {

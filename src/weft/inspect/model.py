@@ -70,13 +70,16 @@ class Link(msgspec.Struct, frozen=True, kw_only=True):
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
     """A link on the way to the uplink. `how` one gets there from the link before: "peer" (the other end of a veth), "master"
     (the bridge it is a port of), "port" (a port of that bridge that leads on), "lower" (what it is on), "route" (the
-    namespace has a route there). `beside`: the bridge's other ports that do not lead on. `ends`: why it goes no further."""
+    namespace has a route there). `mtu`: 0 where it cannot be seen; `master`: the name of the bridge (or bond, …) that it is a
+    port of. `beside`: the bridge's other ports that do not lead on. `ends`: why it goes no further."""
 
     how: str
     namespace: str
     ifindex: int
     name: str
     kind: str
+    mtu: int = 0
+    master: str = ""
     details: dict[str, Detail] = {}
     beside: tuple[str, ...] = ()
     ends: str = ""
@@ -84,7 +87,7 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Found(msgspec.Struct, frozen=True, kw_only=True):
-    """A link that was asked for. `way`: None where several are meant."""
+    """A link that was asked for. `way`: None where several are meant, unless the ways of all were asked for."""
 
     link: Link
     way: Hop | None

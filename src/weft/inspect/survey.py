@@ -47,15 +47,22 @@ class Survey:
         order = {ns: place for place, ns in enumerate(_sorted(self.namespaces))}
         return sorted(keys, key=lambda key: (order[key[0]], key[1]))
 
-    def find(self, wanted: str, ns: int | None = None) -> tuple[Found, ...]:
-        """Raises NotFound."""
-        keys = self._in_order(self.graph.named(wanted, ns))
+    def find(self, wanted: str | None, ns: int | None = None, *, ways: bool = False) -> tuple[Found, ...]:
+        """`wanted`: None for all but loopback devices. `ways`: those of all that fit; else only the way of one that fits
+        alone. Raises NotFound."""
+        keys = self._in_order(self._all_but_loopback(ns) if wanted is None else self.graph.named(wanted, ns))
         if not keys:
             where = "any namespace here" if ns is None else f"namespace {self.graph.names.get(ns, '')}"
-            raise NotFound(f"no link {wanted or repr(wanted)} in {where}: `weft links` shows those there are")
+            which = "" if wanted is None else f" {wanted or repr(wanted)}"
+            raise NotFound(f"no link{which} in {where}: `weft links` shows those there are")
         ask = routes.asking(self.places, self.graph)
-        only = len(keys) == 1
-        return tuple(Found(link=self.graph.link(key), way=way(self.graph, key, ask) if only else None) for key in keys)
+        walked = ways or len(keys) == 1
+        return tuple(
+            Found(link=self.graph.link(key), way=way(self.graph, key, ask) if walked else None) for key in keys
+        )
+
+    def _all_but_loopback(self, ns: int | None) -> Iterator[Key]:
+        return (key for key, raw in self.graph.raw.items() if ns in (None, key[0]) and raw.kind != "loopback")
 
 
 def _sorted(namespaces: Mapping[int, Namespace]) -> list[int]:

@@ -68,12 +68,15 @@ class _Walk:
         beside: tuple[str, ...] = (),
         next: tuple[Hop, ...] = (),
     ) -> Hop:
+        master = self._graph.master(key) if raw else None
         return Hop(
             how=how,
             namespace=self._graph.names.get(key[0], ""),
             ifindex=key[1],
             name=raw.name if raw else "",
             kind=raw.kind if raw else "",
+            mtu=raw.mtu if raw else 0,
+            master=self._graph.raw[master].name if master else "",
             details=raw.details if raw else {},
             beside=beside,
             ends=ends,

@@ -146,6 +146,40 @@ def test_one_link_with_its_way(web: tuple[Namespace, int], weft: Run) -> None:
     assert (found["way"]["how"], found["way"]["next"][0]["name"]) == ("start", "host0")
 
 
+def test_the_ways_of_all_that_fit_as_tables(web: tuple[Namespace, int], netns: Home, weft: Run) -> None:
+    """eth0 behind a bridge with a VXLAN device in one namespace, and without a bridge in another."""
+    switch = netns.new()
+    netns.sh(f"ip link add host1 type veth peer name eth1 netns {web[0].path}")
+    netns.sh(f"ip link set host1 netns {switch.path}")
+    for line in (
+        "ip link add br0 type bridge",
+        "ip link set host1 master br0 mtu 1450",
+        "ip link add vx7 type vxlan id 7 dstport 4789 local 192.0.2.1",
+        "ip link set vx7 master br0 mtu 1400",
+    ):
+        switch.sh(line)
+    with held_by_process(switch) as pid:
+        name, behind = f"pid-{web[1]}", f"pid-{pid}"
+        done = weft("links", "--in", name, "--way")
+        one, other = done.stdout.split("\n\n")
+        assert [line.split()[:6] for line in one.splitlines()[2:]] == [
+            ["1", name, "eth0", "veth", "1500", "-"],
+            ["2", f"pid-{os.getpid()}", "host0", "veth", "1500", "-"],
+        ]
+        assert [line.split()[:6] for line in other.splitlines()[2:]] == [
+            ["1", name, "eth1", "veth", "1500", "-"],
+            ["2", behind, "host1", "veth", "1450", "br0"],
+            ["3", behind, "br0", "bridge", "1400", "-"],
+            ["4", behind, "vx7", "vxlan", "1400", "br0"],
+        ]
+        assert "vni 7, port 4789, local 192.0.2.1" in other
+        found = json.loads(weft("links", "--in", name, "--way", "-o", "json").stdout)
+        assert [each["way"]["next"][0]["name"] for each in found] == ["host0", "host1"]
+        assert found[1]["way"]["next"][0]["master"] == "br0"
+    refused = weft("links", "--way")
+    assert (refused.returncode, refused.stdout) == (2, "") and "say of which link" in refused.stderr
+
+
 def test_a_link_that_is_in_several_namespaces_has_a_row_for_each(web: tuple[Namespace, int], weft: Run) -> None:
     rows = [line.split() for line in weft("links", "lo").stdout.splitlines()]
     assert {f"pid-{os.getpid()}", f"pid-{web[1]}"} <= {row[0] for row in rows}

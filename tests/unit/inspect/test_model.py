@@ -12,7 +12,7 @@ KEYS = {
     model.Namespace: "name this engine containers names paths pids processes command inode nsid cookie links unseen",
     model.End: "namespace ifindex name",
     model.Link: "namespace ifindex name kind mac mtu up carrier alias master ports peer lower outside details",
-    model.Hop: "how namespace ifindex name kind details beside ends next",
+    model.Hop: "how namespace ifindex name kind mtu master details beside ends next",
     model.Found: "link way",
 }
 

@@ -65,6 +65,12 @@ def test_overlay_from_a_container_to_the_host() -> None:
     assert bridge.next[0].next[0].ends == "hardware: the uplink"
 
 
+def test_a_hop_tells_its_mtu_and_what_it_is_a_port_of() -> None:
+    found = way(OVERLAY, (WEB, 2), lambda ns: OVERLAY_ROUTES.get(ns, Outlets()))
+    first, second, bridge = found, found.next[0], found.next[0].next[0]
+    assert [(hop.mtu, hop.master) for hop in (first, second, bridge)] == [(1500, ""), (1500, "br0"), (1500, "")]
+
+
 def test_a_container_s_second_interface_goes_by_the_host_s_bridge_and_its_routes() -> None:
     found = way(OVERLAY, (WEB, 3), lambda ns: OVERLAY_ROUTES.get(ns, Outlets()))
     assert told(found) == ["start eth1@web", " peer wg@default", "  master gw@default", "   route eth0@default"]
