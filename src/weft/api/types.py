@@ -677,12 +677,16 @@ class Status(Reply, frozen=True, kw_only=True):
 
 
 class Finding(Reply, frozen=True, kw_only=True):
-    """One check of `weft doctor`. `result`: "ok", "warning" or "error"; `advice`: what to do, "" when ok."""
+    """One check of `weft doctor`. `result`: "ok", "warning" or "error"; `advice`: what to do, "" when ok. `fault`: the kind of
+    docs/faults.md, "" when ok. `fix`: a command that mends it, run as root on `host`, "" where a person has to decide."""
 
     check: str
     result: str
     detail: str
     advice: str = ""
+    fault: str = ""
+    fix: str = ""
+    host: str = ""
 
 
 class PlanReply(Reply, frozen=True, kw_only=True):
