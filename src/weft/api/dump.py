@@ -168,19 +168,22 @@ class NftChainDump(Entry, frozen=True):
 
 
 class NftElementDump(Entry, frozen=True):
-    """Attributes of the element's key, the end of a key that is an interval of several fields, and of what it leads to, all
-    as the kernel wrote them (`data` of a verdict map: NFTA_DATA_VERDICT). `flags`: of NFT_SET_ELEM_*."""
+    """Octets of the element's key, the end of a key that is an interval of several fields, and of what it leads to, all as a
+    register holds them; of a verdict map: the attributes of NFTA_DATA_VERDICT; of a map of objects: the object's name.
+    `flags`: of NFT_SET_ELEM_*. `expressions`: those that it has for itself and that may decide (limit, quota, ct count)."""
 
     key: bytes = b""
     end: bytes = b""
     data: bytes = b""
     verdict: bytes = b""
+    object: str = ""
     flags: int = 0
+    expressions: bytes = b""
 
 
 class NftSetDump(Entry, frozen=True):
     """`flags`: of NFT_SET_*. `key_length`, `data_length` in octets; `key_type` as nft numbers types; `fields`: lengths of the
-    fields of a key that has several."""
+    fields of a key that has several. `object_type`: NFT_OBJECT_* of what a map of objects leads to."""
 
     name: str
     flags: int = 0
@@ -188,6 +191,7 @@ class NftSetDump(Entry, frozen=True):
     key_length: int = 0
     data_type: int = 0
     data_length: int = 0
+    object_type: int = 0
     fields: tuple[int, ...] = ()
     elements: tuple[NftElementDump, ...] = ()
 

@@ -53,10 +53,11 @@ class Device(msgspec.Struct, frozen=True, kw_only=True):
 
 class Seen(msgspec.Struct, frozen=True, kw_only=True):
     """`octets`: from the network header on. `link`: the Ethernet header, b"" where there is none. `protocol`: EtherType.
-    `physin`, `physout`: ports of a bridge, where a bridged packet is shown to rules for IP. `local`: types of addresses
-    ("local", "broadcast", …) as the namespace's routes have them, for those that rules may ask about. `uid`: of the sending
-    program, where it is known. `route`: what a look at the routes says (`fib` of nft, `rpfilter` of iptables): device and
-    type by which the source would be answered, None where that is not known."""
+        `physin`, `physout`: ports of a bridge, where a bridged packet is shown to rules for IP. `local`: types of addresses
+        ("local", "broadcast", …) as the namespace's routes have them, for those that rules may ask about. `uid`: of the sending
+        program, where it is known. `route`: what a look at the routes says (`fib` of nft, `rpfilter` of iptables): device and
+        type by which the source would be answered, None where that is not known. `draws`: which outcome each lottery has
+    (numgen, `statistic` of iptables …), in the order in which the packet meets them; what is missing is 0."""
 
     octets: bytes
     link: bytes = b""
@@ -70,6 +71,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     local: dict[IPAddress, str] = {}
     uid: int | None = None
     route: tuple[str, str] | None = None
+    draws: tuple[int, ...] = ()
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):
@@ -112,7 +114,8 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`where`: the rule or policy that decided, None where no chain is asked. `seen`: the packet afterwards (rules set marks,
-    and rewrite). `passed`: rules that matched on the way, with what they lead to."""
+    and rewrite). `passed`: rules that matched on the way and did something. `drawn`: of each lottery on the way how many
+    outcomes it has."""
 
     action: Action
     seen: Seen
@@ -121,3 +124,4 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     passed: tuple[Where, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     notrack: bool = False
+    drawn: tuple[int, ...] = ()
