@@ -44,12 +44,70 @@ class IpipDump(Entry, frozen=True):
     remote: str = ""
 
 
+class VlanDump(Entry, frozen=True):
+    """A VLAN that a port of a bridge, or the bridge itself, takes part in. `pvid`: that of frames that come without a tag;
+    `untagged`: its frames leave without one."""
+
+    vid: int
+    pvid: bool = False
+    untagged: bool = False
+
+
+class PortDump(Entry, frozen=True):
+    """A bridge's port (bridge-link(8)). `state`: of STP, "disabled", "listening", "learning", "forwarding" or "blocking".
+    `flood`: frames to MACs that are not in the table leave by it. `suppress`: it is told no questions for neighbours that the
+    bridge can answer (neigh_suppress). `locked`: only MACs in the table may send by it."""
+
+    state: str = "forwarding"
+    isolated: bool = False
+    hairpin: bool = False
+    learning: bool = True
+    flood: bool = True
+    suppress: bool = False
+    locked: bool = False
+    vlans: tuple[VlanDump, ...] = ()
+
+
+class BridgeDump(Entry, frozen=True):
+    """`filtering`: frames are kept to their VLANs (vlan_filtering). `stp`: a spanning tree is made. `nf_call`: families whose
+    rules for IP see what is bridged here, whatever the sysctl says. `vlans`: those of the bridge as a device."""
+
+    filtering: bool = False
+    stp: bool = False
+    nf_call: tuple[int, ...] = ()
+    vlans: tuple[VlanDump, ...] = ()
+
+
+class ConfDump(Entry, frozen=True):
+    """Switches of IPv4 at a device, with what conf/all adds. `rp_filter`: 0, 1 strict, 2 loose; the greater of the two
+    (IN_DEV_RPFILTER). `accept_local`: packets from addresses of this host may come in. `route_localnet`: 127.0.0.0/8 is no
+    martian. `valid_mark`: the mark has a say in the check of the source. `shared`: proxy_arp_pvlan."""
+
+    rp_filter: int = 0
+    accept_local: bool = False
+    route_localnet: bool = False
+    valid_mark: bool = False
+    shared: bool = False
+
+
+class ProgramDump(Entry, frozen=True):
+    """A program that sees packets of a device before or after the rules do. `at`: "xdp", "ingress" or "egress". `text`: how it
+    is shown by its tool. `judged`: "" where nobody can say what it does; "accept", "drop"."""
+
+    at: str
+    name: str = ""
+    id: int = 0
+    text: str = ""
+    judged: str = ""
+
+
 class LinkDump(Entry, frozen=True):
     """`kind` as `ip -d link` names it ("veth", "bridge"), "loopback" for lo, "" for an ordinary device. `up`: IFF_UP, by
     the administrator. `carrier`: IFF_LOWER_UP. `noarp`: IFF_NOARP. `lower`: the device a VLAN or macvlan is on.
     `forwarding`: families (4, 6) of which packets received here are routed on. `proxying`: families of which questions for
     neighbours are answered here on behalf of others (proxy_arp). `switch`: the bridge of Open vSwitch that it is a port of.
-    `mtu` in octets."""
+    `mtu` in octets. `vlan`: the id of a VLAN device. `mode` of a macvlan or ipvlan. `port`: where it is a bridge's.
+    `disabled`: families that are off at it (disable_ipv6). `group`: of ip-link(8). `type`: ARPHRD_*."""
 
     name: str
     ifindex: int
@@ -68,6 +126,15 @@ class LinkDump(Entry, frozen=True):
     forwarding: tuple[int, ...] = ()
     proxying: tuple[int, ...] = ()
     switch: str = ""
+    vlan: int = 0
+    mode: str = ""
+    port: PortDump | None = None
+    bridge: BridgeDump | None = None
+    conf: ConfDump = ConfDump()
+    disabled: tuple[int, ...] = ()
+    programs: tuple[ProgramDump, ...] = ()
+    group: int = 0
+    type: int = 1
 
 
 class AddressDump(Entry, frozen=True):
@@ -282,9 +349,19 @@ class FiltersDump(Entry, frozen=True):
     unread: tuple[str, ...] = ()
 
 
+class SocketDump(Entry, frozen=True):
+    """One that listens, or takes datagrams. `protocol`: IP's number. `address`: "" for any of both families, "0.0.0.0" or "::"
+    for any of one. `dev`: the device it is tied to."""
+
+    protocol: int
+    port: int
+    address: str = ""
+    dev: str = ""
+
+
 class NamespaceDump(Entry, frozen=True):
     """`path` opens it, "" is the host's own. `name`: the endpoint's in it. `sysctls` that have a say in a packet's way, by name
-    with dots."""
+    with dots. `sockets`: None where nobody looked."""
 
     path: str = ""
     name: str = ""
@@ -296,6 +373,7 @@ class NamespaceDump(Entry, frozen=True):
     fdb: tuple[FdbDump, ...] = ()
     filters: FiltersDump = FiltersDump()
     sysctls: dict[str, str] = msgspec.field(default_factory=dict)
+    sockets: tuple[SocketDump, ...] | None = None
 
 
 class CloudRouteDump(Entry, frozen=True):
@@ -346,8 +424,10 @@ class HostDump(Reply, frozen=True, kw_only=True):
 
 __all__ = [
     "AddressDump",
+    "BridgeDump",
     "CloudDump",
     "CloudRouteDump",
+    "ConfDump",
     "ConnectionDump",
     "FdbDump",
     "FiltersDump",
@@ -366,9 +446,13 @@ __all__ = [
     "NftSetDump",
     "NftTableDump",
     "PeerDump",
+    "PortDump",
+    "ProgramDump",
     "RouteDump",
     "RuleDump",
+    "SocketDump",
     "TunnelDump",
+    "VlanDump",
     "VxlanDump",
     "XtablesDump",
 ]

@@ -9,9 +9,22 @@ import msgspec
 from weft.base.net import IPAddress
 
 Step = Literal[
-    "route", "forward", "neighbour", "bridge", "veth", "encapsulate", "wire", "router", "decapsulate", "deliver"
+    "route",
+    "forward",
+    "neighbour",
+    "bridge",
+    "veth",
+    "encapsulate",
+    "wire",
+    "router",
+    "decapsulate",
+    "deliver",
+    "filter",
+    "nat",
+    "service",
 ]
-"""route: the sender's own lookup. forward: a host routes it on. router: one that is no Weft host does."""
+"""route: the sender's own lookup. forward: a host routes it on. router: one that is no Weft host does. filter: a rule let it
+pass, or changed its mark. nat: an address or a port of it changes. service: a balancer chooses a member."""
 
 Ending = Literal[
     "delivered",
@@ -33,6 +46,12 @@ Ending = Literal[
     "router",
     "ttl",
     "loop",
+    "filtered",  # a rule of a packet filter drops or refuses it
+    "no-socket",  # it arrives, and no program takes it
+    "source",  # its source address is not believed: rp_filter, martian
+    "port",  # a bridge's port does not let it through: spanning tree, isolation, VLAN
+    "too-large",
+    "depends",  # on something that cannot be judged from here
 ]
 
 
@@ -51,23 +70,72 @@ class Start(msgspec.Struct, frozen=True, kw_only=True):
     source: IPAddress
 
 
+ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132
+"""IP's protocol numbers (IANA)."""
+SYN, SYN_ACK = 0x02, 0x12
+"""Flags of TCP (RFC 9293)."""
+
+
+class Flow(msgspec.Struct, frozen=True, kw_only=True):
+    """`protocol`: IP's number. Of ICMP (and ICMPv6) both ports are the echo's identifier. `flags`: of TCP. `answer`: the packet
+    goes back to who began. `size`: of the IP packet in octets, 0 for one that is small enough everywhere. `free`: the sender
+    takes any source port that is free, so `sport` is a stand-in. `mark`: the sender's (SO_MARK). `uid`: the sender's, where it
+    is known."""
+
+    protocol: int = ICMP
+    sport: int = 0
+    dport: int = 0
+    flags: int = SYN
+    answer: bool = False
+    size: int = 0
+    free: bool = True
+    mark: int = 0
+    uid: int | None = None
+
+    def turned(self) -> Flow:
+        """Of the first answer."""
+        return msgspec.structs.replace(
+            self, sport=self.dport, dport=self.sport, flags=SYN_ACK, answer=not self.answer, mark=0, uid=None
+        )
+
+
+ECHO = Flow(protocol=ICMP, sport=0x5746, dport=0x5746)
+"""The default: a ping."""
+
+
 class Hop(msgspec.Struct, frozen=True, kw_only=True):
-    """`place`: "node-1", or "node-1/web" inside an endpoint's namespace. `entry`: what decided, as ip(8) and bridge(8)
-    write it. `result`: what becomes of the packet."""
+    """`place`: "node-1", or "node-1/web" inside an endpoint's namespace; `host` and `ns` (a path, "" is the host's own) say
+    the same for programs. `dev`: the device at which it happens, "" for none. `entry`: what decided, as ip(8), bridge(8) and
+    nft(8) write it. `result`: what becomes of the packet. `hook`: of packet filters, where one of their rules decided."""
 
     place: str
     step: Step
     entry: str
     result: str = ""
+    host: str = ""
+    ns: str = ""
+    dev: str = ""
+    hook: str = ""
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
-    """`text`: one line. `advice`: what to do about it, "" where nothing is wrong."""
+    """`text`: one line. `advice`: what to do about it, "" where nothing is wrong. `host`: where that is to be done. `fault`:
+    the kind of fault it is, by its id in the catalogue (docs/faults.md), "" where it has none. `fix`: the command that mends
+    it, to be run on `host` as it stands, "" where there is none. `ns`: the path of the namespace where the way ends."""
 
     ending: Ending
     place: str
     text: str
     advice: str = ""
+    host: str = ""
+    ns: str = ""
+    fault: str = ""
+    fix: str = ""
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known if the packet arrives."""
+        return self.ending not in ("elsewhere", "no-state", "depends")
 
     @property
     def arrived(self) -> bool:
@@ -76,7 +144,8 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
-    """`mtu`: the largest packet, in octets, that every device on the way takes. `ttl`: at the end, from 64."""
+    """`mtu`: the largest packet, in octets, that every device on the way takes. `ttl`: at the end, from 64. `flow`: as the
+    packet was sent."""
 
     source: IPAddress
     target: IPAddress
@@ -84,6 +153,7 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     outcome: Outcome
     mtu: int
     ttl: int
+    flow: Flow = ECHO
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

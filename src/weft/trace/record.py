@@ -18,15 +18,36 @@ class Record:
         self.hops: list[Hop] = []
         self.mtu = LARGEST
 
-    def hop(self, place: Place, step: Step, entry: str, result: str = "") -> None:
-        self.hops.append(Hop(place=self.world.name(place), step=step, entry=entry, result=result))
-
-    def end(self, ending: Ending, place: Place, text: str, advice: str | None = None) -> Outcome:
-        """`advice`: None for what helps where an entry is missing."""
-        host = place.host
-        usual = f"on {host}: `weft status` says what fails there, `weft plan` what Weft would put right"
+    def hop(self, place: Place, step: Step, entry: str, result: str = "", *, dev: str = "", hook: str = "") -> None:
         name = self.world.name(place)
-        return Outcome(ending=ending, place=name, text=text, advice=usual if advice is None else advice)
+        self.hops.append(
+            Hop(place=name, step=step, entry=entry, result=result, host=place.host, ns=place.ns, dev=dev, hook=hook)
+        )
+
+    def end(
+        self,
+        ending: Ending,
+        place: Place,
+        text: str,
+        advice: str | None = None,
+        *,
+        fault: str = "",
+        fix: str = "",
+        host: str = "",
+    ) -> Outcome:
+        """`advice`: None for what helps where an entry is missing. `host`: where the advice is for another one."""
+        where = host or place.host
+        usual = f"on {where}: `weft status` says what fails there, `weft plan` what Weft would put right"
+        return Outcome(
+            ending=ending,
+            place=self.world.name(place),
+            text=text,
+            advice=usual if advice is None else advice,
+            host=where,
+            ns=place.ns,
+            fault=fault,
+            fix=fix,
+        )
 
     def room(self, link: LinkDump, frame: Frame) -> None:
         """A device takes frames of its MTU, which in a tunnel is not all for the traced packet."""

@@ -5,7 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass, replace
 
 from weft.base.net import IPAddress
-from weft.trace.path import Place
+from weft.trace.path import ECHO, Flow, Place
+from weft.trace.tracked import Tracked
 
 
 @dataclass(frozen=True)
@@ -25,16 +26,26 @@ class Tunnel:
 
 @dataclass(frozen=True)
 class Packet:
-    """`overhead`: octets that it is longer than the packet that is traced."""
+    """`overhead`: octets that it is longer than the packet that is traced. `flow`: with the ports that it has now. `mark`,
+    `tracked`: what the kernel has attached to it in the namespace it is in. `physin`: the port of a bridge by which it came,
+    where rules for IP have seen it there already (br_netfilter)."""
 
     src: IPAddress
     dst: IPAddress
     ttl: int
     tunnel: Tunnel | None = None
     overhead: int = 0
+    flow: Flow = ECHO
+    mark: int = 0
+    tracked: Tracked | None = None
+    physin: str = ""
 
     def routed(self) -> Packet:
         return replace(self, ttl=self.ttl - 1)
+
+    def moved(self, *, elsewhere: bool = True) -> Packet:
+        """What is left of it behind a device (skb_scrub_packet()): the mark only where the namespace stays the same."""
+        return replace(self, mark=0 if elsewhere else self.mark, tracked=None, physin="")
 
 
 @dataclass(frozen=True)

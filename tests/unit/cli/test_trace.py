@@ -84,8 +84,8 @@ def test_outside(weft, agents: Lab) -> None:
 def test_json_and_yaml(weft, agents: Lab) -> None:
     shown = json.loads(weft("trace", "c1", "c2", "--family", "6", "-o", "json").out)
     assert list(shown) == ["origin", "target", "there", "back", "notes"]
-    assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl"]
-    assert list(shown["there"]["outcome"]) == ["ending", "place", "text", "advice"]
+    assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl", "flow"]
+    assert list(shown["there"]["outcome"]) == ["ending", "place", "text", "advice", "host", "ns", "fault", "fix"]
     assert shown["there"]["hops"][0]["place"] == "node-1/c1"
     assert shown["there"]["outcome"]["ending"] == shown["back"]["outcome"]["ending"] == "delivered"
     assert yaml.safe_load(weft("trace", "c1", "c2", "--family", "6", "-o", "yaml").out) == shown
