@@ -13,7 +13,7 @@ from pathlib import Path
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from weft.api import types as t
-from weft.api.operations import OPERATIONS, Operation
+from weft.api.operations import NODE, OPERATIONS, Operation
 from weft.base.errors import WeftError
 from weft.model import encode
 
@@ -23,6 +23,7 @@ class Asked:
     operation: str
     params: dict[str, str]
     body: bytes
+    node: str = ""
 
 
 @dataclass(frozen=True)
@@ -78,7 +79,7 @@ class _Handler(BaseHTTPRequestHandler):
         query = dict(parse_qsl(url.query, strict_parsing=bool(url.query)))
         assert set(query) <= set(op.query), query
         body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        raw = self.agent.answer(Asked(op.name, params | query, body))
+        raw = self.agent.answer(Asked(op.name, params | query, body, self.headers.get(NODE, "")))
         self.send_response(raw.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw.body)))

@@ -23,6 +23,7 @@ health    members of services that are here are asked, and what they say is writ
 encryption keys of what hosts send each other are changed
 names     where containers can ask for names, and what the host's resolv.conf says
 paths     which way to each other host is open: probed all the time, where networks have several
+questions of other agents are answered, and answers to this one's heard
 unheard   what no event tells of: what others do to rules in iptables, and to ports of a switch
 """
 
@@ -38,6 +39,7 @@ from typing import Any
 
 from weft.agent.config import Config
 from weft.agent.parts import Parts, Surroundings
+from weft.agent.resources.service import Service
 from weft.alloc.bridges import bridge_name
 from weft.api import types as t
 from weft.base.errors import Conflict, WeftError
@@ -128,6 +130,7 @@ class Agent(Parts):
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
                 keep("liveness", self.liveness.run)
+                keep("questions", lambda: self.post.run(Service(self).asking.answer))
                 keep("flannel", self.flannel.run)
                 keep("leases", lambda: self.leases.run(self.config.resync))
                 keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))
@@ -226,6 +229,7 @@ class Agent(Parts):
         subscribe("the journal", self.journal.note, self.journal.kinds)
         subscribe("the compiler", lambda changed: self.loops.touch(self.compiler.touched(changed)))
         subscribe("liveness", lambda _: self.liveness.review(), (records.PRESENCE, records.NODES))
+        subscribe("questions", lambda _: self.post.presence_changed(), (records.PRESENCE, records.NODES))
         subscribe("membership", lambda _: self._still_registered(), (records.PRESENCE, records.NODES))
         subscribe("this host", self._numbered, (records.NODES,))
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))

@@ -10,11 +10,14 @@ import msgspec
 from aiohttp import web
 
 from weft import __version__, serving
+from weft.agent import asking
+from weft.agent.resources.service import Service
 from weft.api import types as t
-from weft.api.operations import OPERATIONS, Operation
-from weft.base.errors import ERRORS, Invalid, WeftError
+from weft.api.operations import NODE, OPERATIONS, PATIENCE, Operation
+from weft.base.errors import ERRORS, WeftError
+from weft.base.numbers import parse_number
 from weft.model import encode
-from weft.model.codec import decode, schemas
+from weft.model.codec import schemas
 
 log = logging.getLogger(__name__)
 
@@ -25,7 +28,7 @@ Metrics = Callable[[], Awaitable[tuple[bytes, str]]]
 """The exposition and its content type."""
 
 
-def application(service: object, metrics: Metrics) -> web.Application:
+def application(service: Service, metrics: Metrics) -> web.Application:
     """The whole API: only for whom the socket's mode lets in."""
     app = metrics_application(metrics)
     for op in OPERATIONS:
@@ -51,20 +54,22 @@ def metrics_application(metrics: Metrics) -> web.Application:
     return app
 
 
-def _handler(service: object, op: Operation) -> Handler:
-    method = getattr(service, op.name)
-
+def _handler(service: Service, op: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
-        arguments: dict[str, Any] = dict(request.match_info)
-        for name, value in request.query.items():
-            if name not in op.query:
-                raise Invalid(f"unknown parameter '{name}': {op.name} takes {', '.join(op.query) or 'none'}")
-            arguments[name] = value
-        if op.request is not None:
-            arguments["request"] = decode(op.request, await serving.body(request))
-        return _json(200, await method(**arguments))
+        asking.check(op, request.query)
+        arguments = {**request.match_info, **request.query}
+        body = await serving.body(request) if op.request is not None else b""
+        node = request.headers.get(NODE, "")
+        if service.asking.is_elsewhere(node, op):
+            return _raw(200, await service.asking.ask(node, op, arguments, body, _patience(request)))
+        return _json(200, await asking.perform(service, op, arguments, body))
 
     return handle
+
+
+def _patience(request: web.Request) -> int:
+    text = request.headers.get(PATIENCE, "")
+    return parse_number(PATIENCE, text, 1, asking.LONGEST) if text else asking.PATIENCE
 
 
 @web.middleware
@@ -80,13 +85,15 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         )
     except Exception:  # the edge of the process: whatever it is, the caller gets an answer and the log the traceback
         log.exception("%s %s", request.method, request.path)
-        return _json(
-            500, t.Error(error="failed", message="the agent met an unexpected error: its log has the traceback")
-        )
+        return _json(500, t.Error(error="failed", message=asking.UNEXPECTED))
 
 
 def _json(status: int, value: object) -> web.Response:
-    return web.Response(status=status, body=encode(value), content_type="application/json")
+    return _raw(status, encode(value))
+
+
+def _raw(status: int, body: bytes) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json")
 
 
 def openapi() -> dict[str, Any]:
@@ -115,7 +122,7 @@ def openapi() -> dict[str, Any]:
 
 def _parameters(op: Operation) -> list[dict[str, Any]]:
     text = {"type": "string"}
-    path = [part[1:-1] for part in op.path.split("/") if part.startswith("{")]
-    return [{"name": name, "in": "path", "required": True, "schema": text} for name in path] + [
-        {"name": name, "in": "query", "required": False, "schema": text} for name in op.query
-    ]
+    path = [{"name": name, "in": "path", "required": True, "schema": text} for name in op.parts]
+    query = [{"name": name, "in": "query", "required": False, "schema": text} for name in op.query]
+    header = [{"name": name, "in": "header", "required": False, "schema": text} for name in (NODE, PATIENCE)]
+    return path + query + (header if op.afar else [])

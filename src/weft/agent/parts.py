@@ -35,6 +35,7 @@ from weft.cluster.journal import Journal
 from weft.cluster.kinds import KINDS
 from weft.cluster.liveness import Liveness
 from weft.cluster.membership import Membership
+from weft.cluster.post import Post
 from weft.cluster.putback import PutBack
 from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
@@ -165,6 +166,7 @@ class Parts:
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )
+        self.post = Post(self.cluster)
         self.virtual = Virtual(self.cluster)
         self.put_back = PutBack(self.cluster, {SERVICES: self.virtual.back})
         self.journal = self.cluster.owed.ledger = Journal(Path(config.state_dir), self.view)

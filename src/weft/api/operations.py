@@ -17,6 +17,11 @@ from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.model import BgpSettings
 
+NODE = "Weft-Node"
+"""Header of a request: the node whose agent is asked, by the one that is called. Else that one answers itself."""
+PATIENCE = "Weft-Patience"
+"""Header of such a request: for how many seconds the answer is waited for."""
+
 
 class Operation(msgspec.Struct, frozen=True):
     """`query`: names of optional query parameters (text). `{x}` in the path is a required parameter. `afar`: another node's
@@ -31,19 +36,38 @@ class Operation(msgspec.Struct, frozen=True):
     query: tuple[str, ...] = ()
     afar: bool = False
 
+    @property
+    def parts(self) -> tuple[str, ...]:
+        """Names of the path's parameters."""
+        return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
+
 
 OPERATIONS: tuple[Operation, ...] = (
-    Operation("status", "GET", "/v1/status", "This node: store, peers, networks, objects, troubles", t.Status),
-    Operation("doctor", "GET", "/v1/doctor", "Checks of this host", tuple[t.Finding, ...]),
-    Operation("plan", "GET", "/v1/plan", "What would be done now, as commands", t.PlanReply, query=("network",)),
     Operation(
-        "kernel", "GET", "/v1/kernel", "What the kernel has, here and in endpoints", HostDump, query=("namespaces",)
+        "status", "GET", "/v1/status", "This node: store, peers, networks, objects, troubles", t.Status, afar=True
     ),
-    Operation("store", "GET", "/v1/store", "The store, and whether it is the one this host knows", t.StoreStatus),
+    Operation("doctor", "GET", "/v1/doctor", "Checks of this host", tuple[t.Finding, ...], afar=True),
+    Operation(
+        "plan", "GET", "/v1/plan", "What would be done now, as commands", t.PlanReply, query=("network",), afar=True
+    ),
+    Operation(
+        "kernel",
+        "GET",
+        "/v1/kernel",
+        "What the kernel has, here and in endpoints",
+        HostDump,
+        query=("namespaces",),
+        afar=True,
+    ),
+    Operation(
+        "store", "GET", "/v1/store", "The store, and whether it is the one this host knows", t.StoreStatus, afar=True
+    ),
     Operation("accept_store", "POST", "/v1/store/accept", "Take the store as it is", t.StoreStatus),
     Operation("restore_store", "POST", "/v1/store/restore", "Write back what the agents know", t.StoreStatus),
-    Operation("mesh", "GET", "/v1/mesh", "Members of the mesh, and who keeps its store", m.MeshStatus),
-    Operation("mesh_peers", "GET", "/v1/mesh/peers", "How packets get to other nodes", tuple[m.MeshPeer, ...]),
+    Operation("mesh", "GET", "/v1/mesh", "Members of the mesh, and who keeps its store", m.MeshStatus, afar=True),
+    Operation(
+        "mesh_peers", "GET", "/v1/mesh/peers", "How packets get to other nodes", tuple[m.MeshPeer, ...], afar=True
+    ),
     Operation("recover_mesh", "POST", "/v1/mesh/recover", "Go on with this host's voter alone", t.Done),
     Operation("leave_mesh", "POST", "/v1/mesh/leave", "Let this host leave the mesh", t.Done),
     Operation("nodes", "GET", "/v1/nodes", "All nodes", tuple[t.NodeInfo, ...]),
@@ -165,9 +189,17 @@ OPERATIONS: tuple[Operation, ...] = (
         s.ReportHealth,
     ),
     Operation("remove_service", "DELETE", "/v1/services/{ref}", "Remove a service", t.Done),
-    Operation("bgp_sessions", "GET", "/v1/bgp/sessions", "This node's BGP sessions", tuple[t.BgpSession, ...]),
     Operation(
-        "bgp_routes", "GET", "/v1/bgp/routes", "What this node's BIRD knows", tuple[t.BgpRoute, ...], query=("prefix",)
+        "bgp_sessions", "GET", "/v1/bgp/sessions", "This node's BGP sessions", tuple[t.BgpSession, ...], afar=True
+    ),
+    Operation(
+        "bgp_routes",
+        "GET",
+        "/v1/bgp/routes",
+        "What this node's BIRD knows",
+        tuple[t.BgpRoute, ...],
+        query=("prefix",),
+        afar=True,
     ),
     Operation("bgp_settings", "GET", "/v1/bgp/settings", "How the cluster speaks BGP", BgpSettings),
     Operation("set_bgp", "PUT", "/v1/bgp/settings", "Change how the cluster speaks BGP", BgpSettings, t.SetBgp),
@@ -194,6 +226,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "Whether a connection may be made, and what decides so",
         o.Explanation,
         query=("source", "target", "protocol", "port", "family"),
+        afar=True,
     ),
     Operation(
         "policy_counters",
@@ -202,6 +235,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What rules of a policy, or of all, have counted on this host",
         o.PolicyCounters,
         query=("ref",),
+        afar=True,
     ),
     Operation(
         "policy_log",
@@ -210,6 +244,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "What rules of policy logged on this host, after one entry",
         o.LogPage,
         query=("after", "wait"),
+        afar=True,
     ),
 )
 

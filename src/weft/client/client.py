@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -10,14 +11,18 @@ from weft.api import observed as o
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
-from weft.api.operations import BY_NAME
+from weft.api.operations import BY_NAME, NODE, PATIENCE
 from weft.base.errors import ERRORS, Failed, Invalid, WeftError
+from weft.base.names import check_name
 from weft.client.connection import Answer, ask
 from weft.model import BgpPeer, BgpSettings, Network, decode, encode
 
 DEFAULT_SOCKET = "/run/weft/weft.sock"
 TIMEOUT = 60.0
 """Seconds. Attaching takes milliseconds; what waits for an unreachable store gives up before this."""
+
+MARGIN = 5.0
+"""Seconds that the local agent has, beyond those for another one's answer."""
 
 T = TypeVar("T")
 
@@ -26,9 +31,20 @@ class Client:
     """Blocking; every method is one request. Raises what the agent raised (`weft.base.errors`), Unavailable when none
     answers, Denied when its socket may not be opened."""
 
-    def __init__(self, socket_path: str = DEFAULT_SOCKET, timeout: float = TIMEOUT) -> None:
+    def __init__(
+        self, socket_path: str = DEFAULT_SOCKET, timeout: float = TIMEOUT, headers: Mapping[str, str] | None = None
+    ) -> None:
+        """`headers`: of each request."""
         self.socket_path = socket_path
         self.timeout = timeout
+        self.headers = dict(headers or {})
+
+    def at(self, node: str, patience: int = 10) -> Client:
+        """A client of another node's agent, which the local one asks through the store: for operations that are `afar`
+        (`weft.api.operations`). `patience`: seconds for an answer. Raises Invalid for what is no node's name; its calls raise
+        NotFound where there is no such node, Unavailable where its agent is dead or does not answer in time."""
+        headers = {NODE: check_name("node", node), PATIENCE: str(patience)}
+        return Client(self.socket_path, max(self.timeout, patience + MARGIN), headers)
 
     def status(self) -> t.Status:
         return self._call(t.Status, "status")
@@ -252,7 +268,7 @@ class Client:
         if query:
             target += "?" + urlencode(query)
         body = None if request is None else encode(request)
-        answer = ask(self.socket_path, self.timeout, op.method, target, body)
+        answer = ask(self.socket_path, self.timeout, op.method, target, body, self.headers)
         if not 200 <= answer.status < 300:
             raise self._error(answer)
         try:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import http.client
 import os
 import socket
+from collections.abc import Mapping
 
 import msgspec
 
@@ -34,9 +35,11 @@ class UnixConnection(http.client.HTTPConnection):
         self.sock.connect(self._path)
 
 
-def ask(path: str, timeout: float, method: str, target: str, body: bytes | None) -> Answer:
-    """`timeout`: seconds for each step. Raises Invalid, Unavailable, Denied, Failed."""
-    headers = {"Accept": "application/json"}
+def ask(
+    path: str, timeout: float, method: str, target: str, body: bytes | None, more: Mapping[str, str] | None = None
+) -> Answer:
+    """`timeout`: seconds for each step. `more`: headers. Raises Invalid, Unavailable, Denied, Failed."""
+    headers = {"Accept": "application/json", **(more or {})}
     if body is not None:
         headers["Content-Type"] = "application/json"
     if len(os.fsencode(path)) > LONGEST:

@@ -11,6 +11,8 @@
     bgp/settings                      BgpSettings
     bgp/secret                        BgpSecret
     bgp/peers/PEER                    BgpPeer
+    questions/NODE/ID                 of another node's agent, for NODE (`weft.cluster.questions`)
+    answers/ASKER/ID/NUMBER           a piece of what was answered
     claims/…                          the name of who holds it; creating the key is the allocation
     claims/addresses/NETWORK/ADDRESS  the container or the service that has it
     claims/subnets/NETWORK/SUBNET     the node that has it, or services (`weft.model.claims.SERVICES`)
@@ -70,6 +72,17 @@ class Claimed(NamedTuple):
     address: str
 
 
+class Asked(NamedTuple):
+    node: str
+    id: str
+
+
+class Piece(NamedTuple):
+    asker: str
+    id: str
+    number: str
+
+
 NODE = Pattern("nodes/{node}", OfNode)
 PRESENCE_OF = Pattern("presence/{node}", OfNode)
 NETWORK = Pattern("networks/{network}", OfNetwork)
@@ -81,6 +94,8 @@ SETTINGS = Pattern("bgp/settings", OneOf)
 SECRET = Pattern("bgp/secret", OneOf)
 PEER = Pattern("bgp/peers/{name}", Named)
 FLOATED = Pattern("claims/floating/{address}", Claimed)
+QUESTION = Pattern("questions/{node}/{id}", Asked)
+PIECE = Pattern("answers/{asker}/{id}/{number}", Piece)
 
 CLUSTER = "cluster"
 NODES = NODE.root
@@ -91,6 +106,8 @@ ENDPOINTS = ENDPOINT.root
 CURSORS = CURSOR.root
 LOCATIONS = LOCATION.root
 FLOATING = FLOATED.root
+QUESTIONS = QUESTION.root
+ANSWERS = PIECE.root
 BGP = SETTINGS.root
 BGP_SETTINGS = SETTINGS.key()
 BGP_SECRET = SECRET.key()

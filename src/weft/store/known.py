@@ -34,7 +34,10 @@ log = logging.getLogger(__name__)
 _WHOLE = (keys.NODES, keys.NETWORKS, keys.LEASES)
 """Listings that say what the whole data plane is made of."""
 
-_HARMLESS = (keys.PRESENCE, keys.CURSORS)
+_PASSING = (keys.QUESTIONS, keys.ANSWERS)
+"""There for seconds: no witness of anything."""
+
+_HARMLESS = (keys.PRESENCE, keys.CURSORS, *_PASSING)
 """Nothing is removed for one of these being gone."""
 
 _WAYS_OUT = (
@@ -199,7 +202,8 @@ class KnownStore:
         return found
 
     def _seen(self, items: Iterable[Item]) -> None:
-        newest = max(items, key=lambda item: item.revision, default=None)
+        lasting = (item for item in items if not item.key.startswith(_PASSING))
+        newest = max(lasting, key=lambda item: item.revision, default=None)
         if newest is not None:
             self._memory.saw(newest.key, newest.revision)
 

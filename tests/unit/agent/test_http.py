@@ -18,7 +18,7 @@ from weft.agent.agent import Agent
 from weft.agent.http import application, metrics_application, openapi
 from weft.agent.resources.service import Service
 from weft.api.dump import HostDump
-from weft.api.operations import OPERATIONS, Operation
+from weft.api.operations import NODE, OPERATIONS, PATIENCE, Operation
 from weft.base.errors import ERRORS
 from weft.hoststate import HOST
 from weft.model.codec import decode
@@ -235,6 +235,7 @@ def test_the_openapi_document_describes_every_operation() -> None:
         entry = document["paths"][op.path][op.method.lower()]
         parameters = {(p["name"], p["in"], p["required"]) for p in entry["parameters"]}
         wanted = {(name, "path", True) for name in re.findall(r"\{(\w+)\}", op.path)}
+        wanted |= {(name, "header", False) for name in (NODE, PATIENCE) if op.afar}
         assert parameters == wanted | {(name, "query", False) for name in op.query}
         assert set(entry["responses"]) == {"200", "default"} and entry["summary"] == op.summary
         assert ("requestBody" in entry) == (op.request is not None)

@@ -134,6 +134,16 @@ def test_an_empty_name_is_refused_before_anything_is_asked(client: Client, agent
     assert agent.asked == []
 
 
+def test_a_client_of_another_node_asks_for_it(client: Client, agent: CannedAgent) -> None:
+    client.at("node-2", patience=30).plan("blue")
+    client.plan()
+    assert agent.asked == [Asked("plan", {"network": "blue"}, b"", "node-2"), Asked("plan", {}, b"")]
+    assert client.at("node-2", patience=30).timeout == 35 and client.timeout == 5
+    for name in ("", "Node-2", "a/b"):
+        with pytest.raises(errors.Invalid, match="is not a node name"):
+            client.at(name)
+
+
 @pytest.mark.parametrize("cls", errors.ERRORS.values(), ids=lambda cls: cls.code)
 def test_an_error_is_raised_as_the_class_the_agent_raised(cls, client: Client, agent: CannedAgent) -> None:
     agent.answers["network"] = cls("no network 'red': there are blue, green")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from weft.agent.asking import Asking
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.endpoints import Endpoints
@@ -47,6 +48,7 @@ class Service:
             op.name: next(getattr(found, op.name) for found in resources if hasattr(found, op.name))
             for op in OPERATIONS
         }
+        self.asking = Asking(parts.view.me, parts.post, self)
 
     def __getattr__(self, operation: str) -> Callable[..., Awaitable[Any]]:
         try:
