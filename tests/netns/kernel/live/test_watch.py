@@ -1,0 +1,296 @@
+"""A marked packet is seen at every device on its way, with the reason and the rule by which it ends."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import socket
+import subprocess
+import sys
+from collections.abc import Iterator
+from ipaddress import ip_address
+from pathlib import Path
+
+import msgspec
+import pytest
+
+from support.namespaces import Namespace
+from support.overlay import Overlay, overlay
+from support.waiting import until
+from weft.api.live import PacketSeen, RuleSeen
+from weft.kernel.live.probe import Sent, send
+from weft.kernel.live.watch import Watch
+from weft.kernel.plumbing import netns
+
+ABSENT = "10.9.0.77"
+
+
+@pytest.fixture(scope="module")
+def there() -> Iterator[Overlay]:
+    if os.geteuid() != 0:
+        pytest.skip("needs root")
+    with overlay() as found:
+        yield found
+
+
+class Seen(msgspec.Struct):
+    sent: Sent
+    packets: tuple[PacketSeen, ...]
+    rules: tuple[RuleSeen, ...]
+
+    def way(self) -> list[tuple[str, str, str]]:
+        return [(p.place, p.device, p.point) for p in self.packets if p.point != "queue"]
+
+    def drops(self) -> list[tuple[str, str, str, str]]:
+        return [(p.place, p.device, p.reason, p.function) for p in self.packets if p.point == "drop"]
+
+    def ended(self, place: str, reason: str, *functions: str) -> None:
+        """Functions may be part of others, as the compiler likes."""
+        assert any(d[0] == place and d[2] == reason and d[3] in functions for d in self.drops()), self.drops()
+
+
+def go(
+    there: Overlay,
+    target: str,
+    protocol: str = "udp",
+    port: int = 98,
+    seconds: float = 0.2,
+    size: int = 64,
+    drop: bool = True,
+) -> Seen:
+    """From the first container; what four namespaces saw. `drop`: is waited for."""
+    token, family = secrets.token_bytes(8), ip_address(target).version
+    watch = Watch(token, protocol, family, there.names, tuple(there.names))
+    try:
+        assert not watch.unseen
+        origin = there.containers[1].path
+        sent = send(origin, ip_address(target), protocol, token, port=port, seconds=seconds, size=size)
+        if drop:
+            until(lambda: any(p.point == "drop" for p in watch.packets()), 20, lambda: f"a drop; {watch.packets()}")
+        return Seen(sent, watch.packets(), watch.rules())
+    finally:
+        watch.close()
+
+
+FORWARD = [
+    ("c1", "eth0", "out"),
+    ("host1", "v0", "in"),
+    ("host1", "vx0", "out"),
+    ("host1", "u0", "out"),
+    ("host2", "u0", "in"),
+    ("host2", "vx0", "in"),
+    ("host2", "v0", "out"),
+    ("c2", "eth0", "in"),
+]
+
+
+@pytest.mark.parametrize("target", ["10.9.0.2", "fd00:9::2"])
+@pytest.mark.parametrize("protocol", ["tcp", "udp"])
+def test_a_closed_port(there: Overlay, protocol: str, target: str) -> None:
+    seen = go(there, target, protocol, seconds=5)
+    devices = [hop for hop in seen.way() if hop[1] != "br0"]
+    assert devices[: len(FORWARD)] == FORWARD
+    assert seen.sent.answer == "refused"
+    assert seen.sent.sender == target
+    seen.ended("c2", "NO_SOCKET", "tcp_v4_rcv", "tcp_v6_rcv", "__udp4_lib_rcv", "__udp6_lib_rcv")
+
+
+@pytest.mark.parametrize("target", ["10.9.0.2", "fd00:9::2"])
+def test_an_echo_comes_back_the_same_way(there: Overlay, target: str) -> None:
+    seen = go(there, target, "icmp", seconds=5, drop=False)
+    assert seen.sent.answer == "reply"
+    assert [hop for hop in seen.way() if hop[1] != "br0"][-1] == ("c1", "eth0", "in")
+    assert not seen.drops()
+
+
+def test_a_listener_answers(there: Overlay) -> None:
+    with netns.call(there.containers[2].path, lambda: socket.create_server(("10.9.0.2", 8098))) as sock:
+        seen = go(there, "10.9.0.2", "tcp", 8098, seconds=5, drop=False)
+        assert (seen.sent.answer, seen.drops()) == ("reply", [])
+        sock.setblocking(False)
+        with pytest.raises(BlockingIOError):
+            sock.accept()  # it was never opened
+
+
+class Fault:
+    """Commands that make a fault in a namespace, and those that undo it."""
+
+    def __init__(self, ns: Namespace, make: str, undo: str) -> None:
+        self.ns, self.make, self.undo = ns, make, undo
+
+    def __enter__(self) -> None:
+        for line in self.make.split("; "):
+            self.ns.sh(line)
+
+    def __exit__(self, *_: object) -> None:
+        for line in self.undo.split("; "):
+            self.ns.sh(line)
+
+
+def test_a_rule_that_drops(there: Overlay) -> None:
+    """In the bridge's tables of the first host: the rule is named."""
+    host = there.hosts[1]
+    host.run("nft", "-f", "-", stdin=_BRIDGE_DROP)
+    try:
+        seen = go(there, "10.9.0.2", "udp", 97)
+    finally:
+        host.sh("nft delete table bridge t")
+    seen.ended("host1", "NETFILTER_DROP", "nft_do_chain", "nf_hook_slow")
+    assert [(r.family, r.table, r.chain, r.type, r.verdict) for r in seen.rules][-1] == (
+        "bridge",
+        "t",
+        "f",
+        "rule",
+        "drop",
+    )
+    assert seen.rules[-1].handle > 0
+
+
+_BRIDGE_DROP = """
+table bridge t {
+    chain f { type filter hook forward priority 0; udp dport 97 drop; }
+}
+"""
+
+
+def test_a_policy_that_drops_after_a_translation(there: Overlay) -> None:
+    """The token is found whatever the address is."""
+    host = there.hosts[1]
+    host.run("nft", "-f", "-", stdin=_POLICY)
+    try:
+        seen = go(there, "10.9.0.101", "tcp", 8080)
+    finally:
+        host.sh("nft delete table inet t")
+    assert seen.rules[-1].type == "policy"
+    assert seen.rules[-1].verdict == "drop"
+    assert [r.chain for r in seen.rules if r.type == "rule"] == ["nat", "f", "pol"]
+    assert [r.to for r in seen.rules if r.verdict == "jump"] == ["pol"]
+
+
+_POLICY = """
+table inet t {
+    chain nat { type nat hook prerouting priority dstnat; tcp dport 8080 dnat ip to 192.168.7.2:80; }
+    chain f { type filter hook forward priority 0; policy drop; jump pol; }
+    chain pol { ip daddr 192.168.7.2 tcp dport 80 counter; }
+}
+"""
+
+
+def test_the_far_tunnel_is_down(there: Overlay) -> None:
+    with Fault(there.hosts[2], "ip link set vx0 down", "ip link set vx0 up"):
+        seen = go(there, "10.9.0.2")
+    seen.ended("host2", "NO_SOCKET", "__udp4_lib_rcv")
+
+
+def test_the_far_tunnel_has_another_vni(there: Overlay) -> None:
+    made = "ip link add vx0 type vxlan id {} dstport 4799 local 192.168.7.2 remote 192.168.7.1 dev u0"
+    change = f"ip link del vx0; {made}; ip link set vx0 mtu 1450 master br0 up"
+    with Fault(there.hosts[2], change.format(10), change.format(9)):
+        seen = go(there, "10.9.0.2")
+    seen.ended("host2", "VXLAN_VNI_NOT_FOUND", "vxlan_rcv")
+
+
+def test_no_route_on_the_way(there: Overlay) -> None:
+    seen = go(there, "10.77.0.1")
+    seen.ended("host1", "IP_INNOROUTES", "ip_error")
+    assert seen.sent.answer == "error"
+    assert "net unreachable" in seen.sent.text
+
+
+def test_no_route_at_all(there: Overlay) -> None:
+    with Fault(there.containers[1], "ip route del default", "ip route add default via 10.9.0.101"):
+        seen = go(there, "10.77.0.1", drop=False)
+    assert (seen.sent.answer, seen.packets) == ("unsent", ())
+    assert "no route" in seen.sent.text
+
+
+def test_a_blackhole(there: Overlay) -> None:
+    with Fault(there.hosts[1], "ip route add blackhole 10.77.0.0/24", "ip route del blackhole 10.77.0.0/24"):
+        seen = go(there, "10.77.0.1")
+    seen.ended("host1", "NOT_SPECIFIED", "ip_error")
+    assert seen.sent.answer == "nothing"
+
+
+def test_forwarding_is_off(there: Overlay) -> None:
+    with Fault(there.hosts[1], "sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1"):
+        seen = go(there, "192.168.7.2")
+    seen.ended("host1", "IP_INADDRERRORS", "ip_error")
+
+
+def test_a_reverse_path_filter(there: Overlay) -> None:
+    make = "sysctl -qw net.ipv4.conf.br0.rp_filter=1; ip route add 10.9.0.1 dev u0"
+    with Fault(there.hosts[1], make, "sysctl -qw net.ipv4.conf.br0.rp_filter=0; ip route del 10.9.0.1 dev u0"):
+        seen = go(there, "192.168.7.2")
+    seen.ended("host1", "IP_RPFILTER", "ip_rcv_finish_core", "ip_rcv_finish")
+
+
+def test_too_large_for_a_bridge_port(there: Overlay) -> None:
+    with Fault(there.hosts[1], "ip link set vx0 mtu 1280", "ip link set vx0 mtu 1450"):
+        seen = go(there, "10.9.0.2", size=1400)
+    assert [d[:2] for d in seen.drops()] == [("host1", "vx0")]
+
+
+def test_a_queue_that_drops(there: Overlay) -> None:
+    queue = "tc qdisc add dev u0 root tbf rate 8bit burst 60 limit 60"
+    with Fault(there.hosts[1], queue, "tc qdisc del dev u0 root"):
+        seen = go(there, "10.9.0.2")
+    assert [(d[0], d[1], d[2]) for d in seen.drops()] == [("host1", "u0", "QDISC_DROP")]
+
+
+def test_a_neighbour_that_does_not_answer(there: Overlay) -> None:
+    seen = go(there, ABSENT)
+    seen.ended("c1", "NEIGH_FAILED", "neigh_invalidate", "arp_error_report", "neigh_timer_handler", "ipv4_link_failure")
+
+
+# -- nothing is left ---------------------------------------------------------------------------------------------------
+
+
+def _traces(there: Overlay) -> tuple[set[str], str]:
+    """Descriptors of BPF and netlink of this process, and the rules everywhere."""
+    kinds = set[str]()
+    for fd in Path("/proc/self/fd").iterdir():
+        with contextlib.suppress(OSError):  # that of the listing itself
+            kinds.add(str(fd.readlink()))
+    rules = "".join(namespace.sh("nft list ruleset") for namespace in there.all())
+    return {kind for kind in kinds if "bpf" in kind or kind.startswith("socket:")}, rules
+
+
+def test_nothing_is_left(there: Overlay) -> None:
+    there.hosts[1].run("nft", "-f", "-", stdin=_POLICY)
+    try:
+        before = _traces(there)
+        watch = Watch(secrets.token_bytes(8), "tcp", 4, there.names, tuple(there.names))
+        meanwhile = _traces(there)
+        watch.close()
+        assert _traces(there) == before
+    finally:
+        there.hosts[1].sh("nft delete table inet t")
+    assert "weft-trace" in meanwhile[1]
+    assert {"anon_inode:bpf-map", "anon_inode:bpf_link"} <= meanwhile[0]
+
+
+def test_nothing_is_left_after_sigkill(there: Overlay) -> None:
+    """The table goes with the process that made it; and nobody else can take it away or be in its way meanwhile."""
+    host = there.hosts[1]
+    host.run("nft", "-f", "-", stdin=_POLICY)
+    code = f"""
+import time
+from weft.kernel.live.watch import Watch
+watch = Watch(bytes(range(8)), "tcp", 4, {{{host.path!r}: "host1"}}, [{host.path!r}])
+print(watch.unseen, flush=True)
+time.sleep(600)
+"""
+    process = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "[]\n"
+        host.sh("nft flush ruleset")
+        left = host.sh("nft list ruleset")
+        assert "weft-trace-0001020304050607" in left
+        assert "chain pol" not in left
+    finally:
+        process.kill()
+        process.wait()
+        process.stdout.close()
+    until(lambda: host.sh("nft list ruleset") == "", 20, "the table to be gone")
