@@ -285,12 +285,14 @@ class XtablesDump(Entry, frozen=True):
 
 
 class IpsetDump(Entry, frozen=True):
-    """`index`: by which matches of iptables call it. `members` as ipset(8) writes them."""
+    """`index`: by which matches of iptables call it. `members` as ipset(8) writes them. `netmask`: bits of a packet's
+    address that are looked up, 0 for all."""
 
     index: int
     name: str
     type: str
     family: int = 4
+    netmask: int = 0
     members: tuple[str, ...] = ()
 
 

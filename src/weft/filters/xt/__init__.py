@@ -1,43 +1,15 @@
-"""Matches and targets of iptables, as the kernel's structs, in both of its back ends."""
+"""Matches and targets of iptables, as the kernel's structs, in both of its back ends: in expressions `match` and `target` of
+nf_tables, and in the entries of the old tables.
 
-from __future__ import annotations
+    decode   a struct → its text as iptables-save writes it, and a function that judges a packet (basic, connection,
+             surroundings, doubtful) or does something to it (target, nat)
+    entry    an entry of an old table: what it asks of the header, its matches and its target
+    legacy   the old tables' chains, run
+    sets     sets of ipset
+"""
 
-from collections.abc import Callable, Iterable
+from weft.filters.xt.decode import match, match_text, target, target_text
+from weft.filters.xt.legacy import legacy
+from weft.filters.xt.sets import Ipsets
 
-from weft.api.dump import FiltersDump, IpsetDump
-from weft.filters.model import Where
-from weft.filters.state import Base, Judged, Outcome, Run, Unknown
-
-
-class Ipsets:
-    """The sets of ipset, by the numbers that matches call them by."""
-
-    def __init__(self, dumps: Iterable[IpsetDump]) -> None:
-        self.by_index = {dump.index: dump for dump in dumps}
-
-
-def match(name: str, revision: int, info: bytes, run: Run, sets: Ipsets) -> Judged:
-    """Whether the packet is one of those that the match is for."""
-    return Unknown(f"match {name} of iptables")
-
-
-def target(
-    name: str, revision: int, info: bytes, run: Run, where: Callable[[], Where], sets: Ipsets
-) -> Outcome | Unknown:
-    """What the target does. What it changes of the packet is changed in `run.seen`."""
-    return Unknown(f"target {name} of iptables")
-
-
-def match_text(name: str, revision: int, info: bytes, family: str, sets: Ipsets) -> str:
-    """As iptables-save writes it."""
-    return f"-m {name}"
-
-
-def target_text(name: str, revision: int, info: bytes, family: str, sets: Ipsets) -> str:
-    """As iptables-save writes it."""
-    return f"-j {name}"
-
-
-def legacy(dump: FiltersDump, sets: Ipsets) -> list[Base]:
-    """The base chains of tables of the old iptables."""
-    return []
+__all__ = ["Ipsets", "legacy", "match", "match_text", "target", "target_text"]
