@@ -34,6 +34,7 @@ from bench import (
     sleeve,
     spread,
     swim,
+    trace,
     udp,
 )
 from bench.figures import Figure
@@ -58,6 +59,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     ),
     "dns": lambda quick, progress: dns.run(dns.QUICK if quick else dns.Effort(), progress),
     "inspect": lambda quick, progress: inspect.run(inspect.QUICK if quick else inspect.Effort(), progress),
+    "trace": lambda quick, progress: trace.run(trace.QUICK if quick else trace.Effort(), progress),
     "udp": lambda quick, progress: udp.run(udp.QUICK if quick else udp.Effort(), progress),
     "swim": lambda quick, progress: swim.run(swim.QUICK if quick else swim.Effort(), progress),
     "mesh": lambda quick, progress: mesh.run(mesh.QUICK if quick else mesh.Effort(), progress),

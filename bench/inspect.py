@@ -64,31 +64,35 @@ TASKS: dict[str, tuple[Sequence[str], str]] = {
 def run(effort: Effort, progress: Progress) -> list[Figure]:
     progress(f"inspect: {effort.namespaces} namespaces")
     found: dict[str, list[tuple[Spent, Spent]]] = {name: [] for name in TASKS}
-    with _host(effort.namespaces) as pid:
+    with host(_HOST.format(count=effort.namespaces)) as pid:
         places = {"half": str(effort.namespaces // 2), "index": _index(pid, effort.namespaces // 2)}
         for number in range(effort.rounds + 1):
             progress(f"inspect: round {number} of {effort.rounds}")
             for name, (words, script) in TASKS.items():
-                ours = _timed(pid, [sys.executable, "-m", "weft", *(word.format(**places) for word in words)])
+                ours = timed(pid, [sys.executable, "-m", "weft", *(word.format(**places) for word in words)])
                 if number:  # the first warms up
-                    found[name].append((ours, _timed(pid, ["sh", "-c", script.format(**places)])))
+                    found[name].append((ours, timed(pid, ["sh", "-c", script.format(**places)])))
     group = f"{effort.namespaces:,} network namespaces"
-    return [figure for name, spent in found.items() for figure in _figures(group, name, spent)]
+    return [
+        figure
+        for name, spent in found.items()
+        for figure in figures(group, name, SCRIPT, spent, Goal("value", most=_SECONDS))
+    ]
 
 
-def _figures(group: str, name: str, spent: Sequence[tuple[Spent, Spent]]) -> Iterator[Figure]:
+def figures(group: str, name: str, against: str, spent: Sequence[tuple[Spent, Spent]], goal: Goal) -> Iterator[Figure]:
+    """`spent`: by us, and by what it is compared with."""
     ours, theirs = [our for our, _ in spent], [their for _, their in spent]
     took = [each.time for each in ours], [each.time for each in theirs]
     used = [each.cpu for each in ours], [each.cpu for each in theirs]
-    yield paired(Named(group, name, "s", SCRIPT), *took, Goal("value", most=_SECONDS))
-    yield paired(Named(group, f"{name}: CPU time", "s", SCRIPT), *used)
+    yield paired(Named(group, name, "s", against), *took, goal)
+    yield paired(Named(group, f"{name}: CPU time", "s", against), *used)
 
 
 @contextmanager
-def _host(count: int) -> Iterator[int]:
-    """The pid of its first process. Raises Failed."""
+def host(script: str) -> Iterator[int]:
+    """A host that this script makes, which says when it is ready. The pid of its first process. Raises Failed."""
     command = ["unshare", "--net", "--mount", "--pid", "--fork", "--kill-child", "--mount-proc"]
-    script = _HOST.format(count=count)
     with subprocess.Popen(
         [*command, "bash", "-c", script],
         stdin=subprocess.PIPE,
@@ -105,7 +109,7 @@ def _host(count: int) -> Iterator[int]:
             process.kill()
 
 
-def _inside(pid: int, words: Sequence[str]) -> str:
+def inside(pid: int, words: Sequence[str]) -> str:
     entered = ["nsenter", "--target", str(pid), "--net", "--mount", "--pid", *words]
     done = subprocess.run(entered, capture_output=True, text=True, check=False, timeout=300)
     if done.returncode:
@@ -113,12 +117,12 @@ def _inside(pid: int, words: Sequence[str]) -> str:
     return done.stdout
 
 
-def _timed(pid: int, words: Sequence[str]) -> Spent:
+def timed(pid: int, words: Sequence[str]) -> Spent:
     before, began = resource.getrusage(resource.RUSAGE_CHILDREN), time.perf_counter()
-    _inside(pid, words)
+    inside(pid, words)
     took, after = time.perf_counter() - began, resource.getrusage(resource.RUSAGE_CHILDREN)
     return Spent(took, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime)
 
 
 def _index(pid: int, number: int) -> str:
-    return _inside(pid, ["ip", "-o", "link", "show", f"v{number}"]).partition(":")[0]
+    return inside(pid, ["ip", "-o", "link", "show", f"v{number}"]).partition(":")[0]
