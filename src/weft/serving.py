@@ -159,11 +159,13 @@ def unix_socket(path: Path, mode: int = 0o600, group: int = -1) -> socket.socket
     """Listens at `path`, which is nobody's before it has its mode. What an ended process left there goes, if it is a
     socket. Raises Failed, Invalid."""
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
-    before = os.umask(0o177)
     try:
         if path.exists() and not stat.S_ISSOCK(path.stat().st_mode):
             raise Invalid(f"{path} is not a socket: choose another path, or remove that")
         path.unlink(missing_ok=True)
+        os.fchmod(
+            sock.fileno(), 0o600
+        )  # the file gets what the socket has (unix_bind_bsd()); a umask is for all threads
         sock.bind(str(path))
         if group >= 0:
             os.chown(path, -1, group)
@@ -175,8 +177,6 @@ def unix_socket(path: Path, mode: int = 0o600, group: int = -1) -> socket.socket
     except BaseException:
         sock.close()
         raise
-    finally:
-        os.umask(before)
     return sock
 
 

@@ -185,14 +185,10 @@ class Resident:
         """Until it answers. Raises Unsupported, Failed."""
         words = [self.executable(), *self.arguments()]
         self._none_left = False
-        before = os.umask(0o177)
-        try:
-            with self.writing(f"start {self.title}"):
-                self.before_start()
-                with self.log.open("ab") as log:
-                    self._child = self.habitat().run(words, log)
-        finally:
-            os.umask(before)
+        with self.writing(f"start {self.title}"):
+            self.before_start()
+            with open(self.log, "ab", opener=_for_us) as log:
+                self._child = self.habitat().run(words, log)
         self._wait_started(self._child)
         self.pid()
 
@@ -296,3 +292,8 @@ class Resident:
             raise Failed(
                 f"cannot {what} in {self.run}: {error.strerror or error}: it stays as it was until that is mended"
             ) from None
+
+
+def _for_us(path: str, flags: int) -> int:
+    """Opens a file that nobody else reads. A umask would be for all threads at once."""
+    return os.open(path, flags, 0o600)

@@ -122,7 +122,7 @@ class VoterDaemon(PlainDaemon):
     def before_start(self) -> None:
         for folder in (self.home, self.home / DATA, self.keys):
             folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)  # the umask is the whole process's
+            folder.chmod(0o700)
         self._own(self.home, *self.home.rglob("*"))
         with contextlib.suppress(FileNotFoundError):
             if self.log.stat().st_size > LONGEST_LOG:
