@@ -26,6 +26,7 @@ def test_without_a_word_all_are_run() -> None:
         "routing-mesh",
         "dns",
         "inspect",
+        "trace",
         "udp",
         "swim",
         "mesh",
