@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from ipaddress import ip_address, ip_interface, ip_network
 
+from weft.api import live
 from weft.api import mesh as m
 from weft.api import observed as o
 from weft.api import services as s
@@ -444,6 +445,19 @@ EXPLANATION = o.Explanation(
     ),
 )
 
+PROBED = live.Probed(source="10.32.0.7", sport=40001, answer="reply", text="SYN-ACK from 10.32.0.8", seconds=0.0004)
+WATCHED = live.Watched(
+    id="5e0d7a1c5e0d7a1c",
+    packets=(
+        live.PacketSeen(at=1_000, point="in", namespace="", device="veth1", length=64, head=b"E"),
+        live.PacketSeen(
+            at=9_000, point="drop", namespace="", device="veth1", reason="NETFILTER_DROP", function="nft_do_chain"
+        ),
+    ),
+    rules=(live.RuleSeen("", "inet", "filter", "forward", 7, "rule", "drop"),),
+    means=("tracepoints", "nftables"),
+)
+
 LOG = o.LogPage(
     entries=(
         o.LogEntry(
@@ -514,6 +528,10 @@ SERVICE = s.ServiceInfo(
 ANSWERS: dict[str, object] = {
     "policy_counters": COUNTERS,
     "policy_log": LOG,
+    "start_watch": WATCHED,
+    "watched": WATCHED,
+    "end_watch": WATCHED,
+    "send_probe": PROBED,
     "explain": EXPLANATION,
     "policies": POLICIES,
     "policy": t.PolicyDocument(id="namespace//shop", document=NAMESPACE),

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.api import live
 from weft.api import mesh as m
 from weft.api import observed as o
 from weft.api import services as s
@@ -245,6 +246,20 @@ OPERATIONS: tuple[Operation, ...] = (
         o.LogPage,
         query=("after", "wait"),
         afar=True,
+    ),
+    Operation(
+        "start_watch",
+        "POST",
+        "/v1/watches",
+        "Watch for a marked packet here",
+        live.Watched,
+        live.WatchRequest,
+        afar=True,
+    ),
+    Operation("watched", "GET", "/v1/watches/{id}", "What was seen of it until now", live.Watched, afar=True),
+    Operation("end_watch", "DELETE", "/v1/watches/{id}", "The same, and the watch ends", live.Watched, afar=True),
+    Operation(
+        "send_probe", "POST", "/v1/probes", "Send a marked packet from here", live.Probed, live.ProbeRequest, afar=True
     ),
 )
 

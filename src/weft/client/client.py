@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+from weft.api import live
 from weft.api import mesh as m
 from weft.api import observed as o
 from weft.api import services as s
@@ -256,6 +257,20 @@ class Client:
     def policy_log(self, after: str = "", wait: str = "") -> o.LogPage:
         """What came after the entry of the number `after`; or, where there is nothing yet, within `wait` seconds."""
         return self._call(o.LogPage, "policy_log", after=after, wait=wait)
+
+    def start_watch(self, request: live.WatchRequest) -> live.Watched:
+        """Returns when it watches."""
+        return self._call(live.Watched, "start_watch", request)
+
+    def watched(self, id: str) -> live.Watched:
+        return self._call(live.Watched, "watched", id=id)
+
+    def end_watch(self, id: str) -> live.Watched:
+        return self._call(live.Watched, "end_watch", id=id)
+
+    def send_probe(self, request: live.ProbeRequest) -> live.Probed:
+        """Returns with the answer, or when `seconds` are over."""
+        return self._call(live.Probed, "send_probe", request)
 
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out. Raises Invalid for one that is

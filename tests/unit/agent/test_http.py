@@ -14,6 +14,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from support.agents import FakeHost, Tap, until
 from support.mesh_parts import Scene
+from support.watches import FakeWatch
 from weft.agent.agent import Agent
 from weft.agent.http import application, metrics_application, openapi
 from weft.agent.resources.service import Service
@@ -21,6 +22,7 @@ from weft.api.dump import HostDump
 from weft.api.operations import NODE, OPERATIONS, PATIENCE, Operation
 from weft.base.errors import ERRORS
 from weft.hoststate import HOST
+from weft.kernel.live.probe import Sent
 from weft.model.codec import decode
 from weft.model.endpoint import HOST_ITSELF
 from weft.store.protocol import Compacted
@@ -57,6 +59,8 @@ async def test_every_operation_answers_as_it_is_described(
     api: Client, agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, held: HostDump(node=node, namespaces=()))
+    monkeypatch.setattr("weft.agent.resources.live.Watch", FakeWatch)
+    monkeypatch.setattr("weft.kernel.live.probe.send", lambda *_args, **_more: Sent("", 0, "nothing", "no answer"))
     host.open("c1")
     scene = Scene(1, 2)
     scene.begin()
@@ -90,6 +94,8 @@ async def test_every_operation_answers_as_it_is_described(
         "drain": {"member": "c1"},
         "report_health": {"member": "c1", "ready": True},
         "set_bgp": {"hold_time": 9},
+        "start_watch": {"token": "5e0d7a1c5e0d7a1c"},
+        "send_probe": {"token": "5e0d7a1c5e0d7a1c", "target": "10.1.1.9"},
         "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
     }
     for op in OPERATIONS:
@@ -114,6 +120,8 @@ async def test_every_operation_answers_as_it_is_described(
         path["name"]["networks"] = "blue"
         assert answer.status == 200, (op.name, await answer.text())
         _decodes(op, await answer.read())
+        if op.name == "start_watch":
+            path["id"] = {"watches": (await answer.json())["id"]}
         tried.add(op.name)
     assert made["name"] == "blue" and made["options"]["vni"] == 1 and made["options"]["direct-routing"] is False
     assert made["leases"][0]["node"] == "node-1" and made["problems"] == []
@@ -295,7 +303,7 @@ async def test_the_metrics_port_serves_metrics_and_nothing_else(agent: Agent) ->
         assert "weft_store_connected" in await (await client.get("/metrics")).text()
         for op in OPERATIONS:
             answer = await client.request(
-                op.method, op.path.format(name="blue", ref="x", address="10.1.0.1"), json=BLUE
+                op.method, op.path.format(name="blue", ref="x", id="x", address="10.1.0.1"), json=BLUE
             )
             assert answer.status == 404, op.name
         for path in ("/openapi.json", "/", "/v1/status", "/metrics/v1/status"):

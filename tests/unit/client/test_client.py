@@ -14,6 +14,7 @@ import pytest
 
 from support.canned import ANSWERS, ENDPOINTS, NAMESPACE, NETWORKS
 from support.canned_agent import Asked, CannedAgent, Hangs, Raw, canned_agent
+from weft.api import live
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.operations import OPERATIONS
@@ -78,6 +79,10 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "drain": ("web", s.Drain(member="web-1")),
     "report_health": ("web", s.ReportHealth(member="web-1", ready=True)),
     "release": ("blue", "40.15.43.9", "docker/"),
+    "start_watch": (live.WatchRequest(token="5e0d7a1c5e0d7a1c", namespaces=("/run/netns/web",)),),
+    "watched": ("5e0d7a1c",),
+    "end_watch": ("5e0d7a1c",),
+    "send_probe": (live.ProbeRequest(token="5e0d7a1c5e0d7a1c", target="10.32.0.8"),),
 }
 
 

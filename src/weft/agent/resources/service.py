@@ -12,6 +12,7 @@ from weft.agent.resources.endpoints import Endpoints
 from weft.agent.resources.exposure import Exposure
 from weft.agent.resources.health import Health
 from weft.agent.resources.ipam import Ipam
+from weft.agent.resources.live import Live
 from weft.agent.resources.mesh import Mesh
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
@@ -41,6 +42,7 @@ class Service:
             services,
             Health(parts, services),
             Observed(parts),
+            Live(parts),
             Mesh(parts),
             Paths(parts),
         )

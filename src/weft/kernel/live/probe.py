@@ -50,7 +50,7 @@ _BY_ICMP = (2, 3)
 """SO_EE_ORIGIN_ICMP, SO_EE_ORIGIN_ICMP6; others are this kernel's own."""
 
 
-class Sent(msgspec.Struct, frozen=True, kw_only=True):
+class Sent(msgspec.Struct, frozen=True):
     """`answer`: "reply" (the other side answers), "refused" (it says that nothing listens), "error" (somebody sent an ICMP
     error), "unsent" (this kernel did not send it), "nothing" within the time. `text` says it in plain words. `sender`: who sent
     the answer. `seconds` until then. `mtu`: what an ICMP error about the size says is the most, 0 else."""
