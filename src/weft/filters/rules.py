@@ -84,7 +84,7 @@ def _asked(run: Run, bases: list[Base]) -> Verdict:
     """What comes of all of them. A doubt counts where it would have ended its chain otherwise, and where no other chain
     drops the packet for certain."""
     doubts: list[Doubt] = []
-    end: End | None = None
+    told: End | None = None
     unsure: End | None = None
     translation: Translation | None = None
     for base in bases:
@@ -92,17 +92,18 @@ def _asked(run: Run, bases: list[Base]) -> Verdict:
         run.doubts.clear()
         end = base.run(run)
         translation = translation or end.translation
+        told = end if told is None or not end.policy or told.policy else told  # a rule says more than a policy
         mattering = [doubt for doubt in run.told() if doubt.action != _does(end)]
         if end.action in _LOSING and all(doubt.action in _LOSING for doubt in mattering):
             return _verdict(run, end, translation, ())
         if mattering or end.action == "depends":
             doubts += mattering
             unsure = unsure or end
-        elif translation is not None:
+        if translation is not None:
             break
     if unsure is not None:
         return _verdict(run, End("depends", unsure.where), translation, tuple(doubts))
-    return _verdict(run, end, translation, ())
+    return _verdict(run, told, translation, ())
 
 
 _LOSING = frozenset(("drop", "reject", "queue", "stolen"))

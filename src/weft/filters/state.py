@@ -79,11 +79,12 @@ class Run:
 
 
 class End(msgspec.Struct, frozen=True):
-    """How a base chain ends. `where`: the rule or policy that decided."""
+    """How a base chain ends. `where`: the rule or policy that decided; `policy`: it was the policy."""
 
     action: Action
     where: Callable[[], Where]
     translation: Translation | None = None
+    policy: bool = False
 
 
 class Base(Protocol):

@@ -66,7 +66,7 @@ class BaseChain:
         if end is not None:
             return end
         action: Action = "drop" if self.dump.policy == "drop" else "accept"
-        return End(action, partial(self.table.policy, self.dump))
+        return End(action, partial(self.table.policy, self.dump), policy=True)
 
 
 class _Running:

@@ -16,7 +16,7 @@ from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST, Object, Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
 from weft.hoststate.paths import ALL
 from weft.hoststate.tunnels import sleeve_overhead
-from weft.kernel.host import dump_wire
+from weft.kernel.host import dump_wire, filters
 from weft.kernel.kinds import tunnel, wire
 from weft.kernel.kinds.ovs import switched
 from weft.kernel.plumbing import netns
@@ -34,17 +34,18 @@ _AF = {4: u.AF_INET, 6: u.AF_INET6}
 _ELSEWHERE = "?"
 
 
-def dump(node: str, containers: Mapping[str, str]) -> HostDump:
+def dump(node: str, containers: Mapping[str, str], addresses: Collection[str] | None = ()) -> HostDump:
     """The calling thread's namespace, as `node`'s own, and those at these paths, each with its name. One that is gone is
-    left out. Blocking; opens what it needs and closes it again. Raises Denied."""
+    left out. `addresses`: conntrack's entries of which are told; None: all. Blocking; opens what it needs and closes it
+    again. Raises Denied."""
     host_fd = netns.open_path(HOST)
     try:
         numbers = _Numbers(host_fd, containers)
-        found = [_in(Space(HOST, Netlink(open_socket())), numbers, "")]
+        found = [_in(Space(HOST, Netlink(open_socket())), numbers, "", addresses)]
         for path, name in containers.items():
             sock = netns.open_all([path], open_socket)[path]
             if not isinstance(sock, WeftError):
-                found.append(_in(Space(path, Netlink(sock)), numbers, name))
+                found.append(_in(Space(path, Netlink(sock)), numbers, name, addresses))
             elif not isinstance(sock, NotFound):
                 raise sock
     finally:
@@ -84,9 +85,9 @@ def _sleeves(objects: Collection[Object]) -> Iterator[TunnelDump]:
             )
 
 
-def _in(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
+def _in(space: Space, numbers: _Numbers, name: str, addresses: Collection[str] | None) -> NamespaceDump:
     try:
-        return _namespace(space, numbers, name)
+        return _namespace(space, numbers, name, addresses)
     finally:
         space.netlink.close()
 
@@ -138,7 +139,7 @@ def _with_peers_names(found: Iterable[NamespaceDump]) -> tuple[NamespaceDump, ..
     return tuple(msgspec.structs.replace(ns, links=tuple(map(named, ns.links))) for ns in found)
 
 
-def _namespace(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
+def _namespace(space: Space, numbers: _Numbers, name: str, addresses: Collection[str] | None) -> NamespaceDump:
     names = {index: device.name for index, device in space.devices().items()}
     netlink = space.netlink
     route = partial(dump_wire.decode_route, names=names)
@@ -153,6 +154,7 @@ def _namespace(space: Space, numbers: _Numbers, name: str) -> NamespaceDump:
         rules=_each(netlink, dump_wire.RTM_GETRULE, dump_wire.rule_filter, dump_wire.decode_rule),
         neighbours=_each(netlink, u.RTM_GETNEIGH, wire.neighbour_filter, neighbour),
         fdb=tuple(netlink.dump(u.RTM_GETNEIGH, wire.fdb_filter(0), fdb)),
+        filters=filters.of(space.ns, addresses),
     )
 
 

@@ -20,6 +20,7 @@ from weft.api.dump import (
 )
 from weft.base.errors import WeftError
 from weft.kernel.host.entries import entries
+from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import attr, attributes, each_attribute
 from weft.kernel.plumbing.nfnl import NFGENMSG, Nftables
@@ -42,6 +43,14 @@ _ELEM_EXPR, _ELEM_OBJREF, _ELEM_EXPRESSIONS = 7, 9, 11
 _DECIDING = (b"limit", b"quota", b"connlimit")
 Place = tuple[str, str]
 """Family and name of a table."""
+
+
+def of(ns: str, addresses: Collection[str] | None = ()) -> FiltersDump:
+    """Of a namespace by its path, "" for the calling thread's own. One that cannot be entered is told in `unread`."""
+    try:
+        return netns.call(ns, lambda: dump(addresses))
+    except WeftError as error:
+        return FiltersDump(unread=(str(error),))
 
 
 def dump(addresses: Collection[str] | None = ()) -> FiltersDump:
