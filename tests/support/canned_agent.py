@@ -5,11 +5,12 @@ from __future__ import annotations
 import re
 import socketserver
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler
 from pathlib import Path
+from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from weft.api import types as t
@@ -40,10 +41,11 @@ class Hangs:
 
 @dataclass
 class CannedAgent:
-    """`answers`: by operation, a reply, an error to raise, or something odd. `asked`: what came, in order."""
+    """`answers`: by operation, or by operation and another node that is asked for, a reply, an error to raise, or something
+    odd. `asked`: what came, in order."""
 
     path: Path
-    answers: dict[str, object] = field(default_factory=dict)
+    answers: dict[object, object] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -53,7 +55,8 @@ class CannedAgent:
 
     def answer(self, asked: Asked) -> Raw:
         self.asked.append(asked)
-        reply = self.answers[asked.operation]
+        named = asked.operation, asked.node
+        reply = self.answers[named if named in self.answers else asked.operation]
         if isinstance(reply, WeftError):
             return Raw(reply.status, encode(t.Error(error=reply.code, message=str(reply))))
         if isinstance(reply, Hangs):
@@ -100,7 +103,7 @@ class _Server(socketserver.ThreadingUnixStreamServer):
 
 
 @contextmanager
-def canned_agent(path: Path, answers: dict[str, object]) -> Iterator[CannedAgent]:
+def canned_agent(path: Path, answers: Mapping[Any, object]) -> Iterator[CannedAgent]:
     agent = CannedAgent(path, dict(answers))
     handler = type("Handler", (_Handler,), {"agent": agent})
     with _Server(str(path), handler) as server:

@@ -10,13 +10,17 @@ import msgspec
 
 from weft.api.types import Reply
 
+ALONE = "host"
+"""In place of paths of endpoints' namespaces, where a dump is asked for: only the host's own, and Weft's."""
+
 
 class Entry(Reply, frozen=True, kw_only=True, omit_defaults=True):
     """Base of everything in a dump."""
 
 
 class PeerDump(Entry, frozen=True):
-    """A veth's other end. `namespace` is the path of one that is in the dump too, "?" of one that is not."""
+    """A veth's other end. `namespace` is the path of one that is in the dump too, or of another container's on that host; "?"
+    of one that nobody knows."""
 
     namespace: str
     name: str = ""
@@ -425,6 +429,7 @@ class HostDump(Reply, frozen=True, kw_only=True):
 
 
 __all__ = [
+    "ALONE",
     "AddressDump",
     "BridgeDump",
     "CloudDump",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import msgspec
 import typer
@@ -14,8 +13,11 @@ from weft.base.errors import WeftError
 from weft.cli import complete
 from weft.cli.options import example
 from weft.cli.output import Format, Output, show
-from weft.cli.session import Waiting, client, session
+from weft.cli.session import Waiting, client
 from weft.cli.table import Page, Styled
+
+if TYPE_CHECKING:
+    from weft.client import Client
 
 _Source = Annotated[
     str,
@@ -56,30 +58,26 @@ def explain(
 ) -> None:
     """Say whether a connection may be made, and which rule of which policy decides so.
 
-    First by what policies say, then by what the hosts have in force: this one, and in a lab (WEFT_LAB names its
-    directory) all. Nothing is sent. Exit status 1 if the connection is denied.
+    First by what policies say, then by what the hosts of both ends have in force. Nothing is sent. Exit status 1 if the
+    connection is denied.
     """
+    agent = client(ctx)
     with Waiting("asking for the verdict"):
         asked = (source, target, protocol, str(port or ""), str(family or ""))
-        found = _in_force_elsewhere(ctx, client(ctx).explain(*asked), asked)
+        found = _in_force_elsewhere(agent, agent.explain(*asked), asked)
     show(found, output, _explained)
     if not found.allowed:
         raise typer.Exit(1)
 
 
-def _in_force_elsewhere(ctx: typer.Context, found: o.Explanation, asked: tuple[str, ...]) -> o.Explanation:
-    """With what the agents of other hosts of the lab that we are in say of their own endpoints."""
-    from weft.client import Client
-    from weft.trace import collect
-
-    lab = "" if session(ctx).socket else os.environ.get(collect.LAB, "")
-    sockets = collect.sockets_of_lab(lab) if lab else {}
+def _in_force_elsewhere(agent: Client, found: o.Explanation, asked: tuple[str, ...]) -> o.Explanation:
+    """With what the agents of other hosts say of their own endpoints."""
     sides = list(found.sides)
     for n, side in enumerate(sides):
-        if side.enforced is not None or side.node not in sockets:
+        if side.enforced is not None or not side.node:
             continue
         try:
-            sides[n] = Client(sockets[side.node]).explain(*asked).sides[n]
+            sides[n] = agent.at(side.node).explain(*asked).sides[n]
         except WeftError as error:
             sides[n] = msgspec.structs.replace(side, faults=(f"its agent cannot be asked: {error}",))
     return msgspec.structs.replace(found, sides=tuple(sides))

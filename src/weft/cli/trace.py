@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,11 +9,10 @@ import typer
 from weft.cli import complete
 from weft.cli.options import example, single
 from weft.cli.output import Format, Output, show
-from weft.cli.session import Waiting, session
+from weft.cli.session import Waiting, client
 
 if TYPE_CHECKING:
     from weft.base.net import Family
-    from weft.trace.collect import Snapshot
 
 app = single()
 
@@ -41,29 +39,18 @@ def trace(
 ) -> None:
     """Follow a packet through the kernels' tables, hop by hop, and name what stops it; then its answer's way back.
 
-    Nothing is sent. Of other hosts only those of a lab are looked at (WEFT_LAB names its directory): elsewhere the way
-    is followed as far as this host knows it. Exit status 1 if the packet, or the answer, ends on the way.
+    Nothing is sent. The hosts on the way are asked through the store. Exit status 1 if the packet, or the answer, ends
+    on the way, or if a host there does not say what it has.
     """
     from weft.trace import collect
     from weft.trace.render import render
 
     wanted = _family(family)
     with Waiting("reading the kernels' tables"):
-        found = collect.trace(_snapshot(ctx), origin, target, wanted)
+        found = collect.gather(client(ctx), origin, target, wanted)
     show(found, output, lambda page, value: render(value, page.width, page.paint))
     if not found.arrived:
         raise typer.Exit(1)
-
-
-def _snapshot(ctx: typer.Context) -> Snapshot:
-    """Of all hosts of the lab that we are in, unless an agent is named."""
-    from weft.client import DEFAULT_SOCKET, Client
-    from weft.trace import collect
-
-    named = session(ctx).socket
-    lab = "" if named else os.environ.get(collect.LAB, "")
-    sockets = collect.sockets_of_lab(lab) if lab else {"this host": named or DEFAULT_SOCKET}
-    return collect.collect(sockets, Client)
 
 
 def _family(number: int | None) -> Family | None:

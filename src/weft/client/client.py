@@ -57,7 +57,8 @@ class Client:
         return self._call(t.PlanReply, "plan", network=network)
 
     def kernel(self, namespaces: str = "") -> HostDump:
-        """`namespaces`: paths of endpoints' namespaces on that node, with commas between; else those of all."""
+        """`namespaces`: paths of endpoints' namespaces on that node, with commas between, or `weft.api.dump.ALONE` for none of
+        them; else those of all. The host's own is always told of."""
         return self._call(HostDump, "kernel", namespaces=namespaces)
 
     def store(self) -> t.StoreStatus:

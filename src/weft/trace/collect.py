@@ -1,35 +1,46 @@
-"""What a trace needs to know, asked from agents: in a lab from those of all hosts at once, else from the local one.
+"""What a trace needs to know, asked from agents: of this host's own, and through it of those of other hosts.
 
-A way that goes on to a host whose agent cannot be asked ends there, with its name.
+Nobody knows beforehand which hosts a packet comes by. So it is walked with what the ends' hosts tell; where it then goes on
+to a host or a namespace that was not asked for, that one is asked, and it is walked again. Other containers' namespaces
+are left alone.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Collection, Iterable
 from concurrent.futures import ThreadPoolExecutor
-from pathlib import Path as FilePath
 from typing import Protocol
 
 import msgspec
 
 from weft.api import services as s
 from weft.api import types as t
-from weft.api.dump import HostDump
-from weft.base.errors import Unavailable, WeftError
+from weft.api.dump import ALONE, HostDump
+from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family
 from weft.trace import ends
-from weft.trace.path import Path, Start, Trace
+from weft.trace.path import Path, Place, Start, Trace
 from weft.trace.walk import walk
 
-LAB = "WEFT_LAB"
-"""Environment variable: a lab's directory."""
-_AT_ONCE = 16
+ROUNDS = 6
+"""Of asking and walking. One is enough where packets go straight from the one host to the other."""
+AT_ONCE = 16
+PATIENCE = 5
+"""Seconds for a host's answer."""
+MOST = 64
+"""Namespaces of a host that are asked for in one round."""
 
 
-class Agent(Protocol):
-    """What is asked; `weft.client.Client` is one."""
+class Asked(Protocol):
+    """One host's agent; `weft.client.Client` is one."""
 
-    def kernel(self) -> HostDump: ...
+    def kernel(self, namespaces: str = "") -> HostDump: ...
+
+
+class Agent(Asked, Protocol):
+    """The local one."""
+
+    def at(self, node: str, patience: int = PATIENCE) -> Asked: ...
 
     def endpoints(self) -> tuple[t.EndpointInfo, ...]: ...
 
@@ -52,52 +63,87 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return {str(a.ip): n.name for n in self.nodes for a in n.addresses}
 
 
-def sockets_of_lab(directory: str) -> dict[str, str]:
-    """The agents' sockets by host: DIRECTORY/hosts/HOST/run-weft/weft.sock. Raises Unavailable where there is none."""
-    found = sorted(FilePath(directory).glob("hosts/*/run-weft/weft.sock"))
-    if not found:
-        raise Unavailable(f"no agent's socket in the lab at {directory}: is it up (`weft lab ls`)? Else unset {LAB}")
-    return {path.parent.parent.name: str(path) for path in found}
+def gather(agent: Agent, origin: str, target: str, family: Family | None = None) -> Trace:
+    """`trace`, with what the agents of the hosts on the way tell. Raises what the local agent says."""
+    with ThreadPoolExecutor(3, thread_name_prefix="trace") as pool:
+        endpoints, nodes, services = (
+            pool.submit(agent.endpoints),
+            pool.submit(agent.nodes),
+            pool.submit(agent.services),
+        )
+        known = Snapshot(dumps={}, endpoints=endpoints.result(), nodes=nodes.result(), services=services.result())
+    start = ends.origin(origin, known.endpoints, known.nodes)
+    end = ends.target(target, known.endpoints, known.nodes, known.services)
+    wanted = {Place(e.node, e.ns) for e in (start, end) if e.node}
+    asked = set[Place]()
+    for _ in range(ROUNDS):
+        known = _more(agent, known, wanted)
+        asked |= wanted
+        lacking = set[Place]()
+        found = trace(known, origin, target, family, lacking)
+        silent = {place.host for place in asked} - known.dumps.keys()
+        wanted = _few(place for place in lacking - asked if place.host in _agents(known) - silent)
+        if found.arrived or not wanted:
+            break
+    return found
 
 
-def collect(sockets: Mapping[str, str], connect: Callable[[str], Agent]) -> Snapshot:
-    """`sockets` by the host's name. Raises what the agent says if there is only one, Unavailable if none of many answers."""
-    agents = {host: connect(path) for host, path in sockets.items()}
-    with ThreadPoolExecutor(min(len(agents), _AT_ONCE), thread_name_prefix="trace") as pool:
-        answers = dict(zip(agents, pool.map(_kernel, agents.values()), strict=True))
-    dumps = {answer.node: answer for answer in answers.values() if isinstance(answer, HostDump)}
-    refused = {host: answer for host, answer in answers.items() if isinstance(answer, WeftError)}
-    if not dumps:
-        raise next(iter(refused.values()))
-    first = next(agents[host] for host in agents if host not in refused)
-    return Snapshot(
-        dumps=dumps,
-        endpoints=first.endpoints(),
-        nodes=first.nodes(),
-        services=first.services(),
-        notes=tuple(f"{host} is not seen: {error}" for host, error in refused.items()),
-    )
+def _agents(known: Snapshot) -> set[str]:
+    return {node.name for node in known.nodes}
 
 
-def _kernel(agent: Agent) -> HostDump | WeftError:
+def _few(places: Iterable[Place]) -> set[Place]:
+    """At most so many of each host."""
+    by_host: dict[str, list[Place]] = {}
+    for place in sorted(places):
+        by_host.setdefault(place.host, []).append(place)
+    return {place for some in by_host.values() for place in some[:MOST]}
+
+
+def _more(agent: Agent, known: Snapshot, places: Collection[Place]) -> Snapshot:
+    """With what these hosts tell of these places, of themselves, and of what they told of before: so that each dump is of one
+    moment. All are asked at once."""
+    hosts = sorted({place.host for place in places})
+    paths = {
+        host: {place.ns for place in places if place.host == host} | _paths(known.dumps.get(host)) for host in hosts
+    }
+    with ThreadPoolExecutor(max(1, min(len(hosts), AT_ONCE)), thread_name_prefix="trace") as pool:
+        answers = dict(zip(hosts, pool.map(lambda host: _ask(agent, host, paths[host] - {""}), hosts), strict=True))
+    told = {host: answer for host, answer in answers.items() if isinstance(answer, HostDump)}
+    notes = (f"{host} is not seen: {answer}" for host, answer in answers.items() if host not in told)
+    return msgspec.structs.replace(known, dumps={**known.dumps, **told}, notes=(*known.notes, *notes))
+
+
+def _paths(dump: HostDump | None) -> set[str]:
+    return {namespace.path for namespace in dump.namespaces} if dump else set()
+
+
+def _ask(agent: Agent, host: str, namespaces: Collection[str]) -> HostDump | WeftError:
+    there = agent.at(host, PATIENCE)
     try:
-        return agent.kernel()
+        try:
+            return there.kernel(",".join(sorted(namespaces)) or ALONE)
+        except NotFound:  # one of them has gone meanwhile
+            return there.kernel()
     except WeftError as error:
         return error
 
 
-def trace(snapshot: Snapshot, origin: str, target: str, family: Family | None = None) -> Trace:
+def trace(
+    snapshot: Snapshot, origin: str, target: str, family: Family | None = None, lacking: set[Place] | None = None
+) -> Trace:
     """The way there; and the way back from an endpoint, which answers with the address it was called by. What is sent to
-    a node or to outside is masqueraded, so its answer comes by another way. Raises NotFound, Invalid."""
+    a node or to outside is masqueraded, so its answer comes by another way. `lacking` is told what was missing on the way.
+    Raises NotFound, Invalid."""
     start = ends.origin(origin, snapshot.endpoints, snapshot.nodes)
     end = ends.target(target, snapshot.endpoints, snapshot.nodes, snapshot.services)
     chosen = ends.choose_family(start, end, family)
-    there = _walk(snapshot, start, end, chosen)
+    there = _walk(snapshot, start, end, chosen, lacking)
     answered = there.outcome.ending == "delivered" and end.ns
-    back = _walk(snapshot, end, start, chosen) if answered else None
+    back = _walk(snapshot, end, start, chosen, lacking) if answered else None
     return Trace(origin=start.name, target=end.name, there=there, back=back, notes=snapshot.notes)
 
 
-def _walk(snapshot: Snapshot, start: ends.End, end: ends.End, family: Family) -> Path:
+def _walk(snapshot: Snapshot, start: ends.End, end: ends.End, family: Family, lacking: set[Place] | None) -> Path:
     sender = Start(host=start.node, ns=start.ns, source=start.address(family))
-    return walk(snapshot.dumps, sender, end.address(family), snapshot.by_address)
+    return walk(snapshot.dumps, sender, end.address(family), snapshot.by_address, lacking=lacking)

@@ -104,6 +104,8 @@ def _flood(
 
 def _veth(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
     other = record.world.peer(place, link)
+    if other is None and link.peer is not None and not record.world.is_wire_end(place, link):
+        return record.missing(Place(place.host, link.peer.namespace))
     if other is None:
         return _wire(record, place, link, frame)
     there = f"{other.link.name} on {record.world.name(other.place)}"

@@ -27,10 +27,15 @@ MOST_STEPS = 1000
 
 
 def walk(
-    dumps: Mapping[str, HostDump], start: Start, target: IPAddress, nodes: Mapping[str, str] | None = None
+    dumps: Mapping[str, HostDump],
+    start: Start,
+    target: IPAddress,
+    nodes: Mapping[str, str] | None = None,
+    lacking: set[Place] | None = None,
 ) -> Path:
-    """`dumps` by host name. `nodes`: names of all hosts by their addresses, also of those whose dump is not at hand."""
-    record = Record(World(dumps, nodes or {}))
+    """`dumps` by host name. `nodes`: names of all hosts by their addresses, also of those whose dump is not at hand. `lacking`
+    is told the places that were looked for and are in no dump."""
+    record = Record(World(dumps, nodes or {}, lacking))
     state: State | Outcome = Send(Place(start.host, start.ns), Packet(start.source, target, l2.FIRST_TTL))
     ttl = l2.FIRST_TTL
     for _ in range(MOST_STEPS):

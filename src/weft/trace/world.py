@@ -1,7 +1,7 @@
 """The dumps, indexed by what the kernel looks things up by. Nothing here decides; it only answers.
 
-A device is a *wire end* if what leaves it cannot be followed by its own dump: an ordinary device, or a veth whose other
-end is in no namespace that was dumped (an uplink in a virtual machine's host, or in the lab).
+A device is a *wire end* if what leaves it cannot be followed by its own host's dump: an ordinary device, or a veth whose other
+end is in no namespace that the host knows (an uplink in a virtual machine's host, or in the lab).
 """
 
 from __future__ import annotations
@@ -160,9 +160,18 @@ def _selects(rule: RuleDump, src: IPAddress, dst: IPAddress, iif: str) -> bool:
     return matches != rule.invert
 
 
+def _leads_here(link: LinkDump) -> bool:
+    """Whether a veth's other end is in a namespace of this host that is known, in the dump or not."""
+    return link.peer is not None and link.peer.namespace != "?"
+
+
 class World:
-    def __init__(self, dumps: Mapping[str, HostDump], nodes: Mapping[str, str]) -> None:
-        """`nodes`: who should have which address on the wire, by address; also hosts whose dump is not at hand."""
+    def __init__(
+        self, dumps: Mapping[str, HostDump], nodes: Mapping[str, str], lacking: set[Place] | None = None
+    ) -> None:
+        """`nodes`: who should have which address on the wire, by address; also hosts whose dump is not at hand. `lacking` is
+        told which places are asked about that are in no dump."""
+        self.lacking = set() if lacking is None else lacking
         self._dumps = dumps
         self._nodes = nodes
         self._namespaces: dict[Place, Namespace] = {}
@@ -175,6 +184,8 @@ class World:
             dump = self._dumps[place.host].namespace(place.ns)
             if dump is not None:
                 self._namespaces[place] = Namespace(dump)
+        if place not in self._namespaces:
+            self.lacking.add(place)
         return self._namespaces.get(place)
 
     def name(self, place: Place) -> str:
@@ -189,7 +200,11 @@ class World:
     def elsewhere(self, address: IPAddress) -> str:
         """The host that has this address, if its dump is not at hand."""
         host = self._nodes.get(str(address), "")
-        return "" if host in self._dumps else host
+        if host in self._dumps:
+            return ""
+        if host:
+            self.lacking.add(Place(host))
+        return host
 
     def expected(self, address: IPAddress) -> str:
         """The host that should have this address, if its dump is at hand."""
@@ -245,7 +260,7 @@ class World:
         return Found(there, other) if other else None
 
     def is_wire_end(self, place: Place, link: LinkDump) -> bool:
-        return link.kind not in _OWN_KINDS or (link.kind == "veth" and self.peer(place, link) is None)
+        return link.kind not in _OWN_KINDS or (link.kind == "veth" and not _leads_here(link))
 
     # Who is behind a device.
 

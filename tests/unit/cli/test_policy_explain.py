@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import msgspec
 import pytest
 
 from support.canned import EXPLANATION
-from support.canned_agent import Asked, CannedAgent, canned_agent
+from support.canned_agent import Asked, CannedAgent
 from weft.api import observed as o
 from weft.base.errors import NotFound, Unavailable
 
@@ -51,9 +49,8 @@ ALLOWED = msgspec.structs.replace(
 def test_what_is_denied(weft, agent: CannedAgent) -> None:
     ran = weft("policy", "explain", "client", "web", "--port", "80")
     assert (ran.status, ran.out, ran.err) == (1, DENIED, "")
-    assert agent.asked == [
-        Asked("explain", {"source": "client", "target": "web", "protocol": "tcp", "port": "80"}, b"")
-    ]
+    params = {"source": "client", "target": "web", "protocol": "tcp", "port": "80"}
+    assert agent.asked == [Asked("explain", params, b""), Asked("explain", params, b"", "node-4")]
 
 
 def test_what_is_allowed(weft, agent: CannedAgent) -> None:
@@ -83,16 +80,12 @@ def test_what_does_not_exist_has_a_status_of_its_own(weft, agent: CannedAgent) -
     assert weft("policy", "explain", "x", "web", "--port", "70000").status == 2
 
 
-def test_in_a_lab_each_host_is_asked_about_its_own(weft, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_each_host_is_asked_about_its_own(weft, agent: CannedAgent) -> None:
     there = msgspec.structs.replace(
         EXPLANATION, sides=(msgspec.structs.replace(EGRESS, enforced=True, rules="no rule is asked"), INGRESS)
     )
-    for node in ("node-1", "node-4"):
-        (tmp_path / "hosts" / node / "run-weft").mkdir(parents=True)
-    sockets = [tmp_path / "hosts" / node / "run-weft" / "weft.sock" for node in ("node-1", "node-4")]
-    monkeypatch.setenv("WEFT_LAB", str(tmp_path))
-    monkeypatch.setattr("weft.client.DEFAULT_SOCKET", str(sockets[0]))
-    with canned_agent(sockets[0], {"explain": EXPLANATION}), canned_agent(sockets[1], {"explain": there}) as far:
-        assert "in force on node-4: no rule is asked" in weft("policy", "explain", "client", "web").lines
-        far.answers["explain"] = Unavailable("it has no store")
-        assert "    its agent cannot be asked: it has no store" in weft("policy", "explain", "client", "web").lines
+    agent.answers["explain"] = EXPLANATION
+    agent.answers["explain", "node-4"] = there
+    assert "in force on node-4: no rule is asked" in weft("policy", "explain", "client", "web").lines
+    agent.answers["explain", "node-4"] = Unavailable("it has no store")
+    assert "    its agent cannot be asked: it has no store" in weft("policy", "explain", "client", "web").lines

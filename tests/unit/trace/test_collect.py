@@ -1,7 +1,7 @@
 from __future__ import annotations
 
+from collections.abc import Mapping
 from ipaddress import ip_interface
-from pathlib import Path
 
 import msgspec
 import pytest
@@ -10,9 +10,11 @@ from support import dumps as d
 from support import lab
 from weft.api import services as s
 from weft.api import types as t
-from weft.api.dump import HostDump
+from weft.api.dump import ALONE, HostDump
 from weft.base.errors import Denied, Invalid, NotFound, Unavailable, WeftError
-from weft.trace.collect import Snapshot, collect, sockets_of_lab, trace
+from weft.trace.collect import Snapshot, gather, trace
+
+Asked = list[tuple[str, str]]
 
 NETWORK = lab.network("vxlan", (4, 6))
 
@@ -43,25 +45,35 @@ ENDPOINTS = tuple(map(endpoint, d.NODES))
 
 
 class Agent:
-    """Answers with this dump, or as if it were broken."""
+    """The local one, and by `at` those of the others: each answers with its dump, or with why not. `asked`: host, and paths."""
 
-    def __init__(self, answer: HostDump | WeftError) -> None:
-        self.answer = answer
+    def __init__(self, answers: Mapping[str, HostDump | WeftError], node: str = "", asked: Asked | None = None) -> None:
+        self.answers, self.node = answers, node
+        self.asked: Asked = [] if asked is None else asked
 
-    def kernel(self) -> HostDump:
-        if isinstance(self.answer, WeftError):
-            raise self.answer
-        return self.answer
+    def at(self, node: str, patience: int = 0) -> Agent:
+        return Agent(self.answers, node, self.asked)
+
+    def kernel(self, namespaces: str = "") -> HostDump:
+        self.asked.append((self.node, namespaces))
+        answer = self.answers[self.node]
+        if isinstance(answer, WeftError):
+            raise answer
+        wanted = [path for path in namespaces.split(",") if path not in ("", ALONE)]
+        there = {found.path: found for found in answer.namespaces}
+        if gone := [path for path in wanted if path not in there]:
+            raise NotFound(f"no endpoint here in namespace {gone[0]}")
+        if not namespaces:
+            return answer
+        return msgspec.structs.replace(answer, namespaces=tuple(there[path] for path in ("", *wanted)))
 
     def endpoints(self) -> tuple[t.EndpointInfo, ...]:
-        self.kernel()
         return ENDPOINTS
 
     def services(self) -> tuple[s.ServiceInfo, ...]:
         return ()
 
     def nodes(self) -> tuple[t.NodeInfo, ...]:
-        self.kernel()
         return NODES
 
 
@@ -70,14 +82,39 @@ def vxlan() -> d.Dumps:
     return d.reference("vxlan")
 
 
-def snapshot(dumps: d.Dumps, **silent: WeftError) -> Snapshot:
-    """`silent`: by host, with "_" for "-"."""
-    refused = {host.replace("_", "-"): error for host, error in silent.items()}
-    answers: dict[str, HostDump | WeftError] = {**dumps, **refused}
-    return collect({host: f"/run/{host}.sock" for host in answers}, lambda path: Agent(answers[Path(path).stem]))
+def snapshot(dumps: d.Dumps) -> Snapshot:
+    return Snapshot(dumps=dict(dumps), endpoints=ENDPOINTS, nodes=NODES)
 
 
-def test_all_hosts_of_a_lab(vxlan: d.Dumps) -> None:
+def test_only_hosts_on_the_way_are_asked(vxlan: d.Dumps) -> None:
+    agent = Agent(vxlan)
+    assert gather(agent, "c1", "c2") == trace(snapshot(vxlan), "c1", "c2")
+    assert sorted(agent.asked) == [("node-1", "/run/netns/c1"), ("node-2", "/run/netns/c2")]
+    agent.asked.clear()
+    assert gather(agent, "node-3", "c4").arrived
+    assert sorted(agent.asked) == [("node-3", "host"), ("node-4", "/run/netns/c4")]
+
+
+def test_a_host_that_the_walk_comes_to_is_asked_then(vxlan: d.Dumps) -> None:
+    """node-1 sends to the wrong VTEP: what becomes of the packet there, node-3 knows."""
+    [right] = [f for f in vxlan["node-1"].namespaces[0].fdb if f.dst == "192.168.1.254"]
+    stray = d.without(vxlan, "node-1", "", "fdb", lambda f: f == right)
+    stray = d.with_entry(stray, "node-1", "", "fdb", msgspec.structs.replace(right, dst="192.168.1.245"))
+    agent = Agent(stray)
+    found = gather(agent, "c1", "c2")
+    assert found.there == trace(snapshot(stray), "c1", "c2").there
+    assert found.there.outcome.place == "node-3" and [host for host, _ in agent.asked][2:] == ["node-3"]
+
+
+def test_a_container_that_has_gone_costs_its_own_way_only(vxlan: d.Dumps) -> None:
+    rest = tuple(n for n in vxlan["node-2"].namespaces if n.path != "/run/netns/c2")
+    agent = Agent({**vxlan, "node-2": msgspec.structs.replace(vxlan["node-2"], namespaces=rest)})
+    found = gather(agent, "c1", "c2")
+    assert not found.arrived and found.notes == ()
+    assert ("node-2", "") in agent.asked
+
+
+def test_there_and_back(vxlan: d.Dumps) -> None:
     found = trace(snapshot(vxlan), "c1", "c2")
     assert (found.origin, found.target, found.arrived) == ("node-1/c1", "node-2/c2", True)
     assert found.there.outcome.text == "delivered to 40.15.26.2 on node-2/c2"
@@ -102,16 +139,23 @@ def test_only_this_host(vxlan: d.Dumps) -> None:
 
 
 def test_a_host_whose_agent_is_silent_is_named(vxlan: d.Dumps) -> None:
-    rest = {name: dump for name, dump in vxlan.items() if name != "node-2"}
-    found = trace(snapshot(rest, node_2=Unavailable("no agent answers at X")), "c1", "c2")
-    assert found.notes == ("node-2 is not seen: no agent answers at X",)
-    assert "continues on node-2" in found.there.outcome.text
-    assert trace(snapshot(rest, node_2=Unavailable("no")), "c1", "c3").arrived
+    agent = Agent({**vxlan, "node-2": Unavailable("node-2 cannot be asked: no agent runs there")})
+    found = gather(agent, "c1", "c2")
+    assert found.notes == ("node-2 is not seen: node-2 cannot be asked: no agent runs there",)
+    assert "continues on node-2" in found.there.outcome.text and not found.arrived
+    assert [host for host, _ in agent.asked].count("node-2") == 1
+    assert gather(agent, "c1", "c3").arrived
+    back = gather(agent, "c2", "c1")
+    assert back.there.outcome.ending == "no-state" and back.there.outcome.host == "node-2"
 
 
 def test_nobody_answers() -> None:
+    class Nobody(Agent):
+        def nodes(self) -> tuple[t.NodeInfo, ...]:
+            raise Denied("use sudo")
+
     with pytest.raises(Denied, match="use sudo"):
-        snapshot({}, node_1=Denied("use sudo"), node_2=Denied("use sudo"))
+        gather(Nobody({}), "c1", "c2")
 
 
 def test_an_answer_of_a_masqueraded_packet_is_not_followed(vxlan: d.Dumps) -> None:
@@ -141,16 +185,6 @@ def test_an_address_that_its_host_has_lost(vxlan: d.Dumps) -> None:
 def test_unknown_names(vxlan: d.Dumps) -> None:
     with pytest.raises(NotFound, match="c9 is no endpoint and no node"):
         trace(snapshot(vxlan), "c9", "c2")
-
-
-def test_sockets_of_a_lab(tmp_path: Path) -> None:
-    with pytest.raises(Unavailable, match=r"is it up \(`weft lab ls`\)"):
-        sockets_of_lab(str(tmp_path))
-    for host in ("node-2", "node-1", "router"):
-        (tmp_path / "hosts" / host / "run-weft").mkdir(parents=True)
-    for host in ("node-2", "node-1"):
-        (tmp_path / "hosts" / host / "run-weft/weft.sock").touch()
-    assert list(sockets_of_lab(str(tmp_path))) == ["node-1", "node-2"]
 
 
 def test_a_node_that_shares_its_name_with_an_endpoint(vxlan: d.Dumps) -> None:

@@ -12,7 +12,7 @@ from weft.agent.parts import Parts
 from weft.agent.resources import doctor, infos
 from weft.agent.resources.networks import Networks
 from weft.api import types as t
-from weft.api.dump import CloudDump, CloudRouteDump, HostDump
+from weft.api.dump import ALONE, CloudDump, CloudRouteDump, HostDump
 from weft.base.errors import NotFound
 from weft.datapaths import registry
 from weft.hoststate import netns
@@ -36,14 +36,16 @@ class ThisNode:
         return t.PlanReply(commands=tuple(await self._parts.loops.dry_run(network)))
 
     async def kernel(self, namespaces: str = "") -> HostDump:
-        """`namespaces`: paths of local endpoints' namespaces and of our own, with commas between; else those of all."""
+        """`namespaces`: paths of local endpoints' namespaces, with commas between, or ALONE for none of these; else those of
+        all. The host's own is always told of, and those of our own networks."""
         view = self._parts.view
         held = {e.namespace.path: e.name for e in view.endpoints.values() if e.namespace.path}
-        held |= {netns(name).path: f"weft-{name}" for name in sorted(view.joined)}
-        wanted = namespaces.split(",") if namespaces else list(held)
-        if strange := [path for path in wanted if path not in held]:
+        own = {netns(name).path: f"weft-{name}" for name in sorted(view.joined)}
+        wanted = [path for path in namespaces.split(",") if path != ALONE] if namespaces else list(held)
+        if strange := [path for path in wanted if path not in held and path not in own]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
-        found = await asyncio.to_thread(dump, view.me, {path: held[path] for path in wanted})
+        asked = {path: held[path] for path in wanted if path in held}
+        found = await asyncio.to_thread(dump, view.me, own | asked, known=held)
         tunnels = await asyncio.to_thread(carried, Path(self._parts.config.run_dir))
         return msgspec.structs.replace(found, clouds=tuple(self._clouds()), tunnels=tunnels)
 

@@ -34,13 +34,15 @@ _AF = {4: u.AF_INET, 6: u.AF_INET6}
 _ELSEWHERE = "?"
 
 
-def dump(node: str, containers: Mapping[str, str], addresses: Collection[str] | None = ()) -> HostDump:
+def dump(
+    node: str, containers: Mapping[str, str], addresses: Collection[str] | None = (), known: Iterable[str] = ()
+) -> HostDump:
     """The calling thread's namespace, as `node`'s own, and those at these paths, each with its name. One that is gone is
-    left out. `addresses`: conntrack's entries of which are told; None: all. Blocking; opens what it needs and closes it
-    again. Raises Denied."""
+    left out. `addresses`: conntrack's entries of which are told; None: all. `known`: paths of others, which are told where a
+    link leads there. Blocking; opens what it needs and closes it again. Raises Denied."""
     host_fd = netns.open_path(HOST)
     try:
-        numbers = _Numbers(host_fd, containers)
+        numbers = _Numbers(host_fd, dict.fromkeys((*containers, *known)))
         found = [_in(Space(HOST, Netlink(open_socket())), numbers, "", addresses)]
         for path, name in containers.items():
             sock = netns.open_all([path], open_socket)[path]
