@@ -7,11 +7,13 @@ from pathlib import Path
 import pytest
 
 from support.namespaces import Home
+from support.xtables import seen
 from weft.api.dump import FiltersDump, IpvsDestinationDump, IpvsServiceDump
+from weft.filters.nft.chain import Table
 from weft.filters.state import Run
 from weft.filters.xt import Ipsets, legacy
 from weft.filters.xt.legacy import _Table
-from weft.kernel.host import balancers, ipsets, xtables
+from weft.kernel.host import balancers, filters, ipsets, xtables
 
 HERE = Path(__file__).parent
 
@@ -40,6 +42,40 @@ def test_every_rule_is_written_as_iptables_save_writes_it(rules: Home, family: i
     assert family == 6 or "-P FORWARD DROP" in told
 
 
+@pytest.mark.parametrize("family", ["ip", "ip6"])
+def test_rules_of_iptables_nft_are_written_as_its_own_save_writes_them(netns: Home, family: str) -> None:
+    """It has no target QUEUE, and knows NFQUEUE instead."""
+    program = "iptables" if family == "ip" else "ip6tables"
+    netns.run("ipset", "restore", stdin=(HERE / "rules.ipset").read_text())
+    rules = (HERE / f"rules.v{4 if family == 'ip' else 6}").read_text()
+    netns.run(f"{program}-nft-restore", stdin=rules.replace("-j QUEUE", "-j DROP"))
+    wanted = {line.rstrip() for line in netns.run(f"{program}-nft-save").splitlines() if line.startswith("-A")}
+    tables = [Table(dump, Ipsets(ipsets.sets())) for dump in filters.dump().nft if dump.family == family]
+    told = {
+        table.where(chain, rule, "").text for table in tables for chain in table.dump.chains for rule in chain.rules
+    }
+    assert wanted == told
+    assert {table.policy(chain).text for table in tables for chain in table.dump.chains if chain.hook} >= {
+        "-P FORWARD DROP" if family == "ip" else "-P FORWARD ACCEPT"
+    }
+
+
+def test_a_remedy_of_iptables_nft_mends(netns: Home) -> None:
+    netns.run(
+        "iptables-nft-restore",
+        stdin="*filter\n:FORWARD DROP\n-A FORWARD -p tcp -j ACCEPT\n-A FORWARD -j DROP\nCOMMIT\n",
+    )
+    (dump,) = filters.dump().nft
+    table = Table(dump, Ipsets())
+    chain = table.chains["FORWARD"]
+    for where in (table.where(chain, chain.rules[1], "forward"), table.policy(chain)):
+        netns.run("sh", "-c", where.remedy)
+    assert netns.run("iptables-nft", "-S", "FORWARD").splitlines() == [
+        "-P FORWARD ACCEPT",
+        "-A FORWARD -p tcp -j ACCEPT",
+    ]
+
+
 def test_a_remedy_removes_the_rule_and_nothing_else(rules: Home) -> None:
     """Each one is run as it stands, through a shell, as a user would paste it."""
     before = [line for line in rules.run("iptables-legacy", "-t", "nat", "-S").splitlines() if line.startswith("-A")]
@@ -62,8 +98,6 @@ def test_the_policy_of_a_chain_decides(netns: Home) -> None:
     netns.run("iptables-legacy", "-P", "FORWARD", "DROP")
     dump = FiltersDump(xtables=xtables.tables())
     chain = next(each for each in legacy(dump, Ipsets()) if each.hook == "forward")
-    from support.xtables import seen
-
     end = chain.run(Run(seen("10.0.0.1", "10.0.0.2"), "ip", "forward"))
     assert (end.action, end.where().text) == ("drop", "-P FORWARD DROP")
     assert end.where().remedy == "iptables-legacy -t filter -P FORWARD ACCEPT"

@@ -43,7 +43,7 @@ class Table:
         return self._sets[name]
 
     def where(self, chain: NftChainDump, rule: NftRuleDump, hook: str) -> Where:
-        return text.rule(self.dump, chain, rule, hook)
+        return text.rule(self.dump, chain, rule, hook, self.ipsets)
 
     def policy(self, chain: NftChainDump) -> Where:
         return text.policy(self.dump, chain)

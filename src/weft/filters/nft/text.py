@@ -7,6 +7,7 @@ import msgspec
 from weft.api.dump import NftChainDump, NftRuleDump, NftTableDump
 from weft.filters import owners
 from weft.filters.model import Where
+from weft.filters.xt import Ipsets, commands, spec
 
 _IPTABLES = frozenset(("filter", "nat", "mangle", "raw", "security"))
 _HOOKS = frozenset(("PREROUTING", "INPUT", "FORWARD", "OUTPUT", "POSTROUTING"))
@@ -29,13 +30,28 @@ def of_iptables(table: NftTableDump) -> bool:
     return table.family in ("ip", "ip6") and table.name in _IPTABLES and bool(bases) and bases <= _HOOKS
 
 
-def rule(table: NftTableDump, chain: NftChainDump, found: NftRuleDump, hook: str) -> Where:
-    said = comment(found.userdata)
-    return msgspec.structs.replace(_where(table, chain, hook), handle=found.handle, comment=said)
+def rule(table: NftTableDump, chain: NftChainDump, found: NftRuleDump, hook: str, ipsets: Ipsets) -> Where:
+    where = msgspec.structs.replace(_where(table, chain, hook), handle=found.handle, comment=comment(found.userdata))
+    if not of_iptables(table):
+        return where
+    written = spec(found.expressions, table.family, ipsets)
+    position = next((n for n, each in enumerate(chain.rules, 1) if each.handle == found.handle), 0)
+    how = commands.of_rule(_program(table), table.name, chain.name, position, written.text if written.whole else "")
+    return msgspec.structs.replace(where, text=f"-A {chain.name} {written.text}", show=how.show, remedy=how.remedy)
 
 
 def policy(table: NftTableDump, chain: NftChainDump) -> Where:
-    return _where(table, chain, chain.hook)
+    where = _where(table, chain, chain.hook)
+    if not of_iptables(table):
+        return where
+    how = commands.of_policy(_program(table), table.name, chain.name)
+    whose = owners.owner(table.name, chain.name, beside=[each.name for each in table.chains])
+    said = f"-P {chain.name} {chain.policy.upper()}"
+    return msgspec.structs.replace(where, text=said, owner=whose, show=how.show, remedy=how.remedy)
+
+
+def _program(table: NftTableDump) -> str:
+    return commands.program("nft", table.family)
 
 
 def _where(table: NftTableDump, chain: NftChainDump, hook: str) -> Where:

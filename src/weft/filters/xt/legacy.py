@@ -8,7 +8,9 @@ from typing import Literal
 
 from weft.api.dump import FiltersDump, XtablesDump
 from weft.filters.model import Action, Where
+from weft.filters.owners import owner
 from weft.filters.state import Base, End, Run, Unknown
+from weft.filters.xt import commands
 from weft.filters.xt.decode import target, touches
 from weft.filters.xt.entry import RETURN, VERDICTS, Entry
 from weft.filters.xt.sets import Ipsets
@@ -68,6 +70,10 @@ class _Table:
             at = entry.end
         return found
 
+    @property
+    def _names(self) -> list[str]:
+        return [chain.name for chain in self.chains.values()]
+
     def leads_to(self, entry: Entry) -> _Chain | None:
         """A jump to the next entry is none: the rule has no target."""
         verdict = entry.verdict
@@ -78,14 +84,15 @@ class _Table:
     def where(self, hook: str, chain: _Chain, number: int) -> Where:
         """Of the rule at this place, from 0; of the policy."""
         entry = chain.entries[number]
-        program = "iptables-legacy" if self.family == "ip" else "ip6tables-legacy"
-        start = f"{program} -t {self.name}"
-        policy = entry.at == chain.underflow
+        program = commands.program("legacy", self.family)
         leads_to = self.leads_to(entry)
         spec = entry.text(leads_to.name if leads_to else "")
-        verdict = VERDICTS.get(entry.verdict or 0, "")
-        shown = f"-P {chain.name} {verdict}" if policy else f"-A {chain.name} {spec}"
-        named = spec if entry.written else str(number + 1)
+        if policy := entry.at == chain.underflow:
+            shown = f"-P {chain.name} {VERDICTS.get(entry.verdict or 0, '')}"
+            how = commands.of_policy(program, self.name, chain.name)
+        else:
+            shown = f"-A {chain.name} {spec}"
+            how = commands.of_rule(program, self.name, chain.name, number + 1, spec if entry.written else "")
         return Where(
             program="iptables-legacy",
             family=self.family,
@@ -94,9 +101,10 @@ class _Table:
             handle=0 if policy else number + 1,
             text=shown,
             comment=entry.comment,
+            owner=owner(self.name, chain.name, entry.comment, self._names if policy else ()),
             hook=hook,
-            show=f"{start} -S {chain.name}" + ("" if policy else f" {number + 1}"),
-            remedy=f"{start} -P {chain.name} ACCEPT" if policy else f"{start} -D {chain.name} {named}",
+            show=how.show,
+            remedy=how.remedy,
         )
 
 
@@ -121,7 +129,7 @@ class _Base:
         last = len(chain.entries) - 1  # a RETURN here comes to the policy
         policy = chain.entries[last].verdict if chain.entries else None
         action = _TERMINAL.get(VERDICTS.get(policy or 0, ""), "accept")
-        return End(action=action, where=partial(self._table.where, self.hook, chain, last))
+        return End(action, partial(self._table.where, self.hook, chain, last), policy=True)
 
 
 class _Walk:
@@ -146,6 +154,8 @@ class _Walk:
             if answer is False:
                 continue
             doubt = answer.why if isinstance(answer, Unknown) else why
+            if entry.at == chain.underflow:  # the policy
+                return None
             found = self._apply(entry, partial(self._table.where, self._hook, chain, number), doubt)
             certain = not isinstance(answer, Unknown)
             if found == "return" and certain:

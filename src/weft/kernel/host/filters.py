@@ -4,8 +4,9 @@ messages."""
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from functools import partial
+from typing import TypeVar
 
 import msgspec
 
@@ -19,11 +20,14 @@ from weft.api.dump import (
     NftTableDump,
 )
 from weft.base.errors import WeftError
+from weft.kernel.host import balancers, ipsets, xtables
 from weft.kernel.host.entries import entries
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import attr, attributes, each_attribute
 from weft.kernel.plumbing.nfnl import NFGENMSG, Nftables
+
+T = TypeVar("T")
 
 _ATTEMPTS = 5
 _FAMILIES = {1: "inet", 2: "ip", 3: "arp", 5: "netdev", 7: "bridge", 10: "ip6"}
@@ -65,7 +69,23 @@ def dump(addresses: Collection[str] | None = ()) -> FiltersDump:
                 connections = entries(kernel.netlink, addresses)
             except WeftError as error:
                 unread.append(f"connections: {error}")
-    return FiltersDump(nft=tables, connections=connections, generation=generation, unread=tuple(unread))
+    return FiltersDump(
+        nft=tables,
+        xtables=_told("iptables", xtables.tables, unread),
+        ipsets=_told("ipset", ipsets.sets, unread),
+        ipvs=_told("IPVS", balancers.services, unread),
+        connections=connections,
+        generation=generation,
+        unread=tuple(unread),
+    )
+
+
+def _told(what: str, read: Callable[[], tuple[T, ...]], unread: list[str]) -> tuple[T, ...]:
+    try:
+        return read()
+    except WeftError as error:
+        unread.append(f"{what}: {error}")
+        return ()
 
 
 def _consistent(kernel: Nftables, unread: list[str]) -> tuple[int, tuple[NftTableDump, ...]]:
