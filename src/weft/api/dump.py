@@ -95,8 +95,8 @@ class ConfDump(Entry, frozen=True):
 
 
 class ProgramDump(Entry, frozen=True):
-    """A program that sees packets of a device before or after the rules do. `at`: "xdp", "ingress" or "egress". `text`: how it
-    is shown by its tool. `judged`: "" where nobody can say what it does; "accept", "drop"."""
+    """What sees packets of a device before or after the rules do. `at`: "xdp", "ingress", "egress", or "queue" for what they
+    wait in. `text`: how it is shown by its tool. `judged`: "" where nobody can say what it does; "accept", "drop"."""
 
     at: str
     name: str = ""
@@ -142,10 +142,11 @@ class LinkDump(Entry, frozen=True):
 
 
 class AddressDump(Entry, frozen=True):
-    """`address` with its prefix length."""
+    """`address` with its prefix length. `flags`: of "tentative", "dadfailed", "deprecated"."""
 
     dev: str
     address: str
+    flags: tuple[str, ...] = ()
 
 
 class NextHopDump(Entry, frozen=True):
@@ -357,17 +358,22 @@ class FiltersDump(Entry, frozen=True):
 
 class SocketDump(Entry, frozen=True):
     """One that listens, or takes datagrams. `protocol`: IP's number. `address`: "" for any of both families, "0.0.0.0" or "::"
-    for any of one. `dev`: the device it is tied to."""
+    for any of one. `dev`: the device it is tied to. `waiting`: connections to be accepted, of at most `room`; of UDP octets.
+    `dropped`: datagrams, or packets, for want of room."""
 
     protocol: int
     port: int
     address: str = ""
     dev: str = ""
+    waiting: int = 0
+    room: int = 0
+    dropped: int = 0
 
 
 class NamespaceDump(Entry, frozen=True):
     """`path` opens it, "" is the host's own. `name`: the endpoint's in it. `sysctls` that have a say in a packet's way, by name
-    with dots. `sockets`: None where nobody looked."""
+    with dots. `sockets`: None where nobody looked. `counters`: how full tables are and what was dropped since the namespace was
+    made, by names like "Tcp.InErrs" and "conntrack.drop" (`weft.kernel.host.switches`)."""
 
     path: str = ""
     name: str = ""
@@ -380,6 +386,7 @@ class NamespaceDump(Entry, frozen=True):
     filters: FiltersDump = FiltersDump()
     sysctls: dict[str, str] = msgspec.field(default_factory=dict)
     sockets: tuple[SocketDump, ...] | None = None
+    counters: dict[str, int] = msgspec.field(default_factory=dict)
 
 
 class CloudRouteDump(Entry, frozen=True):

@@ -7,16 +7,26 @@ import os
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import msgspec
 
-from weft.api.dump import AddressDump, HostDump, IpipDump, LinkDump, NamespaceDump, PeerDump, TunnelDump, VxlanDump
+from weft.api.dump import (
+    AddressDump,
+    HostDump,
+    IpipDump,
+    LinkDump,
+    NamespaceDump,
+    PeerDump,
+    ProgramDump,
+    TunnelDump,
+    VxlanDump,
+)
 from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST, Object, Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
 from weft.hoststate.paths import ALL
 from weft.hoststate.tunnels import sleeve_overhead
-from weft.kernel.host import dump_wire, filters
+from weft.kernel.host import dump_wire, filters, programs, sockets, switches
 from weft.kernel.kinds import tunnel, wire
 from weft.kernel.kinds.ovs import switched
 from weft.kernel.plumbing import netns
@@ -32,6 +42,8 @@ _IFF_NOARP = 0x80
 _IFF_LOWER_UP = 0x10000
 _AF = {4: u.AF_INET, 6: u.AF_INET6}
 _ELSEWHERE = "?"
+_ADDRESS_FLAGS = {0x40: "tentative", 0x08: "dadfailed", 0x20: "deprecated"}
+"""IFA_F_… of linux/if_addr.h."""
 
 
 def dump(
@@ -147,10 +159,12 @@ def _namespace(space: Space, numbers: _Numbers, name: str, addresses: Collection
     route = partial(dump_wire.decode_route, names=names)
     neighbour = partial(dump_wire.decode_neighbour, names=names)
     fdb = partial(dump_wire.decode_fdb, names=names)
+    seeing, within = netns.call(space.ns, lambda: (programs.on_devices(netlink, space.devices()), _within(names)))
     return NamespaceDump(
+        **within,
         path=space.ns,
         name=name,
-        links=_links(space, numbers),
+        links=_links(space, numbers, seeing),
         addresses=_addresses(netlink, names),
         routes=_each(netlink, u.RTM_GETROUTE, lambda af: wire.route_filter(af, proto=0), route),
         rules=_each(netlink, dump_wire.RTM_GETRULE, dump_wire.rule_filter, dump_wire.decode_rule),
@@ -158,6 +172,11 @@ def _namespace(space: Space, numbers: _Numbers, name: str, addresses: Collection
         fdb=tuple(netlink.dump(u.RTM_GETNEIGH, wire.fdb_filter(0), fdb)),
         filters=filters.of(space.ns, addresses),
     )
+
+
+def _within(names: dict[int, str]) -> dict[str, Any]:
+    """What only who is in the namespace sees."""
+    return {"sysctls": switches.sysctls(), "counters": switches.counters(), "sockets": sockets.listening(names)}
 
 
 def _each(
@@ -169,8 +188,9 @@ def _each(
 
 def _addresses(netlink: Netlink, names: Mapping[int, str]) -> tuple[AddressDump, ...]:
     def decode(data: bytes, start: int, end: int) -> AddressDump:
-        address, _flags = wire.decode_any_address(data, start, end, names, "")
-        return AddressDump(dev=address.dev, address=address.address)
+        address, flags = wire.decode_any_address(data, start, end, names, "")
+        words = tuple(word for bit, word in _ADDRESS_FLAGS.items() if flags & bit)
+        return AddressDump(dev=address.dev, address=address.address, flags=words)
 
     return tuple(netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode))
 
@@ -178,9 +198,9 @@ def _addresses(netlink: Netlink, names: Mapping[int, str]) -> tuple[AddressDump,
 # -- devices -----------------------------------------------------------------------------------------------------------
 
 
-def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
+def _links(space: Space, numbers: _Numbers, seeing: Mapping[int, tuple[ProgramDump, ...]]) -> tuple[LinkDump, ...]:
     forwarding, proxying = _forwarding(space)
-    switches = switched() if space.ns == HOST else {}
+    bridges = switched() if space.ns == HOST else {}
     return tuple(
         LinkDump(
             name=device.name,
@@ -199,7 +219,8 @@ def _links(space: Space, numbers: _Numbers) -> tuple[LinkDump, ...]:
             alias=device.alias,
             forwarding=forwarding.get(index, ()),
             proxying=proxying.get(index, ()),
-            switch=switches.get(device.name, ""),
+            switch=bridges.get(device.name, ""),
+            programs=seeing.get(index, ()),
         )
         for index, device in space.devices().items()
     )

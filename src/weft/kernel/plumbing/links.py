@@ -27,7 +27,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     and `lower` its ifindex, in that namespace likewise. `vlan`, `mode`: of a VLAN device its number, of one on a parent how it
     shares that; `lower` is the parent. `ipip`: its attributes where it is one. `qdisc`: the kind of the one
     at its root. `ipv6_off`: its sysctl disable_ipv6 is set. `filtered`: as a bridge, it shows its IPv4 and its IPv6 packets to
-    rules. `layer3`: it is a TUN device, and no TAP device."""
+    rules. `layer3`: it is a TUN device, and no TAP device. `xdp`: the number of the program of XDP on it."""
 
     index: int
     name: str
@@ -52,6 +52,7 @@ class Device(msgspec.Struct, frozen=True, gc=False):
     ipv6_off: bool = False
     filtered: tuple[bool, bool] = (False, False)
     layer3: bool = False
+    xdp: int = 0
 
     @property
     def marked(self) -> bool:
@@ -121,10 +122,13 @@ def decode(message: bytes, start: int, end: int) -> Device | None:
         ipv6_off=_ipv6_off(found.get(u.IFLA_AF_SPEC, b"")),
         filtered=_filtered(own) if kind == "bridge" else (False, False),
         layer3=kind == "tun" and _number(own.get(u.IFLA_TUN_TYPE)) == u.IFF_TUN,
+        xdp=_xdp(found.get(u.IFLA_XDP, b"")),
     )
 
 
 _ON_PARENT = ("vlan", "macvlan", "ipvlan")
+_NO_PROGRAM = 8
+"""Octets of IFLA_XDP that say that there is none."""
 _READ = ("vxlan", "ipip", "bridge", "tun", *_ON_PARENT)
 """Kinds whose own part is read."""
 _MODES: dict[str, tuple[int, str, dict[str, int]]] = {
@@ -142,6 +146,10 @@ def _ipv6_off(spec: bytes) -> bool:
     values = attributes(ours, 0, len(ours)).get(u.IFLA_INET6_CONF, b"")
     place = 4 * u.DEVCONF_DISABLE_IPV6
     return _number(values[place : place + 4]) != 0
+
+
+def _xdp(found: bytes) -> int:
+    return _number(attributes(found, 0, len(found)).get(u.IFLA_XDP_PROG_ID)) if len(found) > _NO_PROGRAM else 0
 
 
 def _filtered(found: dict[int, bytes]) -> tuple[bool, bool]:
