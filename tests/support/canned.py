@@ -11,6 +11,7 @@ from weft.api import observed as o
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump
+from weft.api.topology import EndpointLine, LinkCounters, Topology
 from weft.model import BgpSettings, PublishedPort
 from weft.services.model import Service
 from weft.services.model import parse_port as parse_service_port
@@ -525,6 +526,23 @@ SERVICE = s.ServiceInfo(
     ),
 )
 
+TOPOLOGY = Topology(
+    at="5e0d7a1c.17",
+    whole=True,
+    time=NOW,
+    status={"node-1": WELL},
+    nodes={node.name: node for node in NODES},
+    networks={network.name: network for network in NETWORKS},
+    endpoints={
+        "0011223344556677": EndpointLine(
+            name="web", network="blue", node="node-1", addresses=(ip_address("40.15.43.2"),), labels={"tier": "front"}
+        )
+    },
+    sessions={"node-2 192.168.1.254": SESSIONS[0]},
+    peers={"node-2": MESH_PEERS[0]},
+    links={"eth0": LinkCounters(mtu=1500, up=True, carrier=True, uplink=True, received=7, received_octets=900)},
+)
+
 ANSWERS: dict[str, object] = {
     "policy_counters": COUNTERS,
     "policy_log": LOG,
@@ -546,6 +564,7 @@ ANSWERS: dict[str, object] = {
     "doctor": FINDINGS,
     "plan": t.PlanReply(commands=COMMANDS),
     "kernel": KERNEL,
+    "topology": TOPOLOGY,
     "store": STORE,
     "accept_store": STORE,
     "restore_store": STORE,

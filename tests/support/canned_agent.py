@@ -41,8 +41,8 @@ class Hangs:
 
 @dataclass
 class CannedAgent:
-    """`answers`: by operation, or by operation and another node that is asked for, a reply, an error to raise, or something
-    odd. `asked`: what came, in order."""
+    """`answers`: by operation, or by operation and another node that is asked for, a reply, what makes one of what was asked,
+    an error to raise, or something odd. `asked`: what came, in order."""
 
     path: Path
     answers: dict[object, object] = field(default_factory=dict)
@@ -57,6 +57,8 @@ class CannedAgent:
         self.asked.append(asked)
         named = asked.operation, asked.node
         reply = self.answers[named if named in self.answers else asked.operation]
+        if callable(reply):
+            reply = reply(asked)
         if isinstance(reply, WeftError):
             return Raw(reply.status, encode(t.Error(error=reply.code, message=str(reply))))
         if isinstance(reply, Hangs):

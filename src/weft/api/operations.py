@@ -16,6 +16,7 @@ from weft.api import observed as o
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
+from weft.api.topology import Topology
 from weft.model import BgpSettings
 
 NODE = "Weft-Node"
@@ -62,6 +63,14 @@ OPERATIONS: tuple[Operation, ...] = (
     ),
     Operation(
         "store", "GET", "/v1/store", "The store, and whether it is the one this host knows", t.StoreStatus, afar=True
+    ),
+    Operation(
+        "topology",
+        "GET",
+        "/v1/topology",
+        "The cluster as tables, and what changes in them",
+        Topology,
+        query=("after", "wait"),
     ),
     Operation("accept_store", "POST", "/v1/store/accept", "Take the store as it is", t.StoreStatus),
     Operation("restore_store", "POST", "/v1/store/restore", "Write back what the agents know", t.StoreStatus),

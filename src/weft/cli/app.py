@@ -33,6 +33,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "netns": ("weft.cli.netns", "List all network namespaces of this host; run a command in one"),
     "links": ("weft.cli.links", "List all links of all namespaces; find one, its other end and its way out"),
     "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
+    "ui": ("weft.cli.ui", "The cluster in a browser, live"),
     "agent": ("weft.cli.agent", "Run the node agent; remove all that it made"),
     "cni": ("weft.cli.cni", "Install the CNI plugin"),
     "docker": ("weft.cli.docker", "Docker's containers in Weft's networks"),

@@ -13,6 +13,7 @@ from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump
 from weft.api.operations import BY_NAME, NODE, PATIENCE
+from weft.api.topology import Topology
 from weft.base.errors import ERRORS, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.client.connection import Answer, ask
@@ -60,6 +61,10 @@ class Client:
         """`namespaces`: paths of endpoints' namespaces on that node, with commas between, or `weft.api.dump.ALONE` for none of
         them; else those of all. The host's own is always told of."""
         return self._call(HostDump, "kernel", namespaces=namespaces)
+
+    def topology(self, after: str = "", wait: str = "") -> Topology:
+        """What changed since the answer whose `at` is `after`, within `wait` seconds; else all there is."""
+        return self._call(Topology, "topology", after=after, wait=wait)
 
     def store(self) -> t.StoreStatus:
         return self._call(t.StoreStatus, "store")

@@ -68,6 +68,12 @@ def network(parts: Parts, n: Network, endpoints: int) -> t.NetworkInfo:
         for name, lease in sorted(view.leases.get(n.home, {}).items())
     )
     leases += tuple(_foreign_lease(guest) for guest in view.derived(Foreign).guests(n.home))
+    return msgspec.structs.replace(network_alone(parts, n), leases=leases, endpoints=endpoints)
+
+
+def network_alone(parts: Parts, n: Network) -> t.NetworkInfo:
+    """Without who is in it."""
+    view = parts.view
     return t.NetworkInfo(
         name=n.name,
         driver=n.driver,
@@ -77,8 +83,6 @@ def network(parts: Parts, n: Network, endpoints: int) -> t.NetworkInfo:
         internal=n.internal,
         mtu=n.mtu,
         labels=n.labels,
-        leases=leases,
-        endpoints=endpoints,
         reaches=reach.met(view.networks, n),
         one_sided=tuple(reach.one_sided(view.networks, n)),
         problems=tuple(p.text for p in problems(parts) if p.network == n.name),

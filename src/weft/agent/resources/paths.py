@@ -22,7 +22,11 @@ class Paths:
         self._parts = parts
 
     async def mesh_peers(self) -> tuple[m.MeshPeer, ...]:
-        return tuple(_peer(self._parts, found) for found in standings(self._parts))
+        return tuple(peers(self._parts))
+
+
+def peers(parts: Parts) -> Iterator[m.MeshPeer]:
+    return (_peer(parts, found) for found in standings(parts))
 
 
 def standings(parts: Parts) -> Iterator[Standing]:

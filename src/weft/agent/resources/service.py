@@ -22,6 +22,7 @@ from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
 from weft.agent.resources.services import Services
 from weft.agent.resources.this_node import ThisNode
+from weft.agent.resources.topology import TopologyOf
 from weft.api.operations import OPERATIONS
 
 
@@ -40,6 +41,7 @@ class Service:
             Bgp(parts),
             Policies(parts),
             services,
+            TopologyOf(parts, services),
             Health(parts, services),
             Observed(parts),
             Live(parts),

@@ -1,0 +1,108 @@
+// Elements are made here and nowhere else. Text is always text: there is no way to write HTML.
+
+/** `h("a.cls", {href, onclick, aria: {label}}, ...children)`. Children: nodes, texts, lists of these, nothing. */
+export function h(what, props = {}, ...children) {
+  const [tag, ...classes] = what.split(".");
+  const element = document.createElement(tag || "div");
+  if (classes.length) element.className = classes.join(" ");
+  set(element, props);
+  append(element, children);
+  return element;
+}
+
+function set(element, props) {
+  for (const [name, value] of Object.entries(props)) {
+    if (value === undefined || value === null || value === false) continue;
+    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    else if (name === "aria") for (const [key, said] of Object.entries(value)) element.setAttribute(`aria-${key}`, said);
+    else if (name === "style") for (const [key, said] of Object.entries(value)) element.style.setProperty(key, said);
+    else element.setAttribute(name, value === true ? "" : value);
+  }
+}
+
+function append(element, children) {
+  for (const child of children.flat(Infinity)) {
+    if (child !== undefined && child !== null && child !== false && child !== "") element.append(child);
+  }
+}
+
+export function fill(element, ...children) {
+  element.replaceChildren();
+  append(element, children);
+  return element;
+}
+
+/** Keeps what has focus: an element with the same `data-at` gets it back. */
+export function keepingFocus(root, work) {
+  const held = root.contains(document.activeElement) ? document.activeElement.dataset.at : undefined;
+  work();
+  if (held && !root.contains(document.activeElement)) root.querySelector(`[data-at="${CSS.escape(held)}"]`)?.focus({ preventScroll: true });
+}
+
+/** Children of `parent` by key: those whose signature is the same stay as they are. `rows`: [key, signature, make]. */
+export function keyed(parent, rows) {
+  const there = new Map([...parent.children].map((child) => [child.dataset.key, child]));
+  let before = null;
+  for (const [key, signature, make] of rows) {
+    let child = there.get(key);
+    there.delete(key);
+    if (!child || child.dataset.sig !== signature) {
+      const made = make();
+      made.dataset.key = key;
+      made.dataset.sig = signature;
+      if (child) keepingFocus(parent, () => child.replaceWith(made));
+      child = made;
+    }
+    const next = before ? before.nextSibling : parent.firstChild;
+    if (next !== child) parent.insertBefore(child, next);
+    before = child;
+  }
+  for (const child of there.values()) child.remove();
+}
+
+/** A term and what it is; without a value, nothing. */
+export function facts(pairs) {
+  const shown = pairs.filter(([, value]) => value !== undefined && value !== null && value !== "" && !(Array.isArray(value) && !value.length));
+  return h("dl.facts", {}, shown.map(([term, value]) => [h("dt", {}, term), h("dd", {}, value)]));
+}
+
+export function table(caption, heads, rows, empty = "none") {
+  if (!rows.length) return h("p.none", {}, empty);
+  return h("div.scroll", { tabindex: 0, role: "group", aria: { label: caption } },
+    h("table", {},
+      h("caption.unseen", {}, caption),
+      h("thead", {}, h("tr", {}, heads.map((head) => h(`th${head.endsWith("›") ? ".number" : ""}`, { scope: "col" }, head.replace("›", ""))))),
+      h("tbody", {}, rows.map((cells) => h("tr", {}, cells.map((cell, at) => h(`td${heads[at].endsWith("›") ? ".number" : ""}`, {}, cell)))))));
+}
+
+/** A command with a button that copies it. */
+export function command(text, where = "") {
+  const button = h("button.copy", { type: "button", aria: { label: `Copy the command ${text}` } }, "Copy");
+  button.addEventListener("click", async () => {
+    await copy(text);
+    button.textContent = "Copied";
+    setTimeout(() => { button.textContent = "Copy"; }, 1500);
+  });
+  return h("div.command", {}, where && h("span.where", {}, `on ${where}`), h("code", {}, text), button);
+}
+
+async function copy(text) {
+  try {
+    await navigator.clipboard.writeText(text);
+  } catch {
+    const field = h("textarea.unseen", { readonly: true });
+    field.value = text;
+    document.body.append(field);
+    field.select();
+    document.execCommand("copy");
+    field.remove();
+  }
+}
+
+/** Advice in words, with each command in backticks to copy below it. */
+export function advice(text) {
+  if (!text) return [];
+  const parts = text.split(/`([^`]+)`/);
+  const words = parts.map((part, at) => (at % 2 ? h("code", {}, part) : part));
+  return [h("p.advice", {}, words), parts.filter((_, at) => at % 2).map((found) => command(found))];
+}
