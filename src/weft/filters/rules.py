@@ -11,8 +11,9 @@ from collections.abc import Callable
 from functools import cached_property
 
 from weft.api.dump import FiltersDump
-from weft.filters.model import Doubt, Seen, Translation, Verdict, Where
+from weft.filters.model import Action, Doubt, Seen, Translation, Verdict, Where
 from weft.filters.nft.chain import BaseChain, Table
+from weft.filters.remedy import completed
 from weft.filters.state import Base, End, Run
 from weft.filters.xt import Ipsets, legacy
 
@@ -84,47 +85,54 @@ def _asked(run: Run, bases: list[Base]) -> Verdict:
     """What comes of all of them. A doubt counts where it would have ended its chain otherwise, and where no other chain
     drops the packet for certain."""
     doubts: list[Doubt] = []
-    told: End | None = None
-    unsure: End | None = None
+    told: tuple[End, Base] | None = None
+    unsure: tuple[End, Base] | None = None
     translation: Translation | None = None
     for base in bases:
         run.tracked = base.hook not in ("prerouting", "output") or base.priority > CONNTRACK
         run.doubts.clear()
         end = base.run(run)
         translation = translation or end.translation
-        told = end if told is None or not end.policy or told.policy else told  # a rule says more than a policy
-        mattering = [doubt for doubt in run.told() if doubt.action != _does(end)]
-        if end.action in _LOSING and all(doubt.action in _LOSING for doubt in mattering):
-            return _verdict(run, end, translation, ())
+        if told is None or not end.policy or told[0].policy:  # a rule says more than a policy
+            told = end, base
+        mattering = [doubt for doubt in run.doubts if doubt[2] != _does(end)]
+        if end.action in LOSING and all(action in LOSING for _, _, action in mattering):
+            return _verdict(run, end.action, (end, base), translation, [])
         if mattering or end.action == "depends":
-            doubts += mattering
-            unsure = unsure or end
+            doubts += (_doubt(run, base, *doubt) for doubt in mattering)
+            unsure = unsure or (end, base)
         if translation is not None:
             break
     if unsure is not None:
-        return _verdict(run, End("depends", unsure.where), translation, tuple(doubts))
-    return _verdict(run, told, translation, ())
+        return _verdict(run, "depends", unsure, translation, doubts)
+    return _verdict(run, told[0].action if told else "accept", told, translation, [])
 
 
-_LOSING = frozenset(("drop", "reject", "queue", "stolen"))
+LOSING = frozenset(("drop", "reject", "queue", "stolen"))
 
 
 def _does(end: End) -> str:
     return end.translation.kind if end.translation else end.action
 
 
-def _verdict(run: Run, end: End | None, translation: Translation | None, doubts: tuple[Doubt, ...]) -> Verdict:
+def _doubt(run: Run, base: Base, where: Callable[[], Where], why: str, action: str) -> Doubt:
+    return Doubt(where=completed(where(), run, base.chains, stops=action in LOSING), why=why, action=action)
+
+
+def _verdict(
+    run: Run, action: Action, told: tuple[End, Base] | None, translation: Translation | None, doubts: list[Doubt]
+) -> Verdict:
+    where = None
+    if told is not None:
+        end, base = told
+        where = completed(end.where(), run, base.chains, stops=end.action in LOSING)
     return Verdict(
-        action=end.action if end else "accept",
+        action=action,
         seen=run.seen,
-        where=end.where() if end else None,
+        where=where,
         translation=translation,
-        passed=_told(run.passed),
-        doubts=doubts,
+        passed=tuple(completed(passed(), run, (), stops=False) for passed in run.passed),
+        doubts=tuple(doubts),
         notrack=run.notrack,
         drawn=tuple(run.drawn),
     )
-
-
-def _told(passed: list[Callable[[], Where]]) -> tuple[Where, ...]:
-    return tuple(where() for where in passed)

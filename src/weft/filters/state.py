@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from typing import Literal, Protocol
 
 import msgspec
@@ -88,13 +88,16 @@ class End(msgspec.Struct, frozen=True):
 
 
 class Base(Protocol):
-    """A chain that the kernel asks at a hook. `nat`: only of new connections, at a place of NAT's own. `devices`: where it is
-    for some devices only (families netdev and inet, hooks ingress and egress)."""
+    """A chain that the kernel asks at a hook. `chains`: names of all in its table. `nat`: only of new connections, at a place
+    of NAT's own. `devices`: where it is for some devices only (families netdev and inet, hooks ingress and egress)."""
 
     family: str
     hook: str
     priority: int
     nat: bool
     devices: tuple[str, ...]
+
+    @property
+    def chains(self) -> Collection[str]: ...
 
     def run(self, run: Run) -> End: ...

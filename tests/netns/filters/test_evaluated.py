@@ -127,3 +127,51 @@ def test_what_rules_change_is_told(judge: Any) -> None:
 def test_a_dormant_table_is_asked_for_nothing(netns: Home, judge: Any) -> None:
     netns.run("nft", "add table inet t { flags dormant; }")
     assert Filters(filters.dump()).run("forward", "ip", seen("tcp 10.1.0.10 1.1.1.1 80")).where is None
+
+
+# -- what is told of a rule --------------------------------------------------------------------------------------------
+
+
+def test_the_remedy_lets_this_flow_through_and_no_other(netns: Home, judge: Any) -> None:
+    stopped = [seen("tcp 10.1.0.10 1.1.1.1 80"), seen("tcp fd00::4 fd00::6 80"), seen("icmpv6 fd00::4 fd00::6")]
+    stopped += [seen("tcp 4.4.4.4 9.9.9.9 1000"), seen("tcp 10.2.9.9 1.1.1.1 90")]
+    for packet in stopped:
+        verdict = judge("forward", packet)
+        assert verdict.action == "drop"
+        netns.run("sh", "-c", verdict.where.remedy)
+    family = {0x0800: "ip", 0x86DD: "ip6"}
+    now = Filters(filters.dump())
+    assert [now.run("forward", family[packet.protocol], packet).action for packet in stopped] == ["accept"] * 5
+    assert now.run("forward", "ip", seen("tcp 10.1.0.10 1.1.1.1 81")).action == "drop"
+    answer = seen("tcp 1.1.1.1 10.1.0.10 40000")
+    assert now.run("forward", "ip", answer).action == "drop"  # it comes from another port
+
+
+def test_tables_of_iptables_are_spoken_of_as_iptables(netns: Home) -> None:
+    netns.sh("iptables-nft -N DOCKER-USER")
+    netns.sh("iptables-nft -A FORWARD -j DOCKER-USER")
+    netns.sh("iptables-nft -P FORWARD DROP")
+    packet = seen("tcp 10.0.0.1 10.0.0.2 80")
+    where = Filters(filters.dump()).run("forward", "ip", packet).where
+    assert where is not None
+    assert (where.program, where.chain, where.owner, where.text) == ("iptables", "FORWARD", "docker", "-P FORWARD DROP")
+    assert where.show == "iptables-nft -t filter -S FORWARD"
+    assert where.remedy.startswith("iptables-nft -I DOCKER-USER -s 10.0.0.1 -d 10.0.0.2 -p tcp --dport 80 ")
+    netns.run("sh", "-c", where.remedy)
+    assert Filters(filters.dump()).run("forward", "ip", packet).action == "accept"
+
+
+def test_a_doubtful_jump_makes_what_it_leads_to_doubtful(netns: Home) -> None:
+    rules = """table ip t {
+      chain sub { tcp dport 80 return; drop; }
+      chain f { type filter hook forward priority 0; limit rate 1/second jump sub; tcp dport 81 drop; }
+      chain g { type filter hook forward priority 1; cpu 0 goto sub; ip daddr 9.9.9.9 drop; }
+    }"""
+    netns.run("nft", "-f", "-", stdin=rules)
+    judge = Filters(filters.dump())
+    verdict = judge.run("forward", "ip", seen("tcp 1.1.1.1 2.2.2.2 82"))
+    assert verdict.action == "depends"
+    assert [(doubt.action, doubt.where.chain) for doubt in verdict.doubts] == [("drop", "sub"), ("drop", "sub")]
+    assert judge.run("forward", "ip", seen("tcp 1.1.1.1 2.2.2.2 80")).action == "accept"
+    assert judge.run("forward", "ip", seen("tcp 1.1.1.1 2.2.2.2 81")).action == "drop"
+    assert judge.run("forward", "ip", seen("tcp 1.1.1.1 9.9.9.9 80")).action == "depends"

@@ -60,6 +60,7 @@ class BaseChain:
         self.priority = dump.priority
         self.nat = dump.type == "nat"
         self.devices = dump.devices
+        self.chains = table.chains.keys()
 
     def run(self, run: Run) -> End:
         end = _Running(self.table, self.hook, run).base(self.dump)

@@ -16,8 +16,8 @@ KEYS = (
 )  # fmt: skip
 """By their numbers (enum nft_ct_keys)."""
 STATES = {"invalid": 1, "established": 2, "related": 4, "new": 8, "untracked": 64}
-_LENGTHS = {"direction": 1, "helper": 16, "l3proto": 1, "protocol": 1, "proto-src": 2, "proto-dst": 2, "zone": 2}
-_LENGTHS |= {"label": 16, "packets": 8, "bytes": 8, "avgpkt": 8, "ip6-saddr": 16, "ip6-daddr": 16}
+LENGTHS = {"direction": 1, "helper": 16, "l3proto": 1, "protocol": 1, "proto-src": 2, "proto-dst": 2, "zone": 2}
+LENGTHS |= {"label": 16, "packets": 8, "bytes": 8, "avgpkt": 8, "ip6-saddr": 16, "ip6-daddr": 16}
 _REASONS = {
     "expiration": "how long the connection may stay idle",
     "helper": "the connection's helper",
@@ -53,7 +53,7 @@ class Ct(msgspec.Struct, frozen=True):
         value = self._read(machine.run)
         if isinstance(value, Break):
             return value
-        length = len(value) if isinstance(value, bytes) else _LENGTHS.get(self.key, 16 if "addr" in self.key else 4)
+        length = len(value) if isinstance(value, bytes) else LENGTHS.get(self.key, 16 if "addr" in self.key else 4)
         machine.store(self.register, value, length)
         return None
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import msgspec
 
 from weft.api.dump import NftChainDump, NftRuleDump, NftTableDump
-from weft.filters import owners
 from weft.filters.model import Where
+from weft.filters.nft.write import written
 from weft.filters.xt import Ipsets, commands, spec
 
 _IPTABLES = frozenset(("filter", "nat", "mangle", "raw", "security"))
@@ -33,21 +33,21 @@ def of_iptables(table: NftTableDump) -> bool:
 def rule(table: NftTableDump, chain: NftChainDump, found: NftRuleDump, hook: str, ipsets: Ipsets) -> Where:
     where = msgspec.structs.replace(_where(table, chain, hook), handle=found.handle, comment=comment(found.userdata))
     if not of_iptables(table):
-        return where
-    written = spec(found.expressions, table.family, ipsets)
+        return msgspec.structs.replace(where, text=written(table, found))
+    said = spec(found.expressions, table.family, ipsets)
     position = next((n for n, each in enumerate(chain.rules, 1) if each.handle == found.handle), 0)
-    how = commands.of_rule(_program(table), table.name, chain.name, position, written.text if written.whole else "")
-    return msgspec.structs.replace(where, text=f"-A {chain.name} {written.text}", show=how.show, remedy=how.remedy)
+    how = commands.of_rule(_program(table), table.name, chain.name, position, said.text if said.whole else "")
+    return msgspec.structs.replace(where, text=f"-A {chain.name} {said.text}", show=how.show, remedy=how.remedy)
 
 
 def policy(table: NftTableDump, chain: NftChainDump) -> Where:
     where = _where(table, chain, chain.hook)
     if not of_iptables(table):
-        return where
+        return msgspec.structs.replace(where, text=f"policy {chain.policy}")
     how = commands.of_policy(_program(table), table.name, chain.name)
-    whose = owners.owner(table.name, chain.name, beside=[each.name for each in table.chains])
-    said = f"-P {chain.name} {chain.policy.upper()}"
-    return msgspec.structs.replace(where, text=said, owner=whose, show=how.show, remedy=how.remedy)
+    return msgspec.structs.replace(
+        where, text=f"-P {chain.name} {chain.policy.upper()}", show=how.show, remedy=how.remedy
+    )
 
 
 def _program(table: NftTableDump) -> str:
@@ -55,12 +55,5 @@ def _program(table: NftTableDump) -> str:
 
 
 def _where(table: NftTableDump, chain: NftChainDump, hook: str) -> Where:
-    return Where(
-        program="iptables" if of_iptables(table) else "nft",
-        family=table.family,
-        table=table.name,
-        chain=chain.name,
-        hook=hook,
-        text=f"policy {chain.policy}",
-        owner=owners.owner(table.name, chain.name),
-    )
+    program = "iptables" if of_iptables(table) else "nft"
+    return Where(program=program, family=table.family, table=table.name, chain=chain.name, hook=hook)

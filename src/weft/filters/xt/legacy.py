@@ -120,6 +120,10 @@ class _Base:
         nat = _DSTNAT if self.hook in ("prerouting", "output") else _SRCNAT
         self.priority = nat if self.nat else _PRIORITIES.get(table.name, 0)
 
+    @property
+    def chains(self) -> list[str]:
+        return [chain.name for chain in self._table.chains.values()]
+
     def run(self, run: Run) -> End:
         offset = self._table._dump.hooks[self._number]
         chain = self._table.chains.get(offset) or _Chain(_CHAINS[self._number])
