@@ -35,12 +35,13 @@ def trace(
     origin: _Origin,
     target: _Target,
     family: Annotated[int | None, typer.Option("--family", metavar="4|6", help="Else 4 where both have it.")] = None,
+    live: Annotated[bool, typer.Option("--live", help="Send such a packet for real, and watch it.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """Follow a packet through the kernels' tables, hop by hop, and name what stops it; then its answer's way back.
 
-    Nothing is sent. The hosts on the way are asked through the store. Exit status 1 if the packet, or the answer, ends
-    on the way, or if a host there does not say what it has.
+    Nothing is sent, unless --live says so. The hosts on the way are asked through the store. Exit status 1 if the packet,
+    or the answer, ends on the way, or if a host there does not say what it has; with --live also if it went another way.
     """
     from weft.trace import collect
     from weft.trace.render import render
@@ -48,8 +49,14 @@ def trace(
     wanted = _family(family)
     with Waiting("reading the kernels' tables"):
         found = collect.gather(client(ctx), origin, target, wanted)
-    show(found, output, lambda page, value: render(value, page.width, page.paint))
-    if not found.arrived:
+    if live:
+        from weft.cli.trace_live import prove
+
+        succeeded = prove(client(ctx), found, output)
+    else:
+        show(found, output, lambda page, value: render(value, page.width, page.paint))
+        succeeded = found.arrived
+    if not succeeded:
         raise typer.Exit(1)
 
 

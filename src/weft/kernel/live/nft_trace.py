@@ -14,7 +14,7 @@ from __future__ import annotations
 import errno
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -36,6 +36,8 @@ _PRIORITY = -350
 """Before `raw` (-300), so before all that others have; after fragments are put together (-400)."""
 _HEADER = {"tcp": 20, "udp": 8, "icmp": 8}
 _IP = {4: 20, 6: 40}
+_ECHO = {4: 8, 6: 128}
+"""Types of echo requests."""
 _UDP, _VXLAN, _ETHERNET = 8, 8, 14
 _TRANSPORT, _EQUAL, _NFTRACE, _REGISTER = 2, 0, 12, 1
 """NFT_PAYLOAD_TRANSPORT_HEADER, NFT_CMP_EQ, NFT_META_NFTRACE, NFT_REG_1."""
@@ -74,6 +76,18 @@ def starts(protocol: str, family: Family) -> tuple[int, ...]:
     return plain, inner, _UDP + inner, _UDP + _VXLAN + _ETHERNET + inner
 
 
+Matches = tuple[tuple[int, bytes], ...]
+"""Octets, each at its place from the transport header on."""
+
+
+def _matches(token: bytes, protocol: str, family: Family) -> list[Matches]:
+    """One for each place where it may be. An echo's reply has the token as well, so of ICMP the type counts, too."""
+    kind = ((-_HEADER["icmp"], bytes((_ECHO[family],))),) if protocol == "icmp" else ()
+    return [
+        ((place, token), *((place + before, octets) for before, octets in kind)) for place in starts(protocol, family)
+    ]
+
+
 class NftTrace:
     """In one network namespace, from when it is made until it is closed. Raises Unsupported, Failed, NotFound, Denied."""
 
@@ -86,7 +100,7 @@ class NftTrace:
             if (used := self._used()) and self._nft.netlink is not None:
                 self._sock = netns.call(ns, _listening)
                 for of in used:
-                    self._install(of, token, starts(protocol, family))
+                    self._install(of, _matches(token, protocol, family))
         except BaseException:
             self.close()
             raise
@@ -100,8 +114,8 @@ class NftTrace:
     def _used(self) -> list[int]:
         return [of for of, asked in _FAMILIES.items() if any(self._nft.chains(family) for family in asked)]
 
-    def _install(self, family: int, token: bytes, places: tuple[int, ...]) -> None:
-        for _, refused in self._nft.transaction(list(_batch(family, self._name, token, places)), None):
+    def _install(self, family: int, matches: Collection[Matches]) -> None:
+        for _, refused in self._nft.transaction(list(_batch(family, self._name, matches)), None):
             if refused.errno in (errno.EOPNOTSUPP, errno.EINVAL):
                 raise Unsupported(f"the kernel's nftables cannot trace: {refused.text}")
             raise Failed(f"nftables does not take the rule that traces: {refused.text}")
@@ -168,7 +182,7 @@ def _text(parts: dict[int, bytes], kind: int) -> str:
 # -- what is written ---------------------------------------------------------------------------------------------------
 
 
-def _batch(family: int, table: str, token: bytes, places: tuple[int, ...]) -> Iterator[Message]:
+def _batch(family: int, table: str, matches: Collection[Matches]) -> Iterator[Message]:
     name = table.encode() + b"\0"
     create = u.NLM_F_CREATE
 
@@ -188,30 +202,32 @@ def _batch(family: int, table: str, token: bytes, places: tuple[int, ...]) -> It
             attr(u.NFTA_CHAIN_HOOK | u.NLA_F_NESTED, hook),
             attr(u.NFTA_CHAIN_TYPE, b"filter\0"),
         )
-        for place in places:
+        for some in matches:
             yield write(
                 u.NFT_MSG_NEWRULE,
                 create | u.NLM_F_APPEND,
                 attr(u.NFTA_RULE_TABLE, name),
                 attr(u.NFTA_RULE_CHAIN, chain.encode() + b"\0"),
-                attr(u.NFTA_RULE_EXPRESSIONS | u.NLA_F_NESTED, _expressions(place, token)),
+                attr(u.NFTA_RULE_EXPRESSIONS | u.NLA_F_NESTED, _expressions(some)),
             )
 
 
-def _expressions(place: int, token: bytes) -> bytes:
-    """`@th,PLACE,64 == TOKEN meta nftrace set 1`."""
-    value = attr(u.NFTA_DATA_VALUE, token)
+def _expressions(matches: Iterable[tuple[int, bytes]]) -> bytes:
+    """`@th,PLACE,LENGTH == OCTETS` of each, then `meta nftrace set 1`."""
     one = attr(u.NFTA_DATA_VALUE, b"\x01")
-    return b"".join(
-        (
-            _expression(
-                "payload", (1, _be32(_REGISTER)), (2, _be32(_TRANSPORT)), (3, _be32(place)), (4, _be32(len(token)))
-            ),
-            _expression("cmp", (1, _be32(_REGISTER)), (2, _be32(_EQUAL)), (3 | u.NLA_F_NESTED, value)),
-            _expression("immediate", (1, _be32(_REGISTER)), (2 | u.NLA_F_NESTED, one)),
-            _expression("meta", (2, _be32(_NFTRACE)), (3, _be32(_REGISTER))),
-        )
-    )
+    parts = [part for place, octets in matches for part in (_load(place, len(octets)), _compare(octets))]
+    parts.append(_expression("immediate", (1, _be32(_REGISTER)), (2 | u.NLA_F_NESTED, one)))
+    parts.append(_expression("meta", (2, _be32(_NFTRACE)), (3, _be32(_REGISTER))))
+    return b"".join(parts)
+
+
+def _load(place: int, length: int) -> bytes:
+    return _expression("payload", (1, _be32(_REGISTER)), (2, _be32(_TRANSPORT)), (3, _be32(place)), (4, _be32(length)))
+
+
+def _compare(octets: bytes) -> bytes:
+    value = attr(u.NFTA_DATA_VALUE, octets)
+    return _expression("cmp", (1, _be32(_REGISTER)), (2, _be32(_EQUAL)), (3 | u.NLA_F_NESTED, value))
 
 
 def _expression(name: str, *parts: tuple[int, bytes]) -> bytes:
