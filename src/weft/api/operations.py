@@ -58,7 +58,7 @@ OPERATIONS: tuple[Operation, ...] = (
         "/v1/kernel",
         "What the kernel has, here and in endpoints",
         HostDump,
-        query=("namespaces",),
+        query=("namespaces", "addresses"),
         afar=True,
     ),
     Operation(

@@ -57,10 +57,11 @@ class Client:
     def plan(self, network: str = "") -> t.PlanReply:
         return self._call(t.PlanReply, "plan", network=network)
 
-    def kernel(self, namespaces: str = "") -> HostDump:
+    def kernel(self, namespaces: str = "", addresses: str = "") -> HostDump:
         """`namespaces`: paths of endpoints' namespaces on that node, with commas between, or `weft.api.dump.ALONE` for none of
-        them; else those of all. The host's own is always told of."""
-        return self._call(HostDump, "kernel", namespaces=namespaces)
+        them; else those of all. The host's own is always told of. `addresses`: with commas between, those of which entries of
+        conntrack are told."""
+        return self._call(HostDump, "kernel", namespaces=namespaces, addresses=addresses)
 
     def topology(self, after: str = "", wait: str = "") -> Topology:
         """What changed since the answer whose `at` is `after`, within `wait` seconds; else all there is."""

@@ -34,7 +34,7 @@ MOST = 64
 class Asked(Protocol):
     """One host's agent; `weft.client.Client` is one."""
 
-    def kernel(self, namespaces: str = "") -> HostDump: ...
+    def kernel(self, namespaces: str = "", addresses: str = "") -> HostDump: ...
 
 
 class Agent(Asked, Protocol):
@@ -75,9 +75,10 @@ def gather(agent: Agent, origin: str, target: str, family: Family | None = None)
     start = ends.origin(origin, known.endpoints, known.nodes)
     end = ends.target(target, known.endpoints, known.nodes, known.services)
     wanted = {Place(e.node, e.ns) for e in (start, end) if e.node}
+    addresses = ",".join(str(address) for e in (start, end) for address in e.addresses)
     asked = set[Place]()
     for _ in range(ROUNDS):
-        known = _more(agent, known, wanted)
+        known = _more(agent, known, wanted, addresses)
         asked |= wanted
         lacking = set[Place]()
         found = trace(known, origin, target, family, lacking)
@@ -100,7 +101,7 @@ def _few(places: Iterable[Place]) -> set[Place]:
     return {place for some in by_host.values() for place in some[:MOST]}
 
 
-def _more(agent: Agent, known: Snapshot, places: Collection[Place]) -> Snapshot:
+def _more(agent: Agent, known: Snapshot, places: Collection[Place], addresses: str) -> Snapshot:
     """With what these hosts tell of these places, of themselves, and of what they told of before: so that each dump is of one
     moment. All are asked at once."""
     hosts = sorted({place.host for place in places})
@@ -108,7 +109,8 @@ def _more(agent: Agent, known: Snapshot, places: Collection[Place]) -> Snapshot:
         host: {place.ns for place in places if place.host == host} | _paths(known.dumps.get(host)) for host in hosts
     }
     with ThreadPoolExecutor(max(1, min(len(hosts), AT_ONCE)), thread_name_prefix="trace") as pool:
-        answers = dict(zip(hosts, pool.map(lambda host: _ask(agent, host, paths[host] - {""}), hosts), strict=True))
+        asked = pool.map(lambda host: _ask(agent, host, paths[host] - {""}, addresses), hosts)
+        answers = dict(zip(hosts, asked, strict=True))
     told = {host: answer for host, answer in answers.items() if isinstance(answer, HostDump)}
     notes = (f"{host} is not seen: {answer}" for host, answer in answers.items() if host not in told)
     return msgspec.structs.replace(known, dumps={**known.dumps, **told}, notes=(*known.notes, *notes))
@@ -118,13 +120,13 @@ def _paths(dump: HostDump | None) -> set[str]:
     return {namespace.path for namespace in dump.namespaces} if dump else set()
 
 
-def _ask(agent: Agent, host: str, namespaces: Collection[str]) -> HostDump | WeftError:
+def _ask(agent: Agent, host: str, namespaces: Collection[str], addresses: str) -> HostDump | WeftError:
     there = agent.at(host, PATIENCE)
     try:
         try:
-            return there.kernel(",".join(sorted(namespaces)) or ALONE)
+            return there.kernel(",".join(sorted(namespaces)) or ALONE, addresses)
         except NotFound:  # one of them has gone meanwhile
-            return there.kernel()
+            return there.kernel(addresses=addresses)
     except WeftError as error:
         return error
 

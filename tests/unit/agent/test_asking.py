@@ -140,7 +140,7 @@ async def test_a_large_answer_comes_in_pieces(api: Api, other: Agent, monkeypatc
     monkeypatch.setattr(questions, "PIECE", 1000)
     addresses = tuple(AddressDump(dev=f"d{n * n:x}", address=f"10.{n % 250}.{n % 7}.{n % 31}/24") for n in range(9_000))
     dump = HostDump(node="node-2", namespaces=(NamespaceDump(path="", addresses=addresses),))
-    monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, held, **more: dump)
+    monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, *more: dump)
     status, body = await asked(api, "/v1/kernel")
     assert status == 200 and len(body["namespaces"][0]["addresses"]) == 9_000
 

@@ -98,9 +98,7 @@ def calls(draw: st.DrawFn) -> tuple[Operation, str, bytes]:
 def machine(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """The host is in memory, whatever this machine has."""
     monkeypatch.setattr("weft.kernel.host.listeners.check_free", lambda _port, _families, _container="": None)
-    monkeypatch.setattr(
-        "weft.agent.resources.this_node.dump", lambda node, held, **more: HostDump(node=node, namespaces=())
-    )
+    monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, *more: HostDump(node=node, namespaces=()))
     monkeypatch.setattr("weft.agent.resources.endpoints.SETTLING", 0.05)
     yield
 

@@ -58,9 +58,7 @@ PROD = {"network": {"name": "prod", "driver": "routed", "subnets": ["10.9.0.0/16
 async def test_every_operation_answers_as_it_is_described(
     api: Client, agent: Agent, host: FakeHost, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(
-        "weft.agent.resources.this_node.dump", lambda node, held, **more: HostDump(node=node, namespaces=())
-    )
+    monkeypatch.setattr("weft.agent.resources.this_node.dump", lambda node, *more: HostDump(node=node, namespaces=()))
     monkeypatch.setattr("weft.agent.resources.live.Watch", FakeWatch)
     monkeypatch.setattr("weft.kernel.live.probe.send", lambda *_args, **_more: Sent("", 0, "nothing", "no answer"))
     host.open("c1")

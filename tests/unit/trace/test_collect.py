@@ -54,7 +54,8 @@ class Agent:
     def at(self, node: str, patience: int = 0) -> Agent:
         return Agent(self.answers, node, self.asked)
 
-    def kernel(self, namespaces: str = "") -> HostDump:
+    def kernel(self, namespaces: str = "", addresses: str = "") -> HostDump:
+        assert addresses.count(",") == 3
         self.asked.append((self.node, namespaces))
         answer = self.answers[self.node]
         if isinstance(answer, WeftError):

@@ -14,6 +14,7 @@ from weft.agent.resources.networks import Networks
 from weft.api import types as t
 from weft.api.dump import ALONE, CloudDump, CloudRouteDump, HostDump
 from weft.base.errors import NotFound
+from weft.base.net import parse_address
 from weft.datapaths import registry
 from weft.hoststate import netns
 from weft.hoststate.cloud import CloudRoute
@@ -35,17 +36,19 @@ class ThisNode:
             await self._networks.known(network)
         return t.PlanReply(commands=tuple(await self._parts.loops.dry_run(network)))
 
-    async def kernel(self, namespaces: str = "") -> HostDump:
+    async def kernel(self, namespaces: str = "", addresses: str = "") -> HostDump:
         """`namespaces`: paths of local endpoints' namespaces, with commas between, or ALONE for none of these; else those of
-        all. The host's own is always told of, and those of our own networks."""
+        all. The host's own is always told of, and those of our own networks. `addresses`: with commas between, those of which
+        conntrack's entries are told."""
         view = self._parts.view
+        ends = [str(parse_address(text)) for text in addresses.split(",")] if addresses else []
         held = {e.namespace.path: e.name for e in view.endpoints.values() if e.namespace.path}
         own = {netns(name).path: f"weft-{name}" for name in sorted(view.joined)}
         wanted = [path for path in namespaces.split(",") if path != ALONE] if namespaces else list(held)
         if strange := [path for path in wanted if path not in held and path not in own]:
             raise NotFound(f"no endpoint here in namespace {strange[0]}: `weft endpoint ls` shows those there are")
         asked = {path: held[path] for path in wanted if path in held}
-        found = await asyncio.to_thread(dump, view.me, own | asked, known=held)
+        found = await asyncio.to_thread(dump, view.me, own | asked, ends, held)
         tunnels = await asyncio.to_thread(carried, Path(self._parts.config.run_dir))
         return msgspec.structs.replace(found, clouds=tuple(self._clouds()), tunnels=tunnels)
 
