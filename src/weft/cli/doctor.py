@@ -9,6 +9,7 @@ import typer
 
 from weft.api import types as t
 from weft.base.errors import Failed
+from weft.cli import complete
 from weft.cli.options import example, single
 from weft.cli.output import Format, Output, blocks, counted, listed, show
 from weft.cli.session import Waiting, client
@@ -20,16 +21,34 @@ RESULTS = {"error": "bad", "warning": "warn", "ok": "good"}
 """The worst first."""
 
 
-@app.command(epilog=example("weft doctor", "weft doctor --check", "weft doctor -o json"))
+@app.command(
+    epilog=example("weft doctor", "weft doctor --all", "weft doctor --node node-2 --check", "weft doctor -o json")
+)
 def doctor(
     ctx: typer.Context,
+    everywhere: Annotated[bool, typer.Option("--all", help="All hosts, asked through the store.")] = False,
+    node: Annotated[
+        list[str] | None,
+        typer.Option("--node", metavar="NODE", help="These hosts; repeatable.", autocompletion=complete.nodes),
+    ] = None,
     check: Annotated[bool, typer.Option("--check", help="Exit status 1 if there is an error.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Kernel features, sysctls, MTU, ports, clocks: what is fine on this host, what is not and what to do about it."""
-    with Waiting("examining this host"):
-        findings = client(ctx).doctor()
-    show(findings, output, render)
+    """Kernel features, sysctls, MTU, ports, clocks: what is fine on this host, what is not and what to do about it.
+
+    With --all, or of other hosts: what is not fine, the worst first, what is the same on several of them together. A host
+    that does not answer is an error.
+    """
+    if everywhere or node:
+        from weft.cli import doctor_all
+
+        with Waiting("asking the hosts"):
+            findings = doctor_all.everywhere(client(ctx), () if everywhere else node or ())
+        show(findings, output, doctor_all.render)
+    else:
+        with Waiting("examining this host"):
+            findings = client(ctx).doctor()
+        show(findings, output, render)
     errors = [f.check for f in findings if f.result == "error"]
     if check and errors:
         raise Failed(f"{counted(len(errors), 'check')} failed: {listed(errors)}; `weft doctor` tells what to do")

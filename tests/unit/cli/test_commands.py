@@ -13,6 +13,7 @@ import yaml
 from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS, NODES, WELL
 from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
+from weft.base.errors import Unavailable
 from weft.cli.drivers import describe
 from weft.model import Bandwidth, NamedPort, decode, encode
 from weft.model.ports import parse
@@ -130,6 +131,28 @@ class TestDoctor:
         assert (ran.status, ran.err.count("\n")) == (1, 1)
         agent.answers["doctor"] = FINDINGS[:2]
         assert weft("doctor", "--check").status == 0
+
+    def test_all_hosts(self, weft, agent: CannedAgent) -> None:
+        agent.answers["nodes"] = tuple(msgspec.structs.replace(NODES[0], name=f"node-{n}") for n in (1, 2, 3))
+        agent.answers["doctor", "node-2"] = FINDINGS[:2]
+        agent.answers["doctor", "node-3"] = Unavailable("node-3 cannot be asked: no agent runs there")
+        ran = weft("doctor", "--all")
+        heads = [line.split()[:3] for line in ran.lines[1:4] if line[0] != " "]
+        assert ["error", "node-3", "agent"] in heads and ran.status == 0
+        assert any(line.startswith("warning  node-1, node-2  mtu") for line in ran.lines), ran.out
+        assert "ok" not in {line.split()[0] for line in ran.lines if line}
+        assert ran.lines[-1] == "3 hosts: 2 fine, 2 to look at, 2 wrong"
+        assert "node-3 cannot be asked" in " ".join(ran.out.split())
+        told = json.loads(weft("doctor", "--all", "-o", "json").out)
+        assert [(f["host"], f["check"]) for f in told if f["result"] == "error"][-1] == ("node-3", "agent")
+
+    def test_one_other_host(self, weft, agent: CannedAgent) -> None:
+        agent.answers["nodes"] = (msgspec.structs.replace(NODES[0], name="node-2"),)
+        agent.answers["doctor", "node-2"] = FINDINGS[:1]
+        ran = weft("doctor", "--node", "node-2", "--check")
+        assert (ran.status, ran.lines) == (0, ["1 host: 1 fine, 0 to look at, 0 wrong"])
+        assert [(a.operation, a.node) for a in agent.asked] == [("nodes", ""), ("doctor", "node-2")]
+        assert weft("doctor", "--node", "node-9").status == 4
 
 
 class TestMesh:
