@@ -191,6 +191,9 @@ class FakeHost(FakeKernel):
     def counts(self, ns: str) -> Counts:
         return self.counted.get(ns, {})
 
+    def refused(self, ns: str) -> Counts:
+        return self.counts(ns)
+
     def listen(self, group: int, ns: str) -> Any:
         if self.deaf:
             raise Conflict(self.deaf)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from ipaddress import ip_address, ip_interface, ip_network
 
+from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
 from weft.api import observed as o
@@ -543,7 +544,54 @@ TOPOLOGY = Topology(
     links={"eth0": LinkCounters(mtu=1500, up=True, carrier=True, uplink=True, received=7, received_octets=900)},
 )
 
+_CLIENT = f.FlowEnd(
+    address=ip_address("40.15.43.2"), port=40_000, kind="container", name="web", network="blue", node="node-1"
+)
+FLOWS = f.FlowPage(
+    node="node-1",
+    flows=(
+        f.Flow(
+            node="node-1",
+            protocol="tcp",
+            state="ESTABLISHED",
+            source=_CLIENT,
+            target=f.FlowEnd(address=ip_address("40.15.255.9"), port=80, kind="service", name="shop", network="blue"),
+            member=f.FlowEnd(
+                address=ip_address("40.15.65.7"),
+                port=8080,
+                kind="container",
+                name="shop-1",
+                network="blue",
+                node="node-4",
+            ),
+            timeout=431_999,
+            age=75.5,
+            packets=12,
+            octets=1_400,
+            reply_packets=10,
+            reply_octets=3_145_728,
+        ),
+        f.Flow(
+            node="node-1",
+            protocol="udp",
+            state="UNREPLIED",
+            source=_CLIENT,
+            target=f.FlowEnd(address=ip_address("2001:db8::35"), port=53),
+            translated=f.FlowEnd(
+                address=ip_address("fd00:192:168:1::68"), port=1024, kind="node", name="node-1", node="node-1"
+            ),
+            cut=True,
+            timeout=20,
+        ),
+    ),
+    total=7,
+    accounting=False,
+    dropped=(f.Dropped(reason="spoofing", what="claims", packets=3, octets=252),),
+    last="4.8",
+)
+
 ANSWERS: dict[str, object] = {
+    "flows": FLOWS,
     "policy_counters": COUNTERS,
     "policy_log": LOG,
     "start_watch": WATCHED,

@@ -175,6 +175,7 @@ class Agent(Parts):
 
     def close(self) -> None:
         self.names.close()
+        self.flow_watch.close()
         self.loops.close()
         self.targets.close()
         self.kernel.close()

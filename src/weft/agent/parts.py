@@ -15,6 +15,7 @@ from typing import Any, NamedTuple, Protocol
 
 from weft.agent.config import Config, probe_key, store_options
 from weft.agent.encryption import Encryption
+from weft.agent.flow_watch import FlowWatch, Tracker, places_of
 from weft.agent.host import ThisHost
 from weft.agent.mesh import Mesh
 from weft.agent.metrics import Metrics
@@ -70,7 +71,7 @@ from weft.ipam.leases import Leases
 from weft.ipam.neutron_ports import Place
 from weft.ipam.stock import Stock
 from weft.ipam.virtual import Virtual
-from weft.kernel.host import connections, resolvers
+from weft.kernel.host import connections, resolvers, tracked
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
 from weft.kernel.linux import LinuxKernel
@@ -105,6 +106,9 @@ class HostKernel(Kernel, Protocol):
     def counts(self, ns: str) -> Counts:
         """What the rules of a namespace have counted; in any thread. Raises WeftError."""
 
+    def refused(self, ns: str) -> Counts:
+        """And of those on bridges; in any thread. Raises WeftError."""
+
     def listen(self, group: int, ns: str) -> Ear:
         """To a group of NFLOG in a namespace; in any thread. Raises WeftError."""
 
@@ -126,6 +130,7 @@ class Surroundings(NamedTuple):
     remotes: Sequence[Remote] = ()
     targets: Mapping[str, Make] = TARGETS
     conntrack: Conntrack = connections
+    tracker: Tracker = tracked
     ask: Ask | None = None
     resolvers: ResolverHost = resolvers
     mesh: Mesh | None = None
@@ -250,6 +255,8 @@ class Parts:
         )
         self.compiler.known.resolvers = self.names.resolvers
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
+        self.tracker = around.tracker
+        self.flow_watch = FlowWatch(partial(places_of, self.view), around.tracker.follow)
         self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))
         self.metrics = Metrics(
             self.view,

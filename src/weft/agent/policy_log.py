@@ -67,6 +67,11 @@ class PolicyLog:
         yield from (self._problem,) if self._problem else ()
 
     @property
+    def last(self) -> int:
+        """The number of the last entry."""
+        return self._last
+
+    @property
     def lost(self) -> int:
         """Packets that came too fast."""
         return self._lost + sum(ear.lost for ear in self._ears.values())

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
 from weft.api import observed as o
@@ -269,6 +270,15 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("end_watch", "DELETE", "/v1/watches/{id}", "The same, and the watch ends", live.Watched, afar=True),
     Operation(
         "send_probe", "POST", "/v1/probes", "Send a marked packet from here", live.Probed, live.ProbeRequest, afar=True
+    ),
+    Operation(
+        "flows",
+        "GET",
+        "/v1/flows",
+        "Connections of this host's containers, or those that begin and end after some moment",
+        f.FlowPage,
+        query=("network", "endpoint", "dropped", "limit", "after", "wait"),
+        afar=True,
     ),
 )
 

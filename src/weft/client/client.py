@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
 from weft.api import observed as o
@@ -278,6 +279,29 @@ class Client:
     def send_probe(self, request: live.ProbeRequest) -> live.Probed:
         """Returns with the answer, or when `seconds` are over."""
         return self._call(live.Probed, "send_probe", request)
+
+    def flows(
+        self,
+        *,
+        network: str = "",
+        endpoint: str = "",
+        dropped: bool = False,
+        limit: str = "",
+        after: str = "",
+        wait: str = "",
+    ) -> f.FlowPage:
+        """`endpoint`: as for `explain`. `after`: "now", or the `last` of the answer before: what began and ended since, or
+        the first to do so within `wait` seconds."""
+        return self._call(
+            f.FlowPage,
+            "flows",
+            network=network,
+            endpoint=endpoint,
+            dropped=_flag(dropped),
+            limit=limit,
+            after=after,
+            wait=wait,
+        )
 
     def _call(self, reply: type[T], operation: str, request: t.Request | None = None, **params: str) -> T:
         """`reply`: the operation's own. Parameters that are "" are left out. Raises Invalid for one that is

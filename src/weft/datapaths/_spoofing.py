@@ -14,6 +14,8 @@ the container's own name, and nothing else: a port of which nothing is known yet
 Who may send in others' names (`-o spoofing=allow`, or the endpoint's own word) has its port in the set `spoofers`.
 What comes from the bridge itself passes no such hook, and other ports are not ours to judge.
 
+What is refused is counted, in the chains `claims` and `neighbours`.
+
 TCP in the container's own name is most of what there is, so it is asked for first: one look-up of port, MAC and address.
 """
 
@@ -28,7 +30,7 @@ from weft.hoststate import HOST, Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import BRIDGE, Hook
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.hoststate.rules import rule
-from weft.hoststate.rules.actions import ACCEPT, DROP, RETURN, Jump
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Jump
 from weft.hoststate.rules.matches import IIFNAME, L4PROTO, SADDR, Match, field
 from weft.model import Endpoint
 
@@ -63,21 +65,21 @@ _SETS: dict[str, tuple[str, ...]] = {
 }
 
 _NEIGHBOURS = (
-    rule(_ND_TYPE.is_("nd-router-advert", "nd-redirect"), DROP),
+    rule(_ND_TYPE.is_("nd-router-advert", "nd-redirect"), COUNTER, DROP),
     rule(_ADVERT, _LENGTH.is_(_PLAIN), _OWN_TARGET, _OWN[6], ACCEPT),
     rule(_ADVERT, _LENGTH.is_(_WITH_OPTION), field(_OPTION).is_("0x201"), _OWN_OPTION, _OWN_TARGET, _OWN[6], ACCEPT),
     rule(_SOLICIT, SADDR[6].is_("::"), _OWN_TARGET, ACCEPT),
     rule(_SOLICIT, _LENGTH.is_(_PLAIN), _OWN[6], ACCEPT),
     rule(_SOLICIT, _LENGTH.is_(_WITH_OPTION), field(_OPTION).is_("0x101"), _OWN_OPTION, _OWN[6], ACCEPT),
-    rule(_ND_TYPE.is_("nd-neighbor-solicit", "nd-neighbor-advert"), DROP),
+    rule(_ND_TYPE.is_("nd-neighbor-solicit", "nd-neighbor-advert"), COUNTER, DROP),
     rule(_IP[6], _OWN[6], ACCEPT),
-    rule(DROP),
+    rule(COUNTER, DROP),
 )
 _CLAIMS = (
     rule(IIFNAME.among("spoofers"), ACCEPT),
-    rule(field("udp sport").is_(67, 547), DROP),
-    rule(field("udp dport").is_(68, 546), DROP),  # clients take answers from any port
-    rule(field("icmp type").is_("redirect"), DROP),
+    rule(field("udp sport").is_(67, 547), COUNTER, DROP),
+    rule(field("udp dport").is_(68, 546), COUNTER, DROP),  # clients take answers from any port
+    rule(field("icmp type").is_("redirect"), COUNTER, DROP),
     rule(L4PROTO.is_(_ICMPV6), Jump("neighbours", back=False)),
     *(rule(_IP[fam], _KNOWN, _OWN[fam], ACCEPT) for fam in FAMILIES),
     rule(_ARP, (IIFNAME + _MAC + _SENDER).among("own4"), (IIFNAME + _SENDER_MAC + _SENDER).among("own4"), ACCEPT),
@@ -88,7 +90,7 @@ _CLAIMS = (
         (IIFNAME + _SENDER_MAC + _PROBED).among("own4"),
         ACCEPT,
     ),
-    rule(DROP),
+    rule(COUNTER, DROP),
 )
 _FIRST = (
     rule(IIFNAME.is_not("weft*"), RETURN),

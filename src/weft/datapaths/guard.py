@@ -25,7 +25,7 @@ from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import FILTER, PORTS, RAW
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import DROP, RETURN, Jump
+from weft.hoststate.rules.actions import COUNTER, DROP, RETURN, Jump
 from weft.hoststate.rules.matches import (
     DADDR,
     IIFGROUP,
@@ -76,7 +76,7 @@ _CHECKED = _rules.base_chain(
     "prerouting",
     RAW,
     rule(IIFGROUP.is_not(CHECKED), RETURN),
-    rule(NO_WAY_BACK, DROP),
+    rule(NO_WAY_BACK, COUNTER, DROP),
     rule(DADDR[4].is_(NOWHERE), DROP),
 )
 

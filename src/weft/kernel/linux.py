@@ -164,6 +164,10 @@ class LinuxKernel:
         """What the rules of a namespace have counted; in any thread. Raises WeftError."""
         return {**counters.nft(ns), **(counters.iptables(ns) if self._iptables.unheard.knows(ns) else {})}
 
+    def refused(self, ns: str) -> Counts:
+        """And of Weft's rules on bridges; in any thread. Raises WeftError."""
+        return {**self.counts(ns), **counters.bridged(ns)}
+
     def unheard(self) -> set[str]:
         """The namespaces where somebody changed what no event tells of: rules, ports of a switch. Raises WeftError."""
         return self._iptables.unheard.changed() | self._ipsets.unheard.changed() | self._ovs.changed()

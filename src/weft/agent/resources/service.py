@@ -10,6 +10,7 @@ from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.endpoints import Endpoints
 from weft.agent.resources.exposure import Exposure
+from weft.agent.resources.flows import Flows
 from weft.agent.resources.health import Health
 from weft.agent.resources.ipam import Ipam
 from weft.agent.resources.live import Live
@@ -45,6 +46,7 @@ class Service:
             Health(parts, services),
             Observed(parts),
             Live(parts),
+            Flows(parts),
             Mesh(parts),
             Paths(parts),
         )

@@ -15,18 +15,23 @@ from weft.policy.counting import Count, Counts
 
 def nft(ns: str, chain: str = "") -> Counts:
     """Of Weft's table `inet` in a namespace: of all chains, or of one. Raises NotFound, Denied, Failed."""
-    body = NFGENMSG.pack(u.NFPROTO_INET, 0, 0) + attr(u.NFTA_RULE_TABLE, TABLE.encode() + b"\0")
+    return netns.call(ns, lambda: _read(u.NFPROTO_INET, chain))
+
+
+def bridged(ns: str) -> Counts:
+    """Of Weft's table `bridge` there; of none where the kernel has no nftables for bridges. Raises NotFound, Denied, Failed."""
+    return netns.call(ns, lambda: _read(u.NFPROTO_BRIDGE))
+
+
+def _read(family: int, chain: str = "") -> Counts:
+    body = NFGENMSG.pack(family, 0, 0) + attr(u.NFTA_RULE_TABLE, TABLE.encode() + b"\0")
     if chain:
         body += attr(u.NFTA_RULE_CHAIN, chain.encode() + b"\0")
-
-    def inside() -> Counts:
-        found: dict[str, list[Count]] = {}
-        with Nftables() as kernel:
-            for name, count in kernel.dump(u.NFT_MSG_GETRULE, body, _decode):
-                found.setdefault(name, []).append(count)
-        return found
-
-    return netns.call(ns, inside)
+    found: dict[str, list[Count]] = {}
+    with Nftables() as kernel:
+        for name, count in kernel.dump(u.NFT_MSG_GETRULE, body, _decode):
+            found.setdefault(name, []).append(count)
+    return found
 
 
 def iptables(ns: str) -> Counts:

@@ -74,7 +74,7 @@ def of_ends(netlink: Netlink, addresses: Container[bytes]) -> list[Flow]:
     read."""
 
     def decode(data: bytes, start: int, end: int) -> Flow | None:
-        if not _may_concern(data, start, addresses):
+        if not may_concern(data, start, addresses):
             return None
         found = attributes(data, start + NFGENMSG.size, end)
         over = _is_over(found)
@@ -91,7 +91,7 @@ _BEGINNING = struct.Struct("=HHHHHH")
 """Sizes and types of a tuple's attribute, of its first one, the addresses, and of their first one, the source."""
 
 
-def _may_concern(data: bytes, start: int, addresses: Container[bytes]) -> bool:
+def may_concern(data: bytes, start: int, addresses: Container[bytes]) -> bool:
     """A flow's tuples come first, and their sources first in them; True where that is not so."""
     size = _SIZES.get(data[start])
     if size is None:
