@@ -15,6 +15,7 @@ from support import unit
 from support.cluster import PATIENCE, Cluster
 from support.waiting import until
 from weft.api import types as t
+from weft.api.live import ProbeRequest, WatchRequest
 from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
 from weft.lab.lab import WEFT
@@ -92,3 +93,23 @@ def test_its_speaker_is_started_again_and_ended_under_them(confined: Cluster) ->
     c.end("node-1", signal.SIGTERM)
     c.start("node-1")
     c.settled(HOSTS)
+
+
+def test_a_packet_is_watched_under_the_units_bounds(confined: Cluster) -> None:
+    """By tracepoints, and with the kernel's names of its functions."""
+    c = confined
+    c.sh("node-1", "ip netns add watched")
+    until(lambda: "bridge" in [n.name for n in c.status("node-1").networks], PATIENCE, "bridge")
+    found = c.client("node-1").attach(t.Attach(target="watched", network="bridge"))
+    asked = WatchRequest(token="5e0d7a1c00ff1122", protocol="udp", namespaces=(found.namespace,))
+    begun = c.client("node-1").start_watch(asked)
+    try:
+        gateway = next(str(ip) for ip in found.gateways if ip.version == 4)
+        request = ProbeRequest(
+            token=asked.token, namespace=found.namespace, target=gateway, protocol="udp", port=9, seconds=5
+        )
+        sent = c.client("node-1").send_probe(request)
+    finally:
+        seen = c.client("node-1").end_watch(begun.id)
+    assert (sent.answer, seen.means, seen.unseen) == ("refused", ("tracepoints", "nftables"), ())
+    assert [p.function for p in seen.packets if p.reason == "NO_SOCKET"] == ["__udp4_lib_rcv"]

@@ -189,10 +189,18 @@ def _sighting(record: _Record, reasons: dict[int, str], functions: dict[int, str
         device=record.device.partition(b"\0")[0].decode(errors="replace"),
         ifindex=record.ifindex,
         length=record.length,
-        head=record.head,
+        head=_packet(record.head),
         reason=reasons.get(record.reason, str(record.reason)) if drop and reasons else "",
         function=functions.get(record.location, "") if drop else "",
     )
+
+
+def _packet(head: bytes) -> bytes:
+    """Without what stands behind the packet in the kernel's memory, as far as its header tells."""
+    version = head[0] >> 4
+    if version == 4:
+        return head[: int.from_bytes(head[2:4], "big")]
+    return head[: 40 + int.from_bytes(head[4:6], "big")] if version == 6 else b""
 
 
 def named(addresses: Collection[int]) -> dict[int, str]:

@@ -9,8 +9,9 @@ from weft.api.live import PacketSeen, Point, RuleSeen
 from weft.base.errors import WeftError
 from weft.base.net import Family
 from weft.hoststate import HOST
+from weft.kernel.live.capture import Capture
 from weft.kernel.live.nft_trace import NftTrace
-from weft.kernel.live.tracepoints import Tracepoints
+from weft.kernel.live.tracepoints import Sighting, Tracepoints
 from weft.kernel.plumbing import netns
 
 _POINTS: dict[str, Point] = {
@@ -38,21 +39,35 @@ class Watch:
         self._packets: list[PacketSeen] = []
         self._rules: list[RuleSeen] = []
         self._tracepoints: Tracepoints | None = None
+        self._captures: dict[str, Capture] = {}
         self._filters: dict[str, NftTrace] = {}
         try:
             self._tracepoints = Tracepoints(token)
             self.means.append("tracepoints")
         except WeftError as error:
-            self.unseen.append(f"what comes by devices, and why packets are dropped: {error}")
+            self.unseen.append(f"where packets end, and why: {error}")
+            for path in dict.fromkeys((HOST, *ruled)):
+                self._capture(path, token)
         for path in dict.fromkeys((HOST, *ruled)):
             self._watch_rules(path, token, protocol, family)
+
+    def _capture(self, path: str, token: bytes) -> None:
+        """What is left to see: packets at devices of one namespace."""
+        try:
+            self._captures[path] = Capture(token, path)
+        except WeftError as error:
+            self.unseen.append(f"devices in {self._called(path)}: {error}")
+        else:
+            self.means += ["capture"] if "capture" not in self.means else []
+
+    def _called(self, path: str) -> str:
+        return self._places.get(path) or path or "the host's own namespace"
 
     def _watch_rules(self, path: str, token: bytes, protocol: str, family: Family) -> None:
         try:
             self._filters[path] = NftTrace(token, protocol, family, path)
         except WeftError as error:
-            where = self._places.get(path) or path or "the host's own namespace"
-            self.unseen.append(f"rules of nftables in {where}: {error}")
+            self.unseen.append(f"rules of nftables in {self._called(path)}: {error}")
         else:
             self.means += ["nftables"] if "nftables" not in self.means else []
 
@@ -61,30 +76,37 @@ class Watch:
         if self._tracepoints is not None:
             self._tracepoints.close()
             self._tracepoints = None
-        for one in self._filters.values():
-            one.close()
+        for capture in self._captures.values():
+            capture.close()
+        for trace in self._filters.values():
+            trace.close()
+        self._captures.clear()
         self._filters.clear()
 
     def packets(self) -> tuple[PacketSeen, ...]:
         """All until now, in order of time."""
-        for one in self._tracepoints.read() if self._tracepoints is not None else ():
-            path = self._by_inode.get(one.netns)
-            if path is None or (one.reason, one.function) in _NOISE:
-                continue
-            self._packets.append(
-                PacketSeen(
-                    at=one.at,
-                    point=_POINTS[one.point],
-                    namespace=path,
-                    place=self._places[path],
-                    device=one.device,
-                    length=one.length,
-                    head=one.head,
-                    reason=one.reason,
-                    function=one.function,
-                )
-            )
+        if self._tracepoints is not None:
+            for one in self._tracepoints.read():
+                path = self._by_inode.get(one.netns)
+                if path is not None and (one.reason, one.function) not in _NOISE:
+                    self._packets.append(self._told(one, path))
+        for path, capture in self._captures.items():
+            self._packets += [self._told(one, path) for one in capture.read()]
+        self._packets.sort(key=lambda packet: packet.at)
         return tuple(self._packets)
+
+    def _told(self, one: Sighting, path: str) -> PacketSeen:
+        return PacketSeen(
+            at=one.at,
+            point=_POINTS[one.point],
+            namespace=path,
+            place=self._places.get(path, ""),
+            device=one.device,
+            length=one.length,
+            head=one.head,
+            reason=one.reason,
+            function=one.function,
+        )
 
     def rules(self) -> tuple[RuleSeen, ...]:
         """All until now, of each namespace in the packet's order."""

@@ -3,22 +3,22 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import secrets
 import socket
 import subprocess
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from ipaddress import ip_address
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from support.namespaces import Namespace
+from support.namespaces import Namespace, home
 from support.overlay import Overlay, overlay
 from support.waiting import until
 from weft.api.live import PacketSeen, RuleSeen
+from weft.base.errors import Unsupported
 from weft.kernel.live.probe import Sent, send
 from weft.kernel.live.watch import Watch
 from weft.kernel.plumbing import netns
@@ -28,9 +28,8 @@ ABSENT = "10.9.0.77"
 
 @pytest.fixture(scope="module")
 def there() -> Iterator[Overlay]:
-    if os.geteuid() != 0:
-        pytest.skip("needs root")
-    with overlay() as found:
+    """The watchers' own namespace is none of these."""
+    with home(), overlay() as found:
         yield found
 
 
@@ -58,12 +57,13 @@ def go(
     seconds: float = 0.2,
     size: int = 64,
     drop: bool = True,
+    unseen: Sequence[str] = (),
 ) -> Seen:
     """From the first container; what four namespaces saw. `drop`: is waited for."""
     token, family = secrets.token_bytes(8), ip_address(target).version
     watch = Watch(token, protocol, family, there.names, tuple(there.names))
     try:
-        assert not watch.unseen
+        assert watch.unseen == list(unseen)
         origin = there.containers[1].path
         sent = send(origin, ip_address(target), protocol, token, port=port, seconds=seconds, size=size)
         if drop:
@@ -111,6 +111,16 @@ def test_a_listener_answers(there: Overlay) -> None:
         sock.setblocking(False)
         with pytest.raises(BlockingIOError):
             sock.accept()  # it was never opened
+
+
+def test_without_tracepoints_devices_are_seen_all_the_same(there: Overlay, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refused(*_: object) -> None:
+        raise Unsupported("no BTF")
+
+    monkeypatch.setattr("weft.kernel.live.watch.Tracepoints", refused)
+    seen = go(there, "10.9.0.2", "tcp", seconds=5, drop=False, unseen=["where packets end, and why: no BTF"])
+    assert [hop for hop in seen.way() if hop[1] != "br0"][: len(FORWARD)] == FORWARD
+    assert not seen.drops()
 
 
 class Fault:
