@@ -42,7 +42,8 @@ class PacketSeen(Entry, frozen=True):
 
 class RuleSeen(Entry, frozen=True):
     """A rule of nftables that the packet matched, or (`handle` 0) the end of a chain: `type` "rule", "return", "policy".
-    `verdict` as nft writes it, `to`: the chain that it leads to."""
+    `verdict` as nft writes it, `to`: the chain that it leads to. Of those that decided against the packet also `text`, as nft
+    writes it, `comment`, and `owner`, whose it seems to be ("" for a person's)."""
 
     namespace: str
     family: str
@@ -52,6 +53,9 @@ class RuleSeen(Entry, frozen=True):
     type: str
     verdict: str
     to: str = ""
+    text: str = ""
+    comment: str = ""
+    owner: str = ""
 
 
 class Watched(Reply, frozen=True, kw_only=True):

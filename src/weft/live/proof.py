@@ -43,7 +43,8 @@ class Sight(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Ruled(msgspec.Struct, frozen=True, kw_only=True):
-    """A rule of nftables that it matched, or (`handle` 0) the policy of a chain. `show`: the command that lists it."""
+    """A rule of nftables that it matched, or (`handle` 0) the policy of a chain. `show`: the command that lists it. Of one that
+    decided against the packet also `text`, `comment` and `owner`, as of `weft.api.live.RuleSeen`."""
 
     place: str
     family: str
@@ -52,6 +53,9 @@ class Ruled(msgspec.Struct, frozen=True, kw_only=True):
     handle: int
     verdict: str
     show: str
+    text: str = ""
+    comment: str = ""
+    owner: str = ""
 
 
 class Proof(msgspec.Struct, frozen=True, kw_only=True):
@@ -108,7 +112,7 @@ def proof(
         reason=ended.drop.reason if ended.drop else "",
         function=ended.drop.function if ended.drop else "",
         rule=rule,
-        faults=_faults(predicted, ended),
+        faults=_faults(predicted, ended, rule),
         agrees=not differs,
         differs=differs,
         unseen=(*unseen, *told),
@@ -178,6 +182,9 @@ def _ruled(host: str, watched: Watched) -> list[Ruled]:
             handle=one.handle,
             verdict=one.verdict + (f" {one.to}" if one.to else ""),
             show=f"nft -a list chain {one.family} {one.table} {one.chain}",
+            text=one.text,
+            comment=one.comment,
+            owner=one.owner,
         )
         for one in watched.rules
         if _says(one)
@@ -190,8 +197,11 @@ def _says(rule: RuleSeen) -> bool:
 
 
 def _named(rule: Ruled) -> str:
-    what = f"rule with handle {rule.handle}" if rule.handle else "policy"
-    return f"the {what} of chain {rule.family} {rule.table} {rule.chain} ({rule.verdict})"
+    what = f"handle {rule.handle}" if rule.handle else "its policy"
+    place = f"{rule.family} {rule.table} {rule.chain}, {what}"
+    owner = f", of {rule.owner}" if rule.owner else ""
+    comment = f', "{rule.comment}"' if rule.comment and rule.owner != "weft" else ""
+    return f"`{rule.text}` ({place}{owner}{comment})" if rule.text else f"a rule of {place}: {rule.verdict}"
 
 
 # -- what became of it -------------------------------------------------------------------------------------------------
@@ -247,13 +257,30 @@ def _deciding(rules: Sequence[Ruled], ended: Ended) -> Ruled | None:
 _PASSING = ("accept", "continue", "jump", "goto", "return", "break")
 
 
-def _faults(predicted: Path, ended: Ended) -> tuple[str, ...]:
-    """That of the prediction, where it is among those that such a drop is evidence of."""
+def _faults(predicted: Path, ended: Ended, rule: Ruled | None) -> tuple[str, ...]:
+    """By the rule, where one was seen. Of several that such a drop is evidence of, that of the prediction where it is among
+    them."""
     if ended.drop is None:
         return ()
     found = tuple(kind.id for kind in by_drop(ended.drop.reason, ended.drop.function))
     named = predicted.outcome.fault
-    return (named,) if named and (named in found or not found) else found
+    if named and (named in found or not found):
+        return (named,)
+    return (_fault(rule, ended.drop),) if rule else found
+
+
+def _fault(rule: Ruled, drop: Sight) -> str:
+    if drop.tunnel:
+        return "underlay-filtered"
+    if rule.owner == "weft":
+        return _WEFTS.get(rule.chain, "policy-denies")
+    if rule.family == "bridge":
+        return "bridge-rule-drops"
+    return "rule-drops" if rule.handle else "forward-policy"
+
+
+_WEFTS = {"isolation": "network-isolated", "within": "network-isolated", "spoofing": "spoofing", "claims": "spoofing"}
+"""By the name of a chain of Weft's."""
 
 
 def _differs(predicted: Path, ended: Ended, sights: Sequence[Sight], order: Sequence[str]) -> str:

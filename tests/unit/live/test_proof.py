@@ -27,6 +27,11 @@ def packet(sport: int = 40_000, dport: int = 53) -> bytes:
     return head + struct.pack("!HHHH", sport, dport, 16, 0) + TOKEN
 
 
+def tunnelled() -> bytes:
+    outer = struct.pack("!BBHHHBBH", 0x45, 0, 78, 0, 0, 64, 17, 0) + bytes((192, 168, 1, 1, 192, 168, 1, 2))
+    return outer + struct.pack("!HHHH", 5555, 8472, 58, 0) + bytes(22) + packet()
+
+
 def seen(at: int, point: Point, place: str, device: str, head: bytes = packet(), **drop: str) -> PacketSeen:
     return PacketSeen(at=at, point=point, namespace=place, place=place, device=device, head=head, **drop)
 
@@ -86,7 +91,7 @@ def test_a_drop_with_the_rule_that_decided() -> None:
     drop = seen(800, "drop", "", "eth0", reason="NETFILTER_DROP", function="nft_do_chain")
     rules = (
         RuleSeen("", "inet", "t", "forward", 7, "rule", "jump", "other"),
-        RuleSeen("", "inet", "t", "other", 9, "rule", "drop"),
+        RuleSeen("", "inet", "t", "other", 9, "rule", "drop", text="tcp dport 80 drop", comment="no web", owner="ufw"),
     )
     found = shown(predicted("filtered", "node-2", "rule-drops"), sent(), two=(TWO[0], drop), rules=rules)
     assert (found.end, found.place, found.reason, found.agrees) == ("dropped", "node-2", "NETFILTER_DROP", True)
@@ -94,7 +99,22 @@ def test_a_drop_with_the_rule_that_decided() -> None:
     assert (found.rule.chain, found.rule.handle) == ("other", 9)
     assert found.rule.show == "nft -a list chain inet t other"
     assert found.faults == ("rule-drops",)
-    assert found.text.endswith("by the rule with handle 9 of chain inet t other (drop)")
+    assert found.text.endswith(', by `tcp dport 80 drop` (inet t other, handle 9, of ufw, "no web")')
+
+
+@pytest.mark.parametrize(
+    ("rule", "head", "fault"),
+    [
+        (RuleSeen("", "inet", "t", "input", 9, "rule", "drop"), tunnelled(), "underlay-filtered"),
+        (RuleSeen("", "bridge", "t", "f", 9, "rule", "drop"), packet(), "bridge-rule-drops"),
+        (RuleSeen("", "inet", "t", "f", 9, "rule", "drop"), packet(), "rule-drops"),
+        (RuleSeen("", "inet", "weft", "ep-1-in", 9, "rule", "drop", owner="weft"), packet(), "policy-denies"),
+        (RuleSeen("", "inet", "weft", "isolation", 9, "rule", "drop", owner="weft"), packet(), "network-isolated"),
+    ],
+)
+def test_which_fault_a_rule_is(rule: RuleSeen, head: bytes, fault: str) -> None:
+    drop = seen(800, "drop", "", "eth0", head=head, reason="NETFILTER_DROP", function="nft_do_chain")
+    assert shown(predicted(), sent(), two=(TWO[0], drop), rules=(rule,)).faults == (fault,)
 
 
 def test_chains_that_end_are_no_rules_but_policies_that_drop_are() -> None:
@@ -107,7 +127,8 @@ def test_chains_that_end_are_no_rules_but_policies_that_drop_are() -> None:
     found = shown(predicted(), sent(), two=(TWO[0], drop), rules=rules)
     assert [(r.chain, r.handle, r.verdict) for r in found.rules] == [("forward", 0, "drop")]
     assert found.rule == found.rules[0]
-    assert "policy of chain inet t forward" in found.text
+    assert found.text.endswith(", by a rule of inet t forward, its policy: drop")
+    assert found.faults == ("forward-policy",)
     assert "the tables say that it arrives at node-2/c2" in found.differs
 
 

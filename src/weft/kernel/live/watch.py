@@ -11,6 +11,7 @@ from weft.base.net import Family
 from weft.hoststate import HOST
 from weft.kernel.live.capture import Capture
 from weft.kernel.live.nft_trace import NftTrace
+from weft.kernel.live.rules import described
 from weft.kernel.live.tracepoints import Sighting, Tracepoints
 from weft.kernel.plumbing import netns
 
@@ -111,7 +112,7 @@ class Watch:
     def rules(self) -> tuple[RuleSeen, ...]:
         """All until now, of each namespace in the packet's order."""
         for path, trace in self._filters.items():
-            self._rules += [
+            self._rules += described(
                 RuleSeen(
                     namespace=path,
                     family=one.family,
@@ -123,7 +124,7 @@ class Watch:
                     to=one.to,
                 )
                 for one in trace.read()
-            ]
+            )
         return tuple(self._rules)
 
 

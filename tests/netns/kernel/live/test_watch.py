@@ -155,11 +155,12 @@ def test_a_rule_that_drops(there: Overlay) -> None:
         "drop",
     )
     assert seen.rules[-1].handle > 0
+    assert (seen.rules[-1].text, seen.rules[-1].comment) == ("udp dport 97 drop", "no 97")
 
 
 _BRIDGE_DROP = """
 table bridge t {
-    chain f { type filter hook forward priority 0; udp dport 97 drop; }
+    chain f { type filter hook forward priority 0; udp dport 97 drop comment "no 97"; }
 }
 """
 
