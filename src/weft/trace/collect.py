@@ -19,8 +19,10 @@ from weft.api.dump import ALONE, HostDump
 from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family
 from weft.trace import ends
-from weft.trace.path import Path, Place, Start, Trace
-from weft.trace.walk import walk
+from weft.trace.path import Place, Start, Trace
+from weft.trace.walk import both_ways
+from weft.trace.what import PING, What
+from weft.trace.world import World
 
 ROUNDS = 6
 """Of asking and walking. One is enough where packets go straight from the one host to the other."""
@@ -63,7 +65,7 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
         return {str(a.ip): n.name for n in self.nodes for a in n.addresses}
 
 
-def gather(agent: Agent, origin: str, target: str, family: Family | None = None) -> Trace:
+def gather(agent: Agent, origin: str, target: str, family: Family | None = None, what: What = PING) -> Trace:
     """`trace`, with what the agents of the hosts on the way tell. Raises what the local agent says."""
     with ThreadPoolExecutor(3, thread_name_prefix="trace") as pool:
         endpoints, nodes, services = (
@@ -74,6 +76,7 @@ def gather(agent: Agent, origin: str, target: str, family: Family | None = None)
         known = Snapshot(dumps={}, endpoints=endpoints.result(), nodes=nodes.result(), services=services.result())
     start = ends.origin(origin, known.endpoints, known.nodes)
     end = ends.target(target, known.endpoints, known.nodes, known.services)
+    what.flow(end.service)  # what is refused is, before anybody is asked
     wanted = {Place(e.node, e.ns) for e in (start, end) if e.node}
     addresses = ",".join(str(address) for e in (start, end) for address in e.addresses)
     asked = set[Place]()
@@ -81,7 +84,7 @@ def gather(agent: Agent, origin: str, target: str, family: Family | None = None)
         known = _more(agent, known, wanted, addresses)
         asked |= wanted
         lacking = set[Place]()
-        found = trace(known, origin, target, family, lacking)
+        found = trace(known, origin, target, family, lacking, what)
         silent = {place.host for place in asked} - known.dumps.keys()
         wanted = _few(place for place in lacking - asked if place.host in _agents(known) - silent)
         if found.arrived or not wanted:
@@ -132,20 +135,23 @@ def _ask(agent: Agent, host: str, namespaces: Collection[str], addresses: str) -
 
 
 def trace(
-    snapshot: Snapshot, origin: str, target: str, family: Family | None = None, lacking: set[Place] | None = None
+    snapshot: Snapshot,
+    origin: str,
+    target: str,
+    family: Family | None = None,
+    lacking: set[Place] | None = None,
+    what: What = PING,
 ) -> Trace:
-    """The way there; and the way back from an endpoint, which answers with the address it was called by. What is sent to
-    a node or to outside is masqueraded, so its answer comes by another way. `lacking` is told what was missing on the way.
-    Raises NotFound, Invalid."""
+    """The way there, and of the answer. `lacking` is told what was missing on the way. Raises NotFound, Invalid."""
     start = ends.origin(origin, snapshot.endpoints, snapshot.nodes)
     end = ends.target(target, snapshot.endpoints, snapshot.nodes, snapshot.services)
     chosen = ends.choose_family(start, end, family)
-    there = _walk(snapshot, start, end, chosen, lacking)
-    answered = there.outcome.ending == "delivered" and end.ns
-    back = _walk(snapshot, end, start, chosen, lacking) if answered else None
+    member = ends.origin(what.member, snapshot.endpoints, snapshot.nodes).address(chosen) if what.member else None
+    there, back = both_ways(
+        World(snapshot.dumps, snapshot.by_address, lacking),
+        Start(host=start.node, ns=start.ns, source=start.address(chosen)),
+        end.address(chosen),
+        flow=what.flow(end.service),
+        member=member,
+    )
     return Trace(origin=start.name, target=end.name, there=there, back=back, notes=snapshot.notes)
-
-
-def _walk(snapshot: Snapshot, start: ends.End, end: ends.End, family: Family, lacking: set[Place] | None) -> Path:
-    sender = Start(host=start.node, ns=start.ns, source=start.address(family))
-    return walk(snapshot.dumps, sender, end.address(family), snapshot.by_address, lacking=lacking)

@@ -10,15 +10,18 @@ from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Invalid, NotFound
 from weft.base.net import FAMILIES, Family, IPAddress, parse_address
+from weft.services.model import Service
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
-    """An endpoint, a node (`ns` is ""), or a stranger (`node` is ""). `addresses`: those that were meant."""
+    """An endpoint, a node (`ns` is ""), or a stranger (`node` is ""), such as a virtual address, with the `service` whose it
+    is. `addresses`: those that were meant."""
 
     name: str
     addresses: tuple[IPAddress, ...]
     node: str = ""
     ns: str = ""
+    service: Service | None = None
 
     @property
     def families(self) -> tuple[Family, ...]:
@@ -42,28 +45,37 @@ def target(
     nodes: Iterable[t.NodeInfo],
     services: Iterable[s.ServiceInfo] = (),
 ) -> End:
-    """As `origin`, or any address but a virtual one. Raises NotFound, Invalid."""
+    """As `origin`, or a service by NAME, NETWORK/NAME or its virtual address, or any address. Raises NotFound, Invalid."""
     found = _known(ref, endpoints, nodes)
     if found is not None:
         return found
-    for each in services:
-        if _address(ref) in each.service.addresses:
-            raise Invalid(_instead(ref, each))
+    if (service := _service(ref, services)) is not None:
+        return service
     try:
         address = parse_address(ref)
     except Invalid:
         raise NotFound(
-            f"{ref} is no endpoint, node or address: `weft endpoint ls` and `weft node ls` show those there are"
+            f"{ref} is no endpoint, node, service or address: `weft endpoint ls`, `weft node ls` and `weft service ls` "
+            "show those there are"
         ) from None
     return End(name=str(address), addresses=(address,))
 
 
-def _instead(ref: str, found: s.ServiceInfo) -> str:
-    what = f"{ref} is the virtual address of service {found.service.network}/{found.service.name}"
-    members = [f"{member.node}/{member.name}" for member in found.members]
-    if not members:
-        return f"{what}, which has no members: `weft service show` says whom it looks for"
-    return f"{what}: trace one of its members, which packets to it go on to: {', '.join(members[:4])}"
+def _service(ref: str, services: Iterable[s.ServiceInfo]) -> End | None:
+    address = _address(ref)
+    every = [info.service for info in services]
+    found = [one for one in every if ref in (one.name, f"{one.network}/{one.name}") or address in one.addresses]
+    if len(found) > 1:
+        names = ", ".join(f"{one.network}/{one.name}" for one in found[:4])
+        raise Invalid(f"{ref} is more than one service: {names}: say which")
+    if not found:
+        return None
+    one = found[0]
+    name = f"service {one.network}/{one.name}"
+    if not one.addresses:
+        raise Invalid(f"{name} has no virtual address, its name says those of its members: trace one of them")
+    meant = (address,) if address is not None else one.addresses
+    return End(name=name, addresses=meant, service=one)
 
 
 def choose_family(start: End, end: End, wanted: Family | None) -> Family:

@@ -8,13 +8,19 @@ from dataclasses import replace
 from weft.api.dump import LinkDump, TunnelDump
 from weft.base.net import IPAddress
 from weft.model.foreign import kind_of
-from weft.trace import entries, l3
-from weft.trace.path import Outcome, Place
+from weft.trace import bridges, entries, hooks, l3, sizes
+from weft.trace.path import UDP, Flow, Outcome, Place
+from weft.trace.points import Point
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
 from weft.trace.world import HERE, Namespace, address, longest
 
 FIRST_TTL = 64
+_IPIP = 4
+"""IP's number for IP in IP (RFC 2003)."""
+_HASHED = 0xC000
+"""Stands for the source port of VXLAN, which is a hash of what is inside."""
+_ONE_OF_MANY = ("bond", "team")
 _IPIP_OVERHEAD = 20
 """Octets of a second IPv4 header."""
 _OVERHEAD = {4: 50, 6: 70}
@@ -32,71 +38,61 @@ def transmit(record: Record, state: Transmit) -> State | Outcome:
         return bad
     link = namespace.links[state.dev]
     record.room(link, frame)
-    return _KINDS.get(link.kind, _wire)(record, place, link, frame)
+    if bad := sizes.too_large_for(record, place, link, frame, bridged=False):
+        return bad
+    at = Point(place, "egress", oif=link, mac=frame.mac, source=frame.source)
+    packet = hooks.device(record, at, frame.packet)
+    if isinstance(packet, Outcome):
+        return packet
+    return _KINDS.get(link.kind, _wire)(record, place, link, replace(frame, packet=packet))
 
 
 def arrive(record: Record, state: Arrive) -> State | Outcome:
     """A port of a bridge hands the frame to the bridge; any other device to its namespace."""
-    namespace = record.namespace(state.place)
+    place, frame = state.place, state.frame
+    namespace = record.namespace(place)
     link = namespace.links.get(state.dev) if namespace else None
-    if namespace is not None and link is not None and link.switch:
-        return record.unusable(state.place, namespace, state.dev) or l3.handed_over(
-            record, state.place, link, state.frame
-        )
-    if namespace is None or link is None or not link.master:
+    if namespace is None or link is None:
         return l3.arrive(record, state)
-    if bad := record.unusable(state.place, namespace, state.dev):
+    if link.switch:
+        return record.unusable(place, namespace, state.dev) or l3.handed_over(record, place, link, frame)
+    if bad := record.unusable(place, namespace, state.dev):
         return bad
-    bridge = namespace.links.get(link.master)
-    if bridge is None or bridge.kind != "bridge":
-        return l3.arrive(record, state)
-    return _switch(record, state.place, bridge, state.frame, state.dev)
+    at = Point(place, "ingress", iif=link, mac=frame.mac, source=frame.source)
+    packet = hooks.device(record, at, frame.packet)
+    if isinstance(packet, Outcome):
+        return packet
+    frame = replace(frame, packet=packet)
+    master = namespace.links.get(link.master)
+    if master is not None and master.kind == "bridge":
+        return bridges.switch(record, place, master, frame, link)
+    if master is not None and master.kind in _ONE_OF_MANY:
+        return Arrive(place, master.name, frame)
+    return _up(record, place, namespace, link, frame)
 
 
-# -- bridge ------------------------------------------------------------------------------------------------------------
+def _up(record: Record, place: Place, namespace: Namespace, link: LinkDump, frame: Frame) -> State | Outcome:
+    """A frame with a tag is for the device of that VLAN."""
+    if not frame.vlan:
+        return l3.arrive(record, Arrive(place, link.name, frame))
+    above = (up for up in namespace.links.values() if (up.kind, up.lower, up.vlan) == ("vlan", link.name, frame.vlan))
+    up = next(above, None)
+    if up is None:
+        text = f"{link.name} on {record.world.name(place)} has no device for VLAN {frame.vlan}"
+        return record.end("no-device", place, text, fault="vlan-filtered")
+    return Arrive(place, up.name, replace(frame, vlan=0))
 
 
 def _bridge(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
-    return _switch(record, place, link, frame, "")
+    return bridges.switch(record, place, link, frame, None)
 
 
-def _switch(record: Record, place: Place, bridge: LinkDump, frame: Frame, came_by: str) -> State | Outcome:
-    """To the bridge itself, to the port in its table, or, unknown, to whoever has the MAC behind one."""
-    namespace = record.namespace(place)
-    assert namespace is not None  # the bridge was found in it
-    if bad := record.unusable(place, namespace, bridge.name):
-        return bad
-    if came_by and frame.mac in ("", bridge.mac):
-        record.hop(place, "bridge", f"{bridge.name} has MAC {bridge.mac}", "for the host itself")
-        return l3.arrive(record, Arrive(place, bridge.name, frame))
-    entry = namespace.bridge_entry(bridge.name, frame.mac)
-    if entry is None:
-        return _flood(record, place, namespace, bridge, frame, came_by)
-    if entry.dev == came_by:
-        text = f"{bridge.name} would send the frame back where it came from: `{entries.fdb(entry)}`"
-        return record.end(
-            "no-fdb", place, text, f"on {place.host}: `bridge fdb del {entry.lladdr} dev {entry.dev} master`"
-        )
-    record.hop(place, "bridge", entries.fdb(entry), f"out of {entry.dev}")
-    return Transmit(place, entry.dev, frame)
-
-
-def _flood(
-    record: Record, place: Place, namespace: Namespace, bridge: LinkDump, frame: Frame, came_by: str
-) -> State | Outcome:
-    world = record.world
-    ports = [port for port in namespace.ports(bridge.name) if port.name != came_by]
-    wires = [port for port in ports if world.is_wire_end(place, port)]
-    tunnels = [port for port in ports if port.vxlan and namespace.vtep_entry(port.name, frame.mac)]
-    behind = (port for port in ports for found in world.behind(place, port) if found.link.mac == frame.mac)
-    switched = [port for port in ports if any(found.link.switch for found in world.behind(place, port))]
-    port = next(behind, next(iter([*tunnels, *wires, *switched]), None))
-    if port is None:
-        said = f", as `{frame.by}` has it" if frame.by else ""
-        text = f"{bridge.name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"
-        return record.end("no-fdb", place, text)
-    record.hop(place, "bridge", f"{bridge.name}: no FDB entry for {frame.mac}, flooded", f"also out of {port.name}")
-    return Transmit(place, port.name, frame)
+def _vlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
+    """To what it is on, with its tag; where that cannot be followed it counts as a wire of its own."""
+    lower = record.world.under(place, link)
+    if lower is None:
+        return _wire(record, place, link, frame)
+    return Transmit(place, lower.name, replace(frame, vlan=link.vlan))
 
 
 # -- veth --------------------------------------------------------------------------------------------------------------
@@ -109,8 +105,10 @@ def _veth(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
     if other is None:
         return _wire(record, place, link, frame)
     there = f"{other.link.name} on {record.world.name(other.place)}"
-    record.hop(place, "veth", f"{link.name} is one end, {there} the other")
-    return Arrive(other.place, other.link.name, frame)
+    record.hop(place, "veth", f"{link.name} is one end, {there} the other", dev=link.name)
+    if bad := sizes.too_large_for(record, other.place, other.link, frame, bridged=True):
+        return bad
+    return Arrive(other.place, other.link.name, frame.moved(elsewhere=other.place != place))
 
 
 # -- tunnels -----------------------------------------------------------------------------------------------------------
@@ -124,7 +122,7 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
     if entry is None:
         said = f" (from `{frame.by}`)" if frame.by else ""
         text = f"{link.name} on {record.world.name(place)} has no FDB entry for {frame.mac}{said}"
-        return record.end("no-fdb", place, text)
+        return record.end("no-fdb", place, text, fault="no-fdb")
     dst = address(entry.dst)
     outer = place if tunnel.outside is None else Place(place.host, tunnel.outside)
     src = address(tunnel.local) if tunnel.local else _source(namespace, tunnel.dev, dst.version)
@@ -134,7 +132,9 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
     inner = Tunnel(vni=tunnel.vni, port=tunnel.port, frame=frame, device=link.name, overhead=overhead)
     result = f"VNI {tunnel.vni} to {dst} UDP {tunnel.port}, from {src}"
     record.hop(place, "encapsulate", entries.fdb(entry), result)
-    return Send(outer, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead))
+    flow = Flow(protocol=UDP, sport=_HASHED, dport=tunnel.port)
+    mark = frame.packet.mark if outer == place else 0
+    return Send(outer, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead, flow, mark))
 
 
 def _ipip(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
@@ -151,7 +151,8 @@ def _ipip(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
         return record.end("no-address", place, f"{link.name} on {name} has no address to send from")
     inner = Tunnel(vni=None, port=None, frame=frame, device=link.name, overhead=_IPIP_OVERHEAD)
     record.hop(place, "encapsulate", f"{link.name}: IPIP", f"to {dst}, from {tunnel.local}")
-    outer = Packet(address(tunnel.local), dst, FIRST_TTL, inner, frame.packet.overhead + _IPIP_OVERHEAD)
+    overhead, mark = frame.packet.overhead + _IPIP_OVERHEAD, frame.packet.mark
+    outer = Packet(address(tunnel.local), dst, FIRST_TTL, inner, overhead, Flow(protocol=_IPIP), mark)
     return Send(place, outer)
 
 
@@ -174,7 +175,8 @@ def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
     bare = replace(frame, mac="", packet=packet.routed())
     inner = Tunnel(vni=None, port=tunnel.port, frame=bare, device=link.name, overhead=overhead)
     record.hop(place, "encapsulate", f"prefix {prefix} {to}", f"bare in UDP to {dst} port {tunnel.port}, from {src}")
-    return Send(place, Packet(src, dst, FIRST_TTL, inner, packet.overhead + overhead))
+    flow = Flow(protocol=UDP, sport=tunnel.port, dport=tunnel.port)
+    return Send(place, Packet(src, dst, FIRST_TTL, inner, packet.overhead + overhead, flow))
 
 
 def _in_sleeve(record: Record, place: Place, tunnel: TunnelDump, frame: Frame) -> State | Outcome:
@@ -187,8 +189,9 @@ def _in_sleeve(record: Record, place: Place, tunnel: TunnelDump, frame: Frame) -
     onward = f", which sends it on to {last}" if first != last else ""
     result = f"frame in UDP to {first} port {tunnel.port}, from {tunnel.local}{onward}"
     record.hop(place, "encapsulate", f"station {frame.mac} {last}", result)
-    outer = Packet(address(tunnel.local), address(first), FIRST_TTL, inner, frame.packet.overhead + tunnel.overhead)
-    return Send(place, outer)
+    flow = Flow(protocol=UDP, sport=tunnel.port, dport=tunnel.port)
+    overhead = frame.packet.overhead + tunnel.overhead
+    return Send(place, Packet(address(tunnel.local), address(first), FIRST_TTL, inner, overhead, flow))
 
 
 # -- the wire ----------------------------------------------------------------------------------------------------------
@@ -208,7 +211,7 @@ def _wire(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
             return record.end("wrong-mac", place, text, f"on {place.host}: `ip neigh flush to {next_hop}`")
         arrival = stray
     record.hop(place, "wire", f"out of {link.name}", f"to {arrival.link.name} of {world.name(arrival.place)}")
-    return Arrive(arrival.place, arrival.link.name, frame)
+    return Arrive(arrival.place, arrival.link.name, frame.moved())
 
 
 def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
@@ -224,7 +227,9 @@ def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
         record.hop(place, "wire", f"out of {link.name}", f"to {next_hop}")
         result = f"to {arrival.link.name} of {world.name(arrival.place)}"
         record.hop(place, "router", f"{next_hop} is not a Weft host: its table is not seen", result)
-        return Arrive(arrival.place, arrival.link.name, replace(frame, mac="", packet=packet.routed()))
+        return Arrive(
+            arrival.place, arrival.link.name, replace(frame, mac="", source="", packet=packet.routed().moved())
+        )
     if table := world.cloud_table(place.host, packet.dst):
         return _cloud(record, place, link, frame, table)
     holder = world.holder(packet.dst)
@@ -253,7 +258,7 @@ def _cloud(record: Record, place: Place, link: LinkDump, frame: Frame, table: st
     route, arrival = found[0], found[1]
     result = f"to {arrival.link.name} of {world.name(arrival.place)}"
     record.hop(place, "router", f"{table}: {route.prefix} to {route.to}", result)
-    return Arrive(arrival.place, arrival.link.name, replace(frame, mac="", packet=packet.routed()))
+    return Arrive(arrival.place, arrival.link.name, replace(frame, mac="", source="", packet=packet.routed().moved()))
 
 
 def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: str) -> Outcome:
@@ -261,7 +266,8 @@ def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: 
     if packet.tunnel is not None:
         entry = f"{packet.tunnel.device} on {name} sends to the VTEP {packet.dst}"
         return record.end("no-vtep", place, f"{entry}, which is no host of Weft")
-    record.hop(place, "wire", f"out of {link.name}", f"to {router.removeprefix(' by ') or packet.dst}")
+    record.hop(place, "wire", f"out of {link.name}", f"to {router.removeprefix(' by ') or packet.dst}", dev=link.name)
+    record.arrived = (place, packet, link.name)
     text = f"leaves the cluster through {link.name} of {name} to {packet.dst}{router}"
     return record.end("left", place, text, "")
 
@@ -290,6 +296,7 @@ def _source(namespace: Namespace, dev: str, version: int) -> IPAddress | None:
 _KINDS: dict[str, Callable[[Record, Place, LinkDump, Frame], State | Outcome]] = {
     "loopback": _loopback,
     "bridge": _bridge,
+    "vlan": _vlan,
     "veth": _veth,
     "vxlan": _vxlan,
     "ipip": _ipip,

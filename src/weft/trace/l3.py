@@ -5,8 +5,10 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weft.api.dump import LinkDump
-from weft.trace import entries
-from weft.trace.path import Ending, Outcome, Place
+from weft.base.net import IPAddress
+from weft.trace import entries, hooks, sizes, sockets, sources
+from weft.trace.path import Ending, Outcome, Place, Step
+from weft.trace.points import Point
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
 from weft.trace.world import RESOLVED, Choice, Found, Namespace, address, longest
@@ -23,11 +25,46 @@ def send(record: Record, state: Send) -> State | Outcome:
     if namespace is None:
         return record.missing(place)
     # The kernel sends v4 only from addresses it has (ip_route_output_key_hash_rcu); v6 takes the sender's word in tunnels.
-    if namespace.owner(packet.src) is None and (packet.tunnel is None or packet.src.version == 4):
+    if not _has(namespace, packet.src) and (packet.tunnel is None or packet.src.version == 4):
         name = record.world.name(place)
         whose = f"{packet.tunnel.device} sends from {packet.src}, which" if packet.tunnel else str(packet.src)
-        return record.end("no-address", place, f"{whose} is not an address of {name} (any more)")
-    return _routed(record, place, namespace, packet, "lo")
+        text = f"{whose} is not an address of {name} (any more)"
+        return record.end("no-address", place, text, fault="address-missing")
+    return _sent(record, place, namespace, packet)
+
+
+def _has(namespace: Namespace, address: IPAddress) -> bool:
+    return namespace.owner(address) is not None or namespace.local_by_hand(address)
+
+
+def _sent(record: Record, place: Place, namespace: Namespace, packet: Packet) -> State | Outcome:
+    """Routed, shown to rules, and routed once more where these have changed what routes go by (ip_route_me_harder())."""
+    found = _route(record, place, namespace, packet, "lo")
+    if isinstance(found, Outcome):
+        return found
+    at = Point(place, "output", oif=namespace.links.get(found.dev), via=found.via)
+    asked = hooks.ask(record, at, packet)
+    if isinstance(asked, Outcome):
+        return asked
+    if (asked.dst, asked.mark) != (packet.dst, packet.mark):
+        found = _route(record, place, namespace, asked, "lo")
+        if isinstance(found, Outcome):
+            return found
+    if found.route.type in _DELIVER:
+        return _to_itself(record, place, namespace, asked, found)
+    return _leaves(record, place, namespace, asked, found, "lo")
+
+
+def _to_itself(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
+    """By the loopback device, which keeps what conntrack has attached."""
+    loopback = next((link for link in namespace.links.values() if link.kind == "loopback"), None)
+    for hook, end in (("postrouting", "oif"), ("prerouting", "iif")):
+        at = Point(place, hook, **{end: loopback})  # type: ignore[arg-type]
+        asked = hooks.ask(record, at, packet)
+        if isinstance(asked, Outcome):
+            return asked
+        packet = asked
+    return _taken_in(record, place, namespace, packet, found, loopback)
 
 
 def arrive(record: Record, state: Arrive) -> State | Outcome:
@@ -43,29 +80,74 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
         name = record.world.name(place)
         who = f"{state.dev} on {name} has MAC {link.mac}, but the frame is for {frame.mac}"
         said = f" as `{frame.by}` has it" if frame.by else ""
-        return record.end("wrong-mac", place, f"{who}{said}: that entry is stale or wrong")
-    return _routed(record, place, namespace, frame.packet, state.dev)
+        text = f"{who}{said}: that entry is stale or wrong"
+        return record.end("wrong-mac", place, text, fault="stale-neighbour")
+    if frame.packet.dst.version in link.disabled:
+        sysctl = f"net.ipv6.conf.{state.dev.replace('.', '/')}.disable_ipv6"
+        fix = record.command(place, f"sysctl -w {sysctl}=0")
+        text = f"IPv6 is off at {state.dev} on {record.world.name(place)}"
+        return record.end("not-forwarding", place, text, f"on {place.host}: `{fix}`", fault="ipv6-disabled", fix=fix)
+    packet = frame.packet
+    if not packet.physin:  # a bridge has not shown it to these rules already (ip_sabotage_in())
+        asked = hooks.ask(record, Point(place, "prerouting", iif=link, mac=frame.mac, source=frame.source), packet)
+        if isinstance(asked, Outcome):
+            return asked
+        packet = asked
+    return _routed(record, place, namespace, packet, state.dev)
 
 
 def _routed(record: Record, place: Place, namespace: Namespace, packet: Packet, iif: str) -> State | Outcome:
-    found = namespace.route(packet.src, packet.dst, iif)
+    link = namespace.links[iif]
+    if bad := sources.refused(record, place, namespace, packet, link):
+        return bad
+    found = namespace.route(packet.src, packet.dst, iif, packet.mark)
     if isinstance(found, Choice) and found.route.type in _DELIVER:
-        return _deliver(record, place, namespace, packet, found)
-    if iif != "lo":
-        if packet.dst.version not in namespace.links[iif].forwarding:
-            return _not_forwarding(record, place, packet, iif)
-        packet = packet.routed()
-        if packet.ttl <= 0:
-            text = f"the packet has gone through {record.world.name(place)} until its TTL was used up: routes point in a circle"
-            return record.end("ttl", place, text)
+        return _taken_in(record, place, namespace, packet, found, link)
+    if packet.dst.version not in link.forwarding:
+        return _not_forwarding(record, place, packet, iif)
+    packet = packet.routed()
+    if packet.ttl <= 0:
+        text = f"the packet has gone through {record.world.name(place)} until its TTL was used up: routes point in a circle"
+        return record.end("ttl", place, text, fault="ttl-exceeded")
+    chosen = _route(record, place, namespace, packet, iif)
+    if isinstance(chosen, Outcome):
+        return chosen
+    if bad := sizes.too_large_to_route(record, place, namespace, packet, chosen.dev):
+        return bad
+    at = Point(place, "forward", iif=link, oif=namespace.links.get(chosen.dev), physin=_port(namespace, packet))
+    asked = hooks.ask(record, at, packet)
+    return asked if isinstance(asked, Outcome) else _leaves(record, place, namespace, asked, chosen, iif)
+
+
+def _port(namespace: Namespace, packet: Packet) -> LinkDump | None:
+    return namespace.links.get(packet.physin) if packet.physin else None
+
+
+def _route(record: Record, place: Place, namespace: Namespace, packet: Packet, iif: str) -> Choice | Outcome:
+    """The way on, as a hop; local addresses are no hop of their own."""
+    found = namespace.route(packet.src, packet.dst, iif, packet.mark)
+    for what in namespace.unsure:
+        record.doubt(f"{what} on {record.world.name(place)}")
     if found is None or isinstance(found, str):
         return _no_route(record, place, namespace, packet, found)
     if found.route.type in _REFUSALS:
         return _no_route(record, place, namespace, packet, found.route.type, entries.route(found.route))
-    via = f"next hop {found.via} by {found.dev}" if found.via else f"on-link by {found.dev}"
-    ttl = "" if iif == "lo" else f", TTL {packet.ttl}"
-    record.hop(place, "route" if iif == "lo" else "forward", entries.route(found.route, found.hop), via + ttl)
-    return _resolve(record, place, namespace, packet, found)
+    if found.route.type not in _DELIVER:
+        via = f"next hop {found.via} by {found.dev}" if found.via else f"on-link by {found.dev}"
+        ttl = "" if iif == "lo" else f", TTL {packet.ttl}"
+        step: Step = "route" if iif == "lo" else "forward"
+        record.hop(place, step, entries.route(found.route, found.hop), via + ttl, dev=found.dev)
+    return found
+
+
+def _leaves(
+    record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice, iif: str
+) -> State | Outcome:
+    came_by = namespace.links.get(iif) if iif != "lo" else None
+    oif = namespace.links.get(found.dev)
+    at = Point(place, "postrouting", iif=came_by, oif=oif, via=found.via, physin=_port(namespace, packet))
+    asked = hooks.ask(record, at, packet)
+    return asked if isinstance(asked, Outcome) else _resolve(record, place, namespace, asked, found)
 
 
 def _no_route(
@@ -79,7 +161,18 @@ def _no_route(
     else:
         text = f"a rule on {name} makes {packet.dst} {refusal}"
     advice = f"on {name}: `ip link set … up`; Weft then puts back what is its own" if down else None
-    return record.end(_REFUSALS.get(refusal or "", "no-route"), place, f"{text}: {down}" if down else text, advice)
+    ending = _REFUSALS.get(refusal or "", "no-route")
+    return record.end(
+        ending, place, f"{text}: {down}" if down else text, advice, fault=_route_fault(place, refusal, entry)
+    )
+
+
+def _route_fault(place: Place, refusal: str | None, entry: str) -> str:
+    if refusal is None:
+        return "no-route-in-container" if place.ns else "no-route"
+    if not entry:
+        return "rule-diverts"
+    return "blackhole" if refusal == "blackhole" else "prohibited"
 
 
 def _not_forwarding(record: Record, place: Place, packet: Packet, iif: str) -> Outcome:
@@ -87,19 +180,30 @@ def _not_forwarding(record: Record, place: Place, packet: Packet, iif: str) -> O
     sysctl = "net.ipv4.ip_forward" if packet.dst.version == 4 else "net.ipv6.conf.all.forwarding"
     name = record.world.name(place)
     if place.ns:
-        return record.end("no-address", place, f"{packet.dst} is not an address of {name} (any more)")
+        text = f"{packet.dst} is not an address of {name} (any more)"
+        return record.end("no-address", place, text, fault="address-missing")
     text = f"{name} does not route on what comes in by {iif}: {sysctl} is off"
-    return record.end("not-forwarding", place, text, f"on {name}: `sysctl -w {sysctl}=1`")
+    fix = f"sysctl -w {sysctl}=1"
+    return record.end("not-forwarding", place, text, f"on {name}: `{fix}`", fault="forwarding-off", fix=fix)
 
 
 # -- delivery ----------------------------------------------------------------------------------------------------------
 
 
-def _deliver(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
-    if packet.tunnel is not None:
-        return _decapsulate(record, place, packet, packet.tunnel)
+def _taken_in(
+    record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice, link: LinkDump | None
+) -> State | Outcome:
+    """What is for this namespace itself."""
+    asked = hooks.ask(record, Point(place, "input", iif=link, physin=_port(namespace, packet)), packet)
+    if isinstance(asked, Outcome):
+        return asked
+    if asked.tunnel is not None:
+        return _decapsulate(record, place, asked, asked.tunnel)
+    record.arrived = (place, asked, link.name if link else "")
+    if bad := sockets.nobody(record, place, namespace, asked):
+        return bad
     record.hop(place, "deliver", entries.route(found.route))
-    return record.end("delivered", place, f"delivered to {packet.dst} on {record.world.name(place)}", "")
+    return record.end("delivered", place, f"delivered to {asked.dst} on {record.world.name(place)}", "")
 
 
 def _decapsulate(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
@@ -114,9 +218,15 @@ def _decapsulate(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
             if inside and (bad := record.unusable(there, inside, link.name)):
                 return bad  # a VXLAN device that is down does not listen
             record.hop(there, "decapsulate", f"{link.name}: VXLAN {what}", f"frame for {tunnel.frame.mac}")
-            return Arrive(there, link.name, tunnel.frame)
+            return Arrive(there, link.name, _unpacked(place, there, packet, tunnel.frame))
     name = record.world.name(place)
     return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no VXLAN device of {what}")
+
+
+def _unpacked(outside: Place, there: Place, packet: Packet, frame: Frame) -> Frame:
+    """The mark of a tunnel's packet goes over to what is in it, within one namespace."""
+    mark = packet.mark if outside == there else 0
+    return replace(frame, packet=replace(frame.packet.moved(), mark=mark))
 
 
 def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
@@ -132,7 +242,7 @@ def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
     if bad := record.unusable(place, namespace, link.name):
         return bad
     record.hop(place, "decapsulate", f"{link.name}: IPIP", f"packet for {tunnel.frame.packet.dst}")
-    return Arrive(place, link.name, tunnel.frame)
+    return Arrive(place, link.name, _unpacked(place, place, packet, tunnel.frame))
 
 
 def _out_of_sleeve(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
@@ -145,7 +255,7 @@ def _out_of_sleeve(record: Record, place: Place, packet: Packet, tunnel: Tunnel)
         record.hop(
             place, "forward", f"the sleeve at UDP port {tunnel.port}", f"sent on to {tunnel.to}, from {packet.dst}"
         )
-        return Send(place, replace(packet, src=packet.dst, dst=address(tunnel.to)))
+        return Send(place, replace(packet, src=packet.dst, dst=address(tunnel.to)).moved())
     found = next((t for t in here if t.network == tunnel.network), None)
     if found is None:
         return record.end("no-vtep", place, f"{name} gets the datagram, but has no sleeve of network {tunnel.network}")
@@ -153,7 +263,7 @@ def _out_of_sleeve(record: Record, place: Place, packet: Packet, tunnel: Tunnel)
     if namespace and (bad := record.unusable(place, namespace, found.dev)):
         return bad
     record.hop(place, "decapsulate", f"{found.dev}: network {found.network}", f"frame for {tunnel.frame.mac}")
-    return Arrive(place, found.dev, tunnel.frame)
+    return Arrive(place, found.dev, tunnel.frame.moved())
 
 
 def _to_program(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -> State | Outcome:
@@ -174,7 +284,7 @@ def _to_program(record: Record, place: Place, packet: Packet, tunnel: Tunnel) ->
     if namespace and (bad := record.unusable(place, namespace, found.dev)):
         return bad
     record.hop(place, "decapsulate", f"{found.dev}: prefix {prefix} {holder}", f"packet for {inside.dst}")
-    return Arrive(place, found.dev, replace(tunnel.frame, packet=inside.routed()))
+    return Arrive(place, found.dev, replace(tunnel.frame, packet=inside.routed().moved()))
 
 
 def handed_over(record: Record, place: Place, link: LinkDump, frame: Frame) -> Outcome:
@@ -197,16 +307,16 @@ def _resolve(record: Record, place: Place, namespace: Namespace, packet: Packet,
     link = namespace.links[found.dev]
     next_hop = address(found.via) if found.via else packet.dst
     if link.noarp or link.kind == "loopback":
-        return Transmit(place, link.name, Frame("", next_hop, packet))
+        return Transmit(place, link.name, Frame("", next_hop, packet, source=link.mac))
     entry = namespace.neighbours.get((link.name, str(next_hop)))
     if entry is not None and entry.state in RESOLVED and entry.lladdr:
         text = entries.neighbour(entry)
         record.hop(place, "neighbour", text)
         return Transmit(
-            place, link.name, Frame(entry.lladdr, next_hop, packet, f"{text} on {record.world.name(place)}")
+            place, link.name, Frame(entry.lladdr, next_hop, packet, f"{text} on {record.world.name(place)}", link.mac)
         )
     failed = entry is not None and entry.state == "failed"
-    return _ask(record, place, link, Frame("", next_hop, packet), failed)
+    return _ask(record, place, link, Frame("", next_hop, packet, source=link.mac), failed)
 
 
 def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: bool) -> State | Outcome:
@@ -218,17 +328,17 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
         namespace = record.namespace(other.place)
         if namespace is not None and other.place != place and namespace.has(other.link.name, next_hop):
             record.hop(place, "neighbour", asked, f"{world.name(other.place)} answers: {other.link.mac}")
-            return Transmit(place, link.name, Frame(other.link.mac, next_hop, frame.packet, asked))
+            return Transmit(place, link.name, replace(frame, mac=other.link.mac, by=asked))
         if namespace is not None and other.place != place and _answers_for(namespace, other.link, frame):
             on_behalf = f"{other.link.name} of {world.name(other.place)} answers for it (proxy_arp): {other.link.mac}"
             record.hop(place, "neighbour", asked, on_behalf)
-            return Transmit(place, link.name, Frame(other.link.mac, next_hop, frame.packet, asked))
+            return Transmit(place, link.name, replace(frame, mac=other.link.mac, by=asked))
         proxied = namespace.neighbours.get((other.link.name, str(next_hop))) if namespace and other.link.vxlan else None
         if proxied is not None and proxied.state in RESOLVED:
             text = entries.neighbour(proxied)
             by = f"{text} on {world.name(other.place)}"
             record.hop(place, "neighbour", asked, f"{other.link.name} of {world.name(other.place)} answers: {text}")
-            return Transmit(place, link.name, Frame(proxied.lladdr, next_hop, frame.packet, by))
+            return Transmit(place, link.name, replace(frame, mac=proxied.lladdr, by=by))
     name = world.name(place)
     if switched := next((f for f in heard if f.link.switch), None):
         record.hop(
@@ -273,7 +383,7 @@ def _ask_wire(record: Record, place: Place, link: LinkDump, frame: Frame, asked:
     again = ", though nobody answered the last time" if failed else ""
     who = f"{owner[0].place.host} answers: {owner[0].link.mac}" if owner else ""
     record.hop(place, "neighbour", asked + again, who)
-    return Transmit(place, link.name, Frame(owner[0].link.mac if owner else "", next_hop, frame.packet, asked))
+    return Transmit(place, link.name, replace(frame, mac=owner[0].link.mac if owner else "", by=asked))
 
 
 def _shares_segment(record: Record, mine: Found, theirs: Found) -> bool:

@@ -145,7 +145,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
 
 class Path(msgspec.Struct, frozen=True, kw_only=True):
     """`mtu`: the largest packet, in octets, that every device on the way takes. `ttl`: at the end, from 64. `flow`: as the
-    packet was sent."""
+    packet was sent. `start`: who sent it, None for an answer."""
 
     source: IPAddress
     target: IPAddress
@@ -154,16 +154,25 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     mtu: int
     ttl: int
     flow: Flow = ECHO
+    start: Start | None = None
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):
-    """`back`: the way of the answer, where the packet is delivered to an endpoint. `notes`: what was not seen, and why."""
+    """`back`: the way of the answer, where the packet arrives. `notes`: what was not seen, and why."""
 
     origin: str
     target: str
     there: Path
     back: Path | None = None
     notes: tuple[str, ...] = ()
+
+    @property
+    def known(self) -> bool:
+        """Whether it is known if both arrive, or one is known not to."""
+        ways = [self.there, *([self.back] if self.back else [])]
+        return all(way.outcome.known for way in ways) or any(
+            way.outcome.known and not way.outcome.arrived for way in ways
+        )
 
     @property
     def arrived(self) -> bool:

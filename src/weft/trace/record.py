@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
+from weft.trace.conntrack import Table, Tracker
 from weft.trace.path import Ending, Hop, Outcome, Place, Step
-from weft.trace.state import Frame
+from weft.trace.state import Frame, Packet
+from weft.trace.tracked import Entry
 from weft.trace.world import Namespace, World
 
 LARGEST = 65535
@@ -13,10 +15,42 @@ LARGEST = 65535
 
 
 class Record:
-    def __init__(self, world: World) -> None:
+    """`size`: of the traced packet in octets, 0 for one that is small enough everywhere. `member`: which of a service's is
+    followed. `draws`: how lotteries in rules go. `doubts`: what the way depends on that nobody can judge from here.
+    `by_entry`: an entry of the dump's conntrack by which the packet went, and where. `arrived`: where the packet came to its end,
+    as it was then, and the device that it came or left by."""
+
+    def __init__(self, world: World, tracker: Tracker, *, size: int = 0, member: IPAddress | None = None) -> None:
         self.world = world
         self.hops: list[Hop] = []
         self.mtu = LARGEST
+        self.size = size
+        self.member = member
+        self.draws: tuple[int, ...] = ()
+        self.doubts: list[str] = []
+        self.notes: list[str] = []
+        self.by_entry: tuple[Place, Entry] | None = None
+        self.arrived: tuple[Place, Packet, str] | None = None
+        self._tracker = tracker
+
+    def connections(self, place: Place, *, bridge: bool = False) -> Table:
+        """`bridge`: those that its bridges keep for themselves (nf_conntrack_bridge)."""
+        if bridge:
+            return self._tracker.table(Place(place.host, f"{place.ns} bridge"), ())
+        namespace = self.namespace(place)
+        return self._tracker.table(place, namespace.dump.filters.connections if namespace else ())
+
+    def doubt(self, what: str) -> None:
+        if what not in self.doubts:
+            self.doubts.append(what)
+
+    def note(self, what: str) -> None:
+        if what not in self.notes:
+            self.notes.append(what)
+
+    def command(self, place: Place, words: str) -> str:
+        """As it is run on the host, whatever namespace it is about."""
+        return f"nsenter --net={place.ns} {words}" if place.ns else words
 
     def hop(self, place: Place, step: Step, entry: str, result: str = "", *, dev: str = "", hook: str = "") -> None:
         name = self.world.name(place)

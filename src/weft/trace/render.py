@@ -5,20 +5,23 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator
 
-from weft.trace.path import Hop, Outcome, Path, Trace
+from weft.trace.path import ECHO, Hop, Outcome, Path, Trace
+from weft.trace.what import name
 
+_OPEN = ("elsewhere", "depends")
 Paint = Callable[[str, str], str]
 """(text, style) to coloured text; styles: "head", "good", "warn", "bad", "dim"."""
 
 _NUMBER, _STEP = 3, 11
 _INDENT = _NUMBER + 2 + _STEP + 2
-_STYLES = {"delivered": "good", "left": "good", "elsewhere": "warn"}
+_STYLES = {"delivered": "good", "left": "good", "elsewhere": "warn", "depends": "warn"}
 
 
 def render(found: Trace, width: int, paint: Paint) -> Iterator[str]:
     """No line is longer than `width`, but where a single word is."""
     there = found.there
-    yield paint(f"{_who(found.origin, str(there.source))} to {_who(found.target, str(there.target))}", "head")
+    ends = f"{_who(found.origin, str(there.source))} to {_who(found.target, str(there.target))}"
+    yield paint(f"{ends}, {name(there.flow)}" if there.flow.dport != ECHO.dport else ends, "head")
     yield from _path(there, width, paint)
     if found.back is not None:
         yield ""
@@ -64,7 +67,7 @@ def _outcome(path: Path, outcome: Outcome, width: int, paint: Paint) -> Iterator
     if outcome.arrived:
         text = f"{outcome.text}{_size(path)}"
     else:
-        text = outcome.text if outcome.ending == "elsewhere" else f"ends here: {outcome.text}"
+        text = outcome.text if outcome.ending in _OPEN else f"ends here: {outcome.text}"
     yield from _fold(text, width, "", paint, style)
     if outcome.advice:
         yield from _fold(f"what to do: {outcome.advice}", width, "  ", paint, "")

@@ -51,12 +51,17 @@ class Packet:
 @dataclass(frozen=True)
 class Frame:
     """`mac`: to whom; "" where nobody that was dumped has been asked yet. `next_hop`: whom this was resolved from.
-    `by`: the entry that named the MAC, with its host."""
+    `by`: the entry that named the MAC, with its host. `source`: from whom. `vlan`: its tag, 0 for none."""
 
     mac: str
     next_hop: IPAddress
     packet: Packet
     by: str = ""
+    source: str = ""
+    vlan: int = 0
+
+    def moved(self, *, elsewhere: bool = True) -> Frame:
+        return replace(self, packet=self.packet.moved(elsewhere=elsewhere))
 
 
 @dataclass(frozen=True)

@@ -31,15 +31,17 @@ class Entry:
 
 @dataclass(frozen=True)
 class Tracked:
-    """What conntrack has attached to a packet, while that stays in its namespace."""
+    """What conntrack has attached to a packet, while that stays in its namespace. `zone`: where rules have set one before
+    there is an entry."""
 
     state: ConnectionState
     entry: Entry | None = None
     reply: bool = False
+    zone: int = 0
 
     def connection(self) -> Connection:
         if self.entry is None:
-            return Connection(state=self.state)
+            return Connection(state=self.state, zone=self.zone)
         entry = self.entry
         return Connection(
             state=self.state,

@@ -7,19 +7,25 @@ The packet is always in one of three situations, and each step makes the next on
     Arrive    a frame comes in by a device: for one of a bridge's ports, for this namespace, or to be routed on
 
 Encapsulation puts the frame into a packet that is sent from the same namespace; the host that this is delivered to takes
-it out again. Not looked at: packet filters and NAT, traffic control, reverse path filters.
+it out again. At each point where the kernel asks rules they are asked here too (`weft.trace.hooks`), and what conntrack
+would know by then it knows here (`weft.trace.conntrack`).
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
+import msgspec
+
 from weft.api.dump import HostDump
 from weft.base.net import IPAddress
 from weft.trace import l2, l3
-from weft.trace.path import Outcome, Path, Place, Start
+from weft.trace.conntrack import Tracker
+from weft.trace.own import PROTOCOLS
+from weft.trace.path import ECHO, ICMP, ICMPV6, TCP, UDP, Flow, Outcome, Path, Place, Start
 from weft.trace.record import Record
-from weft.trace.state import Arrive, Packet, Send, State, Transmit
+from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit
+from weft.trace.tracked import Entry
 from weft.trace.world import World
 
 MOST_STEPS = 1000
@@ -32,11 +38,57 @@ def walk(
     target: IPAddress,
     nodes: Mapping[str, str] | None = None,
     lacking: set[Place] | None = None,
+    *,
+    flow: Flow = ECHO,
+    member: IPAddress | None = None,
 ) -> Path:
-    """`dumps` by host name. `nodes`: names of all hosts by their addresses, also of those whose dump is not at hand. `lacking`
-    is told the places that were looked for and are in no dump."""
-    record = Record(World(dumps, nodes or {}, lacking))
-    state: State | Outcome = Send(Place(start.host, start.ns), Packet(start.source, target, l2.FIRST_TTL))
+    """The way there. `dumps` by host name. `nodes`: names of all hosts by their addresses, also of those whose dump is not at
+    hand. `lacking` is told the places that were looked for and are in no dump. `member`: whom a service leads to."""
+    return both_ways(World(dumps, nodes or {}, lacking), start, target, flow=flow, member=member)[0]
+
+
+def both_ways(
+    world: World, start: Start, target: IPAddress, *, flow: Flow = ECHO, member: IPAddress | None = None
+) -> tuple[Path, Path | None]:
+    """There, and the way of the answer, where there is one: from who took the packet, with the addresses that it had when it
+    came to it; from outside the cluster, by the device by which it left."""
+    flow = _of_family(flow, target)
+    tracker = Tracker()
+    record = Record(world, tracker, size=flow.size, member=member)
+    packet = Packet(start.source, target, l2.FIRST_TTL, flow=flow, mark=flow.mark)
+    there = _walked(record, Send(Place(start.host, start.ns), packet), start.source, target, flow, start)
+    if record.arrived is None or not there.outcome.arrived:
+        return there, None
+    state = _answer(world, record, *record.arrived)
+    if state is None:
+        return there, None
+    back = Record(world, tracker, size=flow.size)
+    answer = state.packet if isinstance(state, Send) else state.frame.packet
+    return there, _walked(back, state, answer.src, answer.dst, answer.flow, None)
+
+
+def _answer(world: World, record: Record, place: Place, packet: Packet, dev: str) -> Send | Arrive | None:
+    """None from outside for who went there with an address that only the cluster knows: whether there is a way back is up to
+    routers."""
+    answer = Packet(packet.dst, packet.src, l2.FIRST_TTL, flow=packet.flow.turned())
+    if record.hops and record.hops[-1].step == "deliver":
+        return Send(place, answer)
+    namespace = world.namespace(place)
+    if namespace is None or namespace.owner(packet.src) is None:
+        return None
+    return Arrive(place, dev, Frame("", answer.dst, answer))
+
+
+def _of_family(flow: Flow, target: IPAddress) -> Flow:
+    """ICMP is another protocol in IPv6."""
+    if flow.protocol not in (ICMP, ICMPV6):
+        return flow
+    return msgspec.structs.replace(flow, protocol=ICMP if target.version == 4 else ICMPV6)
+
+
+def _walked(
+    record: Record, state: State | Outcome, source: IPAddress, target: IPAddress, flow: Flow, start: Start | None
+) -> Path:
     ttl = l2.FIRST_TTL
     for _ in range(MOST_STEPS):
         if isinstance(state, Outcome):
@@ -44,11 +96,42 @@ def walk(
         ttl = _ttl(state)
         state = _step(record, state)
     else:
-        place = state.place if not isinstance(state, Outcome) else Place(start.host)
-        state = record.end(
-            "loop", place, "the frame goes in a circle, where no TTL ends it: bridges or tunnels form a loop"
-        )
-    return Path(source=start.source, target=target, hops=tuple(record.hops), outcome=state, mtu=record.mtu, ttl=ttl)
+        place = state.place if not isinstance(state, Outcome) else Place("")
+        text = "the frame goes in a circle, where no TTL ends it: bridges or tunnels form a loop"
+        state = record.end("loop", place, text, fault="loop")
+    if record.by_entry is not None and not state.arrived and state.known:
+        state = _by_entry(record, *record.by_entry, state)
+    if record.doubts and state.arrived:
+        state = _doubtful(state, record.doubts)
+    return Path(
+        source=source,
+        target=target,
+        hops=tuple(record.hops),
+        outcome=state,
+        mtu=record.mtu,
+        ttl=ttl,
+        flow=flow,
+        start=start,
+    )
+
+
+def _by_entry(record: Record, place: Place, entry: Entry, outcome: Outcome) -> Outcome:
+    """A new connection may well go another way: the entry goes, and what it leads to is asked again."""
+    one = entry.original
+    ports = f" --sport {one.sport} --dport {one.dport}" if one.protocol in (TCP, UDP) else ""
+    protocol = PROTOCOLS.get(one.protocol, str(one.protocol))
+    fix = record.command(place, f"conntrack -D -p {protocol} -s {one.src} -d {one.dst}{ports}")
+    text = f"{outcome.text}; an entry of conntrack on {record.world.name(place)} leads it there"
+    return msgspec.structs.replace(
+        outcome, text=text, advice=f"on {place.host}: `{fix}`", host=place.host, fault="conntrack-stale", fix=fix
+    )
+
+
+def _doubtful(outcome: Outcome, doubts: list[str]) -> Outcome:
+    more = f", and on {len(doubts) - 1} more" if len(doubts) > 1 else ""
+    text = f"{outcome.text}, but that depends on {doubts[0]}{more}"
+    advice = "what cannot be judged is among the hops; `weft trace --live` sends a packet and watches it"
+    return msgspec.structs.replace(outcome, ending="depends", text=text, advice=advice)
 
 
 def _step(record: Record, state: State) -> State | Outcome:

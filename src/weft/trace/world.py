@@ -6,14 +6,15 @@ end is in no namespace that the host knows (an uplink in a virtual machine's hos
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from ipaddress import ip_address, ip_interface, ip_network
-from typing import NamedTuple
+from typing import NamedTuple, Protocol
 
 from weft.api.dump import (
     CloudDump,
     CloudRouteDump,
     FdbDump,
+    FiltersDump,
     HostDump,
     LinkDump,
     NamespaceDump,
@@ -24,12 +25,16 @@ from weft.api.dump import (
     TunnelDump,
 )
 from weft.base.net import IPAddress, IPInterface, contains
+from weft.filters.model import Seen, Verdict
+from weft.filters.rules import Filters
 from weft.trace.path import Place
 
 RESOLVED = ("permanent", "noarp", "reachable", "stale", "delay", "probe")
 """States of a neighbour entry (NUD_VALID) with which packets are sent at once."""
 
 _LOCAL, _MAIN = 255, 254
+_BY_KERNEL = 2
+"""RTPROT_KERNEL."""
 _OWN_KINDS = ("loopback", "bridge", "vxlan", "ipip", "veth")
 ZERO_MAC = "00:00:00:00:00:00"
 
@@ -47,6 +52,23 @@ def longest(prefixes: Mapping[str, str], address: IPAddress) -> tuple[str, str]:
     found = [prefix for prefix in prefixes if _within(address, prefix)]
     best = max(found, key=lambda prefix: ip_network(prefix).prefixlen, default="")
     return best, prefixes.get(best, "")
+
+
+class Judge(Protocol):
+    """`weft.filters.rules.Filters`."""
+
+    def asked(self, hook: str, family: str) -> Sequence[object]: ...
+
+    def run(
+        self,
+        hook: str,
+        family: str,
+        seen: Seen,
+        *,
+        above: int | None = None,
+        below: int | None = None,
+        nat: bool = False,
+    ) -> Verdict: ...
 
 
 class Choice(NamedTuple):
@@ -71,11 +93,13 @@ class Namespace:
         self.links: dict[str, LinkDump] = {link.name: link for link in dump.links}
         self.addresses: list[tuple[IPInterface, str]] = [(ip_interface(a.address), a.dev) for a in dump.addresses]
         self.neighbours: dict[tuple[str, str], NeighbourDump] = {(n.dev, n.address): n for n in dump.neighbours}
-        self._by_table: dict[tuple[int, int], list[tuple[int, int, RouteDump]]] = {}
+        self.unsure: list[str] = []
+        self._rules = {f: sorted((r for r in dump.rules if r.family == f), key=lambda r: r.priority) for f in (4, 6)}
+        self._tables: dict[tuple[int, int], dict[int, dict[int, list[RouteDump]]]] = {}
         for r in dump.routes:
-            net = ip_network(r.prefix)
-            table = self._by_table.setdefault((net.version, r.table), [])
-            table.append((int(net.network_address) >> (net.max_prefixlen - net.prefixlen), net.prefixlen, r))
+            version, head, length = _head(r.prefix)
+            by_length = self._tables.setdefault((version, r.table), {})
+            by_length.setdefault(length, {}).setdefault(head, []).append(r)
 
     def ports(self, bridge: str) -> list[LinkDump]:
         return [link for link in self.links.values() if link.master == bridge]
@@ -84,12 +108,18 @@ class Namespace:
         """The device that has this address."""
         return next((dev for interface, dev in self.addresses if interface.ip == address), None)
 
+    def local_by_hand(self, address: IPAddress) -> bool:
+        """Whether somebody has made it local without giving it to a device (`ip route add local …`)."""
+        found = self._lookup(RuleDump(priority=0, family=address.version, table=_LOCAL), address)
+        return found is not None and found.route.type == "local" and found.route.proto != _BY_KERNEL
+
     def has(self, dev: str, address: IPAddress) -> bool:
         """Whether it is this device's. A link-local address may be several devices'."""
         return any(interface.ip == address and name == dev for interface, name in self.addresses)
 
-    def bridge_entry(self, bridge: str, mac: str) -> FdbDump | None:
-        return next((f for f in self.dump.fdb if f.master == bridge and f.lladdr == mac and not f.vlan), None)
+    def bridge_entry(self, bridge: str, mac: str, vlan: int = 0) -> FdbDump | None:
+        """`vlan`: 0 where the bridge knows none."""
+        return next((f for f in self.dump.fdb if f.master == bridge and f.lladdr == mac and f.vlan == vlan), None)
 
     def vtep_entry(self, dev: str, mac: str) -> FdbDump | None:
         """Of this MAC, else the one for all others (all zeros)."""
@@ -102,14 +132,18 @@ class Namespace:
 
     # Routing.
 
-    def route(self, packet_src: IPAddress, dst: IPAddress, iif: str) -> Choice | str | None:
-        """By the rules, then the longest prefix, then the metric. The word of a rule that refuses; None: no route."""
-        rules = sorted((r for r in self.dump.rules if r.family == dst.version), key=lambda r: r.priority)
+    def route(
+        self, packet_src: IPAddress, dst: IPAddress, iif: str, mark: int = 0, oif: str = ""
+    ) -> Choice | str | None:
+        """By the rules, then the longest prefix, then the metric. The word of a rule that refuses; None: no route. What it
+        depends on that is not known here is added to `unsure`."""
         skip_to = 0
-        for rule in rules or _default_rules(dst.version):
-            if rule.priority < skip_to or not _selects(rule, packet_src, dst, iif):
+        for rule in self._rules[dst.version] or _default_rules(dst.version):
+            if rule.priority < skip_to or not _selects(rule, packet_src, dst, iif, mark, oif):
                 continue
-            if rule.action == "goto":
+            if rule.more:
+                self._doubt(rule, dst)
+            elif rule.action == "goto":
                 skip_to = rule.target
             elif rule.action == "lookup":
                 found = self._lookup(rule, dst)
@@ -119,19 +153,38 @@ class Namespace:
                 return rule.action
         return None
 
+    def _doubt(self, rule: RuleDump, dst: IPAddress) -> None:
+        """Of a rule that selects by what is not known, such as ports. One that leads nowhere does not matter."""
+        if rule.action in ("nop", "goto") or (rule.action == "lookup" and self._lookup(rule, dst) is None):
+            return
+        what = f"ip rule {rule.priority}, which selects by what is not seen here"
+        if what not in self.unsure:
+            self.unsure.append(what)
+
     def _lookup(self, rule: RuleDump, dst: IPAddress) -> Choice | None:
+        """A dead route is passed over. `suppress`: what is found of so short a prefix does not count."""
         number, bits = int(dst), dst.max_prefixlen
-        matching = [
-            (-length, r.metric, position)
-            for position, (head, length, r) in enumerate(self._by_table.get((dst.version, rule.table), ()))
-            if number >> (bits - length) == head
-        ]
-        for length, _metric, position in sorted(matching):
-            route = self._by_table[(dst.version, rule.table)][position][2]
-            choice = _alive(route)
-            if choice is not None:
-                return None if -length <= rule.suppress else choice
+        by_length = self._tables.get((dst.version, rule.table), {})
+        for length in sorted(by_length, reverse=True):
+            routes = by_length[length].get(number >> (bits - length), ())
+            for route in sorted(routes, key=lambda r: r.metric):
+                choice = _alive(route)
+                if choice is not None:
+                    return None if length <= rule.suppress else choice
         return None
+
+    def kind_of(self, address: IPAddress) -> str:
+        """As the tables of addresses have it: "local", "broadcast", "multicast", "unicast" (inet_addr_type())."""
+        if address.is_multicast:
+            return "multicast"
+        found = self._lookup(RuleDump(priority=0, family=address.version, table=_LOCAL), address)
+        return found.route.type if found is not None else "unicast"
+
+
+def _head(prefix: str) -> tuple[int, int, int]:
+    """Version, the bits of the prefix, and how many."""
+    net = ip_network(prefix)
+    return net.version, int(net.network_address) >> (net.max_prefixlen - net.prefixlen), net.prefixlen
 
 
 def _alive(route: RouteDump) -> Choice | None:
@@ -146,16 +199,14 @@ def _default_rules(family: int) -> list[RuleDump]:
     return [RuleDump(priority=0, family=family, table=_LOCAL), RuleDump(priority=32766, family=family, table=_MAIN)]
 
 
-def _selects(rule: RuleDump, src: IPAddress, dst: IPAddress, iif: str) -> bool:
-    """Whether a rule is for this packet, which carries no mark. `iif` of what is sent from here is "lo"."""
-    if rule.more:
-        return False
+def _selects(rule: RuleDump, src: IPAddress, dst: IPAddress, iif: str, mark: int, oif: str) -> bool:
+    """Whether a rule is for this packet. `iif` of what is sent from here is "lo"."""
     matches = (
         (not rule.src or contains(ip_network(rule.src), src))
         and (not rule.dst or contains(ip_network(rule.dst), dst))
         and rule.iif in ("", iif)
-        and not rule.oif
-        and not rule.mark & rule.mask
+        and rule.oif in ("", oif)
+        and not (mark ^ rule.mark) & rule.mask
     )
     return matches != rule.invert
 
@@ -167,14 +218,33 @@ def _leads_here(link: LinkDump) -> bool:
 
 class World:
     def __init__(
-        self, dumps: Mapping[str, HostDump], nodes: Mapping[str, str], lacking: set[Place] | None = None
+        self,
+        dumps: Mapping[str, HostDump],
+        nodes: Mapping[str, str],
+        lacking: set[Place] | None = None,
+        judging: Callable[[FiltersDump], Judge] = Filters,
     ) -> None:
         """`nodes`: who should have which address on the wire, by address; also hosts whose dump is not at hand. `lacking` is
-        told which places are asked about that are in no dump."""
+        told which places are asked about that are in no dump. `judging`: who evaluates packet filters."""
         self.lacking = set() if lacking is None else lacking
         self._dumps = dumps
         self._nodes = nodes
         self._namespaces: dict[Place, Namespace] = {}
+        self._judges: dict[Place, Judge | None] = {}
+        self._judging = judging
+
+    def judge(self, place: Place) -> Judge | None:
+        """Of the packet filters there, None where there are none."""
+        if place not in self._judges:
+            namespace = self.namespace(place)
+            filters = namespace.dump.filters if namespace else FiltersDump()
+            self._judges[place] = self._judging(filters) if filters.nft or filters.xtables else None
+        return self._judges[place]
+
+    def named(self, address: str) -> str:
+        """Whose address it is: an endpoint or a host; "" for nobody's."""
+        place = self.holder(ip_address(address))
+        return self.name(place) if place else self._nodes.get(address, "")
 
     def hosts(self) -> tuple[str, ...]:
         return tuple(self._dumps)
@@ -259,6 +329,11 @@ class World:
         other = namespace.links.get(link.peer.name) if namespace else None
         return Found(there, other) if other else None
 
+    def under(self, place: Place, link: LinkDump) -> LinkDump | None:
+        """What a VLAN device is on, if that can be followed: a bridge, or a veth whose other end is known."""
+        lower = self._namespaces[place].links.get(link.lower) if link.kind == "vlan" else None
+        return lower if lower and (lower.kind == "bridge" or _leads_here(lower)) else None
+
     def is_wire_end(self, place: Place, link: LinkDump) -> bool:
         return link.kind not in _OWN_KINDS or (link.kind == "veth" and not _leads_here(link))
 
@@ -274,6 +349,8 @@ class World:
         if link.kind == "bridge":
             for port in self._namespaces[place].ports(link.name):
                 yield from self.behind(place, port, seen)
+        elif (lower := self.under(place, link)) is not None:
+            yield from self.behind(place, lower, seen)
         elif (other := self.peer(place, link)) is not None:
             yield from self._beyond(other, seen)
         elif self.is_wire_end(place, link) or (link.vxlan and link.vxlan.proxy):
@@ -285,9 +362,15 @@ class World:
         bridge = namespace.links.get(link.master)
         if bridge is None or link.switch:
             yield other
+            yield from (
+                Found(place, up) for up in namespace.links.values() if up.kind == "vlan" and up.lower == link.name
+            )
             return
         seen.add((place, link.name))
         yield Found(place, bridge)
+        yield from (
+            Found(place, up) for up in namespace.links.values() if up.kind == "vlan" and up.lower == bridge.name
+        )
         yield from self.behind(place, bridge, seen)
 
     def vteps(self, place: Place) -> Iterator[Found]:

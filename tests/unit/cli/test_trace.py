@@ -74,7 +74,7 @@ def test_outside(weft, agent: CannedAgent) -> None:
 def test_json_and_yaml(weft, agent: CannedAgent) -> None:
     shown = json.loads(weft("trace", "c1", "c2", "--family", "6", "-o", "json").out)
     assert list(shown) == ["origin", "target", "there", "back", "notes"]
-    assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl", "flow"]
+    assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl", "flow", "start"]
     assert list(shown["there"]["outcome"]) == ["ending", "place", "text", "advice", "host", "ns", "fault", "fix"]
     assert shown["there"]["hops"][0]["place"] == "node-1/c1"
     assert shown["there"]["outcome"]["ending"] == shown["back"]["outcome"]["ending"] == "delivered"
@@ -85,7 +85,7 @@ def test_silent_host(weft, agent: CannedAgent) -> None:
     why = "node-2 cannot be asked: no agent runs there, as far as the store knows; start it there, then ask again"
     agent.answers["kernel", "node-2"] = Unavailable(why)
     ran = weft("trace", "c1", "c2")
-    assert ran.status == 1
+    assert ran.status == 3
     assert "continues on node-2 (192.168.1.254), whose state is not at hand" in ran.lines
     assert " ".join(ran.lines).endswith(f"note: node-2 is not seen: {why}")
     assert weft("trace", "c1", "c3").status == 0
@@ -94,7 +94,7 @@ def test_silent_host(weft, agent: CannedAgent) -> None:
 def test_unknown(weft, agent: CannedAgent) -> None:
     ran = weft("trace", "c1", "c9")
     assert (ran.status, ran.out) == (4, "")
-    assert ran.err.startswith("weft: c9 is no endpoint, node or address: `weft endpoint ls`")
+    assert ran.err.startswith("weft: c9 is no endpoint, node, service or address: `weft endpoint ls`")
 
 
 def test_wrong_usage(weft, agent: CannedAgent) -> None:

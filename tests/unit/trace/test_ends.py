@@ -6,7 +6,7 @@ import msgspec
 import pytest
 
 from support.canned import ENDPOINTS, NODES
-from weft.api.services import MemberInfo, ServiceInfo
+from weft.api.services import ServiceInfo
 from weft.base.errors import Invalid, NotFound
 from weft.services.model import Service
 from weft.trace import ends
@@ -46,7 +46,7 @@ def test_stranger() -> None:
 
 
 def test_unknown() -> None:
-    with pytest.raises(NotFound, match="nobody is no endpoint, node or address"):
+    with pytest.raises(NotFound, match="nobody is no endpoint, node, service or address"):
         ends.target("nobody", ENDPOINTS, NODES)
 
 
@@ -73,12 +73,14 @@ def test_family() -> None:
         choose_family(v4, v6, None)
 
 
-def test_a_virtual_address_leads_to_members() -> None:
-    """Which one a connection gets is drawn, so each of them is another way."""
-    service = Service(name="web", network="blue", select="app=web", addresses=(ip_address("40.15.255.7"),))
-    member = MemberInfo(id="1", name="web-1", node="node-2", addresses=(ip_address("40.15.44.2"),), state="ready")
-    found = ServiceInfo(service=service, members=(member,))
-    with pytest.raises(Invalid, match=r"40\.15\.255\.7 is the virtual address of service blue/web: .*: node-2/web-1"):
-        ends.target("40.15.255.7", ENDPOINTS, NODES, (found,))
-    with pytest.raises(Invalid, match="which has no members"):
-        ends.target("40.15.255.7", ENDPOINTS, NODES, (ServiceInfo(service=service),))
+def test_a_service_by_name_and_address() -> None:
+    service = Service(name="shop", network="blue", select="app=web", addresses=(ip_address("40.15.255.7"),))
+    found = (ServiceInfo(service=service),)
+    for ref in ("shop", "blue/shop", "40.15.255.7"):
+        end = ends.target(ref, ENDPOINTS, NODES, found)
+        assert (end.name, end.addresses, end.service) == ("service blue/shop", service.addresses, service)
+    green = ServiceInfo(service=Service(name="shop", network="green", select="app=web"))
+    with pytest.raises(Invalid, match="shop is more than one service: blue/shop, green/shop"):
+        ends.target("shop", ENDPOINTS, NODES, (*found, green))
+    with pytest.raises(Invalid, match="service green/shop has no virtual address"):
+        ends.target("green/shop", ENDPOINTS, NODES, (*found, green))
