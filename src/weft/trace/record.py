@@ -17,8 +17,8 @@ LARGEST = 65535
 class Record:
     """`size`: of the traced packet in octets, 0 for one that is small enough everywhere. `member`: which of a service's is
     followed. `draws`: how lotteries in rules go. `doubts`: what the way depends on that nobody can judge from here.
-    `by_entry`: an entry of the dump's conntrack by which the packet went, and where. `arrived`: where the packet came to its end,
-    as it was then, and the device that it came or left by."""
+    `by_entry`: an entry of the dump's conntrack by which the packet went, and where. `arrived`: where the packet came to its
+    end, as it was then, and the device that it came or left by."""
 
     def __init__(self, world: World, tracker: Tracker, *, size: int = 0, member: IPAddress | None = None) -> None:
         self.world = world

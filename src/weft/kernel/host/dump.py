@@ -26,7 +26,7 @@ from weft.base.errors import NotFound, WeftError
 from weft.hoststate import HOST, Object, Sleeve, SleeveHost, SleeveStation, Tunnel, TunnelPrefix
 from weft.hoststate.paths import ALL
 from weft.hoststate.tunnels import sleeve_overhead
-from weft.kernel.host import dump_wire, filters, programs, sockets, switches
+from weft.kernel.host import dump_links, dump_wire, filters, programs, sockets, switches
 from weft.kernel.kinds import tunnel, wire
 from weft.kernel.kinds.ovs import switched
 from weft.kernel.plumbing import netns
@@ -164,7 +164,7 @@ def _namespace(space: Space, numbers: _Numbers, name: str, addresses: Collection
         **within,
         path=space.ns,
         name=name,
-        links=_links(space, numbers, seeing),
+        links=_links(space, numbers, seeing, dump_links.details(netlink, within["sysctls"])),
         addresses=_addresses(netlink, names),
         routes=_each(netlink, u.RTM_GETROUTE, lambda af: wire.route_filter(af, proto=0), route),
         rules=_each(netlink, dump_wire.RTM_GETRULE, dump_wire.rule_filter, dump_wire.decode_rule),
@@ -198,7 +198,12 @@ def _addresses(netlink: Netlink, names: Mapping[int, str]) -> tuple[AddressDump,
 # -- devices -----------------------------------------------------------------------------------------------------------
 
 
-def _links(space: Space, numbers: _Numbers, seeing: Mapping[int, tuple[ProgramDump, ...]]) -> tuple[LinkDump, ...]:
+def _links(
+    space: Space,
+    numbers: _Numbers,
+    seeing: Mapping[int, tuple[ProgramDump, ...]],
+    details: Mapping[int, dump_links.Details],
+) -> tuple[LinkDump, ...]:
     forwarding, proxying = _forwarding(space)
     bridges = switched() if space.ns == HOST else {}
     return tuple(
@@ -221,9 +226,18 @@ def _links(space: Space, numbers: _Numbers, seeing: Mapping[int, tuple[ProgramDu
             proxying=proxying.get(index, ()),
             switch=bridges.get(device.name, ""),
             programs=seeing.get(index, ()),
+            vlan=device.vlan,
+            mode=device.mode,
+            disabled=(6,) if device.ipv6_off else (),
+            group=device.group,
+            **_further(details.get(index, dump_links.NOTHING)),
         )
         for index, device in space.devices().items()
     )
+
+
+def _further(found: dump_links.Details) -> dict[str, Any]:
+    return {"port": found.port, "bridge": found.bridge, "conf": found.conf, "type": found.type}
 
 
 def _lower(space: Space, device: Device) -> str:

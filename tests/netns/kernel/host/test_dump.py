@@ -6,6 +6,7 @@ import pytest
 
 from support.namespaces import Home
 from weft.api.dump import (
+    BridgeDump,
     FdbDump,
     HostDump,
     LinkDump,
@@ -159,3 +160,24 @@ def test_over_the_wire(wired: Home) -> None:
     data = encode(found)
     assert decode(HostDump, data) == found
     assert b'"scope":"global"' not in data
+
+
+def test_ports_of_a_bridge_and_switches_of_devices(wired: Home) -> None:
+    found = run(
+        wired,
+        "ip link add br0 type bridge",
+        "ip link set vb master br0 group 7",
+        "bridge link set dev vb isolated on hairpin on flood off",
+        "ip link set br0 up",
+        "sysctl -qw net.ipv4.conf.va.rp_filter=1 net.ipv4.conf.all.rp_filter=2 net.ipv4.conf.va.route_localnet=1",
+    )
+    port = link(found, "vb")
+    assert port.group == 7
+    assert port.port is not None
+    assert (port.port.isolated, port.port.hairpin, port.port.flood, port.port.learning) == (True, True, False, True)
+    assert port.port.state in ("forwarding", "learning", "listening")
+    assert link(found, "br0").bridge == BridgeDump()
+    conf = link(found, "va").conf
+    assert (conf.rp_filter, conf.route_localnet, conf.accept_local) == (2, True, False)
+    assert link(found, "lo").type == 772
+    assert link(found, "va").port is None
