@@ -34,6 +34,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "links": ("weft.cli.links", "List all links of all namespaces; find one, its other end and its way out"),
     "flows": ("weft.cli.flows", "Connections of containers, with names; those that begin and end; what was dropped"),
     "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
+    "support": ("weft.cli.support", "One archive for whoever is to help, without secrets"),
     "ui": ("weft.cli.ui", "The cluster in a browser, live"),
     "agent": ("weft.cli.agent", "Run the node agent; remove all that it made"),
     "cni": ("weft.cli.cni", "Install the CNI plugin"),
