@@ -13,13 +13,15 @@ from typing import Any
 
 import msgspec
 
-from support.canned import SESSIONS, WELL
+from support.canned import ILL, MESH_PEERS, POLICIES, SESSIONS, WELL
 from support.canned_agent import Asked, Raw
 from weft.agent.rows import Rows
 from weft.api import services as s
 from weft.api import types as t
+from weft.api.live import Probed
 from weft.api.topology import EndpointLine, LinkCounters, Topology
 from weft.base.errors import Unavailable, WeftError
+from weft.live.proof import Proof, Sight
 from weft.model import PublishedPort, encode
 from weft.services.model import Service, parse_port
 from weft.trace.path import Hop, Outcome, Trace
@@ -278,7 +280,15 @@ def answers(world: World) -> dict[str, object]:
             advice="set the same MTU on every host of a segment: `ip link set eth0 mtu 1500`",
         ),
     )
-    return {"topology": world.answer, "endpoint": endpoint, "doctor": doctor}
+    return {
+        "topology": world.answer,
+        "endpoint": endpoint,
+        "doctor": doctor,
+        "status": msgspec.structs.replace(ILL, node="node-2"),
+        "bgp_sessions": SESSIONS,
+        "mesh_peers": MESH_PEERS,
+        "policies": POLICIES,
+    }
 
 
 def trace_of(*, broken: bool = False) -> Trace:
@@ -327,7 +337,13 @@ def trace_of(*, broken: bool = False) -> Trace:
     )
     good = Outcome(ending="delivered", place="node-4/web-4", text="delivered to 10.1.4.66 on node-4/web-4")
     bad = Outcome(
-        ending="link-down", place="node-4", text="weft.1 on node-4 is down", advice="on node-4: `ip link set weft.1 up`"
+        ending="link-down",
+        place="node-4",
+        text="weft.1 on node-4 is down",
+        advice="on node-4: `ip link set weft.1 up`",
+        fault="link-down",
+        fix="ip link set weft.1 up",
+        host="node-4",
     )
     there = Way(
         source=a, target=b, hops=hops if broken else hops + rest, outcome=bad if broken else good, mtu=1450, ttl=62
@@ -341,3 +357,37 @@ def trace_of(*, broken: bool = False) -> Trace:
         ttl=62,
     )
     return Trace(origin="node-1/web-1", target="node-4/web-4", there=there, back=None if broken else back)
+
+
+def proof_of() -> Proof:
+    """Of a packet that a rule stops on node-4."""
+    sights = (
+        Sight(
+            place="node-1/web-1", point="out", device="eth0", after=0, what="probe", addresses="10.1.1.66 > 10.1.4.66"
+        ),
+        Sight(place="node-1", point="in", device="weft00", after=8, what="probe", addresses="10.1.1.66 > 10.1.4.66"),
+        Sight(place="node-4", point="in", device="weft.1", after=0, what="probe", addresses="10.1.1.66 > 10.1.4.66"),
+        Sight(
+            place="node-4",
+            point="drop",
+            device="weft.1",
+            after=21,
+            what="probe",
+            addresses="",
+            reason="NETFILTER_DROP",
+            function="nft_do_chain",
+        ),
+    )
+    return Proof(
+        sent=Probed(source="10.1.1.66", sport=4711, answer="nothing", text="nothing answers"),
+        end="dropped",
+        place="node-4",
+        text="dropped on node-4: NETFILTER_DROP in nft_do_chain",
+        sights=sights,
+        reason="NETFILTER_DROP",
+        function="nft_do_chain",
+        faults=("filter-drop",),
+        agrees=False,
+        differs="the tables say that it is delivered",
+        unseen=("node-2: its kernel has no tracepoints",),
+    )

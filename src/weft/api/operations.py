@@ -217,7 +217,9 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("bgp_peers", "GET", "/v1/bgp/peers", "Routers that nodes peer with", tuple[t.BgpPeerInfo, ...]),
     Operation("add_bgp_peer", "POST", "/v1/bgp/peers", "Add a router to peer with", t.BgpPeerInfo, t.AddBgpPeer),
     Operation("remove_bgp_peer", "DELETE", "/v1/bgp/peers/{name}", "Remove a router", t.Done),
-    Operation("policies", "GET", "/v1/policies", "All that was written about policy", t.PolicyList),
+    Operation(
+        "policies", "GET", "/v1/policies", "All that was written about policy", t.PolicyList, query=("endpoint",)
+    ),
     Operation("policy", "GET", "/v1/policies/{ref}", "One policy, tier, network set or namespace", t.PolicyDocument),
     Operation(
         "apply_policies", "POST", "/v1/policies", "Make or change what is written", t.PolicyChanges, t.ApplyPolicies

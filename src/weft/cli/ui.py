@@ -10,6 +10,7 @@ from typing import Annotated
 
 import typer
 
+from weft.cli import defect
 from weft.cli.options import example, single
 from weft.cli.output import say
 from weft.cli.session import client, session
@@ -37,7 +38,7 @@ async def _serve(named: str, port: int, *, show: bool) -> None:
     from weft.client import DEFAULT_SOCKET
     from weft.ui.server import Page
 
-    page = Page(named or DEFAULT_SOCKET)
+    page = Page(named or DEFAULT_SOCKET, defect.report)
     ended = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
         asyncio.get_running_loop().add_signal_handler(number, ended.set)

@@ -238,8 +238,9 @@ class Client:
     def remove_bgp_peer(self, name: str) -> t.Done:
         return self._call(t.Done, "remove_bgp_peer", name=name)
 
-    def policies(self) -> t.PolicyList:
-        return self._call(t.PolicyList, "policies")
+    def policies(self, endpoint: str = "") -> t.PolicyList:
+        """`endpoint`: an id, for the policies that select it alone."""
+        return self._call(t.PolicyList, "policies", endpoint=endpoint)
 
     def policy(self, ref: str) -> t.PolicyDocument:
         """`ref`: NAME, NAMESPACE/NAME, KIND/NAME or KIND/NAMESPACE/NAME."""

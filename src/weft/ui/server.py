@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import socket
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from importlib import resources
 
 from aiohttp import web
@@ -16,17 +16,18 @@ from weft.model import encode
 from weft.ui.agent import READ_ONLY, AgentSocket
 from weft.ui.events import Events
 from weft.ui.guard import ENTRY, Guard, Handler, protect
-from weft.ui.tracing import trace
+from weft.ui.tracing import prove, trace
 
 HOST = "127.0.0.1"
 _TYPES = {"html": "text/html", "css": "text/css", "js": "text/javascript", "svg": "image/svg+xml"}
 
 
 class Page:
-    """`socket`: of the agent that is asked for everything."""
+    """`socket`: of the agent that is asked for everything. `defect`: makes a line of an exception that nobody expected."""
 
-    def __init__(self, socket: str) -> None:
+    def __init__(self, socket: str, defect: Callable[[Exception], str] = repr) -> None:
         self.guard = Guard()
+        self._defect = defect
         self._agent = AgentSocket(socket)
         self._files = dict(_static())
         self._events = Events(self._agent)
@@ -43,7 +44,7 @@ class Page:
             await self._agent.close()
 
     def application(self) -> web.Application:
-        app = serving.application(self.guard.watched, _errors)
+        app = serving.application(self.guard.watched, self._errors)
         app.on_response_prepare.append(protect)
         app.on_shutdown.append(self._events.close)
         app.router.add_get("/", self._file)
@@ -51,8 +52,20 @@ class Page:
         app.router.add_get("/api/page", self._about)
         app.router.add_get("/api/events", self._events.serve)
         app.router.add_get("/api/trace", self._trace)
+        app.router.add_post("/api/live", self._live)
         app.router.add_get("/api/agent/{operation}", self._pass_on)
         return app
+
+    @web.middleware
+    async def _errors(self, request: web.Request, handler: Handler) -> web.StreamResponse:
+        try:
+            return await handler(request)
+        except WeftError as error:
+            return _json(t.Error(error=error.code, message=str(error)), error.status)
+        except web.HTTPException as error:
+            return _json(t.Error(error="invalid", message=error.reason), error.status)
+        except Exception as error:  # noqa: BLE001 # the edge of the process: whatever it is is told
+            return _json(t.Error(error="failed", message=self._defect(error)), 500)
 
     async def _file(self, request: web.Request) -> web.Response:
         name = request.match_info.get("name", "index.html")
@@ -66,6 +79,9 @@ class Page:
 
     async def _trace(self, request: web.Request) -> web.Response:
         return _json(await trace(self._agent.path, request.query))
+
+    async def _live(self, request: web.Request) -> web.Response:
+        return _json(await prove(self._agent.path, request.query))
 
     async def _pass_on(self, request: web.Request) -> web.Response:
         """An operation that only reads. The parameter `node`: of that node's agent."""
@@ -96,16 +112,6 @@ def _listen(port: int) -> socket.socket:
         return serving.tcp_socket(HOST, port)
     except OSError as error:
         raise Failed(f"cannot listen at {HOST}:{port}: {error.strerror or error}: give another --port") from None
-
-
-@web.middleware
-async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
-    try:
-        return await handler(request)
-    except WeftError as error:
-        return _json(t.Error(error=error.code, message=str(error)), error.status)
-    except web.HTTPException as error:
-        return _json(t.Error(error="invalid", message=error.reason), error.status)
 
 
 def _json(value: object, status: int = 200) -> web.Response:

@@ -11,7 +11,8 @@ import pytest
 from support.agents import FakeHost, agent_on, attach, create, until
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
-from weft.base.errors import WeftError
+from weft.api.types import Attach
+from weft.base.errors import NotFound, WeftError
 from weft.base.net import link_local
 from weft.hoststate import BridgeFilter, Link, NftChain, NftElement, Object, Veth
 from weft.kernel.host.connections import Flow
@@ -138,3 +139,17 @@ async def test_an_agent_that_starts_looks_once(host: FakeHost, store_file: Path)
     async with agent_on(host, store_file):
         await until(lambda: bool(host.conntrack.marked))
     assert len(host.conntrack.looks) == 1 and not host.conntrack.marked[0][2][0][1]
+
+
+async def test_policies_that_select_an_endpoint(agent: Agent, host: FakeHost) -> None:
+    await create(agent, "blue", *SUBNETS)
+    shop = Policy(id="policy//shop", kind="Policy", name="shop", subject=Who(selector="app == 'shop'"), ingress=())
+    await apply(agent, CLOSED, shop)
+    for name, labels in (("c1", {"app": "shop"}), ("c2", {})):
+        host.open(name)
+        made = await Service(agent).attach(Attach(target=name, network="blue", labels=labels))
+        found = await Service(agent).policies(endpoint=made.id)
+        assert {policy.name for policy in found.policies} == ({"closed", "shop"} if labels else {"closed"})
+    assert len((await Service(agent).policies()).policies) == 2
+    with pytest.raises(NotFound, match="no endpoint with the id nobody"):
+        await Service(agent).policies(endpoint="nobody")

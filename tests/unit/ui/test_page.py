@@ -9,8 +9,9 @@ import pytest
 from playwright.sync_api import Page, expect
 
 from support import pages
+from support.canned_agent import CannedAgent
 from weft.api.topology import EndpointLine
-from weft.ui import server
+from weft.ui import server, tracing
 
 Show = Callable[[str], Page]
 VIEWS = ["", "endpoints", "endpoint/e10", "host/node-1", "network/blue", "services", "trace?from=a&to=b", "problems"]
@@ -149,8 +150,55 @@ def test_a_trace_there_and_back(show: Show, monkeypatch: pytest.MonkeyPatch) -> 
     page.keyboard.press("Enter")
     verdict = page.locator(".verdict.bad")
     expect(verdict).to_contain_text("Ends here: weft.1 on node-4 is down")
-    expect(verdict.locator(".command code")).to_have_text("ip link set weft.1 up")
-    expect(verdict.get_by_role("button")).to_have_text("Copy")
+    expect(verdict.locator(".command")).to_have_text("on node-4ip link set weft.1 upCopy")
+    expect(verdict.locator(".fault")).to_have_text("fault link-down")
+
+
+def test_a_packet_is_sent_only_when_the_button_is_pressed(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    sent = []
+
+    async def traced(*_: object) -> object:
+        return pages.trace_of()
+
+    async def proved(_: object, params: dict[str, str]) -> object:
+        sent.append(dict(params))
+        return tracing.Proven(pages.trace_of(), pages.proof_of())
+
+    monkeypatch.setattr(server, "trace", traced)
+    monkeypatch.setattr(server, "prove", proved)
+    page = show("trace?from=node-1/web-1&to=node-4/web-4")
+    live = page.locator("section.live")
+    expect(live.get_by_role("button")).to_have_text("Send it for real")
+    assert sent == []
+    live.get_by_role("button").click()
+    expect(live.locator(".verdict.bad")).to_contain_text("dropped on node-4: NETFILTER_DROP")
+    expect(live.locator(".differs")).to_contain_text("the tables say that it is delivered")
+    expect(live.locator(".place h3")).to_have_text(["node-1/web-1", "node-1", "node-4"])
+    expect(live.locator(".sight.drop")).to_contain_text("nft_do_chain")
+    assert sent == [{"from": "node-1/web-1", "to": "node-4/web-4"}]
+
+
+def test_what_only_another_host_knows_is_asked_of_it(show: Show, agent: CannedAgent) -> None:
+    page = show("host/node-2")
+    expect(page.get_by_role("region", name="As node-2 sees it")).to_contain_text("degraded")
+    expect(page.get_by_role("table", name="Problems of node-2")).to_contain_text("ENETUNREACH")
+    expect(page.get_by_role("table", name="BGP sessions", exact=True)).to_contain_text("AS mismatch")
+    expect(page.get_by_role("table", name="Ways to other hosts")).to_contain_text("sleeve")
+    assert {(asked.operation, asked.node) for asked in agent.asked if asked.operation != "topology"} == {
+        ("status", "node-2"),
+        ("bgp_sessions", "node-2"),
+        ("mesh_peers", "node-2"),
+    }
+    assert page.get_by_role("table", name="Devices").count() == 0
+
+
+def test_policies_that_select_an_endpoint(show: Show, agent: CannedAgent) -> None:
+    page = show("endpoint/e10")
+    expect(page.get_by_role("table", name="Policies that select it")).to_contain_text("networkpolicy/shop/web")
+    assert [asked.params for asked in agent.asked if asked.operation == "policies"] == [{"endpoint": "e10"}]
+    expect(page.get_by_role("link", name="Way out")).to_have_attribute(
+        "href", "#/trace?from=node-1%2Fweb-1&to=192.0.2.1"
+    )
 
 
 def test_a_command_is_copied(show: Show, page: Page) -> None:

@@ -13,6 +13,7 @@ import pytest
 from support import pages
 from support.canned_agent import CannedAgent
 from weft.api.operations import BY_NAME
+from weft.ui import server
 from weft.ui.agent import READ_ONLY
 
 
@@ -104,6 +105,10 @@ def test_what_does_anything_needs_the_pages_secret(caller: Caller) -> None:
     assert caller.ask("/api/page", "POST", Weft_Page="wrong")[0] == 403
     assert caller.ask("/api/page", "DELETE")[0] == 403
     assert caller.ask("/api/page", "POST", Weft_Page=secret)[0] == 405  # let in, and nothing there takes it
+    assert caller.ask("/api/live?from=a&to=b", "GET")[0] == 405
+    assert caller.ask("/api/live?from=a&to=b", "POST")[0] == 403
+    status, _, body = caller.ask("/api/live?from=a", "POST", Weft_Page=secret)
+    assert (status, json.loads(body)["message"]) == (400, "a trace needs two ends: say from where and to where")
 
 
 def test_whatever_is_answered_forbids_what_the_page_does_not_need(caller: Caller) -> None:
@@ -201,3 +206,13 @@ def test_an_agent_that_goes_and_comes_back(caller: Caller, world: pages.World) -
     assert (kind, at) == ("away", "") and data["message"].startswith("no agent answers")
     world.restart()
     assert events(caller, 1)[0][0] == "topology"
+
+
+def test_what_nobody_expected_is_told_in_a_line(caller: Caller, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def broken(*_: object) -> object:
+        raise KeyError("nonsense")
+
+    monkeypatch.setattr(server, "trace", broken)
+    caller.enter()
+    status, _, body = caller.ask("/api/trace?from=a&to=b")
+    assert (status, json.loads(body)) == (500, {"error": "failed", "message": "KeyError('nonsense')"})

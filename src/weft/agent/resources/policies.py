@@ -10,9 +10,10 @@ from collections.abc import Callable, Iterable, Sequence
 from weft.agent.parts import Parts
 from weft.agent.resources.policy_refs import Written
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid
+from weft.base.errors import Conflict, Invalid, NotFound
 from weft.cluster import records
-from weft.model import encode
+from weft.compile.policy import identity_of, policies
+from weft.model import Endpoint, encode, keys
 from weft.policy.model import TIERS, Policy, Tier
 from weft.policy.objects import Object, document, ident, rank, same, store_key
 from weft.policy.read import Document, Reading, read
@@ -28,9 +29,11 @@ class Policies:
         self._parts, self._cluster = parts, parts.cluster
         self._written = Written(parts.view)
 
-    async def policies(self) -> t.PolicyList:
+    async def policies(self, endpoint: str = "") -> t.PolicyList:
+        """`endpoint`: its id, for the policies that select it."""
         self._parts.ready()
         written = self._written
+        chosen = await self._selecting(endpoint) if endpoint else written.policies()
         used = Counter(policy.tier for policy in written.policies())
         tiers = sorted((*TIERS, *written.tiers()), key=lambda tier: (tier.order, tier.name))
         place = {tier.name: n for n, tier in enumerate(tiers)}
@@ -43,7 +46,7 @@ class Policies:
             )
 
         return t.PolicyList(
-            policies=tuple(_info(policy) for policy in sorted(written.policies(), key=position)),
+            policies=tuple(_info(policy) for policy in sorted(chosen, key=position)),
             tiers=tuple(_tier(tier, used[tier.name]) for tier in tiers),
             network_sets=tuple(
                 t.NetworkSetInfo(id=ident(s), name=s.name, namespace=s.namespace, labels=s.labels, cidrs=len(s.cidrs))
@@ -54,6 +57,15 @@ class Policies:
                 for n in sorted(written.namespaces(), key=lambda n: n.name)
             ),
         )
+
+    async def _selecting(self, id: str) -> list[Policy]:
+        """Raises NotFound."""
+        listing = await self._parts.store.list(keys.ENDPOINTS)
+        found = await asyncio.to_thread(records.readable, Endpoint, listing.items)
+        endpoint = next((e for e in found if e.id == id), None)
+        if endpoint is None:
+            raise NotFound(f"no endpoint with the id {id}: `weft endpoint ls -o json` shows those there are")
+        return list(policies(self._parts.view).world.selecting(identity_of(endpoint)))
 
     async def policy(self, ref: str) -> t.PolicyDocument:
         self._parts.ready()

@@ -77,13 +77,17 @@ export function table(caption, heads, rows, empty = "none") {
 
 /** A command with a button that copies it. */
 export function command(text, where = "") {
+  return h("div.command", {}, where && h("span.where", {}, `on ${where}`), h("code", {}, text), copyButton(text));
+}
+
+function copyButton(text) {
   const button = h("button.copy", { type: "button", aria: { label: `Copy the command ${text}` } }, "Copy");
   button.addEventListener("click", async () => {
     await copy(text);
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
   });
-  return h("div.command", {}, where && h("span.where", {}, `on ${where}`), h("code", {}, text), button);
+  return button;
 }
 
 async function copy(text) {
@@ -99,10 +103,9 @@ async function copy(text) {
   }
 }
 
-/** Advice in words, with each command in backticks to copy below it. */
-export function advice(text) {
-  if (!text) return [];
-  const parts = text.split(/`([^`]+)`/);
-  const words = parts.map((part, at) => (at % 2 ? h("code", {}, part) : part));
-  return [h("p.advice", {}, words), parts.filter((_, at) => at % 2).map((found) => command(found))];
+/** Advice in words, in which each command can be copied; and the command that mends it, to be run on `where`. */
+export function advice(text, fix = "", where = "") {
+  const parts = (text || "").split(/`([^`]+)`/);
+  const words = parts.map((part, at) => (at % 2 ? h("span.said", {}, h("code", {}, part), part === fix ? null : copyButton(part)) : part));
+  return [text ? h("p.advice", {}, words) : null, fix ? command(fix, where) : null];
 }

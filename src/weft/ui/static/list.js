@@ -11,10 +11,9 @@ export class List {
     this.items = [];
     this.at = 0;
     this.rows = h("div.rows", { role: "rowgroup" });
-    this.window = h("div.window", { role: "rowgroup" }, this.rows);
     this.head = h("div.row.head", { role: "row" }, heads.map((head) => h("span", { role: "columnheader" }, head)));
-    this.element = h("div.list", { role: "table", aria: { label } }, h("div", { role: "rowgroup" }, this.head), this.window);
-    this.rows.removeAttribute("role");
+    this.window = h("div.window", {}, h("div.heads", { role: "rowgroup" }, this.head), this.rows);
+    this.element = h("div.list", { role: "table", aria: { label } }, this.window);
     this.window.addEventListener("scroll", () => this.draw(), { passive: true });
     this.element.addEventListener("keydown", (event) => this.key_(event));
     this.watch = new ResizeObserver(() => this.draw());
@@ -71,8 +70,10 @@ export class List {
     const at = Math.min(this.items.length - 1, Math.max(0, number));
     const height = this.height;
     const top = at * height;
+    const head = this.rows.offsetTop;
+    const seen = this.window.clientHeight - head;
     if (top < this.window.scrollTop) this.window.scrollTop = top;
-    if (top + height > this.window.scrollTop + this.window.clientHeight) this.window.scrollTop = top + height - this.window.clientHeight;
+    if (top + height > this.window.scrollTop + seen) this.window.scrollTop = top + height - seen;
     this.draw();
     this.rows.querySelector(`a[data-index="${at}"]`)?.focus({ preventScroll: true });
   }

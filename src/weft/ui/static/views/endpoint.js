@@ -18,7 +18,7 @@ export function open(main, id) {
     if (!e && !more) return fill(body, title(id), h("p.none", {}, "There is no such endpoint any more."));
     const line = e || more;
     fill(body,
-      title(line.name, h("div.tools", {}, h("a.button", { href: `#/trace?from=${encodeURIComponent(`${line.node}/${line.name}`)}` }, "Trace from here"), h("a.button", { href: `#/trace?to=${encodeURIComponent(`${line.node}/${line.name}`)}` }, "Trace to here"))),
+      title(line.name, h("div.tools", {}, h("a.button", { href: `#/trace?from=${encodeURIComponent(`${line.node}/${line.name}`)}` }, "Trace from here"), h("a.button", { href: `#/trace?to=${encodeURIComponent(`${line.node}/${line.name}`)}` }, "Trace to here"), h("a.button", { href: `#/trace?from=${encodeURIComponent(`${line.node}/${line.name}`)}&to=${outside(line)}` }, "Way out"))),
       e ? null : h("p.gone", {}, state("bad", "gone"), " as it was when it was last seen"),
       failed ? h("p.none", {}, failed) : null,
       h("div.columns", {},
@@ -34,7 +34,7 @@ export function open(main, id) {
 
   function policy() {
     if (policies === null) return null;
-    return section("Policies", policies.error ? h("p.none", {}, policies.error) : table("Policies that select it", ["Policy", "Tier", "In›", "Out›"],
+    return section("Policies", policies instanceof Error ? h("p.none", {}, policies.message) : table("Policies that select it", ["Policy", "Tier", "In›", "Out›"],
       policies.map((p) => [p.id, p.tier, rules(p.ingress), rules(p.egress)]), "No policy selects it: everything may pass."));
   }
 
@@ -46,6 +46,12 @@ export function open(main, id) {
       failed = "";
     } catch (error) {
       failed = error.message;
+    }
+    draw();
+    try {
+      policies = (await ask("api/agent/policies", { endpoint: id })).policies;
+    } catch (error) {
+      policies = error;
     }
     return draw();
   }
@@ -61,6 +67,8 @@ export function open(main, id) {
   };
 }
 
+/** An address that is nobody's (RFC 5737, RFC 3849). */
+const outside = (line) => ((line.addresses || []).some((a) => String(a).includes(".")) || !(line.addresses || []).length ? "192.0.2.1" : "2001:db8::1");
 const mono = (texts) => (texts || []).filter(Boolean).map((text) => h("code.line", {}, text));
 const rules = (number) => (number === null || number === undefined ? "–" : String(number));
 const bandwidth = (b) => (b ? Object.entries(b).map(([key, value]) => `${key} ${value}`).join(", ") : "");

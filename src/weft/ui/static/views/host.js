@@ -4,13 +4,14 @@ import { facts, fill, h, table } from "../dom.js";
 import { ago, count, octets, packets, rate } from "../format.js";
 import { List } from "../list.js";
 import { labels, link, liveness, networkLink, section, since, state, swatch, title } from "../parts.js";
-import { cluster, compare } from "../store.js";
+import { ask, cluster, compare } from "../store.js";
 
 export function open(main, name) {
   const top = h("div.page");
   const number = h("h2", { id: "s-endpoints" });
   const list = new List({ label: `Endpoints of ${name}`, heads: ["Endpoint", "Network", "Addresses", "Labels"], make: row, sign: (id) => JSON.stringify(cluster.endpoints.get(id)) });
   const bottom = h("div.page");
+  let far = null;
   fill(main, top, h("section.of-host", { aria: { labelledby: "s-endpoints" } }, number, list.element), bottom);
 
   function draw() {
@@ -28,10 +29,28 @@ export function open(main, name) {
     list.element.hidden = !ids.length;
     list.element.style.setProperty("--most", String(Math.min(ids.length, 12)));
     list.show(ids);
-    fill(bottom, ways(node), sessions(node), node.this ? devices() : null);
+    const me = cluster.here?.node || "this host";
+    fill(bottom, node.this ? devices() : [said(name, far, () => learn())],
+      node.this ? [ways(me, [...cluster.peers.values()]), sessions(me, [...cluster.sessions.values()])] : far?.status ? [ways(name, far.peers), sessions(name, far.sessions)] : null);
+  }
+
+  /** What only that host knows, from its agent. */
+  async function learn() {
+    const node = cluster.nodes.get(name);
+    if (!node || node.this || node.foreign) return;
+    far = { asking: true };
+    draw();
+    try {
+      const [status, found, peers] = await Promise.all(["status", "bgp_sessions", "mesh_peers"].map((operation) => ask(`api/agent/${operation}`, { node: name })));
+      far = { status, sessions: found, peers, time: Date.now() / 1000 };
+    } catch (error) {
+      far = { error: error.message };
+    }
+    draw();
   }
 
   draw();
+  learn();
   return { title: name, update: draw, close: () => list.close() };
 }
 
@@ -46,23 +65,35 @@ function row(id) {
     h("span.e-labels", { role: "cell" }, labels(e.labels)));
 }
 
-/** Of packets between this host and the others, where networks have several ways. */
-function ways(node) {
-  const found = [...cluster.peers.values()].filter((p) => node.this || p.name === node.name);
+/** How another host says that it is. */
+function said(name, far, again) {
+  if (!far) return null;
+  const tools = h("button", { type: "button", "data-at": "again", onclick: again }, "Ask again");
+  if (far.asking) return section(`As ${name} sees it`, h("p.none", {}, `Asking ${name} …`));
+  if (far.error) return section(`As ${name} sees it`, h("p.evidence", {}, far.error), tools);
+  const { status } = far;
+  const amiss = [...status.troubles.map((t) => [h("code", {}, t.object), t.reason]), ...status.problems.map((p) => [[p.network, p.peer].filter(Boolean).join(", ") || "this host", p.text])];
+  return section(`As ${name} sees it`, facts([
+    ["State", state(status.state === "converged" ? "good" : status.state === "degraded" ? "bad" : "warn", status.state)],
+    ["Store", `${status.store.state} for ${ago(status.store.since)}`], ["Up", ago(status.started)], ["Repairs", String(status.repairs)], ["Asked", [`${ago(far.time)} ago `, tools]]]),
+    amiss.length ? table(`Problems of ${name}`, ["What", "Why"], amiss) : null);
+}
+
+/** Of packets to the others, where networks have several ways. */
+function ways(name, found) {
   if (!found.length) return null;
   const rows = found.sort((a, b) => compare(a.name, b.name)).map((p) => [
     link("host", p.name), state(p.state === "established" ? "good" : "bad", p.state), p.way === "relay" ? `relay via ${p.via}` : p.way, p.encrypted || "–",
     p.rtt === null || p.rtt === undefined ? "–" : `${p.rtt} ms`, p.mtu ? String(p.mtu) : "–", ago(p.since), (p.why || []).join("; ")]);
-  return section(`Ways from ${cluster.here?.node || "here"}`, table("Ways to other hosts", ["Host", "State", "Way", "Encrypted", "Round trip›", "MTU›", "For", "Why not the best"], rows));
+  return section(`Ways from ${name}`, table("Ways to other hosts", ["Host", "State", "Way", "Encrypted", "Round trip›", "MTU›", "For", "Why not the best"], rows));
 }
 
-function sessions(node) {
-  const found = [...cluster.sessions.values()].filter((s) => node.this || s.name === node.name);
+function sessions(name, found) {
   if (!found.length) return null;
   const rows = found.sort((a, b) => compare(a.name, b.name)).map((s) => [
     s.name, h("code", {}, s.address), String(s.asn), state(s.state === "Established" ? "good" : "bad", s.state), s.since ? since(s.since) : "–",
     String(s.received || 0), String(s.announced || 0), s.reason || s.last_error || ""]);
-  return section(`BGP sessions of ${cluster.here?.node || "this host"}`, table("BGP sessions", ["With", "Address", "AS›", "State", "For", "Received›", "Announced›", "Why"], rows));
+  return section(`BGP sessions of ${name}`, table("BGP sessions", ["With", "Address", "AS›", "State", "For", "Received›", "Announced›", "Why"], rows));
 }
 
 function devices() {

@@ -7,6 +7,8 @@ import { cluster, compare } from "../store.js";
 
 const NAMED = 6; // endpoints of a host that are shown by name
 const DRAWN = 240; // squares of one card
+const TOLD = 3; // networks of a card that are named; of more, the colours above tell
+const MANY = 24; // hosts, of which each gets less room
 
 export const chosen = new Set();
 let asTable = false;
@@ -23,6 +25,7 @@ export function open(main) {
   fill(main, h("div.title", {}, h("h1", {}, "Map"), h("div.tools", {}, kind)), filters, body);
 
   function draw() {
+    body.classList.toggle("many", cluster.nodes.size > MANY);
     kind.textContent = asTable ? "Show as map" : "Show as table";
     drawFilters(filters, draw);
     if (!cluster.nodes.size) fill(body, h("p.none", {}, "No hosts yet: start an agent with `weft agent run`."));
@@ -141,7 +144,7 @@ function inside(node, ids) {
     return Array.from({ length: drawn }, () => h(`i.c${cluster.colours.get(name) ?? "x"}`));
   });
   return [h("div.squares", { aria: { hidden: "true" } }, squares),
-    h("p.tally", {}, h("a", { href: `#/endpoints?q=${encodeURIComponent(node.name)}` }, count(ids.length, "endpoint")), counted.map(([name, number]) => h("span", {}, swatch(name), `${name} ${number}`)))];
+    h("p.tally", {}, h("a", { href: `#/endpoints?q=${encodeURIComponent(node.name)}` }, count(ids.length, "endpoint")), counted.length <= TOLD ? counted.map(([name, number]) => h("span", {}, swatch(name), `${name} ${number}`)) : h("span", {}, `in ${counted.length} networks`))];
 }
 
 /** The same as the map, for those who rather read it. */

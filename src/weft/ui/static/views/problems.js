@@ -1,6 +1,6 @@
 // What is amiss, and what to do about it.
 
-import { advice, command, fill, h, keyed } from "../dom.js";
+import { advice, fill, h, keyed } from "../dom.js";
 import { checked, problems } from "../findings.js";
 import { ago, count } from "../format.js";
 import { state } from "../parts.js";
@@ -32,14 +32,14 @@ export function open(main) {
   async function check(node) {
     if (checked.get(node)?.asking) return;
     checked.set(node, { ...checked.get(node), asking: true });
-    draw();
+    cluster.tell(new Set());
     try {
       const far = node !== cluster.here.node;
       checked.set(node, { findings: await ask("api/agent/doctor", far ? { node } : {}), time: Date.now() / 1000 });
     } catch (error) {
       checked.set(node, { error: error.message });
     }
-    draw();
+    cluster.tell(new Set());
   }
 
   async function checkAll() {
@@ -59,6 +59,5 @@ function one(p) {
     h("div.head", {}, state(p.result === "error" ? "bad" : "warn", p.result), h("h2", {}, p.code ? h("code", {}, p.title) : p.title),
       h("span.where", {}, p.link ? h("a", { href: p.link }, p.where) : p.where), p.fault ? h("span.fault", {}, p.fault) : null),
     p.text ? h("p", {}, p.text) : null,
-    advice(p.advice),
-    p.fix && !(p.advice || "").includes(`\`${p.fix}\``) ? command(p.fix, p.where) : null);
+    advice(p.advice, p.fix, p.where));
 }

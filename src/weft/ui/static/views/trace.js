@@ -1,6 +1,6 @@
 // A packet's way, hop by hop, there and back.
 
-import { advice, command, fill, h } from "../dom.js";
+import { advice, fill, h } from "../dom.js";
 import { count } from "../format.js";
 import { state } from "../parts.js";
 import { ask, cluster, compare } from "../store.js";
@@ -28,7 +28,7 @@ export function open(main, _name, params) {
     button.disabled = true;
     result.setAttribute("aria-busy", "true");
     try {
-      show(result, await ask("api/trace", asked));
+      show(result, await ask("api/trace", asked), asked);
     } catch (error) {
       fill(result, h("p.refused", {}, error.message));
     }
@@ -58,10 +58,54 @@ function offered(text) {
   return [...hosts, ...found];
 }
 
-function show(result, found) {
+function show(result, found, asked) {
+  const live = h("section.live", { aria: { labelledby: "t-live" } });
+  offer(live, asked);
   fill(result,
     (found.notes || []).map((note) => h("p.note", {}, note)),
-    h("div.ways", {}, way("There", found.origin, found.target, found.there), found.back ? way("Back", found.target, found.origin, found.back) : null));
+    h("div.ways", {}, way("There", found.origin, found.target, found.there), found.back ? way("Back", found.target, found.origin, found.back) : null),
+    live);
+}
+
+/** To send the packet for real: only when the button is pressed. */
+function offer(live, asked, failed = "") {
+  const button = h("button", { type: "button" }, "Send it for real");
+  button.addEventListener("click", async () => {
+    button.disabled = true;
+    button.textContent = "Sending a packet, and watching it …";
+    try {
+      const { page } = await ask("api/page");
+      proven(live, (await ask("api/live", asked, { method: "POST", headers: { "Weft-Page": page } })).live);
+    } catch (error) {
+      offer(live, asked, error.message);
+    }
+  });
+  fill(live, h("h2", { id: "t-live" }, "Live"),
+    h("p.asked", {}, "Sends one such packet and watches it on every host on its way, for some seconds. It leaves nothing behind."),
+    failed ? h("p.refused", {}, failed) : null, button);
+}
+
+function proven(live, proof) {
+  const good = proof.end === "answered" || proof.end === "arrived";
+  const places = [];
+  for (const sight of proof.sights) {
+    const last = places[places.length - 1];
+    const name = sight.what === "probe" ? sight.place : `${sight.place}, ${sight.what}`;
+    if (last?.name === name) last.sights.push(sight);
+    else places.push({ name, sights: [sight] });
+  }
+  fill(live, h("h2", { id: "t-live" }, "Live", state(good ? "good" : "bad", proof.end)),
+    h(`div.verdict.${good ? "good" : "bad"}`, { role: "note" }, h("p.ending", {}, proof.text),
+      proof.rule ? advice(`See it on ${proof.rule.place.split("/")[0]}: \`${proof.rule.show}\``) : null,
+      proof.faults.length ? h("p.fault", {}, `what such a drop is evidence of: ${proof.faults.join(", ")}`) : null,
+      h(proof.agrees ? "p.size" : "p.differs", {}, proof.agrees ? "as the tables say" : `differs from what the tables say: ${proof.differs}`)),
+    h("ol.places", {}, places.map((place) => h("li.place", {}, h("h3", {}, place.name), h("ol", {}, place.sights.map(sighted))))),
+    proof.unseen.map((text) => h("p.note", {}, `not seen: ${text}`)));
+}
+
+function sighted(sight) {
+  const what = sight.point === "drop" ? `${sight.reason || "dropped"}${sight.function ? ` in ${sight.function}` : ""}` : `${sight.addresses}${sight.tunnel ? ` in ${sight.tunnel}` : ""}`;
+  return h(`li.sight.${sight.point}`, {}, h("span.after", {}, `${Math.round(sight.after).toLocaleString("en")} µs`), h("span", {}, sight.point), h("span", {}, sight.device), h("span.what", {}, what));
 }
 
 function way(name, origin, target, path) {
@@ -104,6 +148,5 @@ function verdict(path, kind) {
     h("p.ending", {}, kind === "bad" ? h("b", {}, "Ends here: ") : null, outcome.text),
     size ? h("p.size", {}, size) : null,
     outcome.fault ? h("p.fault", {}, "fault ", h("b", {}, outcome.fault)) : null,
-    advice(outcome.advice),
-    outcome.fix && !(outcome.advice || "").includes(`\`${outcome.fix}\``) ? command(outcome.fix, outcome.host) : null);
+    advice(outcome.advice, outcome.fix, outcome.host));
 }
