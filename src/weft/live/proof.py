@@ -13,6 +13,7 @@ import msgspec
 
 from weft.api.live import PacketSeen, Point, Probed, RuleSeen, Watched
 from weft.faults.catalogue import by_drop
+from weft.faults.kind import Kind
 from weft.live.packet import Mark, What, form
 from weft.trace.path import Path
 
@@ -112,7 +113,7 @@ def proof(
         reason=ended.drop.reason if ended.drop else "",
         function=ended.drop.function if ended.drop else "",
         rule=rule,
-        faults=_faults(predicted, ended, rule),
+        faults=_faults(predicted, ended, rule, sent),
         agrees=not differs,
         differs=differs,
         unseen=(*unseen, *told),
@@ -257,16 +258,30 @@ def _deciding(rules: Sequence[Ruled], ended: Ended) -> Ruled | None:
 _PASSING = ("accept", "continue", "jump", "goto", "return", "break")
 
 
-def _faults(predicted: Path, ended: Ended, rule: Ruled | None) -> tuple[str, ...]:
+def _faults(predicted: Path, ended: Ended, rule: Ruled | None, sent: Probed) -> tuple[str, ...]:
     """By the rule, where one was seen. Of several that such a drop is evidence of, that of the prediction where it is among
     them."""
     if ended.drop is None:
         return ()
-    found = tuple(kind.id for kind in by_drop(ended.drop.reason, ended.drop.function))
+    found = tuple(kind.id for kind in by_drop(ended.drop.reason, ended.drop.function) if _fits(kind, ended.drop, sent))
     named = predicted.outcome.fault
     if named and (named in found or not found):
         return (named,)
     return (_fault(rule, ended.drop),) if rule else found
+
+
+def _fits(kind: Kind, drop: Sight, sent: Probed) -> bool:
+    """What else is known than reason and function: whether it was in a tunnel then, and whether somebody said so."""
+    if kind.id in _TOLD and _TOLD[kind.id] != (sent.answer == "error"):
+        return False
+    return bool(drop.tunnel) if kind.id in _OF_TUNNELS else not drop.tunnel or kind.id not in _OF_SOCKETS
+
+
+_TOLD = {"blackhole": False, "local-route-missing": False, "prohibited": True}
+"""Whether an ICMP error comes of it."""
+_OF_TUNNELS = ("tunnel-port-differs", "tunnel-device-missing", "underlay-filtered")
+"""Faults that only a tunnel's packet meets, and those that it does not."""
+_OF_SOCKETS = ("port-closed", "listens-elsewhere")
 
 
 def _fault(rule: Ruled, drop: Sight) -> str:

@@ -220,3 +220,22 @@ def test_as_text() -> None:
         "answer: 16 octets from 10.0.0.2",
         "as the tables say",
     ]
+
+
+@pytest.mark.parametrize(
+    ("head", "reason", "function", "answer", "faults"),
+    [
+        (packet(), "NO_SOCKET", "__udp4_lib_rcv", "nothing", ("port-closed", "listens-elsewhere")),
+        (tunnelled(), "NO_SOCKET", "__udp4_lib_rcv", "nothing", ("tunnel-port-differs", "tunnel-device-missing")),
+        (packet(), "NOT_SPECIFIED", "ip_error", "nothing", ("blackhole", "local-route-missing")),
+        (packet(), "NOT_SPECIFIED", "ip_error", "error", ("prohibited",)),
+        (tunnelled(), "VXLAN_VNI_NOT_FOUND", "vxlan_rcv", "nothing", ("vni-differs",)),
+        (packet(), "NO_TX_TARGET", "vxlan_xmit", "nothing", ("no-fdb",)),
+    ],
+    ids=lambda value: value if isinstance(value, str) else "",
+)
+def test_what_a_drop_is_evidence_of(
+    head: bytes, reason: str, function: str, answer: str, faults: tuple[str, ...]
+) -> None:
+    drop = seen(800, "drop", "", "eth0", head=head, reason=reason, function=function)
+    assert shown(predicted(), sent(answer), two=(TWO[0], drop)).faults == faults

@@ -119,7 +119,7 @@ KINDS = (
         "nobody answers for the address: the neighbour entry is FAILED, or nobody on the segment has it",
         "ip neigh flush to {address} dev {dev}",
         WATCHED,
-        (("NEIGH_FAILED", "neigh_invalidate"), ("NEIGH_QUEUEFULL", "")),
+        (("NEIGH_FAILED", "neigh_invalidate"), ("NOT_SPECIFIED", "neigh_invalidate"), ("NEIGH_QUEUEFULL", "")),
     ),
     Kind(
         "neighbours-full",

@@ -11,7 +11,12 @@ KINDS = (
         "nobody listens at the port in the container: `ss -ltn` there",
         "",
         WATCHED,
-        (("NO_SOCKET", "tcp_v4_rcv"), ("NO_SOCKET", "tcp_v6_rcv"), ("NO_SOCKET", "__udp4_lib_rcv")),
+        (
+            ("NO_SOCKET", "tcp_v4_rcv"),
+            ("NO_SOCKET", "tcp_v6_rcv"),
+            ("NO_SOCKET", "__udp4_lib_rcv"),
+            ("NO_SOCKET", "__udp6_lib_rcv"),
+        ),
     ),
     Kind(
         "listens-elsewhere",
@@ -19,7 +24,12 @@ KINDS = (
         "the program listens at 127.0.0.1, or at another address or family, only",
         "",
         WATCHED,
-        (("NO_SOCKET", "tcp_v4_rcv"), ("NO_SOCKET", "tcp_v6_rcv"), ("NO_SOCKET", "__udp4_lib_rcv")),
+        (
+            ("NO_SOCKET", "tcp_v4_rcv"),
+            ("NO_SOCKET", "tcp_v6_rcv"),
+            ("NO_SOCKET", "__udp4_lib_rcv"),
+            ("NO_SOCKET", "__udp6_lib_rcv"),
+        ),
     ),
     Kind(
         "backlog-full",

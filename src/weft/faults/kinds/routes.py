@@ -18,7 +18,7 @@ KINDS = (
         "a host on the way has no route to the target",
         "ip route add {prefix} via {gateway} dev {dev}",
         WATCHED,
-        (("IP_INNOROUTES", "ip_error"), ("IP_OUTNOROUTES", "")),
+        (("IP_INNOROUTES", "ip_error"), ("IP_INNOROUTES", "ip6_pkt_discard"), ("IP_OUTNOROUTES", "")),
     ),
     Kind(
         "forwarding-off",
@@ -26,7 +26,7 @@ KINDS = (
         "ip_forward (for IPv6: forwarding) is 0: something set it back",
         "sysctl -w net.ipv4.ip_forward=1",
         ALL,
-        (("IP_INADDRERRORS", "ip_error"), ("", "ip6_forward")),
+        (("IP_INADDRERRORS", "ip_error"), ("IP_INADDRERRORS", "ip6_forward")),
     ),
     Kind(
         "blackhole",
@@ -34,7 +34,7 @@ KINDS = (
         "a blackhole route wins: an address of the host's own block that no container has, or somebody's route",
         "ip route del blackhole {prefix}",
         WATCHED,
-        (("NOT_SPECIFIED", "ip_error"), ("", "dst_discard")),
+        (("NOT_SPECIFIED", "ip_error"), ("NOT_SPECIFIED", "dst_discard_out"), ("", "dst_discard")),
     ),
     Kind(
         "prohibited",
@@ -42,7 +42,11 @@ KINDS = (
         "a route or a rule of type prohibit or unreachable wins",
         "ip route del {type} {prefix}",
         WATCHED,
-        (("NOT_SPECIFIED", "ip_error"),),
+        (
+            ("NOT_SPECIFIED", "ip_error"),
+            ("IP_INNOROUTES", "ip6_pkt_prohibit"),
+            ("IP_INNOROUTES", "ip6_pkt_discard"),
+        ),
     ),
     Kind(
         "next-hop-dead",
@@ -50,7 +54,10 @@ KINDS = (
         "the next hop does not answer ARP, or ND; its host is down or gone",
         "ip neigh flush to {gateway}",
         WATCHED,
-        (("NEIGH_FAILED", "neigh_invalidate"),),
+        (
+            ("NEIGH_FAILED", "neigh_invalidate"),
+            ("NOT_SPECIFIED", "neigh_invalidate"),
+        ),
     ),
     Kind(
         "wrong-next-hop",

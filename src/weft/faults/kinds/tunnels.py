@@ -19,7 +19,7 @@ KINDS = (
         "the tunnels' UDP ports differ",
         "ip link del {dev}",
         ALL,
-        (("NO_SOCKET", "__udp4_lib_rcv"),),
+        (("NO_SOCKET", "__udp4_lib_rcv"), ("NO_SOCKET", "__udp6_lib_rcv")),
     ),
     Kind(
         "tunnel-device-missing",
@@ -43,7 +43,10 @@ KINDS = (
         "the FDB entry of the tunnel names another address than its host's",
         "bridge fdb replace {mac} dev {dev} dst {host} self permanent",
         EXAMINED,
-        (("NEIGH_FAILED", "neigh_invalidate"),),
+        (
+            ("NEIGH_FAILED", "neigh_invalidate"),
+            ("NOT_SPECIFIED", "neigh_invalidate"),
+        ),
     ),
     Kind(
         "fdb-unroutable",

@@ -19,6 +19,7 @@ from support.overlay import Overlay, overlay
 from support.waiting import until
 from weft.api.live import PacketSeen, RuleSeen
 from weft.base.errors import Unsupported
+from weft.faults.catalogue import by_drop
 from weft.kernel.live.probe import Sent, send
 from weft.kernel.live.watch import Watch
 from weft.kernel.plumbing import netns
@@ -44,9 +45,11 @@ class Seen(msgspec.Struct):
     def drops(self) -> list[tuple[str, str, str, str]]:
         return [(p.place, p.device, p.reason, p.function) for p in self.packets if p.point == "drop"]
 
-    def ended(self, place: str, reason: str, *functions: str) -> None:
-        """Functions may be part of others, as the compiler likes."""
-        assert any(d[0] == place and d[2] == reason and d[3] in functions for d in self.drops()), self.drops()
+    def ended(self, place: str, fault: str, reason: str, *functions: str) -> None:
+        """Functions may be part of others, as the compiler likes. `fault`: which the catalogue knows by that."""
+        found = next((d for d in self.drops() if d[0] == place and d[2] == reason and d[3] in functions), None)
+        assert found, self.drops()
+        assert fault in [kind.id for kind in by_drop(found[2], found[3])]
 
 
 def go(
@@ -93,7 +96,7 @@ def test_a_closed_port(there: Overlay, protocol: str, target: str) -> None:
     assert devices[: len(FORWARD)] == FORWARD
     assert seen.sent.answer == "refused"
     assert seen.sent.sender == target
-    seen.ended("c2", "NO_SOCKET", "tcp_v4_rcv", "tcp_v6_rcv", "__udp4_lib_rcv", "__udp6_lib_rcv")
+    seen.ended("c2", "port-closed", "NO_SOCKET", "tcp_v4_rcv", "tcp_v6_rcv", "__udp4_lib_rcv", "__udp6_lib_rcv")
 
 
 @pytest.mark.parametrize("target", ["10.9.0.2", "fd00:9::2"])
@@ -146,7 +149,7 @@ def test_a_rule_that_drops(there: Overlay) -> None:
         seen = go(there, "10.9.0.2", "udp", 97)
     finally:
         host.sh("nft delete table bridge t")
-    seen.ended("host1", "NETFILTER_DROP", "nft_do_chain", "nf_hook_slow")
+    seen.ended("host1", "rule-drops", "NETFILTER_DROP", "nft_do_chain", "nf_hook_slow")
     assert [(r.family, r.table, r.chain, r.type, r.verdict) for r in seen.rules][-1] == (
         "bridge",
         "t",
@@ -188,10 +191,25 @@ table inet t {
 """
 
 
+def test_a_filter_of_the_senders_own_namespace(there: Overlay) -> None:
+    """Before it has a device: the namespace is known by the socket."""
+    inside = there.containers[1]
+    inside.run(
+        "nft", "-f", "-", stdin="table inet t { chain o { type filter hook output priority 0; udp dport 98 drop; }; }"
+    )
+    try:
+        seen = go(there, "10.9.0.2")
+    finally:
+        inside.sh("nft delete table inet t")
+    assert seen.sent.answer == "unsent"
+    assert [(d[0], d[1], d[2]) for d in seen.drops()] == [("c1", "", "NETFILTER_DROP")]
+    assert [(r.chain, r.verdict) for r in seen.rules] == [("o", "drop")]
+
+
 def test_the_far_tunnel_is_down(there: Overlay) -> None:
     with Fault(there.hosts[2], "ip link set vx0 down", "ip link set vx0 up"):
         seen = go(there, "10.9.0.2")
-    seen.ended("host2", "NO_SOCKET", "__udp4_lib_rcv")
+    seen.ended("host2", "tunnel-device-missing", "NO_SOCKET", "__udp4_lib_rcv")
 
 
 def test_the_far_tunnel_has_another_vni(there: Overlay) -> None:
@@ -199,14 +217,39 @@ def test_the_far_tunnel_has_another_vni(there: Overlay) -> None:
     change = f"ip link del vx0; {made}; ip link set vx0 mtu 1450 master br0 up"
     with Fault(there.hosts[2], change.format(10), change.format(9)):
         seen = go(there, "10.9.0.2")
-    seen.ended("host2", "VXLAN_VNI_NOT_FOUND", "vxlan_rcv")
+    seen.ended("host2", "vni-differs", "VXLAN_VNI_NOT_FOUND", "vxlan_rcv")
 
 
-def test_no_route_on_the_way(there: Overlay) -> None:
-    seen = go(there, "10.77.0.1")
-    seen.ended("host1", "IP_INNOROUTES", "ip_error")
+WAYS = pytest.mark.parametrize(("family", "target"), [(4, "10.77.0.1"), (6, "fd00:77::1")])
+"""To where nobody leads."""
+
+
+@WAYS
+def test_no_route_on_the_way(there: Overlay, family: int, target: str) -> None:
+    seen = go(there, target, seconds=5)
+    seen.ended("host1", "no-route", "IP_INNOROUTES", "ip_error", "ip6_pkt_discard")
     assert seen.sent.answer == "error"
-    assert "net unreachable" in seen.sent.text
+    assert ("net unreachable" if family == 4 else "no route") in seen.sent.text
+
+
+@WAYS
+def test_a_route_that_prohibits(there: Overlay, family: int, target: str) -> None:
+    with Fault(
+        there.hosts[1], f"ip -{family} route add prohibit {target}", f"ip -{family} route del prohibit {target}"
+    ):
+        seen = go(there, target, seconds=5)
+    reason = "NOT_SPECIFIED" if family == 4 else "IP_INNOROUTES"
+    seen.ended("host1", "prohibited", reason, "ip_error", "ip6_pkt_prohibit")
+    assert seen.sent.answer == "error"
+    assert "prohibited" in seen.sent.text
+
+
+@pytest.mark.parametrize("target", ["192.168.7.2", "fd00:7::2"])
+def test_too_large_for_the_next_device(there: Overlay, target: str) -> None:
+    with Fault(there.hosts[1], "ip link set u0 mtu 1300", "ip link set u0 mtu 1500"):
+        seen = go(there, target, seconds=5, size=1400)
+    seen.ended("host1", "packet-too-big", "PKT_TOO_BIG", "ip_forward", "ip6_forward")
+    assert (seen.sent.answer, seen.sent.mtu) == ("error", 1300)
 
 
 def test_no_route_at_all(there: Overlay) -> None:
@@ -216,24 +259,30 @@ def test_no_route_at_all(there: Overlay) -> None:
     assert "no route" in seen.sent.text
 
 
-def test_a_blackhole(there: Overlay) -> None:
-    with Fault(there.hosts[1], "ip route add blackhole 10.77.0.0/24", "ip route del blackhole 10.77.0.0/24"):
-        seen = go(there, "10.77.0.1")
-    seen.ended("host1", "NOT_SPECIFIED", "ip_error")
+@WAYS
+def test_a_blackhole(there: Overlay, family: int, target: str) -> None:
+    with Fault(
+        there.hosts[1], f"ip -{family} route add blackhole {target}", f"ip -{family} route del blackhole {target}"
+    ):
+        seen = go(there, target)
+    seen.ended("host1", "blackhole", "NOT_SPECIFIED", "ip_error", "dst_discard_out")
     assert seen.sent.answer == "nothing"
 
 
-def test_forwarding_is_off(there: Overlay) -> None:
-    with Fault(there.hosts[1], "sysctl -qw net.ipv4.ip_forward=0", "sysctl -qw net.ipv4.ip_forward=1"):
-        seen = go(there, "192.168.7.2")
-    seen.ended("host1", "IP_INADDRERRORS", "ip_error")
+@pytest.mark.parametrize(
+    ("switch", "target"), [("net.ipv4.ip_forward", "192.168.7.2"), ("net.ipv6.conf.all.forwarding", "fd00:7::2")]
+)
+def test_forwarding_is_off(there: Overlay, switch: str, target: str) -> None:
+    with Fault(there.hosts[1], f"sysctl -qw {switch}=0", f"sysctl -qw {switch}=1"):
+        seen = go(there, target)
+    seen.ended("host1", "forwarding-off", "IP_INADDRERRORS", "ip_error", "ip6_forward")
 
 
 def test_a_reverse_path_filter(there: Overlay) -> None:
     make = "sysctl -qw net.ipv4.conf.br0.rp_filter=1; ip route add 10.9.0.1 dev u0"
     with Fault(there.hosts[1], make, "sysctl -qw net.ipv4.conf.br0.rp_filter=0; ip route del 10.9.0.1 dev u0"):
         seen = go(there, "192.168.7.2")
-    seen.ended("host1", "IP_RPFILTER", "ip_rcv_finish_core", "ip_rcv_finish")
+    seen.ended("host1", "rp-filter", "IP_RPFILTER", "ip_rcv_finish_core", "ip_rcv_finish")
 
 
 def test_too_large_for_a_bridge_port(there: Overlay) -> None:
@@ -251,7 +300,15 @@ def test_a_queue_that_drops(there: Overlay) -> None:
 
 def test_a_neighbour_that_does_not_answer(there: Overlay) -> None:
     seen = go(there, ABSENT)
-    seen.ended("c1", "NEIGH_FAILED", "neigh_invalidate", "arp_error_report", "neigh_timer_handler", "ipv4_link_failure")
+    seen.ended(
+        "c1",
+        "neighbour-failed",
+        "NEIGH_FAILED",
+        "neigh_invalidate",
+        "arp_error_report",
+        "neigh_timer_handler",
+        "ipv4_link_failure",
+    )
 
 
 # -- nothing is left ---------------------------------------------------------------------------------------------------
