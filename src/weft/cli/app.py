@@ -42,6 +42,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "lab": ("weft.cli.lab", "Many hosts on this machine, to try things out"),
 }
 """Command, module with its `app`, one line for the list."""
+NESTED = {("trace", "export"): "weft.cli.trace_export"}
+"""Words that make another command of one that else takes them as its argument."""
 
 
 class Root(TyperGroup):
@@ -53,12 +55,18 @@ class Root(TyperGroup):
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The one command that is used is replaced by the real one."""
         name, command, rest = super().resolve_command(ctx, args)
+        if (module := NESTED.get((name or "", rest[0] if rest else ""))) is not None:
+            return f"{name} {rest[0]}", _loaded(module, f"{name} {rest[0]}"), rest[1:]
         return name, load(name) if name in VERBS else command, rest
 
 
 def load(name: str) -> Any:
     """The command (of click) in a verb's module."""
-    app: typer.Typer = import_module(VERBS[name][0]).app
+    return _loaded(VERBS[name][0], name)
+
+
+def _loaded(module: str, name: str) -> Any:
+    app: typer.Typer = import_module(module).app
     app.rich_markup_mode = None  # plain help everywhere, whatever the verb's own taste
     command = typer.main.get_command(app)
     command.name = name

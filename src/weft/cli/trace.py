@@ -50,6 +50,13 @@ _Member = Annotated[
     ),
 ]
 
+_Files = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--with", metavar="FILE", help="What `weft trace export` wrote on another host; may be given several times."
+    ),
+]
+
 
 @app.command(
     epilog=example(
@@ -71,22 +78,26 @@ def trace(
     mark: _Mark = "0",
     member: _Member = "",
     live: Annotated[bool, typer.Option("--live", help="Send such a packet for real, and watch it.")] = False,
+    files: _Files = None,
     output: Output = Format.TABLE,
 ) -> None:
     """Follow a packet through the kernels' tables, hop by hop, and name what stops it; then its answer's way back.
 
-    Nothing is sent, unless --live says so. The hosts on the way are asked through the store. Exit status 1 if the packet,
-    or the answer, ends on the way; 3 if that is not known, since a host does not say what it has, or a rule cannot be judged;
-    with --live 1 also if it went another way.
+    Nothing is sent, unless --live says so. The hosts on the way are asked through the store. Containers of Docker's, Podman's
+    or CNI's own networks are found on this host, also where no agent runs (as root); of other hosts without one, `weft trace
+    export` there writes a file for --with. Exit status 1 if the packet, or the answer, ends on the way; 3 if that is not
+    known, since a host does not say what it has, or a rule cannot be judged; with --live 1 also if it went another way.
     """
-    from weft.trace import collect
+    from weft.cli.trace_asked import asked
+    from weft.trace.collect import gather
     from weft.trace.render import render
     from weft.trace.what import What
 
     wanted = _family(family)
     what = What(protocol=protocol.lower(), port=port, sport=sport, size=size, mark=_number(mark), member=member)
     with Waiting("reading the kernels' tables"):
-        found = collect.gather(client(ctx), origin, target, wanted, what)
+        ends = (origin, target)
+        found = asked(ctx, ends, files or [], lambda agent: gather(agent, *ends, wanted, what))
     if live:
         from weft.cli.trace_live import prove
 

@@ -61,6 +61,14 @@ def target(
     return End(name=str(address), addresses=(address,))
 
 
+def knows(ref: str, endpoints: Iterable[t.EndpointInfo], nodes: Iterable[t.NodeInfo]) -> bool:
+    """Whether somebody is called so."""
+    try:
+        return _known(ref, endpoints, nodes) is not None
+    except Invalid:  # several are
+        return True
+
+
 def _service(ref: str, services: Iterable[s.ServiceInfo]) -> End | None:
     address = _address(ref)
     every = [info.service for info in services]

@@ -1,0 +1,41 @@
+"""Whom `weft trace` asks: the agents; this host itself where none runs, or where it knows of no such container."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from typing import TYPE_CHECKING
+
+import msgspec
+import typer
+
+from weft.base.errors import NotFound, Unavailable
+from weft.cli.session import client, session
+from weft.inspect.dumping import Hosts
+from weft.inspect.export import read
+
+if TYPE_CHECKING:
+    from weft.trace.collect import Agent
+    from weft.trace.path import Trace
+
+
+def asked(ctx: typer.Context, ends: Sequence[str], files: Sequence[str], follow: Callable[[Agent], Trace]) -> Trace:
+    """What `follow` makes of what they tell. `files`: of other hosts. Raises what the local agent says, where its socket was
+    named."""
+    agent, beside = client(ctx), [read(path) for path in files]
+    try:
+        if not beside:
+            return follow(agent)
+        agent.nodes()  # whether there is one
+    except NotFound as unknown:
+        hosts = Hosts(ends, agent=agent)
+        if not hosts.strangers:
+            raise unknown from None
+        return follow(hosts)
+    except Unavailable as error:
+        if session(ctx).socket:
+            raise
+        hosts = Hosts(ends, beside)
+        found = follow(hosts)
+        note = f"no agent runs here, so this is what this host alone shows: {error}"
+        return msgspec.structs.replace(found, notes=(*found.notes, *hosts.notes, note))
+    return follow(Hosts(ends, beside, agent))
