@@ -8,14 +8,14 @@ from contextlib import suppress
 from pathlib import Path
 from typing import TypeVar
 
-from weft.base.errors import Unsupported, WeftError
+from weft.base.errors import WeftError
 from weft.hoststate import Ipvs, IpvsDestination, IpvsService, Object
 from weft.kernel.kinds import ipvs_wire as wire
 from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.kind import Kind, Look, Part, Phase, Work
 from weft.kernel.plumbing import genl, netns, tools
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone, open_socket
+from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone
 from weft.reconcile.kinds.ipvs import SYSCTLS
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Create, Failure, Op, Remove
@@ -33,25 +33,7 @@ def loaded() -> bool:
 
 
 def _with(ns: str, work: Callable[[Netlink, int], T]) -> T:
-    """Given a socket in the namespace, and the number of IPVS's messages. Raises WeftError."""
-
-    def inside() -> T:
-        netlink = Netlink(open_socket(u.NETLINK_GENERIC))
-        try:
-            return work(netlink, _family(netlink))
-        finally:
-            netlink.close()
-
-    return netns.call(ns, inside)
-
-
-def _family(netlink: Netlink) -> int:
-    try:
-        return genl.number(netlink, u.IPVS_GENL_NAME)
-    except Refused as refused:
-        if refused.errno != errno.ENOENT:
-            raise
-        raise Unsupported(LACKING) from None
+    return genl.call(ns, (u.IPVS_GENL_NAME,), work, lacking=LACKING)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

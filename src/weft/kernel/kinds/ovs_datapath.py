@@ -11,7 +11,7 @@ from typing import TypeVar
 
 import msgspec
 
-from weft.base.errors import Unsupported, WeftError
+from weft.base.errors import WeftError
 from weft.hoststate import Key, Object, OvsDatapath, OvsOutput, OvsVport
 from weft.hoststate.ovs_datapath import PREFIX
 from weft.kernel.kinds import ovs_datapath_wire as wire
@@ -19,7 +19,7 @@ from weft.kernel.kinds.kind import Kind, Part, Phase, Work
 from weft.kernel.kinds.ovs_datapath_wire import Flow
 from weft.kernel.plumbing import genl, netns, tools
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Netlink, Refused, gone, open_socket
+from weft.kernel.plumbing.netlink import Netlink, Refused, gone
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
 
@@ -36,16 +36,10 @@ def loaded() -> bool:
 class _Switch:
     """The datapaths of one namespace, over one socket."""
 
-    def __init__(self, netlink: Netlink) -> None:
-        """Raises WeftError."""
+    def __init__(self, netlink: Netlink, datapaths: int, vports: int, flows: int) -> None:
+        """The numbers are those of the three families' messages."""
         self._netlink = netlink
-        try:
-            families = u.OVS_DATAPATH_FAMILY, u.OVS_VPORT_FAMILY, u.OVS_FLOW_FAMILY
-            self._datapaths, self._vports, self._flows = (genl.number(netlink, name) for name in families)
-        except Refused as refused:
-            if refused.errno != errno.ENOENT:
-                raise
-            raise Unsupported(LACKING) from None
+        self._datapaths, self._vports, self._flows = datapaths, vports, flows
 
     def datapaths(self) -> dict[str, int]:
         """Those of ours, with the ifindex of their devices."""
@@ -84,14 +78,8 @@ class _Switch:
 
 
 def _with(ns: str, work: Callable[[_Switch], T]) -> T:
-    def inside() -> T:
-        netlink = Netlink(open_socket(u.NETLINK_GENERIC))
-        try:
-            return work(_Switch(netlink))
-        finally:
-            netlink.close()
-
-    return netns.call(ns, inside)
+    families = u.OVS_DATAPATH_FAMILY, u.OVS_VPORT_FAMILY, u.OVS_FLOW_FAMILY
+    return genl.call(ns, families, lambda *told: work(_Switch(*told)), lacking=LACKING)
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from functools import partial
 from typing import TypeVar
 
-from weft.base.errors import Unsupported, WeftError
+from weft.base.errors import WeftError
 from weft.hoststate import Object, WireguardEnd, WireguardPeer
 from weft.kernel.kinds import wireguard_wire as wire
 from weft.kernel.kinds.kind import Kind, Look, Part, Phase, Work
 from weft.kernel.plumbing import genl, netns
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone, open_socket
+from weft.kernel.plumbing.netlink import Message, Netlink, Refused, gone
 from weft.kernel.plumbing.secrets import Keys, needed
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op, Remove
@@ -25,24 +25,7 @@ LACKING = "the kernel has no WireGuard: modprobe wireguard, or a kernel with it"
 
 def with_family(ns: str, work: Callable[[Netlink, int], T]) -> T:
     """Given a socket in the namespace, and the number of WireGuard's messages. Raises WeftError."""
-
-    def inside() -> T:
-        netlink = Netlink(open_socket(u.NETLINK_GENERIC))
-        try:
-            return work(netlink, _family(netlink))
-        finally:
-            netlink.close()
-
-    return netns.call(ns, inside)
-
-
-def _family(netlink: Netlink) -> int:
-    try:
-        return genl.number(netlink, u.WG_GENL_NAME)
-    except Refused as refused:
-        if refused.errno != errno.ENOENT:
-            raise
-        raise Unsupported(LACKING) from None
+    return genl.call(ns, (u.WG_GENL_NAME,), work, lacking=LACKING)
 
 
 def _dump(keys: Keys | None, look: Look) -> Iterable[Object]:
