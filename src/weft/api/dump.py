@@ -280,13 +280,13 @@ class NftTableDump(Entry, frozen=True):
 
 class XtablesDump(Entry, frozen=True):
     """A table of the old iptables. `family`: 4, 6. `entries`: as IPT_SO_GET_ENTRIES gives them; `hooks`, `underflows`: by the
-    hook's number, offsets into them."""
+    hook's number, offsets into them, -1 where the table has no chain."""
 
     family: int
     name: str
     entries: bytes = b""
-    hooks: dict[int, int] = msgspec.field(default_factory=dict)
-    underflows: dict[int, int] = msgspec.field(default_factory=dict)
+    hooks: tuple[int, ...] = ()
+    underflows: tuple[int, ...] = ()
 
 
 class IpsetDump(Entry, frozen=True):

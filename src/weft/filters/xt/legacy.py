@@ -46,21 +46,22 @@ class _Table:
         self._sets = sets
 
     def bases(self) -> Iterator[Base]:
-        for number in self._dump.hooks:
-            yield _Base(self, number)
+        for number, offset in enumerate(self._dump.hooks):
+            if offset >= 0:
+                yield _Base(self, number)
 
     @cached_property
     def chains(self) -> dict[int, _Chain]:
         """By the offset of the first entry. A user's chain begins with an entry whose target is ERROR and says its name."""
         dump = self._dump
-        begins = {offset: number for number, offset in dump.hooks.items()}
+        begins = {offset: number for number, offset in enumerate(dump.hooks) if offset >= 0}
         found: dict[int, _Chain] = {}
         at, size, chain = 0, len(dump.entries), _Chain("")
         while at < size:
             entry = Entry(dump.entries, at, dump.family, self._sets)
             if at in begins:
                 number = begins[at]
-                chain = found[at] = _Chain(_CHAINS[number], dump.underflows.get(number, -1))
+                chain = found[at] = _Chain(_CHAINS[number], dump.underflows[number])
             if entry.target.name == "ERROR":
                 chain = found[entry.end] = _Chain(entry.target.data.split(b"\0", 1)[0].decode(errors="replace"))
             else:

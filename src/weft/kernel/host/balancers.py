@@ -6,12 +6,12 @@ import socket
 
 from weft.api.dump import IpvsDestinationDump, IpvsServiceDump
 from weft.base.errors import Failed
-from weft.kernel.kinds.ipvs import loaded
+from weft.kernel.kinds.ipvs import LACKING, loaded
 from weft.kernel.kinds.ipvs_wire import ask
 from weft.kernel.plumbing import genl
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.genl import HEAD
-from weft.kernel.plumbing.netlink import Netlink, Refused, attr, attributes, open_socket
+from weft.kernel.plumbing.netlink import Netlink, Refused, attr, attributes
 
 _PROTOCOL, _ADDR, _PORT = 2, 3, 4
 _METHODS = ("masq", "local", "tunnel", "route", "bypass")
@@ -22,14 +22,14 @@ def services() -> tuple[IpvsServiceDump, ...]:
     """Nothing where the module is not loaded: to ask would load it. Raises Failed."""
     if not loaded():
         return ()
-    netlink = Netlink(open_socket(u.NETLINK_GENERIC))
     try:
-        family = genl.number(netlink, u.IPVS_GENL_NAME)
-        return tuple(_service(netlink, family, found) for found in _dump(netlink, family, u.IPVS_CMD_GET_SERVICE))
+        return genl.call("", (u.IPVS_GENL_NAME,), _services, lacking=LACKING)
     except Refused as refused:
         raise Failed(f"services of IPVS cannot be read: {refused.text}") from None
-    finally:
-        netlink.close()
+
+
+def _services(netlink: Netlink, family: int) -> tuple[IpvsServiceDump, ...]:
+    return tuple(_service(netlink, family, found) for found in _dump(netlink, family, u.IPVS_CMD_GET_SERVICE))
 
 
 def _dump(netlink: Netlink, family: int, command: int, content: bytes = b"") -> list[dict[int, bytes]]:

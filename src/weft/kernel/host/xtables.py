@@ -10,7 +10,7 @@ import functools
 import os
 import socket
 import struct
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from weft.api.dump import XtablesDump
@@ -74,15 +74,18 @@ def _table(sock: socket.socket, level: int, family: Family, name: str) -> Xtable
             if error.errno != errno.EAGAIN:
                 raise
             continue
-        there = [number for number in range(5) if valid >> number & 1]
         return XtablesDump(
             family=family,
             name=name,
             entries=answer[_HEAD.size : _HEAD.size + size],
-            hooks={number: hooks[number] for number in there},
-            underflows={number: underflows[number] for number in there},
+            hooks=_valid(valid, hooks),
+            underflows=_valid(valid, underflows),
         )
     raise Failed(f"the table {name} of iptables-legacy changed while it was read, {_ATTEMPTS} times in a row")
+
+
+def _valid(bits: int, offsets: Sequence[int]) -> tuple[int, ...]:
+    return tuple(offset if bits >> number & 1 else -1 for number, offset in enumerate(offsets))
 
 
 def _ask(sock: socket.socket, level: int, option: int, question: bytes) -> bytes:
