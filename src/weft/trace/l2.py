@@ -13,7 +13,7 @@ from weft.trace.path import UDP, Flow, Outcome, Place
 from weft.trace.points import Point
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
-from weft.trace.world import HERE, Namespace, address, longest
+from weft.trace.world import HERE, Choice, Namespace, address, longest
 
 FIRST_TTL = 64
 _IPIP = 4
@@ -125,7 +125,9 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
         return record.end("no-fdb", place, text, fault="no-fdb")
     dst = address(entry.dst)
     outer = place if tunnel.outside is None else Place(place.host, tunnel.outside)
-    src = address(tunnel.local) if tunnel.local else _source(namespace, tunnel.dev, dst.version)
+    if record.namespace(outer) is None:
+        return record.missing(outer)
+    src = address(tunnel.local) if tunnel.local else _source(record, outer, tunnel.dev, dst)
     if src is None:
         return record.end("no-address", place, f"{link.name} has no IPv{dst.version} address to send from")
     overhead = _OVERHEAD[dst.version]
@@ -288,9 +290,15 @@ def _loopback(record: Record, place: Place, link: LinkDump, frame: Frame) -> Sta
     return record.end("no-route", place, f"{frame.packet.dst} is routed to {link.name} of {record.world.name(place)}")
 
 
-def _source(namespace: Namespace, dev: str, version: int) -> IPAddress | None:
-    found = (i.ip for i, name in namespace.addresses if name == dev and i.version == version)
-    return next(found, None)
+def _source(record: Record, outer: Place, dev: str, dst: IPAddress) -> IPAddress | None:
+    """Of a tunnel that has no address of its own: what a route says where its packets go out (vxlan_xmit_one())."""
+    namespace = record.namespace(outer)
+    found = namespace.route(address("0.0.0.0" if dst.version == 4 else "::"), dst, "lo", oif=dev) if namespace else None
+    if not isinstance(found, Choice) or namespace is None:
+        return None
+    if found.route.src:
+        return address(found.route.src)
+    return next((i.ip for i, name in namespace.addresses if name == found.dev and i.version == dst.version), None)
 
 
 _KINDS: dict[str, Callable[[Record, Place, LinkDump, Frame], State | Outcome]] = {

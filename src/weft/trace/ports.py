@@ -74,6 +74,10 @@ def _member(vlans: tuple[VlanDump, ...], tag: int) -> VlanDump | None:
 
 
 def _blocking(record: Record, place: Place, bridge: LinkDump, link: LinkDump, port: PortDump) -> Outcome:
+    """A port whose device is down, or has no carrier, is disabled with it."""
+    namespace = record.namespace(place)
+    if namespace is not None and (down := record.unusable(place, namespace, link.name)) is not None:
+        return down
     fix = record.command(place, f"bridge link set dev {link.name} state 3")
     filtering = bridge.bridge or BridgeDump()
     text = f"{link.name} of {bridge.name} on {record.world.name(place)} is {port.state}"

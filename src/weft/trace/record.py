@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import msgspec
+
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
 from weft.trace.conntrack import Table, Tracker
@@ -119,27 +121,33 @@ class Record:
         if link is None:
             return self.end("no-device", place, f"there is no device {dev or 'for this route'} on {name}")
         if not link.up:
-            return self.end("link-down", place, f"{dev} on {name} is down", f"on {name}: `ip link set {dev} up`")
+            return self._down(place, place, link, f"{dev} on {name} is down")
         if link.carrier:
             return None
         return self._without_carrier(place, namespace, link)
+
+    def _down(self, place: Place, where: Place, link: LinkDump, text: str) -> Outcome:
+        """`where`: the namespace of the device, which the packet is not in if it is the other end of a veth."""
+        fix = self.command(where, f"ip link set {link.name} up")
+        fault = "bridge-down" if link.kind == "bridge" else "link-down"
+        return self.end("link-down", place, text, f"on {place.host}: `{fix}`", fault=fault, fix=fix)
 
     def _without_carrier(self, place: Place, namespace: Namespace, link: LinkDump) -> Outcome:
         """A bridge has none if none of its ports has; a veth if its other end is down."""
         text = f"{link.name} on {self.world.name(place)} has no carrier"
         peer = self.world.peer(place, link)
         if peer is not None and not peer.link.up:
-            where = self.world.name(peer.place)
-            why = f"its other end, {peer.link.name} on {where}, is down"
-            return self.end("link-down", place, f"{text}: {why}", f"on {where}: `ip link set {peer.link.name} up`")
+            why = f"its other end, {peer.link.name} on {self.world.name(peer.place)}, is down"
+            return self._down(place, peer.place, peer.link, f"{text}: {why}")
         if link.kind == "bridge":
             reasons = [
                 bad for port in namespace.ports(link.name) if (bad := self.unusable(place, namespace, port.name))
             ]
             if not reasons:
                 return self.end("link-down", place, f"{text}: it has no ports")
-            return self.end("link-down", place, f"{text}: {reasons[0].text}", reasons[0].advice)
-        return self.end("link-down", place, text, f"look at what {link.name} is connected to: cable, switch, port")
+            return msgspec.structs.replace(reasons[0], text=f"{text}: {reasons[0].text}")
+        advice = f"look at what {link.name} is connected to: cable, switch, port"
+        return self.end("link-down", place, text, advice, fault="no-carrier")
 
     def down(self, namespace: Namespace) -> str:
         """Devices that are down, for when routes are missing: the kernel removes those of a device with it. Only those

@@ -48,7 +48,7 @@ def test_between_two_processes_by_pid_and_by_address(pair: tuple[str, str]) -> N
 
 def test_what_stops_it_is_named(pair: tuple[str, str], netns: Home) -> None:
     netns.sh("ip link set v3 down")
-    assert _traced(*pair).there.outcome.ending == "link-down"
+    assert _traced(*pair).there.outcome.fault == "link-down"
 
 
 def test_a_name_that_nobody_has(pair: tuple[str, str]) -> None:
