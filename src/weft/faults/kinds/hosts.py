@@ -32,6 +32,13 @@ KINDS = (
         ),
     ),
     Kind(
+        "echo-ignored",
+        "ping is not answered, though connections are made",
+        "icmp_echo_ignore_all (or for IPv6 icmp.echo_ignore_all) is set where the packet is for",
+        "sysctl -w net.ipv4.icmp_echo_ignore_all=0",
+        EXAMINED,
+    ),
+    Kind(
         "backlog-full",
         "connections time out, though the port is open",
         "the listening socket's queue is full: the program does not accept",
