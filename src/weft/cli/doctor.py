@@ -8,11 +8,12 @@ from typing import Annotated
 import typer
 
 from weft.api import types as t
-from weft.base.errors import Failed
+from weft.base.errors import Failed, Unavailable
 from weft.cli import complete
+from weft.cli.findings import remedy
 from weft.cli.options import example, single
 from weft.cli.output import Format, Output, blocks, counted, listed, show
-from weft.cli.session import Waiting, client
+from weft.cli.session import Waiting, client, session
 from weft.cli.table import Page, Styled
 
 app = single()
@@ -36,8 +37,8 @@ def doctor(
 ) -> None:
     """Kernel features, sysctls, MTU, ports, clocks: what is fine on this host, what is not and what to do about it.
 
-    With --all, or of other hosts: what is not fine, the worst first, what is the same on several of them together. A host
-    that does not answer is an error.
+    Where no agent runs as yet, what can be told without one. With --all, or of other hosts: what is not fine, the worst
+    first, what is the same on several of them together. A host that does not answer is an error.
     """
     if everywhere or node:
         from weft.cli import doctor_all
@@ -47,11 +48,26 @@ def doctor(
         show(findings, output, doctor_all.render)
     else:
         with Waiting("examining this host"):
-            findings = client(ctx).doctor()
+            findings = _of_this_host(ctx)
         show(findings, output, render)
     errors = [f.check for f in findings if f.result == "error"]
     if check and errors:
         raise Failed(f"{counted(len(errors), 'check')} failed: {listed(errors)}; `weft doctor` tells what to do")
+
+
+def _of_this_host(ctx: typer.Context) -> tuple[t.Finding, ...]:
+    """By its agent; where none runs as yet, by ourselves, as far as that needs no agent."""
+    try:
+        return client(ctx).doctor()
+    except Unavailable:
+        if session(ctx).socket:
+            raise
+    from weft.agent import preflight
+
+    typer.echo(
+        "no agent runs here (yet): this is what one would meet; networks and containers are not looked at", err=True
+    )
+    return preflight.findings()
 
 
 def render(page: Page, findings: tuple[t.Finding, ...]) -> Iterator[str]:
@@ -67,7 +83,7 @@ def _advice(page: Page, findings: tuple[t.Finding, ...]) -> Iterator[str]:
     advised = [f for f in _worst_first(findings) if f.advice]
     if advised:
         yield page.paint("WHAT TO DO", "head")
-        yield from page.pairs((f.check, f.advice) for f in advised)
+        yield from page.pairs((f.check, remedy(f)) for f in advised)
 
 
 def _sum(findings: tuple[t.Finding, ...]) -> Iterator[str]:

@@ -10,6 +10,7 @@ import msgspec
 
 from weft.api import types as t
 from weft.base.errors import NotFound, WeftError
+from weft.cli.findings import remedy
 from weft.cli.output import blocks, counted, listed
 from weft.cli.table import Page, Styled
 
@@ -68,7 +69,7 @@ def _table(page: Page, groups: Iterable[tuple[str, t.Finding]]) -> Iterator[str]
 
 
 def _advice(page: Page, groups: Iterable[tuple[str, t.Finding]]) -> Iterator[str]:
-    advised = [(f"{f.check} ({hosts})", f.advice) for hosts, f in groups if f.advice]
+    advised = [(f"{f.check} ({hosts})", remedy(f)) for hosts, f in groups if f.advice]
     if advised:
         yield page.paint("WHAT TO DO", "head")
         yield from page.pairs(advised)

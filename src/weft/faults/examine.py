@@ -12,6 +12,7 @@ from weft.faults.scene import Check, Fault, Scene, Told
 
 CHECKS: dict[Check, tuple[str, ...]] = {
     devices.down: ("link-down", "no-device"),
+    devices.loopback_down: ("resolver-unreachable",),
     devices.addresses_missing: ("address-missing",),
     devices.duplicate_addresses: ("duplicate-address",),
     devices.duplicate_macs: ("duplicate-mac",),

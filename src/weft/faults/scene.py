@@ -13,9 +13,9 @@ import msgspec
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump
-from weft.base.net import IPAddress
 from weft.filters.rules import Filters
 from weft.trace.path import Place
+from weft.trace.world import Namespace
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):
@@ -71,6 +71,7 @@ class Scene:
     def __init__(self, dumps: Mapping[str, HostDump], told: Told) -> None:
         self.dumps, self.told = dumps, told
         self._filters: dict[Place, Filters] = {}
+        self._tables: dict[Place, Namespace] = {}
 
     @cached_property
     def spaces(self) -> tuple[Inside, ...]:
@@ -126,11 +127,11 @@ class Scene:
             self._filters[place] = Filters(space.dump.filters)
         return self._filters[place]
 
-    def of_network(self, address: IPAddress) -> t.NetworkInfo | None:
-        return next(
-            (n for n in self.told.networks if any(address in s for s in n.subnets if s.version == address.version)),
-            None,
-        )
+    def tables(self, space: Inside) -> Namespace:
+        place = Place(space.host, space.dump.path)
+        if place not in self._tables:
+            self._tables[place] = Namespace(space.dump)
+        return self._tables[place]
 
 
 Check = Callable[[Scene], Iterable[Fault]]

@@ -45,6 +45,8 @@ def other_bird() -> Iterator[t.Finding]:
             detail=f"a BIRD that is not Weft's answers at {OTHERS}, with {' and '.join(sorted(protocols))}",
             advice="systemctl disable --now bird, unless you need it: then it must not use TCP port 179 of this node's "
             f"addresses, nor the kernel metric {METRIC}",
+            fault="other-bird",
+            fix="systemctl disable --now bird",
         )
 
 
@@ -52,7 +54,14 @@ def tools() -> Iterator[t.Finding]:
     if shutil.which("nft"):
         yield ok("tool: nft", "installed")
     else:
-        yield t.Finding(check="tool: nft", result="error", detail="nft is not installed", advice="apt install nftables")
+        yield t.Finding(
+            check="tool: nft",
+            result="error",
+            detail="nft is not installed",
+            advice="apt install nftables",
+            fault="tool-missing",
+            fix="apt-get install -y nftables",
+        )
 
 
 def forwarding(families: set[Family]) -> Iterator[t.Finding]:
@@ -64,7 +73,14 @@ def forwarding(families: set[Family]) -> Iterator[t.Finding]:
             yield ok(f"forwarding IPv{fam}", f"{name} = 1")
         else:
             advice = f"something set it back: look in /etc/sysctl.d; sysctl -w {name}=1"
-            yield t.Finding(check=f"forwarding IPv{fam}", result="error", detail=f"{name} is not 1", advice=advice)
+            yield t.Finding(
+                check=f"forwarding IPv{fam}",
+                result="error",
+                detail=f"{name} is not 1",
+                advice=advice,
+                fault="forwarding-off",
+                fix=f"sysctl -w {name}=1",
+            )
 
 
 def firewalls() -> Iterator[t.Finding]:
@@ -81,6 +97,7 @@ def firewalls() -> Iterator[t.Finding]:
             result="warning",
             detail=f"chain {chain} drops forwarded packets by policy",
             advice="accept weft* interfaces there: no table can overrule another's drop",
+            fault="forward-policy",
         )
     if not chains:
         yield ok("firewall", "no other table drops forwarded packets by policy")
@@ -104,7 +121,14 @@ def neighbours(desired: Iterable[Object]) -> Iterator[t.Finding]:
             continue
         more = 8 * table.limit
         advice = f"sysctl -w {name}={more} {name[:-1]}2={more // 2}, and write it to /etc/sysctl.d"
-        yield t.Finding(check=check, result="warning", detail=detail + refused, advice=advice)
+        yield t.Finding(
+            check=check,
+            result="warning",
+            detail=detail + refused,
+            advice=advice,
+            fault="neighbours-full",
+            fix=f"sysctl -w {name}={more} {name[:-1]}2={more // 2}",
+        )
 
 
 def clock() -> t.Finding:
@@ -114,5 +138,12 @@ def clock() -> t.Finding:
     status = int.from_bytes(buffer.raw[5 * long : 5 * long + 4], "little")
     if status & STA_UNSYNC:
         advice = "run chrony or systemd-timesyncd: certificates and logs of several hosts need one time"
-        return t.Finding(check="clock", result="warning", detail="not synchronised", advice=advice)
+        return t.Finding(
+            check="clock",
+            result="warning",
+            detail="not synchronised",
+            advice=advice,
+            fault="clock",
+            fix="timedatectl set-ntp true",
+        )
     return ok("clock", "synchronised")

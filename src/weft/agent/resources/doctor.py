@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 
 from weft.agent.parts import Parts
 from weft.agent.resources import checkup, mesh_checkup, paths
@@ -64,12 +64,12 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
         yield from mesh_checkup.findings(parts.mesh, parts.supervisor)
     yield from _uplink(parts)
     networks = list(_networks(parts))
-    yield from _features(parts, networks)
-    yield from _bandwidth(parts)
+    yield from features(parts.features, networks)
+    yield from bandwidth(parts.features)
     yield from _encryption(parts, networks)
-    yield from _bridge_rules(parts)
+    yield from bridge_rules(parts.features)
     yield from checkup.tools()
-    yield _signatures(parts)
+    yield signatures(parts.features)
     yield from checkup.other_bird()
     yield from checkup.forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(parts, networks)
@@ -110,7 +110,11 @@ def _store(parts: Parts) -> Iterator[t.Finding]:
     else:
         detail = f"{status.url}: {status.reason or status.state}"
         yield t.Finding(
-            check="store", result="error", detail=detail, advice="start it, or mend the way to it; traffic goes on"
+            check="store",
+            result="error",
+            detail=detail,
+            advice="start it, or mend the way to it; traffic goes on",
+            fault="store-unreachable",
         )
 
 
@@ -118,19 +122,25 @@ def _uplink(parts: Parts) -> Iterator[t.Finding]:
     node = parts.node
     if parts.waiting_for or node is None:
         detail = parts.waiting_for or "not looked at yet"
-        yield t.Finding(check="uplink", result="error", detail=detail, advice="name the right device with --iface")
+        yield t.Finding(
+            check="uplink",
+            result="error",
+            detail=detail,
+            advice="name the right device with --iface",
+            fault="no-device",
+        )
         return
     yield checkup.ok("uplink", f"{node.uplink} with {', '.join(map(str, node.addresses))}, MTU {node.mtu}")
 
 
-def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
+def features(there: Collection[str], networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
     """What drivers need in any case; what they need for some options only where a network has these."""
     wanted = {f: "" for d in registry.DRIVERS.values() for f in d.needs}
     for network, options in networks:
         wanted |= {f: network.name for f in options.features if not wanted.get(f)}
     for name, needed_by in sorted(wanted.items()):
         check = f"{'tool' if name in PROGRAMS else 'kernel'}: {name}"
-        if name in parts.features:
+        if name in there:
             yield checkup.ok(check, "installed" if name in PROGRAMS else "works")
             continue
         drivers = ", ".join(d.name for d in registry.DRIVERS.values() if name in d.needs)
@@ -140,6 +150,8 @@ def _features(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> It
             result="error",
             detail=f"the {'host' if name in PROGRAMS else 'kernel'} has no {name}: no {lost} here",
             advice=remedy(name),
+            fault="tool-missing" if name in PROGRAMS else "kernel-feature",
+            fix=_modprobe(name),
         )
 
 
@@ -147,26 +159,31 @@ def remedy(feature: str) -> str:
     """What to do where a host lacks it."""
     if feature in DEVICES:
         return f"modprobe {feature}, or give this host the device {DEVICES[feature]}; restart the agent"
+    return PROGRAMS.get(feature) or f"{_modprobe(feature)}, or a kernel with it"
+
+
+def _modprobe(feature: str) -> str:
     modules = MODULES.get(feature, feature)
-    return PROGRAMS.get(feature) or f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it"
+    return "" if feature in PROGRAMS else f"modprobe {'-a ' if ' ' in modules else ''}{modules}"
 
 
-def _signatures(parts: Parts) -> t.Finding:
+def signatures(there: Collection[str]) -> t.Finding:
     """No error: sessions between nodes do without, but then only addresses tell who speaks."""
-    if MD5 in parts.features:
+    if MD5 in there:
         return checkup.ok(f"kernel: {MD5}", "works")
     return t.Finding(
         check=f"kernel: {MD5}",
         result="warning",
         detail="the kernel has no TCP MD5 signatures: BGP sessions of this node have no password",
         advice="take a kernel with CONFIG_TCP_MD5SIG, and not in FIPS mode",
+        fault="kernel-feature",
     )
 
 
-def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
+def bridge_rules(there: Collection[str]) -> Iterator[t.Finding]:
     """No error: all else works without."""
     for name, lost in WITHOUT.items():
-        if name in parts.features:
+        if name in there:
             yield checkup.ok(f"kernel: {name}", "works")
             continue
         yield t.Finding(
@@ -174,6 +191,8 @@ def _bridge_rules(parts: Parts) -> Iterator[t.Finding]:
             result="warning",
             detail=f"the kernel has no {lost}",
             advice=f"{remedy(name)}, and restart the agent",
+            fault="kernel-feature",
+            fix=_modprobe(name),
         )
 
 
@@ -201,22 +220,25 @@ def _encryption(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> 
             result="error" if stuck and not able else "warning",
             detail=f"the kernel has no {name}, to encrypt what hosts send each other: {lost}",
             advice=f"{remedy(name)}, and restart the agent",
+            fault="kernel-feature",
+            fix=_modprobe(name),
         )
 
 
-def _bandwidth(parts: Parts) -> Iterator[t.Finding]:
+def bandwidth(there: Collection[str]) -> Iterator[t.Finding]:
     """No error: who limits nothing misses nothing."""
     for name in registry.FROM_CONTAINER:
-        if name in parts.features:
+        if name in there:
             yield checkup.ok(f"kernel: {name}", "works")
             continue
         what = "limits of bandwidth" if name in registry.TO_CONTAINER else "limits of what containers send"
-        modules = MODULES.get(name, name)
         yield t.Finding(
             check=f"kernel: {name}",
             result="warning",
             detail=f"the kernel has no {name}: no {what} here",
-            advice=f"modprobe {'-a ' if ' ' in modules else ''}{modules}, or a kernel with it",
+            advice=f"{_modprobe(name)}, or a kernel with it",
+            fault="kernel-feature",
+            fix=_modprobe(name),
         )
 
 
@@ -230,7 +252,8 @@ def _mtu(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterato
         check = f"MTU of {network.name}"
         if mtu > room:
             advice = f"make it with --mtu {room}, or raise {node.uplink}'s"
-            yield t.Finding(check=check, result="error", detail=f"{mtu} does not fit into {room}", advice=advice)
+            detail = f"{mtu} does not fit into {room}"
+            yield t.Finding(check=check, result="error", detail=detail, advice=advice, fault="network-mtu")
         else:
             yield checkup.ok(check, f"{mtu}, of {room} that fit")
     others = {n.name: n.mtu for n in tuple(parts.view.nodes.values()) if n.mtu != node.mtu}
@@ -239,13 +262,17 @@ def _mtu(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterato
             f"{name} has {mtu}" for name, mtu in sorted(others.items())
         )
         advice = "give all uplinks one MTU, or make networks with --mtu for the smallest"
-        yield t.Finding(check="MTU of the underlay", result="warning", detail=detail, advice=advice)
+        yield t.Finding(
+            check="MTU of the underlay", result="warning", detail=detail, advice=advice, fault="underlay-mtu-differs"
+        )
 
 
 def _reach(parts: Parts) -> Iterator[t.Finding]:
     for found in parts.routing.unreached():
         detail, _, advice = found.text.partition("; ")
-        yield t.Finding(check=f"ways to {found.network}", result="error", detail=detail, advice=advice)
+        yield t.Finding(
+            check=f"ways to {found.network}", result="error", detail=detail, advice=advice, fault="bgp-down"
+        )
 
 
 def _one_sided(parts: Parts) -> Iterator[t.Finding]:
@@ -253,7 +280,13 @@ def _one_sided(parts: Parts) -> Iterator[t.Finding]:
     for name, network in sorted(known.items()):
         for text in reach.one_sided(known, network):
             detail, _, advice = text.partition(": ")
-            yield t.Finding(check=f"reach of {name}", result="warning", detail=f"{name} {detail}", advice=advice)
+            yield t.Finding(
+                check=f"reach of {name}",
+                result="warning",
+                detail=f"{name} {detail}",
+                advice=advice,
+                fault="settings-disagree",
+            )
 
 
 def _ports(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
@@ -266,7 +299,7 @@ def _ports(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Itera
         holders = udp_holders(port, parts.tunnels.pump.is_own)
         if holders:
             detail = f"UDP port {port} is held by {'; '.join(holders)}"
-            yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice)
+            yield t.Finding(check=f"port {port}", result="error", detail=detail, advice=advice, fault="port-taken")
         else:
             yield checkup.ok(f"port {port}", "no program holds it")
 
@@ -283,7 +316,9 @@ def _published(parts: Parts) -> Iterator[t.Finding]:
                 held, detail = True, str(error).partition(": ")[0]
                 told = f"{detail}, and leads to service {at.network}/{at.name} instead"
                 advice = f"have that program listen elsewhere, or `weft service set {at.network}/{at.name}` other ports"
-                yield t.Finding(check=f"port {port.outer}", result="warning", detail=told, advice=advice)
+                yield t.Finding(
+                    check=f"port {port.outer}", result="warning", detail=told, advice=advice, fault="port-taken"
+                )
             except (Invalid, Failed):
                 continue  # an address of another host, or nothing that can be found out
     if not held and any(service.published for service in services(parts.view).services.values()):
@@ -303,6 +338,7 @@ def _overlaps(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> It
                 result="error",
                 detail=f"{mine} overlaps {theirs}, which this host has on {dev}: one of them is not reached from here",
                 advice=f"give {dev} another subnet, or make the network with another --subnet",
+                fault="overlap",
             )
 
 
@@ -317,6 +353,8 @@ def _other_vteps(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Fi
                 result="error",
                 detail=f"device {name} is not Weft's and has VNI {vni} on UDP port {options.udp_port}, as this network",
                 advice=f"remove it (ip link del {name}), or make the network with another -o vni",
+                fault="tunnel-port-taken",
+                fix=f"ip link del {name}",
             )
 
 
@@ -335,6 +373,8 @@ def _reverse_path(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -
                 result="warning",
                 detail=f"rp_filter is strict (1) on {dev}: packets whose answer takes another interface are dropped",
                 advice=f"sysctl -w net.ipv4.conf.{dev}.rp_filter=2, and look in /etc/sysctl.d",
+                fault="rp-filter",
+                fix=f"sysctl -w net.ipv4.conf.{dev}.rp_filter=2",
             )
 
 
@@ -344,9 +384,10 @@ def _through_iptables(parts: Parts) -> Iterator[t.Finding]:
     if parts.node is not None and IPSET not in parts.features:
         advice = f"modprobe ip_set ip_set_hash_ip ip_set_hash_net ip_set_hash_ipport xt_set, or {NOT_THROUGH_IPTABLES}"
         lost = "the kernel has no ipset: containers that have policy are not attached"
-        yield t.Finding(check="policy", result="error", detail=lost, advice=advice)
+        yield t.Finding(check="policy", result="error", detail=lost, advice=advice, fault="kernel-feature")
     elif missing := [name for name in TOOLS if tools.find(name) is None]:
         advice = f"apt install iptables, or {NOT_THROUGH_IPTABLES}"
-        yield t.Finding(check="policy", result="error", detail=f"{missing[0]} is not installed", advice=advice)
+        detail = f"{missing[0]} is not installed"
+        yield t.Finding(check="policy", result="error", detail=detail, advice=advice, fault="tool-missing")
     else:
         yield checkup.ok("policy", "iptables and ipset are there")

@@ -9,6 +9,7 @@ from weft.agent.asking import Asking
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.endpoints import Endpoints
+from weft.agent.resources.examination import Examination
 from weft.agent.resources.exposure import Exposure
 from weft.agent.resources.flows import Flows
 from weft.agent.resources.health import Health
@@ -30,14 +31,16 @@ from weft.api.operations import OPERATIONS
 class Service:
     def __init__(self, parts: Parts) -> None:
         networks, nodes = Networks(parts), Nodes(parts)
+        here, endpoints = ThisNode(parts, networks), Endpoints(parts, networks, nodes)
         services = Services(parts, networks)
         resources = (
-            ThisNode(parts, networks),
+            here,
+            Examination(parts, here, endpoints, networks, nodes, services),
             nodes,
             networks,
             Pools(parts, networks),
             Ipam(parts, networks),
-            Endpoints(parts, networks, nodes),
+            endpoints,
             Exposure(parts, networks),
             Bgp(parts),
             Policies(parts),

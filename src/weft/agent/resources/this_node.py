@@ -9,7 +9,7 @@ from pathlib import Path
 import msgspec
 
 from weft.agent.parts import Parts
-from weft.agent.resources import doctor, infos
+from weft.agent.resources import infos
 from weft.agent.resources.networks import Networks
 from weft.api import types as t
 from weft.api.dump import ALONE, CloudDump, CloudRouteDump, HostDump
@@ -27,9 +27,6 @@ class ThisNode:
 
     async def status(self) -> t.Status:
         return infos.status(self._parts)
-
-    async def doctor(self) -> tuple[t.Finding, ...]:
-        return await doctor.findings(self._parts)
 
     async def plan(self, network: str = "") -> t.PlanReply:
         if network:

@@ -31,6 +31,18 @@ def down(scene: Scene) -> Iterator[Fault]:
             )
 
 
+def loopback_down(scene: Scene) -> Iterator[Fault]:
+    """Names are asked for at 127.0.0.11, which is the container's own loopback."""
+    for space in scene.containers:
+        lo = space.link("lo")
+        if lo is not None and not lo.up and any(endpoint.resolver for endpoint in space.endpoints):
+            yield space.fault(
+                "resolver-unreachable",
+                f"lo in {space.name} is down, so names cannot be asked for there",
+                fix=space.command("ip", "link", "set", "lo", "up"),
+            )
+
+
 def addresses_missing(scene: Scene) -> Iterator[Fault]:
     for space, endpoint in _of_endpoints(scene):
         link = space.link(endpoint.interface)

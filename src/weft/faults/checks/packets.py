@@ -13,6 +13,7 @@ from weft.base.net import IPAddress
 from weft.faults.scene import Fault, Inside, Scene
 from weft.filters.model import Connection, Device, Seen, Tuple, Verdict
 from weft.filters.octets import packet
+from weft.trace.world import Choice
 
 _TCP, _UDP = 6, 17
 _FAMILIES = {4: "ip", 6: "ip6"}
@@ -40,20 +41,19 @@ def forwarded(scene: Scene) -> Iterator[Fault]:
 def _ways(
     scene: Scene, host: Inside, endpoint: t.EndpointInfo, address: IPAddress
 ) -> Iterator[tuple[Tuple, Device | None, Device | None]]:
-    inner, uplink = _gate(host, endpoint), _uplink(scene, host)
-    network = scene.networks.get(endpoint.network)
-    if inner is None or uplink is None or network is None or network.driver in ("macvlan", "ipvlan", "host", "none"):
-        return
-    if not network.internal:
-        yield Tuple(_TCP, address, _OUTSIDE[address.version], 40000, 443), inner, uplink
+    """By the devices that the host's routes say; what stays on the segment, or ends here, is not forwarded."""
+    inner, network = _gate(host, endpoint), scene.networks.get(endpoint.network)
     other = _elsewhere(scene, endpoint, address.version)
-    tunnel = next(
-        (_device(host, link.name) for link in host.dump.links if link.vxlan and link.alias.startswith("weft")), None
-    )
-    if other is not None and network.driver in ("host-gw", "vxlan", "routed"):
-        outer = tunnel if network.driver == "vxlan" and tunnel is not None else uplink
-        yield Tuple(_TCP, address, other, 40000, 80), inner, outer
-        yield Tuple(_TCP, other, address, 40000, 80), outer, inner
+    outside = None if network is None or network.internal else _OUTSIDE[address.version]
+    for target in (outside, other) if inner is not None else ():
+        assert inner is not None
+        found = scene.tables(host).route(address, target, inner.name) if target is not None else None
+        outer = _device(host, found.dev) if isinstance(found, Choice) else None
+        if target is None or outer is None or outer.name == inner.name:
+            continue
+        yield Tuple(_TCP, address, target, 40000, 80), inner, outer
+        if target == other:
+            yield Tuple(_TCP, other, address, 40000, 80), outer, inner
 
 
 def bridged(scene: Scene) -> Iterator[Fault]:

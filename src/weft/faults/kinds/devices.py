@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.faults.kind import ALL, DOCTOR, EXAMINED, LIVE, WALK, WATCHED, Kind
+from weft.faults.kind import ALL, EXAMINED, FOUND, LIVE, WALK, WATCHED, Kind
 
 KINDS = (
     Kind(
@@ -10,13 +10,15 @@ KINDS = (
         "nothing gets through a device, or out of a container",
         "the device, or the other end of its veth, is down; `ip link` shows no UP",
         "ip link set {dev} up",
-        WATCHED,
+        ALL,
         (("NO_TX_TARGET", "br_handle_frame_finish"), ("BRIDGE_INGRESS_STP_STATE", "br_handle_frame")),
     ),
     Kind(
         "no-carrier",
         "nothing gets out of a device that is up",
         "the device has no carrier: a cable, a switch, or the other end of it",
+        "",
+        WALK,
     ),
     Kind(
         "bridge-down",
@@ -70,6 +72,7 @@ KINDS = (
         "who has not sent anything lately is not found",
         "the port floods no unknown unicast, or no broadcast, and its MAC is not in the FDB",
         "bridge link set dev {dev} flood on mcast_flood on bcast_flood on",
+        WALK,
     ),
     Kind(
         "stale-fdb",
@@ -83,13 +86,7 @@ KINDS = (
         "a container does not reach a port that the host publishes for it itself",
         "the answer would leave by the port it came from, which is not in hairpin mode",
         "bridge link set dev {dev} hairpin on",
-    ),
-    Kind(
-        "no-querier",
-        "multicast gets to nobody, or only for some minutes",
-        "the bridge snoops for IGMP, but there is no querier",
-        "ip link set {bridge} type bridge mcast_querier 1",
-        DOCTOR,
+        WALK,
     ),
     Kind(
         "duplicate-address",
@@ -126,7 +123,7 @@ KINDS = (
         "new neighbours are not reached, known ones are; `neighbour: arp_cache: neighbor table overflow!` in the log",
         "the table of neighbours is at its limit, gc_thresh3, or has refused entries",
         "sysctl -w net.ipv{family}.neigh.default.gc_thresh3={limit}",
-        ("doctor", "live"),
+        FOUND,
         (("NEIGH_CREATEFAIL", ""),),
     ),
     Kind(
@@ -148,21 +145,14 @@ KINDS = (
         "a container does not get out: its gateway 169.254.1.1 (fe80::… for v6) answers no ARP",
         "proxy_arp is off on the host's end of the veth, or the host has no route by another device",
         "sysctl -w net.ipv4.conf.{dev}.proxy_arp=1",
-        EXAMINED,
-    ),
-    Kind(
-        "bridge-mac-changed",
-        "connections stand still for some seconds when containers start or end",
-        "the bridge has no MAC of its own, but takes its ports' lowest",
-        "ip link set {bridge} address {mac}",
-        DOCTOR,
+        WALK,
     ),
     Kind(
         "port-mtu",
         "small packets arrive, large ones are lost without a word",
         "a device that frames are bridged to has a smaller MTU than the sender's",
         "ip link set {dev} mtu {mtu}",
-        WATCHED,
+        ALL,
         (("", "__dev_forward_skb2"), ("", "br_dev_queue_push_xmit")),
     ),
     Kind(
@@ -184,15 +174,8 @@ KINDS = (
         "packets are lost under load only",
         "the second column of /proc/net/softnet_stat rises",
         "sysctl -w net.core.netdev_max_backlog={limit}",
-        ("doctor", "live"),
+        LIVE,
         (("CPU_BACKLOG", ""),),
-    ),
-    Kind(
-        "device-drops",
-        "some packets are lost at one device",
-        "the device counts drops or errors: `ip -s link`",
-        "",
-        DOCTOR,
     ),
     Kind(
         "packet-malformed",

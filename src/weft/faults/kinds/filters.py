@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.faults.kind import ALL, DOCTOR, EXAMINED, WATCHED, Kind
+from weft.faults.kind import ALL, DOCTOR, EXAMINED, FOUND, WALK, WATCHED, Kind
 
 KINDS = (
     Kind(
@@ -34,7 +34,7 @@ KINDS = (
         "one kind of packets is lost on one host",
         "a rule that is not Weft's drops or rejects it",
         "nft delete rule {family} {table} {chain} handle {handle}",
-        WATCHED,
+        ALL,
         (("NETFILTER_DROP", "nft_do_chain"), ("NETFILTER_DROP", "nf_hook_slow"), ("NETFILTER_DROP", "")),
     ),
     Kind(
@@ -58,7 +58,7 @@ KINDS = (
         "containers reach other containers, but nothing outside",
         "the packet leaves by the uplink with its private source, so nobody can answer",
         "weft network set {network} -o masquerade=true",
-        EXAMINED,
+        WALK,
     ),
     Kind(
         "masquerade-wide",
@@ -72,21 +72,21 @@ KINDS = (
         "a published port leads nowhere",
         "a rule sends the port to an address that no container has",
         "nft delete rule {family} {table} {chain} handle {handle}",
-        EXAMINED,
+        WALK,
     ),
     Kind(
         "conntrack-stale",
         "an old connection (often UDP: DNS, VoIP) is not taken to the new container",
         "an entry of conntrack is older than the rule, and sends it to where the port led before",
         "conntrack -D -p {protocol} --orig-dst {address} --orig-port-dst {port}",
-        EXAMINED,
+        WALK,
     ),
     Kind(
         "conntrack-full",
         "new connections fail at times; `nf_conntrack: table full, dropping packet` in the log",
         "conntrack has as many entries as it may, and counts drops",
         "sysctl -w net.netfilter.nf_conntrack_max={limit}",
-        ("doctor", "live"),
+        FOUND,
         (("NETFILTER_DROP", "nf_conntrack_in"), ("NETFILTER_DROP", "nf_hook_slow")),
     ),
     Kind(
@@ -101,7 +101,7 @@ KINDS = (
         "long connections end, or answers are lost, where packets take two ways",
         "conntrack sees one direction only, and a rule drops what is invalid",
         "sysctl -w net.netfilter.nf_conntrack_tcp_be_liberal=1",
-        WATCHED,
+        WALK,
     ),
     Kind(
         "spoofing",
@@ -123,12 +123,13 @@ KINDS = (
         "a packet arrives, its answer is dropped",
         "a filter takes answers of known connections only, and this one is not known to it",
         "",
-        WATCHED,
+        WALK,
     ),
     Kind(
         "filter-unread",
         "whether a packet passes depends on what cannot be judged from here",
         "a rule calls for something that only the kernel knows (a program, a time, a limit)",
         "",
+        WALK,
     ),
 )

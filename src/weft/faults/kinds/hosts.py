@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.faults.kind import ALL, DOCTOR, EXAMINED, LIVE, WATCHED, Kind
+from weft.faults.kind import ALL, DOCTOR, EXAMINED, FOUND, LIVE, WALK, WATCHED, Kind
 
 KINDS = (
     Kind(
@@ -51,7 +51,7 @@ KINDS = (
         "datagrams are lost at the receiver",
         "the socket's receive buffer is full, or its drops rise: `ss -um`",
         "",
-        ("doctor", "live"),
+        FOUND,
         (("SOCKET_RCVBUFF", ""), ("PROTO_MEM", "")),
     ),
     Kind(
@@ -90,12 +90,13 @@ KINDS = (
         "a service's address is not answered on one host",
         "the host's rules do not know the address or the port",
         "",
+        WALK,
     ),
     Kind(
         "resolver-unreachable",
-        "names are not found, addresses are reached",
-        "a name server of resolv.conf has no route, or nobody answers there",
-        "",
+        "names are not found in one container, addresses are reached",
+        "the container asks 127.0.0.11, and its loopback device is down",
+        "ip link set lo up",
         DOCTOR,
     ),
     Kind(
@@ -111,13 +112,6 @@ KINDS = (
         "the node's presence in the store has ended, or its agent does not answer",
         "systemctl restart weft",
         EXAMINED,
-    ),
-    Kind(
-        "drift",
-        "a host's kernel is not what the cluster says",
-        "`weft plan` is not empty, `weft status` tells what fails",
-        "weft plan",
-        DOCTOR,
     ),
     Kind(
         "store-unreachable",
@@ -173,7 +167,7 @@ KINDS = (
         "connections stand still on a host under load",
         "TCP is out of memory: tcp_mem's third value is reached",
         "sysctl -w net.ipv4.tcp_mem='{values}'",
-        ("doctor", "live"),
+        FOUND,
         (("PROTO_MEM", ""), ("TCP_OFO_QUEUE_PRUNE", "")),
     ),
     Kind(

@@ -33,7 +33,7 @@ KINDS = (
         "packets vanish without a word",
         "a blackhole route wins: an address of the host's own block that no container has, or somebody's route",
         "ip route del blackhole {prefix}",
-        WATCHED,
+        ALL,
         (("NOT_SPECIFIED", "ip_error"), ("NOT_SPECIFIED", "dst_discard_out"), ("", "dst_discard")),
     ),
     Kind(
@@ -41,7 +41,7 @@ KINDS = (
         "`Destination Host Unreachable` or `Packet filtered` at once, though no filter drops it",
         "a route or a rule of type prohibit or unreachable wins",
         "ip route del {type} {prefix}",
-        WATCHED,
+        ALL,
         (
             ("NOT_SPECIFIED", "ip_error"),
             ("IP_INNOROUTES", "ip6_pkt_prohibit"),
@@ -64,13 +64,14 @@ KINDS = (
         "packets for a container go to a host that does not have it",
         "the route leads to another host than the one that the container is on",
         "ip route replace {prefix} via {gateway} dev {dev}",
+        WALK,
     ),
     Kind(
         "rp-filter",
         "requests get lost at a host that has a route to the sender by another device",
         "rp_filter is strict (1) on the device, and the way back takes another one",
         "sysctl -w net.ipv4.conf.{dev}.rp_filter=2",
-        WATCHED,
+        ALL,
         (("IP_RPFILTER", "ip_rcv_finish_core"), ("IP_RPFILTER", "")),
     ),
     Kind(
@@ -86,6 +87,7 @@ KINDS = (
         "`Time to live exceeded`; a link that is busy without a reason",
         "two hosts send the packet back and forth: their routes disagree",
         "ip route del {prefix} via {gateway}",
+        WALK,
     ),
     Kind(
         "asymmetric",
@@ -99,6 +101,7 @@ KINDS = (
         "the other end answers to an address that the sender does not listen at",
         "the route's `src`, or the first address, is not the endpoint's",
         "ip route change {prefix} dev {dev} src {address}",
+        WALK,
     ),
     Kind(
         "rule-diverts",
@@ -141,11 +144,14 @@ KINDS = (
         "containers on hosts of another segment are not reached",
         "the next hop is a router that knows no routes to containers",
         "",
+        WALK,
     ),
     Kind(
         "cloud-route-missing",
         "containers of one host are not reached through the cloud's router",
         "the router's table has no route to their host",
+        "",
+        WALK,
     ),
     Kind(
         "ipv6-disabled",
@@ -161,20 +167,6 @@ KINDS = (
         "the address is `tentative dadfailed`: somebody else on the segment has it",
         "ip address del {address} dev {dev}; ip address add {address} dev {dev}",
         EXAMINED,
-    ),
-    Kind(
-        "router-advertised",
-        "IPv6 goes by a router that nobody asked for, or its default route is lost",
-        "accept_ra takes routes of whoever advertises himself",
-        "sysctl -w net.ipv6.conf.{dev}.accept_ra=0",
-        DOCTOR,
-    ),
-    Kind(
-        "no-link-local",
-        "IPv6 neighbours are not found on a device",
-        "the device has no link-local address",
-        "sysctl -w net.ipv6.conf.{dev}.addr_gen_mode=0",
-        DOCTOR,
     ),
     Kind(
         "localnet-off",

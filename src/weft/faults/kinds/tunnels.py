@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from weft.faults.kind import ALL, DOCTOR, EXAMINED, LIVE, WATCHED, Kind
+from weft.faults.kind import ALL, DOCTOR, EXAMINED, FOUND, LIVE, WALK, WATCHED, Kind
 
 KINDS = (
     Kind(
@@ -26,7 +26,7 @@ KINDS = (
         "nothing of one network gets to a host",
         "the host has no tunnel device of that network, or it is down",
         "ip link set {dev} up",
-        ALL,
+        WATCHED,
         (("NO_SOCKET", "__udp4_lib_rcv"), ("NO_SOCKET", "__udp6_lib_rcv")),
     ),
     Kind(
@@ -42,7 +42,7 @@ KINDS = (
         "packets for one container go to a host that does not have it, or to one that is gone",
         "the FDB entry of the tunnel names another address than its host's",
         "bridge fdb replace {mac} dev {dev} dst {host} self permanent",
-        EXAMINED,
+        ALL,
         (
             ("NEIGH_FAILED", "neigh_invalidate"),
             ("NOT_SPECIFIED", "neigh_invalidate"),
@@ -61,14 +61,14 @@ KINDS = (
         "a container on another host is not found: ARP into the tunnel is not answered",
         "the tunnel answers for others (proxy), and has no neighbour entry for this one",
         "ip neigh replace {address} lladdr {mac} dev {dev} nud permanent",
-        EXAMINED,
+        WALK,
     ),
     Kind(
         "tunnel-mac-differs",
         "tunnel packets arrive and are not taken",
         "the MAC in the sender's entries is not the one of the far tunnel device",
         "ip neigh replace {address} lladdr {mac} dev {dev} nud permanent",
-        EXAMINED,
+        WATCHED,
         (("OTHERHOST", "ip_rcv_core"),),
     ),
     Kind(
@@ -76,7 +76,7 @@ KINDS = (
         "one container is not reached from some hosts: its MAC is at two hosts",
         "two hosts' containers of one network have one MAC",
         "ip link set {dev} address {mac}",
-        DOCTOR,
+        FOUND,
         (("VXLAN_INVALID_HDR", ""), ("VXLAN_ENTRY_EXISTS", "")),
     ),
     Kind(
@@ -84,7 +84,7 @@ KINDS = (
         "nothing passes by a tunnel since the host has a new address",
         "the tunnel's local address is not on the uplink",
         "ip link del {dev}",
-        ALL,
+        EXAMINED,
     ),
     Kind(
         "tunnel-port-taken",
@@ -109,13 +109,6 @@ KINDS = (
         (("NETFILTER_DROP", "nft_do_chain"), ("NETFILTER_DROP", "nf_hook_slow")),
     ),
     Kind(
-        "underlay-blocked",
-        "containers across two hosts do not reach each other; each host alone looks healthy",
-        "datagrams to the tunnel's port of another host do not arrive, other packets do",
-        "",
-        DOCTOR,
-    ),
-    Kind(
         "tunnel-mtu",
         "small packets arrive, large ones are lost without a word: SSH stops after the password, TLS hangs",
         "frames are bridged into a tunnel whose device takes fewer octets than the container's",
@@ -130,13 +123,6 @@ KINDS = (
         "ip link set {dev} mtu {mtu}",
         WATCHED,
         (("PKT_TOO_BIG", "ip_forward"), ("PKT_TOO_BIG", "ip6_forward")),
-    ),
-    Kind(
-        "mtu-black-hole",
-        "a handshake succeeds, the first large packet never arrives, and nobody is told",
-        "small probes with DF pass between two hosts, large ones do not, and no ICMP comes back",
-        "ip link set {dev} mtu {mtu}",
-        DOCTOR,
     ),
     Kind(
         "network-mtu",
@@ -157,22 +143,15 @@ KINDS = (
         "ping works, TCP and UDP do not, or after 63 seconds",
         "the receiver drops packets with a bad checksum: a device promises to compute it, and does not",
         "ethtool -K {dev} tx off",
-        ("doctor", "live"),
+        FOUND,
         (("TCP_CSUM", ""), ("UDP_CSUM", "")),
-    ),
-    Kind(
-        "wireguard-stale",
-        "nothing passes by an encrypted tunnel",
-        "the last handshake is older than three minutes, though packets are sent",
-        "",
-        DOCTOR,
     ),
     Kind(
         "ipsec-policy",
         "packets between two hosts are dropped, or go in the clear",
         "there is a policy of IPsec without a state for it",
         "ip xfrm policy flush",
-        ("doctor", "live"),
+        LIVE,
         (("XFRM_POLICY", ""),),
     ),
     Kind(
@@ -180,6 +159,6 @@ KINDS = (
         "a container on an Open vSwitch reaches nobody",
         "no flow takes its packets, or its port is in the dead VLAN 4095",
         "ovs-vsctl remove port {dev} tag 4095",
-        WATCHED,
+        WALK,
     ),
 )
