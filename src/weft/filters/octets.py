@@ -35,7 +35,7 @@ def packet(what: Tuple, *, ttl: int = 64, flags: int = 2, answer: bool = False, 
 
 def _transport(what: Tuple, flags: int, answer: bool) -> bytes:
     if what.protocol == TCP:
-        return _TCP.pack(what.sport, what.dport, 1, 1 if flags & 16 else 0, 5 << 4, flags, 64240, 0, 0)
+        return _TCP.pack(what.sport, what.dport, 1, 2 if flags & 16 else 0, 5 << 4, flags, 64240, 0, 0)
     if what.protocol == UDP:
         return _FOUR.pack(what.sport, what.dport, 8, 0)
     if what.protocol in _ECHO:

@@ -30,11 +30,12 @@ class Filters:
 
     @cached_property
     def bases(self) -> list[Base]:
-        """All base chains, in order of priority."""
+        """All base chains, in order of priority. Of those with the same one, the kernel asks the one that came last first
+        (nf_hook_entries_grow())."""
         ipsets = Ipsets(self.dump.ipsets)
         tables = [Table(table, ipsets) for table in self.dump.nft if not table.dormant]
         found: list[Base] = [BaseChain(table, chain) for table in tables for chain in table.dump.chains if chain.hook]
-        return sorted([*found, *legacy(self.dump, ipsets)], key=lambda base: base.priority)
+        return sorted([*reversed(found), *legacy(self.dump, ipsets)], key=lambda base: base.priority)
 
     def asked(self, hook: str, family: str, seen: Seen | None = None) -> list[Base]:
         """The base chains of a hook. Tables of family inet are asked for ip and ip6. At ingress and egress a chain is asked for

@@ -22,7 +22,7 @@ COPIED = 128
 """Octets of each packet: its headers."""
 RCVBUF = 1 << 20
 """Octets. What comes while it is full is lost, and counted."""
-_AT_ONCE, _SOON = 50, 10
+AT_ONCE, _SOON = 50, 10
 """Packets that the kernel tells together at most; hundredths of a second for which it waits for so many."""
 _RECEIVE = 1 << 18
 
@@ -47,8 +47,9 @@ class Heard(msgspec.Struct, frozen=True, kw_only=True):
 class Ear:
     """On one group, in one network namespace, which it keeps alive. One program at most can listen to a group there."""
 
-    def __init__(self, group: int, ns: str = "", rcvbuf: int = RCVBUF) -> None:
-        """Raises Conflict where somebody else listens, NotFound, Denied, Failed."""
+    def __init__(self, group: int, ns: str = "", rcvbuf: int = RCVBUF, at_once: int = AT_ONCE) -> None:
+        """`at_once`: packets that the kernel tells together at most, after a moment fewer. Raises Conflict where
+        somebody else listens, NotFound, Denied, Failed."""
         try:
             sock = netns.call(ns, lambda: open_socket(u.NETLINK_NETFILTER, rcvbuf))
         except OSError as error:
@@ -57,7 +58,7 @@ class Ear:
         self.lost = 0
         """Packets that were sent here and did not come."""
         try:
-            Netlink(sock).batch_or_raise([_settings(group)])
+            Netlink(sock).batch_or_raise([_settings(group, at_once)])
         except Refused as refused:
             sock.close()
             raise _explain(group, refused) from None
@@ -99,13 +100,13 @@ class Ear:
                 yield heard
 
 
-def _settings(group: int) -> Message:
+def _settings(group: int, at_once: int) -> Message:
     body = NFGENMSG.pack(u.AF_UNSPEC, 0, socket.htons(group)) + b"".join(
         (
             attr(u.NFULA_CFG_CMD, bytes((u.NFULNL_CFG_CMD_BIND,))),
             attr(u.NFULA_CFG_MODE, struct.pack(">IBB", COPIED, u.NFULNL_COPY_PACKET, 0)),
             attr(u.NFULA_CFG_TIMEOUT, struct.pack(">I", _SOON)),
-            attr(u.NFULA_CFG_QTHRESH, struct.pack(">I", _AT_ONCE)),
+            attr(u.NFULA_CFG_QTHRESH, struct.pack(">I", at_once)),
             attr(u.NFULA_CFG_FLAGS, struct.pack(">H", u.NFULNL_CFG_F_SEQ)),
         )
     )
