@@ -60,6 +60,7 @@ def test_a_trace_agrees_with_the_kernel(three: Three, tally: Counter[str], seed:
     flows = [chosen(random, number) for number in range(FLOWS)]
     world = World({"host": dumped(three)}, {})
     told = {what: predicted(world, three, where, what) for where, what in flows}
+    tally["states"] += 1
     for there, back in told.values():
         tally[there.outcome.ending] += 1
         tally["translated"] += any(hop.step == "nat" for hop in there.hops)
@@ -68,12 +69,14 @@ def test_a_trace_agrees_with_the_kernel(three: Three, tally: Counter[str], seed:
     assert not disagreed, f"seed {seed}\n" + "\n".join(disagreed) + f"\n\n{said}"
 
 
-@pytest.mark.skipif(len(SEEDS) < STATES, reason="of all states only")
 def test_the_flows_came_to_all_kinds_of_ends(tally: Counter[str]) -> None:
-    assert tally["delivered"] > STATES * FLOWS // 5, tally
-    assert tally["filtered"] > STATES * FLOWS // 10, tally
+    states = tally["states"]
+    if states < STATES // 3:
+        pytest.skip("too few states were tried here")
+    assert tally["delivered"] > states * FLOWS // 5, tally
+    assert tally["filtered"] > states * FLOWS // 10, tally
     assert (
-        min(tally[end] for end in ("translated", "answered", "blackhole", "unreachable", "prohibit")) > STATES // 2
+        min(tally[end] for end in ("translated", "answered", "blackhole", "unreachable", "prohibit")) > states // 2
     ), tally
 
 
