@@ -92,9 +92,9 @@ def test_silent_host(weft, agent: CannedAgent) -> None:
 
 
 def test_unknown(weft, agent: CannedAgent) -> None:
-    ran = weft("trace", "c1", "c9")
+    ran = weft("trace", "c1", "nobody-has-it")
     assert (ran.status, ran.out) == (4, "")
-    assert ran.err.startswith("weft: c9 is no endpoint, node, service or address: `weft endpoint ls`")
+    assert ran.err.startswith("weft: nobody-has-it is no endpoint, node, service or address: `weft endpoint ls`")
 
 
 def test_wrong_usage(weft, agent: CannedAgent) -> None:
