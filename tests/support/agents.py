@@ -28,6 +28,7 @@ from weft.agent.config import Config
 from weft.agent.parts import Surroundings
 from weft.agent.resources.service import Service
 from weft.api import types as t
+from weft.api.checks import Test, Tested
 from weft.base.errors import Conflict, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress
 from weft.cluster.kinds import KINDS
@@ -41,6 +42,8 @@ from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Heard
 from weft.kernel.host.resolvers import Sockets
+from weft.kernel.host.tracked import Listing as TrackedListing
+from weft.kernel.host.tracked import Tracked, concerns
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.model.record import Record
@@ -121,6 +124,67 @@ class FakeEar:
         self.closed = True
 
 
+class FakeTracker:
+    """`found`: connections by namespace (`weft.kernel.host.tracked`). `looks`: what was asked for."""
+
+    def __init__(self) -> None:
+        self.found: dict[str, list[Tracked]] = {}
+        self.looks: list[tuple[str, frozenset[bytes], int]] = []
+
+    def listing(self, ns: str, addresses: frozenset[bytes], most: int) -> TrackedListing:
+        self.looks.append((ns, addresses, most))
+        found = [each for each in self.found.get(ns, ()) if concerns(each, addresses)]
+        return TrackedListing(found[:most], len(found), accounting=True, timestamps=True)
+
+    def follow(self, ns: str) -> Any:
+        raise NotFound("nobody is told of connections here")
+
+
+class FakeAnswers:
+    def __init__(self) -> None:
+        self.tcp, self.udp, self.closed = 40_001, 40_002, False
+
+    def close(self) -> None:
+        self.closed = True
+
+
+class FakeProbing:
+    """Namespaces of `weft check` on a host in memory (`weft.agent.probing`). `answers`: by path. `fails`: what a test meets."""
+
+    def __init__(self, host: FakeHost) -> None:
+        self._host = host
+        self.there: set[str] = set()
+        self.answers: dict[str, FakeAnswers] = {}
+        self.asked: list[tuple[str, Test]] = []
+        self.fails = ""
+
+    def path(self, name: str) -> str:
+        return f"/run/netns/weftcheck-{name}"
+
+    def make(self, name: str) -> str:
+        path = self._host.open(f"weftcheck-{name}")
+        self.there.add(path)
+        return path
+
+    def unmake(self, where: str) -> None:
+        if where in self.there:
+            self.there.remove(where)
+            self._host.vanish(where)
+
+    def left(self) -> list[str]:
+        return sorted(self.there)
+
+    async def answer(self, where: str) -> FakeAnswers:
+        self.answers[where] = FakeAnswers()
+        return self.answers[where]
+
+    async def run(
+        self, where: str, tests: Iterable[Test], seconds: float, at_once: int, rate: int
+    ) -> tuple[Tested, ...]:
+        self.asked += [(where, test) for test in tests]
+        return tuple(Tested(ms=1.0, error=self.fails) for _ in tests)
+
+
 class FakeResolvers:
     """No container asks for names."""
 
@@ -150,6 +214,8 @@ class FakeHost(FakeKernel):
         self.no_uplink = ""
         self.bird = FakeBird()
         self.conntrack = FakeConntrack()
+        self.tracker = FakeTracker()
+        self.probing = FakeProbing(self)
         self.resolvers = FakeResolvers()
         self.answers: set[IPAddress] = set()
         """Hosts that answer this one's probes."""
@@ -335,6 +401,8 @@ def make_agent(
             remotes=tuple(remotes),
             targets=targets,
             conntrack=host.conntrack,
+            tracker=host.tracker,
+            probing=host.probing,
             ask=host.ask,
             resolvers=host.resolvers,
         ),

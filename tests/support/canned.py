@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from ipaddress import ip_address, ip_interface, ip_network
 
+from weft.api import checks as c
 from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
@@ -544,6 +545,24 @@ TOPOLOGY = Topology(
     links={"eth0": LinkCounters(mtu=1500, up=True, carrier=True, uplink=True, received=7, received_octets=900)},
 )
 
+PLACED = c.Placed(
+    node="node-1",
+    probes=(
+        c.Probe(
+            id="c0ffee",
+            name="check-0badcafe-node-1",
+            network="blue",
+            addresses=(ip_address("40.15.43.9"),),
+            mtu=1450,
+            tcp=40_001,
+            udp=40_002,
+            resolver=True,
+            reached=(ip_address("40.15.43.9"),),
+        ),
+    ),
+    unplaced=(c.Unplaced(network="full", reason="network full: no free address on node-1"),),
+    local=("alone",),
+)
 _CLIENT = f.FlowEnd(
     address=ip_address("40.15.43.2"), port=40_000, kind="container", name="web", network="blue", node="node-1"
 )
@@ -592,6 +611,9 @@ FLOWS = f.FlowPage(
 
 ANSWERS: dict[str, object] = {
     "flows": FLOWS,
+    "place_probes": PLACED,
+    "run_tests": c.Ran(node="node-1", results=(c.Tested(ms=0.7), c.Tested(ms=2000.1, error="no answer within 2 s"))),
+    "remove_probes": t.Done(what=("check-0badcafe-node-1 from blue",)),
     "policy_counters": COUNTERS,
     "policy_log": LOG,
     "start_watch": WATCHED,

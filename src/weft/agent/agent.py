@@ -16,6 +16,7 @@ stock     blocks that are had in hand, before they are needed
 log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
+checks    what is left of tests of the cluster's connectivity is removed
 drains    of members of services, when their time is over, and what is left of them
 automatic services, which containers' labels ask for
 published ports of services that something else here has
@@ -157,6 +158,7 @@ class Agent(Parts):
                 keep("tunnels", self.tunnels.supervisor.run)
                 keep("policy log", self.policy_log.run)
                 keep("health", self.health.run)
+                keep("checks", self.checks.run_for_ever)
                 keep("drains", self.drains.run)
                 keep("automatic services", self.automatic.run)
                 keep("published", lambda: self.published.run(self.config.resync))

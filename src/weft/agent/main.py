@@ -38,6 +38,7 @@ from weft.daemons.bird import Bird
 from weft.daemons.tunnels import Pump
 from weft.flannel.members import leave_all
 from weft.hoststate import HOST
+from weft.kernel.host import probes
 from weft.kernel.host.resolv_conf import write_files
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.kinds.table import describe
@@ -81,6 +82,7 @@ def purge(config: Config) -> list[str]:
     with only_one(config):
         run = Path(config.run_dir)
         ended = ["the BGP speaker and its routes"] if Bird(run).end() else []
+        ended += _end_probes()
         ended += ["the pump"] if Pump(run).end() else []
         places = namespaces(Path(config.state_dir))
         kernel = LinuxKernel(run=Path(config.run_dir), ruled=places)
@@ -218,6 +220,14 @@ def _voters(config: Config) -> Voters | None:
     with needing(config.store, "mesh"):
         from weft.agent.mesh_real import Named
     return Named(config)
+
+
+def _end_probes() -> list[str]:
+    """Namespaces of a test of the cluster's connectivity that its agent did not remove."""
+    found = probes.left()
+    for path in found:
+        probes.unmake(path)
+    return [f"probe {path}" for path in found]
 
 
 def _end_voter(config: Config) -> bool:

@@ -13,6 +13,8 @@ from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
+from weft.agent import probing
+from weft.agent.checks import Checks, Spaces
 from weft.agent.config import Config, probe_key, store_options
 from weft.agent.encryption import Encryption
 from weft.agent.flow_watch import FlowWatch, Tracker, places_of
@@ -131,6 +133,7 @@ class Surroundings(NamedTuple):
     targets: Mapping[str, Make] = TARGETS
     conntrack: Conntrack = connections
     tracker: Tracker = tracked
+    probing: Spaces = probing
     ask: Ask | None = None
     resolvers: ResolverHost = resolvers
     mesh: Mesh | None = None
@@ -238,6 +241,7 @@ class Parts:
         self.attachments = HandoverAttachments(
             self.cluster, self.follower, self._settle, around.find, config.gateway_subnets, self._in_openstack(name)
         )
+        self.checks = Checks(self.compiler.known, self.attachments, around.probing)
         self.stock = Stock(self.cluster, self.attachments.blocks)
         self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)
         self.automatic = Automatic(self.cluster, self.services, self.virtual)

@@ -10,6 +10,7 @@ from typing import Any
 
 import msgspec
 
+from weft.api import checks as c
 from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
@@ -273,6 +274,25 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation(
         "send_probe", "POST", "/v1/probes", "Send a marked packet from here", live.Probed, live.ProbeRequest, afar=True
     ),
+    Operation(
+        "place_probes",
+        "POST",
+        "/v1/checks",
+        "Make containers that test the network",
+        c.Placed,
+        c.PlaceProbes,
+        afar=True,
+    ),
+    Operation(
+        "run_tests",
+        "POST",
+        "/v1/checks/{run}/tests",
+        "Test from one of these, or the host",
+        c.Ran,
+        c.RunTests,
+        afar=True,
+    ),
+    Operation("remove_probes", "DELETE", "/v1/checks/{run}", "Remove these containers", t.Done, afar=True),
     Operation(
         "flows",
         "GET",

@@ -32,6 +32,7 @@ VERBS: dict[str, tuple[str, str]] = {
     "mesh": ("weft.cli.mesh", "Hosts that find each other, and the store that they keep together"),
     "netns": ("weft.cli.netns", "List all network namespaces of this host; run a command in one"),
     "links": ("weft.cli.links", "List all links of all namespaces; find one, its other end and its way out"),
+    "check": ("weft.cli.check", "Test who reaches whom in the cluster, with probes of its own"),
     "flows": ("weft.cli.flows", "Connections of containers, with names; those that begin and end; what was dropped"),
     "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
     "support": ("weft.cli.support", "One archive for whoever is to help, without secrets"),

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
+from weft.api import checks as c
 from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
@@ -280,6 +281,16 @@ class Client:
     def send_probe(self, request: live.ProbeRequest) -> live.Probed:
         """Returns with the answer, or when `seconds` are over."""
         return self._call(live.Probed, "send_probe", request)
+
+    def place_probes(self, request: c.PlaceProbes) -> c.Placed:
+        return self._call(c.Placed, "place_probes", request)
+
+    def run_tests(self, run: str, request: c.RunTests) -> c.Ran:
+        """Raises NotFound where the probes are gone."""
+        return self._call(c.Ran, "run_tests", request, run=run)
+
+    def remove_probes(self, run: str) -> t.Done:
+        return self._call(t.Done, "remove_probes", run=run)
 
     def flows(
         self,

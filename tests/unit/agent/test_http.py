@@ -72,6 +72,7 @@ async def test_every_operation_answers_as_it_is_described(
         "ref": {"endpoints": endpoint["id"]},
         "address": {"networks": "10.1.1.9"},
     }
+    path["run"] = {"checks": "0badcafe"}
     path["ref"] |= {"policies": "tier%2F%2Fdefault", "services": "blue%2Fweb"}
     web = {"name": "web", "network": "blue", "ports": [{"port": 80}], "members": ["c1"]}
     await done(await api.post("/v1/services", json=web))
@@ -94,6 +95,8 @@ async def test_every_operation_answers_as_it_is_described(
         "drain": {"member": "c1"},
         "report_health": {"member": "c1", "ready": True},
         "set_bgp": {"hold_time": 9},
+        "place_probes": {"run": "0badcafe", "seconds": 60},
+        "run_tests": {"probe": "", "tests": [{"kind": "udp", "target": "10.1.1.9", "port": 7}]},
         "start_watch": {"token": "5e0d7a1c5e0d7a1c"},
         "send_probe": {"token": "5e0d7a1c5e0d7a1c", "target": "10.1.1.9"},
         "add_bgp_peer": {"peer": {"name": "tor", "address": "192.168.1.1", "asn": 65001}},
@@ -303,7 +306,7 @@ async def test_the_metrics_port_serves_metrics_and_nothing_else(agent: Agent) ->
         assert "weft_store_connected" in await (await client.get("/metrics")).text()
         for op in OPERATIONS:
             answer = await client.request(
-                op.method, op.path.format(name="blue", ref="x", id="x", address="10.1.0.1"), json=BLUE
+                op.method, op.path.format(name="blue", ref="x", id="x", run="x", address="10.1.0.1"), json=BLUE
             )
             assert answer.status == 404, op.name
         for path in ("/openapi.json", "/", "/v1/status", "/metrics/v1/status"):

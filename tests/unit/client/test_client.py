@@ -14,6 +14,7 @@ import pytest
 
 from support.canned import ANSWERS, ENDPOINTS, NAMESPACE, NETWORKS
 from support.canned_agent import Asked, CannedAgent, Hangs, Raw, canned_agent
+from weft.api import checks as c
 from weft.api import live
 from weft.api import services as s
 from weft.api import types as t
@@ -78,6 +79,9 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "remove_service": ("blue/web",),
     "drain": ("web", s.Drain(member="web-1")),
     "report_health": ("web", s.ReportHealth(member="web-1", ready=True)),
+    "place_probes": (c.PlaceProbes(run="0badcafe", seconds=60),),
+    "run_tests": ("0badcafe", c.RunTests(probe="", tests=())),
+    "remove_probes": ("0badcafe",),
     "release": ("blue", "40.15.43.9", "docker/"),
     "start_watch": (live.WatchRequest(token="5e0d7a1c5e0d7a1c", namespaces=("/run/netns/web",)),),
     "watched": ("5e0d7a1c",),

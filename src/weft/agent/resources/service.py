@@ -8,6 +8,7 @@ from typing import Any
 from weft.agent.asking import Asking
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
+from weft.agent.resources.checks import Probes
 from weft.agent.resources.endpoints import Endpoints
 from weft.agent.resources.examination import Examination
 from weft.agent.resources.exposure import Exposure
@@ -41,6 +42,7 @@ class Service:
             Pools(parts, networks),
             Ipam(parts, networks),
             endpoints,
+            Probes(parts, endpoints),
             Exposure(parts, networks),
             Bgp(parts),
             Policies(parts),
