@@ -71,7 +71,7 @@ class Watched(Reply, frozen=True, kw_only=True):
 
 class ProbeRequest(Request, frozen=True, kw_only=True):
     """`namespace`: path of an endpoint's here, "" for the host's own. `source`, `sport`: "" and 0 for what the kernel chooses.
-    `size`: of the packet with its IP header, in octets. `seconds` to wait for an answer."""
+    `size`: of the packet with its IP header, in octets. `mark`: of its socket (SO_MARK). `seconds` to wait for an answer."""
 
     token: str
     target: str
@@ -81,6 +81,7 @@ class ProbeRequest(Request, frozen=True, kw_only=True):
     port: int = 0
     sport: int = 0
     size: int = 64
+    mark: int = 0
     seconds: float = 1.0
 
 

@@ -312,7 +312,24 @@ def _differs(predicted: Path, ended: Ended, sights: Sequence[Sight], order: Sequ
     expected = {place.partition("/")[0] for place in order}
     way = dict.fromkeys(sight.place for sight in sights if sight.what == "probe")
     strange = [place for place in way if place.partition("/")[0] not in expected]
-    return f"it came by {', '.join(strange)}, where the tables do not lead" if strange else ""
+    if strange:
+        return f"it came by {', '.join(strange)}, where the tables do not lead"
+    return _elsewhere(predicted, sights)
+
+
+_LEAVING = ("route", "forward", "veth")
+"""Steps of which the device is one that the packet goes out by."""
+
+
+def _elsewhere(predicted: Path, sights: Sequence[Sight]) -> str:
+    """Where it left a place by another device than the tables say, and not by that one."""
+    for place in places(predicted):
+        said = {hop.dev for hop in predicted.hops if hop.place == place and hop.step in _LEAVING and hop.dev}
+        own = (sight for sight in sights if sight.what == "probe" and sight.place == place)
+        seen = {sight.device for sight in own if sight.point == "out"}
+        if said and (lacking := sorted(said - seen)) and (others := sorted(seen - said)):
+            return f"on {place} it left by {', '.join(others)}, where the tables say {', '.join(lacking)}"
+    return ""
 
 
 def _what(ended: Ended) -> str:

@@ -52,7 +52,8 @@ def prove(found: Trace, at: Callable[[str], Sides]) -> Proof:
     """A packet of the flow that was traced. `at`: a host by its name. Raises Unsupported, and what the sender's host says;
     another one that cannot watch is told in `Proof.unseen`."""
     token, (host, namespace) = secrets.token_bytes(TOKEN), _origin(found.there)
-    family, protocol = found.there.source.version, protocol_of(found.there.flow)
+    flow, target = found.there.flow, _target(found)
+    family, protocol = found.there.source.version, protocol_of(flow)
     mark = Mark(token, protocol, family, 0)
     with ThreadPoolExecutor(_AT_ONCE, thread_name_prefix="live") as pool:
         watches = _Watches(at, pool)
@@ -73,18 +74,20 @@ def prove(found: Trace, at: Callable[[str], Sides]) -> Proof:
                     namespace=namespace,
                     source=str(found.there.source),
                     protocol=protocol,
-                    port=found.there.flow.dport if protocol != "icmp" else 0,
-                    size=max(found.there.flow.size, SMALLEST),
+                    port=flow.dport if protocol != "icmp" else 0,
+                    sport=0 if flow.free or protocol == "icmp" else flow.sport,
+                    mark=flow.mark,
+                    size=max(flow.size, SMALLEST),
                     seconds=ANSWER,
                 )
             )
             mark = mark._replace(sport=sent.sport)
             never = threading.Event()
-            while not settled(sent, mark, found.target, watches.seen()) and time.monotonic() - begun < LONGEST:
+            while not settled(sent, mark, target, watches.seen()) and time.monotonic() - begun < LONGEST:
                 never.wait(_AGAIN)
         finally:
             seen = watches.end()
-    return proof(found.there, found.target, mark, sent, seen, watches.silent.values())
+    return proof(found.there, target, mark, sent, seen, watches.silent.values())
 
 
 def protocol_of(flow: Flow) -> live.Protocol:
@@ -99,6 +102,12 @@ def _origin(path: Path) -> Place:
     """Where it begins."""
     first = path.hops[0] if path.hops else path.outcome
     return Place(first.host, first.ns)
+
+
+def _target(found: Trace) -> str:
+    """The place where it should arrive: a service's is that of the member that was followed."""
+    outcome = found.there.outcome
+    return outcome.place if outcome.ending in ("delivered", "no-socket") else found.target
 
 
 def _concerned(found: Trace) -> dict[str, tuple[str, ...]]:

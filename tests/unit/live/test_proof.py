@@ -6,6 +6,7 @@ import struct
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 
 from weft.api.live import PacketSeen, Point, Probed, RuleSeen, Watched
@@ -169,6 +170,18 @@ def test_another_host_than_expected() -> None:
     }
     found = proof(predicted(), TARGET, MARK, sent(), watched, ())
     assert found.differs == "it came by node-3, where the tables do not lead"
+
+
+def test_another_device_than_expected() -> None:
+    path = predicted()
+    hops = (
+        Hop(place="node-1/c1", step="route", entry="", dev="eth0"),
+        Hop(place="node-1", step="forward", entry="", dev="eth1"),
+    )
+    other = msgspec.structs.replace(path, hops=(*hops, *path.hops[2:]))
+    assert shown(other, sent()).differs == "on node-1 it left by eth0, where the tables say eth1"
+    both = (*ONE, seen(12_000, "out", "", "eth1"))
+    assert shown(other, sent(), one=both).agrees
 
 
 def test_what_was_not_seen_is_said() -> None:

@@ -65,30 +65,21 @@ class Live:
     async def send_probe(self, request: ProbeRequest) -> Probed:
         token, seconds = _token(request.token), _seconds(request.seconds)
         _held(self._places(), request.namespace)
-        target = parse_address(request.target)
-        source = parse_address(request.source) if request.source else None
-        if source is not None and source.version != target.version:
-            raise Invalid(f"{source} and {target} are of two families: a packet has one")
-        for port in (request.port, request.sport):
-            if not 0 <= port <= 0xFFFF:
-                raise Invalid(f"port {port} does not exist: 0 to 65535 do")
+        packet = probe.Packet(
+            target=parse_address(request.target),
+            protocol=request.protocol,
+            token=token,
+            port=request.port,
+            sport=request.sport,
+            source=parse_address(request.source) if request.source else None,
+            size=request.size,
+            mark=request.mark,
+        )
         if self._sending >= MOST:
             raise Conflict(f"{MOST} packets are being sent on this host already: try again in a few seconds")
         self._sending += 1
         try:
-            sent = await asyncio.to_thread(
-                lambda: probe.send(
-                    request.namespace,
-                    target,
-                    request.protocol,
-                    token,
-                    port=request.port,
-                    sport=request.sport,
-                    source=source,
-                    size=request.size,
-                    seconds=seconds,
-                )
-            )
+            sent = await asyncio.to_thread(probe.send, request.namespace, packet, seconds)
         finally:
             self._sending -= 1
         return msgspec.convert(msgspec.structs.asdict(sent), Probed)

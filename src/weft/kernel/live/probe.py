@@ -69,27 +69,37 @@ def payload(token: bytes, size: int, header: int) -> bytes:
     return token + secrets.token_bytes(max(0, size - header - 2 * len(token))) + token
 
 
-def send(
-    ns: str,
-    target: IPAddress,
-    protocol: str,
-    token: bytes,
-    *,
-    port: int = 0,
-    sport: int = 0,
-    source: IPAddress | None = None,
-    size: int = SMALLEST,
-    seconds: float = 1.0,
-) -> Sent:
-    """One packet of `size` octets with its IP header; waits for its answer at most `seconds`. `sport` 0, `source` None: as the
-    kernel chooses. Raises Invalid, Conflict, Denied, Failed, NotFound."""
-    if protocol not in PROTOCOLS:
-        raise Invalid(f"protocol {protocol!r} cannot be sent: one of {', '.join(PROTOCOLS)} is needed")
-    if not SMALLEST <= size <= LARGEST:
-        raise Invalid(f"a probe of {size} octets cannot be sent: {SMALLEST} to {LARGEST} are possible")
+class Packet(msgspec.Struct, frozen=True, kw_only=True):
+    """What is sent: `size` octets with its IP header. `sport` 0, `source` None: as the kernel chooses. `mark`: the socket's.
+    Raises Invalid."""
+
+    target: IPAddress
+    protocol: str
+    token: bytes
+    port: int = 0
+    sport: int = 0
+    source: IPAddress | None = None
+    size: int = SMALLEST
+    mark: int = 0
+
+    def __post_init__(self) -> None:
+        if self.protocol not in PROTOCOLS:
+            raise Invalid(f"protocol {self.protocol!r} cannot be sent: one of {', '.join(PROTOCOLS)} is needed")
+        if not SMALLEST <= self.size <= LARGEST:
+            raise Invalid(f"a probe of {self.size} octets cannot be sent: {SMALLEST} to {LARGEST} are possible")
+        if self.source is not None and self.source.version != self.target.version:
+            raise Invalid(f"{self.source} and {self.target} are of two families: a packet has one")
+        for port in (self.port, self.sport):
+            if not 0 <= port <= 0xFFFF:
+                raise Invalid(f"port {port} does not exist: 0 to 65535 do")
+        if not 0 <= self.mark <= 0xFFFFFFFF:
+            raise Invalid(f"{self.mark} marks no packet: a mark has 32 bits")
+
+
+def send(ns: str, packet: Packet, seconds: float = 1.0) -> Sent:
+    """One packet out of this namespace; waits for its answer at most `seconds`. Raises Conflict, Denied, Failed, NotFound."""
     kinds: dict[str, type[_Probe]] = {"tcp": _Tcp, "udp": _Udp, "icmp": _Icmp}
-    kind = kinds[protocol]
-    return netns.call(ns, lambda: kind(target, port, sport, source, token, size).exchange(seconds))
+    return netns.call(ns, lambda: kinds[packet.protocol](packet).exchange(seconds))
 
 
 class _Probe:
@@ -99,13 +109,11 @@ class _Probe:
     kind: int
     number: int
 
-    def __init__(
-        self, target: IPAddress, port: int, sport: int, source: IPAddress | None, token: bytes, size: int
-    ) -> None:
-        self.target, self.port, self.sport = target, port, sport
-        self.source = source
-        self.version = target.version
-        self.carried = payload(token, size, _IP[self.version] + _HEADER[self.protocol])
+    def __init__(self, packet: Packet) -> None:
+        self.target, self.port, self.sport = packet.target, packet.port, packet.sport
+        self.source, self.mark = packet.source, packet.mark
+        self.version = packet.target.version
+        self.carried = payload(packet.token, packet.size, _IP[self.version] + _HEADER[self.protocol])
 
     def exchange(self, seconds: float) -> Sent:
         with contextlib.ExitStack() as stack:
@@ -115,7 +123,7 @@ class _Probe:
                 name = sock.getsockname()
                 self.source, self.sport = ip_address(name[0].partition("%")[0]), self.sport or name[1]
                 begun = time.monotonic()
-                sock.send(self.packet())
+                sock.send(self.octets())
             except OSError as error:
                 return self._told("unsent", refusals.unsent(error))
             return self._wait(sock, begun, seconds)
@@ -130,13 +138,15 @@ class _Probe:
         sock.setblocking(False)
         sock.setsockopt(*_RECVERR[self.version], 1)
         sock.setsockopt(*_MTU_DISCOVER[self.version], _DO)
+        if self.mark:
+            sock.setsockopt(socket.SOL_SOCKET, socket.SO_MARK, self.mark)
         if self.source is not None or self.protocol == "udp":
             sock.bind(
                 (str(self.source or ("" if self.version == 4 else "::")), self.sport if self.protocol == "udp" else 0)
             )
         return sock
 
-    def packet(self) -> bytes:
+    def octets(self) -> bytes:
         raise NotImplementedError
 
     def reply(self, data: bytes) -> tuple[str, str] | None:
@@ -200,7 +210,7 @@ class _Tcp(_Probe):
             sock.setsockopt(socket.IPPROTO_IPV6, _CHECKSUM, 16)
         return sock
 
-    def packet(self) -> bytes:
+    def octets(self) -> bytes:
         head = struct.pack("!HH4sIBBHHH", self.sport, self.port, self.carried[:4], 0, 5 << 4, _SYN, 64240, 0, 0)
         segment = head + self.carried
         if self.version == 6:
@@ -224,7 +234,7 @@ class _Tcp(_Probe):
 class _Udp(_Probe):
     protocol, kind, number = "udp", socket.SOCK_DGRAM, socket.IPPROTO_UDP
 
-    def packet(self) -> bytes:
+    def octets(self) -> bytes:
         return self.carried
 
     def reply(self, data: bytes) -> tuple[str, str] | None:
@@ -234,12 +244,12 @@ class _Udp(_Probe):
 class _Icmp(_Probe):
     protocol, kind = "icmp", socket.SOCK_RAW
 
-    def __init__(self, target: IPAddress, *rest: object) -> None:
-        self.number = socket.IPPROTO_ICMP if target.version == 4 else socket.IPPROTO_ICMPV6
-        super().__init__(target, *rest)  # type: ignore[arg-type]
+    def __init__(self, packet: Packet) -> None:
+        self.number = socket.IPPROTO_ICMP if packet.target.version == 4 else socket.IPPROTO_ICMPV6
+        super().__init__(packet)
         self.sport = self.sport or secrets.randbelow(0xFFFF) + 1
 
-    def packet(self) -> bytes:
+    def octets(self) -> bytes:
         """The kernel computes the checksum of IPv6's (RFC 3542, 3.1)."""
         bare = struct.pack("!BBHHH", _ECHO[self.version][0], 0, 0, self.sport, 1) + self.carried
         if self.version == 6:

@@ -20,7 +20,7 @@ from support.waiting import until
 from weft.api.live import PacketSeen, RuleSeen
 from weft.base.errors import Unsupported
 from weft.faults.catalogue import by_drop
-from weft.kernel.live.probe import Sent, send
+from weft.kernel.live.probe import Packet, Sent, send
 from weft.kernel.live.watch import Watch
 from weft.kernel.plumbing import netns
 
@@ -57,6 +57,7 @@ def go(
     target: str,
     protocol: str = "udp",
     port: int = 98,
+    mark: int = 0,
     seconds: float = 0.2,
     size: int = 64,
     drop: bool = True,
@@ -68,7 +69,11 @@ def go(
     try:
         assert watch.unseen == list(unseen)
         origin = there.containers[1].path
-        sent = send(origin, ip_address(target), protocol, token, port=port, seconds=seconds, size=size)
+        sent = send(
+            origin,
+            Packet(target=ip_address(target), protocol=protocol, token=token, port=port, size=size, mark=mark),
+            seconds,
+        )
         if drop:
             until(lambda: any(p.point == "drop" for p in watch.packets()), 20, lambda: f"a drop; {watch.packets()}")
         return Seen(sent, watch.packets(), watch.rules())
@@ -267,6 +272,14 @@ def test_a_blackhole(there: Overlay, family: int, target: str) -> None:
         seen = go(there, target)
     seen.ended("host1", "blackhole", "NOT_SPECIFIED", "ip_error", "dst_discard_out")
     assert seen.sent.answer == "nothing"
+
+
+def test_a_mark_that_is_led_elsewhere(there: Overlay) -> None:
+    rule = "fwmark 0x5 table 77"
+    make = f"ip rule add {rule}; ip route add blackhole 10.9.0.2 table 77"
+    with Fault(there.containers[1], make, f"ip rule del {rule}; ip route flush table 77"):
+        assert go(there, "10.9.0.2", mark=5, drop=False).sent.answer == "unsent"
+        assert go(there, "10.9.0.2", seconds=5).sent.answer == "refused"
 
 
 @pytest.mark.parametrize(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from ipaddress import ip_address
 from typing import Any
 
 import pytest
@@ -13,7 +14,7 @@ from weft.agent.resources.live import MOST
 from weft.agent.resources.service import Service
 from weft.api.live import PacketSeen, Probed, ProbeRequest, WatchRequest
 from weft.base.errors import Conflict, Invalid, NotFound
-from weft.kernel.live.probe import Sent
+from weft.kernel.live.probe import Packet, Sent
 
 TOKEN = "5e0d7a1c5e0d7a1c"
 
@@ -93,17 +94,22 @@ async def test_what_is_not_watched(service: Service, wrong: dict[str, Any], erro
 
 
 async def test_a_packet_is_sent_from_an_endpoint(service: Service, web: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    calls: list[tuple[Any, ...]] = []
+    calls: list[tuple[str, Packet, float]] = []
 
-    def send(*args: Any, **more: Any) -> Sent:
-        calls.append((*args, more["port"], more["size"]))
+    def send(*args: Any) -> Sent:
+        calls.append(args)
         return Sent("10.1.0.2", 40_000, "reply", "SYN-ACK", "10.1.0.3", 0.001)
 
     monkeypatch.setattr("weft.kernel.live.probe.send", send)
-    request = ProbeRequest(token=TOKEN, target="10.1.0.3", namespace=web, protocol="tcp", port=80, size=1400)
+    request = ProbeRequest(
+        token=TOKEN, target="10.1.0.3", namespace=web, protocol="tcp", port=80, size=1400, mark=5, seconds=2
+    )
     answer = Probed(source="10.1.0.2", sport=40_000, answer="reply", text="SYN-ACK", sender="10.1.0.3", seconds=0.001)
     assert await service.send_probe(request) == answer
-    assert [(c[0], str(c[1]), *c[2:]) for c in calls] == [(web, "10.1.0.3", "tcp", bytes.fromhex(TOKEN), 80, 1400)]
+    packet = Packet(
+        target=ip_address("10.1.0.3"), protocol="tcp", token=bytes.fromhex(TOKEN), port=80, size=1400, mark=5
+    )
+    assert calls == [(web, packet, 2)]
 
 
 @pytest.mark.parametrize(
@@ -113,6 +119,7 @@ async def test_a_packet_is_sent_from_an_endpoint(service: Service, web: str, mon
         ({"target": "web"}, Invalid),
         ({"source": "fd00::1"}, Invalid),
         ({"port": 65536}, Invalid),
+        ({"mark": 1 << 32}, Invalid),
         ({"size": 10}, Invalid),
         ({"seconds": -1.0}, Invalid),
     ],
