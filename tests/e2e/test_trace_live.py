@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import signal
 from typing import Any
 
 import pytest
 
-from support.reach import NODES, Container, make_network, run_everywhere, weft
+from support.reach import NODES, Container, client, make_network, run, run_everywhere, weft
+from support.waiting import until
+from weft.api.live import WatchRequest
 from weft.lab import Lab
 
 DROP = """
@@ -65,3 +69,47 @@ def test_somebodys_rule_on_the_far_host(lab: Lab, containers: list[Container], c
         host.run(["nft", "delete", "table", "inet", "person"], check=True)
     assert (status, found["end"], found["place"], found["reason"]) == (1, "dropped", other.host, "NETFILTER_DROP")
     assert (found["rule"]["table"], found["rule"]["chain"], found["rule"]["verdict"]) == ("person", chain, "drop")
+
+
+def test_a_policy_and_a_closed_port(lab: Lab, containers: list[Container]) -> None:
+    other = containers[1]
+    status, found = live(lab, containers[0].name, other.name, "--port", "80")
+    assert (status, found["end"], found["agrees"], found["faults"]) == (1, "refused", True, ["port-closed"])
+    assert found["reason"] == "NO_SOCKET"
+    apply = lab.host("node-1").run([*lab.weft, "policy", "apply", "-f", "-"], input=POLICY, timeout=60)
+    assert apply.returncode == 0, apply.stderr
+    try:
+        asked: list[dict[str, Any]] = []
+
+        def dropped() -> bool:
+            asked.append(live(lab, containers[0].name, other.name, "--port", "80")[1])
+            return bool(asked[-1]["end"] == "dropped")
+
+        until(dropped, 30, "the policy")
+        found = asked[-1]
+        assert (found["place"], found["rule"]["table"], found["faults"]) == (other.host, "weft", ["policy-denies"])
+    finally:
+        weft(lab, "node-1", "policy", "rm", "nobody")
+
+
+POLICY = """
+apiVersion: weft/v1
+kind: Policy
+metadata: {name: nobody}
+spec: {ingress: []}
+"""
+
+
+def test_a_killed_agent_leaves_nothing_and_the_host_looks_itself(lab: Lab, containers: list[Container]) -> None:
+    near = run(lab, "node-1", "near", "over")
+    before = rules(lab, "node-1")
+    client(lab, "node-1").start_watch(WatchRequest(token="5e0d7a1c00ff1122", seconds=30))
+    assert "weft-trace-5e0d7a1c00ff1122" in rules(lab, "node-1")
+    agent = lab.agent("node-1").process()
+    assert agent is not None
+    os.kill(agent.pid, signal.SIGKILL)
+    until(lambda: rules(lab, "node-1") == before, 20, lambda: rules(lab, "node-1"))
+    status, found = live(lab, containers[0].name, near.name)
+    assert (status, found["end"], found["unseen"]) == (0, "answered", [])
+    assert {s["place"] for s in found["sights"]} == {f"node-1/{containers[0].name}", "node-1", "node-1/near"}
+    assert rules(lab, "node-1") == before

@@ -6,18 +6,17 @@ comes to end it.
 
 from __future__ import annotations
 
+import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterator, Mapping
 from concurrent.futures import ThreadPoolExecutor
-from functools import partial
 from typing import Protocol
 
 from weft.api import live
 from weft.api.live import Probed, ProbeRequest, Watched, WatchRequest
-from weft.base.errors import Invalid, Unsupported, WeftError
-from weft.base.net import parse_address
+from weft.base.errors import Unsupported, WeftError
 from weft.live.packet import Mark
 from weft.live.proof import Proof, proof, settled
 from weft.trace.path import ICMP, ICMPV6, TCP, UDP, Flow, Path, Place, Trace
@@ -33,6 +32,8 @@ _LASTING = 20.0
 _AT_ONCE = 16
 SMALLEST = 64
 """Octets of a packet."""
+_NO_NODE = re.compile(r"[\s:]|^[\d.]+$")
+"""In the name of a target that begins with no node's: an address, a service."""
 _PROTOCOLS: dict[int, live.Protocol] = {TCP: "tcp", UDP: "udp", ICMP: "icmp", ICMPV6: "icmp"}
 
 
@@ -51,7 +52,7 @@ class Sides(Protocol):
 def prove(found: Trace, at: Callable[[str], Sides]) -> Proof:
     """A packet of the flow that was traced. `at`: a host by its name. Raises Unsupported, and what the sender's host says;
     another one that cannot watch is told in `Proof.unseen`."""
-    token, (host, namespace) = secrets.token_bytes(TOKEN), _origin(found.there)
+    token, (host, namespace) = secrets.token_bytes(TOKEN), origin(found.there)
     flow, target = found.there.flow, _target(found)
     family, protocol = found.there.source.version, protocol_of(flow)
     mark = Mark(token, protocol, family, 0)
@@ -98,7 +99,7 @@ def protocol_of(flow: Flow) -> live.Protocol:
     return found
 
 
-def _origin(path: Path) -> Place:
+def origin(path: Path) -> Place:
     """Where it begins."""
     first = path.hops[0] if path.hops else path.outcome
     return Place(first.host, first.ns)
@@ -110,21 +111,23 @@ def _target(found: Trace) -> str:
     return outcome.place if outcome.ending in ("delivered", "no-socket") else found.target
 
 
+def spots(found: Trace) -> Iterator[tuple[Place, str]]:
+    """Where the packet, and its answer, come by, with how that place is called."""
+    for path in (found.there, found.back):
+        if path is not None:
+            yield from ((Place(hop.host, hop.ns), hop.place) for hop in path.hops if hop.host)
+            end = path.outcome
+            yield Place(end.place.partition("/")[0], end.ns), end.place
+
+
 def _concerned(found: Trace) -> dict[str, tuple[str, ...]]:
     """Hosts on the way there and back, and the target's, each with the paths of the namespaces on the way."""
     hosts: dict[str, dict[str, None]] = {}
-    for path in (found.there, found.back):
-        for host, ns in _places(path) if path else ():
-            hosts.setdefault(host, {}).update({ns: None} if ns else {})
-    try:
-        parse_address(found.target)
-    except Invalid:  # an endpoint or a node, by its name
+    for place, _ in spots(found):
+        hosts.setdefault(place.host, {}).update({place.ns: None} if place.ns else {})
+    if not _NO_NODE.search(found.target):
         hosts.setdefault(found.target.partition("/")[0], {})
     return {host: tuple(paths) for host, paths in hosts.items()}
-
-
-def _places(path: Path) -> Iterator[Place]:
-    yield from (Place(hop.host, hop.ns) for hop in path.hops if hop.host)
 
 
 class _Watches:
@@ -136,22 +139,22 @@ class _Watches:
         self.silent: dict[str, str] = {}
 
     def start(self, requests: Mapping[str, WatchRequest]) -> None:
-        self._each({host: partial(self._at(host).start_watch, request) for host, request in requests.items()})
+        self._each(requests, lambda host: self._at(host).start_watch(requests[host]))
 
     def seen(self) -> dict[str, Watched]:
-        self._each({host: partial(self._at(host).watched, last.id) for host, last in self._last.items()})
+        self._each(self._last, lambda host: self._at(host).watched(self._last[host].id))
         return dict(self._last)
 
     def end(self) -> dict[str, Watched]:
         """Of a host that does not answer any more, what it told last."""
-        self._each({host: partial(self._at(host).end_watch, last.id) for host, last in self._last.items()})
+        self._each(self._last, lambda host: self._at(host).end_watch(self._last[host].id))
         return dict(self._last)
 
-    def _each(self, calls: Mapping[str, Callable[[], Watched]]) -> None:
+    def _each(self, hosts: Collection[str], call: Callable[[str], Watched]) -> None:
         def one(host: str) -> None:
             try:
-                self._last[host] = calls[host]()
+                self._last[host] = call(host)
             except WeftError as error:
                 self.silent[host] = f"{host} does not watch: {error}"
 
-        list(self._pool.map(one, calls))
+        list(self._pool.map(one, tuple(hosts)))

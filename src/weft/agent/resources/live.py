@@ -6,21 +6,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 
-import msgspec
-
 from weft.agent.parts import Parts
 from weft.api.live import Probed, ProbeRequest, Watched, WatchRequest
-from weft.base.errors import Conflict, Invalid, NotFound
-from weft.base.net import parse_address
+from weft.base.errors import Conflict, NotFound
 from weft.hoststate import HOST, netns
-from weft.kernel.live import probe
+from weft.kernel.live import asked, probe
 from weft.kernel.live.watch import Watch
 
 MOST = 4
 """Watches at a time, and packets sent at a time: each packet of the host is looked at by each watch."""
-LONGEST = 30.0
-"""Seconds that a watch lasts, or that an answer is waited for."""
-_TOKEN = 8
 
 
 class Live:
@@ -32,7 +26,7 @@ class Live:
 
     async def start_watch(self, request: WatchRequest) -> Watched:
         """It watches when this returns."""
-        token, seconds = _token(request.token), _seconds(request.seconds)
+        token, seconds = asked.token(request), asked.seconds(request)
         places = self._places()
         for path in request.namespaces:
             _held(places, path)
@@ -50,31 +44,21 @@ class Live:
             watch.close()
             raise NotFound("the time to watch was over before it had begun: allow more seconds")
         self._watches[name] = watch
-        return _told(name, watch)
+        return asked.watched(name, watch)
 
     async def watched(self, id: str) -> Watched:
-        return _told(id, self._watch(id))
+        return asked.watched(id, self._watch(id))
 
     async def end_watch(self, id: str) -> Watched:
         watch = self._watch(id)
         try:
-            return _told(id, watch)
+            return asked.watched(id, watch)
         finally:
             self._end(id)
 
     async def send_probe(self, request: ProbeRequest) -> Probed:
-        token, seconds = _token(request.token), _seconds(request.seconds)
+        packet, seconds = asked.packet(request), asked.seconds(request)
         _held(self._places(), request.namespace)
-        packet = probe.Packet(
-            target=parse_address(request.target),
-            protocol=request.protocol,
-            token=token,
-            port=request.port,
-            sport=request.sport,
-            source=parse_address(request.source) if request.source else None,
-            size=request.size,
-            mark=request.mark,
-        )
         if self._sending >= MOST:
             raise Conflict(f"{MOST} packets are being sent on this host already: try again in a few seconds")
         self._sending += 1
@@ -82,7 +66,7 @@ class Live:
             sent = await asyncio.to_thread(probe.send, request.namespace, packet, seconds)
         finally:
             self._sending -= 1
-        return msgspec.convert(msgspec.structs.asdict(sent), Probed)
+        return asked.probed(sent)
 
     def _watch(self, name: str) -> Watch:
         watch = self._watches.get(name)
@@ -105,25 +89,3 @@ class Live:
 def _held(places: dict[str, str], path: str) -> None:
     if path != HOST and path not in places:
         raise NotFound(f"no endpoint here in namespace {path}: `weft endpoint ls` shows those there are")
-
-
-def _token(text: str) -> bytes:
-    try:
-        token = bytes.fromhex(text)
-    except ValueError:
-        token = b""
-    if len(token) != _TOKEN:
-        raise Invalid(f"{text!r} marks no packet: {2 * _TOKEN} hex digits are needed")
-    return token
-
-
-def _seconds(value: float) -> float:
-    if not 0 < value <= LONGEST:
-        raise Invalid(f"{value:g} seconds are not possible: more than 0, at most {LONGEST:g}")
-    return value
-
-
-def _told(name: str, watch: Watch) -> Watched:
-    return Watched(
-        id=name, packets=watch.packets(), rules=watch.rules(), means=tuple(watch.means), unseen=tuple(watch.unseen)
-    )
