@@ -115,6 +115,29 @@ def test_a_large_answer(weft: Cluster) -> None:
     nothing_is_left(weft)
 
 
+def test_doctor_and_support_of_all_hosts(weft: Cluster) -> None:
+    """With a token in a rule's comment, and a password in the settings."""
+    status, said = weft.weft("node-3", "doctor", "--all", "-o", "json")
+    assert status == 0 and {f["host"] for f in json.loads(said)} == set(NODES)
+    rule = 'add table inet theirs { comment \\"token=planted-token\\"; }'
+    settings = "store = 'etcds://weft:planted-word@h1:2379/weft'"
+    weft.sh("node-3", f'nft "{rule}" && echo "{settings}" > /run/weft/other.toml')
+    try:
+        status, said = weft.weft(
+            "node-3", "support", "--all", "-o", "/run/weft/s.tar.gz", "--config", "/run/weft/other.toml"
+        )
+        assert status == 0, said
+        octets = weft.sh("node-3", "stat -c %a /run/weft/s.tar.gz; zcat /run/weft/s.tar.gz | tr -d '\\0'")
+        again = weft.weft("node-3", "support", "-o", "/run/weft/s.tar.gz")
+    finally:
+        weft.sh("node-3", "nft delete table inet theirs; rm -f /run/weft/s.tar.gz /run/weft/other.toml")
+    assert octets.startswith("600\n") and "planted-word" not in octets and "planted-token" not in octets
+    assert "table inet theirs" in octets and "etcds://(removed)@h1:2379/weft" in octets
+    assert all(f"nodes/{node}/kernel.json" in octets for node in NODES)
+    assert again[0] == 1 and "exists and is left as it is" in again[1]
+    nothing_is_left(weft)
+
+
 def test_fifty_at_once(weft: Cluster, pool: ThreadPoolExecutor) -> None:
     node, client = "node-2", weft.client("node-1", 60)
     dumps = list(pool.map(lambda _: client.at(node, 50).kernel(ALONE), range(50)))
