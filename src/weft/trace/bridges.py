@@ -76,6 +76,7 @@ def _readdressed(record: Record, place: Place, namespace: Namespace, bridge: Lin
         there = record.namespace(other.place)
         if there is not None and there.has(other.link.name, hop):
             return other.link.mac
+    record.world.lack(place, bridge)
     return bridge.mac
 
 
@@ -134,6 +135,8 @@ def _flooded(
         fix = record.command(place, f"bridge link set dev {behind.name} flood on")
         text = f"{bridge.name} has no FDB entry for {frame.mac}, and does not flood to {behind.name}, where it is"
         return record.end("no-fdb", place, text, f"on {place.host}: `{fix}`", fault="not-flooded", fix=fix)
+    if behind is None:
+        world.lack(place, bridge)
     port = behind or next(iter([*tunnels, *wires, *switched]), None)
     if port is None:
         said = f", as `{frame.by}` has it" if frame.by else ""

@@ -339,6 +339,7 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
             by = f"{text} on {world.name(other.place)}"
             record.hop(place, "neighbour", asked, f"{other.link.name} of {world.name(other.place)} answers: {text}")
             return Transmit(place, link.name, replace(frame, mac=proxied.lladdr, by=by))
+    world.lack(place, link)
     name = world.name(place)
     if switched := next((f for f in heard if f.link.switch), None):
         record.hop(

@@ -249,12 +249,13 @@ class World:
     def hosts(self) -> tuple[str, ...]:
         return tuple(self._dumps)
 
-    def namespace(self, place: Place) -> Namespace | None:
+    def namespace(self, place: Place, *, need: bool = True) -> Namespace | None:
+        """`need`: it is lacking where it is in no dump."""
         if place not in self._namespaces and place.host in self._dumps:
             dump = self._dumps[place.host].namespace(place.ns)
             if dump is not None:
                 self._namespaces[place] = Namespace(dump)
-        if place not in self._namespaces:
+        if need and place not in self._namespaces:
             self.lacking.add(place)
         return self._namespaces.get(place)
 
@@ -320,12 +321,12 @@ class World:
     def carried(self, host: str) -> tuple[TunnelDump, ...]:
         return self._dumps[host].tunnels if host in self._dumps else ()
 
-    def peer(self, place: Place, link: LinkDump) -> Found | None:
+    def peer(self, place: Place, link: LinkDump, *, need: bool = True) -> Found | None:
         """A veth's other end, where its namespace was dumped."""
         if link.peer is None or link.peer.namespace == "?":
             return None
         there = Place(place.host, link.peer.namespace)
-        namespace = self.namespace(there)
+        namespace = self.namespace(there, need=need)
         other = namespace.links.get(link.peer.name) if namespace else None
         return Found(there, other) if other else None
 
@@ -339,7 +340,14 @@ class World:
 
     # Who is behind a device.
 
-    def behind(self, place: Place, link: LinkDump, seen: set[tuple[Place, str]] | None = None) -> Iterator[Found]:
+    def lack(self, place: Place, link: LinkDump) -> None:
+        """Nobody who is known behind a device is the one: whoever else is there is needed."""
+        for _ in self.behind(place, link, need=True):
+            pass
+
+    def behind(
+        self, place: Place, link: LinkDump, seen: set[tuple[Place, str]] | None = None, *, need: bool = False
+    ) -> Iterator[Found]:
         """The devices that a broadcast sent out of `link` comes to, up or not. Wire ends themselves are among them, as
         the last that is known of the way, and VXLAN devices that answer for those beyond."""
         seen = set() if seen is None else seen
@@ -348,15 +356,15 @@ class World:
         seen.add((place, link.name))
         if link.kind == "bridge":
             for port in self._namespaces[place].ports(link.name):
-                yield from self.behind(place, port, seen)
+                yield from self.behind(place, port, seen, need=need)
         elif (lower := self.under(place, link)) is not None:
-            yield from self.behind(place, lower, seen)
-        elif (other := self.peer(place, link)) is not None:
-            yield from self._beyond(other, seen)
+            yield from self.behind(place, lower, seen, need=need)
+        elif (other := self.peer(place, link, need=need)) is not None:
+            yield from self._beyond(other, seen, need)
         elif self.is_wire_end(place, link) or (link.vxlan and link.vxlan.proxy):
             yield Found(place, link)
 
-    def _beyond(self, other: Found, seen: set[tuple[Place, str]]) -> Iterator[Found]:
+    def _beyond(self, other: Found, seen: set[tuple[Place, str]], need: bool) -> Iterator[Found]:
         place, link = other
         namespace = self._namespaces[place]
         bridge = namespace.links.get(link.master)
@@ -371,7 +379,7 @@ class World:
         yield from (
             Found(place, up) for up in namespace.links.values() if up.kind == "vlan" and up.lower == bridge.name
         )
-        yield from self.behind(place, bridge, seen)
+        yield from self.behind(place, bridge, seen, need=need)
 
     def vteps(self, place: Place) -> Iterator[Found]:
         """The VXLAN devices whose packets come and go in this namespace, wherever they are."""
