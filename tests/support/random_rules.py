@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import re
 from random import Random
+from typing import ClassVar
 
 from support.routed_three import HOST, LEFT, NOBODY, RIGHT
 
@@ -24,6 +25,9 @@ _VERDICTS = (
     "ct mark set {n}",
 )
 
+_MATCHES = ("addressed", "addressed", "ported", "ported", "concatenated", "other", "other", "other")
+"""Methods."""
+
 
 def _protocols(match: str) -> set[str]:
     """What kinds of protocol it asks for."""
@@ -35,10 +39,14 @@ def _protocols(match: str) -> set[str]:
 class Nft:
     """A table of nft as text."""
 
+    families: ClassVar[tuple[str, ...]] = ("inet", "inet", "ip", "ip6")
+
+    verdicts: ClassVar[tuple[str, ...]] = _VERDICTS
+
     def __init__(self, random: Random, name: str) -> None:
         self.random = random
         self.name = name
-        self.family = random.choice(("inet", "inet", "ip", "ip6"))
+        self.family = random.choice(self.families)
         self.sets: list[str] = []
 
     def text(self) -> str:
@@ -70,7 +78,7 @@ class Nft:
     def rule(self, users: list[str], *, base: bool = False) -> str:
         random = self.random
         asked = self._matches(random.randint(0 if base else 1, 2))
-        does = random.choice(_VERDICTS).format(n=random.randint(1, 3))
+        does = random.choice(self.verdicts).format(n=random.randint(1, 3))
         if users and random.random() < 0.4:
             does = f"{random.choice(('jump', 'jump', 'goto'))} {random.choice(users)}"
         elif random.random() < 0.15:
@@ -91,7 +99,7 @@ class Nft:
         return found
 
     def _six(self) -> bool:
-        return self.family == "ip6" or (self.family == "inet" and self.random.random() < 0.5)
+        return self.family == "ip6" or (self.family in ("inet", "bridge") and self.random.random() < 0.5)
 
     def address(self, *, six: bool) -> str:
         return self.random.choice(_V6 if six else _V4)
@@ -104,7 +112,7 @@ class Nft:
         )
 
     def match(self) -> str:
-        return self.random.choice(_MATCHES)(self)
+        return str(getattr(self, self.random.choice(_MATCHES))())
 
     def addressed(self) -> str:
         six = self._six()
@@ -219,7 +227,25 @@ class Nft:
         return random.choice(kinds)
 
 
-_MATCHES = (Nft.addressed, Nft.addressed, Nft.ported, Nft.ported, Nft.concatenated, Nft.other, Nft.other, Nft.other)
+class OfBridge(Nft):
+    """For what a bridge passes on: no NAT, and nothing is asked of conntrack."""
+
+    families = ("bridge",)
+    verdicts = _VERDICTS[:-1]
+
+    def _nat(self, hook: str) -> str:
+        return ""
+
+    def other(self) -> str:
+        words = [
+            "ether type ip", "ether type ip6", "meta l4proto udp", 'iifname "to-left"', 'oifname "to-r*"', "meta mark 1",
+            "ip ttl 64", "ip6 hoplimit 64", "tcp flags syn / syn,ack", "icmp type echo-request", "meta protocol ip",
+        ]  # fmt: skip
+        return self.random.choice(words)
+
+
+def bridge(random: Random) -> str:
+    return "".join(OfBridge(random, f"b{n}").text() for n in range(random.randint(1, 2)))
 
 
 def nft(random: Random) -> str:

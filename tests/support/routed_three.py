@@ -12,9 +12,9 @@ from __future__ import annotations
 import os
 import select
 import socket
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, ClassVar
 
 import msgspec
 
@@ -57,11 +57,14 @@ class Sight(msgspec.Struct, frozen=True):
 
 
 class Three:
+    """`bits`: of prefixes, by family."""
+
+    bits: ClassVar[dict[int, int]] = {4: 24, 6: 64}
+
     def __init__(self, host: Home) -> None:
         self.host: Namespace = host
         self.spaces: dict[str, Namespace] = {"host": host, "left": host.new(), "right": host.new()}
-        for name, dev, far in (("left", "to-left", LEFT), ("right", "to-right", RIGHT)):
-            self._join(name, dev, far)
+        self.join()
         for name in self.spaces:
             self.witness(name)
         host.run("sysctl", "-qw", "net.ipv4.ip_forward=1", "net.ipv6.conf.all.forwarding=1")
@@ -75,17 +78,26 @@ class Three:
     def witness(self, name: str) -> None:
         self.spaces[name].run("nft", "-f", "-", stdin=WITNESS)
 
-    def _join(self, name: str, dev: str, far: tuple[str, ...]) -> None:
+    def join(self) -> None:
+        for name, dev, far in (("left", "to-left", LEFT), ("right", "to-right", RIGHT)):
+            self.connect(name, dev)
+            self._routed(name, dev, far)
+
+    def connect(self, name: str, dev: str) -> None:
+        self.host.sh(f"ip link add {dev} type veth peer name eth0 netns {self.spaces[name].path}")
+
+    def addresses(self, at: Namespace, dev: str, addresses: Iterable[str]) -> None:
+        for address in addresses:
+            prefix = f"{address}/{self.bits[6 if ':' in address else 4]}"
+            at.run("ip", "address", "add", prefix, "dev", dev, *(["nodad"] if ":" in address else []))
+        at.sh(f"ip link set {dev} up")
+
+    def _routed(self, name: str, dev: str, far: tuple[str, ...]) -> None:
         host, space = self.host, self.spaces[name]
-        host.sh(f"ip link add {dev} type veth peer name eth0 netns {space.path}")
         ours = {4: far[0].rsplit(".", 1)[0] + ".1", 6: far[2].rsplit(":", 1)[0] + ":1"}
         here, there = _mac(host, dev), _mac(space, "eth0")
-        for at, link, addresses in ((host, dev, tuple(ours.values())), (space, "eth0", far)):
-            for address in addresses:
-                at.run(
-                    "ip", "address", "add", f"{address}/{64 if ':' in address else 24}", "dev", link, *_nodad(address)
-                )
-            at.sh(f"ip link set {link} up")
+        self.addresses(host, dev, ours.values())
+        self.addresses(space, "eth0", far)
         for address in far:
             host.sh(f"ip neigh replace {address} lladdr {there} dev {dev} nud permanent")
         for family, address in ours.items():
@@ -124,6 +136,30 @@ class Three:
                     self._heard.append(_sight(name, heard))
 
 
+class Bridged(Three):
+    """The same addresses, in one subnet: the host has a bridge with both of them at its ports, and takes part in it."""
+
+    bits: ClassVar[dict[int, int]] = {4: 8, 6: 8}
+
+    def join(self) -> None:
+        host = self.host
+        host.sh("ip link add br0 type bridge")
+        for name, dev, ours in (("left", "to-left", LEFT), ("right", "to-right", RIGHT)):
+            self.connect(name, dev)
+            host.sh(f"ip link set {dev} master br0 up")
+            self.addresses(self.spaces[name], "eth0", ours)
+        self.addresses(host, "br0", HOST)
+        macs = dict.fromkeys(HOST, _mac(host, "br0"))
+        macs |= dict.fromkeys(LEFT, _mac(self.spaces["left"], "eth0"))
+        macs |= dict.fromkeys(RIGHT, _mac(self.spaces["right"], "eth0"))
+        for name, space in self.spaces.items():
+            dev = "br0" if name == "host" else "eth0"
+            mine = _mac(space, dev)
+            for address, mac in macs.items():
+                if mac != mine:
+                    space.sh(f"ip neigh replace {address} lladdr {mac} dev {dev} nud permanent")
+
+
 def _sight(where: str, heard: Heard) -> Sight:
     ports = heard.sport or 0, heard.dport or 0
     return Sight(where, heard.protocol, str(heard.source), str(heard.target), *ports)
@@ -131,10 +167,6 @@ def _sight(where: str, heard: Heard) -> Sight:
 
 def _mac(space: Namespace, dev: str) -> str:
     return str(space.json("ip", "-j", "link", "show", dev)[0]["address"])
-
-
-def _nodad(address: str) -> list[str]:
-    return ["nodad"] if ":" in address else []
 
 
 @contextmanager
