@@ -43,12 +43,14 @@ def filtered(record: Record, at: Point, packet: Packet, verdict: Verdict, family
         text = f"{name} {does} {what} at {at.hook}: {rule(where)}"
     else:
         text = f"{name} {does} {what} at {at.hook}: no rule of chain {rule(where)} accepts it, and its policy is drop"
-    remedy = where.remedy
+    remedy = record.command(at.place, where.remedy) if where.remedy else ""
     advice = f"on {at.place.host}: `{remedy}`" if remedy else f"on {at.place.host}: `{where.show}` shows it"
-    return record.end("filtered", at.place, text, advice, fault=_fault(at, where, family), fix=remedy)
+    return record.end("filtered", at.place, text, advice, fault=_fault(at, packet, where, family), fix=remedy)
 
 
-def _fault(at: Point, where: Where, family: str) -> str:
+def _fault(at: Point, packet: Packet, where: Where, family: str) -> str:
+    if packet.tunnel is not None:
+        return "underlay-filtered"
     if family == "bridge":
         return "bridge-rule-drops"
     if at.physin is not None or at.physout is not None:

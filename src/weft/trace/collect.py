@@ -64,6 +64,11 @@ class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
     def by_address(self) -> dict[str, str]:
         return {str(a.ip): n.name for n in self.nodes for a in n.addresses}
 
+    @property
+    def names(self) -> dict[str, str]:
+        """Of endpoints, by address; those of address pools that all hosts use are several endpoints'."""
+        return {str(a.ip): f"{e.node}/{e.name}" for e in self.endpoints for a in e.addresses}
+
 
 def gather(agent: Agent, origin: str, target: str, family: Family | None = None, what: What = PING) -> Trace:
     """`trace`, with what the agents of the hosts on the way tell. Raises what the local agent says."""
@@ -148,8 +153,8 @@ def trace(
     chosen = ends.choose_family(start, end, family)
     member = ends.origin(what.member, snapshot.endpoints, snapshot.nodes).address(chosen) if what.member else None
     there, back = both_ways(
-        World(snapshot.dumps, snapshot.by_address, lacking),
-        Start(host=start.node, ns=start.ns, source=start.address(chosen)),
+        World(snapshot.dumps, snapshot.by_address, lacking, names=snapshot.names),
+        Start(host=start.node, ns=start.ns, source=start.address(chosen), free=str(start.address(chosen)) != origin),
         end.address(chosen),
         flow=what.flow(end.service),
         member=member,

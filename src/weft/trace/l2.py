@@ -129,7 +129,8 @@ def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State 
         return record.missing(outer)
     src = address(tunnel.local) if tunnel.local else _source(record, outer, tunnel.dev, dst)
     if src is None:
-        return record.end("no-address", place, f"{link.name} has no IPv{dst.version} address to send from")
+        text = f"{link.name} has no IPv{dst.version} address to send from"
+        return record.end("no-address", place, text, fault="tunnel-address-changed")
     overhead = _OVERHEAD[dst.version]
     inner = Tunnel(vni=tunnel.vni, port=tunnel.port, frame=frame, device=link.name, overhead=overhead)
     result = f"VNI {tunnel.vni} to {dst} UDP {tunnel.port}, from {src}"
@@ -150,7 +151,8 @@ def _ipip(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
             "no-route", place, f"{frame.packet.dst} is routed to {link.name} on {name}, which carries IPv4 only"
         )
     if not tunnel.local:
-        return record.end("no-address", place, f"{link.name} on {name} has no address to send from")
+        text = f"{link.name} on {name} has no address to send from"
+        return record.end("no-address", place, text, fault="tunnel-address-changed")
     inner = Tunnel(vni=None, port=None, frame=frame, device=link.name, overhead=_IPIP_OVERHEAD)
     record.hop(place, "encapsulate", f"{link.name}: IPIP", f"to {dst}, from {tunnel.local}")
     overhead, mark = frame.packet.overhead + _IPIP_OVERHEAD, frame.packet.mark
@@ -169,7 +171,8 @@ def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
     prefix, to = longest(tunnel.prefixes, packet.dst)
     if to in ("", HERE):
         what = "is this host's own, and nobody's here" if to else "is in no prefix of it"
-        return record.end("no-route", place, f"{link.name} on {name} carries nothing to {packet.dst}, which {what}")
+        text = f"{link.name} on {name} carries nothing to {packet.dst}, which {what}"
+        return record.end("no-route", place, text, fault="no-route")
     if packet.ttl <= 1:
         return record.end("ttl", place, f"{link.name} on {name} drops it: TTL 1", "")
     dst, src = address(to), address(tunnel.local)
@@ -185,7 +188,7 @@ def _in_sleeve(record: Record, place: Place, tunnel: TunnelDump, frame: Frame) -
     """As a whole, by the MAC address it is for."""
     name, hosts = record.world.name(place), tunnel.stations.get(frame.mac)
     if not hosts:
-        return record.end("no-fdb", place, f"{tunnel.dev} on {name} has no station {frame.mac}")
+        return record.end("no-fdb", place, f"{tunnel.dev} on {name} has no station {frame.mac}", fault="no-fdb")
     first, last = hosts[0], hosts[-1]
     inner = Tunnel(None, tunnel.port, frame, tunnel.dev, tunnel.overhead, network=tunnel.network, to=last)
     onward = f", which sends it on to {last}" if first != last else ""
@@ -210,7 +213,8 @@ def _wire(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
         stray = world.mac_on_wire(frame.mac, but=place.host)
         if stray is None:
             text = f"{device.place.host}'s {device.link.name} has MAC {device.link.mac}, but `{frame.by}` sends to {frame.mac}"
-            return record.end("wrong-mac", place, text, f"on {place.host}: `ip neigh flush to {next_hop}`")
+            fix = record.command(place, f"ip neigh flush to {next_hop}")
+            return record.end("wrong-mac", place, text, f"on {place.host}: `{fix}`", fault="stale-neighbour", fix=fix)
         arrival = stray
     record.hop(place, "wire", f"out of {link.name}", f"to {arrival.link.name} of {world.name(arrival.place)}")
     return Arrive(arrival.place, arrival.link.name, frame.moved())
@@ -243,6 +247,7 @@ def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
         place,
         f"{world.name(place)} hands it to router {next_hop}, which is not a Weft host and knows no container networks: "
         f"{packet.dst} is on {world.name(holder)}",
+        fault="router-unaware",
     )
 
 
@@ -253,7 +258,8 @@ def _cloud(record: Record, place: Place, link: LinkDump, frame: Frame, table: st
     found = world.cloud_route(table, packet.dst)
     if found is None and (holder := world.holder(packet.dst)) is not None:
         text = f"{table}, by which packets of {place.host} go, has no route to {packet.dst}, which is on {world.name(holder)}"
-        return record.end("router", place, text, f"on {holder.host}: `weft status` says why it is not there")
+        advice = f"on {holder.host}: `weft status` says why it is not there"
+        return record.end("router", place, text, advice, fault="cloud-route-missing")
     if found is None or found[1] is None:
         text = f"continues by {table}, of which it is not at hand where it leads to {packet.dst}"
         return record.end("elsewhere", place, text, "run the trace on the host that has it")
@@ -267,7 +273,7 @@ def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: 
     name = record.world.name(place)
     if packet.tunnel is not None:
         entry = f"{packet.tunnel.device} on {name} sends to the VTEP {packet.dst}"
-        return record.end("no-vtep", place, f"{entry}, which is no host of Weft")
+        return record.end("no-vtep", place, f"{entry}, which is no host of Weft", fault="fdb-wrong-host")
     record.hop(place, "wire", f"out of {link.name}", f"to {router.removeprefix(' by ') or packet.dst}", dev=link.name)
     record.arrived = (place, packet, link.name)
     text = f"leaves the cluster through {link.name} of {name} to {packet.dst}{router}"

@@ -220,7 +220,16 @@ def _decapsulate(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
             record.hop(there, "decapsulate", f"{link.name}: VXLAN {what}", f"frame for {tunnel.frame.mac}")
             return Arrive(there, link.name, _unpacked(place, there, packet, tunnel.frame))
     name = record.world.name(place)
-    return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no VXLAN device of {what}")
+    text = f"{name} gets the tunnel packet, but has no VXLAN device of {what}"
+    return record.end("no-vtep", place, text, fault=_vxlan_fault(record, place, tunnel))
+
+
+def _vxlan_fault(record: Record, place: Place, tunnel: Tunnel) -> str:
+    """What of it is there, but not the same."""
+    there = [link.vxlan for _, link in record.world.vteps(place) if link.vxlan]
+    if any(one.port == tunnel.port for one in there):
+        return "vni-differs"
+    return "tunnel-port-differs" if any(one.vni == tunnel.vni for one in there) else "tunnel-device-missing"
 
 
 def _unpacked(outside: Place, there: Place, packet: Packet, frame: Frame) -> Frame:
@@ -238,7 +247,8 @@ def _out_of_ipip(record: Record, place: Place, packet: Packet, tunnel: Tunnel) -
     link = next((found[pair] for pair in ends if pair in found), None)
     name = record.world.name(place)
     if link is None:
-        return record.end("no-vtep", place, f"{name} gets the tunnel packet, but has no IPIP device at {packet.dst}")
+        text = f"{name} gets the tunnel packet, but has no IPIP device at {packet.dst}"
+        return record.end("no-vtep", place, text, fault="tunnel-device-missing")
     if bad := record.unusable(place, namespace, link.name):
         return bad
     record.hop(place, "decapsulate", f"{link.name}: IPIP", f"packet for {tunnel.frame.packet.dst}")
@@ -250,7 +260,8 @@ def _out_of_sleeve(record: Record, place: Place, packet: Packet, tunnel: Tunnel)
     name, at = record.world.name(place), (str(packet.dst), tunnel.port)
     here = [t for t in record.world.carried(place.host) if (t.local, t.port) == at and t.network is not None]
     if not here:
-        return record.end("no-vtep", place, f"{name} gets the datagram, but has no sleeve at UDP port {tunnel.port}")
+        text = f"{name} gets the datagram, but has no sleeve at UDP port {tunnel.port}"
+        return record.end("no-vtep", place, text, fault="tunnel-device-missing")
     if tunnel.to != str(packet.dst):
         record.hop(
             place, "forward", f"the sleeve at UDP port {tunnel.port}", f"sent on to {tunnel.to}, from {packet.dst}"
@@ -258,7 +269,8 @@ def _out_of_sleeve(record: Record, place: Place, packet: Packet, tunnel: Tunnel)
         return Send(place, replace(packet, src=packet.dst, dst=address(tunnel.to)).moved())
     found = next((t for t in here if t.network == tunnel.network), None)
     if found is None:
-        return record.end("no-vtep", place, f"{name} gets the datagram, but has no sleeve of network {tunnel.network}")
+        text = f"{name} gets the datagram, but has no sleeve of network {tunnel.network}"
+        return record.end("no-vtep", place, text, fault="vni-differs")
     namespace = record.namespace(place)
     if namespace and (bad := record.unusable(place, namespace, found.dev)):
         return bad
@@ -271,9 +283,8 @@ def _to_program(record: Record, place: Place, packet: Packet, tunnel: Tunnel) ->
     world, name, inside = record.world, record.world.name(place), tunnel.frame.packet
     found = next((t for t in world.carried(place.host) if (t.local, t.port) == (str(packet.dst), tunnel.port)), None)
     if found is None:
-        return record.end(
-            "no-vtep", place, f"{name} gets the datagram, but carries no tunnel at UDP port {tunnel.port}"
-        )
+        text = f"{name} gets the datagram, but carries no tunnel at UDP port {tunnel.port}"
+        return record.end("no-vtep", place, text, fault="tunnel-port-differs")
     prefix, holder = longest(found.prefixes, inside.src)
     if holder != str(packet.src):
         said = f"`prefix {prefix} {holder}`" if prefix else "no prefix"
@@ -348,13 +359,14 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
         return handed_over(record, switched.place, switched.link, frame)
     if proxy := next((f for f in heard if f.link.vxlan), None):
         where = f"{proxy.link.name} on {world.name(proxy.place)}"
-        return record.end(
-            "no-neighbour", place, f"{asked}; nobody there has it, and {where} has no neighbour entry to answer with"
-        )
+        text = f"{asked}; nobody there has it, and {where} has no neighbour entry to answer with"
+        return record.end("no-neighbour", place, text, fault="no-tunnel-neighbour")
     if not any(world.is_wire_end(f.place, f.link) for f in heard):
         where = f"{link.name} on {name}"
         why = "nobody is asked there" if link.kind == "vxlan" else "nobody behind it has that address"
-        return record.end("no-neighbour", place, f"{where} has no neighbour entry for {next_hop}, and {why}")
+        fault = "no-tunnel-neighbour" if link.kind == "vxlan" else "neighbour-failed"
+        text = f"{where} has no neighbour entry for {next_hop}, and {why}"
+        return record.end("no-neighbour", place, text, fault=fault)
     return _ask_wire(record, place, link, frame, asked, failed)
 
 
@@ -375,12 +387,15 @@ def _ask_wire(record: Record, place: Place, link: LinkDump, frame: Frame, asked:
             place,
             f"{next_hop} cannot be found by {link.name} on {name}: {owner[0].place.host}, whose it is, is on another segment",
             "a network with driver vxlan (-o direct-routing=true) reaches hosts on other segments",
+            fault="wrong-next-hop",
         )
     if owner is None and (lost := record.lost(next_hop)):
         return lost
     if owner is None and failed:
         text = f"nobody answers for {next_hop} on {link.name} of {name} (neighbour entry FAILED)"
-        return record.end("no-neighbour", place, text, f"is {next_hop} up? on {name}: `ping {next_hop}`")
+        advice = f"is {next_hop} up? on {name}: `ping {next_hop}`"
+        fault = "next-hop-dead" if next_hop != frame.packet.dst else "neighbour-failed"
+        return record.end("no-neighbour", place, text, advice, fault=fault)
     again = ", though nobody answered the last time" if failed else ""
     who = f"{owner[0].place.host} answers: {owner[0].link.mac}" if owner else ""
     record.hop(place, "neighbour", asked + again, who)

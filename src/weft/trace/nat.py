@@ -17,6 +17,7 @@ import msgspec
 from weft.base.net import IPAddress
 from weft.filters.model import Seen, Translation, Tuple, Verdict
 from weft.trace import blame
+from weft.trace.path import ICMP, ICMPV6, TCP
 from weft.trace.points import Hook, Point, seen
 from weft.trace.record import Record
 from weft.trace.state import Packet
@@ -102,8 +103,10 @@ def _outcomes(judge: Judge, at: Point, shown: Seen, family: str) -> Iterator[Ver
             left.extend((*before, other) for other in range(1, verdict.drawn[place]))
 
 
-def _place(found: IPAddress | None, port: int | None) -> str:
+def _place(found: IPAddress | None, port: int | None, protocol: int = TCP) -> str:
     text = str(found) if found is not None else ""
+    if protocol in (ICMP, ICMPV6):
+        return text
     return text if not port else f"[{text}]:{port}" if ":" in text else f"{text}:{port}"
 
 
@@ -127,7 +130,7 @@ def apply(record: Record, at: Point, packet: Packet) -> Packet:
             at.place,
             "nat",
             _entry(entry),
-            f"{'to' if at.hook in _DESTINATION else 'from'} {_place(*new)}",
+            f"{'to' if at.hook in _DESTINATION else 'from'} {_place(*new, flow.protocol)}",
             hook=at.hook,
             dev=_dev(at),
         )
@@ -139,10 +142,9 @@ def apply(record: Record, at: Point, packet: Packet) -> Packet:
 def _entry(entry: Entry) -> str:
     from_dump = "an entry of conntrack" if entry.dump else "the connection"
     one, other = entry.original, entry.answer
-    return (
-        f"{from_dump}: {_place(one.src, one.sport)} to {_place(one.dst, one.dport)}, "
-        f"answers {_place(other.src, other.sport)} to {_place(other.dst, other.dport)}"
-    )
+    ends = ((one.src, one.sport), (one.dst, one.dport), (other.src, other.sport), (other.dst, other.dport))
+    src, dst, back_src, back_dst = (_place(found, port, one.protocol) for found, port in ends)
+    return f"{from_dump}: {src} to {dst}, answers {back_src} to {back_dst}"
 
 
 def _dev(at: Point) -> str:
@@ -162,7 +164,9 @@ def _write(entry: Entry, destination: bool, found: IPAddress | None, port: int |
 
 def _told(packet: Packet, entry: Entry, destination: bool) -> str:
     answer = entry.answer
-    return f"to {_place(answer.src, answer.sport)}" if destination else f"from {_place(answer.dst, answer.dport)}"
+    if destination:
+        return f"to {_place(answer.src, answer.sport, answer.protocol)}"
+    return f"from {_place(answer.dst, answer.dport, answer.protocol)}"
 
 
 def _port(translation: Translation, packet: Packet, destination: bool) -> int | None:
@@ -182,16 +186,27 @@ def _address(record: Record, at: Point, packet: Packet, translation: Translation
     version = packet.dst.version
     if translation.kind == "masquerade":
         dev = at.oif.name if at.oif else ""
-        return leaves_with(namespace, dev, address(at.via) if at.via else packet.dst)
+        return leaves_with(namespace, dev, next_hop(at.via, packet.dst))
     if at.hook == "output":
         return address(_SELF[version])
     return leaves_with(namespace, at.iif.name if at.iif else "", None, version)
+
+
+def next_hop(via: str, dst: IPAddress) -> IPAddress:
+    """Who gets the packet, for the choice of an address: only an IPv4 next hop counts (ip6_route_get_saddr() goes by the
+    destination)."""
+    hop = address(via) if via else dst
+    return hop if hop.version == dst.version == 4 else dst
 
 
 def leaves_with(namespace: Namespace, dev: str, to: IPAddress | None, version: int | None = None) -> IPAddress | None:
     """The address of a device for what it sends to a next hop (inet_select_addr()): the first of a subnet that has that, else
     the device's first, else any other's that is not link-local."""
     family = to.version if to is not None else version
+    if to is not None and to.version == 6 and to.is_link_local:
+        return next(
+            (i.ip for i, name in namespace.addresses if (name, i.version) == (dev, 6) and i.ip.is_link_local), None
+        )
     own = [i for i, name in namespace.addresses if name == dev and i.version == family and not i.ip.is_link_local]
     near = [i for i in own if to is not None and to in i.network]
     others = [i for i, name in namespace.addresses if i.version == family and name != "lo" and not i.ip.is_link_local]

@@ -63,11 +63,13 @@ class Place(NamedTuple):
 
 
 class Start(msgspec.Struct, frozen=True, kw_only=True):
-    """Who sends: the namespace `ns` on `host`, with `source` as its address."""
+    """Who sends: the namespace `ns` on `host`, with `source` as its address; `free`: with the one that its kernel chooses for
+    that target, `source` where it has no say."""
 
     host: str
     ns: str = ""
     source: IPAddress
+    free: bool = False
 
 
 ICMP, TCP, UDP, ICMPV6, SCTP = 1, 6, 17, 58, 132

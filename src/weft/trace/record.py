@@ -103,6 +103,7 @@ class Record:
             place,
             f"there is no namespace {place.ns} on {place.host}: the container may have ended",
             f"attach it again, or on {place.host} `weft detach` what is gone (`weft endpoint ls --node {place.host}`)",
+            fault="namespace-gone",
         )
 
     def lost(self, address: IPAddress) -> Outcome | None:
@@ -111,15 +112,15 @@ class Record:
         if not host:
             return None
         place = Place(host)
-        return self.end(
-            "no-address", place, f"{address} is not an address of {host} (any more)", f"on {host}: `ip address`"
-        )
+        text = f"{address} is not an address of {host} (any more)"
+        return self.end("no-address", place, text, f"on {host}: `ip address`", fault="address-missing")
 
     def unusable(self, place: Place, namespace: Namespace, dev: str) -> Outcome | None:
         """Why a device carries nothing, if so."""
         link, name = namespace.links.get(dev), self.world.name(place)
         if link is None:
-            return self.end("no-device", place, f"there is no device {dev or 'for this route'} on {name}")
+            text = f"there is no device {dev or 'for this route'} on {name}"
+            return self.end("no-device", place, text, fault="no-device")
         if not link.up:
             return self._down(place, place, link, f"{dev} on {name} is down")
         if link.carrier:
@@ -144,7 +145,7 @@ class Record:
                 bad for port in namespace.ports(link.name) if (bad := self.unusable(place, namespace, port.name))
             ]
             if not reasons:
-                return self.end("link-down", place, f"{text}: it has no ports")
+                return self.end("link-down", place, f"{text}: it has no ports", fault="not-in-bridge")
             return msgspec.structs.replace(reasons[0], text=f"{text}: {reasons[0].text}")
         advice = f"look at what {link.name} is connected to: cable, switch, port"
         return self.end("link-down", place, text, advice, fault="no-carrier")

@@ -19,14 +19,14 @@ import msgspec
 
 from weft.api.dump import HostDump
 from weft.base.net import IPAddress
-from weft.trace import l2, l3
+from weft.trace import l2, l3, nat
 from weft.trace.conntrack import Tracker
 from weft.trace.own import PROTOCOLS
 from weft.trace.path import ECHO, ICMP, ICMPV6, TCP, UDP, Flow, Outcome, Path, Place, Start
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit
 from weft.trace.tracked import Entry
-from weft.trace.world import World
+from weft.trace.world import Choice, World, address
 
 MOST_STEPS = 1000
 """A way that is longer goes in circles where no TTL ends it: between bridges, or in tunnels inside tunnels."""
@@ -55,8 +55,10 @@ def both_ways(
     flow = _of_family(flow, target)
     tracker = Tracker()
     record = Record(world, tracker, size=flow.size, member=member)
-    packet = Packet(start.source, target, l2.FIRST_TTL, flow=flow, mark=flow.mark)
-    there = _walked(record, Send(Place(start.host, start.ns), packet), start.source, target, flow, start)
+    place = Place(start.host, start.ns)
+    source = _source(world, place, start, target, flow)
+    packet = Packet(source, target, l2.FIRST_TTL, flow=flow, mark=flow.mark)
+    there = _walked(record, Send(place, packet), source, target, flow, start)
     if record.arrived is None or not there.outcome.arrived:
         return there, None
     state = _answer(world, record, *record.arrived)
@@ -65,6 +67,19 @@ def both_ways(
     back = Record(world, tracker, size=flow.size)
     answer = state.packet if isinstance(state, Send) else state.frame.packet
     return there, _walked(back, state, answer.src, answer.dst, answer.flow, None)
+
+
+def _source(world: World, place: Place, start: Start, target: IPAddress, flow: Flow) -> IPAddress:
+    """What the route says, else an address of the device by which it leaves (ip_route_output_key_hash_rcu(), RFC 6724)."""
+    namespace = world.namespace(place) if start.free else None
+    found = namespace.route(start.source, target, "lo", flow.mark) if namespace else None
+    if namespace is None or not isinstance(found, Choice):
+        return start.source
+    if found.route.src:
+        return address(found.route.src)
+    if found.route.type == "local":
+        return target
+    return nat.leaves_with(namespace, found.dev, nat.next_hop(found.via, target)) or start.source
 
 
 def _answer(world: World, record: Record, place: Place, packet: Packet, dev: str) -> Send | Arrive | None:

@@ -223,15 +223,18 @@ class World:
         nodes: Mapping[str, str],
         lacking: set[Place] | None = None,
         judging: Callable[[FiltersDump], Judge] = Filters,
+        names: Mapping[str, str] | None = None,
     ) -> None:
         """`nodes`: who should have which address on the wire, by address; also hosts whose dump is not at hand. `lacking` is
-        told which places are asked about that are in no dump. `judging`: who evaluates packet filters."""
+        told which places are asked about that are in no dump. `judging`: who evaluates packet filters. `names`: of endpoints,
+        by their addresses."""
         self.lacking = set() if lacking is None else lacking
         self._dumps = dumps
         self._nodes = nodes
         self._namespaces: dict[Place, Namespace] = {}
         self._judges: dict[Place, Judge | None] = {}
         self._judging = judging
+        self._names = names or {}
 
     def judge(self, place: Place) -> Judge | None:
         """Of the packet filters there, None where there are none."""
@@ -243,6 +246,8 @@ class World:
 
     def named(self, address: str) -> str:
         """Whose address it is: an endpoint or a host; "" for nobody's."""
+        if address in self._names:
+            return self._names[address]
         place = self.holder(ip_address(address))
         return self.name(place) if place else self._nodes.get(address, "")
 
