@@ -3,10 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
 
+from support.answering import serving
 from support.reach import OUTSIDE, Container, converged, make_network, ping, run_everywhere, shown, weft
 from support.waiting import until
 from weft.lab import Lab
@@ -64,6 +67,7 @@ def test_delivered_there_and_back(lab: Lab, networks: Networks, name: str, far: 
 
 def test_any_host_can_be_asked(lab: Lab, networks: Networks) -> None:
     one, four = networks["over"][0].name, networks["over"][3].name
+    assert ping(networks["over"][0].inside, networks["over"][3].address(4)).ok  # so that the router is known
     (status, here), (_, there) = trace(lab, "node-1", one, four), trace(lab, "node-4", one, four)
     assert (status, here["there"]["outcome"]) == (0, there["there"]["outcome"])
     table = weft(lab, "node-2", "trace", one, four)
@@ -128,3 +132,121 @@ def test_what_is_unknown(lab: Lab, networks: Networks) -> None:
     done = weft(lab, "node-1", "trace", "nobody", networks["over"][0].name)
     assert (done.returncode, done.stdout, done.stderr.count("\n")) == (4, "", 1)
     assert "nobody" in done.stderr
+
+
+# -- rules, NAT, services ----------------------------------------------------------------------------------------------
+
+SITE = """table inet site {
+  chain fw {
+    type filter hook forward priority 10; policy drop;
+    ct state established,related accept
+    tcp dport 22 accept
+  }
+}
+"""
+
+
+@contextmanager
+def rules(lab: Lab, host: str, text: str) -> Iterator[None]:
+    node = lab.host(host)
+    node.must("nft", ["nft", "-f", "-"], input=text)
+    try:
+        yield
+    finally:
+        node.must("nft", ["nft", "delete", "table", "inet", "site"])
+
+
+def test_somebody_else_s_rule_is_named_and_what_to_run_mends_it(lab: Lab, networks: Networks) -> None:
+    mine, other = networks["over"][0], networks["over"][1]
+    with rules(lab, "node-2", SITE):
+        assert not ping(mine.inside, other.address(4), wait=1).ok
+        status, found = trace(lab, "node-3", mine.name, other.name)
+        outcome = found["there"]["outcome"]
+        assert (status, outcome["ending"], outcome["fault"], outcome["host"]) == (
+            1,
+            "filtered",
+            "forward-policy",
+            "node-2",
+        )
+        assert "inet site fw" in outcome["text"]
+        lab.host("node-2").must("the fix", ["sh", "-c", outcome["fix"]])
+        assert ping(mine.inside, other.address(4)).ok
+        assert trace(lab, "node-3", mine.name, other.name)[0] == 0
+
+
+def test_a_filtered_tunnel_and_a_rule_that_nobody_can_judge(lab: Lab, networks: Networks) -> None:
+    mine, other = networks["over"][0], networks["over"][1]
+    chain = "table inet site {\n chain c {\n type filter hook %s priority 10\n %s\n }\n}\n"
+    with rules(lab, "node-2", chain % ("input", "udp dport 8472 drop")):
+        status, found = trace(lab, "node-1", mine.name, other.name)
+        outcome = found["there"]["outcome"]
+        assert (status, outcome["ending"], outcome["fault"]) == (1, "filtered", "underlay-filtered")
+    with rules(lab, "node-2", chain % ("forward", 'meta hour "08:00"-"09:00" drop')):
+        status, found = trace(lab, "node-1", mine.name, other.name)
+        assert (status, found["there"]["outcome"]["ending"]) == (3, "depends")
+        assert "the time of day" in found["there"]["outcome"]["text"]
+
+
+def test_the_way_out_and_back_is_translated(lab: Lab, networks: Networks) -> None:
+    mine = networks["over"][0]
+    status, found = trace(lab, "node-1", mine.name, OUTSIDE[4], "--proto", "udp", "--port", "53")
+    assert status == 0
+    (out,) = [hop for hop in found["there"]["hops"] if hop["step"] == "nat"]
+    assert (out["place"], out["hook"]) == ("node-1", "postrouting")
+    assert out["result"].startswith("from 192.168.1.68:")
+    assert "masquerade" in out["entry"]
+    assert found["back"]["outcome"]["place"] == f"node-1/{mine.name}"
+    assert found["back"]["target"] == "192.168.1.68"
+
+
+def test_sizes_and_closed_ports(lab: Lab, networks: Networks) -> None:
+    mine, other = networks["flat"][0], networks["flat"][1]
+    assert trace(lab, "node-1", mine.name, other.name, "--size", "1500")[0] == 0
+    status, found = trace(lab, "node-1", mine.name, other.name, "--size", "1501")
+    assert (status, found["there"]["outcome"]["ending"]) == (1, "too-large")
+    status, found = trace(lab, "node-1", mine.name, other.name, "--port", "81")
+    assert (status, found["there"]["outcome"]["fault"]) == (1, "port-closed")
+    with serving(other.inside, "other", "tcp/81"):
+        assert trace(lab, "node-1", mine.name, other.name, "--port", "81")[0] == 0
+
+
+def test_services_and_published_ports(lab: Lab, networks: Networks) -> None:
+    mine, two, three = networks["over"][0], networks["over"][1], networks["over"][2]
+    words = (
+        f"service create web --network over --port 80:8080 --publish 8088:80 --member {two.name} --member {three.name}"
+    )
+    assert weft(lab, "node-1", *words.split()).returncode == 0
+    with serving(two.inside, "two", "tcp/8080"), serving(three.inside, "three", "tcp/8080"):
+        for member in (two, three):
+            status, found = trace(lab, "node-1", mine.name, "over/web", "--member", member.name)
+            assert (status, found["there"]["outcome"]["place"]) == (0, f"{member.host}/{member.name}")
+            assert any(hop["step"] == "service" and "2 members" in hop["entry"] for hop in found["there"]["hops"])
+            assert found["back"]["hops"][-1]["place"] == f"node-1/{mine.name}"
+        for at in ("node-1", "node-2", "node-4"):
+            status, found = trace(lab, "node-1", "node-3", at, "--port", "8088")
+            assert status == 0, found["there"]["outcome"]
+            assert found["there"]["outcome"]["place"] in (f"node-2/{two.name}", f"node-3/{three.name}")
+    assert weft(lab, "node-1", "service", "rm", "web").returncode == 0
+
+
+def test_a_policy_is_named(lab: Lab, networks: Networks) -> None:
+    mine, other = networks["over"][0], networks["over"][1]
+    document = """apiVersion: networking.k8s.io/v1
+kind: NetworkPolicy
+metadata: {name: only-9999, namespace: default}
+spec:
+  podSelector: {}
+  ingress: [{ports: [{port: 9999}]}]
+"""
+    node = lab.host("node-1")
+    node.must("apply", [*lab.weft, "policy", "apply", "-f", "-"], input=document)
+    try:
+        until(lambda: not ping(mine.inside, other.address(4), wait=1).ok, 30, "the policy")
+        status, found = trace(lab, "node-1", mine.name, other.name)
+        outcome = found["there"]["outcome"]
+        assert (status, outcome["ending"], outcome["fault"]) == (1, "filtered", "policy-denies")
+        assert f"weft policy explain node-1/{mine.name} node-2/{other.name}" in outcome["advice"]
+        status, found = trace(lab, "node-1", mine.name, networks["flat"][1].name)
+        assert found["there"]["outcome"]["fault"] in ("network-isolated", "policy-denies")
+    finally:
+        node.must("rm", [*lab.weft, "policy", "rm", "only-9999"])
