@@ -12,6 +12,7 @@ import msgspec
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import ALONE, HostDump
+from weft.api.observed import Explanation
 from weft.base.errors import Unavailable
 from weft.inspect.export import Export
 from weft.inspect.here import Here
@@ -80,6 +81,12 @@ class Hosts:
 
     def services(self) -> tuple[s.ServiceInfo, ...]:
         return self._agent.services() if self._agent else ()
+
+    def explain(self, source: str, target: str, protocol: str = "", port: str = "", family: str = "") -> Explanation:
+        """Raises Unavailable where no agent runs."""
+        if self._agent is None:
+            raise Unavailable("no agent runs here: only one knows policies")
+        return self._agent.explain(source, target, protocol, port, family)
 
 
 class File:

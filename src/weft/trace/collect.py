@@ -16,10 +16,11 @@ import msgspec
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import ALONE, HostDump
+from weft.api.observed import Explanation
 from weft.base.errors import NotFound, WeftError
 from weft.base.net import Family
 from weft.trace import ends
-from weft.trace.path import Place, Start, Trace
+from weft.trace.path import Path, Place, Start, Trace
 from weft.trace.walk import both_ways
 from weft.trace.what import PING, What
 from weft.trace.world import World
@@ -49,6 +50,10 @@ class Agent(Asked, Protocol):
     def nodes(self) -> tuple[t.NodeInfo, ...]: ...
 
     def services(self) -> tuple[s.ServiceInfo, ...]: ...
+
+    def explain(
+        self, source: str, target: str, protocol: str = "", port: str = "", family: str = ""
+    ) -> Explanation: ...
 
 
 class Snapshot(msgspec.Struct, frozen=True, kw_only=True):
@@ -94,7 +99,26 @@ def gather(agent: Agent, origin: str, target: str, family: Family | None = None,
         wanted = _few(place for place in lacking - asked if place.host in _agents(known) - silent)
         if found.arrived or not wanted:
             break
-    return found
+    ways = {name: _with_policy(agent, way) for name in ("there", "back") if (way := getattr(found, name)) is not None}
+    return msgspec.structs.replace(found, **ways)
+
+
+def _with_policy(agent: Agent, way: Path) -> Path:
+    """Rules know a chain; which policy it is of is told by those who made it."""
+    between = way.outcome.between
+    if between is None:
+        return way
+    try:
+        port = str(between.port or "")
+        found = agent.explain(between.source, between.target, between.protocol, port, str(way.source.version))
+    except WeftError:
+        return way
+    denied = next((side.steps[-1] for side in found.sides if not side.allowed and side.steps), None)
+    if denied is None or not denied.policy:
+        return way
+    rule = f", rule {denied.rule}" if denied.rule else ", which has no rule for it"
+    text = f"{way.outcome.text}: policy {denied.policy}{rule}"
+    return msgspec.structs.replace(way, outcome=msgspec.structs.replace(way.outcome, text=text))
 
 
 def _agents(known: Snapshot) -> set[str]:

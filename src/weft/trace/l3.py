@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
-from weft.trace import entries, hooks, sizes, sockets, sources
+from weft.trace import entries, hooks, ipvs, sizes, sockets, sources
 from weft.trace.path import Ending, Outcome, Place, Step
 from weft.trace.points import Point
 from weft.trace.record import Record
@@ -199,6 +199,8 @@ def _taken_in(
         return asked
     if asked.tunnel is not None:
         return _decapsulate(record, place, asked, asked.tunnel)
+    if (on := ipvs.sent_on(record, place, namespace, asked)) is not None:
+        return on if isinstance(on, Outcome) else _sent(record, place, namespace, on)
     record.arrived = (place, asked, link.name if link else "")
     if bad := sockets.nobody(record, place, namespace, asked):
         return bad

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
+import msgspec
+
 from weft.filters.model import Where
-from weft.trace.path import ICMP, ICMPV6, SCTP, TCP, UDP, Outcome
+from weft.trace.path import ICMP, ICMPV6, SCTP, TCP, UDP, Between, Outcome
 from weft.trace.points import Point
 from weft.trace.record import Record
 from weft.trace.state import Packet
@@ -85,11 +87,13 @@ def known(record: Record, at: Point, packet: Packet, where: Where, does: str) ->
     if said is None:
         return None
     src, dst = _who(record, packet, packet.src), _who(record, packet, packet.dst)
-    values = {"src": src, "dst": dst, "host": at.place.host, "explain": _explain(packet, src, dst)}
+    between = _between(packet, src, dst)
+    values = {"src": src, "dst": dst, "host": at.place.host, "explain": between.command}
     name = record.world.name(at.place)
     place = f"chain {where.chain} of table {where.family} {where.table}"
     text = f"{name} {does} {inside(packet)} from {packet.src} to {packet.dst}: {said.why.format(**values)} ({place})"
-    return record.end("filtered", at.place, text, said.advice.format(**values), fault=said.fault)
+    outcome = record.end("filtered", at.place, text, said.advice.format(**values), fault=said.fault)
+    return msgspec.structs.replace(outcome, between=between if said.fault == "policy-denies" else None)
 
 
 def inside(packet: Packet) -> str:
@@ -106,10 +110,11 @@ def _who(record: Record, packet: Packet, address: object) -> str:
     return found or str(address)
 
 
-def _explain(packet: Packet, src: str, dst: str) -> str:
+def _between(packet: Packet, src: str, dst: str) -> Between:
+    """Of who began, whichever way the packet goes."""
     flow = packet.flow
+    protocol = PROTOCOLS.get(flow.protocol, str(flow.protocol)).replace("icmpv6", "icmp")
     if flow.answer:
         src, dst = dst, src
-    port = flow.sport if flow.answer else flow.dport
-    how = f" --proto {PROTOCOLS[flow.protocol]} --port {port}" if flow.protocol in _PORTS else ""
-    return f"weft policy explain {src} {dst}{how}"
+    port = (flow.sport if flow.answer else flow.dport) if flow.protocol in _PORTS else 0
+    return Between(source=src, target=dst, protocol=protocol, port=port)

@@ -120,10 +120,25 @@ class Hop(msgspec.Struct, frozen=True, kw_only=True):
     hook: str = ""
 
 
+class Between(msgspec.Struct, frozen=True, kw_only=True):
+    """Who talks to whom, in the words of `weft policy explain`. `port`: 0 where the protocol has none."""
+
+    source: str
+    target: str
+    protocol: str
+    port: int = 0
+
+    @property
+    def command(self) -> str:
+        port = f" --proto {self.protocol} --port {self.port}" if self.port else f" --proto {self.protocol}"
+        return f"weft policy explain {self.source} {self.target}{port}"
+
+
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`text`: one line. `advice`: what to do about it, "" where nothing is wrong. `host`: where that is to be done. `fault`:
     the kind of fault it is, by its id in the catalogue (docs/faults.md), "" where it has none. `fix`: the command that mends
-    it, to be run on `host` as it stands, "" where there is none. `ns`: the path of the namespace where the way ends."""
+    it, to be run on `host` as it stands, "" where there is none. `ns`: the path of the namespace where the way ends.
+    `between`: of a policy that denies, whom it denies what."""
 
     ending: Ending
     place: str
@@ -133,6 +148,7 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     ns: str = ""
     fault: str = ""
     fix: str = ""
+    between: Between | None = None
 
     @property
     def known(self) -> bool:

@@ -75,7 +75,17 @@ def test_json_and_yaml(weft, agent: CannedAgent) -> None:
     shown = json.loads(weft("trace", "c1", "c2", "--family", "6", "-o", "json").out)
     assert list(shown) == ["origin", "target", "there", "back", "notes"]
     assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl", "flow", "start"]
-    assert list(shown["there"]["outcome"]) == ["ending", "place", "text", "advice", "host", "ns", "fault", "fix"]
+    assert list(shown["there"]["outcome"]) == [
+        "ending",
+        "place",
+        "text",
+        "advice",
+        "host",
+        "ns",
+        "fault",
+        "fix",
+        "between",
+    ]
     assert shown["there"]["hops"][0]["place"] == "node-1/c1"
     assert shown["there"]["outcome"]["ending"] == shown["back"]["outcome"]["ending"] == "delivered"
     assert yaml.safe_load(weft("trace", "c1", "c2", "--family", "6", "-o", "yaml").out) == shown

@@ -11,7 +11,7 @@ import pytest
 
 from support import dumps as d
 from support import lab
-from weft.api.dump import ConnectionDump, FiltersDump, NftTableDump, SocketDump
+from weft.api.dump import ConnectionDump, FiltersDump, IpvsDestinationDump, IpvsServiceDump, NftTableDump, SocketDump
 from weft.base.net import IPAddress
 from weft.filters.model import Doubt, Seen, Translation, Verdict, Where
 from weft.trace.path import SYN_ACK, TCP, Flow, Path, Start
@@ -264,3 +264,26 @@ def test_somebody_has_to_listen(vxlan: d.Dumps, sockets: tuple[SocketDump, ...] 
     dumps = d.change(vxlan, "node-2", d.path("node-2"), sockets=sockets)
     there, _ = go(dumps, Rules(lambda *_: None))
     assert (there.outcome.ending, there.outcome.fault) == ("no-socket" if fault else "delivered", fault)
+
+
+def test_ipvs_sends_on_and_the_answer_comes_from_the_virtual_address(vxlan: d.Dumps) -> None:
+    service = IpvsServiceDump(
+        protocol=TCP,
+        address="40.15.43.1",
+        port=80,
+        scheduler="rr",
+        destinations=(
+            IpvsDestinationDump(address=str(C2), port=8080),
+            IpvsDestinationDump(address="40.15.56.2", port=8080, weight=0),
+        ),
+    )
+    dumps = filtered(vxlan, "node-1", ipvs=(service,))
+    there, back = go(dumps, Rules(lambda *_: None), ip_address("40.15.43.1"))
+    assert (there.outcome.ending, there.outcome.place) == ("delivered", "node-2/c2")
+    assert next(hop for hop in there.hops if hop.step == "service").entry.endswith(f"1 member: {C2}")
+    assert back is not None
+    assert back.outcome.place == "node-1/c1"
+    assert next(hop for hop in back.hops if hop.step == "nat").result == "from 40.15.43.1:80"
+    nobody = msgspec.structs.replace(service, destinations=())
+    there, _ = go(filtered(vxlan, "node-1", ipvs=(nobody,)), Rules(lambda *_: None), ip_address("40.15.43.1"))
+    assert (there.outcome.ending, there.outcome.fault) == ("filtered", "no-backends")
