@@ -16,6 +16,7 @@ import msgspec
 from support.canned import ILL, MESH_PEERS, POLICIES, SESSIONS, WELL
 from support.canned_agent import Asked, Raw
 from weft.agent.rows import Rows
+from weft.api import flows as f
 from weft.api import services as s
 from weft.api import types as t
 from weft.api.live import Probed
@@ -288,7 +289,25 @@ def answers(world: World) -> dict[str, object]:
         "bgp_sessions": SESSIONS,
         "mesh_peers": MESH_PEERS,
         "policies": POLICIES,
+        "flows": flows(),
     }
+
+
+def flows() -> f.FlowPage:
+    def end(address: str, port: int, name: str = "", node: str = "", kind: str = "container") -> f.FlowEnd:
+        return f.FlowEnd(address=ip_address(address), port=port, kind=kind, name=name, network="blue", node=node)
+
+    one = f.Flow(
+        node="node-2",
+        protocol="tcp",
+        state="ESTABLISHED",
+        source=end("10.1.1.66", 40000, "web-1", "node-1"),
+        target=end("10.1.250.1", 80, "web", kind="service"),
+        member=end("10.1.2.66", 8080, "web-2", "node-2"),
+        octets=71_000,
+        reply_octets=2_400_000,
+    )
+    return f.FlowPage(node="node-2", flows=(one,), total=1)
 
 
 def trace_of(*, broken: bool = False) -> Trace:

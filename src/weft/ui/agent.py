@@ -19,6 +19,7 @@ READ_ONLY = frozenset(
         "doctor",
         "plan",
         "endpoint",
+        "flows",
         "explain",
         "policies",
         "policy",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import socket
 from collections.abc import AsyncIterator, Callable
 from importlib import resources
@@ -111,7 +112,7 @@ def _listen(port: int) -> socket.socket:
     try:
         return serving.tcp_socket(HOST, port)
     except OSError as error:
-        raise Failed(f"cannot listen at {HOST}:{port}: {error.strerror or error}: give another --port") from None
+        raise Failed(f"cannot listen at {HOST}:{port}: {os.strerror(error.errno or 0)}: give another --port") from None
 
 
 def _json(value: object, status: int = 200) -> web.Response:

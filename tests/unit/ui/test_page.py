@@ -192,6 +192,33 @@ def test_what_only_another_host_knows_is_asked_of_it(show: Show, agent: CannedAg
     assert page.get_by_role("table", name="Devices").count() == 0
 
 
+def test_connections_of_an_endpoint_on_another_host(show: Show, agent: CannedAgent) -> None:
+    page = show("endpoint/e20")
+    page.locator("section", has_text="Connections").get_by_role("button", name="Show").click()
+    connections = page.get_by_role("table", name="Connections")
+    expect(connections).to_contain_text("node-1/web-1:40000")
+    expect(connections).to_contain_text("to node-2/web-2:8080")
+    found = next(asked for asked in agent.asked if asked.operation == "flows")
+    assert (found.node, found.params) == ("node-2", {"endpoint": "e20", "limit": "100"})
+
+
+def test_no_two_elements_have_one_id(show: Show, monkeypatch: pytest.MonkeyPatch) -> None:
+    async def traced(*_: object) -> object:
+        return pages.trace_of()
+
+    monkeypatch.setattr(server, "trace", traced)
+    for view in VIEWS:
+        page = show(view)
+        page.wait_for_selector("h1")
+        twice = "[...document.querySelectorAll('[id]')].map(e => e.id).filter((id, at, all) => all.indexOf(id) !== at)"
+        assert page.evaluate(twice) == [], view
+        lost = (
+            "[...document.querySelectorAll('[aria-labelledby]')].filter(e => "
+            "!document.getElementById(e.getAttribute('aria-labelledby'))).length"
+        )
+        assert page.evaluate(lost) == 0, view
+
+
 def test_policies_that_select_an_endpoint(show: Show, agent: CannedAgent) -> None:
     page = show("endpoint/e10")
     expect(page.get_by_role("table", name="Policies that select it")).to_contain_text("networkpolicy/shop/web")

@@ -26,8 +26,8 @@ function* ofNodes() {
     if (node.alive || node.foreign) continue;
     yield {
       key: `node ${node.name}`, result: node.withdrawn ? "error" : "warning", where: node.name, link: `#/host/${encodeURIComponent(node.name)}`,
-      title: node.withdrawn ? "dead: its routes are withdrawn" : "silent: its agent does not reach the store",
-      text: node.evidence || "", advice: `On ${node.name}: \`weft status\`, and \`systemctl status weft\`.`,
+      title: node.withdrawn ? `${node.name} is dead` : `${node.name} is silent`,
+      text: node.evidence || (node.withdrawn ? "Its routes are withdrawn." : "Its agent does not reach the store."), advice: `On ${node.name}: \`weft status\`, and \`systemctl status weft\`.`,
     };
   }
 }

@@ -4,9 +4,11 @@ import { facts, fill, h, table } from "../dom.js";
 import { octets, packets, rate } from "../format.js";
 import { labels, link, networkLink, section, state, title } from "../parts.js";
 import { ask, cluster } from "../store.js";
+import { connections } from "./connections.js";
 
 export function open(main, id) {
   const body = h("div.page");
+  const flows = connections(id, cluster.endpoints.get(id)?.node);
   let more = null;
   let failed = "";
   let policies = null;
@@ -29,7 +31,7 @@ export function open(main, id) {
         section("Who", facts([
           ["Labels", labels(line.labels)], ["Namespace", line.policy_namespace], ["Also called", (line.aliases || []).join(", ")],
           ["Resolver", mono([more?.resolver])], ["Owner", mono([more?.owner])], ["Spoofing", more?.spoofing], ["Bandwidth", bandwidth(more?.bandwidth)]]))),
-      ports(more), services(id), policy(), traffic(line.device), routes(more));
+      ports(more), services(id), policy(), traffic(line.device), e ? flows : null, routes(more));
   }
 
   function policy() {

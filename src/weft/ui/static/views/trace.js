@@ -112,9 +112,11 @@ function way(name, origin, target, path) {
   const id = `way-${name}`;
   const places = grouped(path.hops);
   const [kind, word] = ending(path.outcome);
+  const stations = places.map((place) => place.name);
+  if (stations[stations.length - 1] !== path.outcome.place) stations.push(path.outcome.place);
   return h("section.way", { aria: { labelledby: id } },
     h("h2", { id }, name, h("span.ends", {}, `${origin} → ${target}`), state(kind, word)),
-    h("ol.strip", { aria: { hidden: "true" } }, places.map((place, at) => h(`li${at === places.length - 1 ? `.${kind}` : ""}`, {}, h("b", {}, place.name.split("/").pop()), place.name.includes("/") ? h("small", {}, place.name.split("/")[0]) : null))),
+    h("ol.strip", { aria: { hidden: "true" } }, stations.map((name, at) => h(`li${at === stations.length - 1 ? `.${kind}` : ""}`, {}, h("b", {}, name.split("/").pop()), name.includes("/") ? h("small", {}, name.split("/")[0]) : null))),
     h("ol.places", {}, places.map((place) => h("li.place", {}, h("h3", {}, place.name), h("ol.hops", { start: place.first }, place.hops.map(hop))))),
     verdict(path, kind));
 }
