@@ -9,7 +9,7 @@ import pytest
 from playwright.sync_api import Browser, Page, expect, sync_playwright
 
 from support import pages
-from support.reach import Container, converged, make_network, run, run_everywhere, shown
+from support.reach import Container, converged, make_network, run, run_everywhere
 from weft.lab import Lab
 
 pytestmark = pytest.mark.parametrize("lab", ["etcd"], indirect=True, scope="module")
@@ -76,21 +76,42 @@ def test_a_packets_way_over_the_hosts(page: Page, lab: Lab) -> None:
     page.get_by_role("link", name="Trace", exact=True).click()
     page.get_by_label("From").fill("over-1")
     page.get_by_label("To", exact=True).fill("over-4")
-    page.get_by_role("button", name="Trace").click()
+    page.get_by_role("button", name="Trace", exact=True).click()
     there = page.get_by_role("region", name="There")
     expect(there.locator(".place h3")).to_have_text(
         ["node-1/over-1", "node-1", "node-4", "node-4/over-4"], timeout=PATIENCE
     )
     expect(there.locator(".verdict.good")).to_contain_text("delivered to")
     expect(page.get_by_role("region", name="Back").locator(".verdict.good")).to_contain_text("delivered to")
-    node = lab.host("node-1")
-    via = shown(node, "ip -j route show default")[0]["gateway"]
-    node.must("route", ["ip", "route", "del", "default"])
+    live = page.locator("section.live")
+    live.get_by_role("button", name="Send it for real").click()
+    expect(live.locator(".verdict.good")).to_contain_text("as the tables say", timeout=PATIENCE)
+    expect(live.locator(".sight").first).to_be_visible()
+
+
+def test_what_stops_a_packet_and_the_command_that_mends_it(page: Page, lab: Lab) -> None:
+    """A rule of somebody else's on the host where it should arrive. The command is run as the page has it."""
+    node = lab.host("node-4")
+    rules = (
+        "add table inet stop; add chain inet stop f { type filter hook forward priority 0; }; add rule inet stop f drop"
+    )
+    node.must("rules", ["nft", rules])
     try:
-        page.get_by_role("button", name="Trace").click()
-        expect(page.locator(".verdict.bad")).to_contain_text("Ends here", timeout=PATIENCE)
+        page.get_by_role("link", name="Trace", exact=True).click()
+        page.get_by_label("From").fill("over-1")
+        page.get_by_label("To", exact=True).fill("over-4")
+        page.get_by_label("Protocol").select_option("tcp")
+        page.get_by_label("Port", exact=True).fill("80")
+        page.get_by_role("button", name="Trace", exact=True).click()
+        verdict = page.locator(".verdict.bad")
+        expect(verdict).to_contain_text("Ends here", timeout=PATIENCE)
+        expect(verdict.locator(".command .where")).to_have_text("on node-4")
+        fix = verdict.locator(".command code").inner_text()
+        node.must("the command of the page", ["sh", "-c", fix])
+        page.get_by_role("button", name="Trace", exact=True).click()
+        expect(page.locator(".verdict").first).not_to_contain_text("inet stop", timeout=PATIENCE)
     finally:
-        node.must("route", ["ip", "route", "add", "default", "via", via])
+        node.run(["nft", "delete table inet stop"])
 
 
 def test_a_link_that_breaks_and_comes_back(page: Page, lab: Lab) -> None:

@@ -10,9 +10,11 @@ import msgspec
 
 from weft.base.errors import Invalid
 from weft.base.net import Family
+from weft.base.numbers import parse_number
 from weft.client import Client
 from weft.trace import collect
 from weft.trace.path import Trace
+from weft.trace.what import What
 
 if TYPE_CHECKING:
     from weft.live.proof import Proof
@@ -37,13 +39,14 @@ async def prove(socket: str, params: Mapping[str, str]) -> Proven:
 
 
 async def trace(socket: str, params: Mapping[str, str]) -> Trace:
-    """`socket`: of the agent that is asked, and through it those of other hosts. `params`: "from", "to", "family". Raises
-    WeftError."""
+    """`socket`: of the agent that is asked, and through it those of other hosts. `params`: "from", "to",
+    "family", "protocol", "port". Raises WeftError."""
     origin, target = params.get("from", ""), params.get("to", "")
     if not origin or not target:
         raise Invalid("a trace needs two ends: say from where and to where")
-    family = _family(params.get("family", ""))
-    return await asyncio.to_thread(collect.gather, Client(socket), origin, target, family)
+    family, port = _family(params.get("family", "")), params.get("port", "")
+    what = What(protocol=params.get("protocol", ""), port=parse_number("port", port) if port else 0)
+    return await asyncio.to_thread(collect.gather, Client(socket), origin, target, family, what)
 
 
 def _family(text: str) -> Family | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 
 import msgspec
@@ -146,9 +147,12 @@ def test_a_trace_there_and_back(show: Show, monkeypatch: pytest.MonkeyPatch) -> 
     expect(there.locator(".verdict.good")).to_contain_text("delivered to 10.1.4.66")
     expect(page.get_by_role("region", name="Back")).to_be_visible()
     assert asked == [{"from": "node-1/web-1", "to": "node-4/web-4"}]
+    page.get_by_label("Protocol").select_option("udp")
+    page.get_by_label("Port", exact=True).fill("53")
     page.get_by_label("To", exact=True).fill("far")
     page.keyboard.press("Enter")
     verdict = page.locator(".verdict.bad")
+    expect(page).to_have_url(re.compile("protocol=udp&port=53$"))
     expect(verdict).to_contain_text("Ends here: weft.1 on node-4 is down")
     expect(verdict.locator(".command")).to_have_text("on node-4ip link set weft.1 upCopy")
     expect(verdict.locator(".fault")).to_have_text("fault link-down")

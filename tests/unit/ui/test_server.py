@@ -163,8 +163,9 @@ def test_an_agent_that_is_away_is_told_in_a_line(tmp_path: Path) -> None:
         )
         status, _, body = caller.ask("/api/trace?from=a&to=b")
         assert status == 503 and json.loads(body)["message"].startswith("no agent answers")
-        for query, says in (("from=a", "two ends"), ("from=a&to=b&family=5", "neither 4 nor 6")):
-            status, _, body = caller.ask(f"/api/trace?{query}")
+        wrong = {"": "two ends", "&family=5": "neither 4 nor 6", "&protocol=x": "protocol x", "&port=x": "port"}
+        for more, says in wrong.items():
+            status, _, body = caller.ask(f"/api/trace?from=a&to={'b' if more else ''}{more}")
             assert status == 400 and says in json.loads(body)["message"]
 
 

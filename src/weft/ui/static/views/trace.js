@@ -12,9 +12,13 @@ export function open(main, _name, params) {
   const to = end("to", "To", params.get("to"));
   const family = h("select", { id: "t-family" }, [["", "any"], ["4", "IPv4"], ["6", "IPv6"]].map(([value, text]) => h("option", { value }, text)));
   family.value = params.get("family") || "";
+  const protocol = h("select", { id: "t-protocol" }, [["", "any"], ["tcp", "TCP"], ["udp", "UDP"], ["icmp", "ICMP"], ["sctp", "SCTP"]].map(([value, text]) => h("option", { value }, text)));
+  protocol.value = params.get("protocol") || "";
+  const port = h("input.port", { id: "t-port", inputmode: "numeric", pattern: "[0-9]*", maxlength: 5, autocomplete: "off" });
+  port.value = params.get("port") || "";
   const button = h("button.first", { type: "submit" }, "Trace");
   const result = h("div.traced", { aria: { live: "polite" } });
-  const form = h("form.trace", {}, from.field, to.field, h("p", {}, h("label", { for: "t-family" }, "Family"), family), button);
+  const form = h("form.trace", {}, from.field, to.field, h("p", {}, h("label", { for: "t-protocol" }, "Protocol"), protocol), h("p", {}, h("label", { for: "t-port" }, "Port"), port), h("p", {}, h("label", { for: "t-family" }, "Family"), family), button);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
     run();
@@ -22,7 +26,7 @@ export function open(main, _name, params) {
   fill(main, h("div.title", {}, h("h1", {}, "Trace")), form, result);
 
   async function run() {
-    const asked = { from: from.input.value.trim(), to: to.input.value.trim(), family: family.value };
+    const asked = { from: from.input.value.trim(), to: to.input.value.trim(), protocol: protocol.value, port: port.value.trim(), family: family.value };
     if (!asked.from || !asked.to) return (asked.from ? to : from).input.focus();
     history.replaceState(null, "", `#/trace?${new URLSearchParams(Object.entries(asked).filter(([, value]) => value))}`);
     button.disabled = true;
@@ -37,7 +41,7 @@ export function open(main, _name, params) {
   }
 
   if (params.get("from") && params.get("to")) run();
-  else fill(result, h("p.none", {}, "From an endpoint or a host to another one, or to any address: by name, HOST/NAME, id or address."));
+  else fill(result, h("p.none", {}, "From an endpoint or a host to another one, a service, or any address: by name, HOST/NAME, id or address. Without a port it is a ping."));
   return { title: "Trace" };
 }
 
@@ -55,7 +59,8 @@ function end(id, title, value) {
 function offered(text) {
   const found = cluster.find(text).slice(0, OFFERED).map((id) => `${cluster.endpoints.get(id).node}/${cluster.endpoints.get(id).name}`);
   const hosts = [...cluster.nodes.keys()].filter((name) => name.includes(text)).sort(compare).slice(0, 8);
-  return [...hosts, ...found];
+  const services = [...cluster.services.keys()].filter((name) => name.includes(text)).sort(compare).slice(0, 8);
+  return [...hosts, ...services, ...found];
 }
 
 function show(result, found, asked) {
