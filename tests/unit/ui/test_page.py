@@ -67,6 +67,51 @@ def test_what_changes_is_shown_without_loading_again(page: Page, world: pages.Wo
     assert page.evaluate("window.kept")
 
 
+def test_what_has_focus_and_is_marked_stays_so_while_things_change(show: Show, world: pages.World) -> None:
+    page = show("host/node-1")
+    devices = page.get_by_role("table", name="Devices")
+    link = page.get_by_role("region", name="Subnets").get_by_role("link", name="prod")
+    link.focus()
+    link.evaluate("e => { window.held = e; getSelection().selectAllChildren(document.querySelector('h1')); }")
+    for more in (1, 2):
+        world.put("links", "eth0", pages.counters("", 0, uplink=True, more=more * 10**9))
+        expect(devices.locator("tbody tr").first).to_contain_text(f"{10 + more}.0 GB")
+    world.put("links", "weft77", pages.counters("veth", 3))
+    expect(devices).to_contain_text("weft77")
+    world.put("links", "weft77", None)
+    expect(devices).not_to_contain_text("weft77")
+    expect(link).to_be_focused()
+    assert page.evaluate("window.held.isConnected && getSelection().toString()") == "node-1"
+
+
+class TestManyHosts:
+    @pytest.fixture
+    def world(self) -> pages.World:
+        return pages.many()
+
+    def test_of_thousands_only_those_that_are_seen_are_drawn(self, show: Show) -> None:
+        page = show("endpoints")
+        expect(page.locator(".title .number")).to_have_text("5,000 endpoints")
+        assert page.locator(".rows .row").count() < 60
+        page.locator(".rows a").first.focus()
+        page.keyboard.press("End")
+        last = page.locator(".rows .row[aria-rowindex='5001']")
+        expect(last.locator("a")).to_be_focused()
+        expect(last).to_contain_text("app-39-4999")
+        page.keyboard.press("ArrowUp")
+        expect(page.locator(".rows .row[aria-rowindex='5000'] a")).to_be_focused()
+        page.keyboard.press("Home")
+        expect(page.locator(".rows a").first).to_be_focused()
+
+    def test_a_hundred_hosts_are_drawn_once(self, page: Page, world: pages.World) -> None:
+        expect(page.locator("li.host")).to_have_count(100)
+        page.evaluate("document.querySelectorAll('li.host').forEach(e => { e.mine = true; })")
+        moved = msgspec.structs.replace(world.rows.get("endpoints", "id000000"), node="node-002")
+        world.put("endpoints", "id000000", moved)
+        expect(page.locator("li.host[data-key=node-002] .tally")).to_contain_text("51 endpoints")
+        assert page.evaluate("[...document.querySelectorAll('li.host')].filter(e => !e.mine).length") == 2
+
+
 def test_an_agent_that_goes_and_another_that_comes(page: Page, world: pages.World, said: list[str]) -> None:
     world.leave()
     expect(page.locator("#banner")).to_contain_text("no agent answers")

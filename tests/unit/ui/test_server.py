@@ -5,14 +5,19 @@ from __future__ import annotations
 import http.client
 import json
 import re
+import socket
 from pathlib import Path
 from urllib.parse import quote, urlsplit
 
 import pytest
+from aiohttp.web import StreamResponse
 
 from support import pages
 from support.canned_agent import CannedAgent
+from support.waiting import until
 from weft.api.operations import BY_NAME
+from weft.api.topology import EndpointLine
+from weft.ui import events as events_module
 from weft.ui import server
 from weft.ui.agent import READ_ONLY
 
@@ -217,3 +222,30 @@ def test_what_nobody_expected_is_told_in_a_line(caller: Caller, monkeypatch: pyt
     caller.enter()
     status, _, body = caller.ask("/api/trace?from=a&to=b")
     assert (status, json.loads(body)) == (500, {"error": "failed", "message": "KeyError('nonsense')"})
+
+
+def test_a_reader_that_takes_nothing_is_dropped(
+    caller: Caller, world: pages.World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(events_module, "SLOW", 0.2)
+    caller.enter()
+    write, gave_up, size = events_module._write, list[type[BaseException]](), 24 * 10**6  # more than the kernel keeps
+    for at in range(24):
+        world.rows.put("endpoints", f"e{at}", EndpointLine(name="x" * (size // 24), network="blue", node="node-1"))
+
+    async def watched(response: StreamResponse, data: bytes) -> None:
+        try:
+            await write(response, data)
+        except BaseException as error:
+            gave_up.append(type(error))
+            raise
+
+    monkeypatch.setattr(events_module, "_write", watched)
+    with socket.create_connection(("127.0.0.1", caller.port)) as reader:
+        head = f"GET /api/events HTTP/1.1\r\nHost: 127.0.0.1:{caller.port}\r\nCookie: {caller.cookie}\r\n\r\n"
+        reader.sendall(head.encode())
+        until(lambda: gave_up, 30, "the end of its patience")
+        got = 0
+        while some := reader.recv(2**20):
+            got += len(some)
+    assert gave_up == [TimeoutError] and got < size

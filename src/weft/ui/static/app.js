@@ -1,6 +1,6 @@
 // The page: which view is shown, what is always there around it, keys.
 
-import { fill, h } from "./dom.js";
+import { h, renew } from "./dom.js";
 import { ago, count } from "./format.js";
 import { cluster, follow } from "./store.js";
 import { problems } from "./findings.js";
@@ -44,12 +44,9 @@ function menu(view) {
   const at = { endpoint: "endpoints", host: "", network: "" }[view] ?? view;
   const links = VIEWS.map(([name, title]) => {
     const number = name === "problems" && amiss ? h("span.count.bad", { aria: { label: `${amiss} found` } }, String(amiss)) : null;
-    return h("a", { href: `#/${name}`, "data-at": `view-${name}`, aria: name === at ? { current: "page" } : {} }, title, number);
+    return h("a", { href: `#/${name}`, aria: name === at ? { current: "page" } : {} }, title, number);
   });
-  const nav = document.getElementById("views");
-  const held = document.activeElement?.dataset?.at;
-  fill(nav, links);
-  if (held?.startsWith("view-")) nav.querySelector(`[data-at="${held}"]`)?.focus();
+  renew(document.getElementById("views"), links);
 }
 
 // -- what changes ----------------------------------------------------------------------------------------------------
@@ -89,7 +86,7 @@ function foot() {
   if (!here) return;
   const store = here.store;
   const state = store.state === "connected" ? "connected" : `${store.state} for ${ago(store.since)}`;
-  fill(document.getElementById("foot"),
+  renew(document.getElementById("foot"),
     h("span", {}, `seen by ${here.node}, weft ${here.version}`),
     h(`span.state.${here.state === "converged" ? "good" : here.state === "degraded" ? "bad" : "warn"}`, {}, here.state),
     h("span", {}, `store ${state}`),

@@ -13,16 +13,23 @@ export function h(what, props = {}, ...children) {
 function set(element, props) {
   for (const [name, value] of Object.entries(props)) {
     if (value === undefined || value === null || value === false) continue;
-    if (name.startsWith("on")) element.addEventListener(name.slice(2), value);
+    if (name.startsWith("on")) listen(element, name.slice(2), value);
     else if (name === "aria") for (const [key, said] of Object.entries(value)) element.setAttribute(`aria-${key}`, said);
     else if (name === "style") for (const [key, said] of Object.entries(value)) element.style.setProperty(key, said);
     else element.setAttribute(name, value === true ? "" : value);
   }
 }
 
+/** By way of `element.on`, so that `renew` can give an element another listener. */
+function listen(element, name, listener) {
+  element.on = { ...element.on, [name]: listener };
+  element.addEventListener(name, (event) => element.on[name](event));
+}
+
 function append(element, children) {
   for (const child of children.flat(Infinity)) {
-    if (child !== undefined && child !== null && child !== false && child !== "") element.append(child);
+    if (child === undefined || child === null || child === false || child === "") continue;
+    element.append(child.own && child.isConnected ? standIn(child) : child);
   }
 }
 
@@ -30,6 +37,44 @@ export function fill(element, ...children) {
   element.replaceChildren();
   append(element, children);
   return element;
+}
+
+/** As `fill`, but what is there and fits is changed where it stands: focus, selection and places in windows that scroll stay. Only
+ * for elements made anew; one that lives on by itself is marked by `own`. */
+export function renew(element, ...children) {
+  const wanted = document.createElement("div");
+  append(wanted, children);
+  morph(element, wanted);
+  return element;
+}
+
+function standIn(child) {
+  const slot = document.createElement("slot");
+  slot.standsFor = child;
+  return slot;
+}
+
+function morph(old, wanted) {
+  const there = [...old.childNodes];
+  [...wanted.childNodes].forEach((node, at) => {
+    const found = there[at];
+    const meant = node.standsFor || node;
+    if (found === meant) return;
+    if (!found) old.append(meant);
+    else if (meant.own || found.own || found.nodeName !== node.nodeName) found.replaceWith(meant);
+    else if (node.nodeType === Node.TEXT_NODE) found.data = found.data === node.data ? found.data : node.data;
+    else {
+      attributes(found, node);
+      found.on = node.on;
+      morph(found, node);
+    }
+  });
+  for (const extra of there.slice(wanted.childNodes.length)) if (extra.parentNode === old) extra.remove();
+}
+
+function attributes(old, wanted) {
+  for (const { name } of [...old.attributes]) if (!wanted.hasAttribute(name)) old.removeAttribute(name);
+  for (const { name, value } of wanted.attributes) if (old.getAttribute(name) !== value) old.setAttribute(name, value);
 }
 
 /** Keeps what has focus: an element with the same `data-at` gets it back. */
@@ -81,13 +126,12 @@ export function command(text, where = "") {
 }
 
 function copyButton(text) {
-  const button = h("button.copy", { type: "button", aria: { label: `Copy the command ${text}` } }, "Copy");
-  button.addEventListener("click", async () => {
+  const copied = async ({ currentTarget: button }) => {
     await copy(text);
     button.textContent = "Copied";
     setTimeout(() => { button.textContent = "Copy"; }, 1500);
-  });
-  return button;
+  };
+  return h("button.copy", { type: "button", aria: { label: `Copy the command ${text}` }, onclick: copied }, "Copy");
 }
 
 async function copy(text) {

@@ -12,6 +12,8 @@ export function connections(id, node) {
   const button = h("button", { type: "button", onclick: () => learn() }, "Show");
   const section = h("section", { aria: { labelledby: "s-connections" } }, h("h2", { id: "s-connections" }, "Connections"), body, h("p.more", {}, button));
 
+  section.own = true;
+
   async function learn() {
     button.disabled = true;
     try {

@@ -1,6 +1,6 @@
 // One endpoint: all that is known of it.
 
-import { facts, fill, h, table } from "../dom.js";
+import { facts, fill, h, renew, table } from "../dom.js";
 import { octets, packets, rate } from "../format.js";
 import { labels, link, networkLink, section, state, title } from "../parts.js";
 import { ask, cluster } from "../store.js";
@@ -17,9 +17,9 @@ export function open(main, id) {
 
   function draw() {
     const e = cluster.endpoints.get(id);
-    if (!e && !more) return fill(body, title(id), h("p.none", {}, "There is no such endpoint any more."));
+    if (!e && !more) return renew(body, title(id), h("p.none", {}, "There is no such endpoint any more."));
     const line = e || more;
-    fill(body,
+    renew(body,
       title(line.name, h("div.tools", {}, h("a.button", { href: `#/trace?from=${encodeURIComponent(`${line.node}/${line.name}`)}` }, "Trace from here"), h("a.button", { href: `#/trace?to=${encodeURIComponent(`${line.node}/${line.name}`)}` }, "Trace to here"), h("a.button", { href: `#/trace?from=${encodeURIComponent(`${line.node}/${line.name}`)}&to=${outside(line)}` }, "Way out"))),
       e ? null : h("p.gone", {}, state("bad", "gone"), " as it was when it was last seen"),
       failed ? h("p.none", {}, failed) : null,

@@ -1,6 +1,6 @@
 // Endpoints, and whatever else a word fits: hosts, networks, services.
 
-import { fill, h } from "../dom.js";
+import { fill, h, renew } from "../dom.js";
 import { count } from "../format.js";
 import { List } from "../list.js";
 import { labels, link, networkLink, swatch } from "../parts.js";
@@ -20,7 +20,7 @@ export function open(main, _name, params) {
   function draw() {
     const found = cluster.find(text);
     number.textContent = text ? `${count(found.length, "endpoint")} for “${text}”` : count(found.length, "endpoint");
-    fill(others, text ? otherFinds(text) : []);
+    renew(others, text ? otherFinds(text) : []);
     list.element.hidden = !found.length;
     list.show(found);
   }

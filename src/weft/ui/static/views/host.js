@@ -1,6 +1,6 @@
 // One host: what it is, what it has to do with the one that answers, its endpoints, its devices, its checks.
 
-import { facts, fill, h, table } from "../dom.js";
+import { facts, fill, h, renew, table } from "../dom.js";
 import { ago, count, octets, packets, rate } from "../format.js";
 import { List } from "../list.js";
 import { labels, link, liveness, networkLink, section, since, state, swatch, title } from "../parts.js";
@@ -16,9 +16,9 @@ export function open(main, name) {
 
   function draw() {
     const node = cluster.nodes.get(name);
-    if (!node) return fill(top, title(name), h("p.none", {}, "There is no such host any more."));
+    if (!node) return renew(top, title(name), h("p.none", {}, "There is no such host any more."));
     const [kind, word] = liveness(node);
-    fill(top,
+    renew(top,
       title(name, h("div.tools", {}, state(kind, word), node.this ? h("span.here", {}, "here") : null)),
       node.evidence && !node.alive ? h("p.evidence", {}, node.evidence) : null,
       h("div.columns", {},
@@ -30,7 +30,7 @@ export function open(main, name) {
     list.element.style.setProperty("--most", String(Math.min(ids.length, 12)));
     list.show(ids);
     const me = cluster.here?.node || "this host";
-    fill(bottom, node.this ? devices() : [said(name, far, () => learn())],
+    renew(bottom, node.this ? devices() : [said(name, far, () => learn())],
       node.this ? [ways(me, [...cluster.peers.values()]), sessions(me, [...cluster.sessions.values()])] : far?.status ? [ways(name, far.peers), sessions(name, far.sessions)] : null);
   }
 

@@ -1,6 +1,6 @@
 // The map: each segment is a line that its hosts hang on, each host a card with what runs there. Nothing moves by itself.
 
-import { fill, h, keyed, table } from "../dom.js";
+import { fill, h, keyed, renew, table } from "../dom.js";
 import { count, rate } from "../format.js";
 import { endpointLink, link, liveness, networkLink, relation, state, swatch } from "../parts.js";
 import { cluster, compare } from "../store.js";
@@ -29,7 +29,7 @@ export function open(main) {
     kind.textContent = asTable ? "Show as map" : "Show as table";
     drawFilters(filters, draw);
     if (!cluster.nodes.size) fill(body, h("p.none", {}, "No hosts yet: start an agent with `weft agent run`."));
-    else if (asTable) fill(body, hostTable());
+    else if (asTable) renew(body, hostTable());
     else segments(body);
   }
 

@@ -1,6 +1,6 @@
 // One network.
 
-import { facts, fill, h, table } from "../dom.js";
+import { facts, fill, h, renew, table } from "../dom.js";
 import { count } from "../format.js";
 import { labels, link, networkLink, section, swatch, title } from "../parts.js";
 import { cluster, compare } from "../store.js";
@@ -11,9 +11,9 @@ export function open(main, name) {
 
   function draw() {
     const network = cluster.networks.get(name);
-    if (!network) return fill(body, title(name), h("p.none", {}, "There is no such network any more."));
+    if (!network) return renew(body, title(name), h("p.none", {}, "There is no such network any more."));
     const ids = cluster.byNetwork.get(name) || [];
-    fill(body,
+    renew(body,
       title([swatch(name), name], h("div.tools", {}, h("a.button", { href: `#/endpoints?q=${encodeURIComponent(name)}` }, count(ids.length, "endpoint")))),
       (network.problems || []).map((text) => h("p.evidence", {}, text)),
       h("div.columns", {},

@@ -1,6 +1,6 @@
 // Services and their members.
 
-import { facts, fill, h, table } from "../dom.js";
+import { facts, fill, h, renew, table } from "../dom.js";
 import { count } from "../format.js";
 import { link, networkLink, section, state, title } from "../parts.js";
 import { cluster, compare } from "../store.js";
@@ -12,7 +12,7 @@ export function open(main, _name, params) {
   function draw() {
     const wanted = params.get("at");
     const found = [...cluster.services].sort(([a], [b]) => compare(a, b));
-    fill(body, title("Services", h("p.number", {}, count(found.length, "service"))),
+    renew(body, title("Services", h("p.number", {}, count(found.length, "service"))),
       found.length ? null : h("p.none", {}, "No services: ", h("code", {}, "weft service create NAME --network N --port 80 --select app=web")),
       found.map(([key, s]) => one(key, s, key === wanted)));
   }

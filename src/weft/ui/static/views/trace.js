@@ -17,7 +17,7 @@ export function open(main, _name, params) {
   const port = h("input.port", { id: "t-port", inputmode: "numeric", pattern: "[0-9]*", maxlength: 5, autocomplete: "off" });
   port.value = params.get("port") || "";
   const button = h("button.first", { type: "submit" }, "Trace");
-  const result = h("div.traced", { aria: { live: "polite" } });
+  const result = h("div.traced");
   const form = h("form.trace", {}, from.field, to.field, h("p", {}, h("label", { for: "t-protocol" }, "Protocol"), protocol), h("p", {}, h("label", { for: "t-port" }, "Port"), port), h("p", {}, h("label", { for: "t-family" }, "Family"), family), button);
   form.addEventListener("submit", (event) => {
     event.preventDefault();
@@ -64,6 +64,7 @@ function offered(text) {
 }
 
 function show(result, found, asked) {
+  document.getElementById("news").textContent = [["there", found.there], ["back", found.back]].filter(([, path]) => path).map(([name, path]) => `${name}: ${path.outcome.text}`).join("; ");
   const live = h("section.live", { aria: { labelledby: "t-live" } });
   offer(live, asked);
   fill(result,
