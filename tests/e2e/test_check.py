@@ -7,6 +7,7 @@ import json
 import re
 import select
 import signal
+import subprocess
 from collections.abc import Iterator
 from typing import Any
 
@@ -85,6 +86,22 @@ def test_a_filtered_link_is_named_with_who_filters_it(three: Lab) -> None:
     assert first["what"] == "small" and first["error"] == "no answer within 1 s"
     assert "udp dport 8472 drop" in first["said"] and first["host"] == "node-2"
     assert left(three) == []
+
+
+def test_where_large_packets_are_lost_between_hosts_it_is_said_how_large_they_may_be(three: Lab) -> None:
+    """The other end of node-2's cable, of which no host knows: it takes 1400 octets, without the tunnel's 50, and allows 4
+    more (is_skb_forwardable() makes room for a VLAN tag)."""
+    wires = ["nsenter", f"--net=/proc/{three.host('node-2').init.pid}/ns/net"]
+    change = [*wires, "ip", "link", "set", "to-node-2", "mtu"]
+    subprocess.run([*change, "1400"], check=True)
+    try:
+        status, found = check(three, "--network", "n-vxlan", "--nodes", "node-1,node-2", "--timeout", "1")
+    finally:
+        subprocess.run([*change, "1500"], check=True)
+    assert status == 1 and {problem["what"] for problem in found["problems"]} == {"large"}
+    assert ("node-2", "node-1") in {(problem["source"], problem["target"]) for problem in found["problems"]}
+    assert {problem["fits"] for problem in found["problems"]} <= {1350, 1354}
+    assert "packets of up to 135" in found["problems"][0]["advice"]
 
 
 def test_what_policy_denies_is_said_and_is_no_problem(three: Lab) -> None:

@@ -107,6 +107,16 @@ def _from_host(node: str, probe: Probe) -> Iterator[Case]:
             yield Case(what="host", network=probe.network, source=node, probe=HOST, target=node, to=probe.id, test=test)
 
 
+SMALLEST = {4: 576, 6: 1280}
+"""Octets that every way takes (RFC 791, RFC 8200)."""
+
+
+def sizes(fits: int, too_large: int, count: int = 12) -> list[int]:
+    """To be tried next, where a packet of the one size arrives and one of the other does not; none where none is between."""
+    gap = too_large - fits
+    return sorted({fits + gap * number // (count + 1) for number in range(1, count + 1)} - {fits, too_large})
+
+
 def outside(by_node: dict[str, list[Probe]], target: IPAddress) -> Iterator[Case]:
     """The way out, of each node's first probe."""
     for node, (probe, *_) in by_node.items():

@@ -46,7 +46,8 @@ class Checked(msgspec.Struct, frozen=True, kw_only=True):
 class Problem(msgspec.Struct, frozen=True, kw_only=True):
     """A test that failed. `source`, `target`: nodes, or what was asked. `error`: what the test saw. `said`: what the kernels'
     tables say of it (`weft trace`), "" where it was not asked; `advice`, `fix`: what to do about it, and the command for
-    `host` as it stands; `fault`: its kind. `more`: how many tests between the two failed besides."""
+    `host` as it stands; `fault`: its kind. `more`: how many tests between the two failed besides. `fits`: octets of the largest
+    packet that arrives, 0 where that was not looked for."""
 
     network: str
     source: str
@@ -57,6 +58,7 @@ class Problem(msgspec.Struct, frozen=True, kw_only=True):
     port: int = 0
     error: str
     more: int = 0
+    fits: int = 0
     said: str = ""
     advice: str = ""
     host: str = ""

@@ -242,8 +242,29 @@ class Check:
             error=tested.error,
             more=len(some) - 1,
         )
-        found = self._trace(case) if case.what != "name" and len(self._problems) < TRACES else None
-        return problem if found is None else _with_trace(problem, case, found)
+        if case.what == "name" or len(self._problems) >= TRACES:
+            return problem
+        found = self._trace(case)
+        problem = problem if found is None else _with_trace(problem, case, found)
+        return self._sized(problem, case) if case.what == "large" and not problem.fault else problem
+
+    def _sized(self, problem: Problem, case: Case) -> Problem:
+        """With the largest size that arrives: the tables say nothing of what is between hosts."""
+        self._progress(f"looking for the largest packet from {case.source} to {case.target}")
+        fits, too_large = plan.SMALLEST[case.family], case.test.size
+        while tried := plan.sizes(fits, too_large):
+            cases = [
+                msgspec.structs.replace(case, test=msgspec.structs.replace(case.test, size=size)) for size in tried
+            ]
+            arrived = [not tested.error for tested in self._ask((case.source, case.probe), cases)]
+            # One that is lost by chance is no limit: what counts is the largest that arrives.
+            best = max((size for size, well in zip(tried, arrived, strict=True) if well), default=0)
+            if not best and fits == plan.SMALLEST[case.family]:
+                too_large = tried[0]
+            else:
+                fits = max(fits, best)
+                too_large = min((size for size in (*tried, too_large) if size > fits), default=too_large)
+        return _limited(problem, fits)
 
     def _trace(self, case: Case) -> Trace | None:
         self._progress(f"tracing {case.source} to {case.target} in {case.network}")
@@ -252,6 +273,14 @@ class Check:
             return collect.gather(self._agent, case.probe or case.source, str(case.test.target), case.family, what)
         except WeftError:
             return None
+
+
+def _limited(problem: Problem, fits: int) -> Problem:
+    advice = (
+        f"packets of up to {fits} octets arrive, larger ones are lost between the hosts: raise the MTU there (of a switch, a "
+        f"router, a tunnel), or make the network with --mtu {fits}"
+    )
+    return msgspec.structs.replace(problem, fits=fits, advice=advice)
 
 
 def _reason(found: Explanation) -> str:
@@ -269,8 +298,6 @@ def _with_trace(problem: Problem, case: Case, found: Trace) -> Problem:
         mtu = min(path.mtu for path in paths)
         if case.test.size > mtu:
             said, advice = f"the way takes packets of {mtu} octets at most, and this one has {case.test.size}", ""
-        elif case.what == "large":
-            advice = "small packets arrive: something between the hosts loses large ones (MTU of a switch or router)"
     return msgspec.structs.replace(
         problem, said=said, advice=advice, host=ends.host, fault=ends.fault, fix=ends.fix, trace=found
     )

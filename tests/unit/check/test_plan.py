@@ -49,6 +49,18 @@ def test_between_two_probes_there_are_all_kinds_of_both_families() -> None:
     assert {(case.source, case.probe, case.target, case.to) for case in found} == {("a", "ida", "b", "idb")}
 
 
+def test_sizes_to_try_close_in() -> None:
+    """Whatever the limit is, it is found in a few rounds."""
+    for limit in (576, 577, 1000, 1386, 1449):
+        fits, too_large, rounds = 576, 1450, 0
+        while tried := plan.sizes(fits, too_large):
+            assert all(fits < size < too_large for size in tried) and len(tried) <= 12
+            fits = max((size for size in tried if size <= limit), default=fits)
+            too_large = min(size for size in (*tried, too_large) if size > limit)
+            rounds += 1
+        assert (fits, too_large) == (limit, limit + 1) and rounds <= 3
+
+
 def test_names_and_families_only_where_there_are_any() -> None:
     found = list(plan.between("a", probe("a", "10.1.0.2"), "b", probe("b", "10.1.1.2", "fd00:2::2")))
     assert [(case.what, case.family) for case in found] == [("small", 4), ("large", 4), ("tcp", 4)]

@@ -126,7 +126,8 @@ def test_only_large_packets_lost_is_said_so() -> None:
     cluster = Cluster("a", "b")
     cluster.fails = lambda node, test: "no answer" if test.size > 1400 else ""
     found = check(cluster, networks=("blue",))
-    assert {problem.what for problem in found.problems} == {"large"}
+    assert {(problem.what, problem.fits) for problem in found.problems} == {("large", 1400)}
+    assert "packets of up to 1400 octets arrive" in shown(found)
     assert "1 of 3 fail" in shown(found)
 
 
