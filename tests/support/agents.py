@@ -43,7 +43,7 @@ from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Heard
 from weft.kernel.host.resolvers import Sockets
 from weft.kernel.host.tracked import Listing as TrackedListing
-from weft.kernel.host.tracked import Tracked, concerns
+from weft.kernel.host.tracked import Tracked, concerns, has_end
 from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.model.record import Record
@@ -131,9 +131,10 @@ class FakeTracker:
         self.found: dict[str, list[Tracked]] = {}
         self.looks: list[tuple[str, frozenset[bytes], int]] = []
 
-    def listing(self, ns: str, addresses: frozenset[bytes], most: int) -> TrackedListing:
+    def listing(self, ns: str, addresses: frozenset[bytes], most: int, ends: frozenset[bytes]) -> TrackedListing:
         self.looks.append((ns, addresses, most))
-        found = [each for each in self.found.get(ns, ()) if concerns(each, addresses)]
+        found = [each for each in self.found.get(ns, ()) if concerns(each, addresses) and has_end(each, ends)]
+        found.sort(key=lambda each: each.weight, reverse=True)
         return TrackedListing(found[:most], len(found), accounting=True, timestamps=True)
 
     def follow(self, ns: str) -> Any:

@@ -6,7 +6,7 @@ import asyncio
 import heapq
 import time
 from collections.abc import Coroutine, Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 from msgspec.structs import replace
 
@@ -26,7 +26,7 @@ from weft.base.numbers import parse_number
 from weft.cluster import records
 from weft.cluster.services import services
 from weft.hoststate import HOST
-from weft.kernel.host.tracked import Listing, concerns
+from weft.kernel.host.tracked import Listing, Tracked, concerns, has_end
 from weft.model import Endpoint, keys
 
 USUAL, MOST = 100, 5_000
@@ -34,8 +34,16 @@ USUAL, MOST = 100, 5_000
 FRESH = 3.0
 """Seconds for which it is remembered who the cluster's containers are."""
 NOW = "now"
-Wanted = Mapping[str, frozenset[bytes]]
-"""By namespace, whose connections are told."""
+
+
+class Wanted(NamedTuple):
+    """Whose connections are told (packed). `places`: of containers, by namespace. `ends`: of these only, if there are any."""
+
+    places: Mapping[str, frozenset[bytes]]
+    ends: frozenset[bytes] = frozenset()
+
+    def takes(self, ns: str, found: Tracked) -> bool:
+        return concerns(found, self.places.get(ns, frozenset())) and has_end(found, self.ends)
 
 
 class Flows:
@@ -74,12 +82,11 @@ class Flows:
         view = self._parts.view
         if network and network not in view.networks:
             raise NotFound(f"no network '{network}': `weft network ls` shows those there are")
-        found = places_of(view, network)
-        if endpoint:
-            who = meant(endpoint, await self._known(), view.nodes)
-            theirs = frozenset(address.packed for address in who.addresses) | self._ways_of(who.addresses)
-            found = {ns: theirs for ns, own in found.items() if own}
-        return {ns: own for ns, own in found.items() if own}
+        places = {ns: own for ns, own in places_of(view, network).items() if own}
+        if not endpoint:
+            return Wanted(places)
+        who = meant(endpoint, await self._known(), view.nodes)
+        return Wanted(places, frozenset(address.packed for address in who.addresses) | self._ways_of(who.addresses))
 
     def _ways_of(self, addresses: tuple[IPAddress, ...]) -> frozenset[bytes]:
         """By which these, where they are containers here, have their way out."""
@@ -104,9 +111,9 @@ class Flows:
 
     def _list(self, wanted: Wanted, most: int) -> tuple[dict[str, Listing], list[str]]:
         found, problems = {}, []
-        for ns, addresses in wanted.items():
+        for ns, addresses in wanted.places.items():
             try:
-                found[ns] = self._parts.tracker.listing(ns, addresses, most)
+                found[ns] = self._parts.tracker.listing(ns, addresses, most, wanted.ends)
             except NotFound:
                 continue
             except WeftError as error:
@@ -126,7 +133,7 @@ class Flows:
         flows = (
             names.flow(each.found, _place(each.ns), each.time, "new" if each.begins else "end", each.time)
             for each in told
-            if names is not None and concerns(each.found, wanted.get(each.ns, frozenset()))
+            if names is not None and wanted.takes(each.ns, each.found)
         )
         return f.FlowPage(
             node=self._parts.view.me,
@@ -173,9 +180,10 @@ async def _either(*waits: Coroutine[Any, Any, Any]) -> None:
 
 
 def _denied(entries: tuple[LogEntry, ...], wanted: Wanted) -> Iterator[LogEntry]:
-    some = frozenset[bytes]().union(*wanted.values())
+    some = frozenset[bytes]().union(*wanted.places.values())
     for entry in entries:
-        if entry.allowed is False and not some.isdisjoint((entry.source.address.packed, entry.target.address.packed)):
+        ends = {entry.source.address.packed, entry.target.address.packed}
+        if entry.allowed is False and some & ends and (not wanted.ends or wanted.ends & ends):
             yield entry
 
 

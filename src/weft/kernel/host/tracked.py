@@ -77,20 +77,20 @@ class Listing(msgspec.Struct, frozen=True):
     timestamps: bool
 
 
-def listing(ns: str, addresses: Container[bytes], most: int) -> Listing:
-    """Of a namespace, those that began at one of these addresses (packed), or whose answers come from one. Blocks. Raises
-    NotFound, Denied, Failed."""
-    return netns.call(ns, lambda: _listing(addresses, most))
+def listing(ns: str, addresses: Container[bytes], most: int, ends: frozenset[bytes] = frozenset()) -> Listing:
+    """Of a namespace, those that began at one of these addresses (packed), or whose answers come from one; and which have one
+    of `ends`, if there are any. Blocks. Raises NotFound, Denied, Failed."""
+    return netns.call(ns, lambda: _listing(addresses, most, ends))
 
 
-def _listing(addresses: Container[bytes], most: int) -> Listing:
+def _listing(addresses: Container[bytes], most: int, ends: frozenset[bytes]) -> Listing:
     kept: list[tuple[tuple[int, int], int, Tracked]] = []
     total = 0
 
     def decode(data: bytes, start: int, end: int) -> None:
         nonlocal total
         found = tracked(data, start, end) if may_concern(data, start, addresses) else None
-        if found is None or not concerns(found, addresses):
+        if found is None or not concerns(found, addresses) or not has_end(found, ends):
             return
         total += 1
         place = found.weight, total, found
@@ -121,6 +121,12 @@ def _is_on(setting: str) -> bool:
 def concerns(found: Tracked, addresses: Container[bytes]) -> bool:
     """Whether it began at one of these addresses, or is answered from one."""
     return found.there.src.packed in addresses or found.back.src.packed in addresses
+
+
+def has_end(found: Tracked, ends: frozenset[bytes]) -> bool:
+    """Whether one of these addresses is in it, on either side of a translation. None are all."""
+    there, back = found.there, found.back
+    return not ends or any(each.packed in ends for each in (there.src, there.dst, back.src, back.dst))
 
 
 # -- events ------------------------------------------------------------------------------------------------------------

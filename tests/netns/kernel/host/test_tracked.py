@@ -74,6 +74,8 @@ def test_what_is_translated_has_two_sides(netns: Home, left: Namespace) -> None:
     served, masqueraded = sorted(tracked.listing("", CLIENT, 9).found, key=lambda each: each.there.dport or 0)
     assert (str(served.there.dst), served.there.dport) == ("10.9.0.9", 53)
     assert (str(served.back.src), served.back.sport) == ("10.2.0.2", 5353)
+    called = frozenset({ip_address("10.9.0.9").packed})
+    assert tracked.listing("", CLIENT, 9, called).found == [served], "by the address that it called"
     assert str(masqueraded.back.dst) == "10.2.0.1" and masqueraded.there.src == ip_address("10.1.0.2")
 
 
