@@ -88,6 +88,11 @@ class Home(Namespace):
         self._others.append(Namespace())
         return self._others[-1]
 
+    @property
+    def others(self) -> tuple[Namespace, ...]:
+        """In the order in which they were made."""
+        return tuple(self._others)
+
     def close(self) -> None:
         for other in self._others:
             other.close()

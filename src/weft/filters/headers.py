@@ -6,7 +6,7 @@ from __future__ import annotations
 import msgspec
 
 IP, IPV6, ARP = 0x0800, 0x86DD, 0x0806
-TCP, UDP, ICMP, ICMPV6 = 6, 17, 1, 58
+TCP, UDP, ICMP, ICMPV6, SCTP = 6, 17, 1, 58, 132
 _HOP_BY_HOP, _ROUTING, _FRAGMENT, _AH, _NONE, _OPTIONS, _MOBILITY = 0, 43, 44, 51, 59, 60, 135
 _EXTENSIONS = frozenset((_HOP_BY_HOP, _ROUTING, _FRAGMENT, _AH, _OPTIONS, _MOBILITY))
 
@@ -29,7 +29,7 @@ class Headers(msgspec.Struct, frozen=True):
             return (
                 self.transport + (octets[self.transport + 12] >> 4) * 4 if len(octets) > self.transport + 12 else None
             )
-        return self.transport + {UDP: 8, ICMP: 8, ICMPV6: 8}.get(self.protocol, 0)
+        return self.transport + {UDP: 8, ICMP: 8, ICMPV6: 8, SCTP: 12}.get(self.protocol, 0)
 
 
 def headers(octets: bytes, protocol: int) -> Headers:

@@ -5,21 +5,22 @@ from __future__ import annotations
 import struct
 
 from weft.base.net import IPAddress
-from weft.filters.headers import ICMP, ICMPV6, TCP, UDP
+from weft.filters.headers import ICMP, ICMPV6, SCTP, TCP, UDP
 from weft.filters.model import Tuple
 
 _IP = struct.Struct(">BBHHHBBH")
 _TCP = struct.Struct(">HHIIBBHHH")
 _FOUR = struct.Struct(">HHHH")
+_SCTP = struct.Struct(">HHIIBBHIIHHI")
 _ARP = struct.Struct(">HHBBH6s4s6s4s")
 _ECHO = {ICMP: (8, 0), ICMPV6: (128, 129)}
 """Types of request and reply."""
 
 
 def packet(what: Tuple, *, ttl: int = 64, flags: int = 2, answer: bool = False, size: int = 0) -> bytes:
-    """From the network header on. `flags`: TCP's (2 is SYN). `answer`: of ICMP, the reply. `size`: of the whole packet in
-    octets, if that is more than its headers take. Other protocols than TCP, UDP and ICMP have nothing after the network
-    header."""
+    """From the network header on. `flags`: TCP's (2 is SYN). `answer`: of ICMP and SCTP, the reply. `size`: of the
+    whole packet in octets, if that is more than its headers take. Other protocols than TCP, UDP, SCTP and ICMP have
+    nothing after the network header."""
     carried = _transport(what, flags, answer)
     head = 20 if what.src.version == 4 else 40
     carried += bytes(max(0, size - head - len(carried)))
@@ -38,6 +39,8 @@ def _transport(what: Tuple, flags: int, answer: bool) -> bytes:
         return _TCP.pack(what.sport, what.dport, 1, 2 if flags & 16 else 0, 5 << 4, flags, 64240, 0, 0)
     if what.protocol == UDP:
         return _FOUR.pack(what.sport, what.dport, 8, 0)
+    if what.protocol == SCTP:  # INIT, or its acknowledgement (RFC 9260); the checksum is left out
+        return _SCTP.pack(what.sport, what.dport, 0, 0, 2 if answer else 1, 0, 20, 1, 65536, 10, 10, 1)
     if what.protocol in _ECHO:
         return struct.pack(">BBHHH", _ECHO[what.protocol][answer], 0, 0, what.sport, 1)
     return b""

@@ -10,14 +10,14 @@ from ipaddress import ip_address
 import msgspec
 
 from weft.base.net import IPAddress
-from weft.filters.headers import ICMP, ICMPV6, TCP, UDP
+from weft.filters.headers import ICMP, ICMPV6, SCTP, TCP, UDP
 from weft.filters.model import Where
 from weft.filters.owners import owner
 from weft.filters.state import Run
 from weft.filters.xt import commands
 
 COMMENT = "let through after weft trace"
-_PORTS = {TCP: "tcp", UDP: "udp"}
+_PORTS = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}
 _DOCKER_USER = "DOCKER-USER"
 
 
@@ -79,8 +79,9 @@ def _remedy(where: Where, run: Run, chains: Collection[str], whose: str) -> str:
 
 
 def _ufw(where: Where, found: Flow) -> str:
-    protocol = f" proto {_PORTS[found.protocol]}" if found.protocol in _PORTS else ""
-    port = f" port {found.port}" if found.port else ""
+    known = found.protocol in (TCP, UDP)
+    protocol = f" proto {_PORTS[found.protocol]}" if known else ""
+    port = f" port {found.port}" if known else ""
     route = "route " if where.hook == "forward" else ""
     direction = " out" if where.hook == "output" else ""
     return f"ufw {route}insert 1 allow{direction}{protocol} from {found.src} to {found.dst}{port}"

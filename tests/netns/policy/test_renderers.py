@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -17,6 +17,7 @@ from support.probing import Probe, Probers, Table, differences, every
 from support.routed_pods import ADDRESSES, NAMES, routed_pods
 from weft.base.errors import Unsupported
 from weft.hoststate import IptablesChain, Key, Object
+from weft.kernel.host.dump import dump
 from weft.kernel.linux import LinuxKernel
 from weft.policy.build import program
 from weft.policy.index import named
@@ -34,8 +35,12 @@ from weft.policy.model import (
 from weft.policy.render import Renderer, renderer
 from weft.policy.world import World
 from weft.reconcile.reconciler import Reconciler
+from weft.trace.path import Flow, Start
+from weft.trace.walk import both_ways
+from weft.trace.world import World as Dumps
 
 BACKENDS = {"nftables": (), "iptables-nft": ((4, "nft"),), "iptables-legacy": ((4, "legacy"),)}
+NUMBERS = {"TCP": 6, "UDP": 17, "SCTP": 132}
 IDENTITIES = {
     name: Identity(
         id=name,
@@ -96,6 +101,20 @@ class Host:
         for family in families:
             seen = self.probers.look(expected, ADDRESSES[family])
             assert differences(expected, seen) == "", f"IPv{family}"
+            assert differences(expected, self.traced(expected, ADDRESSES[family])) == "", f"a trace, IPv{family}"
+
+    def traced(self, expected: Table, addresses: Mapping[str, str]) -> Table:
+        """What `weft trace` says of the same. What a pod says to itself it is not asked about."""
+        paths = {name: space.path for name, space in zip(NAMES, self.netns.others, strict=False)}
+        world = Dumps({"router": dump("router", {path: name for name, path in paths.items()})}, {})
+        found = {probe for probe in expected if probe.source == probe.target}
+        for probe in every(NAMES, NAMES) - found:
+            start = Start(host="router", ns=paths[probe.source], source=ip_address(addresses[probe.source]))
+            flow = Flow(protocol=NUMBERS[probe.protocol], sport=40000, dport=probe.port)
+            there, back = both_ways(world, start, ip_address(addresses[probe.target]), flow=flow)
+            if there.outcome.arrived and back is not None and back.outcome.arrived:
+                found.add(probe)
+        return frozenset(found)
 
 
 @pytest.fixture(params=list(BACKENDS))
