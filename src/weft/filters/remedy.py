@@ -74,8 +74,13 @@ def _remedy(where: Where, run: Run, chains: Collection[str], whose: str) -> str:
     both = (False, True) if where.hook == "forward" else (found.answer,)
     if where.program == "nft":
         return f"nft {shlex.quote('; '.join(_nft(where, found, back) for back in both))}"
-    chain = _DOCKER_USER if where.hook == "forward" and _DOCKER_USER in chains else where.hook.upper()
+    chain = _DOCKER_USER if where.hook == "forward" and _by_docker_user(run, chains) else where.hook.upper()
     return " && ".join(f"{_program(where)} -I {chain} {_iptables(found, back)}" for back in both)
+
+
+def _by_docker_user(run: Run, chains: Collection[str]) -> bool:
+    """Whether the packet came by that chain: where somebody flushed FORWARD, or put a rule before the jump, it does not."""
+    return _DOCKER_USER in chains and any(where().text.endswith(f"-j {_DOCKER_USER}") for where in run.passed)
 
 
 def _ufw(where: Where, found: Flow) -> str:

@@ -53,9 +53,17 @@ def _fault(at: Point, packet: Packet, where: Where, family: str) -> str:
         return "underlay-filtered"
     if family == "bridge":
         return "bridge-rule-drops"
-    if at.physin is not None or at.physout is not None:
+    if _bridged(at):
         return "bridge-nf"
     return "forward-policy" if not where.handle and at.hook == "forward" else "rule-drops"
+
+
+def _bridged(at: Point) -> bool:
+    """Whether it is a frame on its way through a bridge, which rules for IP see only by br_netfilter; not what a host routes,
+    though that came by a port as well."""
+    if at.hook == "prerouting" and at.physin is not None:
+        return at.iif is None or at.mac != at.iif.mac
+    return at.physout is not None
 
 
 def doubt(record: Record, at: Point, verdict: Verdict) -> None:

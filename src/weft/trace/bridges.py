@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weft.api.dump import LinkDump, PortDump
-from weft.trace import entries, hooks, ports, sizes
+from weft.trace import entries, hooks, mending, ports, sizes
 from weft.trace.path import Outcome, Place
 from weft.trace.points import Point
 from weft.trace.record import Record
@@ -120,6 +120,19 @@ def _back(record: Record, place: Place, bridge: LinkDump, mac: str, entry: str, 
     return record.end("no-fdb", place, text, f"on {place.host}: `{fix}`", fault="stale-fdb", fix=fix)
 
 
+def _nobody(record: Record, place: Place, bridge: LinkDump, frame: Frame) -> Outcome:
+    name = record.world.name(place)
+    if (port := mending.unplugged(record, place, frame.mac)) is not None:
+        fix = record.command(place, f"ip link set {port.name} master {bridge.name}")
+        text = f"{port.name} on {name}, behind which {frame.mac} is, is no port of {bridge.name}"
+        return record.end("no-fdb", place, text, f"on {place.host}: `{fix}`", fault="not-in-bridge", fix=fix)
+    said = f", as `{frame.by}` has it" if frame.by else ""
+    text = f"{bridge.name} on {name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"
+    fix = mending.forgetting(record, frame.by) if frame.by else ""
+    advice = f"on {place.host}: `{fix}`" if fix else None
+    return record.end("no-fdb", place, text, advice, fault="stale-neighbour" if frame.by else "no-fdb", fix=fix)
+
+
 def _flooded(
     record: Record, place: Place, namespace: Namespace, bridge: LinkDump, frame: Frame, came_by: LinkDump | None
 ) -> LinkDump | Outcome:
@@ -139,9 +152,7 @@ def _flooded(
         world.lack(place, bridge)
     port = behind or next(iter([*tunnels, *wires, *switched]), None)
     if port is None:
-        said = f", as `{frame.by}` has it" if frame.by else ""
-        text = f"{bridge.name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"
-        return record.end("no-fdb", place, text, fault="stale-neighbour" if frame.by else "no-fdb")
+        return _nobody(record, place, bridge, frame)
     entry = f"{bridge.name}: no FDB entry for {frame.mac}, flooded"
     record.hop(place, "bridge", entry, f"also out of {port.name}", dev=bridge.name)
     return port

@@ -8,7 +8,7 @@ from dataclasses import replace
 from weft.api.dump import LinkDump, TunnelDump
 from weft.base.net import IPAddress
 from weft.model.foreign import kind_of
-from weft.trace import bridges, entries, hooks, l3, sizes
+from weft.trace import bridges, entries, hooks, l3, mending, sizes
 from weft.trace.path import UDP, Flow, Outcome, Place
 from weft.trace.points import Point
 from weft.trace.record import Record
@@ -274,6 +274,8 @@ def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: 
     if packet.tunnel is not None:
         entry = f"{packet.tunnel.device} on {name} sends to the VTEP {packet.dst}"
         return record.end("no-vtep", place, f"{entry}, which is no host of Weft", fault="fdb-wrong-host")
+    if seen := mending.no_masquerade(record, place, packet, link):
+        return seen
     record.hop(place, "wire", f"out of {link.name}", f"to {router.removeprefix(' by ') or packet.dst}", dev=link.name)
     record.arrived = (place, packet, link.name)
     text = f"leaves the cluster through {link.name} of {name} to {packet.dst}{router}"

@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
-from weft.trace import entries, hooks, ipvs, sizes, sockets, sources
+from weft.trace import entries, hooks, ipvs, mending, sizes, sockets, sources
 from weft.trace.path import Ending, Outcome, Place, Step
 from weft.trace.points import Point
 from weft.trace.record import Record
@@ -81,7 +81,9 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
         who = f"{state.dev} on {name} has MAC {link.mac}, but the frame is for {frame.mac}"
         said = f" as `{frame.by}` has it" if frame.by else ""
         text = f"{who}{said}: that entry is stale or wrong"
-        return record.end("wrong-mac", place, text, fault="stale-neighbour")
+        fix = mending.forgetting(record, frame.by) if frame.by else ""
+        advice = f"on {place.host}: `{fix}`" if fix else None
+        return record.end("wrong-mac", place, text, advice, fault="stale-neighbour", fix=fix)
     if frame.packet.dst.version in link.disabled:
         sysctl = f"net.ipv6.conf.{state.dev.replace('.', '/')}.disable_ipv6"
         fix = record.command(place, f"sysctl -w {sysctl}=0")
@@ -161,9 +163,13 @@ def _no_route(
     else:
         text = f"a rule on {name} makes {packet.dst} {refusal}"
     advice = f"on {name}: `ip link set … up`; Weft then puts back what is its own" if down else None
+    fix = "" if down or (refusal and not entry) else mending.removing(record, place, entry)
+    if refusal is None and not down:
+        fix = mending.default_route(record, place, namespace, packet.dst.version)
+    advice = f"on {place.host}: `{fix}`" if fix else advice
     ending = _REFUSALS.get(refusal or "", "no-route")
     return record.end(
-        ending, place, f"{text}: {down}" if down else text, advice, fault=_route_fault(place, refusal, entry)
+        ending, place, f"{text}: {down}" if down else text, advice, fault=_route_fault(place, refusal, entry), fix=fix
     )
 
 

@@ -1,0 +1,74 @@
+"""Commands that mend what a walk ends at, where the dumps tell what should be there instead."""
+
+from __future__ import annotations
+
+import re
+
+from weft.api.dump import LinkDump
+from weft.trace.path import Outcome, Place
+from weft.trace.record import Record
+from weft.trace.state import Packet
+from weft.trace.world import Namespace
+
+_ENTRY = re.compile(r"(\S+) dev (\S+) lladdr ")
+_OWN = " proto 87"
+_ENGINES = re.compile(r"docker0|br-[0-9a-f]{12}|(cni-)?podman\d+|cni\d+|nerdctl\d+")
+"""Bridges of engines that give their containers a way out by masquerading."""
+
+
+def forgetting(record: Record, entry: str) -> str:
+    """The command that removes a neighbour entry, which was the last that the packet went by; "" where that is not known."""
+    found = _ENTRY.match(entry)
+    hop = next((hop for hop in reversed(record.hops) if hop.step == "neighbour"), None)
+    if found is None or hop is None:
+        return ""
+    return record.command(Place(hop.host, hop.ns), f"ip neigh del {found[1]} dev {found[2]}")
+
+
+def removing(record: Record, place: Place, route: str) -> str:
+    """The command that removes a route that refuses; "" where it is Weft's own, which would put it back."""
+    return record.command(place, f"ip route del {route}") if route and _OWN not in f"{route} " else ""
+
+
+def default_route(record: Record, place: Place, namespace: Namespace, version: int) -> str:
+    """The command that gives a container its way out by the host's address in its subnet; "" where there is none."""
+    host = record.namespace(Place(place.host))
+    if not place.ns or host is None:
+        return ""
+    for own, dev in namespace.addresses:
+        if own.version != version or dev == "lo" or own.ip.is_link_local:
+            continue
+        for gateway, _ in host.addresses:
+            if gateway.ip in own.network and gateway.ip != own.ip:
+                return record.command(place, f"ip route add default via {gateway.ip} dev {dev}")
+    return ""
+
+
+def unplugged(record: Record, place: Place, mac: str) -> LinkDump | None:
+    """The end in this namespace of a veth to the device with that MAC, if it is a port of nothing."""
+    for there in record.world.places():
+        namespace = record.namespace(there) if there.host == place.host and there != place else None
+        for link in namespace.links.values() if namespace else ():
+            other = record.world.peer(there, link) if link.mac == mac else None
+            if other is not None and other.place == place and not other.link.master:
+                return other.link
+    return None
+
+
+def no_masquerade(record: Record, place: Place, packet: Packet, link: LinkDump) -> Outcome | None:
+    """A packet that leaves with the address of a container that an engine should have hidden: nobody out there answers that."""
+    namespace = record.namespace(place)
+    if namespace is None or place.ns:
+        return None
+    for own, dev in namespace.addresses:
+        bridge = namespace.links.get(dev)
+        if bridge is None or bridge.kind != "bridge" or not _ENGINES.fullmatch(dev) or packet.src not in own.network:
+            continue
+        program = "iptables-nft" if packet.src.version == 4 else "ip6tables-nft"
+        fix = f"{program} -t nat -A POSTROUTING -s {own.network} ! -o {dev} -j MASQUERADE"
+        text = (
+            f"{record.world.name(place)} sends it out by {link.name} with the container's own address {packet.src}, "
+            f"which nobody out there knows: no rule masquerades what comes from {own.network} of {dev}"
+        )
+        return record.end("router", place, text, f"on {place.host}: `{fix}`", fault="no-masquerade", fix=fix)
+    return None
