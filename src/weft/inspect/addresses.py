@@ -17,11 +17,27 @@ from weft.kernel.plumbing.netlink import Netlink, open_socket
 from weft.kernel.plumbing.spaces import Space
 
 
-class Held(msgspec.Struct, frozen=True):
-    """Addresses of a namespace that others can reach it by, in the order of its devices. `interface`: the first one's."""
+class At(msgspec.Struct, frozen=True):
+    """An address, and the device that has it."""
 
-    addresses: tuple[IPInterface, ...] = ()
-    interface: str = ""
+    address: IPInterface
+    dev: str
+    kind: str
+    mtu: int
+
+
+class Held(msgspec.Struct, frozen=True):
+    """Addresses of a namespace that others can reach it by, in the order of its devices."""
+
+    at: tuple[At, ...] = ()
+
+    @property
+    def addresses(self) -> tuple[IPInterface, ...]:
+        return tuple(each.address for each in self.at)
+
+    @property
+    def interface(self) -> str:
+        return self.at[0].dev if self.at else ""
 
 
 def held(paths: Iterable[str]) -> dict[str, Held]:
@@ -39,12 +55,13 @@ def held(paths: Iterable[str]) -> dict[str, Held]:
 
 
 def _held(path: str, netlink: Netlink) -> Held:
-    names = {index: device.name for index, device in Space(path, netlink).devices().items()}
-    order = {name: place for place, name in enumerate(names.values())}
-    decode = partial(_decode, names=names)
-    told = [each for each in netlink.dump(u.RTM_GETADDR, wire.address_filter(), decode) if _usable(each[1])]
-    told.sort(key=lambda each: order.get(each[0], 0))
-    return Held(tuple(at for _, at in told), told[0][0] if told else "")
+    by_index = Space(path, netlink).devices()
+    names = {index: device.name for index, device in by_index.items()}
+    devices = {device.name: device for device in by_index.values()}
+    order = {name: place for place, name in enumerate(devices)}
+    told = netlink.dump(u.RTM_GETADDR, wire.address_filter(), partial(_decode, names=names))
+    usable = sorted((each for each in told if _usable(each[1])), key=lambda each: order.get(each[0], 0))
+    return Held(tuple(At(at, dev, devices[dev].kind, devices[dev].mtu) for dev, at in usable if dev in devices))
 
 
 def _decode(data: bytes, start: int, end: int, names: dict[int, str]) -> tuple[str, IPInterface]:

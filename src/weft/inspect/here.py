@@ -10,11 +10,10 @@ from __future__ import annotations
 import platform
 from collections.abc import Collection, Iterable, Iterator
 from functools import cached_property
-from ipaddress import ip_interface
 from pathlib import Path
 
 from weft.api import types as t
-from weft.api.dump import ALONE, HostDump, LinkDump, NamespaceDump
+from weft.api.dump import ALONE, HostDump
 from weft.base.errors import Invalid, NotFound
 from weft.base.net import IPAddress, parse_address
 from weft.inspect import enter, find
@@ -118,8 +117,7 @@ class Here:
 
     @cached_property
     def node(self) -> t.NodeInfo:
-        told = self._dumped(())
-        return node_info(self.name, told.namespaces[0])
+        return node_info(self.name, held([""])[""])
 
     def kernel(self, namespaces: str = "", addresses: str = "") -> HostDump:
         """`namespaces`, `addresses`: as an agent takes them; "" for all, and for none."""
@@ -157,25 +155,18 @@ def _between(place: Place) -> bool:
     return not place.containers and not place.pids and place.engine in ("docker", "weft")
 
 
-def node_info(name: str, host: NamespaceDump) -> t.NodeInfo:
-    links = {link.name: link for link in host.links}
-    addresses = [(ip_interface(each.address), links.get(each.dev)) for each in host.addresses]
-    usable = [(at, link) for at, link in addresses if not at.ip.is_loopback and not at.ip.is_link_local]
-    on_wire = [link for _, link in usable if link is not None and _wire(link)]
-    uplink = on_wire[0] if on_wire else None
+def node_info(name: str, host: Held) -> t.NodeInfo:
+    """A host as a node. Addresses by which it is on a wire come first; in a container or a lab that is an end of a veth."""
+    on_wire = [at for at in host.at if at.kind in _UPLINKS] or [at for at in host.at if at.kind == "veth"]
+    others = [at for at in host.at if at not in on_wire]
     return t.NodeInfo(
         name=name,
-        addresses=tuple(at for at, link in sorted(usable, key=lambda pair: not (pair[1] and _wire(pair[1])))),
-        uplink=uplink.name if uplink else "",
-        mtu=uplink.mtu if uplink else 0,
+        addresses=tuple(at.address for at in (*on_wire, *others)),
+        uplink=on_wire[0].dev if on_wire else "",
+        mtu=on_wire[0].mtu if on_wire else 0,
         alive=True,
         this=True,
     )
-
-
-def _wire(link: LinkDump) -> bool:
-    """In a container or a lab a veth that leads out of what can be seen is a wire, too."""
-    return link.kind in _UPLINKS or (link.kind == "veth" and (link.peer is None or link.peer.namespace == "?"))
 
 
 def _address(word: str) -> IPAddress | None:

@@ -97,7 +97,7 @@ def gather(agent: Agent, origin: str, target: str, family: Family | None = None,
         found = trace(known, origin, target, family, lacking, what)
         silent = {place.host for place in asked} - known.dumps.keys()
         wanted = _few(place for place in lacking - asked if place.host in _agents(known) - silent)
-        if found.arrived or not wanted:
+        if found.arrived or not wanted or not _may_change(found):
             break
     ways = {name: _with_policy(agent, way) for name in ("there", "back") if (way := getattr(found, name)) is not None}
     return msgspec.structs.replace(found, **ways)
@@ -119,6 +119,17 @@ def _with_policy(agent: Agent, way: Path) -> Path:
     rule = f", rule {denied.rule}" if denied.rule else ", which has no rule for it"
     text = f"{way.outcome.text}: policy {denied.policy}{rule}"
     return msgspec.structs.replace(way, outcome=msgspec.structs.replace(way.outcome, text=text))
+
+
+_OPEN = frozenset(
+    ("elsewhere", "no-state", "no-address", "no-neighbour", "no-fdb", "no-vtep", "wrong-mac", "router", "depends")
+)
+"""Endings that may be others where more namespaces are known. A bridge has many containers: what a rule or a device that is
+down has decided is not asked of all of them."""
+
+
+def _may_change(found: Trace) -> bool:
+    return any(path.outcome.ending in _OPEN for path in (found.there, found.back) if path is not None)
 
 
 def _agents(known: Snapshot) -> set[str]:
