@@ -23,14 +23,7 @@ def asked(ctx: typer.Context, ends: Sequence[str], files: Sequence[str], follow:
     named."""
     agent, beside = client(ctx), [read(path) for path in files]
     try:
-        if not beside:
-            return follow(agent)
-        agent.nodes()  # whether there is one
-    except NotFound as unknown:
-        hosts = Hosts(ends, agent=agent)
-        if not hosts.strangers:
-            raise unknown from None
-        return follow(hosts)
+        return follow(Hosts(ends, beside, agent)) if beside else _by_agents(agent, ends, follow)
     except Unavailable as error:
         if session(ctx).socket:
             raise
@@ -38,4 +31,20 @@ def asked(ctx: typer.Context, ends: Sequence[str], files: Sequence[str], follow:
         found = follow(hosts)
         note = f"no agent runs here, so this is what this host alone shows: {error}"
         return msgspec.structs.replace(found, notes=(*found.notes, *hosts.notes, note))
-    return follow(Hosts(ends, beside, agent))
+
+
+def _by_agents(agent: Agent, ends: Sequence[str], follow: Callable[[Agent], Trace]) -> Trace:
+    """With what is seen of this host itself, if that has a container that is meant and that no agent knows."""
+    found: Trace | NotFound
+    try:
+        found = follow(agent)
+        if found.arrived:
+            return found
+    except NotFound as unknown:
+        found = unknown
+    hosts = Hosts(ends, agent=agent)
+    if hosts.strangers:
+        return follow(hosts)
+    if isinstance(found, NotFound):
+        raise found
+    return found
