@@ -32,29 +32,37 @@ class Live:
             _held(places, path)
         if len(self._watches) >= MOST:
             raise Conflict(f"{MOST} packets are traced on this host already: try again in a few seconds")
-        name = secrets.token_hex(8)
+        name, loop = secrets.token_hex(8), asyncio.get_running_loop()
         self._watches[name] = None
-        asyncio.get_running_loop().call_later(seconds, self._end, name)
+        loop.call_later(seconds, self._end, name)
+
+        def make() -> None:
+            watch = Watch(token, request.protocol, request.family, places, request.namespaces)
+            loop.call_soon_threadsafe(self._made, name, watch)
+
         try:
-            watch = await asyncio.to_thread(Watch, token, request.protocol, request.family, places, request.namespaces)
+            await asyncio.to_thread(make)
+            return await self.watched(name)
         except BaseException:
-            self._end(name)
+            await asyncio.shield(self._end(name))
             raise
-        if name not in self._watches:
-            watch.close()
-            raise NotFound("the time to watch was over before it had begun: allow more seconds")
+
+    def _made(self, name: str, watch: Watch) -> None:
+        """Nobody may wait for it any more: then it ends at once."""
+        given_up = name not in self._watches
         self._watches[name] = watch
-        return asked.watched(name, watch)
+        if given_up:
+            _ = self._end(name)
 
     async def watched(self, id: str) -> Watched:
-        return asked.watched(id, self._watch(id))
+        return await asyncio.to_thread(asked.watched, id, self._watch(id))
 
     async def end_watch(self, id: str) -> Watched:
         watch = self._watch(id)
         try:
-            return asked.watched(id, watch)
+            return await asyncio.to_thread(asked.watched, id, watch)
         finally:
-            self._end(id)
+            await asyncio.shield(self._end(id))
 
     async def send_probe(self, request: ProbeRequest) -> Probed:
         packet, seconds = asked.packet(request), asked.seconds(request)
@@ -74,10 +82,10 @@ class Live:
             raise NotFound(f"nothing is watched as {name} (any more): it ends after some seconds")
         return watch
 
-    def _end(self, name: str) -> None:
+    def _end(self, name: str) -> asyncio.Future[None]:
+        """In a thread, since it waits for one that is reading. Goes on whether somebody waits for it or not."""
         watch = self._watches.pop(name, None)
-        if watch is not None:
-            watch.close()
+        return asyncio.get_running_loop().run_in_executor(None, _nothing if watch is None else watch.close)
 
     def _places(self) -> dict[str, str]:
         """Endpoints here by their namespaces' paths, and the namespaces of our own."""
@@ -89,3 +97,7 @@ class Live:
 def _held(places: dict[str, str], path: str) -> None:
     if path != HOST and path not in places:
         raise NotFound(f"no endpoint here in namespace {path}: `weft endpoint ls` shows those there are")
+
+
+def _nothing() -> None:
+    """There is none, or it is being made."""

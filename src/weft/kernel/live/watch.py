@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import threading
 from collections.abc import Mapping, Sequence
 
 from weft.api.live import PacketSeen, Point, RuleSeen
@@ -39,6 +40,8 @@ class Watch:
         self._by_inode = _inodes(self._places)
         self._packets: list[PacketSeen] = []
         self._rules: list[RuleSeen] = []
+        self._lock = threading.Lock()
+        """One thread may read while another one closes."""
         self._tracepoints: Tracepoints | None = None
         self._captures: dict[str, Capture] = {}
         self._filters: dict[str, NftTrace] = {}
@@ -74,6 +77,10 @@ class Watch:
 
     def close(self) -> None:
         """Twice does no harm."""
+        with self._lock:
+            self._close()
+
+    def _close(self) -> None:
         if self._tracepoints is not None:
             self._tracepoints.close()
             self._tracepoints = None
@@ -86,6 +93,11 @@ class Watch:
 
     def packets(self) -> tuple[PacketSeen, ...]:
         """All until now, in order of time."""
+        with self._lock:
+            self._read_packets()
+            return tuple(self._packets)
+
+    def _read_packets(self) -> None:
         if self._tracepoints is not None:
             for one in self._tracepoints.read():
                 path = self._by_inode.get(one.netns)
@@ -94,7 +106,6 @@ class Watch:
         for path, capture in self._captures.items():
             self._packets += [self._told(one, path) for one in capture.read()]
         self._packets.sort(key=lambda packet: packet.at)
-        return tuple(self._packets)
 
     def _told(self, one: Sighting, path: str) -> PacketSeen:
         return PacketSeen(
@@ -111,6 +122,11 @@ class Watch:
 
     def rules(self) -> tuple[RuleSeen, ...]:
         """All until now, of each namespace in the packet's order."""
+        with self._lock:
+            self._read_rules()
+            return tuple(self._rules)
+
+    def _read_rules(self) -> None:
         for path, trace in self._filters.items():
             self._rules += described(
                 RuleSeen(
@@ -125,7 +141,6 @@ class Watch:
                 )
                 for one in trace.read()
             )
-        return tuple(self._rules)
 
 
 def _inodes(places: Mapping[str, str]) -> dict[int, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import threading
 from ipaddress import ip_address
 from typing import Any
 
@@ -66,6 +68,26 @@ async def test_one_that_cannot_be_made_takes_no_room(service: Service, monkeypat
             with pytest.raises(RuntimeError):
                 await service.start_watch(asked())
     await service.start_watch(asked())
+
+
+async def test_one_that_nobody_waits_for_any_more_ends(service: Service, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Whoever asked went away while it was being made."""
+    begun, go_on = threading.Event(), threading.Event()
+
+    class Slow(FakeWatch):
+        def __init__(self, *words: Any) -> None:
+            begun.set()
+            assert go_on.wait(60)
+            super().__init__(*words)
+
+    monkeypatch.setattr("weft.agent.resources.live.Watch", Slow)
+    asking = asyncio.create_task(service.start_watch(asked(seconds=30)))
+    await until(begun.is_set)
+    asking.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await asking
+    go_on.set()
+    await until(lambda: FakeWatch.made and FakeWatch.made[0].closed)
 
 
 async def test_there_are_few_at_a_time(service: Service) -> None:
