@@ -13,7 +13,8 @@ from typing import Any
 
 import pytest
 
-from support.reach import PeerServer, attached, client, make_network, seen_as, weft
+from support.policies import own_policy
+from support.reach import Container, PeerServer, attached, client, make_network, seen_as, weft
 from support.waiting import until
 from weft.lab import Lab, flat
 
@@ -165,9 +166,15 @@ def test_what_cannot_be_tested_is_one_line(three: Lab) -> None:
 # -- flows -------------------------------------------------------------------------------------------------------------
 
 
-def test_connections_are_shown_with_names_on_both_hosts_and_followed(three: Lab) -> None:
-    one = attached(three, "node-1", "one", "n-vxlan")
-    two = attached(three, "node-2", "two", "n-vxlan")
+@pytest.fixture(scope="module")
+def pair(three: Lab) -> tuple[Container, Container]:
+    return attached(three, "node-1", "one", "n-vxlan"), attached(three, "node-2", "two", "n-vxlan")
+
+
+def test_connections_are_shown_with_names_on_both_hosts_and_followed(
+    three: Lab, pair: tuple[Container, Container]
+) -> None:
+    one, two = pair
     follower = three.host("node-1").popen([*three.weft, "flows", "-f", "--endpoint", "one", "-o", "json"])
     assert follower.stdout is not None
     try:
@@ -193,3 +200,30 @@ def test_connections_are_shown_with_names_on_both_hosts_and_followed(three: Lab)
         found = [flow for flow in pages[node]["flows"] if flow["target"]["port"] == PeerServer.PORT]
         assert found, pages[node]
         assert (found[0]["source"]["node"], found[0]["target"]["node"]) == ("node-1", "node-2")
+
+
+def test_what_policy_refuses_is_told_as_it_happens(three: Lab, pair: tuple[Container, Container]) -> None:
+    one, two = pair
+    node = three.host("node-2")
+    shut = own_policy("{selector: all(), ingress: [{action: Log}, {action: Deny}]}", "shut")
+    node.must("apply", ["weft", "policy", "apply", "-f", "-"], input=shut)
+    follower = node.popen([*three.weft, "flows", "-f", "--dropped", "--endpoint", "two", "-o", "json"])
+    assert follower.stdout is not None
+    told: dict[str, dict[str, Any]] = {}
+    try:
+
+        def all_told() -> bool:
+            one.inside.run(["ping", "-c1", "-W1", two.address(4)])
+            while select.select([follower.stdout], [], [], 0.1)[0]:
+                found = json.loads(follower.stdout.readline())
+                told[found["event"]] = found
+            return {"denied", "dropped"} <= told.keys()
+
+        until(all_told, 40, lambda: f"it is told: {sorted(told)}")
+    finally:
+        follower.terminate()
+        follower.communicate(timeout=30)
+        node.must("remove", ["weft", "policy", "rm", "shut"])
+    denied, dropped = told["denied"], told["dropped"]
+    assert (denied["source"]["name"], denied["target"]["name"], denied["policy"]) == ("one", "two", "policy//shut")
+    assert (dropped["reason"], dropped["what"], dropped["direction"]) == ("policy", "policy//shut rule 2", "ingress")

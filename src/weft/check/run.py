@@ -218,15 +218,16 @@ class Check:
 
     def _denial(self, case: Case) -> str:
         """Why it is forbidden; "" where it is not, or nobody can say."""
-        if case.what not in ("small", "large", "tcp"):
+        if case.what == "name":  # the resolver is in the probe itself
             return ""
-        key = case.probe, case.to, case.protocol, case.test.port, case.family
+        ends = case.probe or case.source, case.to or str(case.test.target)
+        key = *ends, case.protocol, case.test.port, case.family
         if key not in self._explained:
+            port = str(case.test.port or "")
             try:
-                found = self._agent.explain(case.probe, case.to, case.protocol, str(case.test.port), str(case.family))
-            except WeftError:
-                return ""
-            self._explained[key] = _reason(found)
+                self._explained[key] = _reason(self._agent.explain(*ends, case.protocol, port, str(case.family)))
+            except WeftError:  # a service's address, of which policy is not asked
+                self._explained[key] = ""
         return self._explained[key]
 
     def _problem(self, some: list[Result]) -> Problem:

@@ -140,6 +140,16 @@ def test_what_policy_denies_is_no_problem() -> None:
     assert "denied by policy in blue: policy closed selects it (a → b)" in shown(found)
 
 
+def test_that_policy_denies_the_way_out_is_no_problem() -> None:
+    cluster = Cluster("a", "b")
+    cluster.denied = {"192.0.2.1"}
+    cluster.fails = lambda node, test: "no answer" if test.kind == "ping" else ""
+    found = check(cluster, outside=(ip_address("192.0.2.1"),))
+    assert found.ok and {(each.what, each.target) for each in found.denied} == {("outside", "192.0.2.1")}
+    cluster.denied = set()
+    assert {problem.what for problem in check(cluster, outside=(ip_address("192.0.2.1"),)).problems} == {"outside"}
+
+
 def test_nodes_that_do_not_answer_are_told_and_the_others_tested() -> None:
     cluster = Cluster("a", "b", "c", "d")
     cluster.silent, cluster.dead = {"b"}, {"d"}
