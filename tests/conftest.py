@@ -43,6 +43,7 @@ LONG = (
     "e2e/engines/test_docker_routed",
     "e2e/engines/test_mixed",
     "e2e/test_trace",
+    "e2e/test_questions",
     "e2e/faults/test_purge",
     "e2e/faults/test_agent_killed",
     "e2e/test_bgp",

@@ -155,6 +155,17 @@ async def test_who_does_not_answer_is_told_so_and_nothing_is_left(
     await nothing_is_left(agent)
 
 
+async def test_what_nobody_waits_for_any_more_is_given_up(
+    api: Api, agent: Agent, other: Agent, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _, waiting = slow(monkeypatch, other)
+    question = asyncio.create_task(Service(agent).asking.ask("node-2", BY_NAME["plan"], {}, b"", 60))
+    await until(lambda: waiting)
+    question.cancel()
+    await until(lambda: not waiting)
+    await nothing_is_left(agent)
+
+
 async def test_a_node_without_agent_is_not_waited_for(
     agent: Agent, store_file: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -215,7 +226,8 @@ async def test_an_agent_that_starts_again_answers_what_waits(agent: Agent, store
     await until(lambda: agent.post._waiting)
     [id] = agent.post._waiting
     await nothing_is_left(agent, wanted=False)
-    await agent.store.commit([], [Put(keys.PIECE.key("node-1", id, "0"), b"\x00old", questions.lease_of(id))])
+    lease = questions.lease_of(id)
+    await agent.store.commit([], [Put(keys.PIECE.key("node-1", id, n), b"\x00old", lease) for n in ("0", "1")])
     async with agent_on(host, store_file, "node-2"):
         assert msgspec.json.decode(await question)["node"] == "node-2"
     await nothing_is_left(agent)

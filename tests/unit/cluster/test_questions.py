@@ -131,6 +131,14 @@ def test_in_whatever_order_pieces_come(data: st.DataObject, count: int, seed: in
     assert [t for t in told if t] == [{id: tuple(pieces)}]
 
 
+def test_a_listing_tells_what_is_left_of_an_answer() -> None:
+    """While nobody listened, another agent began it anew."""
+    inbox, id = Inbox(ME), identity(9)
+    inbox.expect(id)
+    assert inbox.heard(changes(*answer([b"\x00old", b"\x00old"], id))).answered == {}
+    assert inbox.heard(listing(*answer([b"\x01new"], id))).answered == {id: (b"\x01new",)}
+
+
 def test_what_nobody_expects_any_more_is_no_answer() -> None:
     inbox, id = Inbox(ME), identity(3)
     inbox.expect(id)
