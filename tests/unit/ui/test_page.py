@@ -222,7 +222,7 @@ def test_a_packet_is_sent_only_when_the_button_is_pressed(show: Show, monkeypatc
     live.get_by_role("button").click()
     expect(live.locator(".verdict.bad")).to_contain_text("dropped on node-4: NETFILTER_DROP")
     expect(live.locator(".differs")).to_contain_text("the tables say that it is delivered")
-    expect(live.locator(".place h3")).to_have_text(["node-1/web-1", "node-1", "node-4"])
+    expect(live.locator(".place h4")).to_have_text(["node-1/web-1", "node-1", "node-4"])
     expect(live.locator(".sight.drop")).to_contain_text("nft_do_chain")
     assert sent == [{"from": "node-1/web-1", "to": "node-4/web-4"}]
 
@@ -282,6 +282,16 @@ def test_a_command_is_copied(show: Show, page: Page) -> None:
     show("problems")
     page.locator(".problem", has_text="MTU 1400").get_by_role("button").click()
     assert page.evaluate("navigator.clipboard.readText()") == "ip link set eth0 mtu 1500"
+
+
+def test_what_is_the_same_on_several_hosts_is_told_once(show: Show) -> None:
+    page = show("problems")
+    expect(page.locator(".problem", has_text="MTU 1400").locator(".where")).to_have_text("node-1")
+    page.get_by_role("button", name="Check all hosts").click()
+    expect(page.locator(".problem", has_text="MTU 1400").locator(".where")).to_have_text(
+        "node-1, node-2, node-3, node-4"
+    )
+    expect(page.locator(".problem", has_text="MTU 1400")).to_have_count(1)
 
 
 def test_problems_with_what_to_do(show: Show) -> None:

@@ -147,10 +147,15 @@ async function copy(text) {
   }
 }
 
+/** Words, of which those in backticks are code. */
+export function words(text) {
+  return (text || "").split(/`([^`]+)`/).map((part, at) => (at % 2 ? h("code", {}, part) : part));
+}
+
 /** Advice in words, in which each command can be copied; and the command that mends it, to be run on `where`. */
 export function advice(text, fix = "", where = "") {
   if (fix && new RegExp(`^(on \\S+: )?\`${fix.replace(/[.*+?^${}()|[\]\\]/g, "\\$&")}\`$`).test(text || "")) text = "";
   const parts = (text || "").split(/`([^`]+)`/);
-  const words = parts.map((part, at) => (at % 2 ? h("span.said", {}, h("code", {}, part), part === fix ? null : copyButton(part)) : part));
-  return [text ? h("p.advice", {}, words) : null, fix ? command(fix, where) : null];
+  const said = parts.map((part, at) => (at % 2 ? h("span.said", {}, h("code", {}, part), part === fix ? null : copyButton(part)) : part));
+  return [text ? h("p.advice", {}, said) : null, fix ? command(fix, where) : null];
 }

@@ -26,7 +26,7 @@ export function open(main, id) {
       h("div.columns", {},
         section("Where", facts([
           ["Network", networkLink(line.network)], ["Host", link("host", line.node)], ["Addresses", mono(more?.addresses || line.addresses)],
-          ["MAC", mono([line.mac])], ["Gateways", mono(more?.gateways)], ["MTU", more?.mtu || ""], ["Interface", mono([more?.interface])],
+          ["MAC", mono([line.mac])], ["Gateways", mono(more?.gateways)], ["MTU", more?.mtu ? mono([String(more.mtu)]) : ""], ["Interface", mono([more?.interface])],
           ["Container", mono([more?.container])], ["Namespace", mono([more?.namespace])], ["Id", mono([id])]])),
         section("Who", facts([
           ["Labels", labels(line.labels)], ["Namespace", line.policy_namespace], ["Also called", (line.aliases || []).join(", ")],

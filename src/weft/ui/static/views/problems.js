@@ -1,10 +1,10 @@
 // What is amiss, and what to do about it.
 
-import { advice, fill, h, keyed } from "../dom.js";
+import { advice, fill, h, keyed, words } from "../dom.js";
 import { checked, problems } from "../findings.js";
 import { ago, count } from "../format.js";
 import { state } from "../parts.js";
-import { ask, cluster } from "../store.js";
+import { ask, cluster, compare } from "../store.js";
 
 const AT_ONCE = 4;
 
@@ -19,7 +19,7 @@ export function open(main) {
   all.addEventListener("click", () => checkAll());
 
   function draw() {
-    const found = problems().sort((a, b) => Number(b.result === "error") - Number(a.result === "error"));
+    const found = together(problems()).sort((a, b) => Number(b.result === "error") - Number(a.result === "error"));
     number.textContent = found.length ? count(found.length, "problem") : "";
     const node = cluster.here?.node || "this host";
     here.textContent = checked.get(node)?.asking ? `Checking ${node} …` : `Check ${node}`;
@@ -54,10 +54,22 @@ export function open(main) {
   return { title: "Problems", update: draw };
 }
 
+/** What is the same on several hosts, once. */
+function together(found) {
+  const groups = new Map();
+  for (const p of found) {
+    const same = JSON.stringify([p.result, p.title, p.text, p.advice, p.fix, p.fault]);
+    const group = groups.get(same);
+    if (!group) groups.set(same, { ...p, hosts: [p.where] });
+    else if (!group.hosts.includes(p.where)) group.hosts.push(p.where);
+  }
+  return [...groups.values()].map((p) => ({ ...p, where: p.hosts.sort(compare).join(", ") }));
+}
+
 function one(p) {
   return h(`li.problem.${p.result}`, {},
     h("div.head", {}, state(p.result === "error" ? "bad" : "warn", p.result), h("h2", {}, p.code ? h("code", {}, p.title) : p.title),
       h("span.where", {}, p.link ? h("a", { href: p.link }, p.where) : p.where), p.fault ? h("span.fault", {}, p.fault) : null),
-    p.text ? h("p", {}, p.text) : null,
+    p.text ? h("p", {}, words(p.text)) : null,
     advice(p.advice, p.fix, p.where));
 }

@@ -1,6 +1,6 @@
 // A packet's way, hop by hop, there and back.
 
-import { advice, fill, h } from "../dom.js";
+import { advice, fill, h, words } from "../dom.js";
 import { count } from "../format.js";
 import { state } from "../parts.js";
 import { ask, cluster, compare } from "../store.js";
@@ -93,20 +93,28 @@ function offer(live, asked, failed = "") {
 
 function proven(live, proof) {
   const good = proof.end === "answered" || proof.end === "arrived";
-  const places = [];
-  for (const sight of proof.sights) {
-    const last = places[places.length - 1];
-    const name = sight.what === "probe" ? sight.place : `${sight.place}, ${sight.what}`;
-    if (last?.name === name) last.sights.push(sight);
-    else places.push({ name, sights: [sight] });
-  }
+  const sent = proof.sights.filter((sight) => sight.what === "probe");
+  const others = proof.sights.filter((sight) => sight.what !== "probe");
+  const hosts = [...new Set(others.map((sight) => sight.place.split("/")[0]))].reverse();
+  const back = hosts.flatMap((name) => others.filter((sight) => sight.place.split("/")[0] === name));
   fill(live, h("h2", { id: "t-live" }, "Live", state(good ? "good" : "bad", proof.end)),
-    h(`div.verdict.${good ? "good" : "bad"}`, { role: "note" }, h("p.ending", {}, proof.text),
+    h(`div.verdict.${good ? "good" : "bad"}`, { role: "note" }, h("p.ending", {}, words(proof.text)),
       proof.rule ? advice(`See it on ${proof.rule.place.split("/")[0]}: \`${proof.rule.show}\``) : null,
       proof.faults.length ? h("p.fault", {}, `what such a drop is evidence of: ${proof.faults.join(", ")}`) : null,
       h(proof.agrees ? "p.size" : "p.differs", {}, proof.agrees ? "as the tables say" : `differs from what the tables say: ${proof.differs}`)),
-    h("ol.places", {}, places.map((place) => h("li.place", {}, h("h3", {}, place.name), h("ol", {}, place.sights.map(sighted))))),
+    h("div.ways", {}, seen("What was sent", sent), back.length ? seen("What came back", back) : null),
     proof.unseen.map((text) => h("p.note", {}, `not seen: ${text}`)));
+}
+
+/** In order, under the places where the packet was seen. */
+function seen(title, sights) {
+  const places = [];
+  for (const sight of sights) {
+    const last = places[places.length - 1];
+    if (last?.name === sight.place) last.sights.push(sight);
+    else places.push({ name: sight.place, sights: [sight] });
+  }
+  return h("div.way", {}, h("h3", {}, title), h("ol.places", {}, places.map((place) => h("li.place", {}, h("h4", {}, place.name), h("ol", {}, place.sights.map(sighted))))));
 }
 
 function sighted(sight) {
@@ -153,7 +161,7 @@ function verdict(path, kind) {
   const { outcome } = path;
   const size = kind === "good" ? `TTL ${path.ttl}, MTU ${path.mtu}, ${count(path.hops.length, "hop")}` : "";
   return h(`div.verdict.${kind}`, { role: "note" },
-    h("p.ending", {}, kind === "bad" ? h("b", {}, "Ends here: ") : null, outcome.text),
+    h("p.ending", {}, kind === "bad" ? h("b", {}, "Ends here: ") : null, words(outcome.text)),
     size ? h("p.size", {}, size) : null,
     outcome.fault ? h("p.fault", {}, "fault ", h("b", {}, outcome.fault)) : null,
     advice(outcome.advice, outcome.fix, outcome.host));
