@@ -122,10 +122,8 @@ def _back(record: Record, place: Place, bridge: LinkDump, mac: str, entry: str, 
 
 def _nobody(record: Record, place: Place, bridge: LinkDump, frame: Frame) -> Outcome:
     name = record.world.name(place)
-    if (port := mending.unplugged(record, place, frame.mac)) is not None:
-        fix = record.command(place, f"ip link set {port.name} master {bridge.name}")
-        text = f"{port.name} on {name}, behind which {frame.mac} is, is no port of {bridge.name}"
-        return record.end("no-fdb", place, text, f"on {place.host}: `{fix}`", fault="not-in-bridge", fix=fix)
+    if (cut_off := mending.not_in_bridge(record, place, bridge.name, frame.mac)) is not None:
+        return cut_off
     said = f", as `{frame.by}` has it" if frame.by else ""
     text = f"{bridge.name} on {name} has no FDB entry for {frame.mac}{said}, and nobody behind its ports has that MAC"
     fix = mending.forgetting(record, frame.by) if frame.by else ""

@@ -370,6 +370,8 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
         text = f"{asked}; nobody there has it, and {where} has no neighbour entry to answer with"
         return record.end("no-neighbour", place, text, fault="no-tunnel-neighbour")
     if not any(world.is_wire_end(f.place, f.link) for f in heard):
+        if (cut_off := mending.unheard(record, place, link, next_hop)) is not None:
+            return cut_off
         where = f"{link.name} on {name}"
         why = "nobody is asked there" if link.kind == "vxlan" else "nobody behind it has that address"
         fault = "no-tunnel-neighbour" if link.kind == "vxlan" else "neighbour-failed"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from weft.api.dump import LinkDump
+from weft.base.net import IPAddress
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
@@ -52,6 +53,29 @@ def unplugged(record: Record, place: Place, mac: str) -> LinkDump | None:
             other = record.world.peer(there, link) if link.mac == mac else None
             if other is not None and other.place == place and not other.link.master:
                 return other.link
+    return None
+
+
+def not_in_bridge(record: Record, place: Place, bridge: str, mac: str) -> Outcome | None:
+    """Why nobody behind this bridge has that MAC, if its veth is a port of nothing."""
+    port = unplugged(record, place, mac)
+    if port is None:
+        return None
+    fix = record.command(place, f"ip link set {port.name} master {bridge}")
+    text = f"{port.name} on {record.world.name(place)}, behind which {mac} is, is no port of {bridge}"
+    return record.end("no-fdb", place, text, f"on {place.host}: `{fix}`", fault="not-in-bridge", fix=fix)
+
+
+def unheard(record: Record, place: Place, link: LinkDump, address: IPAddress) -> Outcome | None:
+    """Why nobody on the segment of this device answers for an address, if who has it is cut off from the segment's bridge."""
+    other = record.world.peer(place, link)
+    where, bridge = (place, link.name) if link.kind == "bridge" or other is None else (other.place, other.link.master)
+    for there in record.world.places() if bridge else ():
+        namespace = record.namespace(there) if there.host == place.host else None
+        dev = namespace.owner(address) if namespace else None
+        holder = namespace.links.get(dev) if namespace and dev else None
+        if holder is not None and (found := not_in_bridge(record, where, bridge, holder.mac)) is not None:
+            return found
     return None
 
 
