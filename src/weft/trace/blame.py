@@ -82,9 +82,9 @@ def program(record: Record, at: Point, link: LinkDump, found: ProgramDump) -> Ou
     what = f"{found.at} program {found.name or found.id or found.text}".rstrip()
     fault = {"xdp": "xdp-drops", "queue": "shaping"}.get(found.at, "tc-drops")
     text = f"{what} at {link.name} of {record.world.name(at.place)} drops it"
-    fix = f"ip link set {link.name} xdp off" if found.at == "xdp" else ""
-    look = f"on {at.place.host}: `tc filter show dev {link.name} {found.at}`, `tc qdisc show dev {link.name}`"
-    return record.end("filtered", at.place, text, f"on {at.place.host}: `{fix}`" if fix else look, fault=fault, fix=fix)
+    off = {"xdp": f"ip link set {link.name} xdp off", "queue": f"tc qdisc del dev {link.name} root"}
+    fix = record.command(at.place, off.get(found.at, f"tc filter del dev {link.name} {found.at}"))
+    return record.end("filtered", at.place, text, f"on {at.place.host}: `{fix}`", fault=fault, fix=fix)
 
 
 def unjudged(record: Record, at: Point, link: LinkDump, found: ProgramDump) -> None:

@@ -213,7 +213,7 @@ def _wire(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
         stray = world.mac_on_wire(frame.mac, but=place.host)
         if stray is None:
             text = f"{device.place.host}'s {device.link.name} has MAC {device.link.mac}, but `{frame.by}` sends to {frame.mac}"
-            fix = record.command(place, f"ip neigh flush to {next_hop}")
+            fix = mending.forgetting(record, frame.by)
             return record.end("wrong-mac", place, text, f"on {place.host}: `{fix}`", fault="stale-neighbour", fix=fix)
         arrival = stray
     record.hop(place, "wire", f"out of {link.name}", f"to {arrival.link.name} of {world.name(arrival.place)}")

@@ -74,6 +74,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from checkup.forwarding({f for n, _ in networks for f in n.families})
     yield from _mtu(parts, networks)
     yield from _reach(parts)
+    yield from _sessions(parts)
     yield from _one_sided(parts)
     yield from paths.findings(parts)
     yield from _ports(parts, networks)
@@ -271,8 +272,21 @@ def _reach(parts: Parts) -> Iterator[t.Finding]:
     for found in parts.routing.unreached():
         detail, _, advice = found.text.partition("; ")
         yield t.Finding(
-            check=f"ways to {found.network}", result="error", detail=detail, advice=advice, fault="bgp-down"
+            check=f"ways to {found.network}", result="error", detail=detail, advice=advice, fault="router-unaware"
         )
+
+
+def _sessions(parts: Parts) -> Iterator[t.Finding]:
+    for state in parts.routing.states:
+        if not state.protocol.up and state.protocol.state != "Unknown":
+            yield t.Finding(
+                check=f"BGP with {state.session.with_}",
+                result="error",
+                detail=f"the session with {state.session.remote} is {state.protocol.state}: "
+                f"{state.verdict.reason or state.protocol.error or 'no reason given'}",
+                advice=state.verdict.advice,
+                fault="bgp-down",
+            )
 
 
 def _one_sided(parts: Parts) -> Iterator[t.Finding]:

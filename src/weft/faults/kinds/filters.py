@@ -17,7 +17,7 @@ KINDS = (
         "network-isolated",
         "containers of two networks do not reach each other",
         "networks are apart from each other: a rule of Weft's drops it",
-        "weft network set {network} -o reach={other}",
+        "",
         WATCHED,
         (("NETFILTER_DROP", "nft_do_chain"),),
     ),
@@ -57,7 +57,7 @@ KINDS = (
         "no-masquerade",
         "containers reach other containers, but nothing outside",
         "the packet leaves by the uplink with its private source, so nobody can answer",
-        "weft network set {network} -o masquerade=true",
+        "",
         WALK,
     ),
     Kind(

@@ -144,7 +144,7 @@ KINDS = (
         "containers on hosts of another segment are not reached",
         "the next hop is a router that knows no routes to containers",
         "",
-        WALK,
+        EXAMINED,
     ),
     Kind(
         "cloud-route-missing",

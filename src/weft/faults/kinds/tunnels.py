@@ -128,7 +128,7 @@ KINDS = (
         "network-mtu",
         "large packets of a network do not fit into the host's uplink",
         "the network's MTU with the tunnel's headers is larger than the uplink's",
-        "weft network set {network} --mtu {mtu}",
+        "",
         DOCTOR,
     ),
     Kind(

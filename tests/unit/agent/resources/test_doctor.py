@@ -67,7 +67,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         vteps={},
         compiler=SimpleNamespace(host=Host(node=me)),
         tools={"nft"},
-        routing=SimpleNamespace(unreached=lambda: ()),
+        routing=SimpleNamespace(unreached=lambda: (), states=()),
         targets=SimpleNamespace(remotes={}),
         prober=SimpleNamespace(machine=Machine("node-1", 1)),
         tunnels=SimpleNamespace(pump=SimpleNamespace(is_own=lambda _words: False)),
