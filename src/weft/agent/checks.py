@@ -169,7 +169,7 @@ class Checks:
         path = self._spaces.path(short)
         placing.made.append(path)
         await asyncio.to_thread(self._spaces.make, short)
-        name = f"check-{run}-{me}" + (f"-{number + 1}" if number else "")
+        name = f"check-{run}-{number + 1}-{me}" if number else f"check-{run}-{me}"
         request = t.Attach(target=path, network=network.name, name=name[:63].rstrip("-"), owner=OWNER + run)
         info = await attach(request)
         answering = await self._spaces.answer(path)
