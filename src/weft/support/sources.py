@@ -12,7 +12,7 @@ from typing import NamedTuple
 from weft import __version__
 from weft.agent.config import DEFAULT_FILE, Config
 from weft.api.operations import BY_NAME
-from weft.base.errors import Denied, Unavailable, WeftError
+from weft.base.errors import Denied, Unavailable, Unsupported, WeftError
 from weft.client import Client
 from weft.client.connection import ask
 from weft.kernel.host.dump import dump
@@ -55,8 +55,15 @@ def parts(wanted: Wanted) -> Iterator[Part]:
     yield Part("settings/unit.txt", partial(_shown, "systemctl cat weft-agent"))
     yield from _of_agents(wanted)
     yield Part("log.txt", partial(_tail, wanted.log) if wanted.log else partial(_shown, tables.LOG))
-    yield from (Part(f"host/{name}.txt", partial(_shown, command)) for name, command in tables.HOST.items())
+    yield from (Part(f"host/{name}.txt", partial(_of_host, name)) for name in tables.HOST)
     yield from _own_namespaces()
+
+
+def _of_host(name: str) -> bytes:
+    needed = tables.NEEDS.get(name, "/")
+    if not Path(needed).exists():
+        raise Unsupported(f"the kernel has no {needed}")
+    return _shown(tables.HOST[name])
 
 
 def _shown(command: str, ns: str = "") -> bytes:

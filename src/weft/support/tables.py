@@ -53,6 +53,16 @@ HOST: dict[str, str] = {
 }
 """File → what shows it, of the host's own namespace."""
 
+NEEDS: dict[str, str] = {
+    "iptables-legacy": "/proc/net/ip_tables_names",
+    "ip6tables-legacy": "/proc/net/ip6_tables_names",
+    "ipset": "/sys/module/ip_set",
+    "ipvs": "/proc/net/ip_vs",
+    "conntrack": "/proc/sys/net/netfilter/nf_conntrack_max",
+    "wireguard": "/sys/module/wireguard",
+}
+"""What is only looked at where the kernel has it already: these tools would have it loaded."""
+
 OWN = ("ip-link", "ip-address", "ip-4-route", "ip-6-route", "ip-neighbour", "bridge-link", "bridge-fdb", "nft")
 """The same of namespaces of Weft's own."""
 

@@ -128,11 +128,25 @@ def test_what_is_in_it(tmp_path: Path, agent: CannedAgent, config: Config, log: 
         assert (f"nodes/{me}/{operation}.json" in found) == (operation != "mesh")
         assert (f"nodes/node-2/{operation}.json" in found) == (operation != "mesh") or me == "node-2"
     assert {f"cluster/{operation}.json" for operation in tables.CLUSTER} <= set(found)
-    assert {f"host/{name}.txt" for name in tables.HOST} <= set(found)
     missing = {each.part: each for each in made.missing}
+    for name in tables.HOST:
+        there = Path(tables.NEEDS.get(name, "/")).exists()
+        assert (f"host/{name}.txt" in found) == there
+        assert there or missing[f"host/{name}.txt"].expected
     assert missing["nodes/node-3"].why == "node-3 cannot be asked: no agent runs there"
     assert missing[f"nodes/{me}/mesh.json"].expected
     assert [asked.operation for asked in agent.asked if asked.node == "node-3"] == ["store"]
+
+
+def test_no_tool_is_run_that_would_have_a_module_loaded(
+    tmp_path: Path, agent: CannedAgent, config: Config, log: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tables, "NEEDS", dict.fromkeys(tables.NEEDS, str(tmp_path / "none")))
+    made = write(tmp_path / "out.tar.gz", wanted(tmp_path, agent, config, log, everywhere=False))
+    assert {each.part for each in made.missing if "the kernel has no" in each.why} == {
+        f"host/{name}.txt"
+        for name in ("iptables-legacy", "ip6tables-legacy", "ipset", "ipvs", "conntrack", "wireguard")
+    }
 
 
 def test_only_this_host(tmp_path: Path, agent: CannedAgent, config: Config, log: Path) -> None:
