@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import logging
 from collections.abc import Awaitable, Callable
 from typing import Any
@@ -30,9 +31,11 @@ Metrics = Callable[[], Awaitable[tuple[bytes, str]]]
 
 def application(service: Service, metrics: Metrics) -> web.Application:
     """The whole API: only for whom the socket's mode lets in."""
-    app = metrics_application(metrics)
+    app, waiting = metrics_application(metrics), _Waiting()
+    app.on_shutdown.append(waiting.end)
     for op in OPERATIONS:
-        app.router.add_route(op.method, op.path, _handler(service, op))
+        handler = _handler(service, op)
+        app.router.add_route(op.method, op.path, waiting.noted(handler) if "wait" in op.query else handler)
     document = msgspec.json.encode(openapi())
 
     async def describe(_: web.Request) -> web.Response:
@@ -52,6 +55,30 @@ def metrics_application(metrics: Metrics) -> web.Application:
 
     app.router.add_get("/metrics", measure)
     return app
+
+
+class _Waiting:
+    """Requests that wait for something to happen. They do not keep the server from its end."""
+
+    def __init__(self) -> None:
+        self._tasks: set[asyncio.Task[object]] = set()
+
+    def noted(self, handler: Handler) -> Handler:
+        async def handle(request: web.Request) -> web.StreamResponse:
+            task = asyncio.current_task()
+            assert task is not None
+            self._tasks.add(task)
+            try:
+                return await handler(request)
+            finally:
+                self._tasks.discard(task)
+
+        return handle
+
+    async def end(self, _: web.Application) -> None:
+        """A signal of the application's."""
+        for task in self._tasks:
+            task.cancel()
 
 
 def _handler(service: Service, op: Operation) -> Handler:

@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from collections.abc import AsyncIterator
+from pathlib import Path
 from typing import Any
 
+import aiohttp
 import msgspec
 import pytest
 from aiohttp import ClientResponse
@@ -15,6 +18,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from support.agents import FakeHost, Tap, until
 from support.mesh_parts import Scene
 from support.watches import FakeWatch
+from weft import serving
 from weft.agent.agent import Agent
 from weft.agent.http import application, metrics_application, openapi
 from weft.agent.resources.service import Service
@@ -431,3 +435,24 @@ async def test_a_subnet_that_no_container_can_have(api: Client, subnet: str) -> 
     assert "choose a private prefix" in (
         said := await refused(await api.post("/v1/networks", json=asked), 400, "invalid")
     ) or ("%x" in subnet and "is not a prefix" in said)
+
+
+async def test_who_waits_for_changes_does_not_keep_the_agent_from_its_end(
+    agent: Agent, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked = asyncio.Event()
+
+    async def waits(*_: object, **__: object) -> None:
+        asked.set()
+        await asyncio.Event().wait()
+
+    monkeypatch.setattr("weft.agent.resources.topology.TopologyOf.topology", waits)
+    monkeypatch.setattr(serving, "GRACE", 60.0)
+    path = tmp_path / "weft.sock"
+    async with aiohttp.ClientSession(connector=aiohttp.UnixConnector(str(path))) as client, asyncio.timeout(30):
+        app = application(Service(agent), agent.metrics.scrape)
+        async with serving.serving(app, [serving.unix_socket(path)]):
+            waiting = asyncio.create_task(client.get("http://agent/v1/topology?wait=30"))
+            await asked.wait()
+        with pytest.raises(aiohttp.ClientError):
+            await waiting
