@@ -14,8 +14,8 @@ from weft.api import services as s
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump
 from weft.filters.rules import Filters
+from weft.trace.namespace import Namespace
 from weft.trace.path import Place
-from weft.trace.world import Namespace
 
 
 class Told(msgspec.Struct, frozen=True, kw_only=True):

@@ -6,11 +6,11 @@ from dataclasses import replace
 
 from weft.api.dump import LinkDump, PortDump
 from weft.trace import entries, hooks, mending, ports, sizes
+from weft.trace.namespace import RESOLVED, Choice, Namespace, address
 from weft.trace.path import Outcome, Place
 from weft.trace.points import Point
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, State, Transmit
-from weft.trace.world import RESOLVED, Choice, Namespace, address
 
 
 def switch(record: Record, place: Place, bridge: LinkDump, frame: Frame, port: LinkDump | None) -> State | Outcome:
@@ -109,7 +109,7 @@ def _out(
             return found
         packet = found
     frame = replace(frame, packet=packet, vlan=tag)
-    if port is not None and (bad := sizes.too_large_for(record, place, link, frame, bridged=True)):
+    if bad := sizes.too_large_for(record, place, link, frame, bridged=True):
         return bad
     return Transmit(place, link.name, frame)
 

@@ -11,11 +11,11 @@ import msgspec
 from weft.api.dump import IpvsDestinationDump, IpvsServiceDump
 from weft.base.net import IPAddress
 from weft.filters.model import Tuple
+from weft.trace.namespace import Namespace
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
 from weft.trace.tracked import IPS_DST_NAT, IPS_SRC_NAT_DONE
-from weft.trace.world import Namespace
 
 
 def sent_on(record: Record, place: Place, namespace: Namespace, packet: Packet) -> Packet | Outcome | None:

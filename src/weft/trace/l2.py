@@ -6,25 +6,15 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from weft.api.dump import LinkDump, TunnelDump
-from weft.base.net import IPAddress
 from weft.model.foreign import kind_of
-from weft.trace import bridges, entries, hooks, l3, mending, sizes
+from weft.trace import bridges, hooks, l3, mending, packing, resolving, sizes
+from weft.trace.namespace import HERE, Namespace, address, longest
 from weft.trace.path import UDP, Flow, Outcome, Place
 from weft.trace.points import Point
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit, Tunnel
-from weft.trace.world import HERE, Choice, Namespace, address, longest
 
-FIRST_TTL = 64
-_IPIP = 4
-"""IP's number for IP in IP (RFC 2003)."""
-_HASHED = 0xC000
-"""Stands for the source port of VXLAN, which is a hash of what is inside."""
 _ONE_OF_MANY = ("bond", "team")
-_IPIP_OVERHEAD = 20
-"""Octets of a second IPv4 header."""
-_OVERHEAD = {4: 50, 6: 70}
-"""Octets of VXLAN's headers by the underlay's family: inner Ethernet 14, VXLAN 8, UDP 8, IP 20 or 40."""
 _CARRIED = {4: 28, 6: 48}
 """Octets of UDP's and IP's headers before a bare packet."""
 
@@ -55,7 +45,7 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
     if namespace is None or link is None:
         return l3.arrive(record, state)
     if link.switch:
-        return record.unusable(place, namespace, state.dev) or l3.handed_over(record, place, link, frame)
+        return record.unusable(place, namespace, state.dev) or resolving.handed_over(record, place, link, frame)
     if bad := record.unusable(place, namespace, state.dev):
         return bad
     at = Point(place, "ingress", iif=link, mac=frame.mac, source=frame.source)
@@ -114,52 +104,6 @@ def _veth(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
 # -- tunnels -----------------------------------------------------------------------------------------------------------
 
 
-def _vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
-    namespace, tunnel = record.namespace(place), link.vxlan
-    assert namespace is not None  # the device was found in it
-    assert tunnel is not None  # of every device of kind vxlan
-    entry = namespace.vtep_entry(link.name, frame.mac)
-    if entry is None:
-        said = f" (from `{frame.by}`)" if frame.by else ""
-        text = f"{link.name} on {record.world.name(place)} has no FDB entry for {frame.mac}{said}"
-        return record.end("no-fdb", place, text, fault="no-fdb")
-    dst = address(entry.dst)
-    outer = place if tunnel.outside is None else Place(place.host, tunnel.outside)
-    if record.namespace(outer) is None:
-        return record.missing(outer)
-    src = address(tunnel.local) if tunnel.local else _source(record, outer, tunnel.dev, dst)
-    if src is None:
-        text = f"{link.name} has no IPv{dst.version} address to send from"
-        return record.end("no-address", place, text, fault="tunnel-address-changed")
-    overhead = _OVERHEAD[dst.version]
-    inner = Tunnel(vni=tunnel.vni, port=tunnel.port, frame=frame, device=link.name, overhead=overhead)
-    result = f"VNI {tunnel.vni} to {dst} UDP {tunnel.port}, from {src}"
-    record.hop(place, "encapsulate", entries.fdb(entry), result)
-    flow = Flow(protocol=UDP, sport=_HASHED, dport=tunnel.port)
-    mark = frame.packet.mark if outer == place else 0
-    return Send(outer, Packet(src, dst, FIRST_TTL, inner, frame.packet.overhead + overhead, flow, mark))
-
-
-def _ipip(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
-    """To the other end, or where the route's next hop says (ip_tunnel_xmit())."""
-    tunnel = link.ipip
-    assert tunnel is not None  # of every device of kind ipip
-    name = record.world.name(place)
-    dst = address(tunnel.remote) if tunnel.remote else frame.next_hop
-    if frame.packet.dst.version != 4 or dst.version != 4:
-        return record.end(
-            "no-route", place, f"{frame.packet.dst} is routed to {link.name} on {name}, which carries IPv4 only"
-        )
-    if not tunnel.local:
-        text = f"{link.name} on {name} has no address to send from"
-        return record.end("no-address", place, text, fault="tunnel-address-changed")
-    inner = Tunnel(vni=None, port=None, frame=frame, device=link.name, overhead=_IPIP_OVERHEAD)
-    record.hop(place, "encapsulate", f"{link.name}: IPIP", f"to {dst}, from {tunnel.local}")
-    overhead, mark = frame.packet.overhead + _IPIP_OVERHEAD, frame.packet.mark
-    outer = Packet(address(tunnel.local), dst, FIRST_TTL, inner, overhead, Flow(protocol=_IPIP), mark)
-    return Send(place, outer)
-
-
 def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> State | Outcome:
     """By a program, in UDP; it counts as a router, as the one at the other end does."""
     tunnel = next((t for t in record.world.carried(place.host) if t.dev == link.name and not place.ns), None)
@@ -181,7 +125,7 @@ def _carried(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
     inner = Tunnel(vni=None, port=tunnel.port, frame=bare, device=link.name, overhead=overhead)
     record.hop(place, "encapsulate", f"prefix {prefix} {to}", f"bare in UDP to {dst} port {tunnel.port}, from {src}")
     flow = Flow(protocol=UDP, sport=tunnel.port, dport=tunnel.port)
-    return Send(place, Packet(src, dst, FIRST_TTL, inner, packet.overhead + overhead, flow))
+    return Send(place, Packet(src, dst, packing.FIRST_TTL, inner, packet.overhead + overhead, flow))
 
 
 def _in_sleeve(record: Record, place: Place, tunnel: TunnelDump, frame: Frame) -> State | Outcome:
@@ -196,7 +140,7 @@ def _in_sleeve(record: Record, place: Place, tunnel: TunnelDump, frame: Frame) -
     record.hop(place, "encapsulate", f"station {frame.mac} {last}", result)
     flow = Flow(protocol=UDP, sport=tunnel.port, dport=tunnel.port)
     overhead = frame.packet.overhead + tunnel.overhead
-    return Send(place, Packet(address(tunnel.local), address(first), FIRST_TTL, inner, overhead, flow))
+    return Send(place, Packet(address(tunnel.local), address(first), packing.FIRST_TTL, inner, overhead, flow))
 
 
 # -- the wire ----------------------------------------------------------------------------------------------------------
@@ -298,24 +242,13 @@ def _loopback(record: Record, place: Place, link: LinkDump, frame: Frame) -> Sta
     return record.end("no-route", place, f"{frame.packet.dst} is routed to {link.name} of {record.world.name(place)}")
 
 
-def _source(record: Record, outer: Place, dev: str, dst: IPAddress) -> IPAddress | None:
-    """Of a tunnel that has no address of its own: what a route says where its packets go out (vxlan_xmit_one())."""
-    namespace = record.namespace(outer)
-    found = namespace.route(address("0.0.0.0" if dst.version == 4 else "::"), dst, "lo", oif=dev) if namespace else None
-    if not isinstance(found, Choice) or namespace is None:
-        return None
-    if found.route.src:
-        return address(found.route.src)
-    return next((i.ip for i, name in namespace.addresses if name == found.dev and i.version == dst.version), None)
-
-
 _KINDS: dict[str, Callable[[Record, Place, LinkDump, Frame], State | Outcome]] = {
     "loopback": _loopback,
     "bridge": _bridge,
     "vlan": _vlan,
     "veth": _veth,
-    "vxlan": _vxlan,
-    "ipip": _ipip,
+    "vxlan": packing.vxlan,
+    "ipip": packing.ipip,
     "tun": _carried,
 }
 """All others are wire ends."""

@@ -6,10 +6,10 @@ import re
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
+from weft.trace.namespace import Namespace
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
-from weft.trace.world import Namespace
 
 _ENTRY = re.compile(r"(\S+) dev (\S+) lladdr ")
 _OWN = " proto 87"

@@ -17,12 +17,13 @@ import msgspec
 from weft.base.net import IPAddress
 from weft.filters.model import Seen, Translation, Tuple, Verdict
 from weft.trace import blame
+from weft.trace.namespace import Namespace, address
 from weft.trace.path import ICMP, ICMPV6, TCP
 from weft.trace.points import Hook, Point, seen
 from weft.trace.record import Record
 from weft.trace.state import Packet
 from weft.trace.tracked import IPS_DST_NAT, IPS_DST_NAT_DONE, IPS_SRC_NAT, IPS_SRC_NAT_DONE
-from weft.trace.world import Judge, Namespace, address
+from weft.trace.world import Judge
 
 if TYPE_CHECKING:
     from weft.trace.tracked import Entry

@@ -13,10 +13,10 @@ from weft.api.dump import LinkDump
 from weft.filters import octets
 from weft.filters.model import Connection, Device, Seen
 from weft.trace.conntrack import tuple_of
+from weft.trace.namespace import Choice, Namespace
 from weft.trace.path import TCP, UDP, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
-from weft.trace.world import Choice, Namespace
 
 Hook = Literal["prerouting", "input", "forward", "output", "postrouting", "ingress", "egress"]
 _ETHERTYPES = {4: 0x0800, 6: 0x86DD}

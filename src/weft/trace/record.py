@@ -7,10 +7,11 @@ import msgspec
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
 from weft.trace.conntrack import Table, Tracker
+from weft.trace.namespace import Namespace
 from weft.trace.path import Ending, Hop, Outcome, Place, Step
 from weft.trace.state import Frame, Packet
 from weft.trace.tracked import Entry
-from weft.trace.world import Namespace, World
+from weft.trace.world import World
 
 LARGEST = 65535
 """Octets; of an IP packet."""

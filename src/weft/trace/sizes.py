@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from weft.api.dump import LinkDump
+from weft.trace.namespace import Namespace
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Frame, Packet
-from weft.trace.world import Namespace
 
 
 def too_large_to_route(record: Record, place: Place, namespace: Namespace, packet: Packet, dev: str) -> Outcome | None:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from ipaddress import ip_address
 
 from weft.api.dump import SocketDump
+from weft.trace.namespace import Namespace
 from weft.trace.own import PROTOCOLS
 from weft.trace.path import ICMP, ICMPV6, TCP, UDP, Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
-from weft.trace.world import Namespace
 
 _ANY = {4: ("", "0.0.0.0", "::"), 6: ("", "::")}
 _SILENT = {4: "net.ipv4.icmp_echo_ignore_all", 6: "net.ipv6.icmp.echo_ignore_all"}

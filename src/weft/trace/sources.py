@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from weft.api.dump import LinkDump
 from weft.trace import entries
+from weft.trace.namespace import Choice, Namespace
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
-from weft.trace.world import Choice, Namespace
 
 _STRICT = 1
 

@@ -19,14 +19,15 @@ import msgspec
 
 from weft.api.dump import HostDump
 from weft.base.net import IPAddress
-from weft.trace import l2, l3, nat
+from weft.trace import l2, l3, nat, packing
 from weft.trace.conntrack import Tracker
+from weft.trace.namespace import Choice, address
 from weft.trace.own import PROTOCOLS
 from weft.trace.path import ECHO, ICMP, ICMPV6, TCP, UDP, Flow, Outcome, Path, Place, Start
 from weft.trace.record import Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit
 from weft.trace.tracked import Entry
-from weft.trace.world import Choice, World, address
+from weft.trace.world import World
 
 MOST_STEPS = 1000
 """A way that is longer goes in circles where no TTL ends it: between bridges, or in tunnels inside tunnels."""
@@ -57,7 +58,7 @@ def both_ways(
     record = Record(world, tracker, size=flow.size, member=member)
     place = Place(start.host, start.ns)
     source = _source(world, place, start, target, flow)
-    packet = Packet(source, target, l2.FIRST_TTL, flow=flow, mark=flow.mark)
+    packet = Packet(source, target, packing.FIRST_TTL, flow=flow, mark=flow.mark)
     there = _walked(record, Send(place, packet), source, target, flow, start)
     if record.arrived is None or not there.outcome.arrived:
         return there, None
@@ -85,7 +86,7 @@ def _source(world: World, place: Place, start: Start, target: IPAddress, flow: F
 def _answer(world: World, record: Record, place: Place, packet: Packet, dev: str) -> Send | Arrive | None:
     """None from outside for who went there with an address that only the cluster knows: whether there is a way back is up to
     routers."""
-    answer = Packet(packet.dst, packet.src, l2.FIRST_TTL, flow=packet.flow.turned())
+    answer = Packet(packet.dst, packet.src, packing.FIRST_TTL, flow=packet.flow.turned())
     if record.hops and record.hops[-1].step == "deliver":
         return Send(place, answer)
     namespace = world.namespace(place)
@@ -104,7 +105,7 @@ def _of_family(flow: Flow, target: IPAddress) -> Flow:
 def _walked(
     record: Record, state: State | Outcome, source: IPAddress, target: IPAddress, flow: Flow, start: Start | None
 ) -> Path:
-    ttl = l2.FIRST_TTL
+    ttl = packing.FIRST_TTL
     for _ in range(MOST_STEPS):
         if isinstance(state, Outcome):
             break

@@ -13,7 +13,7 @@ from weft.base.net import IPAddress
 from weft.faults.scene import Fault, Inside, Scene
 from weft.filters.model import Connection, Device, Seen, Tuple, Verdict
 from weft.filters.octets import packet
-from weft.trace.world import Choice
+from weft.trace.namespace import Choice
 
 _TCP, _UDP = 6, 17
 _FAMILIES = {4: "ip", 6: "ip6"}
