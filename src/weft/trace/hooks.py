@@ -111,10 +111,12 @@ def _changed(packet: Packet, shown: Seen, verdict: Verdict) -> Packet:
 def bridged(record: Record, at: Point, bridge: LinkDump, packet: Packet) -> Packet | Outcome:
     """At a hook of a bridge: rules of family bridge, with the ports as devices, then those for IP, if they are shown what is
     bridged. Then the bridge is the device, and the ports are the physical ones (br_nf_pre_routing(), br_nf_forward())."""
-    found = _of_family(record, replace(at, iif=at.physin or at.iif, oif=at.physout or at.oif), packet, "bridge")
+    last = at.hook == "postrouting"  # where the kernel tells no device that it came by (br_forward_finish())
+    ports = replace(at, iif=None if last else at.physin or at.iif, oif=at.physout or at.oif)
+    found = _of_family(record, ports, packet, "bridge")
     if isinstance(found, Outcome) or not shown_to_ip(record, at.place, bridge, packet):
         return found
-    asked = replace(at, iif=bridge if at.physin else None, oif=bridge if at.physout else None)
+    asked = replace(at, iif=bridge if at.physin and not last else None, oif=bridge if at.physout else None)
     if at.hook == "prerouting":
         found = replace(found, physin=at.physin.name if at.physin else "")
     elif at.hook not in ("forward", "postrouting") or at.physin is None:

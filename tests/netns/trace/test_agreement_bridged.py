@@ -24,7 +24,11 @@ def bridged() -> Iterator[Bridged]:
         found.close()
 
 
-@pytest.mark.parametrize("seed", agreement.seeds(STATES))
+NO_INPUT = 39
+"""A rule at postrouting asks for the device that it came by."""
+
+
+@pytest.mark.parametrize("seed", [*agreement.seeds(STATES), NO_INPUT])
 def test_a_trace_agrees_with_a_bridge(bridged: Bridged, seed: int) -> None:
     random, tally = Random(seed), Counter[str]()
     rules = random_rules.bridge(random)

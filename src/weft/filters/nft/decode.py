@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
@@ -44,9 +45,11 @@ def expression(data: bytes) -> Expression:
     """One element of the list. Rules have most of theirs in common with others, so each is decoded once."""
     found = attributes(data[4:])
     kind = name(found, 1)
-    decoder = _DECODERS.get(kind)
     own = attributes(found.get(2, b""))
-    return decoder(own) if decoder else act.elsewhere(kind, own)
+    try:
+        return _DECODERS.get(kind, partial(act.elsewhere, kind))(own)
+    except (LookupError, ValueError, struct.error):  # of a kernel that knows more, or cut off
+        return act.Elsewhere(kind, None)
 
 
 def expressions(data: bytes) -> Iterator[Expression]:
