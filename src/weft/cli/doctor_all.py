@@ -9,10 +9,12 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from weft.api import types as t
+from weft.api.dump import ALONE, HostDump
 from weft.base.errors import NotFound, WeftError
 from weft.cli.findings import remedy
 from weft.cli.output import blocks, counted, listed
 from weft.cli.table import Page, Styled
+from weft.faults.examine import compare
 
 if TYPE_CHECKING:
     from weft.client import Client
@@ -34,7 +36,17 @@ def everywhere(agent: Client, names: Sequence[str]) -> Findings:
     chosen = sorted(set(names) or nodes)
     with ThreadPoolExecutor(max(1, min(len(chosen), AT_ONCE)), thread_name_prefix="doctor") as pool:
         found = pool.map(lambda name: _of(agent, name), chosen)
-        return tuple(finding for some in found for finding in some)
+        dumps = list(pool.map(lambda name: _tables(agent, name), chosen if len(chosen) > 1 else ()))
+        each = tuple(finding for some in found for finding in some)
+        return (*each, *compare({dump.node: dump for dump in dumps if dump is not None}))
+
+
+def _tables(agent: Client, node: str) -> HostDump | None:
+    """Without containers' namespaces: what hosts should agree on is in their own. That a host does not answer is told once."""
+    try:
+        return agent.at(node, PATIENCE).kernel(ALONE)
+    except WeftError:
+        return None
 
 
 def _of(agent: Client, node: str) -> Findings:

@@ -48,8 +48,8 @@ CHECKS: dict[Check, tuple[str, ...]] = {
 }
 """What is looked for, and the kinds of the catalogue that it finds."""
 
-ACROSS: tuple[Check, ...] = (cluster.tunnels_differ, devices.duplicate_addresses, devices.duplicate_macs)
-"""What shows only where several hosts are looked at together."""
+ACROSS: tuple[Check, ...] = (cluster.tunnels_differ,)
+"""What shows only where several hosts are looked at together (`weft doctor --all`)."""
 
 
 def examine(dumps: Mapping[str, HostDump], told: Told) -> Iterator[t.Finding]:
@@ -68,9 +68,9 @@ def examine(dumps: Mapping[str, HostDump], told: Told) -> Iterator[t.Finding]:
             )
 
 
-def compare(dumps: Mapping[str, HostDump], told: Told) -> Iterator[t.Finding]:
-    """What only shows between hosts."""
-    scene = Scene(dumps, told)
+def compare(dumps: Mapping[str, HostDump]) -> Iterator[t.Finding]:
+    """What only shows between hosts, of which the dumps are enough."""
+    scene = Scene(dumps, Told())
     for check in ACROSS:
         yield from (_finding(fault) for fault in check(scene))
 

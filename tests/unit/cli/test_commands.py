@@ -13,6 +13,7 @@ import yaml
 from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS, NODES, WELL
 from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
+from weft.api.dump import HostDump, LinkDump, NamespaceDump, VxlanDump
 from weft.base.errors import Unavailable
 from weft.cli.drivers import describe
 from weft.model import Bandwidth, NamedPort, decode, encode
@@ -145,6 +146,17 @@ class TestDoctor:
         assert "node-3 cannot be asked" in " ".join(ran.out.split())
         told = json.loads(weft("doctor", "--all", "-o", "json").out)
         assert [(f["host"], f["check"]) for f in told if f["result"] == "error"][-1] == ("node-3", "agent")
+
+    def test_what_shows_only_between_hosts(self, weft, agent: CannedAgent) -> None:
+        agent.answers["doctor"] = FINDINGS[:1]
+        agent.answers["nodes"] = tuple(msgspec.structs.replace(NODES[0], name=f"node-{n}") for n in (1, 2, 3))
+        for number, vni in enumerate((1, 1, 7), 1):
+            tunnel = LinkDump(name="weft.1", ifindex=9, kind="vxlan", alias="weft", vxlan=VxlanDump(vni=vni, port=8472))
+            dump = HostDump(node=f"node-{number}", namespaces=(NamespaceDump(links=(tunnel,)),))
+            agent.answers["kernel", f"node-{number}"] = dump
+        found = json.loads(weft("doctor", "--all", "-o", "json").out)
+        wrong = [(f["fault"], f["host"], f["fix"]) for f in found if f["result"] == "error"]
+        assert wrong == [("vni-differs", "node-3", "ip link del weft.1")]
 
     def test_one_other_host(self, weft, agent: CannedAgent) -> None:
         agent.answers["nodes"] = (msgspec.structs.replace(NODES[0], name="node-2"),)
