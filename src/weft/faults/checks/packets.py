@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from ipaddress import ip_address
 
 from weft.api import types as t
+from weft.api.dump import XtablesDump
 from weft.base.net import IPAddress
 from weft.faults.scene import Fault, Inside, Scene
 from weft.filters.model import Connection, Device, Seen, Tuple, Verdict
@@ -145,7 +146,7 @@ def masqueraded(scene: Scene) -> Iterator[Fault]:
 def two_iptables(scene: Scene) -> Iterator[Fault]:
     """Rules in both back ends; the tables alone do no harm, nor do those in which Weft's own chains are: Weft is in both."""
     for host in scene.hosts:
-        legacy = any(len(t.entries) > _EMPTY and b"WEFT" not in t.entries for t in host.dump.filters.xtables)
+        legacy = any(_has_rules(table) and b"WEFT" not in table.entries for table in host.dump.filters.xtables)
         newer = any(
             table.name in _IPTABLES and table.family in ("ip", "ip6") and any(chain.rules for chain in table.chains)
             for table in host.dump.filters.nft
@@ -160,8 +161,12 @@ def two_iptables(scene: Scene) -> Iterator[Fault]:
 
 
 _IPTABLES = ("filter", "nat", "mangle", "raw", "security")
-_EMPTY = 5 * 152 + 176
-"""Octets of a table that has nothing but five policies and its end (struct ipt_entry with a standard target, an error)."""
+_POLICY, _END = {4: 152, 6: 208}, {4: 176, 6: 232}
+"""Octets of a chain's policy (struct ipt_entry or ip6t_entry, with a standard target) and of a table's end (with an error)."""
+
+
+def _has_rules(table: XtablesDump) -> bool:
+    return len(table.entries) > len(table.hooks) * _POLICY[table.family] + _END[table.family]
 
 
 # -- parts -------------------------------------------------------------------------------------------------------------
