@@ -15,7 +15,7 @@ from weft.filters.attrs import ATTR
 from weft.filters.model import Action, Where
 from weft.filters.nft import text
 from weft.filters.nft.decode import expression
-from weft.filters.nft.machine import Break, Go, Machine
+from weft.filters.nft.machine import NONSENSE, Break, Go, Machine
 from weft.filters.nft.sets import Set
 from weft.filters.state import End, Run, Unknown
 from weft.filters.xt import Ipsets
@@ -128,7 +128,10 @@ class _Running:
             size, _kind = ATTR.unpack_from(data, at)
             if size < 4:
                 break
-            result = expression(data[at : at + size]).run(machine)
+            try:
+                result = expression(data[at : at + size]).run(machine)
+            except NONSENSE:
+                result = Unknown("numbers that no kernel writes")
             at += (size + 3) & ~3
             if result is None:
                 continue

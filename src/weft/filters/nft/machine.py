@@ -60,6 +60,10 @@ class Element(msgspec.Struct, frozen=True):
     deciding: str = ""
 
 
+NONSENSE = (ValueError, LookupError, ArithmeticError, struct.error)
+"""What comes of a rule with numbers that no kernel writes, out of a dump that somebody edited."""
+
+
 class Machine:
     """Of one base chain's run. `where`: the rule that is run. `doubt`: why it may not match, "" as long as it does.
     `above`: why the packet may not come to it at all. `did`: the rule has done something to the packet."""
@@ -81,6 +85,7 @@ class Machine:
 
     def load(self, register: int, length: int) -> Value:
         """`register` is an offset into the file of registers (`place`)."""
+        self._check(register, length)
         if self._unknown:
             for word in range(register, register + length, 4):
                 if word in self._unknown:
@@ -90,6 +95,7 @@ class Machine:
     def store(self, register: int, value: Value, length: int) -> None:
         """A value that ends within a word is filled up with zeros, as nft_reg_store8() does."""
         whole = (length + 3) & ~3
+        self._check(register, whole)
         if isinstance(value, Unknown):
             self._unknown |= dict.fromkeys(range(register, register + whole, 4), value)
             return
@@ -97,6 +103,11 @@ class Machine:
             for word in range(register, register + whole, 4):
                 self._unknown.pop(word, None)
         self._octets[register : register + whole] = value.ljust(whole, b"\0")[:whole]
+
+    def _check(self, register: int, length: int) -> None:
+        """The kernel sees to it when a rule is made; who edits a dump does not. Raises ValueError."""
+        if not 0 <= register <= register + length <= _FILE:
+            raise ValueError(register, length)
 
     def changed(self, what: str, known: bool = True) -> None:
         """The rule changes this of the packet. Where the rule is doubtful, or what it writes is not known, so is that."""

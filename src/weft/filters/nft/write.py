@@ -12,6 +12,7 @@ from weft.filters import xt
 from weft.filters.attrs import name, number
 from weft.filters.nft import act, compute, ct, meta, nat, payload
 from weft.filters.nft.decode import expressions
+from weft.filters.nft.machine import NONSENSE
 from weft.filters.nft.terms import Term, of_ct, of_fib, of_meta, of_payload
 from weft.filters.nft.values import WRITE
 from weft.filters.nft.writer import Writer, elements
@@ -30,9 +31,12 @@ _ICMPX_CODES = {0: "no-route", 1: "port-unreachable", 2: "host-unreachable", 3: 
 def written(table: NftTableDump, rule: NftRuleDump) -> str:
     """Without its comment and its handle."""
     writer = Writer(table)
-    for each in expressions(rule.expressions):
-        _add(each, writer)
-    return writer.text()
+    try:
+        for each in expressions(rule.expressions):
+            _add(each, writer)
+        return writer.text()
+    except NONSENSE:
+        return "<numbers that no kernel writes>"
 
 
 @functools.singledispatch
