@@ -245,7 +245,8 @@ spec:
         status, found = trace(lab, "node-1", mine.name, other.name)
         outcome = found["there"]["outcome"]
         assert (status, outcome["ending"], outcome["fault"]) == (1, "filtered", "policy-denies")
-        assert outcome["text"].endswith("policy networkpolicy/default/only-9999, which has no rule for it")
+        denies = f"networkpolicy/default/only-9999 selects {other.name} for ingress, and no rule fits"
+        assert outcome["text"].endswith(denies)
         assert f"weft policy explain node-1/{mine.name} node-2/{other.name}" in outcome["advice"]
         status, found = trace(lab, "node-1", mine.name, networks["flat"][1].name)
         assert found["there"]["outcome"]["fault"] in ("network-isolated", "policy-denies")

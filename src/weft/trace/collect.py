@@ -113,11 +113,10 @@ def _with_policy(agent: Agent, way: Path) -> Path:
         found = agent.explain(between.source, between.target, between.protocol, port, str(way.source.version))
     except WeftError:
         return way
-    denied = next((side.steps[-1] for side in found.sides if not side.allowed and side.steps), None)
-    if denied is None or not denied.policy:
+    denied = next((side for side in found.sides if not side.allowed), None)
+    if denied is None:
         return way
-    rule = f", rule {denied.rule}" if denied.rule else ", which has no rule for it"
-    text = f"{way.outcome.text}: policy {denied.policy}{rule}"
+    text = f"{way.outcome.text}: {denied.reason}"
     return msgspec.structs.replace(way, outcome=msgspec.structs.replace(way.outcome, text=text))
 
 
