@@ -81,3 +81,8 @@ def stable_mac(*parts: str) -> str:
 def stable_id(*parts: str) -> int:
     """A positive 63-bit number, such as etcd takes for a lease."""
     return int.from_bytes(digest("id", *parts)[:8], "big") >> 1 or 1
+
+
+def sysctl_name(path: str) -> str:
+    """A setting below /proc/sys as sysctl(8) has to be told it: `net/ipv4/conf/weft.1/mtu` is `net.ipv4.conf.weft/1.mtu`."""
+    return path.translate(str.maketrans("./", "/."))

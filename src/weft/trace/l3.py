@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.api.dump import LinkDump
+from weft.base.names import sysctl_name
 from weft.base.net import IPAddress
 from weft.trace import entries, hooks, ipvs, mending, resolving, sizes, sockets, sources, unpacking
 from weft.trace.namespace import Choice, Namespace
@@ -82,7 +83,7 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
         advice = f"on {place.host}: `{fix}`" if fix else None
         return record.end("wrong-mac", place, text, advice, fault="stale-neighbour", fix=fix)
     if frame.packet.dst.version in link.disabled:
-        sysctl = f"net.ipv6.conf.{state.dev.replace('.', '/')}.disable_ipv6"
+        sysctl = sysctl_name(f"net/ipv6/conf/{state.dev}/disable_ipv6")
         fix = record.command(place, f"sysctl -w {sysctl}=0")
         text = f"IPv6 is off at {state.dev} on {record.world.name(place)}"
         return record.end("not-forwarding", place, text, f"on {place.host}: `{fix}`", fault="ipv6-disabled", fix=fix)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.api.dump import LinkDump
+from weft.base.names import sysctl_name
 from weft.trace import entries
 from weft.trace.namespace import Choice, Namespace
 from weft.trace.path import Outcome, Place
@@ -25,7 +26,7 @@ def refused(record: Record, place: Place, namespace: Namespace, packet: Packet, 
     if src.version == 6:
         return None
     if namespace.kind_of(src) == "local" and not link.conf.accept_local:
-        sysctl = f"net.ipv4.conf.{link.name}.accept_local"
+        sysctl = sysctl_name(f"net/ipv4/conf/{link.name}/accept_local")
         return record.end(
             "source",
             place,
@@ -42,7 +43,7 @@ def _loopback(record: Record, place: Place, packet: Packet, link: LinkDump, what
         return None
     fix = ""
     if packet.src.version == 4:
-        fix = record.command(place, f"sysctl -w net.ipv4.conf.{link.name}.route_localnet=1")
+        fix = record.command(place, f"sysctl -w {sysctl_name(f'net/ipv4/conf/{link.name}/route_localnet')}=1")
     text = f"{what} to {packet.dst}: an address of loopback comes by no other device"
     return record.end("source", place, text, f"on {place.host}: `{fix}`" if fix else "", fault="localnet-off", fix=fix)
 
@@ -61,12 +62,7 @@ def _reverse(
     mode = "strict" if strict else "loose"
     why = f"its own way there is `{entries.route(back.route)}`" if back else "it has no way back there"
     # The greater of the device's value and that of conf/all holds, so 2 at the device is enough.
-    fix = record.command(place, f"sysctl -w net.ipv4.conf.{_sysctl_name(link.name)}.rp_filter=2") if back else ""
+    fix = record.command(place, f"sysctl -w {sysctl_name(f'net/ipv4/conf/{link.name}/rp_filter')}=2") if back else ""
     advice = f"on {place.host}: `{fix}`, or give it a route to {packet.src} by {link.name}" if fix else None
     text = f"{what}: {why}, and rp_filter is {link.conf.rp_filter} ({mode})"
     return record.end("source", place, text, advice, fault="rp-filter", fix=fix)
-
-
-def _sysctl_name(dev: str) -> str:
-    """sysctl(8) takes a dot in a device's name as a slash."""
-    return dev.replace(".", "/")

@@ -3,7 +3,7 @@ from __future__ import annotations
 import pytest
 
 from weft.base.errors import Invalid
-from weft.base.names import check_ifname, check_name, device, stable_id, stable_mac
+from weft.base.names import check_ifname, check_name, device, stable_id, stable_mac, sysctl_name
 from weft.base.net import parse_mac
 
 
@@ -43,3 +43,8 @@ def test_stable_mac_is_local_unicast_and_the_same_for_ever() -> None:
 
 def test_stable_id_is_what_etcd_takes_for_a_lease() -> None:
     assert all(0 < stable_id(f"node-{n}") < 1 << 63 for n in range(500))
+
+
+def test_a_dot_in_a_device_s_name_is_no_separator_for_sysctl() -> None:
+    assert sysctl_name("net/ipv4/conf/eth0/rp_filter") == "net.ipv4.conf.eth0.rp_filter"
+    assert sysctl_name("net/ipv4/conf/weft.1/rp_filter") == "net.ipv4.conf.weft/1.rp_filter"

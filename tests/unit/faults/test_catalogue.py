@@ -35,3 +35,12 @@ def test_a_drop_is_evidence_of_what_names_both_reason_and_function() -> None:
     assert [kind.id for kind in by_drop("IP_RPFILTER", "ip_rcv_finish_core")] == ["rp-filter"]
     assert {kind.id for kind in by_drop("NO_TX_TARGET", "br_handle_frame_finish")} >= {"not-in-bridge", "port-isolated"}
     assert by_drop("NO_SUCH_REASON", "nowhere") == ()
+
+
+def test_units_that_are_named_anywhere_are_those_that_are_installed() -> None:
+    root = PAGE.parents[1]
+    units = {path.stem for path in (root / "packaging" / "systemd").glob("*.service")}
+    texts = [*(root / "src").rglob("*.py"), *(root / "src").rglob("*.js"), *(root / "docs").rglob("*.md")]
+    named = re.compile(r"(?:systemctl (?:--\S+ )?[a-z]+(?: --now)?|journalctl -u) (weft[\w-]*)")
+    found = {unit for path in texts for unit in named.findall(path.read_text())}
+    assert "weft-agent" in found and found <= units

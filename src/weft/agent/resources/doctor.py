@@ -11,6 +11,7 @@ from weft.agent.resources import checkup, mesh_checkup, paths
 from weft.alloc.leases import on_host
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, WeftError
+from weft.base.names import sysctl_name
 from weft.cluster.services import services
 from weft.compile import routing_mesh
 from weft.daemons.bird import PACKAGE
@@ -382,13 +383,14 @@ def _reverse_path(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -
     for dev in (parts.node.uplink, *tunnels):
         values = [sysctl.get(f"net/ipv4/conf/{each}/rp_filter") for each in ("all", dev)]
         if values[1] is not None and max(int(v or 0) for v in values) == 1:
+            fix = f"sysctl -w {sysctl_name(f'net/ipv4/conf/{dev}/rp_filter')}=2"
             yield t.Finding(
                 check=f"reverse path filter of {dev}",
                 result="warning",
                 detail=f"rp_filter is strict (1) on {dev}: packets whose answer takes another interface are dropped",
-                advice=f"sysctl -w net.ipv4.conf.{dev}.rp_filter=2, and look in /etc/sysctl.d",
+                advice=f"{fix}, and look in /etc/sysctl.d",
                 fault="rp-filter",
-                fix=f"sysctl -w net.ipv4.conf.{dev}.rp_filter=2",
+                fix=fix,
             )
 
 

@@ -79,8 +79,9 @@ def dead_agents(scene: Scene) -> Iterator[Fault]:
                 host=node.name,
                 what=node.name,
                 detail=f"the agent of {node.name} is not there: {node.evidence or 'its presence in the store has ended'}",
-                advice=f"on {node.name}: start it, and look at its log (`journalctl -u weft`); or `weft node rm {node.name}`",
-                fix="systemctl restart weft",
+                advice=f"on {node.name}: start it, and look at its log (`journalctl -u weft-agent`); "
+                f"or `weft node rm {node.name}`",
+                fix="systemctl restart weft-agent",
                 warning=True,
             )
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from ipaddress import ip_network
 
 from weft.api.dump import RouteDump
+from weft.base.names import sysctl_name
 from weft.faults.scene import Fault, Inside, Scene
 
 WEFT, BIRD, KERNEL = 87, 12, 2
@@ -101,7 +102,9 @@ def ipv6_off(scene: Scene) -> Iterator[Fault]:
             if link is None or not any(a.version == 6 for a in endpoint.addresses):
                 continue
             if 6 in link.disabled:
-                yield _switch(space, f"net.ipv6.conf.{link.name}.disable_ipv6", f"IPv6 is off at {link.name}")
+                yield _switch(
+                    space, sysctl_name(f"net/ipv6/conf/{link.name}/disable_ipv6"), f"IPv6 is off at {link.name}"
+                )
             elif space.dump.sysctls.get("net.ipv6.conf.all.disable_ipv6") == "1":
                 yield _switch(space, "net.ipv6.conf.all.disable_ipv6", "IPv6 is off")
 

@@ -110,7 +110,7 @@ KINDS = (
         "agent-dead",
         "changes of the cluster do not come to one host",
         "the node's presence in the store has ended, or its agent does not answer",
-        "systemctl restart weft",
+        "systemctl restart weft-agent",
         EXAMINED,
     ),
     Kind(

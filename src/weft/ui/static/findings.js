@@ -27,7 +27,7 @@ function* ofNodes() {
     yield {
       key: `node ${node.name}`, result: node.withdrawn ? "error" : "warning", where: node.name, link: `#/host/${encodeURIComponent(node.name)}`,
       title: node.withdrawn ? `${node.name} is dead` : `${node.name} is silent`,
-      text: node.evidence || (node.withdrawn ? "Its routes are withdrawn." : "Its agent does not reach the store."), advice: `On ${node.name}: \`weft status\`, and \`systemctl status weft\`.`,
+      text: node.evidence || (node.withdrawn ? "Its routes are withdrawn." : "Its agent does not reach the store."), advice: `On ${node.name}: \`weft status\`, and \`systemctl status weft-agent\`.`,
     };
   }
 }

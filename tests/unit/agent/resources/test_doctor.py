@@ -396,6 +396,12 @@ async def test_a_strict_reverse_path_filter(patient: Patient, all_: str, own: st
         )
 
 
+async def test_the_command_for_a_device_with_a_dot_in_its_name_runs(patient: Patient) -> None:
+    patient.sysctls |= {"net/ipv4/conf/all/rp_filter": "0", "net/ipv4/conf/weft.1/rp_filter": "1"}
+    found = (await patient.look())["reverse path filter of weft.1"]
+    assert found.fix == "sysctl -w net.ipv4.conf.weft/1.rp_filter=2"
+
+
 async def test_policy_through_iptables(patient: Patient, monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is asked for it who keeps policy in nftables."""
     assert "policy" not in await patient.look()
