@@ -10,6 +10,7 @@ from weft.filters.model import Tuple
 
 _IP = struct.Struct(">BBHHHBBH")
 _TCP = struct.Struct(">HHIIBBHHH")
+_SYN = 2
 _FOUR = struct.Struct(">HHHH")
 _SCTP = struct.Struct(">HHIIBBHIIHHI")
 _ARP = struct.Struct(">HHBBH6s4s6s4s")
@@ -36,7 +37,9 @@ def packet(what: Tuple, *, ttl: int = 64, flags: int = 2, answer: bool = False, 
 
 def _transport(what: Tuple, flags: int, answer: bool) -> bytes:
     if what.protocol == TCP:
-        return _TCP.pack(what.sport, what.dport, 1, 2 if flags & 16 else 0, 5 << 4, flags, 64240, 0, 0)
+        options = _options(what) if flags & _SYN else b""
+        words = (_TCP.size + len(options)) // 4
+        return _TCP.pack(what.sport, what.dport, 1, 2 if flags & 16 else 0, words << 4, flags, 64240, 0, 0) + options
     if what.protocol == UDP:
         return _FOUR.pack(what.sport, what.dport, 8, 0)
     if what.protocol == SCTP:  # INIT, or its acknowledgement (RFC 9260); the checksum is left out
@@ -44,6 +47,12 @@ def _transport(what: Tuple, flags: int, answer: bool) -> bytes:
     if what.protocol in _ECHO:
         return struct.pack(">BBHHH", _ECHO[what.protocol][answer], 0, 0, what.sport, 1)
     return b""
+
+
+def _options(what: Tuple) -> bytes:
+    """Of a SYN, in Linux's order (tcp_options_write): largest segment, as of Ethernet; SACK; timestamps; window scale."""
+    segment = 1460 if what.src.version == 4 else 1440
+    return struct.pack(">BBHBBBBIIBBBB", 2, 4, segment, 4, 2, 8, 10, 1, 0, 1, 3, 3, 7)
 
 
 _SUM = {TCP: 16, UDP: 6, ICMP: 2, ICMPV6: 2}

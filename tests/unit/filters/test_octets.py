@@ -36,7 +36,7 @@ def test_lengths_and_checksums(pair: tuple[str, str], protocol: int, size: int) 
 def test_what_a_transport_header_carries() -> None:
     src, dst = ip_address("10.0.0.1"), ip_address("10.0.0.2")
     tcp, udp = (packet(Tuple(number, src, dst, 1, 2), size=60) for number in (6, 17))
-    assert headers(tcp, IP).inner(tcp) == 40
+    assert headers(tcp, IP).inner(tcp) == 60
     assert headers(udp, IP).inner(udp) == 28
 
 
@@ -45,3 +45,13 @@ def test_extensions_of_ipv6_are_passed_over() -> None:
     octets = plain[:6] + bytes([0]) + plain[7:40] + bytes([17, 0, 1, 4, 0, 0, 0, 0]) + plain[40:]
     found = headers(octets, IPV6)
     assert (found.protocol, found.transport, found.extensions) == (17, 48, ((0, 40),))
+
+
+@pytest.mark.parametrize(("pair", "segment"), [(PAIRS[0], 1460), (PAIRS[1], 1440)])
+def test_a_syn_has_the_options_that_rules_ask_for(pair: tuple[str, str], segment: int) -> None:
+    src, dst = (ip_address(text) for text in pair)
+    octets = packet(Tuple(6, src, dst, 1, 2))
+    carried = octets[headers(octets, IP if src.version == 4 else IPV6).transport :]
+    assert (len(carried), carried[12] >> 4) == (40, 10)
+    assert carried[20:24] == bytes([2, 4]) + segment.to_bytes(2, "big")
+    assert len(packet(Tuple(6, src, dst, 1, 2), flags=16)) == len(octets) - 20  # not a SYN: no options
