@@ -28,8 +28,11 @@ def asked(ctx: typer.Context, ends: Sequence[str], files: Sequence[str], follow:
         if session(ctx).socket:
             raise
         hosts = Hosts(ends, beside)
-        found = follow(hosts)
-        note = f"no agent runs here, so this is what this host alone shows: {error}"
+        try:
+            found = follow(hosts)
+        except NotFound as unknown:  # perhaps only since nobody could be asked
+            raise NotFound(f"{unknown}; only this host was looked at: {error}") from None
+        note = f"the agent could not tell, so this is what this host alone shows: {error}"
         return msgspec.structs.replace(found, notes=(*found.notes, *hosts.notes, note))
 
 

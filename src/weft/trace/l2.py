@@ -217,6 +217,9 @@ def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: 
     name = record.world.name(place)
     if packet.tunnel is not None:
         entry = f"{packet.tunnel.device} on {name} sends to the VTEP {packet.dst}"
+        if record.world.alone():
+            advice = "where a packet goes over several hosts is known where the agent and its store answer"
+            return record.end("elsewhere", place, f"{entry}, and no other host than {place.host} is known here", advice)
         return record.end("no-vtep", place, f"{entry}, which is no host of Weft", fault="fdb-wrong-host")
     if seen := mending.no_masquerade(record, place, packet, link):
         return seen

@@ -94,6 +94,10 @@ class World:
     def hosts(self) -> tuple[str, ...]:
         return tuple(self._dumps)
 
+    def alone(self) -> bool:
+        """Whether only one host is known of, so that an address of nobody's may be another host's."""
+        return len(set(self._nodes.values())) <= 1
+
     def namespace(self, place: Place, *, need: bool = True) -> Namespace | None:
         """`need`: it is lacking where it is in no dump."""
         if place not in self._namespaces and place.host in self._dumps:

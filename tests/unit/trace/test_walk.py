@@ -587,6 +587,15 @@ def test_vtep_that_is_no_host(vxlan: d.Dumps) -> None:
     assert "weft.1 on node-1 sends to the VTEP 192.168.1.99, which is no host of Weft" in outcome.text
 
 
+def test_vtep_where_only_one_host_is_known(vxlan: d.Dumps) -> None:
+    """Such as when the store does not answer: nobody can say that it is wrong."""
+    outcome = walk(
+        {"node-1": vxlan["node-1"]}, d.start("node-1"), d.address("node-2"), {"192.168.1.68": "node-1"}
+    ).outcome
+    assert (outcome.ending, outcome.fault) == ("elsewhere", "")
+    assert "no other host than node-1 is known here" in outcome.text
+
+
 def test_vtep_of_another_host(vxlan: d.Dumps) -> None:
     without = d.without(vxlan, "node-1", "", "fdb", lambda f: f.dst == "192.168.1.254")
     wrong = FdbDump(dev="weft.1", lladdr=VTEP, dst="192.168.1.245")
