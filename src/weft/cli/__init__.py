@@ -17,10 +17,10 @@ INTERRUPTED = 128 + signal.SIGINT
 
 def main(argv: Sequence[str] | None = None) -> int:
     """Runs one command (`argv` without the program's name) and returns its exit status."""
-    from weft.cli.app import root
-    from weft.cli.output import complain
-
     try:
+        from weft.cli.app import root
+        from weft.cli.output import complain
+
         root().main(sys.argv[1:] if argv is None else list(argv), prog_name="weft")
     except SystemExit as end:
         return end.code if isinstance(end.code, int) else int(end.code is not None)

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable, Iterator
 from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 from typer.core import TyperGroup
@@ -17,6 +18,7 @@ from support.canned import ENDPOINTS, ILL
 from support.canned_agent import CannedAgent, Hangs, Raw
 from weft import __version__
 from weft.base.errors import ERRORS
+from weft.cli import INTERRUPTED, main
 from weft.cli import app as app_module
 from weft.cli.session import Waiting
 
@@ -293,3 +295,12 @@ def test_a_command_imports_only_what_it_needs(line: str, agent) -> None:
     )
     done = subprocess.run([sys.executable, "-c", code, *line.split()], capture_output=True, text=True, check=False)
     assert (done.returncode, done.stderr) == (0, "")
+
+
+def test_interrupted_while_it_starts(monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow(ModuleType):
+        def __getattr__(self, name: str) -> object:
+            raise KeyboardInterrupt
+
+    monkeypatch.setitem(sys.modules, "weft.cli.app", Slow("weft.cli.app"))
+    assert main(["status"]) == INTERRUPTED
