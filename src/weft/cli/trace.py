@@ -35,9 +35,10 @@ _Target = Annotated[
 _Protocol = Annotated[
     str, typer.Option("--proto", metavar="tcp|udp|icmp|sctp", help="Else tcp with --port, a ping without.")
 ]
-_Port = Annotated[int, typer.Option("--port", "-p", metavar="PORT", min=0, max=65535, help="Of the receiver.")]
+_Port = Annotated[int | None, typer.Option("--port", "-p", metavar="PORT", min=1, max=65535, help="Of the receiver.")]
 _Sport = Annotated[
-    int, typer.Option("--sport", metavar="PORT", min=0, max=65535, help="Of the sender, where it does not take any.")
+    int | None,
+    typer.Option("--sport", metavar="PORT", min=1, max=65535, help="Of the sender, where it does not take any."),
 ]
 _Size = Annotated[
     int, typer.Option("--size", metavar="OCTETS", min=0, help="Of the IP packet, which may not be fragmented.")
@@ -72,8 +73,8 @@ def trace(
     target: _Target,
     family: Annotated[int | None, typer.Option("--family", metavar="4|6", help="Else 4 where both have it.")] = None,
     protocol: _Protocol = "",
-    port: _Port = 0,
-    sport: _Sport = 0,
+    port: _Port = None,
+    sport: _Sport = None,
     size: _Size = 0,
     mark: _Mark = "0",
     member: _Member = "",
@@ -94,7 +95,9 @@ def trace(
     from weft.trace.what import What
 
     wanted = _family(family)
-    what = What(protocol=protocol.lower(), port=port, sport=sport, size=size, mark=_number(mark), member=member)
+    what = What(
+        protocol=protocol.lower(), port=port or 0, sport=sport or 0, size=size, mark=_number(mark), member=member
+    )
     with Waiting("reading the kernels' tables"):
         ends = (origin, target)
         found = asked(ctx, ends, files or [], lambda agent: gather(agent, *ends, wanted, what))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
+from ipaddress import IPv4Address
 
 import msgspec
 
@@ -11,6 +12,8 @@ from weft.api import types as t
 from weft.base.errors import Invalid, NotFound
 from weft.base.net import FAMILIES, Family, IPAddress, parse_address
 from weft.services.model import Service
+
+_EVERYBODY = IPv4Address("255.255.255.255")
 
 
 class End(msgspec.Struct, frozen=True, kw_only=True):
@@ -58,6 +61,8 @@ def target(
             f"{ref} is no endpoint, node, service or address: `weft endpoint ls`, `weft node ls` and `weft service ls` "
             "show those there are"
         ) from None
+    if address.is_multicast or address.is_unspecified or address == _EVERYBODY:
+        raise Invalid(f"{address} is not the address of one receiver: a trace follows a packet to one, name it")
     return End(name=str(address), addresses=(address,))
 
 

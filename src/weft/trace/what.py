@@ -38,8 +38,8 @@ class What(msgspec.Struct, frozen=True, kw_only=True):
             raise Invalid(f"a packet of {self.size} octets cannot be: 28 to {_LARGEST} can")
         if not 0 <= self.mark < 1 << 32:
             raise Invalid(f"mark {self.mark} does not fit into 32 bits")
-        if self.protocol == "icmp" and self.port:
-            raise Invalid(f"ICMP has no ports: leave out port {self.port}, or choose tcp, udp or sctp")
+        if self.protocol == "icmp" and (port := self.port or self.sport):
+            raise Invalid(f"ICMP has no ports: leave out port {port}, or choose tcp, udp or sctp")
 
     def flow(self, service: Service | None) -> Flow:
         """`service`: the one that is asked about. Raises Invalid."""

@@ -50,6 +50,12 @@ def test_unknown() -> None:
         ends.target("nobody", ENDPOINTS, NODES)
 
 
+@pytest.mark.parametrize("ref", ["0.0.0.0", "::", "224.0.0.1", "ff02::1", "255.255.255.255"])
+def test_many_receivers_and_none_are_no_target(ref: str) -> None:
+    with pytest.raises(Invalid, match=f"{ref} is not the address of one receiver"):
+        ends.target(ref, ENDPOINTS, NODES)
+
+
 def test_ambiguous() -> None:
     twin = msgspec.structs.replace(WEB, id="ff", node="node-4", addresses=(ip_interface("40.15.65.9/24"),))
     with pytest.raises(
