@@ -57,7 +57,8 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
         ("local", "broadcast", …) as the namespace's routes have them, for those that rules may ask about. `uid`: of the sending
         program, where it is known. `route`: what a look at the routes says (`fib` of nft, `rpfilter` of iptables): device and
         type by which the source would be answered, None where that is not known. `draws`: which outcome each lottery has
-    (numgen, `statistic` of iptables …), in the order in which the packet meets them; what is missing is 0."""
+    (numgen, `statistic` of iptables …), in the order in which the packet meets them; what is missing is 0.
+    `answer`: it answers a first packet, also where conntrack does not know it (yet)."""
 
     octets: bytes
     link: bytes = b""
@@ -72,6 +73,7 @@ class Seen(msgspec.Struct, frozen=True, kw_only=True):
     uid: int | None = None
     route: tuple[str, str] | None = None
     draws: tuple[int, ...] = ()
+    answer: bool = False
 
 
 class Where(msgspec.Struct, frozen=True, kw_only=True):

@@ -19,6 +19,8 @@ from weft.filters.xt import commands
 COMMENT = "let through after weft trace"
 _PORTS = {TCP: "tcp", UDP: "udp", SCTP: "sctp"}
 _DOCKER_USER = "DOCKER-USER"
+_BOTH_WAYS = ("prerouting", "forward", "postrouting")
+"""Hooks that the answer comes by as well."""
 
 
 class Flow(msgspec.Struct, frozen=True):
@@ -39,7 +41,7 @@ def flow(run: Run) -> Flow | None:
     at, size = (12, 4) if headers.version == 4 else (8, 16)
     src, dst = (ip_address(seen.octets[start : start + size]) for start in (at, at + size))
     sport, dport = (int.from_bytes(seen.octets[headers.transport + n :][:2], "big") for n in (0, 2))
-    answer = seen.connection is not None and seen.connection.reply
+    answer = seen.answer or (seen.connection is not None and seen.connection.reply)
     if answer:
         src, dst, sport, dport = dst, src, dport, sport
     return Flow(headers.protocol, src, dst, dport if headers.protocol in _PORTS else 0, answer)
@@ -71,7 +73,7 @@ def _remedy(where: Where, run: Run, chains: Collection[str], whose: str) -> str:
         return where.remedy
     if whose == "ufw" and where.program != "nft":
         return _ufw(where, found)
-    both = (False, True) if where.hook == "forward" else (found.answer,)
+    both = (False, True) if where.hook in _BOTH_WAYS else (found.answer,)
     if where.program == "nft":
         return f"nft {shlex.quote('; '.join(_nft(where, found, back) for back in both))}"
     chain = _DOCKER_USER if where.hook == "forward" and _by_docker_user(run, chains) else where.hook.upper()

@@ -101,8 +101,10 @@ def inside(packet: Packet) -> str:
     if packet.tunnel is not None:
         return f"the packet of tunnel {packet.tunnel.device}"
     name = PROTOCOLS.get(packet.flow.protocol, f"protocol {packet.flow.protocol}")
-    port = f" port {packet.flow.dport}" if packet.flow.protocol in _PORTS else ""
-    return f"{'the answer' if packet.flow.answer else 'what goes'} by {name}{port}"
+    ports = packet.flow.protocol in _PORTS
+    if packet.flow.answer:
+        return f"the answer by {name}" + (f" from port {packet.flow.sport}" if ports else "")
+    return f"what goes by {name}" + (f" port {packet.flow.dport}" if ports else "")
 
 
 def _who(record: Record, packet: Packet, address: object) -> str:

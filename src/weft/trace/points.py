@@ -60,6 +60,7 @@ def seen(record: Record, at: Point, packet: Packet) -> Seen:
         uid=flow.uid,
         route=_answered_by(namespace, packet, at),
         draws=record.draws,
+        answer=flow.answer,
     )
 
 

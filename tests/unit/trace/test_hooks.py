@@ -110,6 +110,16 @@ def test_answers_are_of_the_connection_that_the_packet_began(vxlan: d.Dumps) -> 
     assert seen_at == [("new", "False", False), ("established", "True", True)]
 
 
+def test_answers_are_called_so_also_before_conntrack_sees_them(vxlan: d.Dumps) -> None:
+    def say(hook: str, family: str, seen: Seen, nat: bool) -> Verdict | None:
+        drops = hook == "prerouting" and family == "ip" and destination(seen) == str(C1) and seen.answer
+        return _verdict("drop", seen, RULE) if drops else None
+
+    back = go(filtered(vxlan, "node-1"), Rules(say))[1]
+    assert back is not None and back.outcome.ending == "filtered"
+    assert f"the answer by tcp from port {WEB.dport} from" in back.outcome.text
+
+
 @pytest.mark.parametrize(
     ("where", "fault", "text"),
     [
