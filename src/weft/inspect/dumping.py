@@ -14,6 +14,7 @@ from weft.api import types as t
 from weft.api.dump import ALONE, HostDump
 from weft.api.observed import Explanation
 from weft.base.errors import Unavailable
+from weft.base.net import IPAddress
 from weft.inspect.export import Export
 from weft.inspect.here import Here
 from weft.trace.collect import Agent, Asked
@@ -63,8 +64,28 @@ class Hosts:
         return msgspec.structs.replace(told, clouds=own.clouds, tunnels=own.tunnels)
 
     def endpoints(self) -> tuple[t.EndpointInfo, ...]:
-        others = (each for file in self._files.values() for each in file.endpoints)
-        return (*self._known, *self.strangers, *others)
+        """What the cluster and a file both know is one, opened in the file's dump as the file says."""
+        told = {
+            (each.node, at.ip): each
+            for file in self._files.values()
+            for each in file.endpoints
+            for at in each.addresses
+        }
+        known = [self._as_told(each, told) for each in self._known]
+        taken = {(each.node, at.ip) for each in known for at in each.addresses}
+        others = (
+            each
+            for file in self._files.values()
+            for each in file.endpoints
+            if not any((each.node, at.ip) in taken for at in each.addresses)
+        )
+        return (*known, *self.strangers, *others)
+
+    def _as_told(self, known: t.EndpointInfo, told: dict[tuple[str, IPAddress], t.EndpointInfo]) -> t.EndpointInfo:
+        found = next((told[key] for at in known.addresses if (key := (known.node, at.ip)) in told), None)
+        if found is None or known.node == self.here.name:  # this host is looked at itself
+            return known
+        return msgspec.structs.replace(known, namespace=found.namespace)
 
     def nodes(self) -> tuple[t.NodeInfo, ...]:
         """A bridge's address is mostly that of every host's own bridge: then it is this host's."""
