@@ -46,7 +46,7 @@ NUMBERS = st.one_of(st.integers(0, 40), st.integers(0, 0xFFFFFFFF)).map(lambda n
 OWN = st.dictionaries(st.integers(1, 12), st.one_of(NUMBERS, st.binary(max_size=24)), max_size=9)
 
 
-@settings(max_examples=400)
+@settings(max_examples=300)
 @given(st.lists(st.tuples(st.sampled_from(sorted(_DECODERS)), OWN), min_size=1, max_size=5))
 def test_nonsense_in_an_edited_dump_comes_to_an_end(made: list[tuple[str, dict[int, bytes]]]) -> None:
     octets = b"".join(expression(kind, b"".join(attr(n, data) for n, data in own.items())) for kind, own in made)

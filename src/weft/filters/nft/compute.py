@@ -54,6 +54,9 @@ class Range(msgspec.Struct, frozen=True):
         return None if (self.first <= is_ <= self.last) is not self.inverted else BREAK
 
 
+_WORD = 32
+
+
 class Bitwise(msgspec.Struct, frozen=True):
     """`op`: 0 (is & mask) ^ xor; 1, 2 shifts of 32-bit words, the first being the highest; 3, 4, 5 and, or, xor with another
     register or with `data` (nft_bitwise_eval())."""
@@ -101,7 +104,9 @@ class Bitwise(msgspec.Struct, frozen=True):
 
 
 def _shifted(is_: bytes, by: int, *, left: bool) -> bytes:
-    """As one long number, whose words the host's byte order orders within."""
+    """As one long number, whose words the host's byte order orders within. Raises ValueError."""
+    if by >= _WORD:  # nft_bitwise_init_shift() refuses it
+        raise ValueError(by)
     words = [int.from_bytes(is_[at : at + 4], ORDER) for at in range(0, len(is_), 4)]
     whole = 0
     for word in words:

@@ -16,7 +16,7 @@ from weft.filters.state import Run, Unknown
 from weft.filters.xt import Ipsets
 
 ORDER: Literal["little", "big"] = sys.byteorder
-_FILE = 16 * 4
+REGISTERS = 16 * 4
 _CODE = struct.Struct(">i")
 
 Value = bytes | Unknown
@@ -76,7 +76,7 @@ class Machine:
         self.above = ""
         self.did = False
         self.where: Callable[[], Where] = _nowhere
-        self._octets = bytearray(_FILE)
+        self._octets = bytearray(REGISTERS)
         self._unknown: dict[int, Unknown] = {}
 
     @property
@@ -106,7 +106,7 @@ class Machine:
 
     def _check(self, register: int, length: int) -> None:
         """The kernel sees to it when a rule is made; who edits a dump does not. Raises ValueError."""
-        if not 0 <= register <= register + length <= _FILE:
+        if not 0 <= register <= register + length <= REGISTERS:
             raise ValueError(register, length)
 
     def changed(self, what: str, known: bool = True) -> None:

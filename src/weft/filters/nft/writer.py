@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from weft.api.dump import NftElementDump, NftSetDump, NftTableDump
-from weft.filters.nft.machine import Go, verdict
+from weft.filters.nft.machine import REGISTERS, Go, verdict
 from weft.filters.nft.sets import END, INTERVAL
 from weft.filters.nft.terms import Term
 from weft.filters.nft.values import PROTOCOLS, WRITE, key_kinds
@@ -78,7 +78,9 @@ class Writer:
         return next((one for one in self._table.sets if one.name == text), None)
 
     def key(self, register: int, length: int) -> str:
-        """All fields of a key that lie one after the other."""
+        """All fields of a key that lie one after the other. Raises ValueError."""
+        if length > REGISTERS:
+            raise ValueError(length)
         found: list[str] = []
         at = register
         while at < register + max(length, 1):
