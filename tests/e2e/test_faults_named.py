@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack
 from statistics import median
+from typing import Any
 
 import pytest
 
+from support import injected_devices
 from support.answering import serving
 from support.injected import CASES, PORT, TCP, Bench, Injected, tried
 from support.reach import OUTSIDE, make_network, run, weft
@@ -35,17 +38,15 @@ def bench(lab: Lab) -> Iterator[Bench]:
         yield found
 
 
-def _chosen() -> Iterator[tuple[Injected, str]]:
+def _chosen(*, alone: bool) -> Iterator[Any]:
     """Each fault on one data path, another for each; on all that it is possible on with WEFT_FAULTS=all."""
-    for number, case in enumerate(CASES):
+    for number, case in enumerate((*CASES, *injected_devices.CASES)):
         some = case.drivers if EVERY else (case.drivers[number % len(case.drivers)],)
-        yield from ((case, driver) for driver in some)
+        if case.alone == alone:
+            yield from (pytest.param(case, driver, id=f"{case.label}-{driver}") for driver in some)
 
 
-@pytest.mark.parametrize(
-    ("case", "driver"),
-    [pytest.param(case, driver, id=f"{case.label}-{driver}") for case, driver in _chosen()],
-)
+@pytest.mark.parametrize(("case", "driver"), _chosen(alone=False))
 def test_a_fault_is_named_and_mended(bench: Bench, case: Injected, driver: str) -> None:
     wrong, took = tried(bench, driver, case)
     assert wrong == ""
@@ -90,6 +91,29 @@ def test_a_doctor_finds_nothing_wrong_with_the_lab(bench: Bench, host: str) -> N
     nature = ("clock", "kernel-feature", "tool-missing", "neighbours-full", "router-unaware")
     found = json.loads(weft(bench.lab, host, "doctor", "-o", "json").stdout)
     assert [f for f in found if f["result"] != "ok" and f.get("fault") not in nature] == []
+
+
+@pytest.fixture(scope="module")
+def alone(bench: Bench) -> Iterator[Bench]:
+    """No agent runs on the hosts of the two containers: none mends what is broken, and none is asked."""
+    agents = [bench.lab.agent(host) for host in ("node-1", "node-2")]
+    for driver in bench.pairs:
+        for family in (4, 6):
+            bench.words(driver, family)
+    for agent in agents:
+        agent.end(signal.SIGKILL)
+    yield bench
+    for agent in agents:
+        agent.start()
+    for agent in agents:
+        agent.wait_ready()
+
+
+@pytest.mark.parametrize(("case", "driver"), _chosen(alone=True))
+def test_a_fault_is_named_where_no_agent_runs(alone: Bench, case: Injected, driver: str) -> None:
+    wrong, took = tried(alone, driver, case)
+    assert wrong == ""
+    _TOOK.append(took)
 
 
 def test_it_takes_no_longer_than_a_person_waits() -> None:

@@ -1,8 +1,9 @@
 """Faults that are injected into a lab, and what a diagnosis of them has to say: the true cause is known to who injects.
 
 A line of `inject` and `undo` is "WHERE: COMMAND". WHERE is a container, `a` (who sends) or `b` (who is sent to), or a host: `1`
-is a's, `2` is b's; `n` is the network's own namespace on a's. In commands {a} and {b} are addresses, {a2} and {b2} those of the
-hosts' uplinks, {gw} is a's gateway. Only what Weft's agents leave alone is injected: what is theirs they mend themselves.
+is a's, `2` is b's; `n` is the network's own namespace on a's; `p` and `q` are where the other ends of their veths are;
+`cable` is that of a's host. In commands stand {words}: see `Bench.words`. Agents mend what is theirs: such faults
+are injected where none runs (`alone`), and traced with what the other host exports.
 """
 
 from __future__ import annotations
@@ -11,9 +12,11 @@ import json
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from functools import cache
+from ipaddress import ip_interface, ip_network
 from typing import Any
 
-from support.reach import UNDERLAY, Container, weft
+from support.reach import UNDERLAY, Container, shown, weft
 from support.waiting import until
 from weft.lab import Lab
 
@@ -28,7 +31,7 @@ NOBODY = "02:00:00:00:00:99"
 @dataclass(frozen=True)
 class Injected:
     """`kind`: of the catalogue. `by`: "trace", or "doctor" of a's host. `flow`: options of the trace; what is tried for real
-    is a connection where it has a port, else a ping. `mends`: there is a command that does so."""
+    is a connection where it has a port, else a ping. `to`: another target than b. `mends`: there is a command that does so."""
 
     kind: str
     drivers: Sequence[str]
@@ -39,6 +42,8 @@ class Injected:
     flow: Sequence[str] = ()
     family: int = 4
     mends: bool = True
+    alone: bool = False
+    to: str = ""
 
     @property
     def label(self) -> str:
@@ -156,40 +161,81 @@ CASES: tuple[Injected, ...] = (
 )
 
 
-@dataclass
+@dataclass(eq=False)
 class Bench:
     """A lab with a pair of containers in each network."""
 
     lab: Lab
     pairs: dict[str, tuple[Container, Container]] = field(default_factory=dict)
 
+    @cache  # noqa: B019 (as long as the lab)
     def words(self, driver: str, family: int) -> dict[str, str]:
+        """Addresses: of the two (a, b), their hosts (a2, b2), gateways (gw, bgw), and one that nobody has. The devices that
+        their veths lead to (v, w), MTU and bridge; their MACs; the hosts' routes to each other's network (route, route2)."""
         a, b = self.pairs[driver]
+        (v, bridge, mtu), (w, _, _) = self._port(driver, a), self._port(driver, b)
+        there, back = self._route(a.host, b.address(family), family), self._route(b.host, a.address(family), family)
+        subnet = ip_interface(f"{a.address(family)}/{ip_network(a.subnet(family)).prefixlen}").network
         return {
             "a": a.address(family),
             "b": b.address(family),
             "a2": UNDERLAY[a.host][4],
             "b2": UNDERLAY[b.host][4],
             "gw": str(next(iter(g for g in a.endpoint.gateways if g.version == family), "")),
+            "bgw": str(next(iter(g for g in b.endpoint.gateways if g.version == family), "")),
+            "nobody": str(subnet[min(200, subnet.num_addresses - 1)]),
+            "plen": str(subnet.prefixlen),
+            "v": v,
+            "w": w,
+            "bridge": bridge,
+            "mtu": mtu,
+            "amac": shown(a.inside, "ip -j link show eth0")[0]["address"],
+            "bmac": shown(b.inside, "ip -j link show eth0")[0]["address"],
+            "route": there,
+            "net": there.partition(" ")[0],
+            "route2": back,
+            "net2": back.partition(" ")[0],
         }
+
+    def _port(self, driver: str, one: Container) -> tuple[str, str, str]:
+        """The other end of a container's veth: name, bridge, MTU."""
+        index = shown(one.inside, "ip -j link show eth0")[0]["link_index"]
+        within = f"ip netns exec weft-{driver} " if driver == "ov" else ""
+        links = shown(self.lab.host(one.host), f"{within}ip -j link")
+        found = next(link for link in links if link["ifindex"] == index)
+        return found["ifname"], found.get("master", ""), str(found["mtu"])
+
+    def _route(self, host: str, address: str, family: int) -> str:
+        done = self.lab.host(host).run(["ip", f"-{family}", "route", "show", "match", address])
+        lines = [line for line in done.stdout.splitlines() if "/" in line.split()[0]]
+        return max(lines, key=lambda line: int(line.split()[0].rpartition("/")[2]), default="default")
 
     def do(self, driver: str, family: int, lines: Sequence[str], *, check: bool = True) -> None:
         a, b = self.pairs[driver]
-        places = {"a": a.inside, "b": b.inside, "2": self.lab.host(b.host)}
-        words = self.words(driver, family)
+        places = {"a": a.inside, "b": b.inside, **dict.fromkeys(("2", "q"), self.lab.host(b.host))}
         for line in lines:
-            where, _, command = line.partition(": ")
-            for name, value in words.items():
-                command = command.replace(f"{{{name}}}", value)
-            within = ["ip", "netns", "exec", f"weft-{driver}"] if where == "n" else []
+            where, _, command = self._filled(line, driver, family).partition(": ")
+            if where == "cable":
+                self.lab.link(a.host, command == "up", cable=True)
+                continue
+            own = where == "n" or (where in ("p", "q") and driver == "ov")
+            within = ["ip", "netns", "exec", f"weft-{driver}"] if own else []
             done = places.get(where, self.lab.host(a.host)).run([*within, "sh", "-c", command])
             assert done.returncode == 0 or not check, (command, done.stderr)
+
+    def _filled(self, text: str, driver: str, family: int) -> str:
+        for name, value in self.words(driver, family).items():
+            text = text.replace(f"{{{name}}}", value)
+        return text
 
     def passes(self, driver: str, case: Injected) -> bool:
         """Whether a real packet does."""
         a, b = self.pairs[driver]
+        to = self._filled(case.to or "{b}", driver, case.family)
         if case.kind == "resolver-unreachable":
             command = "ping -c1 -W0.3 127.0.0.1"
+        elif "--size" in case.flow:
+            command = f"ping -c1 -W0.3 -M do -s {int(case.flow[-1]) - 28} {to}"
         elif case.flow:
             command = f"timeout 0.5 bash -c 'exec 3<>/dev/tcp/{b.address(case.family)}/{case.flow[-1]}'"
         elif case.kind == "duplicate-address":
@@ -197,15 +243,18 @@ class Bench:
                 f"! ip route get {b.address(case.family)} | grep -q ^local && ping -c1 -W0.3 {b.address(case.family)}"
             )
         else:
-            command = f"ping -c1 -W0.3 {b.address(case.family)}"
+            command = f"ping -c1 -W0.3 {to}"
         return a.inside.run(["sh", "-c", command]).returncode == 0
 
     def diagnosed(self, driver: str, case: Injected) -> tuple[list[dict[str, str]], float]:
         """What is named, each with `fault`, `fix` and `host`; and the seconds that it took."""
         a, b = self.pairs[driver]
+        exported = self._exported(b.host) if case.alone and a.host != b.host else []
         began = time.monotonic()
         if case.by == "trace":
-            words = ["trace", f"{a.host}/{a.name}", f"{b.host}/{b.name}", "--family", str(case.family), *case.flow]
+            one, two = (a.name, b.address(case.family)) if case.alone else (f"{a.host}/{a.name}", f"{b.host}/{b.name}")
+            to = self._filled(case.to, driver, case.family) or two
+            words = ["trace", one, to, "--family", str(case.family), *case.flow, *exported]
             done = weft(self.lab, a.host, *words, "-o", "json")
             took = time.monotonic() - began
             found = json.loads(done.stdout) if done.stdout else {}
@@ -217,11 +266,18 @@ class Bench:
         found = json.loads(done.stdout)
         return [f for f in found if f.get("fault") and f["result"] != "ok"], took
 
+    def _exported(self, host: str) -> list[str]:
+        """What the other host exports, for a trace where no agent runs."""
+        path = self.lab.host(host).own / "export.json.gz"
+        done = weft(self.lab, host, "trace", "export", "-o", str(path))
+        assert done.returncode == 0, done.stderr
+        return ["--with", str(path)]
+
 
 def tried(bench: Bench, driver: str, case: Injected) -> tuple[str, float]:
     """What was wrong with the diagnosis, "" for nothing; and the seconds that it took."""
-    bench.do(driver, case.family, case.inject)
     try:
+        bench.do(driver, case.family, case.inject)
         if bench.passes(driver, case):
             return "the fault does no harm", 0.0
         found, took = bench.diagnosed(driver, case)

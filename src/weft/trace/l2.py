@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from weft.api.dump import LinkDump, TunnelDump
 from weft.model.foreign import kind_of
-from weft.trace import bridges, hooks, l3, mending, packing, resolving, sizes
+from weft.trace import beside, bridges, hooks, l3, mending, packing, resolving, sizes
 from weft.trace.namespace import HERE, Namespace, address, longest
 from weft.trace.path import UDP, Flow, Outcome, Place
 from weft.trace.points import Point
@@ -186,6 +186,8 @@ def _unknown(record: Record, place: Place, link: LinkDump, frame: Frame) -> Stat
     if holder is None:
         return _left(record, place, link, packet, f" by {next_hop}")
     record.hop(place, "wire", f"out of {link.name}", f"to {next_hop}")
+    if astray := beside.astray(record, packet):
+        return astray
     return record.end(
         "router",
         place,

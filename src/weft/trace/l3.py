@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.api.dump import LinkDump
 from weft.base.names import sysctl_name
 from weft.base.net import IPAddress
-from weft.trace import entries, hooks, ipvs, mending, resolving, sizes, sockets, sources, unpacking
+from weft.trace import beside, entries, hooks, ipvs, mending, resolving, sizes, sockets, sources, unpacking
 from weft.trace.namespace import Choice, Namespace
 from weft.trace.path import Ending, Outcome, Place, Step
 from weft.trace.points import Point
@@ -75,6 +75,8 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
         return bad
     link = namespace.links[state.dev]
     if frame.mac and link.mac and frame.mac != link.mac:
+        if left := beside.stale_fdb(record, frame) or beside.left_bridge(record, place, link, frame.mac):
+            return left
         name = record.world.name(place)
         who = f"{state.dev} on {name} has MAC {link.mac}, but the frame is for {frame.mac}"
         said = f" as `{frame.by}` has it" if frame.by else ""
@@ -85,6 +87,10 @@ def arrive(record: Record, state: Arrive) -> State | Outcome:
     if frame.packet.dst.version in link.disabled:
         sysctl = sysctl_name(f"net/ipv6/conf/{state.dev}/disable_ipv6")
         fix = record.command(place, f"sysctl -w {sysctl}=0")
+        if place.ns and record.world.holder(frame.packet.dst) is None:  # the kernel took its addresses with it
+            prefix = beside.prefix(record, frame.packet.dst)
+            again = f"ip address add {frame.packet.dst}/{prefix} dev {state.dev}"
+            fix = f"{fix} && {record.command(place, again)}"
         text = f"IPv6 is off at {state.dev} on {record.world.name(place)}"
         return record.end("not-forwarding", place, text, f"on {place.host}: `{fix}`", fault="ipv6-disabled", fix=fix)
     packet = frame.packet
@@ -160,6 +166,13 @@ def _no_route(
         text = f"{name} has no route to {packet.dst} but `{entry}`"
     else:
         text = f"a rule on {name} makes {packet.dst} {refusal}"
+    if dev := next(iter(record.unused(namespace)), "") if refusal is None or mending.OWN in f"{entry} " else "":
+        fix = record.command(place, f"ip link set {dev} up")
+        ending = _REFUSALS.get(refusal or "", "no-route")
+        return record.end(ending, place, f"{text}: {down}", f"on {place.host}: `{fix}`", fault="link-down", fix=fix)
+    if refusal == "blackhole" and (fix := beside.local_route(record, place, packet.dst)):
+        text = f"{name} has no route to {packet.dst}, which is on it"
+        return record.end("blackhole", place, text, f"on {place.host}: `{fix}`", fault="local-route-missing", fix=fix)
     advice = f"on {name}: `ip link set … up`; Weft then puts back what is its own" if down else None
     fix = "" if down or (refusal and not entry) else mending.removing(record, place, entry)
     if refusal is None and not down:
@@ -172,7 +185,7 @@ def _no_route(
 
 
 def _route_fault(place: Place, refusal: str | None, entry: str) -> str:
-    if refusal is None:
+    if refusal is None or mending.OWN in f"{entry} ":
         return "no-route-in-container" if place.ns else "no-route"
     if not entry:
         return "rule-diverts"
@@ -185,7 +198,10 @@ def _not_forwarding(record: Record, place: Place, packet: Packet, iif: str) -> O
     name = record.world.name(place)
     if place.ns:
         text = f"{packet.dst} is not an address of {name} (any more)"
-        return record.end("no-address", place, text, fault="address-missing")
+        if astray := beside.handed_wrong(record, place, packet):
+            return astray
+        fix = record.command(place, f"ip address add {packet.dst}/{beside.prefix(record, packet.dst)} dev {iif}")
+        return record.end("no-address", place, text, f"on {place.host}: `{fix}`", fault="address-missing", fix=fix)
     text = f"{name} does not route on what comes in by {iif}: {sysctl} is off"
     fix = f"sysctl -w {sysctl}=1"
     return record.end("not-forwarding", place, text, f"on {name}: `{fix}`", fault="forwarding-off", fix=fix)

@@ -12,7 +12,7 @@ from weft.trace.record import Record
 from weft.trace.state import Packet
 
 _ENTRY = re.compile(r"(\S+) dev (\S+) lladdr ")
-_OWN = " proto 87"
+OWN = " proto 87"
 _ENGINES = re.compile(r"docker0|br-[0-9a-f]{12}|(cni-)?podman\d+|cni\d+|nerdctl\d+")
 """Bridges of engines that give their containers a way out by masquerading."""
 
@@ -28,7 +28,7 @@ def forgetting(record: Record, entry: str) -> str:
 
 def removing(record: Record, place: Place, route: str) -> str:
     """The command that removes a route that refuses; "" where it is Weft's own, which would put it back."""
-    return record.command(place, f"ip route del {route}") if route and _OWN not in f"{route} " else ""
+    return record.command(place, f"ip route del {route}") if route and OWN not in f"{route} " else ""
 
 
 def default_route(record: Record, place: Place, namespace: Namespace, version: int) -> str:
@@ -36,13 +36,36 @@ def default_route(record: Record, place: Place, namespace: Namespace, version: i
     host = record.namespace(Place(place.host))
     if not place.ns or host is None:
         return ""
+    for link in namespace.links.values():
+        if beyond := _beyond_veth(record, place, namespace, link, version):
+            return record.command(place, f"ip route add default via {beyond} dev {link.name}{_whose(namespace)}")
     for own, dev in namespace.addresses:
         if own.version != version or dev == "lo" or own.ip.is_link_local:
             continue
         for gateway, _ in host.addresses:
             if gateway.ip in own.network and gateway.ip != own.ip:
-                return record.command(place, f"ip route add default via {gateway.ip} dev {dev}")
+                return record.command(place, f"ip route add default via {gateway.ip} dev {dev}{_whose(namespace)}")
     return ""
+
+
+def _whose(namespace: Namespace) -> str:
+    """In a container of Weft's, whose routes they are: an agent leaves alone what is marked as another's, and calls it so."""
+    return OWN if any(route.proto == 87 for route in namespace.dump.routes) else ""
+
+
+def _beyond_veth(record: Record, place: Place, namespace: Namespace, link: LinkDump, version: int) -> str:
+    """The gateway that the host's end of a veth answers for where it is no port: a link-local route's (v4), its own (v6)."""
+    other = record.world.peer(place, link, need=False) if link.kind == "veth" else None
+    host = record.namespace(other.place) if other and other.place.ns == "" and not other.link.master else None
+    if other is None or host is None:
+        return ""
+    if version == 6:
+        own = (
+            str(a.ip) for a, dev in host.addresses if dev == other.link.name and a.version == 6 and a.ip.is_link_local
+        )
+        return next(own, "")
+    to = (r.prefix.removesuffix("/32") for r in namespace.dump.routes if r.dev == link.name)
+    return next((gateway for gateway in to if gateway.startswith("169.254.") and "/" not in gateway), "")
 
 
 def unplugged(record: Record, place: Place, mac: str) -> LinkDump | None:

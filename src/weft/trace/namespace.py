@@ -132,6 +132,11 @@ class Namespace:
                     return None if length <= rule.suppress else choice
         return None
 
+    def selects(self, rule: RuleDump, src: IPAddress, dst: IPAddress, mark: int) -> bool:
+        """Whether a rule selects a packet that this namespace sends or routes on, and its table has a route for it."""
+        chosen = _selects(rule, src, dst, rule.iif, mark, rule.oif)
+        return chosen and self._lookup(rule, dst) is not None
+
     def kind_of(self, address: IPAddress) -> str:
         """As the tables of addresses have it: "local", "broadcast", "multicast", "unicast" (inet_addr_type())."""
         if address.is_multicast:

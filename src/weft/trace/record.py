@@ -154,9 +154,13 @@ class Record:
     def down(self, namespace: Namespace) -> str:
         """Devices that are down, for when routes are missing: the kernel removes those of a device with it. Only those
         in use: Weft's, and those with an address (v4 addresses stay)."""
-        used = {dev for _, dev in namespace.addresses}
-        used |= {link.name for link in namespace.links.values() if link.alias.partition(":")[0] == "weft"}
-        names = [n for n, link in namespace.links.items() if n in used and not link.up and link.kind != "loopback"]
+        names = self.unused(namespace)
         if not names:
             return ""
         return f"{', '.join(names)} {'is' if len(names) == 1 else 'are'} down, which takes routes away with it"
+
+    def unused(self, namespace: Namespace) -> list[str]:
+        """The devices that `down` tells of."""
+        used = {dev for _, dev in namespace.addresses}
+        used |= {link.name for link in namespace.links.values() if link.alias.partition(":")[0] == "weft"}
+        return [n for n, link in namespace.links.items() if n in used and not link.up and link.kind != "loopback"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from weft.api.dump import LinkDump
-from weft.trace import entries, mending
+from weft.trace import beside, entries, mending
 from weft.trace.namespace import RESOLVED, Choice, Namespace, address
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
@@ -18,19 +18,21 @@ _ASKED_BY = {4: "ARP", 6: "ND"}
 def resolve(record: Record, place: Place, namespace: Namespace, packet: Packet, found: Choice) -> State | Outcome:
     """From the next hop's address to its MAC."""
     if bad := record.unusable(place, namespace, found.dev):
-        return bad
+        return beside.with_port(record, place, namespace, found.dev, bad)
     link = namespace.links[found.dev]
     next_hop = address(found.via) if found.via else packet.dst
-    if link.noarp or link.kind == "loopback":
-        return Transmit(place, link.name, Frame("", next_hop, packet, source=link.mac))
     entry = namespace.neighbours.get((link.name, str(next_hop)))
+    if link.noarp and link.kind in ("veth", "bridge") and (entry is None or entry.state != "permanent"):
+        return beside.arp_off(record, place, link)
+    if (link.noarp and (entry is None or entry.state not in RESOLVED)) or link.kind == "loopback":
+        return Transmit(place, link.name, Frame("", next_hop, packet, source=link.mac))
     if entry is not None and entry.state in RESOLVED and entry.lladdr:
         text = entries.neighbour(entry)
         record.hop(place, "neighbour", text)
         return Transmit(
             place, link.name, Frame(entry.lladdr, next_hop, packet, f"{text} on {record.world.name(place)}", link.mac)
         )
-    failed = entry is not None and entry.state == "failed"
+    failed = entry is not None and entry.state in ("failed", "incomplete")
     return _ask(record, place, link, Frame("", next_hop, packet, source=link.mac), failed)
 
 
@@ -68,6 +70,11 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
     if not any(world.is_wire_end(f.place, f.link) for f in heard):
         if (cut_off := mending.unheard(record, place, link, next_hop)) is not None:
             return cut_off
+        far = world.peer(place, link)
+        if far is not None and (left := beside.left_bridge(record, far.place, far.link, next_hop=next_hop)):
+            return left
+        if silent := beside.gateway_silent(record, place, link, next_hop):
+            return silent
         where = f"{link.name} on {name}"
         why = "nobody is asked there" if link.kind == "vxlan" else "nobody behind it has that address"
         fault = "no-tunnel-neighbour" if link.kind == "vxlan" else "neighbour-failed"

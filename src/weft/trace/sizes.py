@@ -28,7 +28,8 @@ def too_large_for(record: Record, place: Place, link: LinkDump, frame: Frame, *,
     silent = "it is dropped without a word" if bridged else "its sender is told"
     text = f"{_octets(record, frame.packet)} do not fit into {link.name} of {name}, MTU {link.mtu}: {silent}"
     fault = "tunnel-mtu" if link.kind in ("vxlan", "ipip", "tun") else "port-mtu"
-    return record.end("too-large", place, text, _smaller(record, link, frame.packet), fault=fault)
+    fix = _larger(record, place, link, frame.packet) if fault == "port-mtu" and bridged else ""
+    return record.end("too-large", place, text, _smaller(record, link, frame.packet), fault=fault, fix=fix)
 
 
 def _exceeds(record: Record, link: LinkDump, packet: Packet) -> bool:
@@ -41,6 +42,13 @@ def _octets(record: Record, packet: Packet) -> str:
     size = record.size + packet.overhead
     more = f" ({record.size} and {packet.overhead} for tunnels)" if packet.overhead else ""
     return f"{size} octets{more}"
+
+
+def _larger(record: Record, place: Place, link: LinkDump, packet: Packet) -> str:
+    """As the other end of a veth has it, or as it is needed."""
+    other = record.world.peer(place, link)
+    mtu = max(record.size + packet.overhead, other.link.mtu if other else 0)
+    return record.command(place, f"ip link set {link.name} mtu {mtu}")
 
 
 def _smaller(record: Record, link: LinkDump, packet: Packet) -> str:

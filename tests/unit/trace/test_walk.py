@@ -353,9 +353,9 @@ BROKEN_VXLAN: dict[str, tuple[Break, str, str, str]] = {
     ),
     "port taken off the bridge": (
         differs("node-1", "", "weft00000000000", master=""),
-        "no-neighbour",
-        "node-1/c1",
-        "no neighbour entry for 40.15.43.1",
+        "no-fdb",
+        "node-1",
+        "weft00000000000 on node-1 is no port of weft-blue",
     ),
     "forwarding": (
         differs("node-1", "", "weft-blue", forwarding=(6,)),
