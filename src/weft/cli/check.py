@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import signal
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated, Any
@@ -60,6 +61,8 @@ def check(
     """
     from weft.check.run import Check, Wishes
 
+    if math.isnan(timeout):  # neither too small nor too large
+        raise typer.BadParameter("nan is no number of seconds", param_hint="'--timeout'")
     wishes = Wishes(
         networks=tuple(network or ()),
         nodes=tuple(name for text in nodes or () for name in text.split(",") if name),
