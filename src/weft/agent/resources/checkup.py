@@ -13,7 +13,7 @@ from weft.base.net import FAMILIES, Family, parse_address
 from weft.bgp.config import METRIC
 from weft.bgp.replies import PROTOCOL
 from weft.daemons.bird import OTHERS, ask
-from weft.hoststate import Neighbour, Object
+from weft.hoststate import Neighbour, Object, Sysctl
 from weft.kernel.host.diagnose import blocking_chains, neighbour_table
 from weft.kernel.kinds import sysctl
 
@@ -64,10 +64,12 @@ def tools() -> Iterator[t.Finding]:
         )
 
 
-def forwarding(families: set[Family]) -> Iterator[t.Finding]:
+def forwarding(desired: Iterable[Object]) -> Iterator[t.Finding]:
+    """Where Weft needs it on: a host that holds nothing of a network leaves the switch as it is."""
+    wanted = {obj.name for obj in desired if isinstance(obj, Sysctl) and not obj.ns}
     for fam in FAMILIES:
         name = FORWARDING[fam].replace("/", ".")
-        if fam not in families:
+        if FORWARDING[fam] not in wanted:
             continue
         if sysctl.get(FORWARDING[fam]) == "1":
             yield ok(f"forwarding IPv{fam}", f"{name} = 1")

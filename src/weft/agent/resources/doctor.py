@@ -72,7 +72,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     yield from checkup.tools()
     yield signatures(parts.features)
     yield from checkup.other_bird()
-    yield from checkup.forwarding({f for n, _ in networks for f in n.families})
+    yield from checkup.forwarding(list(parts.desired.values()))
     yield from _mtu(parts, networks)
     yield from _reach(parts)
     yield from _sessions(parts)

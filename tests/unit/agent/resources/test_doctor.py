@@ -21,7 +21,7 @@ from weft.bgp.reach import Unreached
 from weft.cluster.view import View
 from weft.datapaths.driver import Host
 from weft.datapaths.registry import DRIVERS
-from weft.hoststate import Neighbour
+from weft.hoststate import Neighbour, Sysctl
 from weft.kernel.host.diagnose import NeighbourTable
 from weft.model import Network, Node, encode, keys
 from weft.model.ports import PublishedPort
@@ -63,7 +63,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
         holders={},
         chains=[],
         neighbours={fam: NeighbourTable(entries=9, limit=1024, refused=0) for fam in (4, 6)},
-        desired={},
+        desired=keyed(*(Sysctl(name=name, value="1") for name in checkup.FORWARDING.values())),
         vteps={},
         compiler=SimpleNamespace(host=Host(node=me)),
         tools={"nft"},
@@ -278,8 +278,8 @@ async def test_forwarding_is_off(patient: Patient, family: int, sysctl: str) -> 
         )
 
 
-async def test_of_families_that_no_network_has_nothing_is_said(patient: Patient) -> None:
-    patient.view = View("node-1")
+async def test_nothing_is_said_of_forwarding_that_nothing_here_needs(patient: Patient) -> None:
+    patient.desired = {}
     patient.sysctls = {}
     assert not [name for name in await patient.look() if name.startswith("forwarding")]
 
