@@ -222,7 +222,9 @@ def _left(record: Record, place: Place, link: LinkDump, packet: Packet, router: 
         if record.world.alone():
             advice = "where a packet goes over several hosts is known where the agent and its store answer"
             return record.end("elsewhere", place, f"{entry}, and no other host than {place.host} is known here", advice)
-        return record.end("no-vtep", place, f"{entry}, which is no host of Weft", fault="fdb-wrong-host")
+        fix = mending.station(record, place, packet.tunnel.vni, packet.tunnel.frame.mac)
+        mend = f"on {place.host}: `{fix}`" if fix else None
+        return record.end("no-vtep", place, f"{entry}, which is no host of Weft", mend, fault="fdb-wrong-host", fix=fix)
     if seen := mending.no_masquerade(record, place, packet, link):
         return seen
     record.hop(place, "wire", f"out of {link.name}", f"to {router.removeprefix(' by ') or packet.dst}", dev=link.name)

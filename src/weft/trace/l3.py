@@ -27,7 +27,8 @@ def send(record: Record, state: Send) -> State | Outcome:
         name = record.world.name(place)
         whose = f"{packet.tunnel.device} sends from {packet.src}, which" if packet.tunnel else str(packet.src)
         text = f"{whose} is not an address of {name} (any more)"
-        return record.end("no-address", place, text, fault="address-missing")
+        fault = "tunnel-address-changed" if packet.tunnel else "address-missing"
+        return record.end("no-address", place, text, fault=fault)
     return _sent(record, place, namespace, packet)
 
 
@@ -179,12 +180,13 @@ def _no_route(
         fix = mending.default_route(record, place, namespace, packet.dst.version)
     advice = f"on {place.host}: `{fix}`" if fix else advice
     ending = _REFUSALS.get(refusal or "", "no-route")
-    return record.end(
-        ending, place, f"{text}: {down}" if down else text, advice, fault=_route_fault(place, refusal, entry), fix=fix
-    )
+    fault = _route_fault(place, packet, refusal, entry)
+    return record.end(ending, place, f"{text}: {down}" if down else text, advice, fault=fault, fix=fix)
 
 
-def _route_fault(place: Place, refusal: str | None, entry: str) -> str:
+def _route_fault(place: Place, packet: Packet, refusal: str | None, entry: str) -> str:
+    if refusal is None and packet.tunnel is not None and packet.tunnel.vni is not None:
+        return "fdb-unroutable"
     if refusal is None or mending.OWN in f"{entry} ":
         return "no-route-in-container" if place.ns else "no-route"
     if not entry:

@@ -10,6 +10,7 @@ from weft.trace.namespace import Namespace
 from weft.trace.path import Outcome, Place
 from weft.trace.record import Record
 from weft.trace.state import Packet
+from weft.trace.world import Found
 
 _ENTRY = re.compile(r"(\S+) dev (\S+) lladdr ")
 OWN = " proto 87"
@@ -100,6 +101,35 @@ def unheard(record: Record, place: Place, link: LinkDump, address: IPAddress) ->
         if holder is not None and (found := not_in_bridge(record, where, bridge, holder.mac)) is not None:
             return found
     return None
+
+
+def station(record: Record, outer: Place, vni: int | None, mac: str) -> str:
+    """The command that tells the tunnel of that VNI which host has this MAC; "" where no dump says so. `outer`: the namespace
+    that the tunnel's packets leave by."""
+    mine = next(
+        (found for found in record.world.vteps(outer) if found.link.vxlan and found.link.vxlan.vni == vni), None
+    )
+    for there in record.world.places() if mine else ():
+        namespace = record.namespace(there) if there.host != outer.host else None
+        if mine is None or namespace is None or all(link.mac != mac for link in namespace.links.values()):
+            continue
+        for other in record.world.vteps(Place(there.host)):
+            if other.link.vxlan and other.link.vxlan.vni == vni and other.link.vxlan.local:
+                entry = f"{mac} dev {mine.link.name} dst {other.link.vxlan.local} self permanent"
+                return record.command(mine.place, f"bridge fdb replace {entry}")
+    return ""
+
+
+def known(record: Record, proxy: Found, address: IPAddress) -> str:
+    """The command that lets a tunnel answer for who has this address; "" where no dump says who."""
+    for there in record.world.places():
+        namespace = record.namespace(there) if there.host != proxy.place.host else None
+        dev = namespace.owner(address) if namespace else None
+        holder = namespace.links.get(dev) if namespace and dev else None
+        if holder is not None:
+            entry = f"{address} lladdr {holder.mac} dev {proxy.link.name} nud permanent"
+            return record.command(proxy.place, f"ip neigh replace {entry}")
+    return ""
 
 
 def no_masquerade(record: Record, place: Place, packet: Packet, link: LinkDump) -> Outcome | None:

@@ -64,6 +64,8 @@ def decide(record: Record, judge: Judge | None, at: Point, packet: Packet) -> Ve
     _write(entry, destination, found, _port(verdict.translation, packet, destination))
     record.connections(at.place).index(entry)
     what = verdict.translation.where
+    if destination and what.owner != "weft":
+        record.by_rule = (at.place, what)
     text = _told(packet, entry, destination)
     record.hop(at.place, "nat", blame.rule(what), text, hook=at.hook, dev=_dev(at))
     return None

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
-from weft.trace import entries
+from weft.trace import entries, mending
 from weft.trace.namespace import Choice, address
 from weft.trace.path import UDP, Flow, Outcome, Place
 from weft.trace.record import Record
@@ -26,12 +26,13 @@ def vxlan(record: Record, place: Place, link: LinkDump, frame: Frame) -> State |
     assert namespace is not None  # the device was found in it
     assert tunnel is not None  # of every device of kind vxlan
     entry = namespace.vtep_entry(link.name, frame.mac)
+    outer = place if tunnel.outside is None else Place(place.host, tunnel.outside)
     if entry is None:
         said = f" (from `{frame.by}`)" if frame.by else ""
         text = f"{link.name} on {record.world.name(place)} has no FDB entry for {frame.mac}{said}"
-        return record.end("no-fdb", place, text, fault="no-fdb")
+        fix = mending.station(record, outer, tunnel.vni, frame.mac)
+        return record.end("no-fdb", place, text, f"on {place.host}: `{fix}`" if fix else None, fault="no-fdb", fix=fix)
     dst = address(entry.dst)
-    outer = place if tunnel.outside is None else Place(place.host, tunnel.outside)
     if record.namespace(outer) is None:
         return record.missing(outer)
     src = address(tunnel.local) if tunnel.local else _source(record, outer, tunnel.dev, dst)

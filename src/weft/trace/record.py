@@ -6,6 +6,7 @@ import msgspec
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
+from weft.filters.model import Where
 from weft.trace.conntrack import Table, Tracker
 from weft.trace.namespace import Namespace
 from weft.trace.path import Ending, Hop, Outcome, Place, Step
@@ -20,8 +21,9 @@ LARGEST = 65535
 class Record:
     """`size`: of the traced packet in octets, 0 for one that is small enough everywhere. `member`: which of a service's is
     followed. `draws`: how lotteries in rules go. `doubts`: what the way depends on that nobody can judge from here.
-    `by_entry`: an entry of the dump's conntrack by which the packet went, and where. `arrived`: where the packet came to its
-    end, as it was then, and the device that it came or left by."""
+    `by_entry`: an entry of the dump's conntrack by which the packet went, and where; `by_rule`: somebody else's rule that gave
+    it another receiver, and where. `arrived`: where the packet came to its end, as it was then, and the device that it came or
+    left by."""
 
     def __init__(self, world: World, tracker: Tracker, *, size: int = 0, member: IPAddress | None = None) -> None:
         self.world = world
@@ -33,6 +35,7 @@ class Record:
         self.doubts: list[str] = []
         self.notes: list[str] = []
         self.by_entry: tuple[Place, Entry] | None = None
+        self.by_rule: tuple[Place, Where] | None = None
         self.arrived: tuple[Place, Packet, str] | None = None
         self._tracker = tracker
 

@@ -66,7 +66,9 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
     if proxy := next((f for f in heard if f.link.vxlan), None):
         where = f"{proxy.link.name} on {world.name(proxy.place)}"
         text = f"{asked}; nobody there has it, and {where} has no neighbour entry to answer with"
-        return record.end("no-neighbour", place, text, fault="no-tunnel-neighbour")
+        fix = mending.known(record, proxy, next_hop)
+        advice = f"on {place.host}: `{fix}`" if fix else None
+        return record.end("no-neighbour", place, text, advice, fault="no-tunnel-neighbour", fix=fix)
     if not any(world.is_wire_end(f.place, f.link) for f in heard):
         if (cut_off := mending.unheard(record, place, link, next_hop)) is not None:
             return cut_off

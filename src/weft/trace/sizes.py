@@ -5,7 +5,7 @@ from __future__ import annotations
 from weft.api.dump import LinkDump
 from weft.trace.namespace import Namespace
 from weft.trace.path import Outcome, Place
-from weft.trace.record import Record
+from weft.trace.record import LARGEST, Record
 from weft.trace.state import Frame, Packet
 
 
@@ -17,7 +17,7 @@ def too_large_to_route(record: Record, place: Place, namespace: Namespace, packe
     name = record.world.name(place)
     told = "that fragments are needed" if packet.dst.version == 4 else "packet too big"
     text = f"{_octets(record, packet)} do not fit into {dev} of {name}, MTU {link.mtu}: it tells {packet.src} {told}"
-    return record.end("too-large", place, text, _smaller(record, link, packet), fault="packet-too-big")
+    return _end(record, place, link, packet, text, "packet-too-big")
 
 
 def too_large_for(record: Record, place: Place, link: LinkDump, frame: Frame, *, bridged: bool) -> Outcome | None:
@@ -28,8 +28,10 @@ def too_large_for(record: Record, place: Place, link: LinkDump, frame: Frame, *,
     silent = "it is dropped without a word" if bridged else "its sender is told"
     text = f"{_octets(record, frame.packet)} do not fit into {link.name} of {name}, MTU {link.mtu}: {silent}"
     fault = "tunnel-mtu" if link.kind in ("vxlan", "ipip", "tun") else "port-mtu"
-    fix = _larger(record, place, link, frame.packet) if fault == "port-mtu" and bridged else ""
-    return record.end("too-large", place, text, _smaller(record, link, frame.packet), fault=fault, fix=fix)
+    if fault == "port-mtu":
+        fix = _larger(record, place, link, frame.packet) if bridged else ""
+        return record.end("too-large", place, text, _smaller(record, link, frame.packet), fault=fault, fix=fix)
+    return _end(record, place, link, frame.packet, text, fault)
 
 
 def _exceeds(record: Record, link: LinkDump, packet: Packet) -> bool:
@@ -53,3 +55,12 @@ def _larger(record: Record, place: Place, link: LinkDump, packet: Packet) -> str
 
 def _smaller(record: Record, link: LinkDump, packet: Packet) -> str:
     return f"an MTU of {link.mtu - packet.overhead} at the sender, or a larger one at {link.name}"
+
+
+def _end(record: Record, place: Place, link: LinkDump, packet: Packet, text: str, fault: str) -> Outcome:
+    """A larger MTU mends it where all devices before this one take the packet; it may be too large for the sender's already."""
+    advice = _smaller(record, link, packet)
+    if not record.size <= record.mtu < LARGEST:
+        return record.end("too-large", place, text, advice, fault=fault)
+    fix = record.command(place, f"ip link set {link.name} mtu {record.mtu + packet.overhead}")
+    return record.end("too-large", place, text, f"{advice}: on {place.host}: `{fix}`", fault=fault, fix=fix)

@@ -25,8 +25,8 @@ def nobody(record: Record, place: Place, namespace: Namespace, packet: Packet) -
     if namespace.dump.sockets is None or flow.protocol not in (TCP, UDP):
         return None
     there = [s for s in namespace.dump.sockets if (s.protocol, s.port) == (flow.protocol, flow.dport)]
-    if any(_takes(one, packet) for one in there):
-        return None
+    if takers := [one for one in there if _takes(one, packet)]:
+        return _full(record, place, packet, takers)
     name = PROTOCOLS[flow.protocol]
     how = "refused with a reset" if flow.protocol == TCP else "answered with ICMP port unreachable"
     text = f"it arrives at {record.world.name(place)}, where nobody takes {name} port {flow.dport} of {packet.dst}"
@@ -37,6 +37,16 @@ def nobody(record: Record, place: Place, namespace: Namespace, packet: Packet) -
         return record.end("no-socket", place, f"{text}, only of {others}: {how}", advice, fault="listens-elsewhere")
     advice = f"start the program, or ask for the port that it has (on {place.host}: `{look}`)"
     return record.end("no-socket", place, f"{text}: {how}", advice, fault="port-closed")
+
+
+def _full(record: Record, place: Place, packet: Packet, takers: list[SocketDump]) -> Outcome | None:
+    """A listener drops a SYN while more wait than there is room for (sk_acceptq_is_full())."""
+    if packet.flow.protocol != TCP or not all(one.waiting > one.room for one in takers):
+        return None
+    one = takers[0]
+    text = f"it arrives at {record.world.name(place)}, where {one.waiting} connections to port {one.port} wait to be accepted"
+    advice = "the program that listens there hangs, or is too slow: restart it, or give it a larger backlog"
+    return record.end("no-socket", place, f"{text}, of at most {one.room + 1}: dropped", advice, fault="backlog-full")
 
 
 def _takes(one: SocketDump, packet: Packet) -> bool:

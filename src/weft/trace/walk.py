@@ -19,7 +19,8 @@ import msgspec
 
 from weft.api.dump import HostDump
 from weft.base.net import IPAddress
-from weft.trace import l2, l3, nat, packing
+from weft.filters.model import Where
+from weft.trace import blame, l2, l3, nat, packing
 from weft.trace.conntrack import Tracker
 from weft.trace.namespace import Choice, address
 from weft.trace.own import PROTOCOLS
@@ -117,6 +118,8 @@ def _walked(
         state = record.end("loop", place, text, fault="loop")
     if record.by_entry is not None and not state.arrived and state.known:
         state = _by_entry(record, *record.by_entry, state)
+    elif record.by_rule is not None and state.ending == "no-neighbour":
+        state = _by_rule(record, *record.by_rule, state)
     if record.doubts and state.arrived:
         state = _doubtful(state, record.doubts)
     return Path(
@@ -141,6 +144,17 @@ def _by_entry(record: Record, place: Place, entry: Entry, outcome: Outcome) -> O
     return msgspec.structs.replace(
         outcome, text=text, advice=f"on {place.host}: `{fix}`", host=place.host, fault="conntrack-stale", fix=fix
     )
+
+
+def _by_rule(record: Record, place: Place, rule: Where, outcome: Outcome) -> Outcome:
+    """Nobody has the address that a port leads to: who had it is gone, the rule is not."""
+    text = f"{outcome.text}; {blame.rule(rule)} on {record.world.name(place)} leads it there"
+    remedy = rule.remedy
+    if not remedy and rule.program == "nft" and rule.handle:
+        remedy = f"nft delete rule {rule.family} {rule.table} {rule.chain} handle {rule.handle}"
+    fix = record.command(place, remedy) if remedy else ""
+    advice = f"on {place.host}: `{fix}`" if fix else "remove the rule"
+    return msgspec.structs.replace(outcome, text=text, advice=advice, host=place.host, fault="published-stale", fix=fix)
 
 
 def _doubtful(outcome: Outcome, doubts: list[str]) -> Outcome:

@@ -54,8 +54,10 @@ def test_fits(width: int, family: int, to: str) -> None:
 def test_an_end_on_the_way_says_why_and_what_to_do() -> None:
     broken = d.without(d.reference("vxlan"), "node-1", "", "fdb", lambda f: f.dst == "192.168.1.254")
     lines = list(render(trace(broken), 100, plain))
-    assert lines[-3].startswith("ends here: weft.1 on node-1 has no FDB entry for ")
-    assert lines[-1].startswith("  what to do: on node-1: `weft status` says what fails there")
+    end = next(number for number, line in enumerate(lines) if line.startswith("ends here: "))
+    told = " ".join(line.strip() for line in lines[end:])
+    assert told.startswith("ends here: weft.1 on node-1 has no FDB entry for ")
+    assert "what to do: on node-1: `bridge fdb replace " in told and told.endswith(" dst 192.168.1.254 self permanent`")
     assert not any("way back" in line for line in lines)
 
 
