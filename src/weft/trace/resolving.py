@@ -64,6 +64,9 @@ def _ask(record: Record, place: Place, link: LinkDump, frame: Frame, failed: boo
         )
         return handed_over(record, switched.place, switched.link, frame)
     if proxy := next((f for f in heard if f.link.vxlan), None):
+        there = world.namespace(proxy.place)
+        if there is not None and (down := record.unusable(proxy.place, there, proxy.link.name)):
+            return down  # which takes its entries away, too
         where = f"{proxy.link.name} on {world.name(proxy.place)}"
         text = f"{asked}; nobody there has it, and {where} has no neighbour entry to answer with"
         fix = mending.known(record, proxy, next_hop)
