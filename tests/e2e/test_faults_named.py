@@ -46,7 +46,7 @@ def _chosen(*, alone: bool) -> Iterator[Any]:
             yield from (pytest.param(case, driver, id=f"{case.label}-{driver}") for driver in some)
 
 
-@pytest.mark.parametrize(("case", "driver"), _chosen(alone=False))
+@pytest.mark.parametrize(("case", "driver"), list(_chosen(alone=False)))
 def test_a_fault_is_named_and_mended(bench: Bench, case: Injected, driver: str) -> None:
     wrong, took = tried(bench, driver, case)
     assert wrong == ""
@@ -109,7 +109,7 @@ def alone(bench: Bench) -> Iterator[Bench]:
         agent.wait_ready()
 
 
-@pytest.mark.parametrize(("case", "driver"), _chosen(alone=True))
+@pytest.mark.parametrize(("case", "driver"), list(_chosen(alone=True)))
 def test_a_fault_is_named_where_no_agent_runs(alone: Bench, case: Injected, driver: str) -> None:
     wrong, took = tried(alone, driver, case)
     assert wrong == ""

@@ -56,7 +56,8 @@ class Here:
     # -- containers ----------------------------------------------------------------------------------------------------
 
     def meant(self, wanted: Collection[str]) -> Iterator[t.EndpointInfo]:
-        """The containers that these words mean. The host itself is none. Raises Invalid."""
+        """The containers that these words mean, also behind this host's name (NODE/NAME). The host itself is none. Raises
+        Invalid."""
         told: set[tuple[str, str]] = set()
         for word in wanted:
             for path in self._meant(word):
@@ -72,7 +73,7 @@ class Here:
         if word == self.name:
             return []
         try:
-            place = enter.named(word, self.places)
+            place = enter.named(word.removeprefix(f"{self.name}/"), self.places)
         except NotFound as error:
             if "more than one" in str(error):
                 raise Invalid(str(error)) from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gzip
+import platform
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -40,7 +41,8 @@ def _traced(*ends: str, files: tuple[Export, ...] = ()) -> Trace:
 
 
 def test_between_two_processes_by_pid_and_by_address(pair: tuple[str, str]) -> None:
-    for ends in (pair, (pair[0], "10.88.0.3"), ("10.88.0.2", pair[1])):
+    here = platform.node()
+    for ends in (pair, (pair[0], "10.88.0.3"), ("10.88.0.2", pair[1]), (f"{here}/{pair[0]}", f"{here}/{pair[1]}")):
         found = _traced(*ends)
         assert found.arrived, found
         assert [hop.step for hop in found.there.hops] == ["route", "neighbour", "veth", "bridge", "veth", "deliver"]
