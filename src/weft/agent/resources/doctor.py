@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import Collection, Iterator
 
 from weft.agent.parts import Parts
@@ -14,6 +15,7 @@ from weft.base.errors import Conflict, Failed, Invalid, WeftError
 from weft.base.names import sysctl_name
 from weft.cluster.services import services
 from weft.compile import routing_mesh
+from weft.daemons.bgp_sessions import LONG
 from weft.daemons.bird import PACKAGE
 from weft.datapaths import registry
 from weft.datapaths.guard import BRIDGE_RULES
@@ -278,11 +280,12 @@ def _reach(parts: Parts) -> Iterator[t.Finding]:
 
 
 def _sessions(parts: Parts) -> Iterator[t.Finding]:
+    """One that began just now is not yet an error: sessions take seconds to come up."""
     for state in parts.routing.states:
         if not state.protocol.up and state.protocol.state != "Unknown":
             yield t.Finding(
                 check=f"BGP with {state.session.with_}",
-                result="error",
+                result="error" if time.time() - state.down_since > LONG else "warning",
                 detail=f"the session with {state.session.remote} is {state.protocol.state}: "
                 f"{state.verdict.reason or state.protocol.error or 'no reason given'}",
                 advice=state.verdict.advice,

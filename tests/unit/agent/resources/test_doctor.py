@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ctypes
 import socket
+import time
 from ipaddress import ip_interface, ip_network
 from types import SimpleNamespace
 
@@ -413,3 +414,18 @@ async def test_policy_through_iptables(patient: Patient, monkeypatch: pytest.Mon
     assert "apt install iptables" in (await patient.look())["policy"].advice
     monkeypatch.setattr("weft.kernel.plumbing.tools.find", lambda program: f"/usr/sbin/{program}")
     assert (await patient.look())["policy"].result == "ok"
+
+
+@pytest.mark.parametrize(("seconds", "result"), [(5, "warning"), (300, "error")], ids=["just begun", "for long"])
+async def test_a_bgp_session_that_is_down(patient: Patient, seconds: int, result: str) -> None:
+    state = SimpleNamespace(
+        session=SimpleNamespace(with_="node-2", remote="192.168.1.69"),
+        protocol=SimpleNamespace(up=False, state="Active", error=""),
+        verdict=SimpleNamespace(reason="no answer from 192.168.1.69", advice="look whether it is alive"),
+        down_since=time.time() - seconds,
+    )
+    patient.routing = SimpleNamespace(unreached=lambda: (), states=(state,))
+    assert await ill(patient, "BGP with node-2", result) == (
+        "the session with 192.168.1.69 is Active: no answer from 192.168.1.69",
+        "look whether it is alive",
+    )
