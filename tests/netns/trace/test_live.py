@@ -186,7 +186,7 @@ BROKEN: dict[str, tuple[int, str, str, str]] = {
         "prohibit",
         "a rule on node-1 makes 10.1.2.2 prohibit",
     ),
-    "port off the bridge": (0, "ip link set port nomaster", "no-neighbour", "nobody behind it has that address"),
+    "port off the bridge": (0, "ip link set port nomaster", "no-fdb", "port on node-1 is no port of br0"),
     "far VXLAN device": (1, "ip link del vx", "no-vtep", "node-2 gets the tunnel packet, but has no VXLAN device"),
     "far VXLAN device down": (1, "ip link set vx down", "link-down", "vx on node-2 is down"),
     "far VTEP's MAC": (
