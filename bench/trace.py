@@ -52,6 +52,8 @@ done
     done
     echo '}}'; echo '}}'
 }} | nft -f - || exit
+ip netns exec c2 python3 -m http.server 80 >/dev/null 2>&1 &
+until ip netns exec c2 ss -Hltn | grep -q .; do sleep 0.1; done
 echo ready
 read -r _
 """
@@ -88,7 +90,7 @@ def _cluster(effort: Effort, progress: Progress) -> Iterator[Figure]:
     with _four() as (lab, origin, target):
         for number in range(effort.rounds + 1):
             progress(f"trace: round {number} of {effort.rounds}, four hosts")
-            trace = _seconds(lab, origin, ["trace", "c1", target, "--proto", "tcp", "--port", "80"])
+            trace = _seconds(lab, origin, ["trace", "c1", target])
             if number:
                 traced.append(trace)
                 asked.append(_seconds(lab, origin, ["status"]))
@@ -110,5 +112,5 @@ def _four() -> Iterator[tuple[Lab, str, str]]:
 
 def _seconds(lab: Lab, where: str, words: Sequence[str]) -> float:
     began = time.perf_counter()
-    lab.inside(where).run([sys.executable, "-m", "weft", *words])
+    lab.inside(where).must("weft", [sys.executable, "-m", "weft", *words])
     return time.perf_counter() - began
