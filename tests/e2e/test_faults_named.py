@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from support import injected_devices
+from support import injected_devices, injected_tunnels
 from support.answering import serving
 from support.injected import CASES, PORT, TCP, Bench, Injected, tried
 from support.reach import OUTSIDE, make_network, run, weft
@@ -33,14 +33,17 @@ def bench(lab: Lab) -> Iterator[Bench]:
             far = "node-1" if name == "br" else "node-2"
             one, two = run(lab, "node-1", f"{name}-a", name), run(lab, far, f"{name}-b", name)
             for each in (one, two):
-                servers.enter_context(serving(each.inside, each.name, f"tcp/{PORT}"))
+                servers.enter_context(serving(each.inside, each.name, f"tcp/{PORT}", "udp/9090"))
             found.pairs[name] = one, two
+        found.pairs["two"] = found.pairs["vx"][0], found.pairs["gw"][1]
+        for protocol in ("tcp", "udp"):
+            servers.enter_context(serving(lab.host("node-2"), "node-2", f"{protocol}/9090"))
         yield found
 
 
 def _chosen(*, alone: bool) -> Iterator[Any]:
     """Each fault on one data path, another for each; on all that it is possible on with WEFT_FAULTS=all."""
-    for number, case in enumerate((*CASES, *injected_devices.CASES)):
+    for number, case in enumerate((*CASES, *injected_devices.CASES, *injected_tunnels.CASES)):
         some = case.drivers if EVERY else (case.drivers[number % len(case.drivers)],)
         if case.alone == alone:
             yield from (pytest.param(case, driver, id=f"{case.label}-{driver}") for driver in some)

@@ -33,7 +33,19 @@ CASES: tuple[Injected, ...] = (
     Injected("link-down", BRIDGED, name="b", **_down("b", "eth0")),
     Injected("link-down", SWITCHED, name="port-a", **_down("p", "{v}")),
     Injected("link-down", SWITCHED, name="port-b", **_down("q", "{w}")),
-    Injected("link-down", ("ov",), name="tunnel", **_down("n", "vxlan0")),
+    # Its neighbour entries go with it, and only an agent knows them.
+    Injected(
+        "link-down",
+        ("ov",),
+        name="tunnel",
+        alone=True,
+        mends=False,
+        inject=("n: ip link set vxlan0 down", "a: ip neigh flush dev eth0"),
+        undo=(
+            "n: ip link set vxlan0 up",
+            "n: ip neigh replace {b} lladdr {bmac} dev vxlan0 nud permanent protocol 87",
+        ),
+    ),
     Injected("bridge-down", SWITCHED, **_down("p", "{bridge}")),
     Injected("not-in-bridge", SWITCHED, **_unported("p", "{v}")),
     Injected("not-in-bridge", SWITCHED, name="far", **_unported("q", "{w}")),

@@ -109,7 +109,9 @@ def _ask_wire(record: Record, place: Place, link: LinkDump, frame: Frame, asked:
         )
     if owner is None and (lost := record.lost(next_hop)):
         return lost
-    if owner is None and failed:
+    # A tunnel's far end that is no host at all is told as that, however often it was asked for.
+    stray = frame.packet.tunnel is not None and next_hop == frame.packet.dst and not world.elsewhere(next_hop)
+    if owner is None and failed and not stray:
         text = f"nobody answers for {next_hop} on {link.name} of {name} (neighbour entry FAILED)"
         advice = f"is {next_hop} up? on {name}: `ping {next_hop}`"
         fault = "next-hop-dead" if next_hop != frame.packet.dst else "neighbour-failed"
