@@ -90,7 +90,7 @@ CASES: tuple[Injected, ...] = (
         **_does("q: ip link set {w} mtu 1280", undo=("q: ip link set {w} mtu {mtu}",)),
     ),
     # Neighbours.
-    Injected("neighbour-failed", SWITCHED, to="{nobody}", mends=False, **_does()),
+    Injected("neighbour-failed", ("vx", "gw", "br"), to="{nobody}", mends=False, **_does()),
     Injected("arp-off", ALL, **_does("b: ip link set eth0 arp off", undo=("b: ip link set eth0 arp on",))),
     Injected(
         "gateway-silent",
