@@ -97,6 +97,8 @@ class Agent(Parts):
             config, name, instance, store, known=known, around=around, kinds=kinds, contributors=contributors
         )
         self.loop.listeners += [self._stepped, self.connections.stepped, lambda _: self.tunnels.stepped()]
+        self.service = Service(self)
+        """What its API does, for who asks here and for other agents: limits are of both together."""
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
         self._boot_checked = False
@@ -131,7 +133,7 @@ class Agent(Parts):
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
                 keep("liveness", self.liveness.run)
-                keep("questions", lambda: self.post.run(Service(self).asking.answer))
+                keep("questions", lambda: self.post.run(self.service.asking.answer))
                 keep("flannel", self.flannel.run)
                 keep("leases", lambda: self.leases.run(self.config.resync))
                 keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))

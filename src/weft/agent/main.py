@@ -28,7 +28,6 @@ from weft.agent.mesh import FOLDER as MESH_FOLDER
 from weft.agent.mesh import Mesh
 from weft.agent.parts import Surroundings
 from weft.agent.process import allow_files, alone_here, tell_ready
-from weft.agent.resources.service import Service
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.base.numbers import HIGHEST_PORT, is_number
@@ -180,7 +179,7 @@ async def _serving(config: Config, agent: Agent) -> AsyncIterator[None]:
         # Of an agent that was killed a socket may be left: the lock says that none is running.
         sock = serving.unix_socket(path, int(config.socket_mode, 8), _group(config))
         stack.callback(path.unlink, missing_ok=True)
-        await stack.enter_async_context(serving.serving(application(Service(agent), metrics), [sock]))
+        await stack.enter_async_context(serving.serving(application(agent.service, metrics), [sock]))
         if config.metrics:
             await stack.enter_async_context(serving.serving(metrics_application(metrics), [_metrics_socket(config)]))
         yield

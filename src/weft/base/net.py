@@ -123,6 +123,18 @@ def link_local(mac: str) -> IPv6Address:
     return IPv6Address(b"\xfe\x80" + bytes(6) + inner)
 
 
+def parse_family(text: str) -> Family | None:
+    """ "4" or "6"; "" is None. Raises Invalid."""
+    match text:
+        case "":
+            return None
+        case "4":
+            return 4
+        case "6":
+            return 6
+    raise Invalid(f"family '{text}' is neither 4 nor 6")
+
+
 def family(value: IPAddress | IPNetwork | IPInterface) -> Family:
     return 4 if value.version == 4 else 6
 

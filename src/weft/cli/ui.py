@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import signal
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Annotated
 
@@ -49,7 +50,7 @@ async def _serve(named: str, port: int, *, show: bool) -> None:
 
 
 @contextlib.contextmanager
-def _browser(address: str):  # type: ignore[no-untyped-def]
+def _browser(address: str) -> Iterator[None]:
     """By a file that only this user can read: command lines, which have what a browser is to open, anybody can."""
     import tempfile
     import webbrowser

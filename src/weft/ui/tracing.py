@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.base.net import Family
+from weft.base.net import parse_family
 from weft.base.numbers import parse_number
 from weft.client import Client
 from weft.trace import collect
@@ -44,17 +44,6 @@ async def trace(socket: str, params: Mapping[str, str]) -> Trace:
     origin, target = params.get("from", ""), params.get("to", "")
     if not origin or not target:
         raise Invalid("a trace needs two ends: say from where and to where")
-    family, port = _family(params.get("family", "")), params.get("port", "")
+    family, port = parse_family(params.get("family", "")), params.get("port", "")
     what = What(protocol=params.get("protocol", ""), port=parse_number("port", port) if port else 0)
     return await asyncio.to_thread(collect.gather, Client(socket), origin, target, family, what)
-
-
-def _family(text: str) -> Family | None:
-    match text:
-        case "":
-            return None
-        case "4":
-            return 4
-        case "6":
-            return 6
-    raise Invalid(f"family '{text}' is neither 4 nor 6")

@@ -12,8 +12,7 @@ from weft.agent.resources.policy_ends import Meant, meant, one_family
 from weft.agent.resources.policy_packet import packet
 from weft.agent.resources.policy_refs import Written
 from weft.api import observed as o
-from weft.base.errors import Invalid
-from weft.base.net import Family
+from weft.base.net import parse_family
 from weft.base.numbers import parse_number
 from weft.cluster import records
 from weft.cluster.services import services
@@ -40,7 +39,7 @@ class Observed:
         whether that is in force."""
         self._parts.ready()
         one, other = await self._ends(source, target)
-        fam = one_family(one, other, _family(family))
+        fam = one_family(one, other, parse_family(family))
         asked = packet(protocol, port, fam)
         start, end = one.at(fam), other.at(fam)
         judge = Judge(policies(self._parts.view).world)
@@ -120,14 +119,3 @@ class Observed:
             rules=found.rules if found else "",
             faults=found.faults if found else (),
         )
-
-
-def _family(text: str) -> Family | None:
-    match text:
-        case "":
-            return None
-        case "4":
-            return 4
-        case "6":
-            return 6
-    raise Invalid(f"family '{text}' is neither 4 nor 6")

@@ -7,8 +7,8 @@ from typing import ClassVar
 
 import msgspec
 
+from weft.base.attributes import name, number
 from weft.filters import xt
-from weft.filters.attrs import name, number
 from weft.filters.nft.compute import deciding
 from weft.filters.nft.machine import BREAK, Go, Machine, Result, Value, host, place
 from weft.filters.nft.meta import text16

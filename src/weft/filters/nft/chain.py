@@ -11,7 +11,7 @@ from collections.abc import Callable
 from functools import partial
 
 from weft.api.dump import NftChainDump, NftRuleDump, NftTableDump
-from weft.filters.attrs import ATTR
+from weft.base.attributes import ATTR
 from weft.filters.model import Action, Where
 from weft.filters.nft import text
 from weft.filters.nft.decode import expression

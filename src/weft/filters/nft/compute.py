@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from weft.filters.attrs import attributes, each, name, number
+from weft.base.attributes import attributes, each, name, number
 from weft.filters.nft.machine import BREAK, ORDER, Go, Machine, Result, optional, place, value, verdict
 from weft.filters.state import Unknown
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from weft.filters.attrs import number
+from weft.base.attributes import number
 from weft.filters.model import Connection, Tuple
 from weft.filters.nft.machine import BREAK, ORDER, Break, Machine, Result, Value, host, optional, place
 from weft.filters.state import Run, Unknown

@@ -6,7 +6,7 @@ import struct
 from collections.abc import Callable, Iterator
 from functools import lru_cache, partial
 
-from weft.filters.attrs import ATTR, attributes, name
+from weft.base.attributes import ATTR, attributes, name
 from weft.filters.nft import act, compute, ct, meta, nat, payload
 from weft.filters.nft.machine import Expression
 

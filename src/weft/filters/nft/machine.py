@@ -10,7 +10,7 @@ from typing import Literal, Protocol
 
 import msgspec
 
-from weft.filters.attrs import attributes, name, number
+from weft.base.attributes import attributes, name, number
 from weft.filters.model import Action, Translation, Where
 from weft.filters.state import Run, Unknown
 from weft.filters.xt import Ipsets

@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from weft.filters.attrs import number
+from weft.base.attributes import number
 from weft.filters.model import Device
 from weft.filters.nft.machine import BREAK, ORDER, Break, Machine, Result, Value, host, optional, place
 from weft.filters.state import Run, Unknown

@@ -7,8 +7,8 @@ from typing import Literal
 
 import msgspec
 
+from weft.base.attributes import number
 from weft.base.net import IPAddress
-from weft.filters.attrs import number
 from weft.filters.model import Translation
 from weft.filters.nft.machine import Go, Machine, Result, optional
 from weft.filters.state import Run, Unknown

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from weft.filters.attrs import number
+from weft.base.attributes import number
 from weft.filters.headers import TCP, UDP
 from weft.filters.nft.machine import BREAK, Break, Machine, Result, Value, optional, place
 from weft.filters.state import Unknown

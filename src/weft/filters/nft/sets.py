@@ -6,7 +6,7 @@ from bisect import bisect_right
 from functools import cached_property
 
 from weft.api.dump import NftElementDump, NftSetDump
-from weft.filters.attrs import attributes, each, name
+from weft.base.attributes import attributes, each, name
 from weft.filters.nft.compute import deciding
 from weft.filters.nft.machine import Element, verdict
 

@@ -8,8 +8,8 @@ import functools
 import msgspec
 
 from weft.api.dump import NftRuleDump, NftTableDump
+from weft.base.attributes import name, number
 from weft.filters import xt
-from weft.filters.attrs import name, number
 from weft.filters.nft import act, compute, ct, meta, nat, payload
 from weft.filters.nft.decode import expressions
 from weft.filters.nft.machine import NONSENSE
@@ -18,7 +18,6 @@ from weft.filters.nft.values import WRITE
 from weft.filters.nft.writer import Writer, elements
 
 _UNITS = {1: "second", 60: "minute", 3600: "hour", 86400: "day", 604800: "week"}
-_OBJECTS = {1: "counter", 2: "quota", 3: "ct helper set", 4: "limit", 5: "ct count", 7: "ct timeout set"}
 _BURST = 5
 """What nft takes where nothing is said."""
 _LEVELS = ("emerg", "alert", "crit", "err", "warn", "notice", "info", "debug", "audit")

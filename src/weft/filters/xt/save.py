@@ -8,7 +8,7 @@ from collections.abc import Callable
 from ipaddress import ip_address
 from typing import NamedTuple
 
-from weft.filters.attrs import attributes, each, name, number
+from weft.base.attributes import attributes, each, name, number
 from weft.filters.xt.decode import match_text, target_text, written
 from weft.filters.xt.sets import Ipsets
 from weft.filters.xt.words import masked, not_, protocol, quoted, span

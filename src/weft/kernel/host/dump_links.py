@@ -9,8 +9,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from weft.api.dump import BridgeDump, ConfDump, PortDump, VlanDump
+from weft.base.attributes import each
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import Netlink, attributes, each_attribute
+from weft.kernel.plumbing.netlink import Netlink, attributes
 
 _AF_BRIDGE = 7
 _IFINFOMSG = struct.Struct("=BxHiII")
@@ -122,15 +123,15 @@ def _decode_vlans(data: bytes, start: int, end: int) -> tuple[int, tuple[VlanDum
 def _vlans(spec: bytes) -> Iterator[VlanDump]:
     """A range is told by its first and its last one."""
     first = 0
-    for kind, value in each_attribute(spec):
+    for kind, value in each(spec):
         if kind != _BRIDGE_VLAN_INFO:
             continue
         flags, vid = _VLAN_INFO.unpack(value)
         if flags & _RANGE_BEGIN:
             first = vid
             continue
-        for each in range(first if flags & _RANGE_END else vid, vid + 1):
-            yield VlanDump(vid=each, pvid=bool(flags & _PVID), untagged=bool(flags & _UNTAGGED))
+        for number in range(first if flags & _RANGE_END else vid, vid + 1):
+            yield VlanDump(vid=number, pvid=bool(flags & _PVID), untagged=bool(flags & _UNTAGGED))
 
 
 def _nested(data: bytes | None) -> dict[int, bytes]:

@@ -19,12 +19,13 @@ from weft.api.dump import (
     NftSetDump,
     NftTableDump,
 )
+from weft.base.attributes import each
 from weft.base.errors import WeftError
 from weft.kernel.host import balancers, ipsets, xtables
 from weft.kernel.host.entries import entries
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
-from weft.kernel.plumbing.netlink import attr, attributes, each_attribute
+from weft.kernel.plumbing.netlink import attr, attributes
 from weft.kernel.plumbing.nfnl import NFGENMSG, Nftables
 
 T = TypeVar("T")
@@ -198,7 +199,7 @@ def _devices(hook: dict[int, bytes]) -> Iterable[str]:
         return [name] if (name := _text(hook, u.NFTA_HOOK_DEV)) else []
     return [
         value.rstrip(b"\0").decode(errors="replace") + ("*" if kind == _PREFIX else "")
-        for kind, value in each_attribute(hook[u.NFTA_HOOK_DEVS])
+        for kind, value in each(hook[u.NFTA_HOOK_DEVS])
     ]
 
 
@@ -208,7 +209,7 @@ def _devices(hook: dict[int, bytes]) -> Iterable[str]:
 def _set(data: bytes, start: int, end: int) -> tuple[Place, NftSetDump]:
     found = attributes(data, start + 4, end)
     concat = _inside(found, u.NFTA_SET_DESC).get(u.NFTA_SET_DESC_CONCAT, b"")
-    fields = tuple(int.from_bytes(field[4:8], "big") for _, field in each_attribute(concat))
+    fields = tuple(int.from_bytes(field[4:8], "big") for _, field in each(concat))
     place = _FAMILIES.get(data[start], ""), _text(found, u.NFTA_SET_TABLE)
     return place, NftSetDump(
         name=_text(found, u.NFTA_SET_NAME),
@@ -236,7 +237,7 @@ def _with_elements(kernel: Nftables, place: Place, found: NftSetDump) -> NftSetD
 
 def _elements(elements: list[NftElementDump], data: bytes, start: int, end: int) -> None:
     listed = attributes(data, start + 4, end).get(u.NFTA_SET_ELEM_LIST_ELEMENTS, b"")
-    elements.extend(_element(attributes(one, 0, len(one))) for _, one in each_attribute(listed))
+    elements.extend(_element(attributes(one, 0, len(one))) for _, one in each(listed))
 
 
 def _element(found: dict[int, bytes]) -> NftElementDump:

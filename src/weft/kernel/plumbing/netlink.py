@@ -75,17 +75,6 @@ def attributes(data: bytes, start: int, end: int) -> dict[int, bytes]:
     return found
 
 
-def each_attribute(data: bytes) -> Iterator[tuple[int, bytes]]:
-    """Type and payload of each, in order: of a type there may be several."""
-    start, end = 0, len(data)
-    while start + 4 <= end:
-        size, kind = _ATTR.unpack_from(data, start)
-        if size < 4:
-            return
-        yield kind & 0x3FFF, data[start + 4 : start + size]
-        start += (size + 3) & ~3
-
-
 def messages(data: bytes) -> Iterator[tuple[int, int, int, int]]:
     """(type, flags, offset of the header, end) of each message in a datagram."""
     start, total = 0, len(data)
