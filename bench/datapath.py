@@ -3,7 +3,7 @@
 Labs of their own: containers on node-1 and node-2 by Weft, on node-3 and node-4 wired by hand, on node-5 and node-6 wired
 by hand with masquerading; two more, node-7 and node-8, have Weft's `vxlan` where that is compared with, from a cluster of
 their own: its rules are none of node-1's. All are on one segment, or (`across`) those with even numbers behind a router.
-Weft's networks are measured twice: without masquerading (`-o masquerade=false`), as what is wired with ip(8) alone has
+Weft's networks are measured twice: without masquerading (`-O masquerade=false`), as what is wired with ip(8) alone has
 none, and with it, as they come. Every round measures each of the pairs, and node-3 to node-4 without containers, one after
 the other in changing order; ratios are taken within a round.
 """

@@ -158,7 +158,7 @@ def test_with_one_table_the_way_back_is_missing_and_told_by_both(ec2: Cloud, bot
     make_network(ec2.lab, "one", "aws-vpc", "40.16.0.0/16", route_table_ids=a)
     near, far = (c for c in run_everywhere(ec2.lab, "one", ("node-1", "node-4")))
     until(lambda: {near.subnet(4), far.subnet(4)} <= set(ec2.vpc.routes("a")), 30, "routes")
-    way = f"make the network with -o route-table-ids={','.join(sorted((a, b)))}, or with -o route-table-ids=auto"
+    way = f"make the network with -O route-table-ids={','.join(sorted((a, b)))}, or with -O route-table-ids=auto"
     lacks = f"{near.subnet(4)} of node-1 is not in {b}, which node-4 uses"
     subnets = {name: one.subnet for name, one in ec2.vpc.instances.items()}
     assert problems(ec2, "node-1", "one") == {
@@ -196,10 +196,10 @@ def test_what_cannot_be_is_refused_in_plain_words(ec2: Cloud, both: list[Contain
         "network x: 192.168.128.0/17 overlaps the VPC's own 192.168.0.0/16, which its route tables keep for themselves: "
         "choose a prefix outside of it"
     )
-    assert refused(ec2.lab, f"{create} 40.20.0.0/16 -o vpc-id=vpc-0a1b2c").startswith(
+    assert refused(ec2.lab, f"{create} 40.20.0.0/16 -O vpc-id=vpc-0a1b2c").startswith(
         f"network x: node-1 is in {ec2.vpc.id}, and network x in vpc-0a1b2c: a VPC's routes end at its own interfaces"
     )
-    assert refused(ec2.lab, f"{create} 40.20.0.0/16 -o route-table-ids=main") == (
+    assert refused(ec2.lab, f"{create} 40.20.0.0/16 -O route-table-ids=main") == (
         "route-table-ids=main is not the id of a route table: write it like rtb-0a1b2c, or auto"
     )
 

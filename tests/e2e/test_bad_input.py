@@ -39,11 +39,11 @@ def blue(lab: Lab) -> list[Container]:
 
 NETWORKS = {
     "overlap with a network": (
-        "x --driver vxlan --subnet 10.1.128.0/17 -o vni=2",
+        "x --driver vxlan --subnet 10.1.128.0/17 -O vni=2",
         "network x: 10.1.128.0/17 overlaps 10.1.0.0/16 of network blue: choose another --subnet",
     ),
     "v6 overlap": (
-        "x --driver vxlan --subnet fd00:1:0:8000::/49 -o vni=2",
+        "x --driver vxlan --subnet fd00:1:0:8000::/49 -O vni=2",
         "network x: fd00:1:0:8000::/49 overlaps fd00:1::/48 of network blue: choose another --subnet",
     ),
     "overlap with a host": (
@@ -55,7 +55,7 @@ NETWORKS = {
         "network x: 10.2.0.0/29 is too small: it has to hold four node subnets of /30 at least, choose a /28 or larger",
     ),
     "too small for its node-prefix": (
-        "x --driver host-gw --subnet 10.2.0.0/24 -o node-prefix=25",
+        "x --driver host-gw --subnet 10.2.0.0/24 -O node-prefix=25",
         "network x: node-prefix=25 does not suit 10.2.0.0/24: choose 26 to 30",
     ),
     "host bits": (
@@ -88,11 +88,11 @@ NETWORKS = {
         "network x: at most one subnet of each family, got 10.2.0.0/16, 10.3.0.0/16",
     ),
     "taken VNI": (
-        "x --driver vxlan --subnet 10.2.0.0/16 -o vni=1",
-        "network x: VNI 1 is taken by network blue: choose another, such as -o vni=2, or leave -o vni out and get a free one",
+        "x --driver vxlan --subnet 10.2.0.0/16 -O vni=1",
+        "network x: VNI 1 is taken by network blue: choose another, such as -O vni=2, or leave -O vni out and get a free one",
     ),
     "VNI out of range": (
-        "x --driver vxlan --subnet 10.2.0.0/16 -o vni=16777216",
+        "x --driver vxlan --subnet 10.2.0.0/16 -O vni=16777216",
         "vni=16777216 is outside 1 to 16777215 (RFC 7348: 24 bits)",
     ),
     "taken name": (
@@ -108,27 +108,27 @@ NETWORKS = {
         f"driver vxlan has no option 'vnii': it takes {options('vxlan')}",
     ),
     "another driver's option": (
-        "x --driver host-gw --subnet 10.2.0.0/16 -o vni=2",
+        "x --driver host-gw --subnet 10.2.0.0/16 -O vni=2",
         f"driver host-gw has no option 'vni': it takes {options('host-gw')}",
     ),
     "ill-typed number": (
-        "x --driver vxlan --subnet 10.2.0.0/16 -o vni=two",
+        "x --driver vxlan --subnet 10.2.0.0/16 -O vni=two",
         "driver vxlan: option vni=two is not a whole number",
     ),
     "ill-typed switch": (
-        "x --driver vxlan --subnet 10.2.0.0/16 -o vni=2 -o direct-routing=maybe",
+        "x --driver vxlan --subnet 10.2.0.0/16 -O vni=2 -O direct-routing=maybe",
         "driver vxlan: option direct-routing=maybe is not true or false",
     ),
     "unknown word": (
-        "x --driver vxlan --subnet 10.2.0.0/16 -o vni=2 -o underlay=ipx",
+        "x --driver vxlan --subnet 10.2.0.0/16 -O vni=2 -O underlay=ipx",
         "driver vxlan: option underlay=ipx is not ipv4 or ipv6",
     ),
     "option of a family that it has not": (
-        "x --driver host-gw --subnet 10.2.0.0/16 -o node-prefix-v6=64",
+        "x --driver host-gw --subnet 10.2.0.0/16 -O node-prefix-v6=64",
         "network x: node-prefix-v6=64 given, but the network has no IPv6 prefix: leave it out, or add one with --subnet",
     ),
     "reservation outside": (
-        "x --driver host-gw --subnet 10.2.0.0/16 -o reserve=10.3.0.0/24",
+        "x --driver host-gw --subnet 10.2.0.0/16 -O reserve=10.3.0.0/24",
         "network x: reserve=10.3.0.0/24 is not inside 10.2.0.0/16: reserve only what is part of the network",
     ),
     "pools that overlap": (
@@ -144,23 +144,23 @@ NETWORKS = {
         "network x: a block of /26 is larger than 10.2.0.0/28: choose a larger subnet, or block-size of 28 or more",
     ),
     "block size": (
-        "x --driver routed --subnet 10.2.0.0/16 -o block-size=12",
+        "x --driver routed --subnet 10.2.0.0/16 -O block-size=12",
         "block-size=12 is outside 20 to 32 (a prefix length)",
     ),
     "IPIP and IPv6 only": (
-        "x --driver routed --subnet fd00:2::/48 -o encap=ipip-cross-subnet",
-        "network x: encap=ipip-cross-subnet carries IPv4 only, and there is no IPv4 subnet: use -o encap=vxlan-cross-subnet",
+        "x --driver routed --subnet fd00:2::/48 -O encap=ipip-cross-subnet",
+        "network x: encap=ipip-cross-subnet carries IPv4 only, and there is no IPv4 subnet: use -O encap=vxlan-cross-subnet",
     ),
     "IPIP and an IPv6 underlay": (
-        "x --driver routed --subnet 10.2.0.0/16 -o encap=ipip -o underlay=ipv6",
+        "x --driver routed --subnet 10.2.0.0/16 -O encap=ipip -O underlay=ipv6",
         "encap=ipip sends between IPv4 addresses only: underlay=ipv6 takes encap=vxlan",
     ),
     "unknown encapsulation": (
-        "x --driver routed --subnet 10.2.0.0/16 -o encap=gre",
+        "x --driver routed --subnet 10.2.0.0/16 -O encap=gre",
         "driver routed: option encap=gre is not never or ipip or ipip-cross-subnet or vxlan or vxlan-cross-subnet",
     ),
     "a share of what shares nothing": (
-        "x --driver routed -o share=blue",
+        "x --driver routed -O share=blue",
         "network x: share=blue is of driver vxlan, not routed: share another one, or give --subnet instead",
     ),
     "MTU": (
@@ -185,7 +185,7 @@ def test_they_left_nothing(lab: Lab, blue: list[Container]) -> None:
     links = {link["ifname"] for link in shown(lab.host("node-1"), "ip -j link")}
     assert links == {"lo", "eth0", "weft-blue", "weft.1", blue[0].endpoint.host_interface}
     # Not even the names and numbers are taken.
-    done = weft(lab, "node-1", "network", "create", "x", "--driver", "vxlan", "--subnet", "10.2.0.0/16", "-o", "vni=2")
+    done = weft(lab, "node-1", "network", "create", "x", "--driver", "vxlan", "--subnet", "10.2.0.0/16", "-O", "vni=2")
     assert (done.returncode, done.stderr) == (0, "")
     assert weft(lab, "node-1", "network", "rm", "x").returncode == 0
 
@@ -414,7 +414,7 @@ def test_no_such_container(lab: Lab, blue: list[Container]) -> None:
         ("attach", "Missing argument 'TARGET'"),
         ("attach new", "Missing option '--network'"),
         ("network create x --subnet 10.2.0.0/16", "Missing option '--driver'"),
-        ("network create x --driver vxlan --subnet 10.2.0.0/16 -o vni", "'vni' is not KEY=VALUE"),
+        ("network create x --driver vxlan --subnet 10.2.0.0/16 -O vni", "'vni' is not KEY=VALUE"),
         ("status --bogus", "No such option: --bogus"),
         ("status -o xml", "'xml' is not one of 'table', 'json', 'yaml'"),
         ("agent purge", "nobody can be asked here: give --yes"),
@@ -536,7 +536,7 @@ def foreign(lab: Lab, blue: list[Container]) -> Iterator[Host]:
 
 def test_a_foreign_device_of_our_name_is_told_and_not_touched(lab: Lab, foreign: Host) -> None:
     before = snapshot(foreign)
-    message = refused(lab, "network create nine --driver vxlan --subnet 10.9.0.0/16 -o vni=9", host="node-2")
+    message = refused(lab, "network create nine --driver vxlan --subnet 10.9.0.0/16 -O vni=9", host="node-2")
     assert message == (
         "network nine cannot be set up here: link weft.9: device weft.9 exists and is not Weft's: rename or remove it"
     )
@@ -555,7 +555,7 @@ def test_nor_where_the_network_comes_from_elsewhere(lab: Lab, foreign: Host) -> 
         status = json.loads(weft(lab, "node-2", "status", "-o", "json").stdout)
         return {t["object"]: t["reason"] for t in status["troubles"]}
 
-    for words in ("nine --driver vxlan --subnet 10.9.0.0/16 -o vni=9", "x --driver host-gw --subnet 10.8.0.0/16"):
+    for words in ("nine --driver vxlan --subnet 10.9.0.0/16 -O vni=9", "x --driver host-gw --subnet 10.8.0.0/16"):
         done = weft(lab, "node-1", "network", "create", *words.split())
         assert done.returncode == 0, done.stderr
         # By then node-4 may have its subnet in x, which driver host-gw does not reach.

@@ -1,4 +1,4 @@
-"""One cluster of Weft's nodes and flannel's, which share flannel's registry: `-o flannel=etcd://…`.
+"""One cluster of Weft's nodes and flannel's, which share flannel's registry: `-O flannel=etcd://…`.
 
 node-1 and node-4 (behind the router) run Weft, node-2 and node-3 the stand-in for flanneld. One network for each data path,
 with a prefix of its own in the registry. Weft's own store is another."""

@@ -554,7 +554,7 @@ REFUSED: list[tuple[object, dict[str, Any], type[WeftError], str]] = [
         Invalid,
         "its Network is 40.15.0.0/16, not 40.16.0.0/16: give --subnet as it says",
     ),
-    (CONFIG, {"subnet": "40.15.0.0/16", "vni": 7}, Invalid, "it says vni=1, not 7: leave -o vni out"),
+    (CONFIG, {"subnet": "40.15.0.0/16", "vni": 7}, Invalid, "it says vni=1, not 7: leave -O vni out"),
     (CONFIG, {"node_prefix": 25}, Invalid, "it says node-prefix=24, not 25"),
     (CONFIG, {"driver": "overlay"}, Invalid, "driver overlay is none that flannel has: choose host-gw"),
     ("{", {}, Invalid, "the config in flannel's registry etcd://"),

@@ -129,8 +129,8 @@ def test_a_port_that_leads_elsewhere_is_told(lab: Lab, process: subprocess.Popen
 WRONG = [
     ("network create x --driver host --subnet 10.9.0.0/16", "network x: driver host gives no addresses (10.9.0.0/16)"),
     ("network create x --driver none --mtu 1400", "network x: driver none makes no interface: leave --mtu out"),
-    ("network create x --driver none -o dns=on", "dns=on means nothing where no addresses are given: leave -o dns out"),
-    ("network create x --driver none -o reserve=10.9.0.0/24", "reserve=10.9.0.0/24 means nothing where no addresses"),
+    ("network create x --driver none -O dns=on", "dns=on means nothing where no addresses are given: leave -O dns out"),
+    ("network create x --driver none -O reserve=10.9.0.0/24", "reserve=10.9.0.0/24 means nothing where no addresses"),
     ("network create x --driver host --internal", "network x: Weft keeps nothing apart from containers of driver host"),
     ("network create x --driver bridge", "network x: no subnet: give --subnet"),
     (

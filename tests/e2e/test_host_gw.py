@@ -12,7 +12,7 @@ from support.reach import NODES, UNDERLAY, Container, make_network, ping, run_ev
 from weft.lab import Lab
 
 PREFIXES = ("10.1.0.0/16", "fd00:1::/48")
-WAY_OUT = "use driver vxlan with -o direct-routing=true"
+WAY_OUT = "use driver vxlan with -O direct-routing=true"
 
 
 @pytest.fixture(scope="module")

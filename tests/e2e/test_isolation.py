@@ -310,12 +310,12 @@ def test_all_but_internal_ones_reach_outside(world: World) -> None:
 def test_a_one_sided_reach_is_told(world: World) -> None:
     lab = world.lab
     made = weft(
-        lab, "node-1", "network", "create", "lonely", "-d", "bridge", "-s", "10.90.0.0/16", "-o", "reach=c-vxlan"
+        lab, "node-1", "network", "create", "lonely", "-d", "bridge", "-s", "10.90.0.0/16", "-O", "reach=c-vxlan"
     )
     assert made.returncode == 0
     told = "network lonely: does not reach c-vxlan, though it names it: both have to name each other"
     assert told in made.stderr
-    assert "make c-vxlan anew with -o reach=lonely" in weft(lab, "node-1", "network", "show", "lonely").stdout
+    assert "make c-vxlan anew with -O reach=lonely" in weft(lab, "node-1", "network", "show", "lonely").stdout
     assert "is not reached by lonely" in weft(lab, "node-1", "network", "show", "c-vxlan").stdout
     assert "lonely does not reach c-vxlan" in weft(lab, "node-1", "doctor").stdout
     client(lab, "node-1").remove_network("lonely")

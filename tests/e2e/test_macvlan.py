@@ -154,28 +154,28 @@ def beside(lab: Lab) -> Iterator[None]:
 
 
 WRONG = [
-    ("-o parent=eth7", "network x: this host has no device eth7: name one of "),
-    ("-o parent=lo", "network x: lo is the loopback device, which leads nowhere: name another -o parent"),
+    ("-O parent=eth7", "network x: this host has no device eth7: name one of "),
+    ("-O parent=lo", "network x: lo is the loopback device, which leads nowhere: name another -O parent"),
     (
-        "-o parent=d9",
-        "network x: d9 is a port of br9, which takes all that comes in there: name br9 or another -o parent",
+        "-O parent=d9",
+        "network x: d9 is a port of br9, which takes all that comes in there: name br9 or another -O parent",
     ),
-    ("-o parent=d8", "network x: d8 is down: ip link set dev d8 up, or name another -o parent"),
-    ("-o parent=eth/0", "'eth/0' is not an interface name: use 1 to 15 characters"),
-    ("-o vlan=4095", "vlan=4095 is outside 1 to 4094 (IEEE 802.1Q)"),
-    ("-o vlan=-1", "vlan=-1 is outside 1 to 4094 (IEEE 802.1Q)"),
-    ("-o mode=Bridge", "driver macvlan: option mode=Bridge is not bridge or private or vepa or passthru"),
-    ("-o mode=source", "driver macvlan: option mode=source is not bridge or private or vepa or passthru"),
-    ("-o mode=passthru", "network x: mode=passthru gives the whole parent to one container, and eth0 is the uplink"),
+    ("-O parent=d8", "network x: d8 is down: ip link set dev d8 up, or name another -O parent"),
+    ("-O parent=eth/0", "'eth/0' is not an interface name: use 1 to 15 characters"),
+    ("-O vlan=4095", "vlan=4095 is outside 1 to 4094 (IEEE 802.1Q)"),
+    ("-O vlan=-1", "vlan=-1 is outside 1 to 4094 (IEEE 802.1Q)"),
+    ("-O mode=Bridge", "driver macvlan: option mode=Bridge is not bridge or private or vepa or passthru"),
+    ("-O mode=source", "driver macvlan: option mode=source is not bridge or private or vepa or passthru"),
+    ("-O mode=passthru", "network x: mode=passthru gives the whole parent to one container, and eth0 is the uplink"),
     ("-o Parent=eth0", "driver macvlan has no option 'Parent': it takes dns, gateway, mode, parent, "),
-    ("-o gateway=10.0.0.1", "network x: gateway=10.0.0.1 is no address of 10.99.0.0/24: containers could not reach it"),
-    ("-o gateway=10.99.0.9,10.99.0.8", "gateway=10.99.0.9,10.99.0.8 names two of one family: give one of each"),
+    ("-O gateway=10.0.0.1", "network x: gateway=10.0.0.1 is no address of 10.99.0.0/24: containers could not reach it"),
+    ("-O gateway=10.99.0.9,10.99.0.8", "gateway=10.99.0.9,10.99.0.8 names two of one family: give one of each"),
     (
-        "-o spoofing=drop",
-        "spoofing=drop: what these containers send passes no rules of their host: leave -o spoofing out",
+        "-O spoofing=drop",
+        "spoofing=drop: what these containers send passes no rules of their host: leave -O spoofing out",
     ),
     (
-        "-o reach=all",
+        "-O reach=all",
         "network x: reach=all: containers of driver macvlan are in a network whose own routers decide that",
     ),
     (
@@ -195,7 +195,7 @@ def test_wrong_options_are_refused_in_a_line(lab: Lab, beside: None, option: str
 def test_what_this_kernel_lacks_is_named_before_anything_is_made(lab: Lab, two: list[Container]) -> None:
     lacking = {f.check for f in client(lab, "node-1").doctor() if f.result == "error"}
     assert "kernel: ipvlan" not in lacking  # no network needs it
-    said = refused(lab, "network create x --driver ipvlan --subnet 10.99.0.0/24 -o parent=eth0")
+    said = refused(lab, "network create x --driver ipvlan --subnet 10.99.0.0/24 -O parent=eth0")
     assert "has no ipvlan devices, which network x needs: modprobe ipvlan" in said or "carries network wire" in said
 
 

@@ -189,7 +189,7 @@ def test_a_container_that_ends_leaves_nothing(lab: Lab) -> None:
 
 def test_without_names_nothing_is_in_the_container(lab: Lab) -> None:
     made = weft(
-        lab, "node-1", "network", "create", "mute", "--driver", "bridge", "--subnet", "10.9.0.0/16", "-o", "dns=off"
+        lab, "node-1", "network", "create", "mute", "--driver", "bridge", "--subnet", "10.9.0.0/16", "-O", "dns=off"
     )
     assert made.returncode == 0, made.stderr
     host = lab.host("node-2")

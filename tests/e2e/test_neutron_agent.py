@@ -102,7 +102,7 @@ def _told(lab: Lab, cloud: Cloud) -> Story:
     story = Story(lab, cloud, group, [], {}, {})
     story.rule(direction="egress")
     story.rule(direction="ingress", protocol="icmp")
-    create = "network create green --driver neutron --subnet 10.30.0.0/24 -o security-groups=web"
+    create = "network create green --driver neutron --subnet 10.30.0.0/24 -O security-groups=web"
     made = weft(lab, "node-1", *shlex.split(create))
     assert made.returncode == 0, made.stderr
     until(lambda: any(n.name == "green" for n in client(lab, "node-2").networks()), 20, "the other host to know of it")

@@ -156,7 +156,7 @@ def test_what_cannot_be_is_refused_in_plain_words(openstack: Cloud, both: list[C
         "network x: 192.168.0.0/17 overlaps 192.168.0.0/24, a subnet that the router joins itself: choose a prefix "
         "outside of it"
     )
-    assert refused(openstack.lab, f"{create} 40.20.0.0/16 -o router=r9") == (
+    assert refused(openstack.lab, f"{create} 40.20.0.0/16 -O router=r9") == (
         f"network x: router r9 does not join the subnet of node-1: those that do are {openstack.hosts.router}; add it there "
         "(openstack router add subnet)"
     )

@@ -65,7 +65,7 @@ def webs(lab: Lab) -> Iterator[dict[str, Inside]]:
     """In each network a container web-NETWORK whose ports 80, TCP and UDP, are published; and a neighbour to it."""
     found = {}
     for name, (driver, number, port) in NETWORKS.items():
-        options = ["-o", f"vni={number}"] if driver == "vxlan" else []
+        options = ["-O", f"vni={number}"] if driver == "vxlan" else []
         subnets = ["--subnet", f"10.{number}.0.0/16", "--subnet", f"fd00:{number}::/48"]
         well(lab, "network", "create", name, "--driver", driver, *subnets, *options)
         found[name] = container(lab, f"web-{name}", name, f"{port}:80", f"{port}:80/udp")

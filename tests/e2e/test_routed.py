@@ -278,6 +278,6 @@ def test_an_internal_network_has_no_way_out(lab: Lab, prod: list[Container]) -> 
 def test_without_the_module_ipip_is_refused_before_anything_is_made(lab: Lab) -> None:
     if "ipip" in facts.features():
         pytest.skip("this kernel has it")
-    with pytest.raises(Conflict, match=r"has no ipip.*-o encap=vxlan-cross-subnet"):
+    with pytest.raises(Conflict, match=r"has no ipip.*-O encap=vxlan-cross-subnet"):
         make_network(lab, "second", "routed", "10.9.0.0/16", encap="ipip-cross-subnet")
     assert "second" not in {n.name for n in client(lab, "node-1").networks()}

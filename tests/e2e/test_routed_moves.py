@@ -190,7 +190,7 @@ def test_unless_that_is_forbidden(lab: Lab, prod: list[Container]) -> None:
 
 
 def test_two_networks_over_one_pool(lab: Lab, prod: list[Container]) -> None:
-    done = weft(lab, "node-1", "network", "create", "dev", "--driver", "routed", "-o", "share=prod")
+    done = weft(lab, "node-1", "network", "create", "dev", "--driver", "routed", "-O", "share=prod")
     assert (done.returncode, done.stderr) == (0, "")
     until(lambda: all("dev" in {n.name for n in client(lab, h).networks()} for h in NODES), 5, "dev everywhere")
     leases = {lease.node: lease.subnets for lease in client(lab, "node-1").network("prod").leases}

@@ -162,7 +162,7 @@ def test_a_subnet_fills_up_and_can_be_had_again(lab: Lab, crowd: list[t.Endpoint
     (subnet,) = client(lab, "node-2").node("node-2").subnets["tight"]
     full = (
         f"no address is left in node-2's subnet {subnet}: of 13 for containers 13 are in use and 0 reserved: "
-        "detach some, or make a network with larger node subnets (-o node-prefix)"
+        "detach some, or make a network with larger node subnets (-O node-prefix)"
     )
 
     def one(place: Place) -> str:

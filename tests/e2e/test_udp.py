@@ -78,7 +78,7 @@ def test_two_networks_have_two_ports(lab: Lab, networks: dict[str, list[Containe
     found = {network.name: network.options.get("port") for network in client(lab, "node-2").networks()}
     assert found == PORT
     taken = weft(
-        lab, "node-1", "network", "create", "x", "--driver", "udp", "--subnet", "10.9.0.0/16", "-o", "port=8286"
+        lab, "node-1", "network", "create", "x", "--driver", "udp", "--subnet", "10.9.0.0/16", "-O", "port=8286"
     )
     assert taken.returncode == 1
     assert "port 8286 is taken by network sixth" in taken.stderr

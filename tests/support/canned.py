@@ -67,7 +67,7 @@ LEASES = (
 
 PROBLEM = (
     "node-4 (192.168.0.33) is on another segment: host-gw cannot reach it; use driver vxlan with "
-    "-o direct-routing=true for this network"
+    "-O direct-routing=true for this network"
 )
 
 NETWORKS = (

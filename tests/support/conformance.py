@@ -417,7 +417,7 @@ def _must(lab: Lab, host: str, *words: str) -> None:
 def _with_options(case: Case, words: str) -> str:
     """Of a second network."""
     options = {**case.line.options, **case.line.second}
-    return " ".join((words, *(f"-o {key}={value}" for key, value in options.items())))
+    return " ".join((words, *(f"-O {key}={value}" for key, value in options.items())))
 
 
 CHECKS: Sequence[Check] = (

@@ -171,7 +171,7 @@ def test_a_vlans_device_of_somebody_else_stays(netns: Home, tmp_path: Path) -> N
     host.ns.sh("ip link add eth0.30 link eth0 type vlan id 30")
     host.attach("c1", 10)
     told = [failure.reason for failure in failing(host).failures]
-    assert "device eth0.30 exists and is not Weft's: name it with -o parent instead of a vlan, or remove it" in told
+    assert "device eth0.30 exists and is not Weft's: name it with -O parent instead of a vlan, or remove it" in told
     host.ns.sh("ip link set eth0.30 name tagged")
     told = [failure.reason for failure in failing(host).failures]
     assert any("eth0 has such a vlan device already, under another name" in text for text in told), told

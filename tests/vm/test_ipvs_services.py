@@ -1,4 +1,4 @@
-"""Services whose connections IPVS spreads (`-o balancer=ipvs`): two hosts with an overlay network, and members on both."""
+"""Services whose connections IPVS spreads (`-O balancer=ipvs`): two hosts with an overlay network, and members on both."""
 
 from __future__ import annotations
 

@@ -173,7 +173,7 @@ class Agent(Parts):
         if networks:
             log.warning(
                 "open to all other networks that are open to them, as when they were made: %s; networks made from now on "
-                "reach no other unless they say -o reach=…",
+                "reach no other unless they say -O reach=…",
                 ", ".join(networks),
             )
 

@@ -38,7 +38,7 @@ def choose(
     address = _search(subnet, (first, last), taken, spans, after)
     if address is not None:
         return address
-    more = "larger node subnets (-o node-prefix)" if node else "a larger subnet"
+    more = "larger node subnets (-O node-prefix)" if node else "a larger subnet"
     size = sum(end - begin + 1 for begin, end in asked)
     in_use = sum(len(run) for run in _runs(first, last, spans))
     where = f"{_listed(within)} of {_whose(node, subnet)}" if within else _whose(node, subnet)

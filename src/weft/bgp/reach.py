@@ -42,7 +42,7 @@ def _of_family(
 ) -> Iterator[Unreached]:
     plain = [n for n in nodes if not tunnelled(me, n, fam)]
     instead = (
-        f"make network {network} with -o encap=vxlan{' -o underlay=ipv6' if fam == 4 else ''}, or without IPv{fam}"
+        f"make network {network} with -O encap=vxlan{' -O underlay=ipv6' if fam == 4 else ''}, or without IPv{fam}"
     )
     if plain and me.address(fam) is None:
         text = f"no other node reaches the IPv{fam} addresses of containers here; give it one, or {instead}"
@@ -56,7 +56,7 @@ def _of_family(
     if beyond and not routers:
         text = (
             f"the IPv{fam} addresses of containers there are reached only if routers know them, and no router is told by BGP; "
-            f"set one up with `weft bgp peer add`, or make network {network} with -o encap=vxlan-cross-subnet"
+            f"set one up with `weft bgp peer add`, or make network {network} with -O encap=vxlan-cross-subnet"
         )
         yield Unreached(network, _one(beyond), f"{_names(beyond)}: behind a router, so {text}")
 

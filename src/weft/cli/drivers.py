@@ -55,7 +55,7 @@ def _one(page: Page, name: str, summary: str, options: list[Option]) -> Iterator
     yield page.paint(name, "head") + (f"  {summary}" if summary else "")
     for option, following in zip_longest(options, options[1:]):
         default = plain(option.default)
-        yield f"  -o {option.name}={option.type}" + (f"  [default: {default}]" if default else "")
+        yield f"  -O {option.name}={option.type}" + (f"  [default: {default}]" if default else "")
         if option.help and not (following and following.help == option.help):  # several may share one text
             yield from page.paragraph(option.help, "       ")
 

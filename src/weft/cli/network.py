@@ -31,7 +31,7 @@ app = group(
     "create",
     epilog=example(
         "weft network create blue --driver vxlan --subnet 10.1.0.0/16 --subnet fd00:1::/48",
-        "weft network create flat --driver host-gw --subnet 10.2.0.0/16 -o node-prefix=25 --internal",
+        "weft network create flat --driver host-gw --subnet 10.2.0.0/16 -O node-prefix=25 --internal",
     ),
 )
 def create(
@@ -48,16 +48,21 @@ def create(
         typer.Option("--subnet", "-s", metavar="CIDR", help="Two, one of each family, make it dual stack."),
     ] = None,
     option: Annotated[
-        list[str] | None, typer.Option("--option", "-o", metavar="KEY=VALUE", help="Of the driver; several times.")
+        list[str] | None, typer.Option("--set", "-O", metavar="KEY=VALUE", help="Of the driver; several times.")
     ] = None,
     internal: Annotated[bool, typer.Option("--internal", help="No way out of the network.")] = False,
     mtu: Annotated[
         int | None, typer.Option("--mtu", metavar="OCTETS", help="Of the containers' interfaces; else found out.")
     ] = None,
     label: Labels = None,
+    output: Annotated[
+        list[str] | None, typer.Option("--output", "-o", metavar="table|json|yaml", help="How to show it.")
+    ] = None,
+    former: Annotated[list[str] | None, typer.Option("--option", hidden=True)] = None,
 ) -> None:
     """Create a network on all nodes."""
-    options = pairs("--option", option)
+    form, meant = _former_options([*(output or ())], former)
+    options = pairs("--set", [*(option or ()), *meant])
     if not subnet and SHARE not in options and FLANNEL not in options and not _found_elsewhere(driver):
         raise typer.BadParameter("missing: give the network's addresses", param_hint="'--subnet'")
     network = Network(
@@ -71,10 +76,28 @@ def create(
     )
     with Waiting(f"creating {name}"):
         made = client(ctx).create_network(network)
-    told = [made.driver, *map(str, made.subnets), *(["internal"] if made.internal else [])]
-    say(f"created network {made.name}: {listed(told)}")
+    show(made, form, _made)
     for text in (*made.one_sided, *made.problems):
         complain(f"warning: network {made.name}: {text}")
+
+
+def _former_options(shown: list[str], former: list[str] | None) -> tuple[Format, list[str]]:
+    """How to show it, and the driver's options that are given as they once were: `-o KEY=VALUE`, `--option KEY=VALUE`.
+    Raises BadParameter."""
+    meant = [*(former or ()), *(text for text in shown if "=" in text)]
+    if meant:
+        complain(f"note: -o says how to show it; a driver's option is now given as -O {meant[0]}")
+    forms = [text for text in shown if "=" not in text]
+    if forms and forms[-1] not in tuple(Format):
+        raise typer.BadParameter(
+            f"'{forms[-1]}' is not one of {listed(map(repr, map(str, Format)))}", param_hint="'--output' / '-o'"
+        )
+    return Format(forms[-1]) if forms else Format.TABLE, meant
+
+
+def _made(_page: Page, made: t.NetworkInfo) -> Iterator[str]:
+    told = [made.driver, *map(str, made.subnets), *(["internal"] if made.internal else [])]
+    yield f"created network {made.name}: {listed(told)}"
 
 
 def _found_elsewhere(driver: str) -> bool:
@@ -127,7 +150,7 @@ def drivers(
 ) -> None:
     """List the drivers and their options.
 
-    Options are given with `weft network create NAME -o KEY=VALUE`.
+    Options are given with `weft network create NAME -O KEY=VALUE`.
     """
     from weft.cli import drivers as known
 

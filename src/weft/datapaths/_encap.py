@@ -73,18 +73,18 @@ def refusal(host: Host, network: Network, options: Any) -> str:
     kind = tunnel(options.encap)
     if kind == "ipip" and 4 not in network.families:
         instead = options.encap.replace(kind, "vxlan")
-        return f"encap={options.encap} carries IPv4 only, and there is no IPv4 subnet: use -o encap={instead}"
+        return f"encap={options.encap} carries IPv4 only, and there is no IPv4 subnet: use -O encap={instead}"
     if lacking := [name for name in options.features if name in host.lacking]:
         other = "vxlan" if kind == "ipip" else "never"
         instead = options.encap.replace(kind, other) if kind == "ipip" else other
         return (
             f"the kernel of {node.name} has no {lacking[0]}, which encap={options.encap} needs: load the module there "
-            f"(modprobe {lacking[0]}), or make network {network.name} with -o encap={instead}"
+            f"(modprobe {lacking[0]}), or make network {network.name} with -O encap={instead}"
         )
     if kind == "ipip" and node.address(4) is None:
         return (
             f"{node.name} has no IPv4 address on {node.uplink}, which encap={options.encap} needs: give it one, or make "
-            f"network {network.name} with -o encap={options.encap.replace('ipip', 'vxlan')} -o underlay=ipv6"
+            f"network {network.name} with -O encap={options.encap.replace('ipip', 'vxlan')} -O underlay=ipv6"
         )
     return _tunnel.refusal(host, network, options) if kind == "vxlan" else ""
 

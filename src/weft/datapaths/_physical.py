@@ -82,7 +82,7 @@ def location(site: Site, node: Node, found: Location) -> Answer:
     where = " and ".join(map(str, found.addresses))
     yield Problem(
         f"{node.name} is behind a router, so {where} is on another wire than containers here: take a driver that crosses "
-        "routers, or a -o parent or -o vlan that is one wire on all hosts"
+        "routers, or a -O parent or -O vlan that is one wire on all hosts"
     )
 
 

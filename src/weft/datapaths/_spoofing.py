@@ -11,7 +11,7 @@ the container's own name, and nothing else: a port of which nothing is known yet
 - No router advertisements, no redirects (RFC 4861, RFC 792), no answers of a DHCP server: a container is neither.
 - No tagged frames, and no other protocols: a rule does not see what they carry, and who gets them might.
 
-Who may send in others' names (`-o spoofing=allow`, or the endpoint's own word) has its port in the set `spoofers`.
+Who may send in others' names (`-O spoofing=allow`, or the endpoint's own word) has its port in the set `spoofers`.
 What comes from the bridge itself passes no such hook, and other ports are not ours to judge.
 
 What is refused is counted, in the chains `claims` and `neighbours`.

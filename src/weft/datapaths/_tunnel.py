@@ -190,7 +190,7 @@ def addressless(host: Host, network: Network, options: Any) -> str:
     if host.node.address(fam) is None:
         return (
             f"{host.node.name} has no IPv{fam} address on {host.node.uplink}: give it one, "
-            f"or make network {network.name} with -o underlay=ipv{10 - fam}"
+            f"or make network {network.name} with -O underlay=ipv{10 - fam}"
         )
     return ""
 
@@ -220,11 +220,11 @@ def unencrypted(host: Host, network: Network, options: CommonOptions) -> str:
     if not host.keyed:
         return (
             f"{node.name} has no mesh secret, of which keys are made: write one to a file on every host, name it in weft.toml "
-            f"(mesh-secret), and restart the agents; or make network {network.name} without -o encrypt=true"
+            f"(mesh-secret), and restart the agents; or make network {network.name} without -O encrypt=true"
         )
     return (
         f"the kernel of {node.name} has neither WireGuard nor ESP: modprobe wireguard there, and restart the agent; or make "
-        f"network {network.name} without -o encrypt=true"
+        f"network {network.name} without -O encrypt=true"
     )
 
 

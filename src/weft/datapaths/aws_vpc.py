@@ -122,7 +122,7 @@ def _one_way(site: Site, node: Node, lease: Lease) -> Iterator[Problem]:
         wanted = ",".join(sorted({*named, mine[TABLE], theirs[TABLE]}))
         yield Problem(
             f"{node.name} is in {theirs[SUBNET]}, the way {' and '.join(lacking)} is missing: {'; '.join(lacking.values())}; "
-            f"make the network with -o route-table-ids={wanted}, or with -o route-table-ids={AUTO}"
+            f"make the network with -O route-table-ids={wanted}, or with -O route-table-ids={AUTO}"
         )
 
 

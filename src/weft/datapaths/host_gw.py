@@ -40,7 +40,7 @@ def peer(site: Site, node: Node, lease: Lease) -> Answer:
     if beyond:
         yield Problem(
             f"{node.name} is on another segment: host-gw cannot reach its {' and '.join(beyond)}; "
-            "use driver vxlan with -o direct-routing=true"
+            "use driver vxlan with -O direct-routing=true"
         )
 
 

@@ -41,7 +41,7 @@ class IpvlanOptions(PhysicalOptions, frozen=True, kw_only=True):
         super().__post_init__()
         if self.routed and self.gateway:
             raise Invalid(
-                f"gateway={self.gateway}: in mode {self.mode} the host routes: leave -o gateway out, or take mode=l2"
+                f"gateway={self.gateway}: in mode {self.mode} the host routes: leave -O gateway out, or take mode=l2"
             )
 
     @property

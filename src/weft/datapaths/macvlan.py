@@ -39,7 +39,7 @@ def refusal(host: Host, network: Network, options: MacvlanOptions) -> str:
     if options.mode == "passthru" and _physical.parent(host, options) == host.node.uplink:
         return (
             f"mode=passthru gives the whole parent to one container, and {host.node.uplink} is the uplink of "
-            f"{host.node.name}: name another -o parent, or a -o vlan"
+            f"{host.node.name}: name another -O parent, or a -O vlan"
         )
     return _physical.refusal(host, network, options)
 

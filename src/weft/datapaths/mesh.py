@@ -13,7 +13,7 @@ Packet's way, 172.111.222.2 on node-1 to 172.111.222.3 on node-2:
 Frames for many go to each host with containers of the network, a copy for each (head-end replication): the all-zero entry
 has all of them. What came out of the tunnel is never sent into it again.
 
-Where the kernel has Open vSwitch's datapath, `-o fastpath=ovs` has that carry the frames instead, as with Weave (`_ovs`).
+Where the kernel has Open vSwitch's datapath, `-O fastpath=ovs` has that carry the frames instead, as with Weave (`_ovs`).
 
 To hosts that the tunnel does not reach, a program carries the frames (`_sleeve`): then the bridge's entry for a container
 leads to another port, and the tunnel has none for its host. The tunnel's device answers for these containers all the same.
@@ -146,7 +146,7 @@ def refusal(host: Host, network: Network, options: MeshOptions) -> str:
     if lacking := [name for name in options.features if name in host.lacking]:
         return (
             f"the kernel of {host.node.name} has no {lacking[0]}, which fastpath=ovs needs: load the module there (modprobe "
-            f"openvswitch), or make network {network.name} without -o fastpath=ovs"
+            f"openvswitch), or make network {network.name} without -O fastpath=ovs"
         )
     if why := _tunnel.addressless(host, network, options):
         return why

@@ -1,4 +1,4 @@
-"""What `-o KEY=VALUE` may say where containers are ports of Neutron's networks."""
+"""What `-O KEY=VALUE` may say where containers are ports of Neutron's networks."""
 
 from __future__ import annotations
 
@@ -77,7 +77,7 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
     def __post_init__(self) -> None:
         super().__post_init__()
         if self.subnet and not self.net:
-            raise Invalid(f"neutron.subnet={self.subnet} is of no network: say which with -o neutron.net=NAME")
+            raise Invalid(f"neutron.subnet={self.subnet} is of no network: say which with -O neutron.net=NAME")
         if self.pool and self.net:
             raise Invalid(f"neutron.pool={self.pool}: neutron.net={self.net} has its subnets already: leave one out")
         if self.port_security == "off" and (self.security_groups or self.pairs):
@@ -107,7 +107,7 @@ class NeutronOptions(CommonOptions, frozen=True, kw_only=True):
         """Raises Invalid."""
         if not network.subnets and not self.net:
             raise Invalid(
-                f"network {network.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16, or -o neutron.net=NAME to "
+                f"network {network.name}: no subnet: give --subnet, such as --subnet 10.1.0.0/16, or -O neutron.net=NAME to "
                 "use a network that Neutron has"
             )
         if self.reserve:

@@ -117,7 +117,7 @@ def _no_router(host: Host, wanted: str, facts: Mapping[str, str]) -> str:
         return f"router {wanted} does not join {where}: {there}; add it there (openstack router add subnet)"
     if not found:
         return f"no router of Neutron's joins {where}: add it to one (openstack router add subnet)"
-    return f"several routers join {where}, and none is its gateway: name one with -o router=ID: {', '.join(found)}"
+    return f"several routers join {where}, and none is its gateway: name one with -O router=ID: {', '.join(found)}"
 
 
 DRIVER = Driver(

@@ -1,4 +1,4 @@
-"""What `-o KEY=VALUE` may say: the options that several drivers have.
+"""What `-O KEY=VALUE` may say: the options that several drivers have.
 
 An option is declared once, as a type with its help text, and a driver has it by naming it with its own default:
 
@@ -249,9 +249,9 @@ class BareOptions(CommonOptions, frozen=True, kw_only=True):
         super().__post_init__()
         for name, value in (("dns", self.dns != "off" and self.dns), ("reserve", self.reserve)):
             if value:
-                raise Invalid(f"{name}={value} means nothing where no addresses are given: leave -o {name} out")
+                raise Invalid(f"{name}={value} means nothing where no addresses are given: leave -O {name} out")
         if self.spoofing != "drop":
-            raise Invalid(f"spoofing={self.spoofing} means nothing where no addresses are given: leave -o spoofing out")
+            raise Invalid(f"spoofing={self.spoofing} means nothing where no addresses are given: leave -O spoofing out")
 
 
 class PhysicalOptions(CommonOptions, frozen=True, kw_only=True):
@@ -271,7 +271,7 @@ class PhysicalOptions(CommonOptions, frozen=True, kw_only=True):
             raise Invalid(f"vlan={self.vlan} is outside 1 to 4094 (IEEE 802.1Q)")
         if self.spoofing != "allow":
             raise Invalid(
-                f"spoofing={self.spoofing}: what these containers send passes no rules of their host: leave -o spoofing out"
+                f"spoofing={self.spoofing}: what these containers send passes no rules of their host: leave -O spoofing out"
             )
         families = [address.version for address in self.next_hops]
         if len(set(families)) != len(families):

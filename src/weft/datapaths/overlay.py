@@ -105,7 +105,7 @@ def refusal(host: Host, network: Network, options: OverlayOptions) -> str:
     if lacking := [name for name in options.features if name in host.lacking]:
         return (
             f"the kernel of {host.node.name} has no {lacking[0]}, which balancer={options.balancer} needs: load the module "
-            f"there (modprobe {lacking[0]}), or make network {network.name} without -o balancer={options.balancer}"
+            f"there (modprobe {lacking[0]}), or make network {network.name} without -O balancer={options.balancer}"
         )
     return _tunnel.refusal(host, network, options)
 

@@ -100,7 +100,7 @@ def _check_options(network: Network, wanted: Mapping[str, OptionValue]) -> None:
     given = msgspec.to_builtins(registry.parse_options(network))
     for name, value in wanted.items():
         if name in network.options and not _same(given[name], value):
-            raise Invalid(f"it says {name}={_word(value)}, not {network.options[name]}: leave -o {name} out")
+            raise Invalid(f"it says {name}={_word(value)}, not {network.options[name]}: leave -O {name} out")
 
 
 def _same(given: object, wanted: object) -> bool:

@@ -162,5 +162,5 @@ def _chosen(network: Network, options: NeutronOptions, there: list[Subnet]) -> l
     if not found:
         raise Invalid(f"network {network.name}: {has}: make a subnet there first")
     if len({s.ip_version for s in found}) < len(found):
-        raise Invalid(f"network {network.name}: {has}: choose one of each family with -o neutron.subnet=NAME,…")
+        raise Invalid(f"network {network.name}: {has}: choose one of each family with -O neutron.subnet=NAME,…")
     return found

@@ -18,7 +18,7 @@ from weft.datapaths.registry import DRIVERS
 
 NAME = "demo"
 HOSTS = ("node-1", "node-2", "node-3", "node-4")
-OPTIONS = {"routed": " -o encap=vxlan-cross-subnet"}
+OPTIONS = {"routed": " -O encap=vxlan-cross-subnet"}
 """That a driver is shown with."""
 BOLD, DIM, PLAIN = ("\033[1m", "\033[2m", "\033[0m") if sys.stdout.isatty() else ("", "", "")
 

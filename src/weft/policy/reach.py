@@ -25,7 +25,7 @@ def one_sided(networks: Mapping[str, Network], network: Network) -> Iterator[str
     for name in sorted((network.reaches or frozenset()) - {network.name}):
         other = networks.get(name)
         if other is None:
-            yield f"reaches {name} once there is such a network: make that with -o reach={network.name}"
+            yield f"reaches {name} once there is such a network: make that with -O reach={network.name}"
         elif not other.open_to(network):
             yield f"does not reach {name}, though it names it: {_way_out(other, network)}"
     for _, other in sorted(networks.items()):
@@ -36,4 +36,4 @@ def one_sided(networks: Mapping[str, Network], network: Network) -> Iterator[str
 def _way_out(closed: Network, other: Network) -> str:
     if closed.internal:
         return f"{closed.name} is internal, and nothing outside of it reaches its containers"
-    return f"both have to name each other; make {closed.name} anew with -o reach={other.name}"
+    return f"both have to name each other; make {closed.name} anew with -O reach={other.name}"

@@ -161,7 +161,7 @@ class Aws:
             known = ", ".join(sorted(self._tables))
             raise Invalid(
                 f"{route.place} has no route table {route.table}: it has {known}; make the network with another "
-                "-o route-table-ids"
+                "-O route-table-ids"
             )
 
     # What keeps packets from arriving, or will.

@@ -104,7 +104,7 @@ def _ask_wire(record: Record, place: Place, link: LinkDump, frame: Frame, asked:
             "no-neighbour",
             place,
             f"{next_hop} cannot be found by {link.name} on {name}: {owner[0].place.host}, whose it is, is on another segment",
-            "a network with driver vxlan (-o direct-routing=true) reaches hosts on other segments",
+            "a network with driver vxlan (-O direct-routing=true) reaches hosts on other segments",
             fault="wrong-next-hop",
         )
     if owner is None and (lost := record.lost(next_hop)):

@@ -181,7 +181,7 @@ async def test_a_network_that_stands_outlives_the_loss_of_its_underlays_address(
         await settled(agent)
         assert "weft-blue" in devices(host) and host.inside(path)
         assert [p.text for p in infos.status(agent).problems] == [
-            "node-1 has no IPv4 address on eth0: give it one, or make network blue with -o underlay=ipv6"
+            "node-1 has no IPv4 address on eth0: give it one, or make network blue with -O underlay=ipv6"
         ]
         assert (await attach(agent, "c1")).network == "blue"
 
@@ -452,7 +452,7 @@ async def test_a_host_gw_peer_on_another_segment_is_told_on_both(agent: Agent, s
         for one, peer in ((agent, "node-4"), (other, "node-1")):
             await until(lambda one=one: one.loop.problems)
             (problem,) = infos.status(one).problems
-            assert problem.peer == peer and "use driver vxlan with -o direct-routing=true" in problem.text
+            assert problem.peer == peer and "use driver vxlan with -O direct-routing=true" in problem.text
             assert (await Service(one).network("blue")).problems == (problem.text,)
 
 

@@ -38,7 +38,7 @@ async def leased(agent: Agent) -> None:
 
 async def test_without_a_secret_it_is_refused_before_anything_changes(host: FakeHost, store_file: Path) -> None:
     async with agent_on(host, store_file) as agent:
-        with pytest.raises(Conflict, match=r"blue: node-1 has no mesh secret, .*mesh-secret.*without -o encrypt=true$"):
+        with pytest.raises(Conflict, match=r"blue: node-1 has no mesh secret, .*mesh-secret.*without -O encrypt=true$"):
             await create(agent, encrypt="true")
         assert not agent.view.networks
 
@@ -86,7 +86,7 @@ async def test_to_a_host_that_cannot_nothing_leads(host: FakeHost, store_file: P
 async def test_one_port_is_encrypted_as_a_whole(host: FakeHost, store_file: Path, secret: str) -> None:
     async with agent_on(with_only(host, "wireguard"), store_file, mesh_secret=secret) as agent:
         await create(agent, "plain", "10.1.0.0/16")
-        with pytest.raises(Invalid, match=r"port=8472 is that of network plain, which is not encrypted, .* -o port"):
+        with pytest.raises(Invalid, match=r"port=8472 is that of network plain, which is not encrypted, .* -O port"):
             await create(agent, "closed", "10.2.0.0/16", encrypt="true", port=8472)
         await create(agent, "closed", "10.2.0.0/16", encrypt="true")
         with pytest.raises(Invalid, match="port=8473 is that of network closed, which is encrypted"):

@@ -66,7 +66,7 @@ def test_exhaustion_names_the_counts() -> None:
         addresses.choose(SUBNET, taken, [ip_network("10.1.3.0/28")], node="node-1")
     assert str(caught.value) == (
         "no address is left in node-1's subnet 10.1.3.0/24: of 253 for containers 239 are in use and 14 reserved: "
-        "detach some, or make a network with larger node subnets (-o node-prefix)"
+        "detach some, or make a network with larger node subnets (-O node-prefix)"
     )
 
 

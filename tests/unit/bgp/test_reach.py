@@ -46,13 +46,13 @@ def test_neighbours_of_both_families_have_nothing_to_tell(encap: str) -> None:
 def test_a_node_that_lacks_a_family_is_told_of_by_itself_and_by_others() -> None:
     (here,) = said(ME, V4)
     assert here.startswith("n2: n2: no IPv6 address, so no other node reaches the IPv6 addresses of containers there;")
-    assert "-o encap=vxlan, or without IPv6" in here
+    assert "-O encap=vxlan, or without IPv6" in here
     (there,) = said(V4, ME)
     assert there.startswith(
         ": n2 has no IPv6 address on eth0, so no other node reaches the IPv6 addresses of containers here"
     )
     (v4,) = said(ME, V6)
-    assert "n2: no IPv4 address" in v4 and "-o encap=vxlan -o underlay=ipv6" in v4
+    assert "n2: no IPv4 address" in v4 and "-O encap=vxlan -O underlay=ipv6" in v4
     assert said(ME, V4, families=1) == []
 
 

@@ -95,7 +95,7 @@ class TestStatus:
         assert "lost for 1 min, at revision 4711: 10.0.0.1:2379: connection refused" in text
         assert "route 6 5 1" in text
         assert "Network is unreachable (ENETUNREACH): is weft.1 up? 5 attempts in 2 min, next in 1" in text
-        assert "use driver vxlan with -o direct-routing=true for this network" in text
+        assert "use driver vxlan with -O direct-routing=true for this network" in text
         assert "network a-network-with-a-rather-long-name, peer node-4" in text
 
     def test_a_problem_of_no_network_is_this_nodes(self, weft, agent: CannedAgent) -> None:
@@ -208,7 +208,7 @@ class TestNetwork:
     def test_create(self, weft, agent: CannedAgent) -> None:
         line = (
             "network create blue --driver vxlan --subnet 40.15.0.0/16 --subnet fd00:40:15::/48 "
-            "-o vni=7 -o reserve=a=b --internal --mtu 1400 --label team=payments"
+            "-O vni=7 -O reserve=a=b --internal --mtu 1400 --label team=payments"
         )
         ran = weft(*line.split())
         assert (ran.status, ran.err) == (0, "")
@@ -228,15 +228,26 @@ class TestNetwork:
             "labels": {"team": "payments"},
         }
 
+    @pytest.mark.parametrize("former", ["-o", "--option"])
+    def test_a_drivers_options_may_be_given_as_they_once_were(self, weft, agent: CannedAgent, former: str) -> None:
+        ran = weft(*f"network create blue --driver vxlan --subnet 40.15.0.0/16 {former} vni=7 -o json".split())
+        assert (ran.status, ran.err) == (
+            0,
+            "weft: note: -o says how to show it; a driver's option is now given as -O vni=7\n",
+        )
+        assert json.loads(ran.out)["name"] == "blue"
+        assert decode(t.CreateNetwork, agent.asked[0].body).network.options == {"vni": "7"}
+
     @pytest.mark.parametrize(
         ("line", "status", "message"),
         [
+            ("blue --subnet 10.1.0.5/16 --driver vxlan -o xml", 2, "'xml' is not one of 'table', 'json', 'yaml'"),
             ("blue --subnet 10.1.0.5/16 --driver vxlan", 1, "did you mean 10.1.0.0/16?"),
             ("blue --subnet ten --driver vxlan", 1, "'ten' is not a prefix"),
             ("Blue! --subnet 10.1.0.0/16 --driver vxlan", 1, "'Blue!' is not a network name"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan --mtu 99", 1, "MTU 99 is outside 576 to 65535"),
-            ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni", 2, "'vni' is not KEY=VALUE"),
-            ("blue --subnet 10.1.0.0/16 --driver vxlan -o vni=1 -o vni=2", 2, "vni is given twice"),
+            ("blue --subnet 10.1.0.0/16 --driver vxlan -O vni", 2, "'vni' is not KEY=VALUE"),
+            ("blue --subnet 10.1.0.0/16 --driver vxlan -O vni=1 -O vni=2", 2, "vni is given twice"),
             ("blue --driver vxlan", 2, "Invalid value for '--subnet': missing"),
             ("blue --driver warp", 2, "Invalid value for '--subnet': missing"),
             ("blue --subnet 10.1.0.0/16", 2, "Missing option '--driver'"),
@@ -273,8 +284,8 @@ class TestNetwork:
     def test_drivers_need_no_agent(self, weft) -> None:
         ran = weft("network", "drivers")
         assert ran.status == 0
-        assert "  -o vni=NUMBER" in ran.lines
-        assert ran.out.count("-o node-prefix=") == 1
+        assert "  -O vni=NUMBER" in ran.lines
+        assert ran.out.count("-O node-prefix=") == 1
         assert max(map(len, ran.lines)) <= 100
         assert json.loads(weft("network", "drivers", "vxlan", "-o", "json").out) == plain(describe("vxlan"))
 

@@ -344,7 +344,7 @@ async def test_a_host_without_the_underlays_family_is_refused(join: Join) -> Non
     await declare(one, network("blue"))
     assert await one.leases.acquire("blue", one.host) is None
     assert one.leases.refused["blue"] == (
-        "node-1 has no IPv4 address on eth0: give it one, or make network blue with -o underlay=ipv6"
+        "node-1 has no IPv4 address on eth0: give it one, or make network blue with -O underlay=ipv6"
     )
 
 

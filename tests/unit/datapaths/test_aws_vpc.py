@@ -64,7 +64,7 @@ def test_the_way_that_is_missing(tables: str, name: str, missing: str) -> None:
     assert [line.partition(" is missing")[0] for line in told] == (
         [f"node-4 is in subnet-b, the way {missing}"] if missing else []
     )
-    assert all("-o route-table-ids=rtb-a,rtb-b, or with -o route-table-ids=auto" in line for line in told)
+    assert all("-O route-table-ids=rtb-a,rtb-b, or with -O route-table-ids=auto" in line for line in told)
 
 
 def test_both_ends_tell_of_the_same_route() -> None:

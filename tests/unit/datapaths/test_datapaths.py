@@ -173,7 +173,7 @@ def test_a_host_without_the_tunnels_family_is_refused() -> None:
     net = lab.network("vxlan", options={"underlay": "ipv6"})
     site = lab.site(net, lab.node("node-1", (4,)))
     refusal = driver("vxlan").refusal(site.host, net, site.options)
-    assert refusal == "node-1 has no IPv6 address on eth0: give it one, or make network blue with -o underlay=ipv4"
+    assert refusal == "node-1 has no IPv6 address on eth0: give it one, or make network blue with -O underlay=ipv4"
     assert driver("vxlan").refusal(lab.site(net, lab.node("node-1")).host, net, site.options) == ""
 
 

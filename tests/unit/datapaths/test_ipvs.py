@@ -101,7 +101,7 @@ def test_a_host_whose_kernel_has_none_says_so() -> None:
     (problem,) = [found for found in DRIVERS["overlay"].network(site) if isinstance(found, Problem)]
     assert problem.text == (
         "the kernel of node-1 has no ip_vs, which balancer=ipvs needs: load the module there (modprobe ip_vs), or make "
-        "network blue without -o balancer=ipvs"
+        "network blue without -O balancer=ipvs"
     )
     plain = lab.site(lab.network("overlay", options={"vni": 300}), lab.node("node-1"), lacking=frozenset({"ip_vs"}))
     assert not [found for found in DRIVERS["overlay"].network(plain) if isinstance(found, Problem)]

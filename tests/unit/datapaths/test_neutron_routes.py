@@ -85,7 +85,7 @@ def test_a_peer_that_has_not_told_its_port() -> None:
         ("r1", {"routers": "r1 r2", "gateway": "r2"}, ""),
         ("", {"routers": "r1", "gateway": ""}, ""),
         ("", {"routers": "r1 r2", "gateway": ""},
-         "several routers join the subnet of node-1, and none is its gateway: name one with -o router=ID: r1, r2"),
+         "several routers join the subnet of node-1, and none is its gateway: name one with -O router=ID: r1, r2"),
         ("r9", {}, "router r9 does not join the subnet of node-1: those that do are router-1; add it there (openstack router "
          "add subnet)"),
         ("r9", {"routers": "", "gateway": ""},

@@ -59,16 +59,16 @@ def test_a_kernel_without_the_module_is_told_what_does_the_same() -> None:
     lacking = frozenset({"ipip"})
     assert refusal({"encap": "ipip-cross-subnet"}, lacking=lacking) == (
         "the kernel of node-1 has no ipip, which encap=ipip-cross-subnet needs: load the module there (modprobe ipip), "
-        "or make network blue with -o encap=vxlan-cross-subnet"
+        "or make network blue with -O encap=vxlan-cross-subnet"
     )
     assert refusal({"encap": "vxlan-cross-subnet"}, lacking=lacking) == ""
     assert refusal({}, lacking=frozenset({"ipip", "vxlan"})) == ""
-    assert refusal({"encap": "vxlan"}, lacking=frozenset({"vxlan"})).endswith("make network blue with -o encap=never")
+    assert refusal({"encap": "vxlan"}, lacking=frozenset({"vxlan"})).endswith("make network blue with -O encap=never")
 
 
 def test_ipip_carries_ipv4_only() -> None:
     assert refusal({"encap": "ipip"}, (6,)) == (
-        "encap=ipip carries IPv4 only, and there is no IPv4 subnet: use -o encap=vxlan"
+        "encap=ipip carries IPv4 only, and there is no IPv4 subnet: use -O encap=vxlan"
     )
     assert refusal({"encap": "vxlan"}, (6,)) == refusal({"encap": "ipip"}, (4, 6)) == ""
 
@@ -76,7 +76,7 @@ def test_ipip_carries_ipv4_only() -> None:
 def test_a_host_without_the_tunnels_family() -> None:
     assert refusal({"encap": "ipip"}, own=(6,)) == (
         "node-1 has no IPv4 address on eth0, which encap=ipip needs: give it one, "
-        "or make network blue with -o encap=vxlan -o underlay=ipv6"
+        "or make network blue with -O encap=vxlan -O underlay=ipv6"
     )
     assert "has no IPv6 address" in refusal({"encap": "vxlan", "underlay": "ipv6"}, own=(4,))
     assert refusal({}, own=(6,)) == ""

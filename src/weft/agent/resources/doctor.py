@@ -308,7 +308,7 @@ def _one_sided(parts: Parts) -> Iterator[t.Finding]:
 
 
 def _ports(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Finding]:
-    ways_out = {o.udp_port: "stop it, or make the network with another -o port" for _, o in networks if o.udp_port}
+    ways_out = {o.udp_port: "stop it, or make the network with another -O port" for _, o in networks if o.udp_port}
     if routing_mesh.tunnelled(parts.view):
         ways_out[routing_mesh.UDP_PORT] = (
             "stop it: packets for services' published ports go from host to host by that port"
@@ -370,7 +370,7 @@ def _other_vteps(networks: list[tuple[Network, CommonOptions]]) -> Iterator[t.Fi
                 check=f"VNI of {network.name}",
                 result="error",
                 detail=f"device {name} is not Weft's and has VNI {vni} on UDP port {options.udp_port}, as this network",
-                advice=f"remove it (ip link del {name}), or make the network with another -o vni",
+                advice=f"remove it (ip link del {name}), or make the network with another -O vni",
                 fault="tunnel-port-taken",
                 fix=f"ip link del {name}",
             )

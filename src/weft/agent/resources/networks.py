@@ -195,7 +195,7 @@ class Networks:
         if not driver.passed and network.options.get(REACH, SELF) != SELF:
             raise Invalid(
                 f"network {network.name}: reach={network.options[REACH]}: containers of driver {driver.name} are in a network "
-                "whose own routers decide that: leave -o reach out"
+                "whose own routers decide that: leave -O reach out"
             )
 
     def _check_port(self, network: Network, options: CommonOptions) -> None:
@@ -206,7 +206,7 @@ class Networks:
                 raise Invalid(
                     f"network {network.name}: port={options.udp_port} is that of network {name}, which is "
                     f"{'not ' if encrypted else ''}encrypted, and what is sent to one port is so as a whole: choose another "
-                    "with -o port"
+                    "with -O port"
                 )
 
     def _others_options(self) -> Iterator[tuple[str, CommonOptions]]:
@@ -229,7 +229,7 @@ class Networks:
             if found[-1] in theirs.parents(host, registry.parse_options(other))[-1:]:
                 raise Conflict(
                     f"network {network.name}: {found[-1]} carries network {other.name} of driver {other.driver}, and the "
-                    f"kernel has no {network.driver} beside it: name another -o parent, or a -o vlan"
+                    f"kernel has no {network.driver} beside it: name another -O parent, or a -O vlan"
                 )
 
     async def _home(self, network: Network) -> Network | None:
@@ -256,7 +256,7 @@ class Networks:
             return network
         number = await self._free_number(keys.claim(numbered.claim), numbered.first, numbered.last)
         if number is None:
-            raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -o {numbered.option}")
+            raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -O {numbered.option}")
         return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
 
     async def _free_number(self, prefix: str, first: int, last: int) -> int | None:
@@ -301,8 +301,8 @@ class Networks:
         option = prefix.rpartition("/")[2]
         numbered = registry.driver(network.driver).numbered
         free = await self._free_number(f"{prefix}/", int(number), int(number) + CLOSE)
-        example = f", such as -o {option}={free}" if free else f" with -o {option}"
-        return f"choose another{example}" + (f", or leave -o {option} out and get a free one" if numbered else "")
+        example = f", such as -O {option}={free}" if free else f" with -O {option}"
+        return f"choose another{example}" + (f", or leave -O {option} out and get a free one" if numbered else "")
 
     async def remove(self, name: str, *, force: bool = False) -> list[Endpoint]:
         """The endpoints that went with it. Raises NotFound, Conflict, Unavailable."""
@@ -343,7 +343,7 @@ def _apart(network: Network) -> Network:
     said = network.options.get(REACH, SELF)
     if network.internal and named_by(str(said)) != frozenset():
         raise Invalid(
-            f"network {network.name}: reach={said}, but an internal network reaches no other: leave -o reach out, or "
+            f"network {network.name}: reach={said}, but an internal network reaches no other: leave -O reach out, or "
             "--internal"
         )
     return msgspec.structs.replace(network, options={**network.options, REACH: said})

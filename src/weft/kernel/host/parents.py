@@ -26,16 +26,16 @@ def _unfit(space: Space, name: str, kind: str) -> str:
     device = space.find(name)
     if device is None:
         others = sorted(d.name for d in space.devices().values() if not d.flags & u.IFF_LOOPBACK and not d.marked)
-        return f"this host has no device {name}: name one of {', '.join(others)}, or leave -o parent out for the uplink"
+        return f"this host has no device {name}: name one of {', '.join(others)}, or leave -O parent out for the uplink"
     if device.flags & u.IFF_LOOPBACK:
-        return f"{name} is the loopback device, which leads nowhere: name another -o parent"
+        return f"{name} is the loopback device, which leads nowhere: name another -O parent"
     if device.marked:
-        return f"{name} is a device of Weft's own: name one of the host's with -o parent"
+        return f"{name} is a device of Weft's own: name one of the host's with -O parent"
     if device.master:
         master = space.name(device.master)
-        return f"{name} is a port of {master}, which takes all that comes in there: name {master} or another -o parent"
+        return f"{name} is a port of {master}, which takes all that comes in there: name {master} or another -O parent"
     if not device.up:
-        return f"{name} is down: ip link set dev {name} up, or name another -o parent"
+        return f"{name} is down: ip link set dev {name} up, or name another -O parent"
     if kind == "macvlan" and Path("/sys/class/net", name, "phy80211").exists():
         return f"{name} is wireless, where an access point takes one MAC address from each host: use driver ipvlan"
     return _shared(space, device, kind)
@@ -46,5 +46,5 @@ def _shared(space: Space, parent: Device, kind: str) -> str:
     for other in space.devices().values():
         if other.kind in _EXCLUSIVE and other.kind != kind and other.lower == parent.index and other.link_nsid is None:
             beside = f"{other.kind} device {other.name}, beside which there is no {kind}"
-            return f"{parent.name} carries {beside}: name another -o parent"
+            return f"{parent.name} carries {beside}: name another -O parent"
     return ""

@@ -137,7 +137,7 @@ def _altered(wanted: Link, found: Link) -> str:
 
 def _clash(link: Link) -> str:
     instead = (
-        "name it with -o parent instead of a vlan, or remove it"
+        "name it with -O parent instead of a vlan, or remove it"
         if isinstance(link.type, Vlan)
         else "rename or remove it"
     )

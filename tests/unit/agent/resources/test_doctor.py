@@ -312,7 +312,7 @@ async def test_a_port_that_is_taken(patient: Patient) -> None:
     patient.holders[8472] = ["flanneld, pid 812"]
     assert await ill(patient, "port 8472") == (
         "UDP port 8472 is held by flanneld, pid 812",
-        "stop it, or make the network with another -o port",
+        "stop it, or make the network with another -O port",
     )
 
 
@@ -378,7 +378,7 @@ async def test_a_vxlan_device_of_somebody_else_with_our_number(patient: Patient)
     patient.vteps = {(7, 8472): ["flannel.7"]}
     assert await ill(patient, "VNI of other") == (
         "device flannel.7 is not Weft's and has VNI 7 on UDP port 8472, as this network",
-        "remove it (ip link del flannel.7), or make the network with another -o vni",
+        "remove it (ip link del flannel.7), or make the network with another -O vni",
     )
 
 

@@ -32,7 +32,7 @@ async def test_a_new_network_reaches_no_other_and_its_record_says_so(agent: Agen
 
 async def test_two_that_name_each_other(agent: Agent, service: Service) -> None:
     info = await create(agent, "one", "10.1.0.0/16", reach="two")
-    assert info.one_sided == ("reaches two once there is such a network: make that with -o reach=one",)
+    assert info.one_sided == ("reaches two once there is such a network: make that with -O reach=one",)
     assert (await create(agent, "two", "10.2.0.0/16", vni=2, reach="one")).reaches == ("one",)
     info = await service.network("one")
     assert (info.reaches, info.one_sided) == (("two",), ())
@@ -43,7 +43,7 @@ async def test_the_doctor_tells_what_only_one_of_two_says(agent: Agent) -> None:
     await create(agent, "two", "10.2.0.0/16", vni=2)
     found = {f.check: f for f in await doctor.findings(agent)}
     assert found["reach of one"].detail == "one does not reach two, though it names it"
-    assert found["reach of one"].advice == "both have to name each other; make two anew with -o reach=one"
+    assert found["reach of one"].advice == "both have to name each other; make two anew with -O reach=one"
     assert "reach of two" in found
 
 
@@ -52,7 +52,7 @@ async def test_the_doctor_tells_what_only_one_of_two_says(agent: Agent) -> None:
     [
         ("Two", False, "'Two'"),
         ("all,two", False, "reach=all,two names networks beside all: leave one of them out"),
-        ("two", True, "network blue: reach=two, but an internal network reaches no other: leave -o reach out, or "),
+        ("two", True, "network blue: reach=two, but an internal network reaches no other: leave -O reach out, or "),
         ("all", True, "network blue: reach=all, but an internal network reaches no other"),
     ],
 )

@@ -50,7 +50,7 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"vni": 1}, Conflict,
-            "network red: VNI 1 is taken by network blue: choose another, such as -o vni=2, or leave -o vni out and get a "
+            "network red: VNI 1 is taken by network blue: choose another, such as -O vni=2, or leave -O vni out and get a "
             "free one",
         ),
         (
@@ -74,16 +74,16 @@ async def stored(agent: Agent) -> set[str]:
         (
             "red", "10.2.0.0/16", {"vni": 2, "underlay": "ipv6"}, Conflict,
             "network red: node-1 has no IPv6 address on eth0: give it one, "
-            "or make network red with -o underlay=ipv4",
+            "or make network red with -O underlay=ipv4",
         ),
         (
             "red", "10.2.0.0/16", {"driver": "routed", "encap": "ipip-cross-subnet"}, Conflict,
             "network red: the kernel of node-1 has no ipip, which encap=ipip-cross-subnet needs: load the module there "
-            "(modprobe ipip), or make network red with -o encap=vxlan-cross-subnet",
+            "(modprobe ipip), or make network red with -O encap=vxlan-cross-subnet",
         ),
         (
             "red", "fd00:2::/48", {"driver": "routed", "encap": "ipip"}, Conflict,
-            "network red: encap=ipip carries IPv4 only, and there is no IPv4 subnet: use -o encap=vxlan",
+            "network red: encap=ipip carries IPv4 only, and there is no IPv4 subnet: use -O encap=vxlan",
         ),
         ("Red", "10.2.0.0/16", {}, Invalid, "'Red' is not a network name: use 1 to 63 of a-z, 0-9, '.', '_', '-', "
          "beginning and ending with a letter or digit"),
