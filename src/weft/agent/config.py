@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import re
 import tomllib
+from difflib import get_close_matches
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
 import msgspec
 
+from weft.agent.settings import commented, described, said
 from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
@@ -28,68 +30,231 @@ DEFAULT_FILE = Path("/etc/weft/weft.toml")
 
 
 class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename="kebab"):
-    """Durations in seconds.
+    """Durations in seconds. Each setting says what it is; from there come /etc/weft/weft.toml and the docs' reference."""
 
-    `node`: "" is the host's name. `iface`: the uplink; "" is the device of the default route. `address`: the
-    node's, one of each family at most; those of a family that is left out are chosen. `segment`: names this host's L2
-    segment where on-link prefixes do not tell. `labels`: this node's, for selectors. `asn`: its autonomous system; 0: the
-    cluster's. `presence_ttl`: how long after an agent's death its node counts as alive;
-    `withdraw`: whether peers then drop their routes to it. `tenure`: how long a dead node's subnets stay its own.
-    `control`: whether this host's containers may reach what controls the cluster: BGP, the store, the agents' metrics.
-    `policy`: through what policy is enforced here: nftables or iptables.
-    `gateway_subnet`, `gateway_subnet_v6`: this host's own, for containers' second interface where a network has no way out
-    of itself (driver overlay). `resync`: interval of full comparisons with the kernel, and with what
-    else networks are made in, such as a cloud's route tables. `block_idle`: how long a
-    block of addresses stays this node's without a container in it. `dns_domain`: in which containers' names are, too; the same
-    on all hosts; `dns_also`: another such one, "": none.
-    `openstack_cloud`: which cloud of clouds.yaml networks in Neutron are in; "": what the variables OS_… say.
-    `openstack_host`: this host's name in Neutron; "": the node's.
-    `subnet_env`, `docker_opts`: files that say this host's subnet in a network of flannel's; "": none.
-    `socket_mode`: octal, who may use
-    the API. `mesh_secret`: a file with the secret that hosts of one cluster share: for the store mesh://, and for what is
-    encrypted between hosts. `encrypt`: networks that are made here are encrypted between hosts, unless they say otherwise.
-    `trusted_subnets`: whose hosts need not encrypt what they send each other; the same on all hosts. `encrypt_rotation`: how
-    long keys of ESP are used; WireGuard changes its own every two minutes.
-    """
-
-    node: str = ""
-    store: str = "sqlite:///var/lib/weft/weft.db"
-    store_ca: str = ""
-    store_cert: str = ""
-    store_key: str = ""
-    store_password_file: str = ""
-    mesh_secret: str = ""
-    encrypt: bool = False
-    encrypt_rotation: float = 86_400.0
-    trusted_subnets: tuple[str, ...] = ()
-    iface: str = ""
-    address: tuple[str, ...] = ()
-    segment: str = ""
-    labels: dict[str, str] = {}
-    asn: int = 0
-    metrics: str = ""
-    control: str = "closed"
-    policy: Literal["nftables", "iptables"] = "nftables"
-    run_dir: str = "/run/weft"
-    state_dir: str = "/var/lib/weft"
-    socket: str = ""
-    socket_mode: str = "0660"
-    socket_group: str = ""
-    gateway_subnet: str = "172.30.0.0/16"
-    gateway_subnet_v6: str = "fd57:4546:54::/64"
-    presence_ttl: float = 30.0
-    withdraw: bool = True
-    tenure: float = 86_400.0
-    resync: float = 60.0
-    block_idle: float = 60.0
-    dns_domain: str = DOMAIN
-    dns_also: str = ""
-    openstack_cloud: str = ""
-    openstack_host: str = ""
-    subnet_env: str = ""
-    docker_opts: str = ""
-    log_format: str = "text"
-    log_level: str = "info"
+    node: Annotated[
+        str,
+        said(
+            "This host's name in the cluster, unique there. It stays until the host restarts, also when the host name changes.",
+            unset="the host's name",
+            example="node-1",
+            begins="This host",
+        ),
+    ] = ""
+    iface: Annotated[
+        str,
+        said(
+            "The uplink: the interface by which this host reaches the others.",
+            unset="the interface of the default route",
+            example="eth0",
+            live=True,
+        ),
+    ] = ""
+    address: Annotated[
+        tuple[str, ...],
+        said(
+            "This host's addresses, one of each family at most. Tunnels and routes of other hosts lead there.",
+            unset="chosen among those of the uplink",
+            example=("192.168.1.68", "fd00::68"),
+            live=True,
+        ),
+    ] = ()
+    segment: Annotated[
+        str,
+        said(
+            "A name for the layer 2 segment that this host is on, where prefixes do not tell which hosts share one.",
+            unset="hosts with a common prefix share a segment",
+            example="rack-1",
+            live=True,
+        ),
+    ] = ""
+    labels: Annotated[
+        dict[str, str],
+        said(
+            "This host's labels, for selectors. Hosts with the label route-reflector reflect BGP routes; voters of a mesh are "
+            "spread over the values of the label zone.",
+            unset="none",
+            example={"zone": "a"},
+            live=True,
+        ),
+    ] = {}
+    asn: Annotated[
+        int, said("This host's autonomous system, for BGP.", unset="the cluster's", example=64512, live=True)
+    ] = 0
+    store: Annotated[
+        str,
+        said(
+            "Where the cluster's state is kept. One host alone: a file (sqlite:///PATH). An etcd: "
+            "etcds://USER@HOST:PORT,HOST:PORT/PREFIX, or etcd:// without TLS. Without a server: mesh://HOST,HOST,HOST, "
+            "the same on all hosts.",
+            begins="The store of the cluster",
+        ),
+    ] = "sqlite:///var/lib/weft/weft.db"
+    store_ca: Annotated[
+        str,
+        said(
+            "The file with the certificate of who signed etcd's. It is read again with each new connection, and so are the "
+            "three files below.",
+            unset="the certificates that the system trusts",
+            example="/etc/weft/store-ca.pem",
+        ),
+    ] = ""
+    store_cert: Annotated[
+        str,
+        said("This host's own certificate, where etcd asks for one.", unset="none", example="/etc/weft/store-cert.pem"),
+    ] = ""
+    store_key: Annotated[str, said("The key of this certificate.", unset="none", example="/etc/weft/store-key.pem")] = (
+        ""
+    )
+    store_password_file: Annotated[
+        str,
+        said(
+            "The file with the password of the user in the store's URL, readable by root only.",
+            unset="no password",
+            example="/etc/weft/store-password",
+        ),
+    ] = ""
+    mesh_secret: Annotated[
+        str,
+        said(
+            "The file with the secret that all hosts of the cluster share, readable by root only: for the store mesh://, and "
+            "for encryption between hosts.",
+            unset="none",
+            example="/etc/weft/mesh.secret",
+        ),
+    ] = ""
+    encrypt: Annotated[
+        bool,
+        said(
+            "Whether networks that are made on this host are encrypted between hosts, where they do not say otherwise. It "
+            "needs mesh-secret.",
+            live=True,
+            begins="Encryption between hosts",
+        ),
+    ] = False
+    encrypt_rotation: Annotated[
+        float, said("Seconds for which keys of ESP are used. WireGuard changes its own every two minutes.", live=True)
+    ] = 86_400.0
+    trusted_subnets: Annotated[
+        tuple[str, ...],
+        said(
+            "Hosts in these subnets need not encrypt what they send each other. The same on all hosts.",
+            unset="none",
+            example=("192.168.1.0/24",),
+            live=True,
+        ),
+    ] = ()
+    control: Annotated[
+        str,
+        said(
+            '"open": containers of this host may reach what controls the cluster (BGP, the store, the agents\' metrics). '
+            '"closed": they may not.',
+            live=True,
+            begins="Networks of containers",
+        ),
+    ] = "closed"
+    policy: Annotated[
+        Literal["nftables", "iptables"],
+        said('By what policy is enforced on this host: "nftables", or "iptables" with ipset.'),
+    ] = "nftables"
+    gateway_subnet: Annotated[
+        str,
+        said(
+            "This host's own subnet for the way out of networks that have none of their own (drivers overlay and mesh)."
+        ),
+    ] = "172.30.0.0/16"
+    gateway_subnet_v6: Annotated[str, said("The same for IPv6.")] = "fd57:4546:54::/64"
+    block_idle: Annotated[
+        float, said("Seconds until a block of addresses without containers is given back to the cluster.", live=True)
+    ] = 60.0
+    dns_domain: Annotated[
+        str,
+        said("The domain in which names of containers are, too. The same on all hosts."),
+    ] = DOMAIN
+    dns_also: Annotated[
+        str,
+        said("A second such domain.", unset="none", example="weave.local"),
+    ] = ""
+    openstack_cloud: Annotated[
+        str,
+        said(
+            "Which cloud of clouds.yaml Neutron is asked in (drivers neutron and neutron-routes).",
+            unset="what the variables OS_CLOUD, OS_AUTH_URL and so on say",
+            example="mycloud",
+        ),
+    ] = ""
+    openstack_host: Annotated[
+        str, said("This host's name in Neutron.", unset="the node's name", example="compute-1")
+    ] = ""
+    subnet_env: Annotated[
+        str,
+        said(
+            "A file that tells other programs this host's subnet in a network of flannel's.",
+            unset="no such file",
+            example="/run/flannel/subnet.env",
+            live=True,
+        ),
+    ] = ""
+    docker_opts: Annotated[
+        str,
+        said(
+            "The same as options of dockerd.",
+            unset="no such file",
+            example="/run/flannel/docker.env",
+            live=True,
+        ),
+    ] = ""
+    presence_ttl: Annotated[
+        float,
+        said(
+            "Seconds after which the other hosts miss an agent that is silent.",
+            live=True,
+            begins="When a host is away",
+        ),
+    ] = 30.0
+    withdraw: Annotated[
+        bool,
+        said(
+            "Whether this host drops its routes to a host that is missed and does not answer it either.",
+            live=True,
+        ),
+    ] = True
+    tenure: Annotated[float, said("Seconds for which a dead host keeps its subnets and addresses.", live=True)] = (
+        86_400.0
+    )
+    resync: Annotated[
+        float,
+        said(
+            "Seconds between full comparisons with the kernel, and with what else networks are made in, such as a cloud's "
+            "route tables.",
+            live=True,
+        ),
+    ] = 60.0
+    metrics: Annotated[
+        str,
+        said(
+            "The address and port where Prometheus' metrics are served over TCP. They are always served at the API's socket.",
+            unset="not over TCP",
+            example=METRICS_EXAMPLE,
+            live=True,
+            begins="The agent",
+        ),
+    ] = ""
+    log_format: Annotated[str, said('"text" for people, "json" for collectors.', live=True)] = "text"
+    log_level: Annotated[str, said('The least that is logged: "debug", "info", "warning" or "error".', live=True)] = (
+        "info"
+    )
+    socket: Annotated[
+        str, said("Where the API is served.", unset="weft.sock in run-dir", example="/run/weft/weft.sock")
+    ] = ""
+    socket_mode: Annotated[
+        str, said("The file mode of the API's socket. Who may open it rules this host's networks.", live=True)
+    ] = "0660"
+    socket_group: Annotated[
+        str, said("The group of the API's socket.", unset="the agent's own", example="weft", live=True)
+    ] = ""
+    run_dir: Annotated[str, said("The folder for what goes with the boot of the host.")] = "/run/weft"
+    state_dir: Annotated[str, said("The folder for what stays.")] = "/var/lib/weft"
 
     def __post_init__(self) -> None:
         if self.node:
@@ -150,14 +315,30 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         return self.socket or f"{self.run_dir}/weft.sock"
 
 
+SETTINGS = described(Config)
+"""What there is to set, in the file's order."""
+HEAD = (
+    "Settings of the Weft agent on this host. All are optional. A line that begins with # shows the default or an example: "
+    "remove the # to set it, and restart the agent; containers keep their connections. Options of `weft agent run` go before "
+    "this file."
+)
+
+
+def text() -> str:
+    """Of /etc/weft/weft.toml as it is installed: everything explained, and nothing set."""
+    return commented(SETTINGS, HEAD)
+
+
 def load(path: Path | None, overrides: dict[str, object]) -> Config:
     """`path`: None is the default file, which may be missing. `overrides`: by field name. Raises Invalid."""
     settings = _read(path or DEFAULT_FILE, must_exist=path is not None)
     settings.update({name.replace("_", "-"): value for name, value in overrides.items() if value is not None})
-    known = [f.encode_name for f in msgspec.structs.fields(Config)]
+    known = [setting.name for setting in SETTINGS]
     for name in settings:
         if name not in known:
-            raise Invalid(f"unknown setting '{name}': there are {', '.join(known)}")
+            near = get_close_matches(name.replace("_", "-"), known, 1)
+            hint = f"do you mean {near[0]}?" if near else f"there are {', '.join(known)}"
+            raise Invalid(f"unknown setting '{name}': {hint}")
     return convert(Config, settings, strict=False)
 
 
