@@ -11,9 +11,11 @@ import typer
 from weft.api import types as t
 from weft.base.errors import Invalid
 from weft.base.net import parse_address
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.node import removed
 from weft.cli.options import example, group
-from weft.cli.output import Format, Output, ago, blocks, listed, plain, say, show
+from weft.cli.output import Format, Output, ago, listed, plain, say, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page, Styled
 from weft.model import BgpPeer, BgpSettings
@@ -31,24 +33,59 @@ app.add_typer(peer, name="peer")
 Asn = Annotated[int, typer.Option("--asn", metavar="N", help="Its autonomous system.")]
 
 
-@app.command("peers", epilog=example("weft bgp peers", "weft bgp peers -o json"))
-def peers(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+def _troubles(page: Page, found: tuple[t.BgpSession, ...]) -> Iterator[str]:
+    for session in found:
+        if session.reason:
+            yield from page.paragraph(f"{session.name} ({session.address}): {session.reason}", style="bad")
+            yield from page.paragraph(session.advice, "    ", "warn")
+
+
+SESSIONS: Table[t.BgpSession] = Table(
+    Column("PEER", lambda s: s.name),
+    Column("KIND", lambda s: s.kind, spare=2),
+    Column("ADDRESS", lambda s: s.address, whole=True),
+    Column("AS", lambda s: s.asn, spare=3),
+    Column("STATE", lambda s: Styled(s.state, "bad" if s.reason else "good")),
+    Column("SINCE", lambda s: ago(s.since) if s.since else "", spare=1),
+    Column("IN", lambda s: s.received),
+    Column("OUT", lambda s: s.announced),
+    name=lambda s: s.name,
+    none="no sessions: BGP begins with a network of driver routed, or with `weft bgp peer add`",
+    tells=("sessions",),
+)
+
+
+@listing(app, SESSIONS, "weft bgp peers", "weft bgp peers -w", "weft bgp peers -o json", name="peers", more=_troubles)
+def peers(ctx: typer.Context) -> tuple[t.BgpSession, ...]:
     """This node's BGP sessions, and why one is not up."""
-    with Waiting("asking for the sessions"):
-        found = client(ctx).bgp_sessions()
-    show(found, output, _sessions)
+    return client(ctx).bgp_sessions()
 
 
-@app.command("routes", epilog=example("weft bgp routes", "weft bgp routes 197.19.26.7", "weft bgp routes -o json"))
+ROUTES: Table[t.BgpRoute] = Table(
+    Column("PREFIX", lambda r: r.prefix, whole=True),
+    Column("BEST", lambda r: "*" if r.best else ""),
+    Column("FROM", lambda r: r.source),
+    Column("NEXT HOP", lambda r: _next_hop(r)),
+    Column("AS PATH", lambda r: r.as_path, spare=2),
+    Column("SINCE", lambda r: ago(r.since), spare=1),
+    name=lambda r: r.prefix,
+)
+
+
+@listing(
+    app,
+    ROUTES,
+    "weft bgp routes",
+    "weft bgp routes 197.19.26.7",
+    "weft bgp routes --sort prefix -o json",
+    name="routes",
+)
 def routes(
     ctx: typer.Context,
     prefix: Annotated[str, typer.Argument(metavar="[PREFIX|ADDRESS]", help="Only the way to this one.")] = "",
-    output: Output = Format.TABLE,
-) -> None:
+) -> tuple[t.BgpRoute, ...]:
     """The routes that this node's BIRD knows; a star is at those in use."""
-    with Waiting("asking for the routes"):
-        found = client(ctx).bgp_routes(prefix)
-    show(found, output, _routes)
+    return client(ctx).bgp_routes(prefix)
 
 
 @app.command("show", epilog=example("weft bgp show"))
@@ -147,12 +184,24 @@ def add(
     say(f"added bgp peer {made.name}: {made.address}, AS {made.asn}, of {made.nodes or 'all nodes'}")
 
 
-@peer.command("ls", epilog=example("weft bgp peer ls", "weft bgp peer ls -o yaml"))
-def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+PEERS: Table[t.BgpPeerInfo] = Table(
+    Column("PEER", lambda p: p.name),
+    Column("ADDRESS", lambda p: p.address, whole=True),
+    Column("AS", lambda p: p.asn),
+    Column("NODES", lambda p: p.nodes or "all"),
+    Column("PASSWORD", lambda p: "yes" if p.password else "no", spare=3),
+    Column("TTL", lambda p: "strict" if p.ttl_security else "", spare=2),
+    Column("ACCEPT", lambda p: listed(p.accept), spare=4),
+    Column("ANNOUNCE", lambda p: listed(p.announce), spare=5),
+    Column("SCOPE", lambda p: p.scope, spare=1),
+    name=lambda p: p.name,
+)
+
+
+@listing(peer, PEERS, "weft bgp peer ls", "weft bgp peer ls -o yaml")
+def ls(ctx: typer.Context) -> tuple[t.BgpPeerInfo, ...]:
     """List the routers. Of a password only that there is one."""
-    with Waiting("asking for the peers"):
-        found = client(ctx).bgp_peers()
-    show(found, output, _peers)
+    return client(ctx).bgp_peers()
 
 
 @peer.command("rm", epilog=example("weft bgp peer rm tor-a"))
@@ -173,56 +222,6 @@ def _password(file: Path | None) -> str:
         raise Invalid(f"password file {file}: {reason}") from None
 
 
-def _sessions(page: Page, found: tuple[t.BgpSession, ...]) -> Iterator[str]:
-    if not found:
-        yield "no sessions: BGP begins with a network of driver routed, or with `weft bgp peer add`"
-        return
-    troubled = [s for s in found if s.reason]
-    yield from blocks(
-        page.table(
-            ("PEER", "KIND", "ADDRESS", "AS", "STATE", "SINCE", "IN", "OUT"),
-            [
-                (
-                    s.name,
-                    s.kind,
-                    str(s.address),
-                    str(s.asn),
-                    Styled(s.state, "bad" if s.reason else "good"),
-                    ago(s.since) if s.since else "-",
-                    str(s.received),
-                    str(s.announced),
-                )
-                for s in found
-            ],
-            whole=["ADDRESS"],
-        ),
-        (line for s in troubled for line in _trouble(page, s)),
-    )
-
-
-def _trouble(page: Page, session: t.BgpSession) -> Iterator[str]:
-    yield from page.paragraph(f"{session.name} ({session.address}): {session.reason}", style="bad")
-    yield from page.paragraph(session.advice, "    ", "warn")
-
-
-def _routes(page: Page, found: tuple[t.BgpRoute, ...]) -> Iterator[str]:
-    yield from page.table(
-        ("PREFIX", "", "FROM", "NEXT HOP", "AS PATH", "SINCE"),
-        [
-            (
-                str(r.prefix),
-                "*" if r.best else "",
-                r.source,
-                _next_hop(r),
-                r.as_path or "-",
-                ago(r.since),
-            )
-            for r in found
-        ],
-        whole=["PREFIX"],
-    )
-
-
 def _next_hop(r: t.BgpRoute) -> str:
     if r.tunnelled:
         return f"{r.bgp_next_hop} by tunnel"
@@ -237,25 +236,4 @@ def _settings(page: Page, found: BgpSettings) -> Iterator[str]:
             ("graceful restart", f"{found.graceful_restart} s" if found.graceful_restart else "off"),
             ("mesh", plain(found.mesh)),
         ]
-    )
-
-
-def _peers(page: Page, found: tuple[t.BgpPeerInfo, ...]) -> Iterator[str]:
-    yield from page.table(
-        ("PEER", "ADDRESS", "AS", "NODES", "PASSWORD", "TTL", "ACCEPT", "ANNOUNCE", "SCOPE"),
-        [
-            (
-                p.name,
-                str(p.address),
-                str(p.asn),
-                p.nodes or "all",
-                "yes" if p.password else "no",
-                "strict" if p.ttl_security else "-",
-                listed(p.accept),
-                listed(p.announce),
-                p.scope,
-            )
-            for p in found
-        ],
-        whole=["ADDRESS"],
     )

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from functools import partial
 from typing import Annotated
 
 import typer
@@ -13,6 +12,8 @@ from weft.api import types as t
 from weft.base.net import parse_address
 from weft.cli import complete
 from weft.cli.attach import from_here
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group, pairs
 from weft.cli.output import Format, Output, listed, mapped, show
 from weft.cli.session import Waiting, client
@@ -31,13 +32,41 @@ app = group(
 _CONTAINER_ID = re.compile("[0-9a-f]{64}")
 
 
-@app.command(
-    "ls",
-    epilog=example(
-        "weft endpoint ls",
-        "weft endpoint ls --network blue --node node-2 -o json",
-        "weft endpoint ls --namespace shop --selector \"tier == 'front' && !has(old)\"",
-    ),
+ENDPOINTS: Table[t.EndpointInfo] = Table(
+    Column("ENDPOINT", lambda e: e.name),
+    Column("ID", lambda e: e.id, whole=True, spare=2),
+    Column("NETWORK", lambda e: e.network),
+    Column("NODE", lambda e: e.node),
+    Column("ADDRESSES", lambda e: listed(e.addresses), whole=True),
+    Column("CONTAINER", lambda e: short(e.container), spare=1),
+    Column("PUBLISHED", lambda e: listed(e.ports), shown=lambda found: any(e.ports for e in found), spare=4),
+    Column("FLOATING", lambda e: listed(e.floating), shown=lambda found: any(e.floating for e in found), spare=5),
+    Column("NAMESPACE", lambda e: e.policy_namespace, shown=lambda found: any(map(_elsewhere, found)), spare=3),
+    Column("LABELS", lambda e: mapped(e.labels), shown=False),
+    Column("ALIASES", lambda e: listed(e.aliases), shown=False),
+    Column("MAC", lambda e: e.mac, shown=False, whole=True),
+    Column("INTERFACE", lambda e: e.interface, shown=False),
+    Column("HOST INTERFACE", lambda e: e.host_interface, shown=False),
+    Column("GATEWAYS", lambda e: listed(e.gateways), shown=False, whole=True),
+    Column("MTU", lambda e: e.mtu or "", shown=False),
+    Column("BANDWIDTH", lambda e: str(e.bandwidth or ""), shown=False),
+    name=lambda e: e.id,
+    labels=lambda e: e.labels,
+    tells=("endpoints",),
+)
+
+
+def _elsewhere(e: t.EndpointInfo) -> bool:
+    return e.policy_namespace != DEFAULT_NAMESPACE
+
+
+@listing(
+    app,
+    ENDPOINTS,
+    "weft endpoint ls",
+    "weft endpoint ls --network blue --node node-2 -o json",
+    "weft endpoint ls -l tier=front,!old --columns endpoint,node,labels",
+    "weft endpoint ls --namespace shop --selector \"tier in {'front', 'back'}\"",
 )
 def ls(
     ctx: typer.Context,
@@ -48,15 +77,11 @@ def ls(
     ] = "",
     selector: Annotated[
         str,
-        typer.Option("--selector", "-l", metavar="SELECTOR", help="Only with such labels, as policies select them."),
+        typer.Option("--selector", metavar="SELECTOR", help="Only with such labels, as policies select them."),
     ] = "",
-    labels: Annotated[bool, typer.Option("--labels", help="Show labels, too; --selector does so.")] = False,
-    output: Output = Format.TABLE,
-) -> None:
+) -> tuple[t.EndpointInfo, ...]:
     """List the endpoints of all nodes."""
-    with Waiting("asking for the endpoints"):
-        endpoints = client(ctx).endpoints(network, node, selector=selector, policy_namespace=namespace)
-    show(endpoints, output, partial(_table, labels=labels or bool(selector)))
+    return client(ctx).endpoints(network, node, selector=selector, policy_namespace=namespace)
 
 
 @app.command("show", epilog=example("weft endpoint show web", "weft endpoint show 10.1.3.2"))
@@ -177,24 +202,6 @@ def _floats(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
 
 def _moved(_page: Page, e: t.EndpointInfo) -> Iterator[str]:
     yield f"moved {e.name} of {e.network} to {e.container} on {e.node}: {listed(e.addresses)} on {e.interface}"
-
-
-def _table(page: Page, endpoints: tuple[t.EndpointInfo, ...], *, labels: bool) -> Iterator[str]:
-    heads = ["ENDPOINT", "ID", "NETWORK", "NODE", "ADDRESSES", "CONTAINER"]
-    rows = [[e.name, e.id, e.network, e.node, listed(e.addresses) or "-", short(e.container)] for e in endpoints]
-    if any(e.ports for e in endpoints):
-        heads.append("PUBLISHED")
-        rows = [[*row, listed(e.ports)] for row, e in zip(rows, endpoints, strict=True)]
-    if any(e.floating for e in endpoints):
-        heads.append("FLOATING")
-        rows = [[*row, listed(e.floating)] for row, e in zip(rows, endpoints, strict=True)]
-    if any(e.policy_namespace != DEFAULT_NAMESPACE for e in endpoints):
-        heads.append("NAMESPACE")
-        rows = [[*row, e.policy_namespace] for row, e in zip(rows, endpoints, strict=True)]
-    if labels:
-        heads.append("LABELS")
-        rows = [[*row, mapped(e.labels)] for row, e in zip(rows, endpoints, strict=True)]
-    return page.table(heads, rows, whole=["ID", "ADDRESSES"])
 
 
 def short(container: str) -> str:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated
@@ -13,6 +13,8 @@ import msgspec
 import typer
 
 from weft.base.errors import Invalid, NotFound
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.options import example, group
 from weft.cli.output import Format, Output, complain, say, show
 from weft.cli.session import Waiting
@@ -80,15 +82,6 @@ def down(name: Name = DEFAULT) -> None:
     say(f"lab {name} is down" if take_down(name) else f"no lab {name} was up")
 
 
-@app.command("ls", epilog=example("weft lab ls -o json"))
-def list_(
-    name: Annotated[str | None, typer.Option("--name", envvar="WEFT_LAB_NAME", help="Only this lab.")] = None,
-    output: Output = Format.TABLE,
-) -> None:
-    """List the hosts of all labs that are up."""
-    show([row for lab in _labs(name) for row in _rows(lab)], output, _render_rows)
-
-
 class Row(msgspec.Struct, frozen=True, kw_only=True):
     """`agent`: "running", "stopped", or None where none was ever started; `socket`: as seen from outside the host."""
 
@@ -100,6 +93,28 @@ class Row(msgspec.Struct, frozen=True, kw_only=True):
     agent_pid: int | None
     socket: str | None
     containers: list[str]
+
+
+HOSTS: Table[Row] = Table(
+    Column("LAB", lambda r: r.lab),
+    Column("HOST", lambda r: r.host),
+    Column("SEGMENT", lambda r: r.segment, spare=1),
+    Column("ADDRESSES", lambda r: "\n".join(r.addresses), whole=True),
+    Column("AGENT", lambda r: _agent_cell(r.agent)),
+    Column("CONTAINERS", lambda r: " ".join(r.containers)),
+    Column("PID", lambda r: r.agent_pid or "", shown=False),
+    Column("SOCKET", lambda r: r.socket or "", shown=False),
+    name=lambda r: r.host,
+    none="no lab is up: `weft lab up` makes one",
+)
+
+
+@listing(app, HOSTS, "weft lab ls", "weft lab ls -o json", asking="looking at labs")
+def list_(
+    name: Annotated[str | None, typer.Option("--name", envvar="WEFT_LAB_NAME", help="Only this lab.")] = None,
+) -> list[Row]:
+    """List the hosts of all labs that are up."""
+    return [row for lab in _labs(name) for row in _rows(lab)]
 
 
 def _labs(name: str | None) -> Iterator[Lab]:
@@ -131,16 +146,6 @@ def _rows(lab: Lab) -> Iterator[Row]:
             socket=str(host.socket) if agent else None,
             containers=host.containers(),
         )
-
-
-def _render_rows(page: Page, rows: list[Row]) -> Iterable[str]:
-    return page.table(
-        ["LAB", "HOST", "SEGMENT", "ADDRESSES", "AGENT", "CONTAINERS"],
-        [
-            [r.lab, r.host, r.segment, "\n".join(r.addresses), _agent_cell(r.agent), " ".join(r.containers) or "-"]
-            for r in rows
-        ],
-    )
 
 
 def _agent_cell(agent: str | None) -> Cell:

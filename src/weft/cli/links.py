@@ -7,10 +7,12 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli.options import example, single
-from weft.cli.output import Format, Output, blocks, complain, show
-from weft.cli.session import Waiting
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
+from weft.cli.options import single
+from weft.cli.output import blocks, complain, show
 from weft.cli.table import Page, Styled
+from weft.cli.view import View
 
 if TYPE_CHECKING:
     from weft.inspect.model import End, Found, Hop, Link
@@ -33,8 +35,23 @@ _Way = Annotated[
 _EXAMPLES = ("weft links", "weft links --in web", "weft links eth0 --in web", "weft links eth0 --way")
 
 
-@app.command(epilog=example(*_EXAMPLES))
-def links(wanted: _Wanted = None, namespace: _In = None, way: _Way = False, output: Output = Format.TABLE) -> None:
+LINKS: Table[Link] = Table(
+    Column("NAMESPACE", lambda link: link.namespace, whole=True),
+    Column("IFINDEX", lambda link: link.ifindex, spare=2),
+    Column("NAME", lambda link: link.name, whole=True),
+    Column("KIND", lambda link: _kind(link.kind)),
+    Column("STATE", lambda link: _state(link)),
+    Column("MASTER", lambda link: link.master, spare=1),
+    Column("LEADS TO", lambda link: _leads(link)),
+    Column("MTU", lambda link: link.mtu, shown=False),
+    Column("MAC", lambda link: link.mac, shown=False, whole=True),
+    Column("ALIAS", lambda link: link.alias, shown=False),
+    name=lambda link: link.name,
+)
+
+
+@listing(app, LINKS, *_EXAMPLES, name=None, asking="looking at namespaces")
+def links(view: View, wanted: _Wanted = None, namespace: _In = None, way: _Way = False) -> tuple[Link, ...]:
     """List the links of all namespaces with their other ends; or find one, and show its way to the uplink.
 
     The other end of a veth is where the kernel says: by the number that its namespace has for the other one. The same ifindex,
@@ -44,40 +61,22 @@ def links(wanted: _Wanted = None, namespace: _In = None, way: _Way = False, outp
 
     if way and wanted is None and namespace is None:
         raise typer.BadParameter("say of which link, or --in NS for all of a namespace", param_hint="--way")
-    with Waiting("looking at namespaces"):
-        seen = survey()
-        ns = seen.key(namespace) if namespace is not None else None
-        found = seen.find(wanted, ns, ways=way) if way or wanted is not None else ()
+    seen = survey()
+    ns = seen.key(namespace) if namespace is not None else None
+    found = seen.find(wanted, ns, ways=way) if way or wanted is not None else ()
     for note in seen.notes:
         complain(note)
-    if found:
-        show(found, output, _ways if way else _found)
-    else:
-        show(seen.links(ns), output, _table)
-
-
-def _table(page: Page, some: tuple[Link, ...]) -> Iterator[str]:
-    return page.table(
-        ("NAMESPACE", "IFINDEX", "NAME", "KIND", "STATE", "MASTER", "LEADS TO"),
-        [
-            (
-                link.namespace,
-                str(link.ifindex),
-                link.name,
-                _kind(link.kind),
-                _state(link),
-                link.master or "-",
-                _leads(link) or "-",
-            )
-            for link in some
-        ],
-        whole=["NAMESPACE", "NAME"],
-    )
+    if not found:
+        return seen.links(ns)
+    if view != View(output=view.output):
+        raise typer.BadParameter(f"'{wanted}' is one link: how to show lists does not go with it")
+    show(found, view.output, _ways if way else _found)
+    raise typer.Exit
 
 
 def _found(page: Page, found: tuple[Found, ...]) -> Iterator[str]:
     if len(found) > 1:
-        return _table(page, tuple(each.link for each in found))
+        return LINKS.lines(page, tuple(each.link for each in found))
     return _one(page, found[0])
 
 

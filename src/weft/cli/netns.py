@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from weft.cli.options import example, single
-from weft.cli.output import Format, Output, complain, show
-from weft.cli.session import Waiting
-from weft.cli.table import Page
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
+from weft.cli.options import single
+from weft.cli.output import complain
+from weft.cli.view import View
 
 if TYPE_CHECKING:
     from weft.inspect.model import Namespace
@@ -34,10 +34,21 @@ _Name = Annotated[
 _Command = Annotated[list[str] | None, typer.Argument(metavar="[-- CMD…]", help="What to run there; else a shell.")]
 
 
-@app.command(
-    epilog=example("weft netns", "weft netns web -- ip addr", "weft netns 3f2a -- ss -tn", "weft netns ls -o json")
+NAMESPACES: Table[Namespace] = Table(
+    Column("NAMESPACE", lambda n: f"{n.name} *" if n.this else n.name, whole=True),
+    Column("ENGINE", lambda n: n.engine),
+    Column("CONTAINERS", lambda n: _containers(n)),
+    Column("PROCESSES", lambda n: _processes(n)),
+    Column("LINKS", lambda n: "" if n.links is None else n.links, spare=3),
+    Column("NSID", lambda n: "" if n.nsid is None else n.nsid, spare=2),
+    Column("PATH", lambda n: n.paths[0] if n.paths else "", whole=True, spare=1),
+    name=lambda n: n.name,
 )
-def netns(name: _Name = LIST, command: _Command = None, output: Output = Format.TABLE) -> None:
+_EXAMPLES = ("weft netns", "weft netns web -- ip addr", "weft netns 3f2a -- ss -tn", "weft netns ls -o json")
+
+
+@listing(app, NAMESPACES, *_EXAMPLES, name=None, asking="looking at namespaces")
+def netns(view: View, name: _Name = LIST, command: _Command = None) -> tuple[Namespace, ...]:
     """List all network namespaces of this host, whoever made them; or run a command in one of them.
 
     The command's exit status is passed on. It sees the namespace's own /sys, and /etc/netns/NAME as ip-netns(8) has it. To see
@@ -46,21 +57,16 @@ def netns(name: _Name = LIST, command: _Command = None, output: Output = Format.
     if name == LIST:
         if command:
             raise typer.BadParameter(f"'{command[0]}': there is nothing to run with ls", param_hint="'CMD'")
-        _ls(output)
-    else:
-        if output is not Format.TABLE:
-            raise typer.BadParameter("it is about lists, and a command writes what it likes", param_hint="'--output'")
-        _run(name, command or [os.environ.get("SHELL") or "/bin/sh"])
+        from weft.inspect.survey import survey
 
-
-def _ls(output: Format) -> None:
-    from weft.inspect.survey import survey
-
-    with Waiting("looking at namespaces"):
         found = survey()
-    for note in found.notes:
-        complain(note)
-    show(found.listed(), output, _table)
+        for note in found.notes:
+            complain(note)
+        return found.listed()
+    if view != View():
+        raise typer.BadParameter(f"'{name}': how to show it is about lists, and a command writes what it likes")
+    _run(name, command or [os.environ.get("SHELL") or "/bin/sh"])
+    raise typer.Exit
 
 
 def _run(name: str, command: list[str]) -> None:
@@ -78,23 +84,8 @@ def _run(name: str, command: list[str]) -> None:
         raise typer.Exit(_NOT_RUN) from None
 
 
-def _table(page: Page, namespaces: tuple[Namespace, ...]) -> Iterator[str]:
-    return page.table(
-        ("NAMESPACE", "ENGINE", "CONTAINERS", "PROCESSES", "LINKS", "NSID", "PATH"),
-        [
-            (
-                f"{n.name} *" if n.this else n.name,
-                n.engine or "-",
-                "\n".join(f"{c.name or '-'} ({c.id[:12]})" if c.name != c.id else c.name for c in n.containers) or "-",
-                _processes(n),
-                "-" if n.links is None else str(n.links),
-                "-" if n.nsid is None else str(n.nsid),
-                n.paths[0] if n.paths else "-",
-            )
-            for n in namespaces
-        ],
-        whole=["NAMESPACE", "PATH"],
-    )
+def _containers(n: Namespace) -> str:
+    return "\n".join(f"{c.name or '-'} ({c.id[:12]})" if c.name != c.id else c.name for c in n.containers)
 
 
 def _processes(n: Namespace) -> str:

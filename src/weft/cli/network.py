@@ -10,6 +10,8 @@ import typer
 from weft.api import types as t
 from weft.base.net import parse_network
 from weft.cli import complete
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.node import removed
 from weft.cli.options import Labels, NetworkName, example, group, pairs
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, say, show
@@ -108,12 +110,30 @@ def _found_elsewhere(driver: str) -> bool:
     return found is not None and (found.addresses.made_elsewhere or found.addresses.bare)
 
 
-@app.command("ls", epilog=example("weft network ls", "weft network ls -o yaml"))
-def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+NETWORKS: Table[t.NetworkInfo] = Table(
+    Column("NETWORK", lambda n: n.name),
+    Column("DRIVER", lambda n: n.driver),
+    Column("SUBNETS", lambda n: listed(n.subnets), whole=True),
+    Column("MTU", lambda n: n.mtu or "auto", spare=2),
+    Column("NODES", lambda n: len(n.leases), spare=3),
+    Column("ENDPOINTS", lambda n: n.endpoints, spare=4),
+    Column("INTERNAL", lambda n: "yes" if n.internal else "no", spare=1),
+    Column("LABELS", lambda n: mapped(n.labels), shown=False),
+    Column("OPTIONS", lambda n: _options(n), shown=False),
+    Column("REACHES", lambda n: listed(n.reaches), shown=False),
+    Column("PROBLEMS", lambda n: len(n.problems), shown=False),
+    name=lambda n: n.name,
+    labels=lambda n: n.labels,
+    tells=("networks", "nodes", "endpoints"),
+)
+
+
+@listing(
+    app, NETWORKS, "weft network ls", "weft network ls -l team=web --columns network,subnets", "weft network ls -o yaml"
+)
+def ls(ctx: typer.Context) -> tuple[t.NetworkInfo, ...]:
     """List the networks."""
-    with Waiting("asking for the networks"):
-        networks = client(ctx).networks()
-    show(networks, output, _table)
+    return client(ctx).networks()
 
 
 @app.command("show", epilog=example("weft network show blue", "weft network show blue -o json"))
@@ -157,25 +177,6 @@ def drivers(
     show(known.describe(name), output, known.render)
 
 
-def _table(page: Page, networks: tuple[t.NetworkInfo, ...]) -> Iterator[str]:
-    return page.table(
-        ("NETWORK", "DRIVER", "SUBNETS", "MTU", "NODES", "ENDPOINTS", "INTERNAL"),
-        [
-            (
-                n.name,
-                n.driver,
-                listed(n.subnets) or "-",
-                str(n.mtu or "auto"),
-                str(len(n.leases)),
-                str(n.endpoints),
-                "yes" if n.internal else "no",
-            )
-            for n in networks
-        ],
-        whole=["SUBNETS"],
-    )
-
-
 def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
     return blocks(
         page.pairs(
@@ -187,7 +188,7 @@ def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
                 ("reaches", listed(n.reaches) or "no other network"),
                 ("for services", listed(n.services)),
                 ("MTU", str(n.mtu or "auto")),
-                ("options", mapped({key: value for key, value in n.options.items() if value != ""})),
+                ("options", _options(n)),
                 ("labels", mapped(n.labels)),
                 ("endpoints", str(n.endpoints)),
             ]
@@ -196,6 +197,10 @@ def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
         _texts(page, "ONE-SIDED REACH", n.one_sided),
         _texts(page, "PROBLEMS ON THIS NODE", n.problems),
     )
+
+
+def _options(n: t.NetworkInfo) -> str:
+    return mapped({key: value for key, value in n.options.items() if value != ""})
 
 
 def _leases(page: Page, n: t.NetworkInfo) -> Iterator[str]:

@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from weft.api import types as t
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.options import NodeName, example, group
 from weft.cli.output import Format, Output, blocks, listed, say, show
 from weft.cli.session import Waiting, client
@@ -17,12 +19,26 @@ from weft.cli.table import Page
 app = group("The hosts of the cluster.", "weft node ls", "weft node show node-2", "weft node rm node-3")
 
 
-@app.command("ls", epilog=example("weft node ls", "weft node ls -o json"))
-def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+NODES: Table[t.NodeInfo] = Table(
+    Column("NODE", lambda n: f"{n.name} *" if n.this else n.name),
+    Column("ADDRESSES", lambda n: listed(n.addresses), whole=True),
+    Column("UPLINK", lambda n: n.uplink, spare=4),
+    Column("MTU", lambda n: n.mtu or "", spare=2),
+    Column("SEGMENT", lambda n: n.segment, spare=3),
+    Column("AGENT", liveness),
+    Column("VERSION", lambda n: n.version, spare=1),
+    Column("POLICY", lambda n: "" if n.foreign else n.policy, shown=False),
+    Column("SUBNETS", lambda n: listed(net for nets in n.subnets.values() for net in nets), shown=False, whole=True),
+    Column("EVIDENCE", lambda n: n.evidence, shown=False),
+    name=lambda n: n.name,
+    tells=("nodes",),
+)
+
+
+@listing(app, NODES, "weft node ls", "weft node ls -w", "weft node ls -o json")
+def ls(ctx: typer.Context) -> tuple[t.NodeInfo, ...]:
     """List the nodes. The one you are on has a star."""
-    with Waiting("asking for the nodes"):
-        nodes = client(ctx).nodes()
-    show(nodes, output, _table)
+    return client(ctx).nodes()
 
 
 @app.command("show", epilog=example("weft node show node-2"))
@@ -52,25 +68,6 @@ def removed(kind: str, name: str, done: t.Done) -> str:
     """`done`: may tell of more that went with it."""
     others = [what for what in done.what if what != name]
     return f"removed {kind} {name}{f', with it {listed(others)}' if others else ''}"
-
-
-def _table(page: Page, nodes: tuple[t.NodeInfo, ...]) -> Iterator[str]:
-    return page.table(
-        ("NODE", "ADDRESSES", "UPLINK", "MTU", "SEGMENT", "AGENT", "VERSION"),
-        [
-            (
-                f"{n.name} *" if n.this else n.name,
-                listed(n.addresses),
-                n.uplink or "-",
-                str(n.mtu or "-"),
-                n.segment or "-",
-                liveness(n),
-                n.version or "-",
-            )
-            for n in nodes
-        ],
-        whole=["ADDRESSES"],
-    )
 
 
 def _details(page: Page, node: t.NodeInfo) -> Iterator[str]:

@@ -39,13 +39,16 @@ def show(value: T, output: Format, render: Callable[[Page, T], Iterable[str]]) -
 
         say(_escaped(json.dumps(to_builtins(value), indent=2, ensure_ascii=False)))
     else:
-        import yaml
+        write(yaml_of(value))
 
-        plain = to_builtins(value)
-        text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
-        if not text.replace("\n", "").isprintable():
-            text = yaml.safe_dump(plain, sort_keys=False, width=1000)
-        _write(text)
+
+def yaml_of(value: object) -> str:
+    """Without what a terminal would obey."""
+    import yaml
+
+    plain = to_builtins(value)
+    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
+    return text if text.replace("\n", "").isprintable() else yaml.safe_dump(plain, sort_keys=False, width=1000)
 
 
 def json_line(value: object) -> str:
@@ -68,10 +71,10 @@ def _json_escape(character: str) -> str:
 
 def say(*lines: str) -> bool:
     """Whether somebody still reads. Raises Failed."""
-    return _write("".join(f"{line}\n" for line in lines))
+    return write("".join(f"{line}\n" for line in lines))
 
 
-def _write(text: str) -> bool:
+def write(text: str) -> bool:
     """A reader that has had enough (`weft endpoint ls | head`) is no failure: the rest goes nowhere. Raises Failed."""
     try:
         sys.stdout.write(text)

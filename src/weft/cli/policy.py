@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from difflib import unified_diff
 from typing import Annotated, Any
 
@@ -11,6 +11,8 @@ import typer
 from weft.api import observed as o
 from weft.api import types as t
 from weft.cli import complete, policy_counters, policy_explain, policy_log
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.options import example, group
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, show
 from weft.cli.session import Waiting, client
@@ -63,12 +65,49 @@ def apply(
     _tell(replies, output, dry_run)
 
 
-@app.command("ls", epilog=example("weft policy ls", "weft policy ls -o json"))
-def ls(ctx: typer.Context, output: Output = Format.TABLE) -> None:
+def _rests(page: Page, found: t.PolicyList) -> Iterator[str]:
+    """What policies rest on."""
+    return blocks(
+        TIERS.lines(page, found.tiers),
+        NETWORK_SETS.lines(page, found.network_sets) if found.network_sets else (),
+        NAMESPACES.lines(page, found.namespaces) if found.namespaces else (),
+    )
+
+
+POLICIES: Table[t.PolicyInfo] = Table(
+    Column("POLICY", lambda p: p.id, whole=True),
+    Column("TIER", lambda p: p.tier, spare=2),
+    Column("ORDER", lambda p: _number(p.order), spare=1),
+    Column("ABOUT", lambda p: _about(p)),
+    Column("INGRESS", lambda p: _rules(p.ingress)),
+    Column("EGRESS", lambda p: _rules(p.egress)),
+    Column("KIND", lambda p: p.kind, shown=False),
+    name=lambda p: p.id,
+)
+TIERS: Table[t.TierInfo] = Table(
+    Column("TIER", lambda tier: tier.name),
+    Column("ORDER", lambda tier: _number(tier.order)),
+    Column("BY DEFAULT", lambda tier: tier.default),
+    Column("POLICIES", lambda tier: tier.policies),
+    name=lambda tier: f"tier/{tier.name}",
+)
+NETWORK_SETS: Table[t.NetworkSetInfo] = Table(
+    Column("NETWORK SET", lambda s: s.id),
+    Column("LABELS", lambda s: mapped(s.labels)),
+    Column("CIDRS", lambda s: s.cidrs),
+    name=lambda s: s.id,
+)
+NAMESPACES: Table[t.NamespaceInfo] = Table(
+    Column("NAMESPACE", lambda n: n.name),
+    Column("LABELS", lambda n: mapped(n.labels)),
+    name=lambda n: f"namespace/{n.name}",
+)
+
+
+@listing(app, POLICIES, "weft policy ls", "weft policy ls -q", "weft policy ls -o json", things="policies", more=_rests)
+def ls(ctx: typer.Context) -> t.PolicyList:
     """List policies in the order in which they are asked, tiers, network sets and namespaces."""
-    with Waiting("asking for the policies"):
-        found = client(ctx).policies()
-    show(found, output, _list)
+    return client(ctx).policies()
 
 
 @app.command("show", epilog=example("weft policy show web", "weft policy show shop/web -o yaml"))
@@ -165,35 +204,6 @@ def _yaml(document: dict[str, Any]) -> list[str]:
 
 
 # ------------------------------------------------------------------------------------------------------------- listing
-
-
-def _list(page: Page, found: t.PolicyList) -> Iterator[str]:
-    yield from blocks(
-        page.table(
-            ("POLICY", "TIER", "ORDER", "ABOUT", "INGRESS", "EGRESS"),
-            [(p.id, p.tier, _number(p.order), _about(p), _rules(p.ingress), _rules(p.egress)) for p in found.policies],
-            whole=["POLICY"],
-        ),
-        page.table(
-            ("TIER", "ORDER", "BY DEFAULT", "POLICIES"),
-            [(tier.name, _number(tier.order), tier.default, str(tier.policies)) for tier in found.tiers],
-        ),
-        _some(
-            page,
-            ("NETWORK SET", "LABELS", "CIDRS"),
-            found.network_sets,
-            lambda s: (s.id, mapped(s.labels) or "-", str(s.cidrs)),
-        ),
-        _some(page, ("NAMESPACE", "LABELS"), found.namespaces, lambda n: (n.name, mapped(n.labels) or "-")),
-    )
-
-
-def _some(
-    page: Page, heads: tuple[str, ...], rows: Iterable[Any], cells: Callable[[Any], tuple[Cell, ...]]
-) -> Iterator[str]:
-    """A table that is not there where it is empty."""
-    found = [cells(row) for row in rows]
-    return page.table(heads, found) if found else iter(())
 
 
 def _about(policy: t.PolicyInfo) -> str:

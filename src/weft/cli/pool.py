@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Annotated
 
 import typer
 
 from weft.api import types as t
 from weft.base.net import parse_network
+from weft.cli.columns import Column, Table
+from weft.cli.listing import listing
 from weft.cli.options import NetworkName, example, group
-from weft.cli.output import Format, Output, say, show
+from weft.cli.output import say
 from weft.cli.session import Waiting, client
-from weft.cli.table import Page
 from weft.model import selector
 
 app = group(
@@ -36,12 +36,23 @@ Masquerade = Annotated[
 Disabled = Annotated[bool | None, typer.Option("--disable/--enable", help="Give nothing new from it, or do again.")]
 
 
-@app.command("ls", epilog=example("weft pool ls prod", "weft pool ls prod -o json"))
-def ls(ctx: typer.Context, network: NetworkName, output: Output = Format.TABLE) -> None:
+POOLS: Table[t.PoolInfo] = Table(
+    Column("POOL", lambda p: p.subnet, whole=True),
+    Column("NODES", lambda p: p.nodes or "all"),
+    Column("STATE", lambda p: "disabled" if p.disabled else "enabled"),
+    Column("TO OUTSIDE", lambda p: "masqueraded" if p.masquerade else "as it is", spare=2),
+    Column("BLOCK SIZE", lambda p: f"/{p.block_size}", spare=1),
+    Column("BLOCKS HELD", lambda p: f"{p.blocks} of {p.total}"),
+    Column("ADDRESSES", lambda p: p.addresses),
+    name=lambda p: p.subnet,
+    tells=("networks", "nodes", "endpoints"),
+)
+
+
+@listing(app, POOLS, "weft pool ls prod", "weft pool ls prod -o json")
+def ls(ctx: typer.Context, network: NetworkName) -> tuple[t.PoolInfo, ...]:
     """List a network's pools: whom they are for, what of them is in use."""
-    with Waiting("asking for the pools"):
-        pools = client(ctx).pools(network)
-    show(pools, output, _table)
+    return client(ctx).pools(network)
 
 
 @app.command("add", epilog=example("weft pool add prod 10.8.0.0/16", "weft pool add prod fd08::/64 --nodes rack=b"))
@@ -95,22 +106,3 @@ def rm(ctx: typer.Context, network: NetworkName, prefix: Prefix) -> None:
     with Waiting(f"removing {prefix}"):
         client(ctx).remove_pool(network, str(parse_network(prefix)))
     say(f"removed pool {prefix} from network {network}")
-
-
-def _table(page: Page, pools: tuple[t.PoolInfo, ...]) -> Iterator[str]:
-    return page.table(
-        ("POOL", "NODES", "STATE", "TO OUTSIDE", "BLOCK SIZE", "BLOCKS HELD", "ADDRESSES"),
-        [
-            (
-                str(p.subnet),
-                p.nodes or "all",
-                "disabled" if p.disabled else "enabled",
-                "masqueraded" if p.masquerade else "as it is",
-                f"/{p.block_size}",
-                f"{p.blocks} of {p.total}",
-                str(p.addresses),
-            )
-            for p in pools
-        ],
-        whole=["POOL"],
-    )

@@ -11,6 +11,7 @@ from weft.api import services as s
 from weft.base.net import parse_address
 from weft.cli import complete, service_report
 from weft.cli import service_shown as shown
+from weft.cli.listing import listing
 from weft.cli.options import OfNetwork, example, group
 from weft.cli.output import Format, Output, due, listed, say, show
 from weft.cli.session import Waiting, client
@@ -169,12 +170,10 @@ def create(
     shown.told("created", made)
 
 
-@app.command("ls", epilog=example("weft service ls", "weft service ls --network blue -o json"))
-def ls(ctx: typer.Context, network: OfNetwork = "", output: Output = Format.TABLE) -> None:
+@listing(app, shown.SERVICES, "weft service ls", "weft service ls --network blue -o json", "weft service ls -w")
+def ls(ctx: typer.Context, network: OfNetwork = "") -> tuple[s.ServiceInfo, ...]:
     """List the services."""
-    with Waiting("asking for the services"):
-        services = client(ctx).services(network)
-    show(services, output, shown.table)
+    return client(ctx).services(network)
 
 
 @app.command("show", epilog=example("weft service show web", "weft service show blue/web -o json"))

@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 from weft.api import services as s
+from weft.cli.columns import Column, Table
 from weft.cli.output import blocks, complain, due, listed, say
 from weft.cli.table import Cell, Page, Styled
 from weft.services import health as checks
@@ -39,28 +40,25 @@ def _members(info: s.ServiceInfo) -> str:
     return f"{states['ready']} of {len(info.members)} members ready"
 
 
-def table(page: Page, services: Sequence[s.ServiceInfo]) -> Iterator[str]:
-    return page.table(
-        ("SERVICE", "NETWORK", "ADDRESSES", "PORTS", "PUBLISHED", "MEMBERS"),
-        [
-            (
-                info.service.name,
-                info.service.network,
-                listed(info.service.addresses) or "-",
-                listed(info.service.ports) or "-",
-                listed(info.service.published) or "-",
-                _counted(info),
-            )
-            for info in services
-        ],
-        whole=["ADDRESSES"],
-    )
-
-
 def _counted(info: s.ServiceInfo) -> Cell:
     ready = sum(member.state == "ready" for member in info.members)
     return Styled(f"{ready} of {len(info.members)} ready" if info.members else "none", "" if ready else "warn")
 
+
+SERVICES: Table[s.ServiceInfo] = Table(
+    Column("SERVICE", lambda info: info.service.name),
+    Column("NETWORK", lambda info: info.service.network),
+    Column("ADDRESSES", lambda info: listed(info.service.addresses), whole=True),
+    Column("PORTS", lambda info: listed(info.service.ports), spare=2),
+    Column("PUBLISHED", lambda info: listed(info.service.published), spare=1),
+    Column("MEMBERS", _counted),
+    Column("CHOSEN BY", lambda info: info.service.select or listed(info.service.members), shown=False),
+    Column("ALIASES", lambda info: listed(info.service.aliases), shown=False),
+    Column("HEALTH", lambda info: checks.shown(info.service.health) if info.service.health else "", shown=False),
+    Column("PROBLEMS", lambda info: len(info.problems), shown=False),
+    name=lambda info: f"{info.service.network}/{info.service.name}",
+    tells=("services",),
+)
 
 _TRAFFIC = {
     "local-first": "by published ports to members on the host that is asked, if it has any",

@@ -1,6 +1,7 @@
-"""Tables without lines: heads and columns, two spaces apart, folded where they would be too wide. Nothing is ever cut.
+"""Tables without lines: heads and columns, two spaces apart, folded where they would be too wide. No cell is ever cut.
 
-On a terminal they are as wide as it is; in a pipe nothing is folded, so `weft endpoint ls | grep NAME` finds whole words.
+On a terminal they are as wide as it is, and columns that may be left out are, before a word would be broken. In a pipe nothing
+is folded, so `weft endpoint ls | grep NAME` finds whole words.
 What a terminal would obey instead of showing it is escaped.
 
 Colour is put on after the measuring, so a cell is as wide as its text.
@@ -52,15 +53,31 @@ class Page:
     def paint(self, text: str, style: str) -> str:
         return f"\x1b[{_SGR[style]}m{text}\x1b[0m" if self.colour and style and text.strip() else text
 
-    def table(self, heads: Sequence[str], rows: Iterable[Sequence[Cell]], whole: Collection[str] = ()) -> Iterator[str]:
+    def table(
+        self,
+        heads: Sequence[str],
+        rows: Iterable[Sequence[Cell]],
+        whole: Collection[str] = (),
+        *,
+        spare: Sequence[str] = (),
+        headed: bool = True,
+    ) -> Iterator[str]:
         """Heads are shown also over no rows at all, so one sees that there are none. `whole`: heads of the columns whose
-        words, such as addresses, are broken last."""
+        words, such as addresses, are broken last. `spare`: heads of the columns that are left out, in this order, for as long
+        as words would have to be broken; the last line names them."""
         body = [[_styled(cell) for cell in row] for row in rows]
-        columns = [[head, *(row[i].text for row in body)] for i, head in enumerate(heads)]
-        widths = _fit(columns, self.width, [head in whole for head in heads])
-        yield from self._row([Styled(head, "head") for head in heads], widths)
+        columns = [_Laid(head, [head, *(_shown(row[i].text) for row in body)]) for i, head in enumerate(heads)]
+        left_out = _left_out(columns, spare, self.width)
+        kept = [i for i, head in enumerate(heads) if head not in left_out]
+        widths = _fit([columns[i] for i in kept], self.width, whole)
+        if headed:
+            yield from self._row([Styled(heads[i], "head") for i in kept], widths)
         for row in body:
-            yield from self._row(row, widths)
+            yield from self._row([row[i] for i in kept], widths)
+        if left_out:
+            yield from self.paragraph(
+                f"(no room for {', '.join(left_out)}: --columns or -o yaml shows them)", style="dim"
+            )
 
     def pairs(self, rows: Iterable[tuple[str, Cell]]) -> Iterator[str]:
         """Names and values in two columns. Values that are "" are left out."""
@@ -120,15 +137,35 @@ def _styled(cell: Cell) -> Styled:
     return cell if isinstance(cell, Styled) else Styled(cell, "")
 
 
-def _fit(columns: list[list[str]], width: int, whole: list[bool]) -> list[int]:
+class _Laid:
+    """A column: how wide its widest line and its longest word are."""
+
+    def __init__(self, head: str, cells: Sequence[str]) -> None:
+        self.head = head
+        self.line = max(len(line) for cell in cells for line in cell.split("\n"))
+        self.word = max((len(word) for cell in cells for word in cell.split()), default=0)
+        self.least = min(len(head), 8)
+
+
+def _left_out(columns: Sequence[_Laid], spare: Sequence[str], width: int) -> list[str]:
+    """The first of `spare`, as many as it takes for all words of the others to be in one piece."""
+    left: list[str] = []
+    for head in spare:
+        kept = [column.word for column in columns if column.head not in left]
+        if sum(kept) + len(GAP) * (len(kept) - 1) <= width:
+            break
+        left += [head] if any(column.head == head for column in columns) else []
+    return left
+
+
+def _fit(columns: Sequence[_Laid], width: int, whole: Collection[str]) -> list[int]:
     """Column widths that add up to at most `width`: the widest give way first, down to their longest word; only where
     that is not enough words are broken, and those of `whole` columns last."""
     room = width - len(GAP) * (len(columns) - 1)
-    columns = [[_shown(cell) for cell in column] for column in columns]
-    widths = [max(len(line) for cell in column for line in cell.split("\n")) for column in columns]
-    words = [max(len(word) for cell in column for word in cell.split()) for column in columns]
-    heads = [min(len(column[0]), 8) for column in columns]
-    some = [word if keep else head for word, head, keep in zip(words, heads, whole, strict=True)]
+    widths = [column.line for column in columns]
+    words = [column.word for column in columns]
+    heads = [column.least for column in columns]
+    some = [column.word if column.head in whole else column.least for column in columns]
     for floors in (words, some, heads):
         while sum(widths) > room:
             spare = [i for i in range(len(widths)) if widths[i] > floors[i]]

@@ -322,7 +322,7 @@ class TestEndpoint:
         assert agent.asked == [Asked("endpoints", {"network": "blue", "node": "node-1"}, b"")]
 
     def test_container_ids_are_short_in_the_list_and_whole_in_show(self, weft, agent) -> None:
-        assert " ffffffffffff..." in weft("endpoint", "ls").out
+        assert " ffffffffffff..." in weft("endpoint", "ls", "--columns", "id,container").out
         assert "f" * 64 in weft("endpoint", "show", "web").out
 
 
@@ -480,12 +480,12 @@ class TestAttach:
 
     def test_endpoints_by_their_labels(self, weft, agent: CannedAgent) -> None:
         agent.answers["endpoints"] = (msgspec.structs.replace(ENDPOINTS[0], policy_namespace="shop"),)
-        ran = weft("endpoint", "ls", "--selector", "tier == 'front'", "--namespace", "shop")
+        line = ("--selector", "tier == 'front'", "--namespace", "shop", "--columns", "+labels")
+        ran = weft("endpoint", "ls", *line)
         assert agent.asked[0].params == {"selector": "tier == 'front'", "policy_namespace": "shop"}
         assert "NAMESPACE  LABELS" in ran.out and "app=shop," in ran.out and "tier=front" in ran.out
         ran = weft("endpoint", "ls")
         assert "NAMESPACE" in ran.out and "LABELS" not in ran.out
-        assert "LABELS" in weft("endpoint", "ls", "--labels").out
 
     def test_published_ports(self, weft, agent: CannedAgent) -> None:
         agent.answers["attach"] = agent.answers["endpoint"] = PUBLISHING
