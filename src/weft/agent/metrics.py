@@ -7,11 +7,12 @@ from collections import Counter as Tally
 from collections.abc import Callable, Iterator
 from functools import partial
 
-from prometheus_client import CollectorRegistry, Counter, Histogram, generate_latest
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, Metric
+from prometheus_client import CollectorRegistry, generate_latest
+from prometheus_client.core import Metric
 from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
+from weft.agent import measures as m
 from weft.agent.mesh import Mesh
 from weft.agent.names import Naming
 from weft.agent.policy_counts import PolicyCounts
@@ -31,8 +32,6 @@ from weft.paths.prober import Prober
 from weft.paths.told import standing
 from weft.services.index import STATES
 from weft.tunnel import counters
-
-BUCKETS = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0, 5.0)
 
 
 class Metrics:
@@ -54,28 +53,12 @@ class Metrics:
         self._registry.register(_Services(view, services))
         self._services = services
         self._policy = policy
-        self._converge = Histogram(
-            "weft_converge_seconds",
-            "Time of one step of the convergence loop",
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
-        self._writes = Counter("weft_kernel_writes", "Objects written to the kernel", registry=self._registry)
-        self._repairs = Counter("weft_repairs", "Objects put right after drift", registry=self._registry)
-        self.cut_off = Counter(
-            "weft_connections_cut_off",
-            "Open connections that policy came to forbid, at this node's end",
-            registry=self._registry,
-        )
-        self.attach = Histogram(
-            "weft_attach_seconds", "Time to attach a container", buckets=BUCKETS, registry=self._registry
-        )
-        self.watch_lag = Histogram(
-            "weft_watch_lag_seconds",
-            "From a commit of this agent to the store's watch telling of it",
-            buckets=BUCKETS,
-            registry=self._registry,
-        )
+        self._converge = m.CONVERGE.observing(self._registry)
+        self._writes = m.WRITES.counting(self._registry)
+        self._repairs = m.REPAIRS.counting(self._registry)
+        self.cut_off = m.CUT_OFF.counting(self._registry)
+        self.attach = m.ATTACH.observing(self._registry)
+        self.watch_lag = m.WATCH_LAG.observing(self._registry)
         loops.kernel.listeners.append(self._stepped)
         self._targets: _Targets | None = None
         for name, loop in loops.targets.items():
@@ -122,16 +105,9 @@ class _Targets:
     """Of targets other than the kernel, the same, each under its name."""
 
     def __init__(self, registry: CollectorRegistry) -> None:
-        label = ("target",)
-        self._steps = Histogram(
-            "weft_target_converge_seconds",
-            "Time of one step of a target's convergence loop",
-            label,
-            buckets=(*BUCKETS, 10.0, 30.0, 60.0),
-            registry=registry,
-        )
-        self._writes = Counter("weft_target_writes", "Objects written to a target", label, registry=registry)
-        self._repairs = Counter("weft_target_repairs", "Objects put right after drift", label, registry=registry)
+        self._steps = m.TARGET_CONVERGE.observing(registry)
+        self._writes = m.TARGET_WRITES.counting(registry)
+        self._repairs = m.TARGET_REPAIRS.counting(registry)
 
     def add(self, name: str, loop: Loop) -> None:
         loop.listeners.append(partial(self._stepped, name))
@@ -149,20 +125,13 @@ class _Policy(Collector):
         self._counts, self._log = policy, log
 
     def collect(self) -> Iterator[Metric]:
-        drops = CounterMetricFamily(
-            "weft_policy_drops", "Packets that policies refused", labels=("policy", "tier", "direction")
-        )
+        drops = m.POLICY_DROPS.family()
         for about, packets in self._counts.drops.items():
             drops.add_metric(about, packets)
         yield drops
-        for what, number in self._counts.numbers():
-            text = {"policies": "Policies in the cluster"}.get(what, f"What policies come to on this host: {what}")
-            yield GaugeMetricFamily(
-                f"weft_policy_{what}" if what != "policies" else "weft_policies", text, value=number
-            )
-        yield CounterMetricFamily(
-            "weft_policy_log_lost", "Packets that rules logged faster than they were taken in", value=self._log.lost
-        )
+        policies, chains, sets = self._counts.numbers()
+        yield from (m.POLICIES.at(policies), m.POLICY_CHAINS.at(chains), m.POLICY_SETS.at(sets))
+        yield m.POLICY_LOG_LOST.at(self._log.lost)
 
 
 class _Paths(Collector):
@@ -174,18 +143,14 @@ class _Paths(Collector):
     def collect(self) -> Iterator[Metric]:
         machine = self._prober.machine
         found = [standing(name, pair, machine.tick_) for name, pair in machine.pairs.items()]
-        ways = GaugeMetricFamily("weft_path", "1 for the way of packets to a node", labels=("node", "way"))
-        rtt = GaugeMetricFamily("weft_path_rtt_seconds", "Round trip of probes on this way", labels=("node",))
-        switches = CounterMetricFamily("weft_path_switches", "Changes of the way to a node", labels=("node",))
+        ways, rtt, switches = m.PATH.family(), m.PATH_RTT.family(), m.PATH_SWITCHES.family()
         for one in found:
             ways.add_metric((one.name, one.way.name.lower()), 1)
             switches.add_metric((one.name,), one.switches)
             if one.rtt is not None:
                 rtt.add_metric((one.name,), one.rtt)
         yield from (ways, rtt, switches)
-        yield CounterMetricFamily(
-            "weft_path_probes_refused", "Frames that were no probes of this cluster", value=self._prober.refused
-        )
+        yield m.PATH_PROBES_REFUSED.at(self._prober.refused)
 
 
 class _Names(Collector):
@@ -196,14 +161,11 @@ class _Names(Collector):
 
     def collect(self) -> Iterator[Metric]:
         names, counts = self._names, self._names.counts
-        yield GaugeMetricFamily("weft_names_containers", "Containers that can ask for names", value=names.asking)
-        for name, text, value in (
-            ("questions", "Questions of containers", counts.questions),
-            ("forwarded", "Of these, those that other servers were asked", counts.forwarded),
-            ("known", "Of these, those whose answer by another server was still known", counts.known),
-            ("refused", "Of these, those that nobody could be asked", counts.refused),
-        ):
-            yield CounterMetricFamily(f"weft_names_{name}", text, value=value)
+        yield m.NAMES_CONTAINERS.at(names.asking)
+        yield m.NAMES_QUESTIONS.at(counts.questions)
+        yield m.NAMES_FORWARDED.at(counts.forwarded)
+        yield m.NAMES_KNOWN.at(counts.known)
+        yield m.NAMES_REFUSED.at(counts.refused)
 
 
 class _Health(Collector):
@@ -214,11 +176,9 @@ class _Health(Collector):
 
     def collect(self) -> Iterator[Metric]:
         health = self._health
-        yield GaugeMetricFamily("weft_health_checks", "Members of services that are checked here", value=health.running)
-        yield CounterMetricFamily("weft_health_probes", "Times that a member was asked", value=health.asked)
-        yield CounterMetricFamily(
-            "weft_health_failures", "Times that a member did not answer well", value=health.failed
-        )
+        yield m.HEALTH_CHECKS.at(health.running)
+        yield m.HEALTH_PROBES.at(health.asked)
+        yield m.HEALTH_FAILURES.at(health.failed)
 
 
 class _Services(Collector):
@@ -229,25 +189,18 @@ class _Services(Collector):
 
     def collect(self) -> Iterator[Metric]:
         index, now = services(self._view), time.time()
-        label = ("network", "service")
-        members = GaugeMetricFamily("weft_service_members", "Members of a service", labels=(*label, "state"))
+        members = m.SERVICE_MEMBERS.family()
         for at in self._counts.shown():
             states = Tally(member.state for member in index.members(at, now, self._counts.dead))
             for state in STATES:
                 members.add_metric((*at, state), states[state])
         yield members
-        connections = GaugeMetricFamily(
-            "weft_service_connections", "Open connections to members of a service on this host", labels=label
-        )
+        connections = m.SERVICE_CONNECTIONS.family()
         for at, counted in sorted(self._counts.connections.items()):
             connections.add_metric(at, sum(counted.values()))
         yield connections
-        yield CounterMetricFamily(
-            "weft_services_refused",
-            "Connections to services on this host that no member took",
-            value=self._counts.refused,
-        )
-        yield GaugeMetricFamily("weft_services", "Services in the cluster", value=len(index.services))
+        yield m.SERVICES_REFUSED.at(self._counts.refused)
+        yield m.SERVICES.at(len(index.services))
 
 
 class _Tunnels(Collector):
@@ -256,11 +209,8 @@ class _Tunnels(Collector):
     def __init__(self, tunnels: Tunnels) -> None:
         self._tunnels = tunnels
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
-        labels = ("device", "direction")
-        packets = CounterMetricFamily("weft_tunnel_packets", "Packets that the pump carried", labels=labels)
-        octets = CounterMetricFamily("weft_tunnel_octets", "What they were, in octets", labels=labels)
-        drops = CounterMetricFamily("weft_tunnel_drops", "Packets that the pump dropped", labels=("device", "reason"))
+    def collect(self) -> Iterator[Metric]:
+        packets, octets, drops = m.TUNNEL_PACKETS.family(), m.TUNNEL_OCTETS.family(), m.TUNNEL_DROPS.family()
         for state in self._tunnels.states():
             for direction, names in (("sent", counters.SENT), ("received", counters.RECEIVED)):
                 packets.add_metric((state.device, direction), state.counts[names[0]])
@@ -268,8 +218,7 @@ class _Tunnels(Collector):
             for reason in counters.DROPS:
                 drops.add_metric((state.device, reason), state.counts[reason])
         yield from (packets, octets, drops)
-        restarts = self._tunnels.supervisor.restarts
-        yield GaugeMetricFamily("weft_tunnel_restarts", "The pump started again", value=restarts)
+        yield m.TUNNEL_RESTARTS.at(self._tunnels.supervisor.restarts)
 
 
 class _Mesh(Collector):
@@ -278,13 +227,9 @@ class _Mesh(Collector):
     def __init__(self, mesh: Mesh) -> None:
         self._mesh = mesh
 
-    def collect(self) -> Iterator[GaugeMetricFamily | CounterMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         part, relay = self._mesh.part, self._mesh.relay
-        members = GaugeMetricFamily("weft_mesh_members", "Members that are known here", labels=("standing",))
-        voters = GaugeMetricFamily("weft_mesh_voters", "Voters that are known here", labels=("state",))
-        said = CounterMetricFamily(
-            "weft_mesh_gossip", "What members said to each other, counted here", labels=("what",)
-        )
+        members, voters, said = m.MESH_MEMBERS.family(), m.MESH_VOTERS.family(), m.MESH_GOSSIP.family()
         if part is not None:
             for standing, count in Tally(member.standing.value for member in part.membership.members()).items():
                 members.add_metric((standing,), count)
@@ -293,8 +238,8 @@ class _Mesh(Collector):
             for what, count in part.counts.items():
                 said.add_metric((what,), count)
         yield from (members, voters, said)
-        yield GaugeMetricFamily("weft_mesh_relayed", "Connections led to voters", value=relay.connections)
-        yield CounterMetricFamily("weft_mesh_relay_refused", "Connections that were not", value=relay.refused)
+        yield m.MESH_RELAYED.at(relay.connections)
+        yield m.MESH_RELAY_REFUSED.at(relay.refused)
 
 
 class _State(Collector):
@@ -303,38 +248,30 @@ class _State(Collector):
     def __init__(self, view: View, loops: Loops, routing: Routing, store: Callable[[], t.StoreStatus]) -> None:
         self._view, self._loops, self._routing, self._store = view, loops, routing, store
 
-    def collect(self) -> Iterator[GaugeMetricFamily]:
+    def collect(self) -> Iterator[Metric]:
         counts = self._loops.counts()
-        objects = GaugeMetricFamily(
-            "weft_objects", "Objects of the kernel, and of other targets", labels=("kind", "state")
-        )
+        objects = m.OBJECTS.family()
         for kind, count in counts.items():
             objects.add_metric((kind, "desired"), count.desired)
             objects.add_metric((kind, "actual"), count.actual)
             objects.add_metric((kind, "failed"), count.failed)
         yield objects
         store = self._store()
-        yield GaugeMetricFamily("weft_store_connected", "1 while the store answers", value=store.state == "connected")
-        yield GaugeMetricFamily("weft_store_revision", "Last change taken over", value=store.revision)
-        yield GaugeMetricFamily("weft_nodes_alive", "Nodes whose agent lives", value=len(self._view.present))
-        yield GaugeMetricFamily("weft_endpoints", "Containers on this node", value=len(self._view.endpoints))
-        sessions = GaugeMetricFamily("weft_bgp_sessions", "BGP sessions", labels=("state",))
+        yield m.STORE_CONNECTED.at(store.state == "connected")
+        yield m.STORE_REVISION.at(store.revision)
+        yield m.NODES_ALIVE.at(len(self._view.present))
+        yield m.ENDPOINTS.at(len(self._view.endpoints))
+        sessions = m.BGP_SESSIONS.family()
         routing = self._routing
         up, unknown = routing.count("Established"), routing.count("Unknown")
         sessions.add_metric(("established",), up)
         sessions.add_metric(("down",), len(routing.states) - up - unknown)
         sessions.add_metric(("unknown",), unknown)
         yield sessions
-        yield GaugeMetricFamily("weft_bgp_restarts", "BIRD started again", value=self._routing.restarts)
+        yield m.BGP_RESTARTS.at(routing.restarts)
         if self._loops.kernel.last_resync:
-            yield GaugeMetricFamily(
-                "weft_resync_age_seconds",
-                "Since the last full comparison with the kernel",
-                value=time.time() - self._loops.kernel.last_resync,
-            )
-        ages = GaugeMetricFamily(
-            "weft_target_resync_age_seconds", "Since the last full comparison with a target", labels=("target",)
-        )
+            yield m.RESYNC_AGE.at(time.time() - self._loops.kernel.last_resync)
+        ages = m.TARGET_RESYNC_AGE.family()
         for name, loop in self._loops.targets.items():
             if loop.last_resync:
                 ages.add_metric((name,), time.time() - loop.last_resync)
