@@ -104,7 +104,7 @@ NETWORKS = {
         f"unknown driver 'vxlna': choose one of {', '.join(sorted(DRIVERS))}",
     ),
     "unknown option": (
-        "x --driver vxlan --subnet 10.2.0.0/16 -o vnii=2",
+        "x --driver vxlan --subnet 10.2.0.0/16 -O vnii=2",
         f"driver vxlan has no option 'vnii': it takes {options('vxlan')}",
     ),
     "another driver's option": (
@@ -377,7 +377,8 @@ def test_other_wishes(lab: Lab, blue: list[Container]) -> None:
         "and not 'all' or 'default'"
     )
     assert refused(lab, f"attach blue-1 --network blue --ip {blue[0].address(4)[:-1]}77") == (
-        f"blue-1 is attached to blue with {blue[0].address(4)}, {blue[0].address(6)}: detach it first to change that"
+        f"blue-1 is attached to blue with {blue[0].address(4)}, {blue[0].address(6)}, not {blue[0].address(4)[:-1]}77: "
+        "detach it first to change that"
     )
 
 

@@ -13,6 +13,7 @@ import msgspec
 from weft.api.checks import MOST_TESTS, Placed, PlaceProbes, Probe, RunTests, Tested
 from weft.api.observed import Explanation
 from weft.base.errors import NotFound, WeftError
+from weft.base.nearby import unknown
 from weft.base.net import IPAddress
 from weft.check import plan
 from weft.check.plan import Case
@@ -89,7 +90,7 @@ class Check:
         found = {node.name: node for node in self._agent.nodes() if not node.foreign}
         for name in self._wishes.nodes:
             if name not in found:
-                raise NotFound(f"no node '{name}': `weft node ls` shows those there are")
+                raise NotFound(unknown("node", name, found, "weft node ls"))
         wanted = [name for name in sorted(found) if not self._wishes.nodes or name in self._wishes.nodes]
         for name in wanted:
             if not found[name].alive:
@@ -100,7 +101,7 @@ class Check:
         found = {network.name for network in self._agent.networks(brief=True)} if self._wishes.networks else set()
         for name in self._wishes.networks:
             if name not in found:
-                raise NotFound(f"no network '{name}': `weft network ls` shows those there are")
+                raise NotFound(unknown("network", name, found, "weft network ls"))
 
     def _each(self, nodes: Sequence[str], ask: Callable[[Client], T]) -> dict[str, T]:
         """Of those that answer; the others are silent from now on."""

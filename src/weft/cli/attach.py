@@ -108,7 +108,11 @@ def attach(
     ] = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Connect a container on this node to a network. Attaching again what is attached changes nothing."""
+    """Connect a container on this node to a network.
+
+    Attaching again adds what else is asked for to what is attached (labels, aliases, published ports ...), and changes nothing
+    where that is there already.
+    """
     labels = pairs("--label", label)
     check_labels("--label", others(labels))
     request = t.Attach(

@@ -11,6 +11,7 @@ import msgspec
 from weft.api import types as t
 from weft.api.dump import ALONE, HostDump
 from weft.base.errors import NotFound, WeftError
+from weft.base.nearby import unknown
 from weft.cli.findings import remedy
 from weft.cli.output import blocks, counted, listed
 from weft.cli.table import Page, Styled
@@ -32,7 +33,7 @@ def everywhere(agent: Client, names: Sequence[str]) -> Findings:
     """What is found on these nodes, or on all, each with its host. Raises NotFound, and what the local agent says."""
     nodes = {node.name: node for node in agent.nodes()}
     if strange := [name for name in names if name not in nodes]:
-        raise NotFound(f"no node {strange[0]}: `weft node ls` shows those there are")
+        raise NotFound(unknown("node", strange[0], nodes, "weft node ls"))
     chosen = sorted(set(names) or nodes)
     with ThreadPoolExecutor(max(1, min(len(chosen), AT_ONCE)), thread_name_prefix="doctor") as pool:
         found = pool.map(lambda name: _of(agent, name), chosen)

@@ -16,6 +16,7 @@ import secrets
 from collections.abc import Awaitable, Callable
 
 from weft.base.errors import NotFound, Unavailable, WeftError
+from weft.base.nearby import unknown
 from weft.cluster.cluster import Cluster
 from weft.cluster.questions import Inbox, News, Question, Reply, cut, identity, joined, lease_of
 from weft.model import encode, keys
@@ -75,7 +76,7 @@ class Post:
 
     def _check(self, node: str) -> None:
         if node not in self._view.nodes:
-            raise NotFound(f"no node {node}: `weft node ls` shows those there are")
+            raise NotFound(unknown("node", node, self._view.nodes, "weft node ls"))
         if node not in self._view.present:
             raise _dead(node)
         self._cluster.check_reached()

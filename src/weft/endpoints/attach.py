@@ -11,9 +11,9 @@ comes second chooses again.
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import logging
 import time
-from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
@@ -22,7 +22,7 @@ import msgspec
 
 from weft.alloc import addresses as alloc
 from weft.api import types as t
-from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Failed, NotFound, Unavailable, WeftError
 from weft.base.names import check_ifname
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface, parse_mac
 from weft.cluster.cluster import Cluster, Refused
@@ -43,7 +43,8 @@ from weft.datapaths.traits import (
     SHARED_IN_BLOCKS,
     Addresses,
 )
-from weft.endpoints import passing, resolving
+from weft.endpoints import again, passing, resolving
+from weft.endpoints.change import Changes
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
 from weft.ipam import floating, macs
@@ -53,10 +54,10 @@ from weft.ipam.neutron_ports import NeutronPorts, Place
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
 from weft.kernel.host import loopback
-from weft.model import Endpoint, Gateway, Network, PublishedPort, keys
+from weft.model import Endpoint, Gateway, Network, keys
 from weft.model.endpoint import endpoint_id
 from weft.model.identity import DEFAULT_NAMESPACE
-from weft.model.ports import ANY
+from weft.store.protocol import Guard
 
 log = logging.getLogger(__name__)
 
@@ -83,6 +84,7 @@ class Attachments:
         """`gateways`: this host's subnets for containers' second interface. `place`: this host in OpenStack."""
         self._cluster, self._view, self.converge, self.find = cluster, cluster.view, converge, find
         self._gateways, self.ports = gateways, Ports(cluster.view)
+        self._changes = Changes(cluster, self)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self.promises, self._passing = Promises(time.monotonic), PassingClaims(cluster)
@@ -122,7 +124,7 @@ class Attachments:
             if present is not None and request.exclusive:
                 raise Conflict(f"{request.target} is attached to {network.name} already, by {present.interface}")
             if present is not None:
-                return await self.standing(self._same(request, present))
+                return await self._again(request, present, network)
             await self.remove(self._leftovers(target))
             if self._given(network) == LOOPBACK:
                 await asyncio.to_thread(loopback.bring_up, target.namespace.path)
@@ -149,11 +151,6 @@ class Attachments:
 
     async def take(self, request: t.Attach, network: Network, target: Target) -> Endpoint:
         """Where others want the same addresses, whoever comes second tries again."""
-        if request.ports and self._view.driver(network.name).addresses.made_elsewhere:
-            raise Invalid(
-                f"{request.target or request.name}: no port of the host leads into network {network.name} (driver "
-                f"{network.driver}): leave the published ports out, and ask for its own address"
-            )
         # An engine that gives the addresses itself tells all that there are to be.
         families = {a.version for a in request.addresses} if request.handover else set(network.families)
         ask = Ask(
@@ -202,55 +199,20 @@ class Attachments:
                 return endpoint
         return None
 
-    def _same(self, request: t.Attach, present: Endpoint) -> Endpoint:
-        """Attaching again is harmless, unless it asks for something else than there is."""
-        wishes = (
-            ("name", request.name, present.name),
-            ("MAC address", request.mac and parse_mac(request.mac), present.mac),
-        )
-        for what, wish, fact in wishes:
-            if wish and wish != fact:
-                raise Conflict(f"{request.target} is attached to {request.network} with {what} {fact}: detach it first")
-        self._same_identity(request, present)
-        held = {a.ip for a in present.addresses}
-        if not held.issuperset(request.addresses):
-            has = _join(a.ip for a in present.addresses)
-            raise Conflict(
-                f"{request.target} is attached to {request.network} with {has}: detach it first to change that"
-            )
-        if request.ports and not _granted(request.ports, present.ports):
-            ports = _join(present.ports) or "none"
-            raise Conflict(
-                f"{request.target} is attached to {request.network} with published ports {ports}: detach it first"
-            )
-        if request.floating and set(request.floating) != set(present.floating):
-            has = _join(present.floating) or "none"
-            raise Conflict(
-                f"{request.target} is attached to {request.network} with floating addresses {has}: change them with "
-                "`weft endpoint float` and `unfloat`"
-            )
-        if request.bandwidth is not None and request.bandwidth != present.bandwidth:
-            limits = f"with {present.bandwidth}" if present.bandwidth else "without limits of bandwidth"
-            raise Conflict(f"{request.target} is attached to {request.network} {limits}: detach it first")
-        if request.spoofing not in ("", present.spoofing):
-            said = present.spoofing or "as the network has it"
-            raise Conflict(f"{request.target} is attached to {request.network} with spoofing {said}: detach it first")
-        return present
+    async def _again(self, request: t.Attach, present: Endpoint, network: Network) -> Endpoint:
+        """What is attached already, with what else is asked for. Raises Conflict, Invalid, Unavailable, Failed."""
+        again.check_fixed(request, present)
+        wishes = again.missing_ports(request.ports, present.ports)
+        again.check_ports(wishes, present)
+        request = msgspec.structs.replace(request, ports=self.ports.settled(tuple(wishes), present.families))
+        wanted = again.merged(request, present)
+        if wanted == present:
+            return await self.standing(present)
+        async with self.ports.taking(wanted, network):
+            return await self._changes.change(present, lambda now: again.merged(request, now), self._may_float)
 
-    def _same_identity(self, request: t.Attach, present: Endpoint) -> None:
-        """Raises Conflict."""
-        what = f"{request.target} is attached to {request.network} with"
-        way_out = f"change that with `weft endpoint label {present.name}`"
-        if request.policy_namespace not in ("", present.policy_namespace):
-            raise Conflict(f"{what} namespace {present.policy_namespace}: {way_out}")
-        if not request.labels.items() <= present.labels.items():
-            raise Conflict(f"{what} labels {_join(f'{k}={v}' for k, v in present.labels.items()) or 'none'}: {way_out}")
-        if not set(request.named_ports) <= set(present.named_ports):
-            raise Conflict(f"{what} named ports {_join(present.named_ports) or 'none'}: {way_out}")
-        if not set(request.aliases) <= set(present.aliases):
-            raise Conflict(f"{what} aliases {_join(present.aliases) or 'none'}: {way_out}")
-        if request.resolv_conf and not present.resolv_conf:
-            raise Conflict(f"{request.target} is attached to {request.network} without --dns: detach it first")
+    async def _may_float(self, old: Endpoint, new: Endpoint, network: Network) -> list[Guard]:
+        return await floating.taking(self._cluster, new, network, [a for a in new.floating if a not in old.floating])
 
     async def standing(self, endpoint: Endpoint) -> Endpoint:
         if failures := await self.converge(sources_of(self._view, endpoint)):
@@ -405,18 +367,13 @@ class Attachments:
             log.warning("%s is not taken out of %s yet: %s", endpoint.name, endpoint.network, error)
 
     async def detach(self, reference: str, network: str) -> list[Endpoint]:
-        """The endpoints removed: of one container (or of one endpoint by its id), in one network or in all ("")."""
-        found = [
-            e
-            for e in self._view.endpoints.values()
-            if network in ("", e.network) and reference in (e.container, e.id, e.namespace.path)
-        ]
+        """The endpoints removed: of one container (or of one endpoint by its id or name), in one network or in all ("")."""
+        own = list(self._view.endpoints.values())
+        found = [e for e in own if reference in (e.container, e.id, e.namespace.path)]
         if not found:
-            try:
-                target = await asyncio.to_thread(self.find, reference)
-            except NotFound:
-                return []
-            found = [e for e in self._in(target) if network in ("", e.network)]
+            with contextlib.suppress(NotFound):
+                found = self._in(await asyncio.to_thread(self.find, reference))
+        found = [e for e in found or own if network in ("", e.network) and (found or e.name == reference)]
         await self.remove(found)
         return found
 
@@ -455,22 +412,3 @@ class Attachments:
         """Raises Unavailable where the store is known to be away, and is not needed."""
         if self._view.driver(network).addresses.strict:
             self._cluster.check_reached()
-
-
-def _granted(wishes: Sequence[PublishedPort], ports: Sequence[PublishedPort]) -> bool:
-    """Whether these ports are what was wished for, each the answer to a wish of its own."""
-    left = Counter(ports)
-    left.subtract(wish for wish in wishes if not wish.open)
-    if min(left.values(), default=0) < 0:
-        return False
-    openly = Counter(_open(port) for port in left.elements())
-    return openly == Counter(wish for wish in wishes if wish.open)
-
-
-def _open(port: PublishedPort) -> PublishedPort:
-    """The wish for any port of the host's that it grants."""
-    return msgspec.structs.replace(port, host_port=ANY)
-
-
-def _join(values: Iterable[object]) -> str:
-    return ", ".join(map(str, values))

@@ -3,15 +3,15 @@
 from __future__ import annotations
 
 import logging
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable, Sequence
+from typing import Protocol
 
-from weft.api import types as t
 from weft.base.errors import Failed, NotFound, Unavailable, WeftError
 from weft.cluster import footprint
 from weft.cluster.cluster import Cluster
 from weft.cluster.footprint import key_of
 from weft.compile.compiler import sources_of
-from weft.endpoints.attach import Attachments
+from weft.hoststate.union import Source
 from weft.model import Endpoint, Network, decode, encode, keys
 from weft.store.protocol import Guard, Item, Unchanged
 
@@ -28,11 +28,35 @@ Guards = Callable[[Endpoint, Endpoint, Network], Awaitable[list[Guard]]]
 """What has to hold besides, for the one to become the other. Raises WeftError."""
 
 
+class Which(Protocol):
+    """By what an endpoint is found: an `Endpoint`, or what the API says of one."""
+
+    @property
+    def id(self) -> str: ...
+    @property
+    def name(self) -> str: ...
+    @property
+    def node(self) -> str: ...
+    @property
+    def network(self) -> str: ...
+
+
+class Kernel(Protocol):
+    """`weft.endpoints.attach.Attachments`, as far as what is attached already is concerned."""
+
+    async def standing(self, endpoint: Endpoint) -> Endpoint:
+        """Once it is in the kernel. Raises Failed."""
+        ...
+
+    @property
+    def converge(self) -> Callable[[Iterable[Source]], Awaitable[Sequence[str]]]: ...
+
+
 class Changes:
-    def __init__(self, cluster: Cluster, attachments: Attachments) -> None:
+    def __init__(self, cluster: Cluster, attachments: Kernel) -> None:
         self._cluster, self._view, self._attachments = cluster, cluster.view, attachments
 
-    async def change(self, found: t.EndpointInfo, alter: Alter, guards: Guards = _no_more) -> Endpoint:
+    async def change(self, found: Which, alter: Alter, guards: Guards = _no_more) -> Endpoint:
         """Where it is this node's, all or nothing; another's agent brings it to its kernel by itself. Raises NotFound,
         Unavailable, Failed, and what `alter` and `guards` raise."""
 

@@ -9,12 +9,12 @@ from collections.abc import Mapping
 import msgspec
 
 from weft.api import types as t
-from weft.base.errors import Failed, Invalid, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Failed, Invalid, NotFound, Unavailable, WeftError
 from weft.base.net import IPAddress, IPInterface, parse_mac
 from weft.cluster import footprint
 from weft.cluster.footprint import key_of
 from weft.containers.find import Target
-from weft.endpoints import passing
+from weft.endpoints import again, passing
 from weft.endpoints.attach import Attachments
 from weft.hoststate import Key
 from weft.ipam import macs
@@ -38,7 +38,10 @@ class HandoverAttachments(Attachments):
         id = handover_id(network.name, self._view.me, request.owner)
         present = self._view.endpoints.get(id)
         if present is not None:
-            return await self._told(request, self._same(request, present))
+            again.check_fixed(request, present)
+            if again.missing_ports(request.ports, present.ports) or again.merged(request, present) != present:
+                raise Conflict(f"{request.owner} is attached to {network.name} with other wishes: detach it first")
+            return await self._told(request, present)
         passing.check(request, network)
         if request.target and not request.addresses:  # only a place is told
             raise NotFound(f"no endpoint of owner {request.owner} here: it was never attached, or is detached")

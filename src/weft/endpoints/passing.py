@@ -13,6 +13,11 @@ from weft.model import Network, PublishedPort
 def check(request: t.Attach, network: Network) -> None:
     """Raises Invalid."""
     driver = registry.of(network)
+    if request.ports and driver.addresses.made_elsewhere:
+        raise Invalid(
+            f"{request.target or request.name}: no port of the host leads into network {network.name} (driver "
+            f"{network.driver}): leave the published ports out, and ask for its own address"
+        )
     if driver.passed:
         return
     if driver.addresses.bare:

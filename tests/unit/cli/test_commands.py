@@ -14,7 +14,7 @@ from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS
 from support.canned_agent import Asked, CannedAgent
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump, VxlanDump
-from weft.base.errors import Unavailable
+from weft.base.errors import NotFound, Unavailable
 from weft.cli.drivers import describe
 from weft.model import Bandwidth, NamedPort, decode, encode
 from weft.model.ports import parse
@@ -572,9 +572,11 @@ class TestAttach:
 
     def test_detach(self, weft, agent: CannedAgent) -> None:
         assert weft("detach", "web", "--network", "blue").out == "detached web\n"
-        agent.answers["detach"] = t.Done()
+        agent.answers["detach"] = NotFound("web is not attached")
         ran = weft("detach", "web")
-        assert (ran.status, ran.out) == (0, "web was not attached\n")
+        assert (ran.status, ran.out, ran.err) == (4, "", "weft: web is not attached\n")
+        ran = weft("detach", "web", "--if-attached")
+        assert (ran.status, ran.out) == (0, "nothing to do: web is not attached\n")
 
 
 class TestAgent:

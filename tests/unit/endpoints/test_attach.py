@@ -81,7 +81,7 @@ async def test_at_the_same_time_too(agent: Agent, host: FakeHost) -> None:
 @pytest.mark.parametrize(
     ("wish", "says"),
     [
-        ({"name": "other"}, "c1 is attached to blue with name web: detach it first"),
+        ({"name": "other"}, "c1 is attached to blue with name web, not other: detach it first to change that"),
         ({"mac": "02:00:00:00:00:99"}, "c1 is attached to blue with MAC address 02:42:"),
         ({"addresses": (ip_address("10.1.99.5"),)}, "c1 is attached to blue with 10.1."),
     ],
@@ -110,14 +110,37 @@ async def test_what_is_attached_but_does_not_stand_is_told(agent: Agent, host: F
     assert len(await endpoints_in(agent)) == 1
 
 
-async def test_detaching_twice_is_harmless(agent: Agent, service: Service, host: FakeHost) -> None:
+async def test_detaching_twice_is_not_found(agent: Agent, service: Service, host: FakeHost) -> None:
     await create(agent)
     path = host.open("c1")
     await attach(agent, "c1", name="web")
     assert (await service.detach("c1")).what == ("web from blue",)
     assert host.inside(path) == [] and await endpoints_in(agent) == []
-    assert (await service.detach("c1")).what == ()
-    assert (await service.detach("never-seen")).what == ()
+    with pytest.raises(
+        NotFound, match="c1 is not attached: `weft endpoint ls --node node-1` shows what is attached here"
+    ):
+        await service.detach("c1")
+    await attach(agent, "c1", name="web", owner="cni/net/c1/eth0")
+    assert (await service.detach(owner="cni/net/c1/eth0")).what == ("web from blue",)
+    assert (await service.detach(owner="cni/net/c1/eth0")).what == (), "engines detach until there is nothing left"
+
+
+async def test_what_is_not_attached_here_is_told_where_it_is(
+    agent: Agent, service: Service, host: FakeHost, store_file: Path
+) -> None:
+    await create(agent, "blue")
+    await create(agent, "red", "10.2.0.0/16", vni=2)
+    host.open("shop-1")
+    await attach(agent, "shop-1", name="shop")
+    with pytest.raises(NotFound, match="shop-1 is not attached to red, but to blue"):
+        await service.detach("shop-1", "red")
+    with pytest.raises(NotFound, match=r"shpo-1 is not attached: did you mean shop-1 or shop\? `weft endpoint ls"):
+        await service.detach("shpo-1")
+    async with agent_on(FakeHost("192.168.1.254/24"), store_file, "node-2") as other:
+        await until(lambda: "node-1" in other.view.present)
+        with pytest.raises(NotFound, match="shop is attached on node-1, not here on node-2: run `weft detach` there"):
+            await Service(other).detach("shop")
+    assert (await service.detach("shop")).what == ("shop from blue",), "the endpoint's name will do"
 
 
 @pytest.mark.parametrize("reference", ["c1", "/run/netns/c1", "id"])

@@ -10,7 +10,7 @@ from support.agents import FEATURES, FakeHost, agent_on, create
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.api import types as t
-from weft.base.errors import Conflict, Invalid, Unsupported
+from weft.base.errors import Invalid, Unsupported
 from weft.hoststate import Qdisc, Redirect
 from weft.model import Bandwidth
 
@@ -58,11 +58,14 @@ async def test_attaching_again(agent: Agent, host: FakeHost) -> None:
         host.open(name)
     made = await attach(agent, "c1", BOTH)
     assert await attach(agent, "c1", BOTH) == await attach(agent, "c1") == made
-    with pytest.raises(Conflict, match="c1 is attached to blue with ingress 100mbit, egress 50mbit: detach it first"):
-        await attach(agent, "c1", Bandwidth(ingress=100_000_000))
+    assert (await attach(agent, "c1", Bandwidth(ingress=1_000_000))).bandwidth == Bandwidth(
+        ingress=1_000_000, egress=50_000_000
+    )
+    assert limits(host) == {"to": 1_000_000, "from": 50_000_000}
+    await Service(agent).detach("c1")
     await attach(agent, "c2")
-    with pytest.raises(Conflict, match="c2 is attached to blue without limits of bandwidth: detach it first"):
-        await attach(agent, "c2", BOTH)
+    assert (await attach(agent, "c2", egress="8kbit")).bandwidth == Bandwidth(egress=8000), "by a label, too"
+    assert limits(host) == {"from": 8000}
 
 
 async def test_a_kernel_that_cannot(host: FakeHost, store_file: Path) -> None:

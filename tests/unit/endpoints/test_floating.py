@@ -67,8 +67,13 @@ async def test_with_the_container_and_without_it(agent: Agent, host: FakeHost, o
     assert mapped(host) == {str(F4): str(web.addresses[0].ip), str(F6): str(web.addresses[1].ip)}
     assert (await Service(other).endpoint("203.0.113.7")).id == web.id
     assert (await attach(agent, "web", "prod", floating=(F6, F4))).id == web.id
-    with pytest.raises(Conflict, match=r"with floating addresses 203.0.113.7, 2001:db8:f::7: change them with"):
-        await attach(agent, "web", "prod", floating=(F4,))
+    assert (await attach(agent, "web", "prod", floating=(F4,))).floating == (F4, F6), "nothing is taken away"
+    assert (await attach(agent, "web", "prod", floating=(G4,))).floating == (F4, F6, G4)
+    assert (await claimed(other))[str(G4)] == "web on node-1"
+    await attach(agent, "db", "prod", name="db")
+    with pytest.raises(Conflict, match=r"floating address 203.0.113.8 belongs to web on node-1"):
+        await attach(agent, "db", "prod", floating=(G4,))
+    await Service(agent).detach("db")
     assert await faults(agent) == []
     await Service(agent).detach("web")
     assert await claimed(agent) == {} and mapped(host) == {}

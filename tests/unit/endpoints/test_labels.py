@@ -13,7 +13,7 @@ from support.agents import FakeHost, agent_on, attach, create, until
 from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.api import types as t
-from weft.base.errors import Conflict, Failed, Invalid, NotFound
+from weft.base.errors import Failed, Invalid, NotFound
 from weft.model import Location, NamedPort, decode, keys
 from weft.store.protocol import Guard, Op, Put
 
@@ -45,13 +45,24 @@ async def test_given_when_attached_and_known_everywhere(agent: Agent, other: Age
     assert (found.name, found.labels, found.namespace, found.ports) == ("web", {"tier": "front"}, "shop", (HTTP,))
     assert (await attach(agent, "web")).id == web.id
     assert (await attach(agent, "web", labels={"tier": "front"}, policy_namespace="shop", named_ports=(HTTP,))) == web
-    for more, why in (
-        ({"labels": {"tier": "back"}}, "with labels tier=front: change that with `weft endpoint label web`"),
-        ({"policy_namespace": "default"}, "with namespace shop: change"),
-        ({"named_ports": (DNS,)}, "with named ports http=8080/tcp: change"),
-    ):
-        with pytest.raises(Conflict, match=why):
-            await attach(agent, "web", **more)
+
+
+async def test_attaching_again_adds_and_takes_nothing_away(agent: Agent, other: Agent) -> None:
+    first = await attach(agent, "web", labels={"tier": "front", "a": "b"}, named_ports=(HTTP,), aliases=("www",))
+    asked = {"labels": {"tier": "back"}, "policy_namespace": "shop", "named_ports": (DNS,), "aliases": ("shop",)}
+    again = await attach(agent, "web", **asked)
+    assert again == msgspec.structs.replace(
+        first,
+        labels={"tier": "back", "a": "b"},
+        policy_namespace="shop",
+        named_ports=(HTTP, DNS),
+        aliases=("www", "shop"),
+    )
+    found = await known(other, first)
+    assert (found.labels, found.namespace, found.aliases) == ({"tier": "back", "a": "b"}, "shop", ("www", "shop"))
+    before = (await agent.store.list("")).items
+    assert await attach(agent, "web", **asked) == again
+    assert (await agent.store.list("")).items == before, "what is there already is not written again"
 
 
 async def test_changed_by_any_agent(agent: Agent, other: Agent) -> None:

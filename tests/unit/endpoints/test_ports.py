@@ -161,9 +161,17 @@ async def test_what_was_chosen_stays(agent: Agent, host: FakeHost, looked_at: li
     made = await Service(agent).attach(wish)
     assert [p.container_port for p in made.ports] == [80, 81] and 664 <= made.ports[0].host_port <= 669
     assert await Service(agent).attach(wish) == made, "attaching again is harmless"
-    for other in ((":82", "8080:81"), (":80",), (":80", "8080:81", ":80")):
-        with pytest.raises(Conflict, match="with published ports"):
-            await Service(agent).attach(msgspec.structs.replace(wish, ports=tuple(map(parse, other))))
+    assert await Service(agent).attach(msgspec.structs.replace(wish, ports=(parse(":80"),))) == made, "nothing goes"
+    more = await Service(agent).attach(
+        msgspec.structs.replace(wish, ports=tuple(map(parse, (":80", "8080:81", ":80"))))
+    )
+    assert more.ports[:2] == made.ports and [p.container_port for p in more.ports[2:]] == [80]
+    with pytest.raises(Conflict, match=r"port 8080/tcp leads to c1 already \(8080:81/tcp\): publish another"):
+        await Service(agent).attach(msgspec.structs.replace(wish, ports=(parse("8080:82"),)))
+    host.open("c2")
+    await Service(agent).attach(t.Attach(target="c2", network="blue"))
+    with pytest.raises(Conflict, match="port 8080/tcp leads to c1 in network blue already"):
+        await Service(agent).attach(t.Attach(target="c2", network="blue", ports=(parse("8080:80"),)))
 
 
 def test_an_endpoint_has_no_open_port() -> None:

@@ -8,6 +8,7 @@ from weft.agent.parts import Parts
 from weft.agent.resources import infos
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound, Unavailable
+from weft.base.nearby import unknown
 from weft.base.net import parse_address, parse_network
 from weft.model import BgpPeer, BgpSettings, encode, keys, to_builtins
 from weft.model.codec import convert
@@ -70,7 +71,7 @@ class Bgp:
         self._parts.ready()
         view, key = self._parts.view, keys.bgp_peer(name)
         if name not in view.bgp_peers:
-            raise NotFound(f"no bgp peer {name}: `weft bgp peer ls` shows those there are")
+            raise NotFound(unknown("bgp peer", name, view.bgp_peers, "weft bgp peer ls"))
         if not await self._parts.cluster.write([self._parts.cluster.unchanged(key)], [Delete(key)]):
             raise Unavailable(f"bgp peer {name}: {BUSY}")
         return t.Done(what=(name,))

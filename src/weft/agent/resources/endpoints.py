@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Iterable
 
 import msgspec
 
@@ -12,7 +13,8 @@ from weft.agent.resources import infos
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
 from weft.api import types as t
-from weft.base.errors import Invalid, NotFound, Unsupported
+from weft.base.errors import Invalid, NotFound, Unavailable, Unsupported
+from weft.base.nearby import did_you_mean, unknown
 from weft.base.net import parse_address
 from weft.cluster import records
 from weft.compile.compiler import beneath, sources_of
@@ -64,9 +66,10 @@ class Endpoints:
 
     async def endpoint(self, ref: str) -> t.EndpointInfo:
         """By id, name, NODE/NAME, container or address."""
-        found = [e for e in await self._records() if ref in _references(e)]
+        held = await self._records()
+        found = [e for e in held if ref in _references(e)]
         if not found:
-            raise NotFound(f"no endpoint {ref}: `weft endpoint ls` shows those there are")
+            raise NotFound(unknown("endpoint", ref, names_of(held), "weft endpoint ls"))
         if len(found) > 1:
             where = ", ".join(f"{e.node}/{e.name} in {e.network} (id {e.id})" for e in found[:4])
             raise Invalid(f"{ref} is more than one endpoint: {where}: name one by its id")
@@ -132,7 +135,24 @@ class Endpoints:
             await self._networks.known(network)
         attachments = self._parts.attachments
         removed = await (attachments.detach_owned(owner) if owner else attachments.detach(target, network))
+        if target and not removed:
+            raise NotFound(await self._not_attached(target, network))
         return t.Done(what=tuple(f"{e.name} from {e.network}" for e in removed))
+
+    async def _not_attached(self, target: str, network: str) -> str:
+        """Why there is nothing to detach, and what to do instead."""
+        me, held = self._parts.view.me, list(self._parts.view.endpoints.values())
+        if not self._parts.cluster.away:
+            with contextlib.suppress(Unavailable):
+                held = await self._records()
+        there = [e for e in held if target in _references(e)]
+        if here := [e for e in there if e.node == me]:
+            return f"{target} is not attached to {network}, but to {', '.join(sorted({e.network for e in here}))}"
+        if elsewhere := sorted({e.node for e in there if network in ("", e.network)}):
+            return f"{target} is attached on {', '.join(elsewhere)}, not here on {me}: run `weft detach` there"
+        meant = did_you_mean(target, names_of(e for e in held if e.node == me))
+        what = f"{target} is not attached{f' to {network}' if network else ''}"
+        return f"{what}: {meant}{' ' if meant else ''}`weft endpoint ls --node {me}` shows what is attached here"
 
     async def publish(self, request: t.Publish) -> t.EndpointInfo:
         self._parts.ready()
@@ -152,6 +172,11 @@ class Endpoints:
                     await asyncio.sleep(SETTLING / 10)
                     faults = await self._parts.loop.faults(sources)
         return t.EndpointCheck(endpoint=infos.endpoint(self._parts, endpoint), faults=tuple(faults))
+
+
+def names_of(endpoints: Iterable[Endpoint]) -> list[str]:
+    """What somebody may have meant to type."""
+    return sorted({name for e in endpoints for name in (e.name, e.container)})
 
 
 def _references(e: Endpoint) -> set[str]:

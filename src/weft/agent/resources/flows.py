@@ -21,6 +21,7 @@ from weft.alloc.addresses import gateway
 from weft.api import flows as f
 from weft.api.observed import LogEntry
 from weft.base.errors import Invalid, NotFound, WeftError
+from weft.base.nearby import unknown
 from weft.base.net import IPAddress
 from weft.base.numbers import parse_number
 from weft.cluster import records
@@ -81,7 +82,7 @@ class Flows:
         """Raises NotFound, Invalid."""
         view = self._parts.view
         if network and network not in view.networks:
-            raise NotFound(f"no network '{network}': `weft network ls` shows those there are")
+            raise NotFound(unknown("network", network, view.networks, "weft network ls"))
         places = {ns: own for ns, own in places_of(view, network).items() if own}
         if not endpoint:
             return Wanted(places)

@@ -19,6 +19,7 @@ from weft.alloc.bridges import named_apart
 from weft.alloc.leases import check_apart, check_host, check_new
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported, WeftError
+from weft.base.nearby import unknown
 from weft.base.net import check_for_containers
 from weft.cluster import records
 from weft.datapaths import registry
@@ -96,7 +97,7 @@ class Networks:
                 f"`weft network rm {name} --force` removes it"
             )
         if network is None:
-            raise NotFound(f"no network {name}: `weft network ls` shows those there are")
+            raise NotFound(unknown("network", name, self._parts.view.networks, "weft network ls"))
         return network
 
     async def ensure(self, wanted: Network, name: str) -> Network:

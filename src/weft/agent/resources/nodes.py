@@ -7,6 +7,7 @@ from weft.agent.resources import infos
 from weft.agent.resources.flags import yes
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound
+from weft.base.nearby import unknown
 from weft.endpoints import removal
 
 
@@ -25,7 +26,7 @@ class Nodes:
             return found
         if name not in view.nodes:
             self._parts.ready()
-            raise NotFound(f"no node {name}: `weft node ls` shows those there are")
+            raise NotFound(unknown("node", name, view.nodes, "weft node ls"))
         return infos.node(self._parts, view.nodes[name])
 
     async def remove_node(self, name: str, force: str = "") -> t.Done:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 
 from weft.base.errors import Invalid, NotFound
+from weft.base.nearby import unknown
 from weft.cluster.view import View
 from weft.policy import record
 from weft.policy.model import TIERS, Namespace, NetworkSet, Policy, Tier
@@ -50,10 +51,11 @@ class Written:
 
     def meant(self, ref: str, among: Iterable[Object]) -> Object:
         """`ref`: NAME, NAMESPACE/NAME, KIND/NAME or KIND/NAMESPACE/NAME. A policy is meant first. Raises NotFound, Invalid."""
+        among = list(among)
         found = [item for item in among if _is(ref.lower(), item)]
         found = [item for item in found if isinstance(item, Policy)] or found
         if not found:
-            raise NotFound(_none(ref))
+            raise NotFound(_none(ref, among))
         if len(found) > 1:
             listed = ", ".join(sorted(map(ident, found)))
             raise Invalid(f"'{ref}' is {listed}: name one of these")
@@ -65,7 +67,8 @@ def _is(ref: str, item: Object) -> bool:
     return ref in (name, f"{namespace}/{name}", f"{kind}/{name}", f"{kind}/{namespace}/{name}")
 
 
-def _none(ref: str) -> str:
+def _none(ref: str, among: Iterable[Object]) -> str:
     if ref.removeprefix("tier/") in {tier.name for tier in TIERS}:
         return f"tier {ref.removeprefix('tier/')} is always there, and cannot be removed"
-    return f"no policy {ref}: `weft policy ls` shows those there are"
+    known = [text for item in among for text in (item.name, ident(item))]
+    return unknown("policy", ref, known, "weft policy ls")

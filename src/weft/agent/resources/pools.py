@@ -12,6 +12,7 @@ from weft.alloc.leases import check_host, check_new
 from weft.api import limits
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
+from weft.base.nearby import unknown
 from weft.base.net import IPNetwork, check_for_containers, contains, covers, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
@@ -108,7 +109,8 @@ class Pools:
             found = {item.key: (network, item.revision) for network, item in records.pairs(Network, listing.items)}
             old, revision = found.get(keys.network(name), (None, 0))
             if old is None:
-                raise NotFound(f"no network {name}: `weft network ls` shows those there are")
+                known = [network.name for network, _ in found.values()]
+                raise NotFound(unknown("network", name, known, "weft network ls"))
             _options(old)
             networks = [network for network, _ in found.values()]
             new = change(old)

@@ -12,6 +12,7 @@ from weft.agent.service_counts import Counted
 from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound, WeftError
+from weft.base.nearby import unknown
 from weft.cluster.services import services as members_of
 from weft.compile import routing_mesh
 from weft.compile import services as contributor
@@ -82,7 +83,8 @@ class Services:
         network, _, name = ref.rpartition("/")
         found = [service for service in self._all() if service.name == name and network in ("", service.network)]
         if not found:
-            raise NotFound(f"no service {ref}: `weft service ls` shows those there are")
+            known = [text for s in self._all() for text in (s.name, f"{s.network}/{s.name}")]
+            raise NotFound(unknown("service", ref, known, "weft service ls"))
         if len(found) > 1:
             listed = " or ".join(f"{service.network}/{service.name}" for service in found)
             raise Invalid(f"{ref} is a service of several networks: say {listed}")
