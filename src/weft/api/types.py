@@ -21,8 +21,9 @@ class Reply(msgspec.Struct, frozen=True, kw_only=True):
     """Base of what the agent answers. Unknown fields are passed over: a newer agent may say more."""
 
 
-class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
-    """Base of what the agent is asked. Unknown fields are refused."""
+class Request(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True, omit_defaults=True):
+    """Base of what the agent is asked. Unknown fields are refused: nobody is to believe that a wish was heard that was not.
+    What is as it is by default is not sent, so an older agent is only asked for what it may not know where that is wished."""
 
 
 class Error(Reply, frozen=True, kw_only=True):

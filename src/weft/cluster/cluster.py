@@ -147,7 +147,9 @@ class Cluster:
             raise Refused
 
     async def write(self, guards: Sequence[Guard], ops: Sequence[Op]) -> bool:
-        """All or nothing, taken over into the view at once. False: a guard did not hold."""
+        """All or nothing, taken over into the view at once. False: a guard did not hold. What newer versions of Weft say in a
+        record that is changed stays in it."""
+        ops = [Put(op.key, self.view.carried(op.key, op.value), op.lease) if isinstance(op, Put) else op for op in ops]
         removed = [op.key for op in ops if isinstance(op, Delete)]
         with self.view.removing(removed):
             try:

@@ -26,7 +26,7 @@ from urllib.parse import quote, unquote
 from weft.base.errors import WeftError
 from weft.cluster.changes import Changed
 from weft.cluster.view import View
-from weft.model import Endpoint, decode, encode, records
+from weft.model import Endpoint, decode, encode, newer, records
 from weft.model.record import Record, own_copy
 from weft.store.protocol import Item
 
@@ -119,8 +119,9 @@ class Journal:
         for kind in self.kinds:
             if (at := kind.pattern.parse(key)) is not None:
                 try:
-                    at, found = own_copy(at, kind.read(at, value), self._view.me)
-                    return [Item(kind.pattern.key(*at), encode(found), 0)]
+                    read = kind.read(at, value)
+                    at, found = own_copy(at, read, self._view.me)
+                    return [Item(kind.pattern.key(*at), newer.carried(value, read, encode(found)), 0)]
                 except WeftError as error:
                     log.warning("%s, which this node held, cannot be read: %s", key, error)
         return []
@@ -148,13 +149,14 @@ class Journal:
         return kind is records.NETWORKS or (kind.held and kind.mine(at, self._view.me))
 
     def _write(self, kind: Record[Any, Any], at: Any) -> None:
-        path = self._folder / quote(kind.pattern.key(*at), safe="")
+        key = kind.pattern.key(*at)
+        path = self._folder / quote(key, safe="")
         value = self._view.table(kind).get(at)
         if value is None:
             path.unlink(missing_ok=True)
             return
         fresh = path.with_name(f"{path.name}.new")
-        fresh.write_bytes(encode(value))
+        fresh.write_bytes(self._view.carried(key, encode(value)))
         fresh.replace(path)
 
 

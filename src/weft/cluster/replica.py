@@ -23,7 +23,7 @@ from weft.base.errors import WeftError
 from weft.cluster.changes import Changed, Listener, Subscribers
 from weft.cluster.kinds import KINDS
 from weft.cluster.tables import Table
-from weft.model import encode, keys, records
+from weft.model import keys, newer, records
 from weft.model.record import Follow, Record
 from weft.store.protocol import Change, Item
 
@@ -63,6 +63,8 @@ class Replica:
         """Key → revision of its deletion, in order of arrival."""
         self.broken: dict[str, str] = {}
         """Store keys whose value cannot be read, with the reason."""
+        self.newer: dict[str, bytes] = {}
+        """Store keys whose value says more than this version of Weft knows, with the value."""
         self.lost: dict[str, int] = {}
         """Key → the revision of its deletion; 0 where the store was found without it."""
         self.held: set[str] = set()
@@ -128,8 +130,7 @@ class Replica:
 
     def _is_outdated(self, item: Item) -> bool:
         """An own record that says something else than the view: then it is lost, and the revision is the older one's."""
-        mine = self._own(item.key)
-        if mine is None or encode(mine) == item.value:
+        if self._own(item.key) is None or self._is_as_own(item.key, item.value):
             return False
         self.revisions[item.key] = item.revision
         self.lost[item.key] = 0
@@ -334,7 +335,7 @@ class Replica:
                 return
         else:
             self.revisions[key] = change.revision
-            if key in self._insisted and change.value != encode(self._own(key)):
+            if key in self._insisted and not self._is_as_own(key, change.value):
                 return
         self._no_more_lost(key)
         self.broken.pop(key, None)
@@ -365,8 +366,44 @@ class Replica:
             return
         table, at = place
         before = table.get(at)
-        if table.put(at, None if value is None else table.record.read(at, value)):
+        found = None if value is None else table.record.read(at, value)
+        self._note_newer(key, value, found)
+        if table.put(at, found):
             changed.note(table.record, at, before)
+
+    def _is_as_own(self, key: str, value: bytes) -> bool:
+        """Whether a value says of this node's own record what is known of it here."""
+        place = self._place(key)
+        try:
+            return place is not None and place[0].record.read(place[1], value) == self._own(key)
+        except WeftError:
+            return False
+
+    # What newer versions of Weft say.
+
+    def _note_newer(self, key: str, value: bytes | None, found: Any) -> None:
+        """`found`: what this version reads of it."""
+        if value is not None and (whole := newer.unknown(value, found)):
+            self.newer[key] = whole
+        elif self.newer:
+            self.newer.pop(key, None)
+
+    def carried(self, key: str, value: bytes) -> bytes:
+        """A new value of a key, with what the former one says and this version does not know."""
+        if (former := self.newer.get(key)) is None or (place := self._place(key)) is None:
+            return value
+        return newer.carried(former, place[0].record.read(place[1], former), value)
+
+    def not_understood(self) -> dict[tuple[str, str], int]:
+        """Of what users write: (kind of record, field) that this version does not know, and how many records have it."""
+        found = Counter[tuple[str, str]]()
+        for key, value in self.newer.items():
+            place = self._place(key)
+            if place is None or place[0].record.held or place[0].record in (records.NODES, records.LOCATIONS):
+                continue
+            table, at = place
+            found.update((table.record.kind, name) for name in newer.fields(value, table.record.read(at, value)))
+        return dict(found)
 
     # What it says.
 

@@ -12,7 +12,7 @@ from weft.cluster.cluster import Cluster
 from weft.cluster.footprint import key_of
 from weft.compile.compiler import sources_of
 from weft.hoststate.union import Source
-from weft.model import Endpoint, Network, decode, encode, keys
+from weft.model import Endpoint, Network, decode, keys
 from weft.store.protocol import Guard, Item, Unchanged
 
 log = logging.getLogger(__name__)
@@ -94,7 +94,7 @@ class Changes:
 
         async def attempt() -> bool:
             item = await self._cluster.store.get(key_of(new))
-            if item is None or item.value != encode(new):
+            if item is None or decode(Endpoint, item.value) != new:
                 return False
             await self._commit(item, [], new, old)
             return True

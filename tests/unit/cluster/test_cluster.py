@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import msgspec
 import pytest
 
 from support.agents import network
 from weft.base.errors import Conflict, Exhausted, Unavailable
 from weft.cluster.cluster import ATTEMPTS, Cluster
+from weft.cluster.journal import Journal
 from weft.cluster.view import View
 from weft.model import Network, decode, encode, keys
 from weft.store.protocol import Absent, Delete, Op, Put, Unchanged
@@ -107,3 +109,50 @@ async def test_what_was_to_go_and_is_gone_is_gone_for_the_view_too(cluster: Clus
 async def test_a_write_that_fails_is_told_and_not_tried_again(cluster: Cluster) -> None:
     assert not await cluster.write([Unchanged(KEY, 7)], [declared(1400)])
     assert cluster.view.networks == {}
+
+
+def newer_network(mtu: int) -> bytes:
+    """As a version wrote it that knows a field more."""
+    value: dict[str, object] = msgspec.json.decode(_value(mtu))
+    return msgspec.json.encode({**value, "offload": "off"})
+
+
+def _value(mtu: int) -> bytes:
+    op = declared(mtu)
+    assert isinstance(op, Put)
+    return op.value
+
+
+async def offload(cluster: Cluster) -> object:
+    item = await cluster.store.get(KEY)
+    assert item
+    return msgspec.json.decode(item.value).get("offload")
+
+
+async def test_a_field_of_a_newer_version_stays_when_an_older_one_changes_the_record(cluster: Cluster) -> None:
+    await cluster.store.commit([], [Put(KEY, newer_network(1400))])
+    await cluster.look(KEY)
+    assert cluster.view.networks["blue"].mtu == 1400
+    assert cluster.view.not_understood() == {("networks", "offload"): 1}
+    await cluster.commit([cluster.unchanged(KEY)], [declared(1300)])
+    await cluster.commit([cluster.unchanged(KEY)], [declared(1200)])
+    assert (cluster.view.networks["blue"].mtu, await offload(cluster)) == (1200, "off")
+
+
+async def test_a_record_that_is_made_anew_has_nothing_of_the_former_one(cluster: Cluster) -> None:
+    await cluster.store.commit([], [Put(KEY, newer_network(1400))])
+    await cluster.look(KEY)
+    await cluster.write([], [Delete(KEY)])
+    await cluster.write([Absent(KEY)], [declared(1300)])
+    assert (await offload(cluster), cluster.view.not_understood()) == (None, {})
+
+
+async def test_what_is_written_down_on_this_host_has_it_too(cluster: Cluster, tmp_path: Path) -> None:
+    journal = Journal(tmp_path, cluster.view)
+    journal.load()
+    cluster.view.subscribe("journal", journal.note)
+    await cluster.store.commit([], [Put(KEY, newer_network(1400))])
+    await cluster.look(KEY)
+    again = Journal(tmp_path, View("node-1"))
+    [item] = again.load()
+    assert msgspec.json.decode(item.value)["offload"] == "off"
