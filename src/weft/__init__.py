@@ -1,3 +1,3 @@
 """Weft: a container network for several hosts. Compile the network, then converge the kernel."""
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"

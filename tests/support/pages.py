@@ -89,7 +89,7 @@ def node(name: str, *addresses: str, **more: Any) -> t.NodeInfo:
         "uplink": "eth0",
         "mtu": 1500,
         "alive": True,
-        "version": "0.1.0",
+        "version": "0.2.0",
         "segment": str(found[0].network),
         **more,
     }

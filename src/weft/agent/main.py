@@ -28,6 +28,7 @@ from weft.agent.mesh import FOLDER as MESH_FOLDER
 from weft.agent.mesh import Mesh
 from weft.agent.parts import Surroundings
 from weft.agent.process import allow_files, alone_here, tell_ready
+from weft.agent.versions import note_start
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.base.numbers import HIGHEST_PORT, is_number
@@ -64,6 +65,7 @@ def run(config: Config) -> None:
     with only_one(config):
         name = _name(config)
         instance = _instance(Path(config.state_dir))
+        note_start(Path(config.state_dir))
         gc.freeze()  # what is imported stays: no need to look through it again and again
         try:
             asyncio.run(_run(config, name, instance))

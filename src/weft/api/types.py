@@ -653,7 +653,7 @@ class PolicyChanges(Reply, frozen=True, kw_only=True):
 class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
     `repairs`: how often drift was put right since the start. `why`: it is this uplink, and these addresses. `policy`: through
-    what it is enforced."""
+    what it is enforced. `notes`: what is worth knowing, though nothing is amiss."""
 
     version: str
     node: str
@@ -675,6 +675,7 @@ class Status(Reply, frozen=True, kw_only=True):
     tunnels: tuple[TunnelStatus, ...] = ()
     why: str = ""
     policy: str = "nftables"
+    notes: tuple[str, ...] = ()
 
 
 class Finding(Reply, frozen=True, kw_only=True):

@@ -50,6 +50,7 @@ def render(page: Page, found: t.Status, *, verbose: bool = False) -> Iterator[st
         _objects(page, found) if verbose or found.state != CONVERGED else (),
         _troubles(page, found),
         _problems(page, found),
+        _notes(page, found),
     )
 
 
@@ -223,3 +224,10 @@ def _problems(page: Page, found: t.Status) -> Iterator[str]:
         about = ("network", problem.network), ("peer", problem.peer)
         yield from page.paragraph(listed([f"{kind} {name}" for kind, name in about if name]) or "this node")
         yield from page.paragraph(problem.text, "    ", "warn")
+
+
+def _notes(page: Page, found: t.Status) -> Iterator[str]:
+    if found.notes:
+        yield page.paint("NOTES", "head")
+    for note in found.notes:
+        yield from page.paragraph(note, "  ")

@@ -386,7 +386,9 @@ class TestAttach:
         )
         ran = weft(*line.split())
         assert ran.out == "attached web to blue: 40.15.43.2/24, fd00:40:15:2b::2/64 on eth0\n"
-        assert plain(decode(t.Attach, agent.asked[0].body)) == {
+        assert json.loads(
+            agent.asked[0].body
+        ) == {  # and nothing that is as it is anyway: an older agent may not know it
             "target": "4711",
             "network": "blue",
             "name": "web",
@@ -394,20 +396,6 @@ class TestAttach:
             "addresses": ["40.15.43.2", "fd00:40:15:2b::2"],
             "mac": "02:42:28:0f:2b:02",
             "labels": {"tier": "front", "app": ""},
-            "policy_namespace": "",
-            "named_ports": [],
-            "aliases": [],
-            "resolv_conf": False,
-            "ports": [],
-            "exposed": [],
-            "floating": [],
-            "bandwidth": None,
-            "spoofing": "",
-            "owner": "",
-            "ranges": [],
-            "exclusive": False,
-            "handover": False,
-            "definition": None,
         }
 
     def test_what_policy_selects_it_by(self, weft, agent: CannedAgent) -> None:

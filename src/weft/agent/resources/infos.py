@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from weft import __version__
+from weft.agent import versions
 from weft.agent.parts import Parts
 from weft.agent.resources import paths
 from weft.api import types as t
@@ -182,7 +183,11 @@ def problems(parts: Parts) -> Iterator[t.Problem]:
         if name in parts.view.networks:
             yield t.Problem(network=name, peer="", text=text)
     for key, text in parts.view.broken.items():
-        yield t.Problem(network="", peer="", text=f"{key} in the store cannot be read: {text}{_way_out(key)}")
+        yield t.Problem(
+            network="",
+            peer="",
+            text=f"{key} in the store cannot be read: {text}{versions.hint(parts.view)}{_way_out(key)}",
+        )
     for text in (
         *parts.supervisor.problems(),
         *parts.view.problems(),
@@ -263,6 +268,7 @@ def status(parts: Parts) -> t.Status:
         last_resync=loops.kernel.last_resync,
         troubles=loops.troubles(),
         problems=found,
+        notes=tuple(versions.notes(view)),
         peers=(
             *(_peer(parts, n) for _, n in sorted(view.nodes.items()) if n.name != view.me),
             *_foreign_peers(parts),
