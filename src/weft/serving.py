@@ -54,13 +54,13 @@ def application(*middlewares: Any) -> web.Application:
     return web.Application(middlewares=middlewares, client_max_size=LARGEST)
 
 
-async def body(request: web.Request) -> bytes:
-    """Raises Invalid where it is too large or does not arrive."""
+async def body(request: web.Request, largest: int = LARGEST) -> bytes:
+    """`largest`: octets of it. Raises Invalid where it is too large or does not arrive."""
     try:
         async with asyncio.timeout(BODY):
-            return await request.read()
+            return await request.clone(client_max_size=largest).read()
     except web.HTTPRequestEntityTooLarge:
-        raise Invalid(f"the request is larger than {LARGEST} octets: ask for less at once") from None
+        raise Invalid(f"the request is larger than {largest} octets: ask for less at once") from None
     except TimeoutError:
         raise Invalid(f"the request did not arrive within {BODY:g} s") from None
 

@@ -16,9 +16,9 @@ from weft.api import observed as o
 from weft.api import types as t
 from weft.base.net import parse_network
 from weft.client.connection import ask
+from weft.documents.text import documents
 from weft.lab import Lab, reference
 from weft.model import Network
-from weft.policy.read.text import documents
 
 HOSTS = ("node-1", "node-2")
 SUBNETS = {"vxlan": ("10.61.0.0/16", "fd61::/48"), "overlay": ("10.62.0.0/16", "fd62::/48")}

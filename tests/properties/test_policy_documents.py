@@ -11,9 +11,9 @@ from hypothesis import strategies as st
 
 from support.policies import cluster_policy, network_policy, own, own_policy
 from weft.base.errors import Invalid
+from weft.documents.text import documents
 from weft.policy.objects import document, ident, store_key
 from weft.policy.read import Document, read
-from weft.policy.read.text import documents
 
 LABELS = "{matchLabels: {a: b}, matchExpressions: [{key: a, operator: In, values: [x]}]}"
 GOOD = [

@@ -35,6 +35,7 @@ from weft.cluster.kinds import KINDS
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
 from weft.containers.find import Target
+from weft.documents.text import documents
 from weft.health.checks import Check
 from weft.hoststate import HOST, Link, Object
 from weft.kernel.fake import FakeKernel
@@ -48,7 +49,6 @@ from weft.model import Namespace, Network
 from weft.model.network import OptionValue
 from weft.model.record import Record
 from weft.policy.counting import Counts
-from weft.policy.read.text import documents
 from weft.store.known import KnownStore
 from weft.store.memory import remembered
 from weft.store.protocol import Batch, Guard, Item, Listing, Op, Store

@@ -6,6 +6,7 @@ import time
 from ipaddress import ip_address, ip_interface, ip_network
 
 from weft.api import checks as c
+from weft.api import declared as d
 from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
@@ -414,6 +415,20 @@ CHANGES = t.PolicyChanges(
     notes=("f.yaml, line 1: ClusterNetworkPolicy guard: spec.egress[0].to[0]: this kind of peer is not known",),
 )
 
+NETWORK_DOCUMENT = {
+    "apiVersion": "weft/v1",
+    "kind": "Network",
+    "metadata": {"name": "blue"},
+    "spec": {"driver": "vxlan", "subnets": ["10.1.0.0/16"]},
+}
+APPLIED = d.Applied(
+    changes=(
+        d.DeclaredChange(id="network/blue", change="created", after=NETWORK_DOCUMENT),
+        d.DeclaredChange(id="service/blue/web", change="unchanged"),
+    ),
+    notes=("f.yaml, line 1: Policy web: a note",),
+)
+
 EXPLANATION = o.Explanation(
     allowed=False,
     source="node-4/client",
@@ -624,6 +639,8 @@ ANSWERS: dict[str, object] = {
     "policies": POLICIES,
     "policy": t.PolicyDocument(id="namespace//shop", document=NAMESPACE),
     "apply_policies": CHANGES,
+    "apply": APPLIED,
+    "declared": d.Declared(documents=(NETWORK_DOCUMENT, NAMESPACE), notes=("bgp peer tor: its password is not shown",)),
     "remove_policies": t.PolicyChanges(
         changes=(
             t.PolicyChange(id="namespace//shop", change="removed", before=NAMESPACE),

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from textwrap import dedent
 
+from weft.documents.text import documents
 from weft.policy.objects import Object
 from weft.policy.read import Reading, read
-from weft.policy.read.text import documents
 
 
 def reading(*texts: str) -> Reading:

@@ -85,7 +85,7 @@ def _handler(service: Service, op: Operation) -> Handler:
     async def handle(request: web.Request) -> web.StreamResponse:
         asking.check(op, request.query)
         arguments = {**request.match_info, **request.query}
-        body = await serving.body(request) if op.request is not None else b""
+        body = await serving.body(request, op.largest) if op.request is not None else b""
         node = request.headers.get(NODE, "")
         if service.asking.is_elsewhere(node, op):
             return _raw(200, await service.asking.ask(node, op, arguments, body, _patience(request)))

@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from weft.api import checks as c
+from weft.api import declared as d
 from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
@@ -29,7 +30,7 @@ PATIENCE = "Weft-Patience"
 
 class Operation(msgspec.Struct, frozen=True):
     """`query`: names of optional query parameters (text). `{x}` in the path is a required parameter. `afar`: another node's
-    agent may be asked for it through the store."""
+    agent may be asked for it through the store. `largest`: octets of its request's body."""
 
     name: str
     method: str
@@ -39,6 +40,7 @@ class Operation(msgspec.Struct, frozen=True):
     request: type[t.Request] | None = None
     query: tuple[str, ...] = ()
     afar: bool = False
+    largest: int = 2**19
 
     @property
     def parts(self) -> tuple[str, ...]:
@@ -232,6 +234,23 @@ OPERATIONS: tuple[Operation, ...] = (
         "Remove policies by name or document",
         t.PolicyChanges,
         t.RemovePolicies,
+    ),
+    Operation(
+        "declared",
+        "GET",
+        "/v1/declared",
+        "What is declared, as documents",
+        d.Declared,
+        query=("refs", "network", "labels"),
+    ),
+    Operation(
+        "apply",
+        "POST",
+        "/v1/declared",
+        "Make and change what documents declare, remove what they do not",
+        d.Applied,
+        d.Apply,
+        largest=d.LARGEST,
     ),
     Operation(
         "explain",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+import msgspec
+
 from weft.api import limits
 from weft.api.types import Reply, Request
 from weft.base.errors import Invalid
@@ -43,6 +45,7 @@ class CreateService(Request, frozen=True, kw_only=True):
     drain: float = 30.0
     health: Health | None = None
     aliases: tuple[str, ...] = ()
+    labels: dict[str, str] = msgspec.field(default_factory=dict)
 
     def __post_init__(self) -> None:
         _check(self)
@@ -65,6 +68,7 @@ class SetService(Request, frozen=True, kw_only=True):
     health: Health | None = None
     no_health: bool = False
     aliases: tuple[str, ...] | None = None
+    labels: dict[str, str] | None = None
 
     def __post_init__(self) -> None:
         _check(self)

@@ -519,6 +519,7 @@ class BgpPeerInfo(Reply, frozen=True, kw_only=True):
     scope: str = ""
     communities: tuple[str, ...] = ()
     med: int = 0
+    labels: dict[str, str] = {}
 
 
 class SetBgp(Request, frozen=True, kw_only=True):

@@ -26,6 +26,8 @@ VERBS: dict[str, tuple[str, str]] = {
     "endpoint": ("weft.cli.endpoint", "List, show and move what is attached, on all nodes"),
     "service": ("weft.cli.service", "A name and an address for several containers, ports of all hosts"),
     "policy": ("weft.cli.policy", "Who may talk to whom"),
+    "apply": ("weft.cli.apply", "Make the cluster what documents say"),
+    "export": ("weft.cli.export", "Write what is declared in the cluster as documents"),
     "bgp": ("weft.cli.bgp", "BGP sessions and routes of this node; routers to peer with"),
     "node": ("weft.cli.node", "List, show, remove nodes"),
     "store": ("weft.cli.store", "The cluster's store, and whether it is the right one"),

@@ -170,7 +170,7 @@ def add(
         address=parse_address(address),
         asn=asn,
         nodes=nodes,
-        password=_password(password_file),
+        password=password(password_file) if password_file else "",
         ttl_security=ttl_security,
         hold_time=hold_time,
         accept=tuple(accept or ALL),
@@ -212,9 +212,8 @@ def rm(ctx: typer.Context, name: Annotated[str, typer.Argument(metavar="NAME", h
     say(removed("bgp peer", name, done))
 
 
-def _password(file: Path | None) -> str:
-    if file is None:
-        return ""
+def password(file: Path) -> str:
+    """Its first line. Raises Invalid."""
     try:
         return next(iter(file.read_text().splitlines()), "")
     except (OSError, UnicodeDecodeError) as error:

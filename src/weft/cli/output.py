@@ -8,7 +8,7 @@ from __future__ import annotations
 import os
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from enum import StrEnum
 from typing import Annotated, TypeVar
 
@@ -44,11 +44,26 @@ def show(value: T, output: Format, render: Callable[[Page, T], Iterable[str]]) -
 
 def yaml_of(value: object) -> str:
     """Without what a terminal would obey."""
-    import yaml
+    from weft.documents import text
 
     plain = to_builtins(value)
-    text = yaml.safe_dump(plain, sort_keys=False, allow_unicode=True, width=1000)
-    return text if text.replace("\n", "").isprintable() else yaml.safe_dump(plain, sort_keys=False, width=1000)
+    shown = text.text(plain, allow_unicode=True)
+    return shown if shown.replace("\n", "").isprintable() else text.text(plain)
+
+
+def documents(found: Sequence[object], output: Format) -> None:
+    """As `weft apply` takes them."""
+    write(documents_of(found, output))
+
+
+def documents_of(found: Sequence[object], output: Format) -> str:
+    """In YAML one after the other; in JSON several are a list."""
+    if output is Format.YAML:
+        return "---\n".join(map(yaml_of, found))
+    import json
+
+    whole = found[0] if len(found) == 1 else {"apiVersion": "weft/v1", "kind": "List", "items": found}
+    return _escaped(json.dumps(whole, indent=2, ensure_ascii=False)) + "\n"
 
 
 def json_line(value: object) -> str:

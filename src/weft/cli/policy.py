@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from difflib import unified_diff
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from weft.api import observed as o
 from weft.api import types as t
-from weft.cli import complete, policy_counters, policy_explain, policy_log
+from weft.cli import complete, differences, policy_counters, policy_explain, policy_log
 from weft.cli.columns import Column, Table
 from weft.cli.listing import listing
 from weft.cli.options import example, group
@@ -164,43 +163,11 @@ def _tell(replies: list[t.PolicyChanges], output: Format, dry_run: bool) -> None
 
 
 def _changes(page: Page, done: t.PolicyChanges) -> Iterator[str]:
-    for change in done.changes:
-        yield f"{change.id} {'is not there' if change.change == 'missing' else change.change}"
+    return differences.done(page, done.changes)
 
 
 def _diff(page: Page, done: t.PolicyChanges) -> Iterator[str]:
-    for change in done.changes:
-        if change.change in ("unchanged", "missing"):
-            continue
-        for line in _lines_that_differ(change):
-            style = {"+": "good", "-": "bad"}.get(line[:1], "dim" if line.startswith("@@") else "")
-            yield page.paint(line, style)
-    counts: dict[str, int] = {}
-    for change in done.changes:
-        counts[change.change] = counts.get(change.change, 0) + 1
-    yield f"nothing was changed: {listed(f'{n} {_WOULD[what]}' for what, n in counts.items())}"
-
-
-_WOULD = {
-    "created": "would be created",
-    "changed": "would be changed",
-    "unchanged": "would stay",
-    "removed": "would be removed",
-    "missing": "are not there",
-}
-
-
-def _lines_that_differ(change: t.PolicyChange) -> Iterator[str]:
-    before, after = (_yaml(side) if side is not None else [] for side in (change.before, change.after))
-    names = "/dev/null" if change.before is None else change.id, "/dev/null" if change.after is None else change.id
-    return unified_diff(before, after, *names, lineterm="")
-
-
-def _yaml(document: dict[str, Any]) -> list[str]:
-    """Without what a terminal would obey."""
-    import yaml
-
-    return yaml.safe_dump(document, sort_keys=False, width=1000).splitlines()
+    return differences.would_be(page, done.changes)
 
 
 # ------------------------------------------------------------------------------------------------------------- listing
@@ -228,4 +195,4 @@ def _number(order: float | None) -> str:
 
 def _shown(page: Page, found: t.PolicyDocument, counters: o.PolicyCounters | None) -> Iterator[str]:
     counted = policy_counters.counted(page, counters) if counters else ()
-    yield from blocks([page.paint(found.id, "head")], _yaml(found.document), counted)
+    yield from blocks([page.paint(found.id, "head")], differences.lines(found.document), counted)

@@ -7,6 +7,7 @@ from typing import TypeVar
 from urllib.parse import quote, urlencode
 
 from weft.api import checks as c
+from weft.api import declared as d
 from weft.api import flows as f
 from weft.api import live
 from weft.api import mesh as m
@@ -252,6 +253,14 @@ class Client:
 
     def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
         return self._call(t.PolicyChanges, "remove_policies", request)
+
+    def declared(self, refs: str = "", network: str = "", labels: str = "") -> d.Declared:
+        """`refs`: KIND, KIND/NAME or KIND/NETWORK/NAME, with commas between; "" for all. `network`: only what is of this one.
+        `labels`: only what has all of these, KEY=VALUE with commas between."""
+        return self._call(d.Declared, "declared", refs=refs, network=network, labels=labels)
+
+    def apply(self, request: d.Apply) -> d.Applied:
+        return self._call(d.Applied, "apply", request)
 
     def explain(self, source: str, target: str, protocol: str = "", port: str = "", family: str = "") -> o.Explanation:
         """`source`, `target`: an endpoint, a node or an address. `protocol`: "" for tcp. `port`: "" for one that no rule

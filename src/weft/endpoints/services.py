@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sequence
 
 import msgspec
 
@@ -55,12 +55,17 @@ class ServiceWriter:
         with contextlib.suppress(_Exists):
             await self.create(network, new, (), ports)
 
-    async def change(self, network: Network, at: At, request: s.SetService) -> Service:
+    async def change(self, network: Network, at: At, request: s.SetService, expected: Service | None = None) -> Service:
+        """`expected`: what it is changed from; None: from whatever it is. Raises NotFound, Invalid, Conflict, Exhausted,
+        Unavailable."""
+
         async def attempt() -> Service:
             listing = await self._store.list(SERVICE.root)
             old = next((found for found in self._read(listing.items) if _at(found) == at), None)
             if old is None:
                 raise NotFound(f"no service {at.network}/{at.name}: it was just removed")
+            if expected is not None and old != msgspec.structs.replace(expected, draining=old.draining):
+                raise Conflict(f"service {at.network}/{at.name} was just changed by someone else: look, and try again")
             return await self._put(network, listing, old, changed(old, request), request.addresses, request.publish)
 
         return await self._cluster.change(attempt, f"service {at.name}", attempts=RACE)
@@ -76,14 +81,8 @@ class ServiceWriter:
     ) -> Service:
         """As the last step of an attempt. `ports`: None: those that it has. Raises Refused and others."""
         others = [other for other in self._read(listing.items) if _at(other) != _at(new)]
-        _check_names(new, others)
-        if wishes and new.mode == "names":
-            raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
-        if not registry.of(network).passed and (new.mode != "names" or ports):
-            raise Invalid(
-                f"service {new.name}: packets of network {network.name} do not pass their hosts (driver {network.driver}), so "
-                "it has neither a virtual address nor ports of hosts: give it --mode names, and leave --publish out"
-            )
+        check_names(new, others)
+        check_network(new, network, wishes, ports or ())
         had = old.published if old else ()
         published = had if ports is None else await self._published(network, new, ports, had, others)
         addresses, guards, ops = await self._virtual.changes(
@@ -121,10 +120,6 @@ class ServiceWriter:
     ) -> tuple[PublishedPort, ...]:
         """Raises Invalid, Conflict, Exhausted."""
         wishes = tuple(publish.read(text, new.ports) for text in texts)
-        if wishes and network.internal:
-            raise Invalid(
-                f"network {network.name} is internal: nothing outside of it reaches its containers, so no port can be published"
-            )
         kept, fresh = publish.settled(wishes, had)
         msgspec.structs.replace(new, published=tuple(kept))  # checks them before ports are looked for
         with_kept = [*others, msgspec.structs.replace(new, published=tuple(kept))]
@@ -166,6 +161,7 @@ def wanted(request: s.CreateService) -> Service:
         drain=request.drain,
         health=request.health,
         aliases=request.aliases,
+        labels=request.labels,
     )
     return _complete(service)
 
@@ -185,6 +181,7 @@ def changed(old: Service, request: s.SetService) -> Service:
             "drain",
             "health",
             "aliases",
+            "labels",
         )
         if (value := getattr(request, name)) is not None
     }
@@ -212,7 +209,23 @@ def _complete(service: Service) -> Service:
     return service
 
 
-def _check_names(new: Service, others: Iterable[Service]) -> None:
+def check_network(new: Service, network: Network, wishes: Sequence[IPAddress], ports: Sequence[str]) -> None:
+    """Whether there can be such a service in such a network. `wishes`: for its addresses; `ports`: to be published. Raises
+    Invalid."""
+    if wishes and new.mode == "names":
+        raise Invalid(f"service {new.name}: with mode names it has no virtual address: leave out --ip")
+    if not registry.of(network).passed and (new.mode != "names" or ports):
+        raise Invalid(
+            f"service {new.name}: packets of network {network.name} do not pass their hosts (driver {network.driver}), so "
+            "it has neither a virtual address nor ports of hosts: give it --mode names, and leave --publish out"
+        )
+    if ports and network.internal:
+        raise Invalid(
+            f"network {network.name} is internal: nothing outside of it reaches its containers, so no port can be published"
+        )
+
+
+def check_names(new: Service, others: Iterable[Service]) -> None:
     """Raises Conflict, Invalid."""
     names = (new.name, *new.aliases)
     if len(set(names)) < len(names):

@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.base.names import check_name
+from weft.base.names import check_name, check_texts
 from weft.base.net import IPAddress, IPNetwork, parse_network
 from weft.model import selector
 
@@ -67,7 +67,8 @@ class BgpPeer(msgspec.Struct, frozen=True, kw_only=True):
     `accept`, `announce`: which prefixes are taken from it, and which of Weft's it is told: ("all",), ("none",), or patterns
     in BIRD's notation: `10.0.0.0/8` (that one), `10.0.0.0/8+` (and what is in it), `10.0.0.0/8{16,24}`. `scope`: it is told
     what lives on the node that speaks to it, or all of the cluster. `communities`: put on what is announced, `AS:VALUE`
-    (RFC 1997) or `AS:VALUE:VALUE` (RFC 8092). `med`: of what lives on the node itself; of all else it is 100 more."""
+    (RFC 1997) or `AS:VALUE:VALUE` (RFC 8092). `med`: of what lives on the node itself; of all else it is 100 more.
+    `labels`: by which it is chosen among others."""
 
     name: str
     address: IPAddress
@@ -81,11 +82,13 @@ class BgpPeer(msgspec.Struct, frozen=True, kw_only=True):
     scope: Literal["node", "cluster"] = "cluster"
     communities: tuple[str, ...] = ()
     med: int = 0
+    labels: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         what = f"bgp peer {self.name}"
         check_name("bgp peer", self.name)
         check_asn(what, self.asn)
+        check_texts(what, self.labels)
         selector.check(self.nodes)
         _check_address(what, self.address)
         if self.hold_time:

@@ -108,6 +108,7 @@ class Tier(msgspec.Struct, frozen=True, kw_only=True):
     name: str
     order: float
     default: Literal["deny", "pass"] = "deny"
+    labels: dict[str, str] = {}
 
 
 TIERS: tuple[Tier, ...] = (

@@ -37,6 +37,13 @@ def rank(item: Object) -> int:
     return 1 if isinstance(item, Policy) else 0
 
 
+def labels(item: Object) -> dict[str, str]:
+    """By which it is chosen itself; of a policy, as its document says."""
+    if isinstance(item, Policy):
+        return dict(document(item).get("metadata", {}).get("labels") or {})
+    return item.labels
+
+
 def document(item: Object) -> dict[str, Any]:
     """As a user could have written it; of a policy, as one has."""
     match item:
@@ -45,7 +52,7 @@ def document(item: Object) -> dict[str, Any]:
         case Tier():
             order = int(item.order) if float(item.order).is_integer() else item.order
             spec = {"order": order, "defaultAction": item.default.capitalize()}
-            return _document("weft/v1", "Tier", {"name": item.name}, spec)
+            return _document("weft/v1", "Tier", {"name": item.name, "labels": item.labels}, spec)
         case Namespace():
             return _document("v1", "Namespace", {"name": item.name, "labels": item.labels}, {})
     metadata = {"name": item.name, "namespace": item.namespace, "labels": item.labels}

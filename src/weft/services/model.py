@@ -8,7 +8,7 @@ from typing import Literal
 import msgspec
 
 from weft.base.errors import Invalid
-from weft.base.names import check_name
+from weft.base.names import check_name, check_texts
 from weft.base.net import FAMILIES, Family, IPAddress, family
 from weft.base.numbers import HIGHEST_PORT
 from weft.model import selector
@@ -95,7 +95,8 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     name says: "vip" the virtual addresses, "names" those of the members. `traffic`: of published ports only, whether members
     on the host that a connection came to are first ("local-first"); a virtual address always spreads evenly. `drain`:
     seconds that a member's connections are given when it is drained. `draining`: members being drained, by the endpoint's
-    id. `aliases`: further names. `automatic`: made by containers' labels, and removed with the last of these."""
+    id. `aliases`: further names. `automatic`: made by containers' labels, and removed with the last of these.
+    `labels`: by which it is chosen among others."""
 
     name: str
     network: str
@@ -113,6 +114,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
     health: Health | None = None
     aliases: tuple[str, ...] = ()
     automatic: bool = False
+    labels: dict[str, str] = {}
 
     def __post_init__(self) -> None:
         check_name("network", self.network)
@@ -132,6 +134,7 @@ class Service(msgspec.Struct, frozen=True, kw_only=True):
         self._say(len(self.families) == len(self.addresses), "at most one virtual address of each family")
         self._say(not (self.mode == "names" and self.addresses), "with mode names it has no virtual address")
         check_drain(self.drain)
+        check_texts(f"service {self.name}", self.labels)
         for published in self.published:
             ends = {(inner, published.protocol) for _, inner in published.pairs}
             self._say(not published.open, f"{published} leads from no port of the hosts yet")

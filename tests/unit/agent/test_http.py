@@ -94,6 +94,7 @@ async def test_every_operation_answers_as_it_is_described(
         "label": {"labels": {"tier": "front"}},
         "add_floating": {"addresses": ["203.0.113.7"]},
         "apply_policies": {"documents": [{"place": "here", "document": SHOP}]},
+        "apply": {"documents": [{"place": "here", "document": SHOP}]},
         "remove_policies": {"refs": ["namespace/shop"]},
         "set_service": {"drain": 5, "health": {"kind": "api"}},
         "drain": {"member": "c1"},

@@ -13,7 +13,7 @@ from support.canned import CHANGES, NAMESPACE
 from support.canned_agent import CannedAgent
 from support.policies import network_policy, own, own_policy
 from weft.api import types as t
-from weft.cli import policy_files
+from weft.cli import document_files
 from weft.model import decode
 
 BAD = network_policy("{ingress: [{from: [{}, {}]}]}", "bad")
@@ -96,7 +96,7 @@ class TestApply:
         assert [change["change"] for change in found["changes"]] == ["created", "unchanged"]
 
     def test_what_is_too_much_for_one_request(self, weft, agent: CannedAgent, folder: Path, monkeypatch) -> None:
-        monkeypatch.setattr(policy_files, "PART", 200)
+        monkeypatch.setattr(document_files, "PART", 200)
         ran = weft("policy", "apply", "-f", str(folder))
         assert [len(request.documents) for request in asked(agent)] == [2, 1, 1]
         assert len(ran.lines) == 6

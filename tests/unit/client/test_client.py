@@ -15,6 +15,7 @@ import pytest
 from support.canned import ANSWERS, ENDPOINTS, NAMESPACE, NETWORKS
 from support.canned_agent import Asked, CannedAgent, Hangs, Raw, canned_agent
 from weft.api import checks as c
+from weft.api import declared as d
 from weft.api import live
 from weft.api import services as s
 from weft.api import types as t
@@ -72,6 +73,8 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "policy": ("namespace//shop",),
     "explain": ("client", "web", "tcp", "80"),
     "apply_policies": (t.ApplyPolicies(documents=(t.PolicySource(place="f.yaml", document=NAMESPACE),)),),
+    "apply": (d.Apply(documents=(t.PolicySource(place="f.yaml", document=NAMESPACE),), prune={"app": "shop"}),),
+    "declared": ("network,service/blue/web", "blue", "app=shop"),
     "remove_policies": (t.RemovePolicies(refs=("namespace/shop",)),),
     "service": ("web",),
     "create_service": (s.CreateService(name="web", network="blue", select="app=web"),),

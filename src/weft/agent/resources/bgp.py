@@ -53,19 +53,23 @@ class Bgp:
 
     async def add_bgp_peer(self, request: t.AddBgpPeer) -> t.BgpPeerInfo:
         self._parts.ready()
-        peer, view = request.peer, self._parts.view
-        for _, node in sorted(view.nodes.items()):
-            if peer.address in (a.ip for a in node.addresses):
-                raise Conflict(
-                    f"bgp peer {peer.name}: {peer.address} is {node.name}'s own address: nodes peer by themselves; give a "
-                    "router's"
-                )
-        if peer.name in view.bgp_peers and not request.replace:
+        peer = request.peer
+        self.check_peer(peer)
+        if peer.name in self._parts.view.bgp_peers and not request.replace:
             raise Conflict(f"bgp peer {peer.name} exists: choose another name, or use --replace")
         key = keys.bgp_peer(peer.name)
         if not await self._parts.cluster.write([self._parts.cluster.as_seen(key)], [Put(key, encode(peer))]):
             raise Unavailable(f"bgp peer {peer.name}: {BUSY}")
         return _info(peer)
+
+    def check_peer(self, peer: BgpPeer) -> None:
+        """Raises Conflict where it is no router, but a node."""
+        for _, node in sorted(self._parts.view.nodes.items()):
+            if peer.address in (a.ip for a in node.addresses):
+                raise Conflict(
+                    f"bgp peer {peer.name}: {peer.address} is {node.name}'s own address: nodes peer by themselves; give a "
+                    "router's"
+                )
 
     async def remove_bgp_peer(self, name: str) -> t.Done:
         self._parts.ready()

@@ -7,7 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-from collections.abc import Iterator
+from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
 
@@ -134,6 +134,23 @@ class Networks:
             await asyncio.shield(self._unmade(way, network))
             raise
 
+    async def check_creation(self, network: Network, others: Collection[Network]) -> None:
+        """What `create` would refuse beside all these `others`, which need not be there yet, as far as that is known before
+        anything is made. Raises Invalid, Conflict, Unsupported, NotFound, Unavailable."""
+        home = next((other for other in others if other.name == network.home), None)
+        if home is None and network.home != network.name:
+            raise NotFound(f"network {network.name}: there is no network {network.home} that it could share")
+        network = await self._parts.flannel.completed(sharing.completed(network, home))
+        network = await self._suited(_apart(network))
+        await self._check_here(network)
+        apart = not registry.of(network).addresses.outside
+        nodes = [node for _, node in sorted(self._parts.view.nodes.items())]
+        check_new(network, others, nodes if apart else ())
+        await floating.apart(self._parts.store, network)
+        numbered = registry.driver(network.driver).numbered
+        if numbered is None or _chosen_by_user(network, numbered):
+            _check_numbers(network, others)
+
     async def _suited(self, network: Network) -> Network:
         """With what this host fixes of it. Raises Invalid, Conflict, Unsupported, Unavailable where it cannot be had here."""
         check_for_containers(f"network {network.name}", network.subnets)
@@ -160,6 +177,17 @@ class Networks:
             raise Conflict(f"network {name} exists: choose another name, or remove it first")
 
     async def _create(self, network: Network) -> None:
+        await self._check_here(network)
+
+        async def attempt() -> None:
+            numbered = await self._numbered(network)
+            await self._try_create(numbered, chosen=numbered is not network)
+
+        await self._cluster.change(attempt, f"network {network.name}")
+        await self._set_up(network.name)
+
+    async def _check_here(self, network: Network) -> None:
+        """Whether this host can have it. Raises Invalid, Conflict."""
         check_for_containers(f"network {network.name}", network.subnets)
         driver = registry.driver(network.driver)
         options, host = registry.parse_options(network), self._parts.ready()
@@ -170,13 +198,6 @@ class Networks:
         await self._check_parent(network, options, host)
         check_mtu(network, host.node, options)
         self._check_port(network, options)
-
-        async def attempt() -> None:
-            numbered = await self._numbered(network)
-            await self._try_create(numbered, chosen=numbered is not network)
-
-        await self._cluster.change(attempt, f"network {network.name}")
-        await self._set_up(network.name)
 
     async def _check_equipped(self, name: str, driver: Driver) -> None:
         """Raises Unsupported where this host, or its agent, lacks what the driver needs; Unavailable."""
@@ -357,6 +378,19 @@ def _fixed(network: Network, driver: Driver, host: Host) -> Network:
         if not options.get(name) and (value := say(host, options)):
             options[name] = value
     return msgspec.structs.replace(network, options=options) if options != network.options else network
+
+
+def _check_numbers(network: Network, others: Iterable[Network]) -> None:
+    """Whether what it claims is no other's. Raises Conflict."""
+    claimed = dict(registry.claims(network))
+    for other in others:
+        try:
+            theirs = registry.claims(other)
+        except WeftError:  # one that another version of Weft made
+            continue
+        for key, what in theirs:
+            if key in claimed:
+                raise Conflict(f"network {network.name}: {what} is taken by network {other.name}: choose another")
 
 
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import math
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Iterable, Sequence
 
 from weft.agent.parts import Parts
 from weft.agent.resources.policy_refs import Written
@@ -13,15 +13,20 @@ from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
 from weft.cluster import records
 from weft.compile.policy import identity_of, policies
+from weft.documents.document import Document
 from weft.model import Endpoint, encode, keys
 from weft.policy.model import TIERS, Policy, Tier
 from weft.policy.objects import Object, document, ident, rank, same, store_key
-from weft.policy.read import Document, Reading, read
+from weft.policy.read import Reading, read
 from weft.policy.record import POLICY
 from weft.store.protocol import Delete, Guard, NothingNewer, Op, Put
 
 AT_ONCE = 64
 """Objects of one transaction: each needs a guard, and each may need another one for its tier."""
+
+
+Pair = tuple[Object | None, Object | None]
+"""What is there, and what is to be there instead; None: nothing."""
 
 
 class Policies:
@@ -77,7 +82,7 @@ class Policies:
         found = await _read(request.documents)
 
         async def attempt() -> tuple[t.PolicyChange, ...]:
-            self._check_tiers(found.objects)
+            self.check_tiers(found.objects)
             changes = [(item, self._written.like(item)) for item in found.objects]
             if not request.dry_run:
                 wanted = [item for item, old in changes if old is None or not same(old, item)]
@@ -102,6 +107,31 @@ class Policies:
 
         return t.PolicyChanges(changes=await self._cluster.change(attempt, "policies"))
 
+    # What they consist of.
+
+    async def replace(self, pairs: Sequence[Pair]) -> None:
+        """What is there of each, and what is to be there instead: all of them in one transaction, or none. At most `AT_ONCE`.
+        Raises Conflict where something else is there by now, Unavailable."""
+        items = [either(pair) for pair in pairs]
+        ops: list[Op] = [self._put(new) if new else Delete(store_key(either((old, new)))) for old, new in pairs]
+        gone = [old for old, new in pairs if old and new is None]
+
+        async def attempt() -> None:
+            for (old, _), item in zip(pairs, items, strict=True):
+                self._check_as_before(old, item)
+            tiers = [item.name for item in gone if isinstance(item, Tier)]
+            unused = await self._unused(tiers, [ident(item) for item in gone])
+            await self._cluster.commit([*unused, *self._guards(items, ops)], ops)
+
+        await self._cluster.change(attempt, "policies")
+
+    def _check_as_before(self, old: Object | None, item: Object) -> None:
+        """Raises Conflict."""
+        found = self._written.like(item)
+        if found is old or (found is not None and old is not None and same(found, old)):
+            return
+        raise Conflict(f"{ident(item)} was just changed by someone else: look, and try again")
+
     # ---------------------------------------------------------------------------------------------------------- writing
 
     async def _commit(self, items: Sequence[Object], op: Callable[[Object], Op], guards: Sequence[Guard] = ()) -> None:
@@ -125,10 +155,10 @@ class Policies:
     def _put(self, item: Object) -> Op:
         return Put(store_key(item), encode(item))
 
-    def _check_tiers(self, items: Iterable[Object]) -> None:
-        """Raises Invalid where a policy is in a tier that is not there."""
+    def check_tiers(self, items: Collection[Object], gone: Collection[str] = ()) -> None:
+        """`gone`: tiers that will not be there. Raises Invalid where a policy is in a tier that is not there."""
         new = {item.name for item in items if isinstance(item, Tier)}
-        there = {tier.name for tier in (*TIERS, *self._written.tiers())} | new
+        there = {tier.name for tier in (*TIERS, *self._written.tiers())} - set(gone) | new
         for item in items:
             if isinstance(item, Policy) and item.tier not in there:
                 raise Invalid(
@@ -145,6 +175,13 @@ class Policies:
             if policy.tier in tiers and policy.id not in doomed:
                 raise Conflict(f"tier {policy.tier} has policies ({policy.id}): remove these first")
         return [NothingNewer(POLICY.root, listing.revision)]
+
+
+def either(pair: Pair) -> Object:
+    """What the pair is about."""
+    found = pair[1] or pair[0]
+    assert found is not None, "a pair of nothing and nothing"
+    return found
 
 
 async def _read(sources: Iterable[t.PolicySource]) -> Reading:

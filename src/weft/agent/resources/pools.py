@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
@@ -87,6 +87,28 @@ class Pools:
             return _with_pool(network, msgspec.structs.replace(_pool(network, request.subnet), **asked))
 
         return await self._change(name, changed)
+
+    async def replace(self, name: str, old: Pool | None, new: Pool) -> Network:
+        """`old`: what is there of it; None: nothing. Raises Conflict where something else is there by now."""
+
+        def replaced(network: Network) -> Network:
+            found = network.pool(new.subnet) if new.subnet in network.subnets else None
+            if found not in (old, new):
+                raise Conflict(
+                    f"pool {new.subnet} of network {name} was just changed by someone else: look, and try again"
+                )
+            subnets = network.subnets if found else (*network.subnets, new.subnet)
+            return _with_pool(msgspec.structs.replace(network, subnets=subnets), new)
+
+        return await self._change(name, replaced)
+
+    def check_pool(self, network: Network, pool: Pool, others: Iterable[Network]) -> None:
+        """Whether the network, which need not be there yet, can have it beside all `others`. Raises Invalid, Conflict."""
+        _options(network)
+        check_for_containers(f"pool of network {network.name}", [pool.subnet])
+        more = () if pool.subnet in network.subnets else (pool.subnet,)
+        new = _with_pool(msgspec.structs.replace(network, subnets=(*network.subnets, *more)), pool)
+        self._check(network, new, [other for other in others if other.home != network.name], less=False)
 
     async def remove(self, name: str, subnet: IPNetwork) -> Network:
         def less(network: Network) -> Network:

@@ -9,6 +9,7 @@ from weft.agent.asking import Asking
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.checks import Probes
+from weft.agent.resources.declared.resource import Declared
 from weft.agent.resources.endpoints import Endpoints
 from weft.agent.resources.examination import Examination
 from weft.agent.resources.exposure import Exposure
@@ -33,20 +34,21 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         networks, nodes = Networks(parts), Nodes(parts)
         here, endpoints = ThisNode(parts, networks), Endpoints(parts, networks, nodes)
-        services = Services(parts, networks)
+        services, pools, bgp, policies = Services(parts, networks), Pools(parts, networks), Bgp(parts), Policies(parts)
         resources = (
             here,
             Examination(parts, here, endpoints, networks, nodes, services),
             nodes,
             networks,
-            Pools(parts, networks),
+            pools,
             Ipam(parts, networks),
             endpoints,
             Probes(parts, endpoints),
             Exposure(parts, networks),
-            Bgp(parts),
-            Policies(parts),
+            bgp,
+            policies,
             services,
+            Declared(parts, networks, pools, bgp, policies),
             TopologyOf(parts, services),
             Health(parts, services),
             Observed(parts),

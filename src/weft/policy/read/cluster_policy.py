@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
+from weft.documents.field import Field, said
 from weft.policy.model import Action, Direction, Peer, Policy, PortRange, Rule, Traffic, Who
-from weft.policy.read.field import Field, said
 from weft.policy.read.labels import read_selector
 from weft.policy.read.meta import without_namespace
 from weft.policy.read.parts import PORTED, read_cidr, read_port, read_port_name

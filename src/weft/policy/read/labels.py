@@ -6,8 +6,8 @@ import re
 from collections.abc import Mapping
 
 from weft.base.errors import Invalid
+from weft.documents.field import Bad, Field, Log, said
 from weft.policy.model import NAME_LABEL
-from weft.policy.read.field import Bad, Field, Log, said
 
 _NAME = r"[A-Za-z0-9]([A-Za-z0-9._-]{0,61}[A-Za-z0-9])?"
 _DNS = r"[a-z0-9]([a-z0-9-]*[a-z0-9])?(\.[a-z0-9]([a-z0-9-]*[a-z0-9])?)*"

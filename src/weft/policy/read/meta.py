@@ -6,7 +6,7 @@ import re
 
 import msgspec
 
-from weft.policy.read.field import Field, said
+from weft.documents.field import Field, said
 from weft.policy.read.labels import read_labels
 
 _SERVER = ("uid", "resourceVersion", "generation", "creationTimestamp", "selfLink", "managedFields", "ownerReferences")

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from weft.documents.field import Field
 from weft.policy.model import DEFAULT_NAMESPACE, Direction, Peer, Policy, PortRange, Rule, Traffic, Who
-from weft.policy.read.field import Field
 from weft.policy.read.labels import named, read_selector
 from weft.policy.read.meta import read_meta
 from weft.policy.read.parts import read_cidr, read_excepted, read_port, read_port_name

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import Literal
 
+from weft.documents.field import Field, said
 from weft.policy.model import NAME_LABEL, TIERS, Namespace, NetworkSet, Tier
-from weft.policy.read.field import Field, said
 from weft.policy.read.meta import read_meta, without_namespace
 from weft.policy.read.parts import read_cidr
 
@@ -22,6 +22,7 @@ def read_tier(document: Field) -> Tier:
         name=meta.name,
         order=spec["order"].number(),
         default=_DEFAULTS[spec["defaultAction"].choice(tuple(_DEFAULTS), "Deny")],
+        labels=meta.labels,
     )
 
 

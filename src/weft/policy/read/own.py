@@ -15,9 +15,9 @@ connection (`source` of an ingress rule, `destination` of an egress rule) has `s
 from __future__ import annotations
 
 from weft.base.names import check_name
+from weft.documents.field import Field
 from weft.policy import selector
 from weft.policy.model import TIERS, Action, Direction, Peer, Policy, Rule, Who
-from weft.policy.read.field import Field
 from weft.policy.read.labels import named
 from weft.policy.read.meta import Meta, read_meta
 from weft.policy.read.parts import read_cidr

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 from weft.base.net import IPNetwork, covers, parse_interface
+from weft.documents.field import Field, said
 from weft.policy.model import PortRange
-from weft.policy.read.field import Field, said
 
 PORTED = ("tcp", "udp", "sctp")
 """Protocols that have ports."""

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from weft.documents.field import Field, said
 from weft.policy.model import PortRange, Traffic
-from weft.policy.read.field import Field, said
 from weft.policy.read.parts import PORTED, read_ports
 
 _PROTOCOLS = {"TCP": "tcp", "UDP": "udp", "SCTP": "sctp", "ICMP": "icmp", "ICMPv6": "icmpv6", "UDPLite": "udplite"}

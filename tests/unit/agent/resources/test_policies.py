@@ -16,8 +16,8 @@ from weft.agent.resources.policy_refs import Written
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
+from weft.documents.text import documents
 from weft.hoststate import NftChain
-from weft.policy.read.text import documents
 from weft.policy.record import POLICY
 
 WEB = network_policy("{podSelector: {matchLabels: {role: web}}, ingress: [{}]}")

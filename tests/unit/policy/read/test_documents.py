@@ -9,10 +9,10 @@ import pytest
 
 from support.policies import network_policy, objects, own, reading
 from weft.base.errors import Invalid
+from weft.documents.text import DEEPEST, documents
 from weft.policy.model import Policy
 from weft.policy.objects import ident
 from weft.policy.read import Document, read
-from weft.policy.read.text import DEEPEST, documents
 
 
 def plain(text: str) -> list[Any]:

@@ -13,8 +13,8 @@ from typing import Any, NoReturn
 import yaml
 
 from weft.base.errors import Invalid
-from weft.policy.read import Document
-from weft.policy.read.field import said
+from weft.documents.document import Document
+from weft.documents.field import said
 
 LARGEST = 8 * 2**20
 """Characters of one text."""
@@ -113,13 +113,7 @@ class _Documents:
         text: str = event.value
         if event.tag is not None and event.tag not in _TAGS:
             self._untagged(event.tag)
-        if event.tag is not None or not event.implicit[0]:
-            return text
-        if text in _CONSTANTS:
-            return _CONSTANTS[text]
-        if _INTEGER.fullmatch(text):
-            return int(text)
-        return float(text) if _FLOAT.fullmatch(text) else text
+        return text if event.tag is not None or not event.implicit[0] else _plain(text)
 
     def _untagged(self, tag: str | None) -> None:
         if tag is not None and tag not in ("tag:yaml.org,2002:map", "tag:yaml.org,2002:seq"):
@@ -134,5 +128,34 @@ class _Documents:
         raise Invalid(f"{self._place}, line {self._line}: {why}")
 
 
+def _plain(text: str) -> Any:
+    """What a scalar without quotes and tag means."""
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if _INTEGER.fullmatch(text):
+        return int(text)
+    return float(text) if _FLOAT.fullmatch(text) else text
+
+
 def _line(event: Any) -> int:
     return int(event.start_mark.line) + 1
+
+
+def text(value: object, **how: Any) -> str:
+    """Plain values as YAML that is read as the same values, here and by those who read YAML 1.1. `how`: as of `yaml.dump`."""
+    return str(yaml.dump(value, Dumper=_Dumper, sort_keys=False, width=1000, **how))
+
+
+class _Dumper(yaml.SafeDumper):
+    """PyYAML leaves texts plain that are numbers in YAML 1.2 only, such as `1e3`."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        """What is there twice is written twice."""
+        return True
+
+
+def _text_as_such(dumper: yaml.SafeDumper, value: str) -> Any:
+    return dumper.represent_scalar("tag:yaml.org,2002:str", value, "'" if _plain(value) != value else None)
+
+
+_Dumper.add_representer(str, _text_as_such)
