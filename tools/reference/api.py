@@ -121,7 +121,7 @@ def _refs(schema: Any) -> Iterator[str]:
 def _resource(name: str, found: list[tuple[str, str, Json]], document: Json, homes: dict[str, str]) -> str:
     types = _types(name, document["components"]["schemas"], homes)
     operations = [_operation(method, path, operation, name, homes) for method, path, operation in found]
-    return page(f"API: {name}", *operations, *(["## Types", *types] if types else []))
+    return page(f"/v1/{name}", *operations, *(["## Types", *types] if types else []))
 
 
 def _operation(method: str, path: str, operation: Json, name: str, homes: dict[str, str]) -> str:

@@ -36,7 +36,7 @@ def code(said: str) -> str:
     return f"`{said}`" if said else ""
 
 
-def block(said: str, language: str = "") -> str:
+def block(said: str, language: str = "text") -> str:
     return f"```{language}\n{said.rstrip()}\n```\n"
 
 
