@@ -16,6 +16,7 @@ stock     blocks that are had in hand, before they are needed
 log       what rules of policy log is heard
 evidence  what the store has lost of what runs here is written back
 locations of own containers that have none are written
+claims    of names of own containers of an earlier version are made
 checks    what is left of tests of the cluster's connectivity is removed
 drains    of members of services, when their time is over, and what is left of them
 automatic services, which containers' labels ask for
@@ -53,6 +54,7 @@ from weft.compile.contributors import CONTRIBUTORS
 from weft.converge.stepper import Outcome
 from weft.daemons.routing import CONCERNS
 from weft.datapaths import registry
+from weft.endpoints.claimed import ClaimedNames
 from weft.endpoints.locations import Locations
 from weft.flannel.subnet_env import docker_opts, subnet_env
 from weft.hoststate import Bridge, Link
@@ -130,6 +132,7 @@ class Agent(Parts):
                 self.follower.start(tasks, self.supervisor)
                 keep("evidence", self.evidence.run)
                 keep("locations", Locations(self.cluster).run)
+                keep("claims", ClaimedNames(self.cluster).run)
                 keep("put back", self.put_back.run)
                 keep("presence", lambda: self.membership.keep_alive(lambda: self.node, self._register))
                 keep("liveness", self.liveness.run)

@@ -98,7 +98,12 @@ def _mac(endpoint: Endpoint, at: Place) -> Records:
         yield key, holder(endpoint)
 
 
-PARTS: tuple[Callable[[Endpoint, Place], Records], ...] = (_record, _location, _addresses, _floating, _mac)
+def _name(endpoint: Endpoint, at: Place) -> Records:
+    if endpoint.name_claimed:
+        yield keys.name_claim(endpoint.network, endpoint.name), holder(endpoint)
+
+
+PARTS: tuple[Callable[[Endpoint, Place], Records], ...] = (_record, _location, _addresses, _floating, _mac, _name)
 
 
 def of(endpoint: Endpoint | None, at: Place) -> dict[str, bytes]:
@@ -110,7 +115,7 @@ def together(endpoints: Iterable[Endpoint]) -> Iterator[list[Endpoint]]:
     """So many at a time as one transaction can remove, with some to spare for what else it has to do."""
     some, parts = list[Endpoint](), 0
     for endpoint in endpoints:
-        most = 3 + len(endpoint.addresses) + len(endpoint.floating)  # itself, its location, a claim of its MAC address
+        most = 4 + len(endpoint.addresses) + len(endpoint.floating)  # itself, its location, its MAC address, its name
         if some and parts + most > TOGETHER:
             yield some
             some, parts = [], 0

@@ -27,7 +27,7 @@ def check_fixed(request: t.Attach, present: Endpoint) -> None:
         ("name", request.name, present.name),
         ("MAC address", request.mac and parse_mac(request.mac), present.mac),
     ):
-        if wish and wish != fact:
+        if wish and wish != fact and not (request.owner and wish in present.aliases):
             raise _fixed(request, f"with {what} {fact}, not {wish}")
     held = {a.ip for a in present.addresses}
     if missing := [a for a in request.addresses if a not in held]:

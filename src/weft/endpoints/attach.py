@@ -43,8 +43,9 @@ from weft.datapaths.traits import (
     SHARED_IN_BLOCKS,
     Addresses,
 )
-from weft.endpoints import again, passing, resolving
+from weft.endpoints import again, naming, passing, resolving
 from weft.endpoints.change import Changes
+from weft.endpoints.naming import Naming
 from weft.endpoints.ports import Ports
 from weft.hoststate.union import Source
 from weft.ipam import floating, macs
@@ -84,7 +85,7 @@ class Attachments:
         """`gateways`: this host's subnets for containers' second interface. `place`: this host in OpenStack."""
         self._cluster, self._view, self.converge, self.find = cluster, cluster.view, converge, find
         self._gateways, self.ports = gateways, Ports(cluster.view)
-        self._changes = Changes(cluster, self)
+        self._changes, self._naming = Changes(cluster, self), Naming(cluster)
         self._promised: dict[str, set[IPAddress]] = {}
         """Network → addresses chosen for endpoints that are not in the store yet."""
         self.promises, self._passing = Promises(time.monotonic), PassingClaims(cluster)
@@ -188,8 +189,12 @@ class Attachments:
             settled = self.ports.settled(request.ports, {a.version for a in choice.addresses})
             request = msgspec.structs.replace(request, ports=settled)
             endpoint = self._new(request, network, target, choice, interface, gateway)
-            async with self.ports.taking(endpoint, network):
-                return endpoint if await self._write(endpoint, network, choice) else None
+            async with contextlib.aclosing(self._naming.tries(endpoint, asked=naming.asked_for(request))) as tries:
+                async for named in tries:
+                    async with self.ports.taking(named, network):
+                        if await self._write(named, network, choice):
+                            return named
+            return None
         finally:
             self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
 
@@ -262,6 +267,7 @@ class Attachments:
             default_route=not network.internal,
             rank=self.rank(target),
             gateway=gateway,
+            name_claimed=True,
         )
 
     def _mac(self, request: t.Attach, network: Network, addresses: tuple[IPInterface, ...]) -> str:

@@ -201,7 +201,11 @@ class Evidence:
         at = footprint.place(self._view, endpoint.network)
         guards: list[Guard] = [self._cluster.unchanged(keys.network(n)) for n in {endpoint.network, at.home}]
         guards.append(self._cluster.as_seen(key_of(endpoint)))
-        endpoint = msgspec.structs.replace(endpoint, floating=await self._floating(endpoint, guards))
+        endpoint = msgspec.structs.replace(
+            endpoint,
+            floating=await self._floating(endpoint, guards),
+            name_claimed=endpoint.name_claimed and await self._name(endpoint, guards),
+        )
         wanted, ops = footprint.of(endpoint, at), list[Op]()
         if self._view.driver(endpoint.network).addresses.leased:
             await self._route(endpoint, at.home, guards, ops)
@@ -253,7 +257,17 @@ class Evidence:
             return Absent(key)
         if claims.is_passing(item.value) or item.value == holder(endpoint):
             return Unchanged(key, item.revision)
-        raise Taken(f"{claims.address(key)} belongs to {item.value.decode(errors='replace')} by now")
+        raise Taken(f"{key.rpartition('/')[2]} belongs to {item.value.decode(errors='replace')} by now")
+
+    async def _name(self, endpoint: Endpoint, guards: list[Guard]) -> bool:
+        """Whether its name is still its own. It keeps it, whoever is called so meanwhile."""
+        key = keys.name_claim(endpoint.network, endpoint.name)
+        try:
+            guards.append(self._free(key, await self._store.get(key), endpoint))
+        except Taken as taken:
+            log.error("endpoint %s in network %s: %s", endpoint.name, endpoint.network, taken)
+            return False
+        return True
 
     async def _floating(self, endpoint: Endpoint, guards: list[Guard]) -> tuple[IPAddress, ...]:
         """Those that nobody else has."""

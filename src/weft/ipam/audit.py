@@ -62,6 +62,7 @@ class Listings(msgspec.Struct, kw_only=True):
     subnets: tuple[Item, ...]
     addresses: tuple[Item, ...]
     floating: tuple[Item, ...]
+    names: tuple[Item, ...]
     services: tuple[Item, ...]
     endpoints_at: int
 
@@ -79,6 +80,7 @@ class Audit:
         self.subnets = {(_middle(i.key), b): i for b, i in self._read_keys(claims.subnet, snapshot.subnets)}
         self.addresses = {(_middle(i.key), a): i for a, i in self._read_keys(claims.address, snapshot.addresses)}
         self.floating = dict(self._read_keys(keys.floating_address, snapshot.floating))
+        self.names = {item.key: item for item in snapshot.names}
         self.services = self._read(Service, snapshot.services)
         self.living: dict[tuple[str, IPAddress], list[tuple[Endpoint, Item]]] = defaultdict(list)
         """(Home, address) → endpoints that have it."""

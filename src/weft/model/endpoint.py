@@ -56,7 +56,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     which policy selects it, and speaks of its ports. `aliases`: further names, by which containers of its network find it.
     `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names. `mac`: "" where
     the interface has none of its own. `data`: what the driver's
-    way to give addresses has learnt that the data path needs, such as the id of its port in Neutron.
+    way to give addresses has learnt that the data path needs, such as the id of its port in Neutron. `name_claimed`: no other
+    endpoint of its network has its name (not known of records of earlier versions).
 
     `handover`: an engine that itself moves the interface into the container, names it and gives it its addresses and
     routes finds it under this name in the host's namespace; "" where Weft does all that. Then `namespace` is where the
@@ -86,6 +87,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     aliases: tuple[str, ...] = ()
     resolv_conf: bool = False
     data: dict[str, str] = {}
+    name_claimed: bool = False
 
     def __post_init__(self) -> None:
         check_name("endpoint", self.name)

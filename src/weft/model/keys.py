@@ -18,6 +18,7 @@
     claims/subnets/NETWORK/SUBNET     the node that has it, or services (`weft.model.claims.SERVICES`)
     claims/macs/NETWORK/[NODE/]MAC    of MAC addresses that users ask for
     claims/floating/ADDRESS           the endpoint that it leads to
+    claims/names/NETWORK/NAME         the endpoint that is called so
 
 How the keys of a kind are written and read again is a `Pattern`; what lies under them is declared in `weft.model.records`.
 A claim is how anything unique in the cluster is taken: two writers cannot both create one key.
@@ -106,6 +107,7 @@ ENDPOINTS = ENDPOINT.root
 CURSORS = CURSOR.root
 LOCATIONS = LOCATION.root
 FLOATING = FLOATED.root
+NAME_CLAIMS = "claims/names/"
 QUESTIONS = QUESTION.root
 ANSWERS = PIECE.root
 BGP = SETTINGS.root
@@ -187,6 +189,14 @@ def mac_claim(network: str, node: str, mac: str) -> str:
     return f"{mac_claims(network)}{f'{node}/' if node else ''}{mac}"
 
 
+def name_claims(network: str) -> str:
+    return f"{NAME_CLAIMS}{network}/"
+
+
+def name_claim(network: str, name: str) -> str:
+    return f"{name_claims(network)}{name}"
+
+
 def floating_claim(address: IPAddress) -> str:
     return FLOATED.key(str(address))
 
@@ -198,7 +208,7 @@ def floating_address(key: str) -> IPAddress:
 
 def of_network(name: str) -> tuple[str, ...]:
     """Under which all lies that the nodes have written of a network of this name, but its endpoints."""
-    return leases(name), subnet_claims(name), locations(name), address_claims(name), mac_claims(name)
+    return leases(name), subnet_claims(name), locations(name), address_claims(name), mac_claims(name), name_claims(name)
 
 
 def number_claim(number: int) -> str:

@@ -111,7 +111,7 @@ FAULTS = {
     "claim": ["claim-without-endpoint"],
     "cooling": ["endpoint-without-claim"],
     "unclaimed": ["endpoint-without-claim"],
-    "endpoint": ["claim-without-endpoint", "location-without-endpoint"],
+    "endpoint": ["claim-without-endpoint", "location-without-endpoint", "name-claim-without-endpoint"],
     "block": ["block-without-lease"],
     "unblock": ["block-without-claim"],
     "stolen": ["block-of-another", "block-without-lease", "not-routed"],

@@ -15,7 +15,7 @@ from weft.base.errors import Invalid, NotFound
 from weft.base.net import IPAddress, IPNetwork, contains, covers, host_prefix, parse_address, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
-from weft.ipam import audit_floating, audit_services
+from weft.ipam import audit_floating, audit_names, audit_services
 from weft.ipam.audit import Audit, Fault, Listings, lasting, of_networks
 from weft.ipam.blocks import rules
 from weft.model import Endpoint, Lease, Network, claims, keys
@@ -78,7 +78,7 @@ async def faults(store: Store, network: str) -> tuple[Audit, list[Fault]]:
 
 
 def _all(audit: Audit) -> list[Fault]:
-    return [*audit.faults(), *audit_floating.faults(audit), *audit_services.faults(audit)]
+    return [*audit.faults(), *audit_floating.faults(audit), *audit_names.faults(audit), *audit_services.faults(audit)]
 
 
 async def _fix(parts: Parts, faults: Iterable[Fault]) -> list[Fault]:
@@ -111,6 +111,7 @@ async def snapshot(store: Store) -> Listings:
         subnets=(await store.list(SUBNETS)).items,
         addresses=(await store.list(ADDRESSES)).items,
         floating=(await store.list(keys.FLOATING)).items,
+        names=(await store.list(keys.NAME_CLAIMS)).items,
         services=services,
         endpoints_at=endpoints.revision,
     )
