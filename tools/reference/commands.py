@@ -22,12 +22,21 @@ def _index() -> str:
     return page(
         "Commands",
         paragraphs(top.help),
-        table(("command", ""), [(f"[`weft {verb}`]({verb}.md)", text(said)) for verb, (_, said) in VERBS.items()]),
+        table(("for", "command", ""), list(_verbs())),
         "## Options of `weft` itself",
         _parameters(top, _context(top, "weft")),
         "Each command has `--help`, which says the same as its page here. What a command exits with:"
         " [exit statuses](../errors.md).",
     )
+
+
+def _verbs() -> Iterator[tuple[str, str, str]]:
+    """By what they are for, each with its own first sentence where it shares a line of `weft --help` with another."""
+    section = ""
+    for verb, about in VERBS.items():
+        said = about.summary or load(verb).get_short_help_str(300)
+        yield "" if about.section in ("", section) else about.section, f"[`weft {verb}`]({verb}.md)", text(said)
+        section = about.section or section
 
 
 def _verb(verb: str) -> str:

@@ -2,58 +2,77 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from importlib import import_module
-from typing import Annotated, Any
+from itertools import zip_longest
+from typing import Annotated, Any, NamedTuple
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperCommand
 
 from weft import __version__
+from weft.cli.groups import Group
 from weft.cli.options import HELP, example
 from weft.cli.session import Session
 
-VERBS: dict[str, tuple[str, str]] = {
-    "status": ("weft.cli.status", "This node: store, networks, peers, what is amiss"),
-    "doctor": ("weft.cli.doctor", "Check this host, with what to do about each finding"),
-    "plan": ("weft.cli.plan", "What the agent would do now, as commands"),
-    "network": ("weft.cli.network", "Create, list, show, remove networks"),
-    "pool": ("weft.cli.pool", "Prefixes out of which nodes take blocks of addresses"),
-    "ipam": ("weft.cli.ipam", "Who holds which addresses, and whether that is right"),
-    "attach": ("weft.cli.attach", "Connect a container on this node to a network"),
-    "detach": ("weft.cli.detach", "Disconnect a container on this node"),
-    "expose": ("weft.cli.expose", "Give this host an address in a network"),
-    "hide": ("weft.cli.hide", "Take this host's address in a network away"),
-    "endpoint": ("weft.cli.endpoint", "List, show and move what is attached, on all nodes"),
-    "service": ("weft.cli.service", "A name and an address for several containers, ports of all hosts"),
-    "policy": ("weft.cli.policy", "Who may talk to whom"),
-    "apply": ("weft.cli.apply", "Make the cluster what documents say"),
-    "export": ("weft.cli.export", "Write what is declared in the cluster as documents"),
-    "bgp": ("weft.cli.bgp", "BGP sessions and routes of this node; routers to peer with"),
-    "node": ("weft.cli.node", "List, show, remove nodes"),
-    "store": ("weft.cli.store", "The cluster's store, and whether it is the right one"),
-    "mesh": ("weft.cli.mesh", "Hosts that find each other, and the store that they keep together"),
-    "netns": ("weft.cli.netns", "List all network namespaces of this host; run a command in one"),
-    "links": ("weft.cli.links", "List all links of all namespaces; find one, its other end and its way out"),
-    "check": ("weft.cli.check", "Test who reaches whom in the cluster, with probes of its own"),
-    "flows": ("weft.cli.flows", "Connections of containers, with names; those that begin and end; what was dropped"),
-    "trace": ("weft.cli.trace", "Follow a packet and name what stops it"),
-    "support": ("weft.cli.support", "One archive for whoever is to help, without secrets"),
-    "ui": ("weft.cli.ui", "The cluster in a browser, live"),
-    "agent": ("weft.cli.agent", "Run the node agent; remove all that it made"),
-    "cni": ("weft.cli.cni", "Install the CNI plugin"),
-    "docker": ("weft.cli.docker", "Docker's containers in Weft's networks"),
-    "lab": ("weft.cli.lab", "Many hosts on this machine, to try things out"),
+
+class Verb(NamedTuple):
+    """`summary`: a line of `weft --help`, at most 52 characters. "": said beside the verb before, as is the section."""
+
+    module: str
+    section: str = ""
+    summary: str = ""
+
+
+VERBS: dict[str, Verb] = {
+    "network": Verb("weft.cli.network", "networks", "Create, list, show and remove networks"),
+    "pool": Verb("weft.cli.pool", "networks", "Prefixes out of which nodes take blocks of addresses"),
+    "ipam": Verb("weft.cli.ipam", "networks", "Who holds which addresses, and whether all is right"),
+    "apply": Verb("weft.cli.apply", "networks", "Make the cluster what documents say; write it down"),
+    "export": Verb("weft.cli.export"),
+    "attach": Verb("weft.cli.attach", "containers", "Connect and disconnect a container on this host"),
+    "detach": Verb("weft.cli.detach"),
+    "endpoint": Verb("weft.cli.endpoint", "containers", "What is attached on all nodes: list, label, move"),
+    "expose": Verb("weft.cli.expose", "containers", "Give this host an address in a network; take it away"),
+    "hide": Verb("weft.cli.hide"),
+    "policy": Verb("weft.cli.policy", "policy", "Who may talk to whom"),
+    "service": Verb("weft.cli.service", "services", "One name and address for several containers"),
+    "status": Verb("weft.cli.status", "looking", "This node: store, networks, peers, what is amiss"),
+    "doctor": Verb("weft.cli.doctor", "looking", "Check this host, or all, and say what to do"),
+    "check": Verb("weft.cli.check", "looking", "Test who reaches whom in the cluster, with probes"),
+    "trace": Verb("weft.cli.trace", "looking", "Follow a packet and name what stops it"),
+    "flows": Verb("weft.cli.flows", "looking", "Connections of containers, and what was dropped"),
+    "plan": Verb("weft.cli.plan", "looking", "What the agent would do now, as commands"),
+    "netns": Verb("weft.cli.netns", "looking", "All network namespaces here; a command in one"),
+    "links": Verb("weft.cli.links", "looking", "All links here; the other end of one, its way out"),
+    "ui": Verb("weft.cli.ui", "looking", "The cluster in a browser, live"),
+    "support": Verb("weft.cli.support", "looking", "One archive for whoever is to help, without secrets"),
+    "node": Verb("weft.cli.node", "hosts", "List, show and remove nodes"),
+    "mesh": Verb("weft.cli.mesh", "hosts", "Hosts that find each other and keep the store"),
+    "store": Verb("weft.cli.store", "hosts", "The cluster's store, and whether it is the right one"),
+    "bgp": Verb("weft.cli.bgp", "hosts", "BGP sessions and routes; routers to peer with"),
+    "agent": Verb("weft.cli.agent", "set-up", "Run the node agent; remove all that it made"),
+    "cni": Verb("weft.cli.cni", "set-up", "What container engines call: set it up"),
+    "docker": Verb("weft.cli.docker"),
+    "completion": Verb("weft.cli.completion", "set-up", "Completion for bash, zsh or fish"),
+    "lab": Verb("weft.cli.lab", "set-up", "Many hosts on this machine, to try things out"),
+    "help": Verb("weft.cli.help", "set-up", "Help about a command; the version"),
+    "version": Verb("weft.cli.version"),
 }
-"""Command, module with its `app`, one line for the list."""
+"""Commands, in the order of the list."""
 NESTED = {("trace", "export"): "weft.cli.trace_export"}
 """Words that make another command of one that else takes them as its argument."""
 
 
-class Root(TyperGroup):
+class Root(Group):
     def __init__(self, **attributes: Any) -> None:
         super().__init__(**attributes)
-        for name, (_module, summary) in VERBS.items():
-            self.add_command(TyperCommand(name, help=summary, rich_markup_mode=None))
+        for name, verb in VERBS.items():
+            self.add_command(TyperCommand(name, help=verb.summary, rich_markup_mode=None))
+
+    def whole(self, name: str) -> Any:
+        """The real command, or None."""
+        return load(name) if name in VERBS else None
 
     def resolve_command(self, ctx: Any, args: list[str]) -> tuple[str | None, Any, list[str]]:
         """The one command that is used is replaced by the real one."""
@@ -62,10 +81,31 @@ class Root(TyperGroup):
             return f"{name} {rest[0]}", _loaded(module, f"{name} {rest[0]}"), rest[1:]
         return name, load(name) if name in VERBS else command, rest
 
+    def format_help_text(self, ctx: Any, formatter: Any) -> None:
+        """The list below says it, and all shall be seen on one screen."""
+
+    def format_commands(self, ctx: Any, formatter: Any) -> None:
+        """By what they are for."""
+        formatter.write("\n")
+        before = ""
+        for names, section, summary in _rows():
+            formatter.write(f"{'' if section == before else section:<12}{names:<16}{summary}\n")
+            before = section
+
+
+def _rows() -> Iterator[tuple[str, str, str]]:
+    """Names of commands that share a line, its section and summary."""
+    names: list[str] = []
+    for name, following in zip_longest(VERBS, list(VERBS)[1:]):
+        names.append(name)
+        if following is None or VERBS[following].summary:
+            yield ", ".join(names), VERBS[names[0]].section, VERBS[names[0]].summary
+            names = []
+
 
 def load(name: str) -> Any:
     """The command (of click) in a verb's module."""
-    return _loaded(VERBS[name][0], name)
+    return _loaded(VERBS[name].module, name)
 
 
 def _loaded(module: str, name: str) -> Any:
@@ -77,7 +117,11 @@ def _loaded(module: str, name: str) -> Any:
 
 
 def root() -> Any:
-    return typer.main.get_command(_app)
+    command = typer.main.get_command(_app)
+    for param in command.params:  # typer's own, which write into the user's files; `weft completion` prints
+        if param.name in ("install_completion", "show_completion"):
+            param.__dict__["hidden"] = True
+    return command
 
 
 _app = typer.Typer(
@@ -85,11 +129,7 @@ _app = typer.Typer(
     rich_markup_mode=None,
     no_args_is_help=True,
     context_settings=HELP,
-    epilog=example(
-        "weft network create blue --driver vxlan --subnet 10.1.0.0/16",
-        "weft attach web --network blue",
-        "weft status",
-    ),
+    epilog=example("weft network create blue --driver vxlan --subnet 10.20.0.0/16"),
 )
 
 

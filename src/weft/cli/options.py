@@ -8,6 +8,7 @@ from typing import Annotated, Any
 import typer
 
 from weft.cli import complete
+from weft.cli.groups import Group
 
 NetworkName = Annotated[str, typer.Argument(metavar="NETWORK", help="Its name.", autocompletion=complete.networks)]
 NodeName = Annotated[str, typer.Argument(metavar="NODE", help="Its name.", autocompletion=complete.nodes)]
@@ -33,6 +34,7 @@ def example(*lines: str) -> str:
 def group(help: str, *examples: str) -> typer.Typer:
     """An app of several commands. Help is plain text: no boxes, and quick."""
     return typer.Typer(
+        cls=Group,
         help=help,
         epilog=example(*examples),
         no_args_is_help=True,

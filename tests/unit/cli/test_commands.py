@@ -241,16 +241,16 @@ class TestNetwork:
     @pytest.mark.parametrize(
         ("line", "status", "message"),
         [
-            ("blue --subnet 10.1.0.5/16 --driver vxlan -o xml", 2, "'xml' is not one of 'table', 'json', 'yaml'"),
+            ("blue --subnet 10.1.0.5/16 --driver vxlan -o xml", 2, "'xml' is none of 'table', 'json', 'yaml'"),
             ("blue --subnet 10.1.0.5/16 --driver vxlan", 1, "did you mean 10.1.0.0/16?"),
             ("blue --subnet ten --driver vxlan", 1, "'ten' is not a prefix"),
             ("Blue! --subnet 10.1.0.0/16 --driver vxlan", 1, "'Blue!' is not a network name"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan --mtu 99", 1, "MTU 99 is outside 576 to 65535"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan -O vni", 2, "'vni' is not KEY=VALUE"),
             ("blue --subnet 10.1.0.0/16 --driver vxlan -O vni=1 -O vni=2", 2, "vni is given twice"),
-            ("blue --driver vxlan", 2, "Invalid value for '--subnet': missing"),
-            ("blue --driver warp", 2, "Invalid value for '--subnet': missing"),
-            ("blue --subnet 10.1.0.0/16", 2, "Missing option '--driver'"),
+            ("blue --driver vxlan", 2, "network create: --subnet: missing"),
+            ("blue --driver warp", 2, "network create: --subnet: missing"),
+            ("blue --subnet 10.1.0.0/16", 2, "needs --driver DRIVER, as in `weft network create blue"),
         ],
     )
     def test_create_refused_before_the_agent_is_asked(

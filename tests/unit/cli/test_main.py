@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import pty
+import re
+import shutil
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -28,8 +30,8 @@ WEFT = [sys.executable, "-m", "weft"]
 def _commands() -> Iterator[tuple[str, ...]]:
     """Every command and group there is, by its words. A verb whose module is not there yet is passed over."""
     yield ()
-    for verb, (module, _summary) in app_module.VERBS.items():
-        if find_spec(module):
+    for verb, about in app_module.VERBS.items():
+        if find_spec(about.module):
             yield from _below(app_module.load(verb), (verb,))
 
 
@@ -52,26 +54,69 @@ def test_every_help_has_an_example(words: tuple[str, ...], weft) -> None:
 
 def test_every_verb_says_in_the_list_what_it_does(weft) -> None:
     out = weft("--help").out
-    for verb, (_module, summary) in app_module.VERBS.items():
-        assert f"  {verb:<10}{summary}".rstrip() in out
+    for verb, about in app_module.VERBS.items():
+        if about.summary:
+            assert re.search(rf"^({about.section} +| +){verb}(, \w+)* +{re.escape(about.summary)}$", out, re.M), verb
+        else:
+            assert re.search(rf", {verb}\b", out), verb
+
+
+def test_all_commands_are_seen_on_one_screen(weft, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "80")
+    lines = weft("--help").lines
+    assert max(map(len, lines)) <= 80
+    assert len(lines) <= 39, "the 40th is the next prompt's"
 
 
 def test_version(weft) -> None:
-    assert weft("--version").out == f"weft {__version__}\n"
+    assert weft("--version").out == weft("version").out == f"weft {__version__}\n"
+
+
+def _see(command: str) -> str:
+    return f"see `weft {command} --help`"
 
 
 class TestWrongUsage:
     @pytest.mark.parametrize(
-        "line",
-        ["stat", "node", "node sh", "status extra", "status --colour", "endpoint ls -o xml", "node show", "attach 1"],
+        ("line", "told"),
+        [
+            ("zzz", "there is no command `weft zzz`; see `weft --help`"),
+            ("node zzz", "there is no command `weft node zzz`; see `weft node --help`"),
+            ("statsu", "there is no command `weft statsu`: did you mean `weft status`?"),
+            ("status extra", "status: 'extra' is more than it takes; see `weft status --help`"),
+            ("status --colour", "status has no option --colour; see `weft status --help`"),
+            ("status --chekc -v", "status has no option --chekc: did you mean `weft status --check -v`?"),
+            (
+                "network ls --filter=a=b",
+                "network ls has no option --filter: did you mean `weft network ls --label=a=b`?",
+            ),
+            (
+                "endpoint ls -o xml",
+                f"endpoint ls: --output: 'xml' is none of 'table', 'json', 'yaml'; {_see('endpoint ls')}",
+            ),
+            ("node show", f"node show needs NODE, as in `weft node show node-2`; {_see('node show')}"),
+            ("attach 1", f"attach needs --network NETWORK, as in `weft attach web --network blue`; {_see('attach')}"),
+            ("network create --driver", f"network create: --driver needs a value; {_see('network create')}"),
+            ("network ls --watch=3", f"network ls: --watch takes no value; {_see('network ls')}"),
+            ("flows --limit 0", f"flows: --limit: 0 is outside 1 to 5000; {_see('flows')}"),
+            ("flows --limit ten", f"flows: --limit: 'ten' is not a whole number; {_see('flows')}"),
+            ("check --timeout ten", f"check: --timeout: 'ten' is not a number; {_see('check')}"),
+            ("node rm --force=1 x", f"node rm: --force takes no value; {_see('node rm')}"),
+        ],
     )
-    def test_is_status_2_on_stderr(self, line: str, weft) -> None:
+    def test_is_one_line_with_the_way_out(self, line: str, told: str, weft) -> None:
+        ran = weft(*line.split())
+        assert (ran.status, ran.out, ran.err) == (2, "", f"weft: {told}\n")
+
+    @pytest.mark.parametrize("line", ["", "node", "bgp peer"])
+    def test_without_a_command_there_is_help(self, line: str, weft) -> None:
         ran = weft(*line.split())
         assert (ran.status, ran.out) == (2, "")
-        assert "Usage: weft" in ran.err
+        assert ran.err.startswith(f"Usage: weft {line} ".replace("  ", " ")) and ran.err.count("Example:") == 1
 
-    def test_a_typo_gets_a_suggestion(self, weft) -> None:
-        assert "Did you mean 'status'?" in weft("statsu").err
+    @pytest.mark.parametrize("line", ["-h", "network", "network create"])
+    def test_help(self, line: str, weft) -> None:
+        assert weft("help", *line.replace("-h", "").split()).out == weft(*line.split(), "--help").out
 
 
 class TestErrors:
@@ -242,12 +287,26 @@ def test_no_spinner_without_a_terminal(capsys: pytest.CaptureFixture[str]) -> No
     assert capsys.readouterr() == ("", "")
 
 
+SHELLS = {
+    "bash": """. ./completion; COMP_WORDS=(weft network show b); COMP_CWORD=3; _weft weft; echo "${COMPREPLY[@]}" """,
+    "zsh": """compdef() { :; }; . ./completion; words=(weft network show b); CURRENT=4
+        compadd() { echo ${(P)2}; }; _files() { echo files; }; _weft""",
+    "fish": """. ./completion; complete --do-complete 'weft network show b'""",
+}
+
+
 class TestCompletion:
-    @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
-    def test_script(self, shell: str) -> None:
-        env = {**os.environ, "_WEFT_COMPLETE": f"source_{shell}"}
-        done = subprocess.run(WEFT, env=env, capture_output=True, text=True, check=True)
-        assert f"_WEFT_COMPLETE=complete_{shell}" in done.stdout
+    @pytest.mark.parametrize(("shell", "script"), SHELLS.items())
+    def test_in_a_real_shell(self, shell: str, script: str, weft, agent, tmp_path: Path) -> None:
+        """What somebody gets who presses Tab, without typing it: shells can be asked."""
+        if shutil.which(shell) is None:
+            pytest.skip(f"{shell} is not installed")
+        (tmp_path / "completion").write_text(weft("completion", shell).out)
+        (tmp_path / "weft").write_text(f'#!/bin/sh\nexec {sys.executable} -m weft "$@"\n')
+        (tmp_path / "weft").chmod(0o755)
+        env = {**os.environ, "PATH": f"{tmp_path}:{os.environ['PATH']}", "HOME": str(tmp_path)}
+        done = subprocess.run([shell, "-c", script], env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert (done.stdout.split(), done.stderr) == (["blue"], "")
 
     @pytest.fixture
     def complete(self):

@@ -113,6 +113,6 @@ def test_wrong_usage(weft, agent: CannedAgent) -> None:
     assert "5 is neither 4 nor 6" in ran.err
     for option in ("--port", "--sport"):
         ran = weft("trace", "c1", "c2", option, "0")
-        assert (ran.status, ran.out) == (2, "") and "0 is not in the range 1<=x<=65535" in ran.err
+        assert (ran.status, ran.out) == (2, "") and "0 is outside 1 to 65535" in ran.err
     ran = weft("trace", "c1", "c2", "--proto", "icmp", "--sport", "99")
     assert (ran.status, ran.err) == (1, "weft: ICMP has no ports: leave out port 99, or choose tcp, udp or sctp\n")
