@@ -670,6 +670,9 @@ ANSWERS: dict[str, object] = {
     "reserve": t.Reserved(address=ip_interface("40.15.43.9/24")),
     "pools": POOLS,
     "add_pool": POOLS,
+    "set_network": t.NetworkSet(
+        network=NETWORKS[0], changes=(t.NetworkChange(what="mtu", old=None, new=1400),), notes=("reserve: in use now",)
+    ),
     "set_pool": POOLS,
     "remove_pool": POOLS[:1],
     "ipam": IPAM,

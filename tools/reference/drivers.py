@@ -8,7 +8,7 @@ from tools.reference.markdown import code, page, table
 from weft.cli.drivers import Option, describe
 from weft.datapaths.options import CommonOptions, SubnetOptions
 
-_TITLES = ("option", "values", "when left out", "")
+_TITLES = ("option", "values", "when left out", "changed by `weft network set`", "")
 
 
 def pages() -> dict[str, str]:
@@ -18,7 +18,9 @@ def pages() -> dict[str, str]:
     every = {option.name: option for driver in drivers for option in driver.options}
     parts = [
         "A network's driver is its data path: how packets get from one host to another. Options are given as"
-        " `weft network create … -O OPTION=VALUE`; `weft network drivers` prints this page in a terminal.",
+        " `weft network create … -O OPTION=VALUE`; `weft network drivers` prints this page in a terminal. What is live can be"
+        " changed while containers are in the network;"
+        " what is later as well, but part of it stays as it was; what is fixed never changes ([more](../networks.md)).",
         table(("driver", ""), [(f"[`{d.name}`](#{d.name})", d.summary) for d in drivers]),
     ]
     for driver in drivers:
@@ -54,8 +56,12 @@ def _names(options: type) -> set[str]:
 
 
 def _options(options: Sequence[Option]) -> str:
-    rows = [(code(o.name), _values(o.type), _default(o.default), o.help) for o in options]
+    rows = [(code(o.name), _values(o.type), _default(o.default), _change(o), o.help) for o in options]
     return table(_TITLES, rows)
+
+
+def _change(option: Option) -> str:
+    return f"{option.change}: {option.note}" if option.note else option.change
 
 
 def _values(type: str) -> str:

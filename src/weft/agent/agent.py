@@ -19,6 +19,7 @@ locations of own containers that have none are written
 claims    of names of own containers of an earlier version are made
 checks    what is left of tests of the cluster's connectivity is removed
 drains    of members of services, when their time is over, and what is left of them
+following of networks that became other ones, by containers of this host
 automatic services, which containers' labels ask for
 published ports of services that something else here has
 health    members of services that are here are asked, and what they say is written
@@ -165,6 +166,7 @@ class Agent(Parts):
                 keep("health", self.health.run)
                 keep("checks", self.checks.run_for_ever)
                 keep("drains", self.drains.run)
+                keep("following", self.following.run)
                 keep("automatic services", self.automatic.run)
                 keep("published", lambda: self.published.run(self.config.resync))
         finally:
@@ -243,6 +245,7 @@ class Agent(Parts):
         subscribe("leasing", lambda _: self.leases.wake.set(), (networks, records.LEASES))
         subscribe("stock", lambda _: self.stock.wake.set(), (networks, records.LEASES, records.ENDPOINTS))
         subscribe("flannel", self._flannel_after, (networks, records.LEASES, records.PRESENCE))
+        subscribe("following", lambda _: self.following.wake.set(), (networks,))
         subscribe("targets", self._for_targets, (networks, records.LEASES))
         subscribe("the follower", lambda _: self._need(), self.compiler.needs_from)
         subscribe("tidying", self._tidy_after, (networks,))

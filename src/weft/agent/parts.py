@@ -58,6 +58,7 @@ from weft.daemons.tunnels import Tunnels
 from weft.datapaths.driver import Host
 from weft.endpoints.automatic import Automatic
 from weft.endpoints.evidence import Evidence
+from weft.endpoints.following import Following
 from weft.endpoints.handover import HandoverAttachments
 from weft.endpoints.published import Published
 from weft.endpoints.services import ServiceWriter
@@ -241,6 +242,7 @@ class Parts:
         self.attachments = HandoverAttachments(
             self.cluster, self.follower, self._settle, around.find, config.gateway_subnets, self._in_openstack(name)
         )
+        self.following = Following(self.cluster, self.attachments)
         self.checks = Checks(self.compiler.known, self.attachments, around.probing)
         self.stock = Stock(self.cluster, self.attachments.blocks)
         self.services = ServiceWriter(self.cluster, self.virtual, self.attachments.ports)

@@ -92,6 +92,7 @@ OPERATIONS: tuple[Operation, ...] = (
     Operation("networks", "GET", "/v1/networks", "All networks", tuple[t.NetworkInfo, ...], query=("brief",)),
     Operation("network", "GET", "/v1/networks/{name}", "One network", t.NetworkInfo, query=("brief",)),
     Operation("create_network", "POST", "/v1/networks", "Make a network", t.NetworkInfo, t.CreateNetwork),
+    Operation("set_network", "PUT", "/v1/networks/{name}", "Change a network in use", t.NetworkSet, t.SetNetwork),
     Operation("remove_network", "DELETE", "/v1/networks/{name}", "Remove an unused network", t.Done, query=("force",)),
     Operation("pools", "GET", "/v1/networks/{name}/pools", "A network's pools", tuple[t.PoolInfo, ...]),
     Operation("add_pool", "POST", "/v1/networks/{name}/pools", "Add a pool", tuple[t.PoolInfo, ...], t.AddPool),

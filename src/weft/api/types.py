@@ -210,6 +210,42 @@ class CreateNetwork(Request, frozen=True, kw_only=True):
         limits.check_network(self.network)
 
 
+class SetNetwork(Request, frozen=True, kw_only=True):
+    """What is None, or empty, stays as it is. `options`: the driver's, with their new values; `remove`: options that are to be
+    as if nobody had given them. `mtu`: 0 is what each host finds out. `labels`: with their new values; `remove_labels`: labels
+    that go. `driver`, `subnets`: refused where they are not as they are, with the way out. `check`: nothing is changed, it is
+    only said whether it could be."""
+
+    options: dict[str, OptionValue] = {}
+    remove: tuple[str, ...] = ()
+    mtu: int | None = None
+    internal: bool | None = None
+    labels: dict[str, str] = {}
+    remove_labels: tuple[str, ...] = ()
+    driver: str = ""
+    subnets: tuple[IPNetwork, ...] | None = None
+    check: bool = False
+
+    def __post_init__(self) -> None:
+        limits.check_options("the request", self.options)
+
+
+class NetworkChange(Reply, frozen=True, kw_only=True):
+    """`what`: "mtu", "internal", "labels", or an option's name. `old`, `new`: as they are in force."""
+
+    what: str
+    old: Any
+    new: Any
+
+
+class NetworkSet(Reply, frozen=True, kw_only=True):
+    """What has changed of a network, or could be. `notes`: lines for users: what of it holds for later only."""
+
+    network: NetworkInfo
+    changes: tuple[NetworkChange, ...] = ()
+    notes: tuple[str, ...] = ()
+
+
 class AddPool(Request, frozen=True, kw_only=True):
     """`nodes`: a selector (`KEY=VALUE,!KEY`) of those that may take blocks from it; "" for all. `masquerade`: None is as the
     network's option says."""

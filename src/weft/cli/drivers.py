@@ -13,15 +13,20 @@ from weft.cli.table import Page
 from weft.datapaths.driver import Driver
 from weft.datapaths.options import CommonOptions, SubnetOptions
 from weft.datapaths.registry import DRIVERS, driver
+from weft.datapaths.registry import change as change_of
 
 
 class Option(msgspec.Struct, frozen=True):
-    """`type`: "number", "true|false", "text", or the words there are."""
+    """`type`: "number", "true|false", "text", or the words there are. `change`: whether `weft network set` changes it: "live",
+    on all hosts at once; "later", but part of what it is about stays as it was, as `note` says; "fixed", never, and `note` says
+    why."""
 
     name: str
     type: str
     default: str | int | bool
     help: str
+    change: str = ""
+    note: str = ""
 
 
 class Description(msgspec.Struct, frozen=True):
@@ -55,7 +60,11 @@ def _one(page: Page, name: str, summary: str, options: list[Option]) -> Iterator
     yield page.paint(name, "head") + (f"  {summary}" if summary else "")
     for option, following in zip_longest(options, options[1:]):
         default = plain(option.default)
-        yield f"  -O {option.name}={option.type}" + (f"  [default: {default}]" if default else "")
+        yield (
+            f"  -O {option.name}={option.type}"
+            + (f"  [default: {default}]" if default else "")
+            + f"  [{option.change}]"
+        )
         if option.help and not (following and following.help == option.help):  # several may share one text
             yield from page.paragraph(option.help, "       ")
 
@@ -67,11 +76,13 @@ def _options(d: Driver) -> tuple[Option, ...]:
 def _option(d: Driver, field: msgspec.structs.FieldInfo) -> Option:
     kind, *said = get_args(field.type) if get_origin(field.type) is Annotated else (field.type,)
     text = " ".join(meta.description for meta in said if isinstance(meta, msgspec.Meta) and meta.description)
-    if d.numbered is None or d.numbered.option != field.encode_name:
-        return Option(field.encode_name, _words(kind), field.default, text)
-    # Its default is not what it is when it is left out.
-    text += f" Left out: the smallest from {d.numbered.first} on that is free."
-    return Option(field.encode_name, _words(kind), "", text)
+    default, change = field.default, change_of(d, field.encode_name)
+    if (
+        d.numbered is not None and d.numbered.option == field.encode_name
+    ):  # what it is when it is left out is no default
+        text += f" Left out: the smallest from {d.numbered.first} on that is free."
+        default = ""
+    return Option(field.encode_name, _words(kind), default, text, change.when, change.text)
 
 
 _EVERYWHERE = {field.encode_name for field in msgspec.structs.fields(CommonOptions)}

@@ -14,7 +14,7 @@ from weft.cli import complete
 from weft.cli.attach import from_here
 from weft.cli.columns import Column, Table
 from weft.cli.listing import listing
-from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group, pairs
+from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group, pairs, set_or_gone
 from weft.cli.output import Format, Output, listed, mapped, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page
@@ -123,9 +123,9 @@ def label(
     output: Output = Format.TABLE,
 ) -> None:
     """Change labels, namespace, aliases and names of ports of an endpoint of any node, while it runs. All follow at once."""
-    fresh, gone = _changes(changes)
-    ports, closed = _changes(port_name)
-    called, dropped = _changes(alias)
+    fresh, gone = set_or_gone(changes)
+    ports, closed = set_or_gone(port_name)
+    called, dropped = set_or_gone(alias)
     request = t.Label(
         labels=pairs("KEY=VALUE", fresh),
         remove=gone,
@@ -140,12 +140,6 @@ def label(
     with Waiting(f"changing {endpoint}"):
         found = client(ctx).label(endpoint, request)
     show(found, output, _labelled)
-
-
-def _changes(texts: list[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """What is to be set, and the names of what is to go."""
-    gone = tuple(text for text in texts or () if "=" not in text and text.endswith("-"))
-    return tuple(text for text in texts or () if text not in gone), tuple(text[:-1] for text in gone)
 
 
 @app.command("move", epilog=example("weft endpoint move web web-2", "weft endpoint move 10.8.0.5 /run/netns/web"))

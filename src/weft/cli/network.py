@@ -1,4 +1,4 @@
-"""`weft network create|ls|show|rm|drivers`."""
+"""`weft network create|ls|show|set|rm|drivers`."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import typer
 
 from weft.api import types as t
 from weft.base.net import parse_network
-from weft.cli import complete
+from weft.cli import complete, network_set
 from weft.cli.columns import Column, Table
 from weft.cli.listing import listing
 from weft.cli.node import removed
@@ -147,6 +147,9 @@ def one(ctx: typer.Context, name: NetworkName, output: Output = Format.TABLE) ->
     show(network, output, _details)
 
 
+app.command("set", epilog=network_set.EXAMPLES)(network_set.command)
+
+
 @app.command("rm", epilog=example("weft network rm blue", "weft network rm blue --force"))
 def rm(
     ctx: typer.Context,
@@ -170,7 +173,8 @@ def drivers(
 ) -> None:
     """List the drivers and their options.
 
-    Options are given with `weft network create NAME -O KEY=VALUE`.
+    Options are given with `weft network create NAME -O KEY=VALUE`. What is live can be changed later, on all hosts at once,
+    with `weft network set NAME -O KEY=VALUE`. So can what is later, but part of it stays as it was. What is fixed stays.
     """
     from weft.cli import drivers as known
 

@@ -62,6 +62,12 @@ def pairs(option: str, texts: Sequence[str] | None) -> dict[str, str]:
     return found
 
 
+def set_or_gone(texts: Sequence[str] | None) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """What is to be set, and the names of what is to go, which were given as `NAME-`."""
+    gone = tuple(text for text in texts or () if "=" not in text and text.endswith("-"))
+    return tuple(text for text in texts or () if text not in gone), tuple(text[:-1] for text in gone)
+
+
 def given(**settings: Any) -> dict[str, object]:
     """Those that were set."""
     return {name: value for name, value in settings.items() if value is not None}

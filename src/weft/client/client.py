@@ -112,6 +112,9 @@ class Client:
     def create_network(self, network: Network) -> t.NetworkInfo:
         return self._call(t.NetworkInfo, "create_network", t.CreateNetwork(network=network))
 
+    def set_network(self, name: str, request: t.SetNetwork) -> t.NetworkSet:
+        return self._call(t.NetworkSet, "set_network", request, name=name)
+
     def remove_network(self, name: str, *, force: bool = False) -> t.Done:
         return self._call(t.Done, "remove_network", name=name, force=_flag(force))
 

@@ -12,10 +12,9 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from msgspec import Meta
-
 from weft.base.net import Family, IPNetwork, family, link_local
 from weft.datapaths import _isolation, _rules, _tunnel
+from weft.datapaths.change import NOT_AT_ONCE, fixed, option
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import Ipip, Link, Neighbour, NftSet, Object, route
 from weft.hoststate.firewall import FILTER, RAW
@@ -26,9 +25,9 @@ from weft.model import Lease, Network, Node
 
 Encap = Annotated[
     Literal["never", "ipip", "ipip-cross-subnet", "vxlan", "vxlan-cross-subnet"],
-    Meta(
-        description="what carries packets between hosts: nothing; or a tunnel, to all hosts or to those of other "
-        "segments only."
+    option(
+        "what carries packets between hosts: nothing; or a tunnel, to all hosts or to those of other segments only.",
+        fixed(NOT_AT_ONCE),
     ),
 ]
 Tunnel = Literal["", "ipip", "vxlan"]

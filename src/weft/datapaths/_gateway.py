@@ -87,9 +87,9 @@ def _apart(site: Site) -> Iterator[NftChain]:
 
 
 def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
-    """One container's."""
+    """One container's. One that was attached before the network became internal has none any more."""
     gateway = endpoint.gateway
-    if gateway is None:
+    if gateway is None or site.network.internal:
         return
     name, ns, eth = _port_name(endpoint), endpoint.namespace.path, gateway.interface
     mac, mtu = _port_mac(endpoint), site.host.node.mtu

@@ -17,10 +17,9 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta
-
 from weft.base.errors import Invalid
 from weft.datapaths import _cloud, _parts
+from weft.datapaths.change import LIVE, fixed, option
 from weft.datapaths.driver import Answer, Driver, Host, Problem, Site
 from weft.datapaths.options import SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -39,12 +38,18 @@ _VPC_ID = re.compile(r"vpc-[0-9a-f]+")
 
 RouteTableIds = Annotated[
     str,
-    Meta(
-        description='the route tables that every node writes its routes to: ids with commas between; "auto" for those that '
-        'the subnets of nodes use; "" for the one of the node\'s own subnet.'
+    option(
+        'the route tables that every node writes its routes to: ids with commas between; "auto" for those that '
+        'the subnets of nodes use; "" for the one of the node\'s own subnet.',
+        LIVE,
     ),
 ]
-VpcId = Annotated[str, Meta(description='the VPC of all nodes ("": of the node where the network is made).')]
+VpcId = Annotated[
+    str,
+    option(
+        'the VPC of all nodes ("": of the node where the network is made).', fixed("the hosts' interfaces are in it")
+    ),
+]
 
 
 class AwsVpcOptions(SubnetOptions, frozen=True, kw_only=True):

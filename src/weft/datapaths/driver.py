@@ -25,6 +25,7 @@ from typing import Any, Literal
 import msgspec
 
 from weft.base.net import Family, IPAddress, IPNetwork
+from weft.datapaths.change import Change
 from weft.datapaths.options import CommonOptions
 from weft.datapaths.traits import Addresses, InFlannel, KnownBy, Switched, WayOut
 from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Tap, Tun, Veth, Vlan, Vxlan
@@ -219,7 +220,7 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     summary: str
     """One line for lists."""
     options: type[CommonOptions]
-    """What `-o` takes."""
+    """What `-O` takes."""
     addresses: Addresses
     """How containers get theirs."""
     known_by: KnownBy
@@ -232,6 +233,8 @@ class Driver(msgspec.Struct, frozen=True, kw_only=True):
     """What the kernel must be able to do (names of `weft doctor`), whatever the options."""
     daemons: tuple[str, ...] = ()
     """Programs that the agent keeps running for it (names of `weft doctor`)."""
+    changes: Mapping[str, Change] = {}
+    """What fields of its networks' records can be changed, where that is not as with all others (`change.OF_NETWORK`)."""
     targets: tuple[str, ...] = ()
     """What it writes to besides this host's kernel (names of `weft.targets`)."""
     numbered: Numbered | None = None

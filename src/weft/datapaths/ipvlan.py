@@ -14,11 +14,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
 from weft.base.errors import Invalid
 from weft.base.net import host_prefix, parse_network
 from weft.datapaths import _parts, _physical
+from weft.datapaths.change import fixed, option
 from weft.datapaths.driver import Answer, Driver, Problem, Site
 from weft.datapaths.options import PhysicalOptions
 from weft.datapaths.traits import PHYSICAL, KnownBy, Switched
@@ -27,9 +26,10 @@ from weft.model import Endpoint, Location, Node
 
 IpvlanMode = Annotated[
     Literal["l2", "l3", "l3s"],
-    Meta(
-        description="l2: in the hosts' network, by their MAC addresses; l3: routed by the host, without ARP and broadcast; "
-        "l3s: the same, and connections are tracked by the host."
+    option(
+        "l2: in the hosts' network, by their MAC addresses; l3: routed by the host, without ARP and broadcast; "
+        "l3s: the same, and connections are tracked by the host.",
+        fixed("containers' interfaces stand on it, and would have to be made anew"),
     ),
 ]
 

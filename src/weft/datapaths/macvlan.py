@@ -9,9 +9,8 @@ from __future__ import annotations
 
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
 from weft.datapaths import _physical
+from weft.datapaths.change import fixed, option
 from weft.datapaths.driver import Answer, Driver, Host, Site
 from weft.datapaths.options import PhysicalOptions
 from weft.datapaths.traits import PHYSICAL, KnownBy, Switched
@@ -20,9 +19,10 @@ from weft.model import Endpoint, Network
 
 MacvlanMode = Annotated[
     Literal["bridge", "private", "vepa", "passthru"],
-    Meta(
-        description="how one host's containers reach each other: directly (bridge), not at all (private), by a switch that "
-        "sends frames back (vepa); macvlan's passthru gives the whole parent to one container."
+    option(
+        "how one host's containers reach each other: directly (bridge), not at all (private), by a switch that "
+        "sends frames back (vepa); macvlan's passthru gives the whole parent to one container.",
+        fixed("containers' interfaces stand on it, and would have to be made anew"),
     ),
 ]
 

@@ -30,7 +30,6 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
 from weft.alloc.bridges import bridge_name
 from weft.base.errors import Invalid
@@ -38,6 +37,7 @@ from weft.base.names import check_ifname, stable_mac
 from weft.base.net import FAMILIES
 from weft.datapaths import _gateway, _isolation, _ovs, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
+from weft.datapaths.change import NOT_AT_ONCE, fixed, later, option
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
 from weft.datapaths.options import KERNEL_PORT, SECURED_PORT, Encrypt, LinkInBlocksOptions, Port, Underlay, Vni
 from weft.datapaths.traits import SHARED_IN_BLOCKS, KnownBy, Switched, WayOut
@@ -58,8 +58,9 @@ LINK_METRIC = 1024
 
 Interface = Annotated[
     str,
-    Meta(
-        description='what the network\'s interface in containers is called, such as ethwe0; "": the first free of eth0, …'
+    option(
+        'what the network\'s interface in containers is called, such as ethwe0; "": the first free of eth0, …',
+        later("interfaces that are there keep their names"),
     ),
 ]
 
@@ -76,8 +77,9 @@ question for the next hop there, in the name of the wrong address, would keep th
 
 FastPath = Annotated[
     Literal["vxlan", "ovs"],
-    Meta(
-        description="what carries frames in the kernel: vxlan its tables, ovs Open vSwitch's datapath, as with Weave."
+    option(
+        "what carries frames in the kernel: vxlan its tables, ovs Open vSwitch's datapath, as with Weave.",
+        fixed(NOT_AT_ONCE),
     ),
 ]
 

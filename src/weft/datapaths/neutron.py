@@ -32,6 +32,7 @@ from collections.abc import Iterator
 
 from weft.base.net import IPAddress, family, parse_address, parse_network
 from weft.datapaths import _limits, _parts
+from weft.datapaths.change import fixed
 from weft.datapaths.driver import Answer, Driver, Host, Problem, Site
 from weft.datapaths.neutron_options import GATEWAYS, OPENVSWITCH, NeutronOptions, listed
 from weft.datapaths.traits import PORTS, KnownBy, Switched, WayOut
@@ -163,6 +164,7 @@ DRIVER = Driver(
     switched=Switched.ELSEWHERE,
     way_out=WayOut(told=GATEWAYS),
     features=("bridge", "veth"),
+    changes=dict.fromkeys(("internal", "mtu"), fixed("Neutron has the network as it was made")),
     network=network,
     endpoint=endpoint,
     host_end=tap,

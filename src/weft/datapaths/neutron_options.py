@@ -5,49 +5,62 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
 from weft.base.errors import Invalid
 from weft.base.net import parse_network
+from weft.datapaths.change import LIVE, fixed, later, option
 from weft.datapaths.options import CommonOptions
 from weft.model import Network
 
 Net = Annotated[
     str,
-    Meta(
-        description='name or id of a network in Neutron that is used and never removed; "": Weft makes one, and removes it '
-        "with its own."
+    option(
+        'name or id of a network in Neutron that is used and never removed; "": Weft makes one, and removes it '
+        "with its own.",
+        fixed("its containers have their ports there"),
     ),
 ]
 Subnet = Annotated[
     str,
-    Meta(
-        description='names or ids of subnets of neutron.net, with commas between, one of each family at most; "": those with '
-        "the prefixes of --subnet, or all there are."
+    option(
+        'names or ids of subnets of neutron.net, with commas between, one of each family at most; "": those with '
+        "the prefixes of --subnet, or all there are.",
+        fixed("its containers have their ports there"),
     ),
 ]
 Pool = Annotated[
     str,
-    Meta(description="name or id of a subnet pool in Neutron that the subnets are taken from, where Weft makes them."),
+    option(
+        "name or id of a subnet pool in Neutron that the subnets are taken from, where Weft makes them.",
+        fixed("its containers have their ports there"),
+    ),
 ]
 SecurityGroups = Annotated[
-    str, Meta(description='names or ids of security groups of each port, with commas between; "": Neutron\'s default.')
+    str,
+    option(
+        'names or ids of security groups of each port, with commas between; "": Neutron\'s default.',
+        later("ports that were made before keep what they have"),
+    ),
 ]
 PortSecurity = Annotated[
     Literal["on", "off"],
-    Meta(description="off: neither security groups nor checks of what containers send in others' names."),
+    option(
+        "off: neither security groups nor checks of what containers send in others' names.",
+        later("ports that were made before keep what they have"),
+    ),
 ]
 AddressPairs = Annotated[
     str,
-    Meta(
-        description="further prefixes that each port may send from, with commas between, for what is nested in containers; "
-        "at most 10."
+    option(
+        "further prefixes that each port may send from, with commas between, for what is nested in containers; "
+        "at most 10.",
+        later("ports that were made before keep what they have"),
     ),
 ]
 PluggingTimeout = Annotated[
     int,
-    Meta(
-        description="seconds in which a port has to become active, else its container is not attached; 0: not waited for."
+    option(
+        "seconds in which a port has to become active, else its container is not attached; 0: not waited for.", LIVE
     ),
 ]
 

@@ -15,10 +15,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta
-
 from weft.base.net import IPNetwork, family
 from weft.datapaths import _cloud, _parts
+from weft.datapaths.change import LIVE, fixed, option
 from weft.datapaths.driver import Answer, Driver, Host, Problem, Site
 from weft.datapaths.options import SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
@@ -35,12 +34,12 @@ see; and the prefixes that they join. Lists have spaces between."""
 
 Router = Annotated[
     str,
-    Meta(
-        description='the id of the router that joins all hosts\' subnets ("": the gateway of the node where the network is '
-        "made)."
+    option(
+        'the id of the router that joins all hosts\' subnets ("": the gateway of the node where the network is made).',
+        fixed("the hosts' routes are in it"),
     ),
 ]
-Direct = Annotated[bool, Meta(description="hosts of one subnet send to each other without the router.")]
+Direct = Annotated[bool, option("hosts of one subnet send to each other without the router.", LIVE)]
 
 
 class NeutronRoutesOptions(SubnetOptions, frozen=True, kw_only=True):

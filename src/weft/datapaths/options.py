@@ -13,42 +13,50 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 import msgspec
-from msgspec import Meta
 
 from weft.alloc.subnets import Bounds, SubnetRules
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
 from weft.base.net import Family, IPAddress, IPNetwork, parse_address, parse_network
+from weft.datapaths.change import LIVE, NOT_AT_ONCE, fixed, later, live, option
 from weft.model import ciphers
 from weft.model.network import ALL, named_by
 
-Reserve = Annotated[str, Meta(description="comma-separated prefixes that are given to nobody.")]
+Reserve = Annotated[
+    str,
+    option(
+        "comma-separated prefixes that are given to nobody.",
+        later("addresses that containers have already stay theirs until these are detached"),
+    ),
+]
 Masquerade = Annotated[
     bool,
-    Meta(
-        description="to outside with the host's address; without it nothing is connection-tracked, and outside needs "
-        "routes."
+    option(
+        "to outside with the host's address; without it nothing is connection-tracked, and outside needs routes.",
+        live("connections to outside that are open keep the address that they have, where the kernel tracks them"),
     ),
 ]
 
 Spoofing = Annotated[
     Literal["drop", "allow"],
-    Meta(
-        description="what containers send in others' names (MAC and IP addresses, ARP, neighbour and router messages, DHCP "
-        "answers)."
+    option(
+        "what containers send in others' names (MAC and IP addresses, ARP, neighbour and router messages, DHCP "
+        "answers).",
+        LIVE,
     ),
 ]
 Reach = Annotated[
     str,
-    Meta(
-        description='what other networks its containers reach, where these reach it, too: "all", "self" for none, or names '
-        "with commas between. A new network that does not say gets self."
+    option(
+        'what other networks its containers reach, where these reach it, too: "all", "self" for none, or names '
+        "with commas between. A new network that does not say gets self.",
+        LIVE,
     ),
 ]
 
 Dns = Annotated[
     Literal["on", "off"],
-    Meta(description="whether its containers can ask for names at 127.0.0.11, and know each other by them."),
+    option("whether its containers can ask for names at 127.0.0.11, and know each other by them.", LIVE),
 ]
 
 KERNEL_PORT = 6784
@@ -64,71 +72,96 @@ _HELD = {
 }
 """UDP ports that no network can have, whatever it is."""
 
-Vni = Annotated[int, Meta(description="VXLAN's number, 1 to 16777215; each network has its own.")]
-Port = Annotated[int, Meta(description="the tunnel's UDP port.")]
+Vni = Annotated[int, option("VXLAN's number, 1 to 16777215; each network has its own.", fixed(NOT_AT_ONCE))]
+Port = Annotated[int, option("the tunnel's UDP port.", fixed(NOT_AT_ONCE))]
 ENCRYPT = "encrypt"
 """The option's name."""
 Encrypt = Annotated[
     bool,
-    Meta(
-        description="what hosts send each other is encrypted, or not sent at all; needs the agents' setting mesh-secret."
+    option(
+        "what hosts send each other is encrypted, or not sent at all; needs the agents' setting mesh-secret.",
+        fixed(NOT_AT_ONCE),
     ),
 ]
-Underlay = Annotated[Literal["ipv4", "ipv6"], Meta(description="the hosts' addresses to send between.")]
+Underlay = Annotated[Literal["ipv4", "ipv6"], option("the hosts' addresses to send between.", fixed(NOT_AT_ONCE))]
 
 NodePrefix = Annotated[
     int,
-    Meta(
-        description="prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer than the network; "
-        "v6: 64 of a /62 or larger)."
+    option(
+        "prefix length of a node's subnet (0: 24 of a /22 or larger, else two bits longer than the network; "
+        "v6: 64 of a /62 or larger).",
+        fixed("hosts claim their subnets by prefix, and two of different length could overlap"),
     ),
 ]
 SubnetBound = Annotated[
-    str, Meta(description='first and last subnet given to nodes ("": the network\'s second, and its last).')
+    str,
+    option(
+        'first and last subnet given to nodes ("": the network\'s second, and its last).',
+        later("a host that has a subnet already keeps it"),
+    ),
 ]
 
 FlannelUrl = Annotated[
     str,
-    Meta(
-        description="etcd://[USER@]HOST[:PORT][,HOST…][/PREFIX] (etcds:// with TLS): flannel's registry. The network is the "
+    option(
+        "etcd://[USER@]HOST[:PORT][,HOST…][/PREFIX] (etcds:// with TLS): flannel's registry. The network is the "
         "one that it says, with flannel's hosts and these nodes in it. The prefix is coreos.com/network if none is given; "
-        '"": no hosts of flannel\'s.'
+        '"": no hosts of flannel\'s.',
+        fixed("the subnets that hosts have are out of that registry"),
     ),
 ]
 
 BlockSize = Annotated[
     int,
-    Meta(
-        description="prefix length of a block (0: 26, in a subnet smaller than /22 four bits longer than that; v6: 122, or "
-        "four bits longer than a subnet smaller than /118)."
+    option(
+        "prefix length of a block (0: 26, in a subnet smaller than /22 four bits longer than that; v6: 122, or "
+        "four bits longer than a subnet smaller than /118).",
+        fixed("hosts claim their blocks by prefix, and two of different size could overlap"),
     ),
 ]
 StrictAffinity = Annotated[
     bool,
-    Meta(
-        description="a node gives addresses of its own blocks only, and none is left if it can have no more of these; "
-        "else it borrows single addresses of others'."
+    option(
+        "a node gives addresses of its own blocks only, and none is left if it can have no more of these; "
+        "else it borrows single addresses of others'.",
+        later("addresses that were borrowed before stay with their containers"),
     ),
 ]
 Share = Annotated[
     str,
-    Meta(
-        description="the name of another network of this driver, whose subnets, blocks and data path this one uses; "
-        '"": its own.'
+    option(
+        'the name of another network of this driver, whose subnets, blocks and data path this one uses; "": its own.',
+        fixed("its containers have addresses of the other network's subnets"),
     ),
 ]
-Cooldown = Annotated[int, Meta(description="seconds until a freed address is given again.")]
+Cooldown = Annotated[
+    int,
+    option(
+        "seconds until a freed address is given again.",
+        later("addresses that were freed before are held back as long as was said then"),
+    ),
+]
 
 
-Parent = Annotated[str, Meta(description='the hosts\' device on whose wire the containers are; "": the uplink.')]
+Parent = Annotated[
+    str,
+    option(
+        'the hosts\' device on whose wire the containers are; "": the uplink.',
+        fixed("containers' interfaces stand on it, and would have to be made anew"),
+    ),
+]
 VlanId = Annotated[
-    int, Meta(description="the VLAN of the parent (IEEE 802.1Q), 1 to 4094, by a device that Weft makes; 0: untagged.")
+    int,
+    option(
+        "the VLAN of the parent (IEEE 802.1Q), 1 to 4094, by a device that Weft makes; 0: untagged.",
+        fixed("containers' interfaces stand on it, and would have to be made anew"),
+    ),
 ]
 NextHop = Annotated[
     str,
-    Meta(
-        description='the network\'s own gateway, one of each family with a comma between; "": the first address of each '
-        "subnet."
+    option(
+        'the network\'s own gateway, one of each family with a comma between; "": the first address of each subnet.',
+        LIVE,
     ),
 ]
 

@@ -23,11 +23,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Annotated, Literal
 
-from msgspec import Meta
-
 from weft.base.names import stable_mac
 from weft.datapaths import _gateway, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
+from weft.datapaths.change import LIVE, fixed, option
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Encrypt, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
@@ -38,12 +37,13 @@ from weft.model import Endpoint, Location, Network, Node
 FIRST_VNI = 256
 
 
-Flood = Annotated[bool, Meta(description="broadcast and multicast reach the hosts that have containers.")]
+Flood = Annotated[bool, option("broadcast and multicast reach the hosts that have containers.", LIVE)]
 By = Annotated[
     Literal["nft", "ipvs"],
-    Meta(
-        description="what spreads connections to a service over its members: nft the kernel's rules, ipvs its load balancer, "
-        "as Docker's Swarm does."
+    option(
+        "what spreads connections to a service over its members: nft the kernel's rules, ipvs its load balancer, "
+        "as Docker's Swarm does.",
+        fixed("the one knows nothing of connections that are open by the other, and they would be cut off"),
     ),
 ]
 

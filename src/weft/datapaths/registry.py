@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator
 from functools import cache
-from typing import Annotated, get_args, get_origin
+from typing import Annotated, Any, get_args, get_origin
 
 import msgspec
 
@@ -25,11 +26,12 @@ from weft.datapaths import (
     udp,
     vxlan,
 )
+from weft.datapaths.change import OF_NETWORK, Change, of_option
 from weft.datapaths.driver import Driver, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, PoolOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.model import Network
-from weft.model.codec import convert
+from weft.model.codec import convert, to_builtins
 
 TO_CONTAINER, FROM_CONTAINER = ("tbf",), ("tbf", "ifb", "mirred")
 """What a limit of bandwidth needs of the kernel (names of `weft doctor`), in either direction and whatever the driver."""
@@ -100,11 +102,49 @@ def parse_options(network: Network) -> CommonOptions:
     return options
 
 
+def option_names(network: Network) -> Collection[str]:
+    """Of its driver. Raises Invalid."""
+    return _taken(driver(network.driver).options).keys()
+
+
 @cache
 def _taken(options: type[CommonOptions]) -> dict[str, object]:
     """The names of these options, with their types. Every attach asks, and to look at a class's types takes half a
     millisecond."""
     return {f.encode_name: f.type for f in msgspec.structs.fields(options)}
+
+
+class Difference(msgspec.Struct, frozen=True):
+    """What is otherwise in one of two records of a network: a field's or an option's name, the two values as they are in force,
+    and whether such a change can be made."""
+
+    name: str
+    old: Any
+    new: Any
+    change: Change
+
+
+def differences(old: Network, new: Network) -> Iterator[Difference]:
+    """Fields first, then the driver's options. Raises Invalid where the driver does not take what one of the two says."""
+    chosen = driver(old.driver)
+    for name in (name for name in OF_NETWORK if name != "options"):
+        before, after = getattr(old, name), getattr(new, name)
+        if before != after:
+            yield Difference(name, before, after, change(chosen, name))
+    if new.driver == old.driver:
+        before, after = (to_builtins(parse_options(one)) for one in (old, new))
+        for name in (name for name in before if before[name] != after[name]):
+            yield Difference(name, before[name], after[name], change(chosen, name))
+
+
+def change(chosen: Driver, name: str) -> Change:
+    """Whether a field, or an option, of the driver's networks can be changed. Raises KeyError where there is no such thing, or
+    nothing is said of it."""
+    if name in OF_NETWORK:
+        return chosen.changes.get(name) or OF_NETWORK[name]
+    if (said := of_option(_taken(chosen.options)[name])) is None:
+        raise KeyError(name)
+    return said
 
 
 def gateways(network: Network | None) -> tuple[IPAddress, ...]:

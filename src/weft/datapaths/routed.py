@@ -26,6 +26,7 @@ from weft.base.net import Family, IPAddress, family, host_prefix, link_local, pa
 from weft.datapaths import _encap, _limits, _parts, _spoofing, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
+from weft.datapaths.change import fixed
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Reached, Site
 from weft.datapaths.options import PoolOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
@@ -196,6 +197,7 @@ DRIVER = Driver(
     switched=Switched.NOWHERE,
     way_out=WayOut(next_hops=NEXT_HOPS),
     features=("veth", "nftables"),
+    changes={"subnets": fixed("each of them is a pool", "`weft pool` adds and removes pools")},
     daemons=("bird",),
     network=network,
     peer=peer,

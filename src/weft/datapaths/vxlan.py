@@ -14,12 +14,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Annotated, Any
 
-from msgspec import Meta
-
 from weft.base.errors import Invalid
 from weft.base.net import host_prefix, parse_mac
 from weft.datapaths import _isolation, _parts, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
+from weft.datapaths.change import ONE_BY_ONE, live, option
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
 from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay, Vni
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
@@ -27,7 +26,7 @@ from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
 from weft.model.network import OptionValue
 
-DirectRouting = Annotated[bool, Meta(description="plain host routes to nodes on the same segment.")]
+DirectRouting = Annotated[bool, option("plain host routes to nodes on the same segment.", live(ONE_BY_ONE))]
 
 
 class VxlanOptions(OverVxlan, FlannelOptions, frozen=True, kw_only=True):

@@ -14,7 +14,7 @@ import asyncio
 import contextlib
 import logging
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Sequence
 from typing import Protocol
 from weakref import WeakValueDictionary
 
@@ -274,6 +274,19 @@ class Attachments:
         if not registry.of(network).own_mac or not addresses:
             return ""  # the parent's
         return parse_mac(request.mac) if request.mac else alloc.mac_for(addresses[0].ip)
+
+    @contextlib.asynccontextmanager
+    async def way_out(self, endpoint: Endpoint, network: Network) -> AsyncIterator[Gateway | None]:
+        """The second interface of a container that is attached already, as it would be if it were attached now. Within, nobody
+        else gets its addresses. Raises NotFound where the container has ended."""
+        gateway: Gateway | None = None
+        try:
+            if not (network.internal or endpoint.handover or endpoint.of_host):
+                target = await self.locate(endpoint.namespace.path)
+                gateway = self._gateway(network, target, endpoint.interface, "gw" if endpoint.owner else "eth")
+            yield gateway
+        finally:
+            self._promised.get(GATEWAY, set()).difference_update(a.ip for a in (gateway.addresses if gateway else ()))
 
     def _gateway(self, network: Network, target: Target, interface: str, kind: str) -> Gateway | None:
         """The container's second interface, where it is to have one. `kind`: how its name begins."""

@@ -87,6 +87,7 @@ async def test_every_operation_answers_as_it_is_described(
         "reserve": {"family": 4, "owner": "someone"},
         "expose": {},
         "publish": {"owner": "someone"},
+        "set_network": {"mtu": 1400},
         "add_pool": {"subnet": "10.8.0.0/16"},
         "set_pool": {"subnet": "10.8.0.0/16", "disabled": True},
         "check_ipam": {"fix": True},

@@ -281,10 +281,37 @@ class TestNetwork:
         assert weft("network", "rm", "blue", "--force").out == "removed network blue\n"
         assert agent.asked == [Asked("remove_network", {"name": "blue", "force": "true"}, b"")]
 
+    def test_set_asks_for_what_is_said_and_tells_what_became_of_it(self, weft, agent: CannedAgent) -> None:
+        agent.answers["set_network"] = t.NetworkSet(
+            network=NETWORKS[1],
+            changes=(t.NetworkChange(what="mtu", old=None, new=1400), t.NetworkChange(what="dns", old="on", new="off")),
+            notes=("reserve: in use now: 10.1.3.2 by web on node-1",),
+        )
+        ran = weft(
+            *("network", "set", "blue", "-O", "dns=off", "-O", "reserve-", "--mtu", "auto"),
+            *("--no-internal", "--label", "tier=front", "--label", "old-"),
+        )
+        name = NETWORKS[1].name
+        assert ran.lines[:2] == [f"network {name}: mtu is 1400 (was auto)", f"network {name}: dns is off (was on)"]
+        assert "note: network blue: reserve: in use now: 10.1.3.2 by web on node-1" in ran.err
+        [asked] = agent.asked
+        assert json.loads(asked.body) == {
+            "options": {"dns": "off"},
+            "remove": ["reserve"],
+            "mtu": 0,
+            "internal": False,
+            "labels": {"tier": "front"},
+            "remove_labels": ["old"],
+        }
+
+    def test_set_without_anything_to_set_is_wrong_usage(self, weft) -> None:
+        assert weft("network", "set", "blue").status == 2
+        assert weft("network", "set", "blue", "--mtu", "big").status == 2
+
     def test_drivers_need_no_agent(self, weft) -> None:
         ran = weft("network", "drivers")
         assert ran.status == 0
-        assert "  -O vni=NUMBER" in ran.lines
+        assert "  -O vni=NUMBER  [fixed]" in ran.lines
         assert ran.out.count("-O node-prefix=") == 1
         assert max(map(len, ran.lines)) <= 100
         assert json.loads(weft("network", "drivers", "vxlan", "-o", "json").out) == plain(describe("vxlan"))

@@ -64,6 +64,7 @@ ARGUMENTS: dict[str, tuple[object, ...]] = {
     "remove_bgp_peer": ("tor",),
     "pools": ("prod",),
     "add_pool": ("prod", t.AddPool(subnet=ip_network("10.8.0.0/16"))),
+    "set_network": ("blue", t.SetNetwork(mtu=1400, options={"dns": "off"})),
     "set_pool": ("prod", t.SetPool(subnet=ip_network("10.8.0.0/16"), disabled=True)),
     "remove_pool": ("prod", "10.8.0.0/16"),
     "check_ipam": (t.CheckIpam(fix=True),),

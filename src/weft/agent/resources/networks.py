@@ -191,7 +191,7 @@ class Networks:
         check_for_containers(f"network {network.name}", network.subnets)
         driver = registry.driver(network.driver)
         options, host = registry.parse_options(network), self._parts.ready()
-        self._check_reach(network, driver)
+        check_reach(network, driver)
         check_apart(network, self._parts.config.gateway_subnets)
         apart = network.home == network.name and not driver.addresses.outside
         check_host(network, host.attached if apart else ())
@@ -211,14 +211,6 @@ class Networks:
             await self._parts.targets.need(driver.targets)
         except WeftError as error:
             raise type(error)(f"network {name}: {error}") from None
-
-    def _check_reach(self, network: Network, driver: Driver) -> None:
-        """Raises Invalid."""
-        if not driver.passed and network.options.get(REACH, SELF) != SELF:
-            raise Invalid(
-                f"network {network.name}: reach={network.options[REACH]}: containers of driver {driver.name} are in a network "
-                "whose own routers decide that: leave -O reach out"
-            )
 
     def _check_port(self, network: Network, options: CommonOptions) -> None:
         """What is sent to one UDP port is encrypted, whichever network it is of, or nothing of it. Raises Invalid."""
@@ -396,6 +388,15 @@ def _check_numbers(network: Network, others: Iterable[Network]) -> None:
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:
     """Whether the network says itself which number it wants. What is in force without that may be a default."""
     return numbered.option in network.options and bool(getattr(registry.parse_options(network), numbered.option))
+
+
+def check_reach(network: Network, driver: Driver) -> None:
+    """Raises Invalid."""
+    if not driver.passed and network.options.get(REACH, SELF) != SELF:
+        raise Invalid(
+            f"network {network.name}: reach={network.options[REACH]}: containers of driver {driver.name} are in a network "
+            "whose own routers decide that: leave -O reach out"
+        )
 
 
 def check_mtu(network: Network, node: Node, options: CommonOptions) -> None:

@@ -18,6 +18,7 @@ from weft.agent.resources.health import Health
 from weft.agent.resources.ipam import Ipam
 from weft.agent.resources.live import Live
 from weft.agent.resources.mesh import Mesh
+from weft.agent.resources.network_changes import NetworkChanges
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
 from weft.agent.resources.observed import Observed
@@ -40,6 +41,7 @@ class Service:
             Examination(parts, here, endpoints, networks, nodes, services),
             nodes,
             networks,
+            NetworkChanges(parts, networks),
             pools,
             Ipam(parts, networks),
             endpoints,
