@@ -14,6 +14,7 @@ import random
 import time
 from collections.abc import Awaitable, Callable, Iterator
 
+from weft.base import events
 from weft.base.errors import Conflict, Invalid, WeftError, one_line
 
 log = logging.getLogger(__name__)
@@ -77,7 +78,13 @@ class Supervisor:
         if known is not None and known[1] == reason:
             return
         expected = isinstance(error, WeftError | OSError)
-        log.error("task %s failed and is started again: %s", name, reason, exc_info=None if expected else error)
+        log.error(
+            "task %s failed and is started again: %s",
+            name,
+            reason,
+            exc_info=None if expected else error,
+            extra=events.TASK_FAILED,
+        )
 
     def failing(self, name: str) -> str:
         """How this task fails these days; "" where it does not."""

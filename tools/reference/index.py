@@ -10,6 +10,7 @@ _PAGES = (
     ("settings.md", "Settings", "what can be in `/etc/weft/weft.toml`"),
     ("api/index.md", "API", "HTTP and JSON on the agent's socket; what stays as it is"),
     ("metrics.md", "Metrics", "what Prometheus is told"),
+    ("events.md", "Events of the log", "under names that stay"),
     ("errors.md", "Exit statuses and errors", "what scripts can rely on"),
     ("ports.md", "Ports", "what a firewall between the hosts has to let through"),
     ("variables.md", "Environment variables", ""),

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from tools.reference import api, commands, drivers, errors, files, index, metrics, ports, settings, variables
+from tools.reference import api, commands, drivers, errors, events, files, index, metrics, ports, settings, variables
 
 FOLDER = "reference"
 MADE = "<!-- Made from the code by `python -m tools.reference`: change it there. -->\n\n"
-MAKERS = (index, commands, drivers, settings, api, metrics, errors, ports, variables, files)
+MAKERS = (index, commands, drivers, settings, api, metrics, events, errors, ports, variables, files)
 
 
 def all_pages() -> dict[str, str]:

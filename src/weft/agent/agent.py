@@ -42,9 +42,11 @@ from typing import Any
 
 from weft.agent.config import Config
 from weft.agent.parts import Parts, Surroundings
+from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.alloc.bridges import bridge_name
 from weft.api import types as t
+from weft.base import events
 from weft.base.errors import Conflict, WeftError
 from weft.cluster.changes import Changed
 from weft.cluster.footprint import key_of
@@ -101,6 +103,7 @@ class Agent(Parts):
         )
         self.loop.listeners += [self._stepped, self.connections.stepped, lambda _: self.tunnels.stepped()]
         self.service = Service(self)
+        self.metrics.of_status(lambda: infos.status(self))
         """What its API does, for who asks here and for other agents: limits are of both together."""
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
@@ -216,7 +219,7 @@ class Agent(Parts):
                 self._echoed(batch.revision)
                 self._store_is("connected", max(batch.revision, self.store_status.revision))
             case Lost(reason):
-                log.warning("store lost, the data plane stays as it is: %s", reason)
+                log.warning("store lost, the data plane stays as it is: %s", reason, extra=events.STORE_LOST)
                 self.membership.attention.interrupted()
                 self._store_is("lost", self.store_status.revision, reason)
 
@@ -229,7 +232,7 @@ class Agent(Parts):
         old = self.store_status
         since = old.since if old.state == state else time.time()
         if old.state == "lost" and state == "connected":
-            log.info("store is back after %.1f s", since - old.since)
+            log.info("store is back after %.1f s", since - old.since, extra=events.STORE_BACK)
         self.cluster.away = reason if state == "lost" else ""
         self.store_status = t.StoreStatus(url=old.url, state=state, since=since, reason=reason, revision=revision)
 
@@ -304,7 +307,7 @@ class Agent(Parts):
             await self._hint(self.config.resync if self.host.learnt.is_set() else IMPATIENCE)
             self._look.clear()
             if await self._learn() and self.complete.is_set():
-                log.info("this host's uplink or addresses are not what they were")
+                log.info("this host's uplink or addresses are not what they were", extra=events.UPLINK_CHANGED)
                 await self._look_again(learn=False)
 
     async def _look_again(self, *, learn: bool = True) -> None:

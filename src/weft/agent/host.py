@@ -12,6 +12,7 @@ from weft import __version__
 from weft.agent.config import Config
 from weft.agent.control import Control
 from weft.agent.encryption import Encryption
+from weft.base import events
 from weft.base.errors import WeftError
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.cluster import Cluster
@@ -61,7 +62,7 @@ class ThisHost:
             log.warning("%s", error)
             return False
         if found.why != self.why:
-            log.info("uplink %s: %s", found.uplink, found.why)
+            log.info("uplink %s: %s", found.uplink, found.why, extra=events.UPLINK_CHOSEN)
         self.waiting_for, self.why, self.features = "", found.why, found.features
         host = Host(
             node=self._numbered(node),

@@ -13,7 +13,9 @@ from weft.base.errors import one_line
 class _Text(logging.Formatter):
     def format(self, record: logging.LogRecord) -> str:
         stamp = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created))
-        line = f"{stamp}.{int(record.msecs):03}Z {record.levelname.lower():7} {_area(record)}: {one_line(record.getMessage())}"
+        event = f"[{name}] " if (name := _event(record)) else ""
+        said = f"{event}{one_line(record.getMessage())}"
+        line = f"{stamp}.{int(record.msecs):03}Z {record.levelname.lower():7} {_area(record)}: {said}"
         return line + ("\n" + self.formatException(record.exc_info) if record.exc_info else "")
 
 
@@ -25,6 +27,8 @@ class _Json(logging.Formatter):
             "area": _area(record),
             "message": record.getMessage(),
         }
+        if name := _event(record):
+            entry["event"] = name
         if record.exc_info:
             entry["traceback"] = self.formatException(record.exc_info)
         return json.dumps(entry)
@@ -32,6 +36,11 @@ class _Json(logging.Formatter):
 
 def _area(record: logging.LogRecord) -> str:
     return record.name.removeprefix("weft.")
+
+
+def _event(record: logging.LogRecord) -> str:
+    """Its stable name (`weft.base.events`); "" where it has none."""
+    return str(getattr(record, "event", ""))
 
 
 def set_up(form: str, level: str) -> None:

@@ -29,6 +29,7 @@ from weft.agent.mesh import Mesh
 from weft.agent.parts import Surroundings
 from weft.agent.process import allow_files, alone_here, tell_ready
 from weft.agent.versions import note_start
+from weft.base import events
 from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
 from weft.base.names import check_name
 from weft.base.numbers import HIGHEST_PORT, is_number
@@ -162,7 +163,13 @@ async def _run(config: Config, name: str, instance: str) -> None:
         loop.add_signal_handler(number, main.cancel)
     try:
         async with _serving(config, agent):
-            log.info("node %s, store %s, API at %s", name, agent.store_status.url, config.socket_path)
+            log.info(
+                "node %s, store %s, API at %s",
+                name,
+                agent.store_status.url,
+                config.socket_path,
+                extra=events.AGENT_STARTED,
+            )
             tell_ready()
             with contextlib.suppress(asyncio.CancelledError):
                 await main
@@ -171,7 +178,7 @@ async def _run(config: Config, name: str, instance: str) -> None:
         await asyncio.wait([main])
         agent.close()
         await store.close()
-    log.info("stopped; the data plane stays as it is")
+    log.info("stopped; the data plane stays as it is", extra=events.AGENT_STOPPED)
 
 
 @contextlib.asynccontextmanager
@@ -263,7 +270,10 @@ def _name(config: Config) -> str:
     name = check_name("node", config.node or former or host)
     if name != host and not config.node:
         log.warning(
-            "this host is called %s now and stays node %s until it restarts, or --node says otherwise", host, name
+            "this host is called %s now and stays node %s until it restarts, or --node says otherwise",
+            host,
+            name,
+            extra=events.NAME_KEPT,
         )
     return name
 

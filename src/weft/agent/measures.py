@@ -49,6 +49,9 @@ class Measure(msgspec.Struct, frozen=True):
 
 gauge, counter, histogram = (partial(Measure, kind) for kind in ("gauge", "counter", "histogram"))
 
+INFO = gauge("weft_info", "1; what this agent is", ("node", "version"))
+HEALTHY = gauge("weft_healthy", "1 while `weft status --check` has nothing to complain of")
+PROBLEMS = gauge("weft_problems", 'What `weft status` lists under PROBLEMS; those of no network under ""', ("network",))
 OBJECTS = gauge("weft_objects", "Objects of the kernel, and of other targets", ("kind", "state"))
 CONVERGE = histogram("weft_converge_seconds", "Time of one step of the convergence loop")
 WRITES = counter("weft_kernel_writes", "Objects written to the kernel")
@@ -56,6 +59,7 @@ REPAIRS = counter("weft_repairs", "Objects put right after drift")
 RESYNC_AGE = gauge("weft_resync_age_seconds", "Since the last full comparison with the kernel")
 ATTACH = histogram("weft_attach_seconds", "Time to attach a container")
 ENDPOINTS = gauge("weft_endpoints", "Containers on this node")
+NODES = gauge("weft_nodes", "Nodes of the cluster")
 NODES_ALIVE = gauge("weft_nodes_alive", "Nodes whose agent lives")
 STORE_CONNECTED = gauge("weft_store_connected", "1 while the store answers")
 STORE_REVISION = gauge("weft_store_revision", "Last change taken over")

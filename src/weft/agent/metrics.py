@@ -80,6 +80,10 @@ class Metrics:
         await self._services.refresh()
         return self.exposition()
 
+    def of_status(self, status: Callable[[], t.Status]) -> None:
+        """Show what is amiss, as status tells it."""
+        self._registry.register(_Standing(status))
+
     def of_names(self, names: Naming) -> None:
         """Show these, too."""
         self._registry.register(_Names(names))
@@ -116,6 +120,25 @@ class _Targets:
         self._steps.labels(target).observe(outcome.seconds)
         self._writes.labels(target).inc(outcome.writes)
         self._repairs.labels(target).inc(len(outcome.repaired))
+
+
+class _Standing(Collector):
+    """Whether all is well, and what is not: so an alert says what status says."""
+
+    def __init__(self, status: Callable[[], t.Status]) -> None:
+        self._status = status
+
+    def collect(self) -> Iterator[Metric]:
+        found = self._status()
+        info = m.INFO.family()
+        info.add_metric((found.node, found.version), 1)
+        yield info
+        yield m.HEALTHY.at(found.state == "converged" and not found.problems)
+        problems = m.PROBLEMS.family()
+        by_network = Tally(problem.network for problem in found.problems)
+        for network in ("", *(n.name for n in found.networks)):
+            problems.add_metric((network,), by_network[network])
+        yield problems
 
 
 class _Policy(Collector):
@@ -259,6 +282,7 @@ class _State(Collector):
         store = self._store()
         yield m.STORE_CONNECTED.at(store.state == "connected")
         yield m.STORE_REVISION.at(store.revision)
+        yield m.NODES.at(len(self._view.nodes))
         yield m.NODES_ALIVE.at(len(self._view.present))
         yield m.ENDPOINTS.at(len(self._view.endpoints))
         sessions = m.BGP_SESSIONS.family()

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from weft import __version__
+from weft.base import events
 from weft.cluster.view import View
 
 log = logging.getLogger(__name__)
@@ -32,6 +33,7 @@ def note_start(state: Path) -> None:
             "store and has no effect here; `weft status` names it",
             former,
             __version__,
+            extra=events.VERSION_BACK,
         )
     with contextlib.suppress(OSError):  # a full disk: then nobody is told
         path.write_text(f"{__version__}\n")

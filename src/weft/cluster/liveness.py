@@ -22,6 +22,7 @@ from collections.abc import Callable, Collection, Iterable
 
 import msgspec
 
+from weft.base import events
 from weft.base.errors import WeftError
 from weft.base.net import IPAddress
 from weft.cluster.view import View
@@ -180,9 +181,11 @@ class Liveness:
     def _set(self, dead: set[str]) -> None:
         changed = dead ^ self.dead
         for name in sorted(dead - self.dead):
-            log.warning("%s: routes to it are withdrawn", self._told(name, self._silent[name]))
+            log.warning(
+                "%s: routes to it are withdrawn", self._told(name, self._silent[name]), extra=events.NODE_MISSED
+            )
         for name in sorted(self.dead - dead):
-            log.info("node %s is back: routes to it as well", name)
+            log.info("node %s is back: routes to it as well", name, extra=events.NODE_BACK)
         self.dead.clear()
         self.dead.update(dead)  # others hold on to the set itself
         if changed:

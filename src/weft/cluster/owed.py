@@ -15,6 +15,7 @@ import logging
 from collections.abc import Iterable, Iterator
 from typing import Protocol
 
+from weft.base import events
 from weft.base.errors import Unavailable
 from weft.cluster import footprint, records
 from weft.cluster.footprint import key_of
@@ -64,7 +65,12 @@ class Owed:
             raise Unavailable(_not_written(endpoint, error)) from None
         self._attached = {*self._attached & self._view.held, item.key}
         self._view.hold([item])
-        log.warning("%s is attached to %s without the store, which is told later", endpoint.name, endpoint.network)
+        log.warning(
+            "%s is attached to %s without the store, which is told later",
+            endpoint.name,
+            endpoint.network,
+            extra=events.OFFLINE_ATTACHED,
+        )
 
     def came(self, endpoint: Endpoint) -> bool:
         """Whether it was attached since the agent's start: its interface may yet have to be made."""
@@ -79,7 +85,10 @@ class Owed:
                 raise Unavailable(_not_written(endpoint, error)) from None
             self._view.renounce([key_of(endpoint)])
             log.warning(
-                "%s is detached from %s without the store, which is told later", endpoint.name, endpoint.network
+                "%s is detached from %s without the store, which is told later",
+                endpoint.name,
+                endpoint.network,
+                extra=events.OFFLINE_DETACHED,
             )
 
     async def settle(self) -> None:

@@ -18,6 +18,7 @@ from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
 from typing import Any
 
 from weft.alloc.leases import check_new
+from weft.base import events
 from weft.base.errors import Conflict, NotFound
 from weft.cluster import records
 from weft.cluster.cluster import Cluster
@@ -162,7 +163,7 @@ class PutBack:
             guards.append(Absent(claim) if item is None else Unchanged(claim, item.revision))
             ops += [Put(claim, name.encode())] if item is None else []
         if await self._cluster.write(guards, ops):
-            log.warning("wrote back network %s, which the store had lost", name)
+            log.warning("wrote back network %s, which the store had lost", name, extra=events.WRITTEN_BACK)
         else:
             await self._look(key)
 

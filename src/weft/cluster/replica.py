@@ -19,6 +19,7 @@ from contextlib import contextmanager
 from itertools import islice
 from typing import Any, Protocol, Self, TypeVar
 
+from weft.base import events
 from weft.base.errors import WeftError
 from weft.cluster.changes import Changed, Listener, Subscribers
 from weft.cluster.kinds import KINDS
@@ -343,7 +344,7 @@ class Replica:
             self._put(key, change.value, changed)
         except WeftError as error:
             self.broken[key] = str(error)
-            log.warning("%s in the store cannot be read: %s", key, error)
+            log.warning("%s in the store cannot be read: %s", key, error, extra=events.RECORD_BROKEN)
             self._put(key, None, changed)
 
     def _remember_deleted(self, change: Change) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Mapping
 
+from weft.base import events
 from weft.reconcile.trouble import Trouble
 
 log = logging.getLogger(__name__)
@@ -26,9 +27,9 @@ class Complaints:
         new = [name for name in lasting if name not in self._told]
         over = sorted(self._told - troubles.keys())
         if new:
-            log.warning("failing, and tried again: %s: %s", _some(new), lasting[new[0]])
+            log.warning("failing, and tried again: %s: %s", _some(new), lasting[new[0]], extra=events.OBJECTS_FAILING)
         if over:
-            log.info("not failing any more: %s", _some(over))
+            log.info("not failing any more: %s", _some(over), extra=events.OBJECTS_MENDED)
         self._told.update(new)
         self._told.difference_update(over)
 

@@ -14,6 +14,7 @@ import time
 from collections.abc import Callable, Iterator, Mapping
 from typing import Protocol
 
+from weft.base import events
 from weft.base.errors import NotFound
 from weft.converge.stepper import Outcome
 from weft.kernel.host import connections
@@ -90,7 +91,9 @@ class Connections:
         self._before = lambda: now
         self._count(cut)
         if cut or mended:
-            log.info("policy changed: %d open connections were cut off, %d go on", cut, mended)
+            log.info(
+                "policy changed: %d open connections were cut off, %d go on", cut, mended, extra=events.CONNECTIONS_CUT
+            )
 
     def _judge(
         self, found: Mapping[str, list[Flow]], places: Mapping[str, Place], standing: Standing

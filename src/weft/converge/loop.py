@@ -18,6 +18,7 @@ from typing import TypeVar
 import msgspec
 
 from weft.api import types as t
+from weft.base import events
 from weft.base.errors import Unavailable, one_line
 from weft.converge.broken import Broken
 from weft.converge.complaints import Complaints
@@ -292,7 +293,11 @@ class Loop:
         if outcome.repaired and self.started:
             self.repairs += len(outcome.repaired)
             self.last_repair, self.repaired_at = outcome.repaired[-1], time.time()
-            log.info("repaired %s", ", ".join(outcome.repaired[:5]) + (" …" if len(outcome.repaired) > 5 else ""))
+            log.info(
+                "repaired %s",
+                ", ".join(outcome.repaired[:5]) + (" …" if len(outcome.repaired) > 5 else ""),
+                extra=events.DRIFT_REPAIRED,
+            )
 
     async def in_thread(self, work: Callable[[], T]) -> T:
         """Do something with the kernel between two steps."""

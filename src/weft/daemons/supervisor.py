@@ -15,6 +15,7 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Generic, Protocol, TypeVar
 
+from weft.base import events
 from weft.base.errors import Failed, Unavailable, WeftError
 from weft.daemons.resident import Unheard
 
@@ -153,10 +154,10 @@ class DaemonSupervisor(Generic[C]):
             raise Failed(f"{daemon.title} ended soon after its start: {daemon.last_words()}")
         if not anew and daemon.left():
             self.restarts += 1
-            log.warning("%s had ended: starting it again", daemon.title)
+            log.warning("%s had ended: starting it again", daemon.title, extra=events.DAEMON_ENDED)
         daemon.start()
         self._started = time.monotonic()
-        log.info("%s runs, process %d", daemon.title, daemon.pid() or 0)
+        log.info("%s runs, process %d", daemon.title, daemon.pid() or 0, extra=events.DAEMON_STARTED)
 
     def _hear(self) -> None:
         """Whether it can be spoken to. One that never will again, or that has been silent for long, is ended so that another

@@ -23,6 +23,7 @@ import msgspec
 
 from weft.alloc import blocks as alloc
 from weft.alloc.blocks import Given
+from weft.base import events
 from weft.base.errors import Unavailable
 from weft.base.net import IPAddress, IPNetwork, contains, covers, parse_interface
 from weft.cluster import footprint, records
@@ -157,7 +158,9 @@ class Evidence:
             some = [keys.subnet_claim(name, s) for s in mine[start : start + CHUNK]]
             await self._cluster.commit([network, *map(Absent, some)], [Put(claim, me, tenure) for claim in some])
         await self._cluster.commit([network, self._cluster.as_seen(key)], [Put(key, encode(lease), tenure)])
-        log.warning("wrote back that this node has %s in network %s", _join(lease.subnets), name)
+        log.warning(
+            "wrote back that this node has %s in network %s", _join(lease.subnets), name, extra=events.WRITTEN_BACK
+        )
 
     async def _without(self, lease: Lease, taken: list[IPNetwork]) -> Lease | None:
         """What is left of it; None where it is a whole or nothing."""
@@ -174,7 +177,12 @@ class Evidence:
         async def attempt() -> None:
             if key_of(endpoint) in self._view.lost:
                 await self._cluster.commit(*await self._record(endpoint))
-                log.warning("wrote back endpoint %s in network %s: it runs here", endpoint.name, endpoint.network)
+                log.warning(
+                    "wrote back endpoint %s in network %s: it runs here",
+                    endpoint.name,
+                    endpoint.network,
+                    extra=events.WRITTEN_BACK,
+                )
 
         try:
             await self._cluster.change(attempt, f"endpoint {endpoint.name}")

@@ -12,6 +12,7 @@ import msgspec
 from weft.alloc import blocks, subnets
 from weft.alloc import leases as alloc
 from weft.alloc.subnets import Plan
+from weft.base import events
 from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
 from weft.base.net import IPNetwork
 from weft.cluster import records
@@ -61,7 +62,7 @@ class Leases:
         try:
             await self.acquire(name, self.host)
         except WeftError as error:
-            log.warning("no subnet in network %s yet: %s", name, error)
+            log.warning("no subnet in network %s yet: %s", name, error, extra=events.SUBNET_MISSING)
 
     def missing(self) -> list[str]:
         """Networks in which this node has no subnet yet, or whose lease does not say what it should."""
@@ -110,7 +111,7 @@ class Leases:
                 raise
             except WeftError as error:
                 self.refused[name] = str(error)
-                log.warning("no subnet in network %s: %s", name, error)
+                log.warning("no subnet in network %s: %s", name, error, extra=events.SUBNET_MISSING)
                 return None
             self.refused.pop(name, None)
             return lease

@@ -13,6 +13,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
+from weft.base import events
 from weft.base.errors import WeftError
 from weft.mesh.council import Being, Council, Listed, beings
 from weft.mesh.founding import Address
@@ -157,7 +158,7 @@ class Chair:
                 await council.lead(endpoint, number)
             case _:
                 return False
-        log.info("voters of the store: %s (%s)", _told(done), done.why)
+        log.info("voters of the store: %s (%s)", _told(done), done.why, extra=events.VOTERS_CHANGED)
         return True
 
 

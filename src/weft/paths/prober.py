@@ -17,6 +17,7 @@ from pathlib import Path as File
 
 import msgspec
 
+from weft.base import events
 from weft.base.errors import Invalid
 from weft.cluster.view import View
 from weft.compile import paths as wanted
@@ -116,7 +117,7 @@ class Prober:
             return
         self._logged[name] = path
         via, mtu = f" over {path.via}" if path.via else "", f", up to {path.mtu} octets" if path.mtu else ""
-        log.info("%s is reached by %s%s%s", name, path.way, via, mtu)
+        log.info("%s is reached by %s%s%s", name, path.way, via, mtu, extra=events.PATH_CHANGED)
 
     def _send(self, turn: Round) -> None:
         message, mac = probe.seal(turn.probe), self._macs[turn.probe.to]

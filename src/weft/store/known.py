@@ -24,6 +24,7 @@ import logging
 import secrets
 from collections.abc import AsyncGenerator, Iterable, Sequence
 
+from weft.base import events
 from weft.base.errors import Conflict, Unavailable
 from weft.model import keys
 from weft.store.memory import Memory
@@ -70,7 +71,7 @@ class KnownStore:
     async def accept(self) -> str:
         """What the store says counts from now on, on this host: the identity it has, or is given now. Raises Unavailable."""
         found = await self._identity() or await self._make(secrets.token_hex(8))
-        log.warning("the store is accepted as it is: cluster %s", found)
+        log.warning("the store is accepted as it is: cluster %s", found, extra=events.STORE_ACCEPTED)
         self._memory.remember(found)
         self.accepted += 1
         self.doubt, self._sure = "", True
@@ -156,12 +157,12 @@ class KnownStore:
         found = await self._identity()
         if not self._memory.cluster:
             found = found or await self._make(secrets.token_hex(8))
-            log.info("this host belongs to cluster %s", found)
+            log.info("this host belongs to cluster %s", found, extra=events.STORE_JOINED)
             self._memory.remember(found)
         if found != self._memory.cluster:
             self._doubt(found)
         if self.doubt:
-            log.warning("the store is the one of cluster %s again", found)
+            log.warning("the store is the one of cluster %s again", found, extra=events.STORE_ACCEPTED)
             self.doubt = ""
             self._found_put_back("its identity was away")
 
@@ -171,7 +172,7 @@ class KnownStore:
         what = f"it belongs to cluster {found}" if found else "it has lost its data, or never was"
         doubt = f"this is not the store of cluster {mine}, to which this host belongs: {what}: {_WAYS_OUT}"
         if doubt != self.doubt:
-            log.error("%s; the data plane stays as it is", doubt)
+            log.error("%s; the data plane stays as it is", doubt, extra=events.STORE_REFUSED)
         self.doubt = doubt
         raise Unavailable(doubt)
 
@@ -183,7 +184,11 @@ class KnownStore:
             self._found_put_back(f"it does not know of revision {witness.revision}, which wrote {witness.key}")
 
     def _found_put_back(self, why: str) -> None:
-        log.error("the store was put back to an earlier state (%s): what is missing in it is kept here", why)
+        log.error(
+            "the store was put back to an earlier state (%s): what is missing in it is kept here",
+            why,
+            extra=events.STORE_RESTORED,
+        )
         self.put_back += 1
 
     def contradicted(self, why: str) -> None:
