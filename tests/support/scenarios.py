@@ -115,7 +115,9 @@ class Stage:
     def write(self, path: str, text: str) -> None:
         """A file in the working directory; or, with an absolute path, one of every node's own."""
         if not path.startswith("/"):
-            (self.folder / path).write_text(text)
+            file = self.folder / path
+            file.parent.mkdir(parents=True, exist_ok=True)
+            file.write_text(text)
             return
         assert self.lab is not None and path.startswith(("/etc/", "/run/", "/var/lib/weft/")), (
             f"not the hosts' own: {path}"
@@ -152,13 +154,18 @@ class Stage:
             return True  # none runs there
 
     def clear(self) -> None:
-        """All that a page may have left in the lab."""
+        """All that a page may have left: processes, and what is in the lab."""
+        for pid in _working_in(self.folder):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
         if self.lab is None:
             return
         first = client(self.lab, self.nodes[0])
         for service in first.services():
-            first.remove_service(f"{service.network}/{service.name}")
-        for network in first.networks(brief=True):
+            first.remove_service(f"{service.service.network}/{service.service.name}")
+        for network in sorted(
+            first.networks(brief=True), key=lambda each: each.name == BLUE.name
+        ):  # others may share it
             first.remove_network(network.name, force=True)
         known = first.policies()
         written = [each.id for each in (*known.policies, *known.network_sets)]
@@ -171,7 +178,16 @@ class Stage:
             first.remove_bgp_peer(peer.name)
         for host in self.lab.hosts.values():
             for name in host.containers():
-                self.must(f"ip netns pids {name} | xargs -r kill -KILL; ip netns del {name}", host.name)
+                self.must(f"ip netns del {name}", host.name)
+            self.must("conntrack -F", host.name)
+
+
+def _working_in(folder: Path) -> Iterator[int]:
+    """The processes that have this working directory, in whichever host."""
+    for process in Path("/proc").iterdir():
+        with suppress(OSError):
+            if process.name.isdecimal() and (process / "cwd").readlink() == folder:
+                yield int(process.name)
 
 
 def play(page: Page, stage: Stage) -> None:
@@ -220,7 +236,7 @@ class Player:
                 break
         if self.stage.lab is not None and "weft " in text and not looks:
             self.stage.settle()
-        if WRITE and wrong and status == command.status:
+        if WRITE and wrong and (command.interrupted or status == command.status):
             self.written.append((command, [self.meanings.shown(line) for line in printed]))
         elif wrong:
             raise Differs(

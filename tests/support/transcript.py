@@ -21,7 +21,7 @@ _V6 = r"(?<![\w:])[0-9a-f]{0,4}(?::[0-9a-f]{0,4}){2,7}(?![\w:])"
 _V4 = r"(?<![\w.])\d{1,3}(?:\.\d{1,3}){3}(?![\w]|\.\d)"
 _ID = r"(?:(?<=weft)|(?<=weft[a-z])|(?<![0-9A-Za-z]))(?=[0-9a-f]*\d)[0-9a-f]{8,}(?![0-9A-Za-z])"
 _LONG = r"(?<![\w.])\d{5,}(?![\w.])"
-_HANDLE = r"(?<=handle )\d+"
+_HANDLE = r"(?:(?<=handle )|(?<=@if))\d+"
 TOKEN = re.compile(
     rf"(?P<time>{_TIME})|(?P<mac>{_MAC})|(?P<v6>{_V6})|(?P<v4>{_V4})|(?P<handle>{_HANDLE})|(?P<measured>{_MEASURED})"
     rf"|(?P<id>{_ID})|(?P<long>{_LONG})"

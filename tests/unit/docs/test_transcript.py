@@ -17,7 +17,7 @@ from support.transcript import Meanings, difference, fits
         ("web  10.20.24.2  weft0123456789a  02:42:0a:14:18:02", "web  10.20.7.2  weftba9876543210  02:42:0a:14:07:02"),
         ("to fd00:20:0:9b86::4 port 44092", "to fd00:20:0:1::7 port 51123"),
         ("0.66 ms after 27 µs, 338 B, at 23:31:52.799, 2 h ago", "1.5 ms after 3 µs, 1.6 KiB, at 01:02:03, 5 s ago"),
-        ("(nft inet weft x handle 96)", "(nft inet weft x handle 7)"),
+        ("(nft inet weft x handle 96) eth0@if4", "(nft inet weft x handle 7) eth0@if19"),
     ],
 )
 def test_it_fits(expected: str, printed: str) -> None:
