@@ -382,12 +382,13 @@ def make_agent(
     targets: Mapping[str, Make] = TARGETS,
     kinds: Iterable[Record[Any, Any]] = KINDS,
     contributors: Iterable[Contributor] = CONTRIBUTORS,
+    store: Store | None = None,
     **settings: Any,
 ) -> Agent:
-    """Not running yet. Its store is a `Tap`."""
+    """Not running yet. Its store is a `Tap`. `store`: another than the SQLite file."""
     state = str(file.parent / name)
     config = Config(store=f"sqlite://{file}", **{"run_dir": str(file.parent), "state_dir": state, **settings})
-    known = KnownStore(SqliteStore(file), remembered(Path(config.state_dir) / "cluster.json"))
+    known = KnownStore(store or SqliteStore(file), remembered(Path(config.state_dir) / "cluster.json"))
     return Agent(
         config,
         name,

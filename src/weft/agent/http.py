@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import logging
-from collections.abc import Awaitable, Callable
+from collections import defaultdict
+from collections.abc import Awaitable, Callable, Mapping
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
 from weft import __version__, serving
-from weft.agent import asking
+from weft.agent import as_of, asking
 from weft.agent.resources.service import Service
 from weft.api import types as t
-from weft.api.operations import NODE, OPERATIONS, PATIENCE, Operation
+from weft.api.operations import AS_OF, NODE, OPERATIONS, PATIENCE, Operation
 from weft.base.errors import ERRORS, WeftError
 from weft.base.numbers import parse_number
 from weft.model import encode
@@ -89,7 +90,9 @@ def _handler(service: Service, op: Operation) -> Handler:
         node = request.headers.get(NODE, "")
         if service.asking.is_elsewhere(node, op):
             return _raw(200, await service.asking.ask(node, op, arguments, body, _patience(request)))
-        return _json(200, await asking.perform(service, op, arguments, body))
+        as_of.begin()
+        found = await asking.perform(service, op, arguments, body)
+        return _json(200, found, {AS_OF: told} if (told := service.as_of.told()) else {})
 
     return handle
 
@@ -115,12 +118,18 @@ async def _errors(request: web.Request, handler: Handler) -> web.StreamResponse:
         return _json(500, t.Error(error="failed", message=asking.UNEXPECTED))
 
 
-def _json(status: int, value: object) -> web.Response:
-    return _raw(status, encode(value))
+def _json(status: int, value: object, headers: Mapping[str, str] = {}) -> web.Response:
+    return _raw(status, encode(value), headers)
 
 
-def _raw(status: int, body: bytes) -> web.Response:
-    return web.Response(status=status, body=body, content_type="application/json")
+def _raw(status: int, body: bytes, headers: Mapping[str, str] = {}) -> web.Response:
+    return web.Response(status=status, body=body, content_type="application/json", headers=headers)
+
+
+_AS_OF = "the store is away: when the agent last heard from it, why, and what is not known"
+_HEADERS: dict[str, dict[str, Any]] = defaultdict(
+    dict, GET={"headers": {AS_OF: {"description": _AS_OF, "schema": {"type": "string"}}}}
+)
 
 
 def openapi() -> dict[str, Any]:
@@ -136,7 +145,11 @@ def openapi() -> dict[str, Any]:
             "summary": op.summary,
             "parameters": _parameters(op),
             "responses": {
-                "200": {"description": "done", "content": {"application/json": {"schema": reply}}},
+                "200": {
+                    "description": "done",
+                    "content": {"application/json": {"schema": reply}},
+                    **_HEADERS[op.method],
+                },
                 "default": error,
             },
         }

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
 from weft.agent import probing
+from weft.agent.as_of import AsOf
 from weft.agent.checks import Checks, Spaces
 from weft.agent.config import Config, probe_key, store_options
 from weft.agent.encryption import Encryption
@@ -172,6 +173,7 @@ class Parts:
         self.cluster = Cluster(store, self.view, instance, config.tenure)
         self.membership = Membership(self.cluster, config.presence_ttl)
         self.follower = Follower(store, self.view, self.known)
+        self.as_of = AsOf(self.cluster, lambda: self.store_status, self.complete)
         self.liveness = Liveness(
             self.view, self.membership.attention, self._answering, self._died_or_came_back, withdraw=config.withdraw
         )

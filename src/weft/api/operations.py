@@ -28,6 +28,11 @@ PATIENCE = "Weft-Patience"
 """Header of such a request: for how many seconds the answer is waited for."""
 
 
+AS_OF = "Weft-As-Of"
+"""Header of an answer that is not the store's, which is away: when the agent last heard from it (RFC 3339), and, after a space,
+why, and what is not known."""
+
+
 class Operation(msgspec.Struct, frozen=True):
     """`query`: names of optional query parameters (text). `{x}` in the path is a required parameter. `afar`: another node's
     agent may be asked for it through the store. `largest`: octets of its request's body."""

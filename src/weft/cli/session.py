@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import threading
 from dataclasses import dataclass
+from functools import cache
 from types import TracebackType
 from typing import TYPE_CHECKING
 
@@ -34,7 +35,20 @@ def session(ctx: typer.Context) -> Session:
 def client(ctx: typer.Context) -> Client:
     from weft.client import DEFAULT_SOCKET, Client
 
-    return Client(session(ctx).socket or DEFAULT_SOCKET)
+    return Client(session(ctx).socket or DEFAULT_SOCKET, as_of=as_of)
+
+
+@cache
+def as_of(mark: str) -> None:
+    """What is shown is what the agent knew when it last heard from the store: said once."""
+    from datetime import datetime  # the store is away: there is time
+
+    when, _, why = mark.partition(" ")
+    try:
+        clock = datetime.fromisoformat(when).astimezone().strftime("%H:%M:%S")
+    except ValueError:
+        clock = when
+    print(f"weft: as of {clock}: {why}", file=sys.stderr)
 
 
 class Waiting:

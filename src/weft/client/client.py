@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import TypeVar
 from urllib.parse import quote, urlencode
 
@@ -37,19 +37,24 @@ class Client:
     answers, Denied when its socket may not be opened."""
 
     def __init__(
-        self, socket_path: str = DEFAULT_SOCKET, timeout: float = TIMEOUT, headers: Mapping[str, str] | None = None
+        self,
+        socket_path: str = DEFAULT_SOCKET,
+        timeout: float = TIMEOUT,
+        headers: Mapping[str, str] | None = None,
+        as_of: Callable[[str], None] = lambda _: None,
     ) -> None:
-        """`headers`: of each request."""
+        """`headers`: of each request. `as_of`: told of each answer that is not the store's, which is away, since when, why, and
+        what is not known (`weft.api.operations.AS_OF`)."""
         self.socket_path = socket_path
         self.timeout = timeout
-        self.headers = dict(headers or {})
+        self.headers, self.as_of = dict(headers or {}), as_of
 
     def at(self, node: str, patience: int = 10) -> Client:
         """A client of another node's agent, which the local one asks through the store: for operations that are `afar`
         (`weft.api.operations`). `patience`: seconds for an answer. Raises Invalid for what is no node's name; its calls raise
         NotFound where there is no such node, Unavailable where its agent is dead or does not answer in time."""
         headers = {NODE: check_name("node", node), PATIENCE: str(patience)}
-        return Client(self.socket_path, max(self.timeout, patience + MARGIN), headers)
+        return Client(self.socket_path, max(self.timeout, patience + MARGIN), headers, self.as_of)
 
     def status(self) -> t.Status:
         return self._call(t.Status, "status")
@@ -341,6 +346,8 @@ class Client:
         answer = ask(self.socket_path, self.timeout, op.method, target, body, self.headers)
         if not 200 <= answer.status < 300:
             raise self._error(answer)
+        if answer.as_of:
+            self.as_of(answer.as_of)
         try:
             return decode(reply, answer.body)
         except WeftError as error:

@@ -9,6 +9,7 @@ from collections.abc import Mapping
 
 import msgspec
 
+from weft.api.operations import AS_OF
 from weft.base.errors import Denied, Failed, Invalid, Unavailable
 
 LONGEST = 107
@@ -16,10 +17,11 @@ LONGEST = 107
 
 
 class Answer(msgspec.Struct, frozen=True):
-    """`status`: of HTTP (RFC 9110 §15)."""
+    """`status`: of HTTP (RFC 9110 §15). `as_of`: what the header of that name says."""
 
     status: int
     body: bytes
+    as_of: str = ""
 
 
 class UnixConnection(http.client.HTTPConnection):
@@ -48,7 +50,7 @@ def ask(
     try:
         connection.request(method, target, body, headers)
         reply = connection.getresponse()
-        return Answer(reply.status, reply.read())
+        return Answer(reply.status, reply.read(), reply.getheader(AS_OF, ""))
     except TimeoutError:
         raise Unavailable(
             f"the agent at {path} has not answered for {timeout:g} s: it may still be at it; its log tells more"

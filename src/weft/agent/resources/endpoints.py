@@ -13,7 +13,7 @@ from weft.agent.resources import infos
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
 from weft.api import types as t
-from weft.base.errors import Invalid, NotFound, Unavailable, Unsupported
+from weft.base.errors import Invalid, NotFound, Unsupported
 from weft.base.nearby import did_you_mean, unknown
 from weft.base.net import parse_address
 from weft.cluster import records
@@ -47,17 +47,32 @@ class Endpoints:
             await self._networks.known(network)
         if node:
             await self._nodes.node(node)
+        held: list[Endpoint | t.EndpointInfo]
         if owner or node == self._parts.view.me:
             self._parts.ready()
             held = [e for e in self._parts.view.endpoints.values() if e.owner.startswith(owner)]
         else:
-            held = await self._records(node)
+            held = await self._known(network, node)
         found = [e for e in held if network in ("", e.network) and node in ("", e.node)]
         if policy_namespace:
             found = [e for e in found if e.policy_namespace == policy_namespace]
         if selector:
             found = [e for e in found if matches(selector, selectable(e.labels))]
-        return tuple(infos.endpoint(self._parts, e) for e in sorted(found, key=lambda e: (e.network, e.node, e.name)))
+        return tuple(map(self._info, sorted(found, key=lambda e: (e.network, e.node, e.name))))
+
+    def _info(self, found: Endpoint | t.EndpointInfo) -> t.EndpointInfo:
+        return infos.endpoint(self._parts, found) if isinstance(found, Endpoint) else found
+
+    async def _known(self, network: str = "", node: str = "") -> list[Endpoint | t.EndpointInfo]:
+        """Those of the store; while it is away, those that this host knows: its own, and what it follows of others."""
+
+        async def ask() -> list[Endpoint | t.EndpointInfo]:
+            return [*await self._records(node)]
+
+        def here() -> list[Endpoint | t.EndpointInfo]:
+            return [*self._parts.view.endpoints.values(), *infos.located(self._parts)]
+
+        return await self._parts.as_of.read(ask, here, lambda: infos.unfollowed(self._parts.view, network, node))
 
     async def _records(self, node: str = "") -> list[Endpoint]:
         """Of one node, or of the whole cluster. Tens of thousands are read in a thread: the agent has other things to do."""
@@ -66,14 +81,14 @@ class Endpoints:
 
     async def endpoint(self, ref: str) -> t.EndpointInfo:
         """By id, name, NODE/NAME, container or address."""
-        held = await self._records()
+        held = await self._known()
         found = [e for e in held if ref in _references(e)]
         if not found:
             raise NotFound(unknown("endpoint", ref, names_of(held), "weft endpoint ls"))
         if len(found) > 1:
             where = ", ".join(f"{e.node}/{e.name} in {e.network} (id {e.id})" for e in found[:4])
             raise Invalid(f"{ref} is more than one endpoint: {where}: name one by its id")
-        return infos.endpoint(self._parts, found[0])
+        return self._info(found[0])
 
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._parts.metrics.attach.time():
@@ -141,10 +156,7 @@ class Endpoints:
 
     async def _not_attached(self, target: str, network: str) -> str:
         """Why there is nothing to detach, and what to do instead."""
-        me, held = self._parts.view.me, list(self._parts.view.endpoints.values())
-        if not self._parts.cluster.away:
-            with contextlib.suppress(Unavailable):
-                held = await self._records()
+        me, held = self._parts.view.me, await self._known()
         there = [e for e in held if target in _references(e)]
         if here := [e for e in there if e.node == me]:
             return f"{target} is not attached to {network}, but to {', '.join(sorted({e.network for e in here}))}"
@@ -174,10 +186,10 @@ class Endpoints:
         return t.EndpointCheck(endpoint=infos.endpoint(self._parts, endpoint), faults=tuple(faults))
 
 
-def names_of(endpoints: Iterable[Endpoint]) -> list[str]:
+def names_of(endpoints: Iterable[Endpoint | t.EndpointInfo]) -> list[str]:
     """What somebody may have meant to type."""
-    return sorted({name for e in endpoints for name in (e.name, e.container)})
+    return sorted({name for e in endpoints for name in (e.name, e.container) if name})
 
 
-def _references(e: Endpoint) -> set[str]:
+def _references(e: Endpoint | t.EndpointInfo) -> set[str]:
     return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses), *map(str, e.floating)}

@@ -14,7 +14,16 @@ from weft.agent.parts import Parts
 from weft.agent.resources import paths
 from weft.api import types as t
 from weft.base.errors import WeftError
-from weft.base.net import IPAddress, IPNetwork, contains, family, parse_address, parse_network
+from weft.base.net import (
+    IPAddress,
+    IPInterface,
+    IPNetwork,
+    contains,
+    family,
+    parse_address,
+    parse_interface,
+    parse_network,
+)
 from weft.cluster.foreign import Foreign, Guest
 from weft.compile import endpoint as endpoints
 from weft.compile import foreign, names
@@ -142,6 +151,49 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         handover=e.handover,
         second=_second(e, inside),
     )
+
+
+def located(parts: Parts) -> Iterator[t.EndpointInfo]:
+    """Others' containers as this host knows them: where they are, and what policy can say of them."""
+    view = parts.view
+    for network in sorted(view.followed):
+        subnets = view.networks[network].subnets if network in view.networks else ()
+        for id, found in sorted(view.locations.get(network, {}).items()):
+            if found.node != view.me:
+                yield t.EndpointInfo(
+                    id=id,
+                    name=found.name,
+                    network=network,
+                    node=found.node,
+                    container="",
+                    namespace="",
+                    interface="",
+                    host_interface="",
+                    mac=found.mac,
+                    addresses=tuple(_within(address, subnets) for address in found.addresses),
+                    labels=found.labels,
+                    policy_namespace=found.namespace,
+                    named_ports=found.ports,
+                    aliases=found.aliases,
+                )
+
+
+def _within(address: IPAddress, subnets: Iterable[IPNetwork]) -> IPInterface:
+    length = next((s.prefixlen for s in subnets if contains(s, address)), address.max_prefixlen)
+    return parse_interface(f"{address}/{length}")
+
+
+def unfollowed(view: View, network: str = "", node: str = "") -> str:
+    """What this host does not know of the endpoints in these networks, on these nodes ("" for all); "" for nothing."""
+    strange = sorted(name for name in view.networks if network in ("", name) and name not in view.followed)
+    if not strange or node == view.me or not view.nodes.keys() - {view.me}:
+        return ""
+    more = f" and {len(strange) - MANY} more" if len(strange) > MANY else ""
+    return f"what other nodes have in {', '.join(strange[:MANY])}{more} is not known here"
+
+
+MANY = 8
+"""So many networks are named in one line."""
 
 
 def _gateways(view: View, e: Endpoint) -> Iterator[IPAddress]:

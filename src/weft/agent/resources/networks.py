@@ -7,6 +7,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator
 
 import msgspec
@@ -20,7 +21,7 @@ from weft.alloc.leases import check_apart, check_host, check_new
 from weft.api import types as t
 from weft.base.errors import Conflict, Exhausted, Failed, Invalid, NotFound, Unavailable, Unsupported, WeftError
 from weft.base.nearby import unknown
-from weft.base.net import check_for_containers
+from weft.base.net import IPNetwork, check_for_containers
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver, Host, Numbered
@@ -48,15 +49,17 @@ class Networks:
 
     async def networks(self, brief: str = "") -> tuple[t.NetworkInfo, ...]:
         """`brief`: without the numbers of endpoints, for which all of the cluster's are looked at."""
-        counts = {} if yes(brief) else await self._endpoint_counts()
+        counts = Counter[str]() if yes(brief) else await self._endpoint_counts()
+        self._parts.as_of.look()
         view = self._parts.view
         return tuple(infos.network(self._parts, n, counts.get(n.name, 0)) for _, n in sorted(view.networks.items()))
 
     async def network(self, name: str, brief: str = "") -> t.NetworkInfo:
         network = await self.known(name)
-        counts = {} if yes(brief) else await self._endpoint_counts()
-        held = (await self._parts.store.list(keys.subnet_claims(network.home))).items
-        services = [s for s, item in records.claimed(claims.subnet, held) if records.holder(item) == claims.SERVICES]
+        counts = Counter[str]() if yes(brief) else await self._endpoint_counts(name)
+        services = await self._parts.as_of.read(
+            lambda: self._for_services(network), list[IPNetwork], lambda: "the subnets of services are not known here"
+        )
         return msgspec.structs.replace(
             infos.network(self._parts, network, counts.get(name, 0)), services=tuple(services)
         )
@@ -69,12 +72,23 @@ class Networks:
         inside = await self.remove(name, force=yes(force))
         return t.Done(what=(name, *(e.name for e in inside)))
 
-    async def _endpoint_counts(self) -> dict[str, int]:
-        counts: dict[str, int] = {}
-        for item in (await self._parts.store.list(keys.ENDPOINTS)).items:
-            if at := keys.ENDPOINT.parse(item.key):
-                counts[at.network] = counts.get(at.network, 0) + 1
-        return counts
+    async def _for_services(self, network: Network) -> list[IPNetwork]:
+        held = (await self._parts.store.list(keys.subnet_claims(network.home))).items
+        return [s for s, item in records.claimed(claims.subnet, held) if records.holder(item) == claims.SERVICES]
+
+    async def _endpoint_counts(self, network: str = "") -> Counter[str]:
+        """By network. `network`: only this one's number is needed."""
+        view = self._parts.view
+
+        async def ask() -> Counter[str]:
+            places = (keys.ENDPOINT.parse(item.key) for item in (await self._parts.store.list(keys.ENDPOINTS)).items)
+            return Counter(at.network for at in places if at)
+
+        def here() -> Counter[str]:
+            own = Counter(e.network for e in view.endpoints.values())
+            return own + Counter(e.network for e in infos.located(self._parts))
+
+        return await self._parts.as_of.read(ask, here, lambda: infos.unfollowed(view, network))
 
     # What they consist of.
 

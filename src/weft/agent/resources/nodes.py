@@ -17,11 +17,13 @@ class Nodes:
 
     async def nodes(self) -> tuple[t.NodeInfo, ...]:
         """With hosts of others that are in networks of ours."""
+        self._parts.as_of.look()
         ours = (infos.node(self._parts, n) for _, n in sorted(self._parts.view.nodes.items()))
         return (*ours, *infos.foreign_nodes(self._parts))
 
     async def node(self, name: str) -> t.NodeInfo:
         view = self._parts.view
+        self._parts.as_of.look()
         if found := next((n for n in infos.foreign_nodes(self._parts) if n.name == name), None):
             return found
         if name not in view.nodes:

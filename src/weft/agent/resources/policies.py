@@ -37,6 +37,7 @@ class Policies:
     async def policies(self, endpoint: str = "") -> t.PolicyList:
         """`endpoint`: its id, for the policies that select it."""
         self._parts.ready()
+        self._parts.as_of.look()
         written = self._written
         chosen = await self._selecting(endpoint) if endpoint else written.policies()
         used = Counter(policy.tier for policy in written.policies())
@@ -74,6 +75,7 @@ class Policies:
 
     async def policy(self, ref: str) -> t.PolicyDocument:
         self._parts.ready()
+        self._parts.as_of.look()
         found = self._written.meant(ref, (*self._written.all(), *TIERS))
         return t.PolicyDocument(id=ident(found), document=document(found))
 

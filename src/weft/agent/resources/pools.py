@@ -7,13 +7,14 @@ from collections.abc import Callable, Iterable
 import msgspec
 
 from weft.agent.parts import Parts
+from weft.agent.resources import infos
 from weft.agent.resources.networks import Networks
 from weft.alloc.leases import check_host, check_new
 from weft.api import limits
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
 from weft.base.nearby import unknown
-from weft.base.net import IPNetwork, check_for_containers, contains, covers, parse_network
+from weft.base.net import IPAddress, IPNetwork, check_for_containers, contains, covers, parse_network
 from weft.cluster import records
 from weft.datapaths import registry
 from weft.datapaths.options import PoolOptions
@@ -45,12 +46,11 @@ class Pools:
         """Raises Invalid where the network has none."""
         options = _options(network)
         masqueraded = network.masqueraded(options.masquerade)
-        store = self._parts.store
-        blocks = [
-            b for b, _ in records.claimed(claims.subnet, (await store.list(keys.subnet_claims(network.home))).items)
-        ]
-        items = (await store.list(keys.address_claims(network.home))).items
-        used = [a for a, i in records.claimed(claims.address, items) if not claims.is_cooling(i.value)]
+        blocks, used = await self._parts.as_of.read(
+            lambda: self._claimed(network.home),
+            lambda: self._held(network.home),
+            lambda: infos.unfollowed(self._parts.view, network.name),
+        )
         found = []
         for pool in map(network.pool, network.subnets):
             size = options.block_prefix(pool.subnet)
@@ -67,6 +67,21 @@ class Pools:
                 )
             )
         return tuple(found)
+
+    async def _claimed(self, home: str) -> tuple[list[IPNetwork], list[IPAddress]]:
+        """Blocks that are held, and addresses in use."""
+        store = self._parts.store
+        blocks = records.claimed(claims.subnet, (await store.list(keys.subnet_claims(home))).items)
+        addresses = records.claimed(claims.address, (await store.list(keys.address_claims(home))).items)
+        return [block for block, _ in blocks], [a for a, item in addresses if not claims.is_cooling(item.value)]
+
+    def _held(self, home: str) -> tuple[list[IPNetwork], list[IPAddress]]:
+        """The same, as far as it is known here."""
+        view = self._parts.view
+        blocks = [subnet for lease in view.leases.get(home, {}).values() for subnet in lease.subnets]
+        own = [a.ip for e in view.endpoints_at(home) for a in e.addresses]
+        others = [a.ip for e in infos.located(self._parts) if view.home(e.network) == home for a in e.addresses]
+        return blocks, [*own, *others]
 
     async def add(self, name: str, request: t.AddPool) -> Network:
         check_for_containers(f"pool of network {name}", [request.subnet])

@@ -59,6 +59,7 @@ class Service:
             Mesh(parts),
             Paths(parts),
         )
+        self.as_of = parts.as_of
         self._calls: dict[str, Callable[..., Awaitable[Any]]] = {
             op.name: next(getattr(found, op.name) for found in resources if hasattr(found, op.name))
             for op in OPERATIONS

@@ -111,7 +111,14 @@ class Services:
 
     @contextlib.asynccontextmanager
     async def known(self, networks: Iterable[str]) -> AsyncIterator[None]:
-        """Where these networks' containers are, and what health checks say of them. Raises Unavailable."""
+        """Where these networks' containers are, and what health checks say of them; while the store is away, as far as that is
+        followed here. Raises Unavailable."""
+        networks = list(networks)
+        if await self._parts.as_of.silent():
+            strange = sorted(set(networks) - self._view.followed)
+            self._parts.as_of.mark(f"members of services in {', '.join(strange)} are not known here" if strange else "")
+            yield
+            return
         async with contextlib.AsyncExitStack() as stack:
             for network in networks:
                 for kind in (LOCATIONS, CONDITIONS):
