@@ -187,6 +187,8 @@ ILL = t.Status(
             problems=1,
         ),
     ),
+    healthy=False,
+    reasons=("the store is lost: 10.0.0.1:2379: connection refused", "1 object failed", "node-4 is silent"),
 )
 
 FINDINGS = (

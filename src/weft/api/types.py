@@ -689,6 +689,7 @@ class PolicyChanges(Reply, frozen=True, kw_only=True):
 
 class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
+    `healthy`: it is converged, and nothing is amiss, with other hosts neither; else `reasons` say what, a line each.
     `repairs`: how often drift was put right since the start. `why`: it is this uplink, and these addresses. `policy`: through
     what it is enforced. `notes`: what is worth knowing, though nothing is amiss."""
 
@@ -713,6 +714,8 @@ class Status(Reply, frozen=True, kw_only=True):
     why: str = ""
     policy: str = "nftables"
     notes: tuple[str, ...] = ()
+    healthy: bool = True
+    reasons: tuple[str, ...] = ()
 
 
 class Finding(Reply, frozen=True, kw_only=True):

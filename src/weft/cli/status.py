@@ -16,7 +16,6 @@ from weft.cli.table import Cell, Page, Styled
 
 app = single()
 
-STATES = {"converged": "good", "converging": "warn", "starting": "warn", "degraded": "bad"}
 CONVERGED = "converged"
 
 
@@ -24,7 +23,7 @@ CONVERGED = "converged"
 def status(
     ctx: typer.Context,
     verbose: Annotated[bool, typer.Option("--verbose", "-v", help="Also the kernel objects, by kind.")] = False,
-    check: Annotated[bool, typer.Option("--check", help="Exit status 1 unless converged.")] = False,
+    check: Annotated[bool, typer.Option("--check", help="Exit status 1 unless all is well, with the reason.")] = False,
     output: Output = Format.TABLE,
 ) -> None:
     """This node as its agent sees it: the store, the networks, the peers, and what is amiss with the way out.
@@ -37,8 +36,9 @@ def status(
     show(found, output, lambda page, value: render(page, value, verbose=verbose))
     if found.store.state == "refused":
         raise Failed(f"{found.node}: {found.store.reason}")
-    if check and found.state != CONVERGED:
-        raise Failed(f"{found.node} is {found.state}: {_why(found)}")
+    if check and (reasons := reasons_of(found)):
+        state = found.state if found.state != CONVERGED else "not well"
+        raise Failed(f"{found.node} is {state}: {'; '.join(reasons)}")
 
 
 def render(page: Page, found: t.Status, *, verbose: bool = False) -> Iterator[str]:
@@ -54,19 +54,19 @@ def render(page: Page, found: t.Status, *, verbose: bool = False) -> Iterator[st
     )
 
 
-def _why(found: t.Status) -> str:
-    reasons = []
-    if found.store.state != "connected":
-        reasons.append(f"the store is {found.store.state}")
-    failed = sum(count.failed for count in found.objects.values())
-    if failed:
-        reasons.append(f"{counted(failed, 'object')} failed")
-    return listed(reasons) or "not everything is in place yet"
+def reasons_of(found: t.Status) -> tuple[str, ...]:
+    """Why not all is well. An agent of an earlier version says its state only."""
+    return found.reasons or (() if found.state == CONVERGED else ("not everything is in place yet",))
 
 
 def _head(page: Page, found: t.Status) -> Iterator[str]:
-    state = page.paint(found.state, STATES.get(found.state, "warn"))
-    yield f"{page.paint(found.node, 'head')} is {state}"
+    if reasons := reasons_of(found):
+        state = "not well" if found.state == CONVERGED else found.state
+        more = f" (and {len(reasons) - 1} more)" if len(reasons) > 1 else ""
+        style = "bad" if found.state == "degraded" else "warn"
+        yield from page.paragraph(f"{found.node} is {state}: {reasons[0]}{more}", style=style)
+    else:
+        yield f"{page.paint(found.node, 'head')} is {page.paint(found.state, 'good')}: all is well"
     yield from page.pairs(
         [
             ("agent", f"weft {found.version}, up {ago(found.started)}"),

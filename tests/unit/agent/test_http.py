@@ -199,7 +199,7 @@ async def test_a_request_is_taken_word_for_word(api: Client, url: str, body: dic
 
 @pytest.mark.parametrize("cls", ERRORS.values(), ids=lambda cls: cls.code)
 async def test_each_error_has_its_status(api: Client, agent: Agent, monkeypatch: pytest.MonkeyPatch, cls: Any) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise cls("told in one line")
 
     monkeypatch.setattr("weft.agent.resources.infos.status", fail)
@@ -207,7 +207,7 @@ async def test_each_error_has_its_status(api: Client, agent: Agent, monkeypatch:
 
 
 async def test_an_error_of_no_users_kind_has_a_known_word(api: Client, monkeypatch: pytest.MonkeyPatch) -> None:
-    def fail(*_: object) -> None:
+    def fail(*_: object, **__: object) -> None:
         raise Compacted("revision 4 is gone")
 
     monkeypatch.setattr("weft.agent.resources.infos.status", fail)
@@ -217,7 +217,7 @@ async def test_an_error_of_no_users_kind_has_a_known_word(api: Client, monkeypat
 async def test_an_unexpected_error_is_answered_and_logged(
     api: Client, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    monkeypatch.setattr("weft.agent.resources.infos.status", lambda agent: agent.nonsense)
+    monkeypatch.setattr("weft.agent.resources.infos.status", lambda agent, **_: agent.nonsense)
     message = await refused(await api.get("/v1/status"), 500, "failed")
     assert message == "the agent met an unexpected error: its log has the traceback"
     (record,) = [r for r in caplog.records if r.levelname == "ERROR"]

@@ -78,7 +78,7 @@ class TestEveryShownThing:
 class TestStatus:
     def test_all_is_well(self, weft, agent) -> None:
         ran = weft("status")
-        assert ran.lines[0] == "node-1 is converged"
+        assert ran.lines[0] == "node-1 is converged: all is well"
         assert "store   etcd://10.0.0.1:2379,10.0.0.2:2379, connected for 2 h, at revision 4711" in ran.lines
         assert "node-4  192.168.0.33   silent  behind a router" in ran.lines
         assert "OBJECTS" not in ran.out and "PROBLEMS\n" not in ran.out.replace("PEERS  PROBLEMS", "")
@@ -91,7 +91,7 @@ class TestStatus:
         ran = weft("status")
         assert ran.status == 0
         text = " ".join(ran.out.split())
-        assert "node-1 is degraded" in text
+        assert text.startswith("node-1 is degraded: the store is lost: 10.0.0.1:2379: connection refused (and 2 more)")
         assert "lost for 1 min, at revision 4711: 10.0.0.1:2379: connection refused" in text
         assert "route 6 5 1" in text
         assert "Network is unreachable (ENETUNREACH): is weft.1 up? 5 attempts in 2 min, next in 1" in text
@@ -108,8 +108,14 @@ class TestStatus:
         agent.answers["status"] = ILL
         ran = weft("status", "--check")
         assert ran.status == 1
-        assert ran.err == "weft: node-1 is degraded: the store is lost, 1 object failed\n"
-        assert ran.lines[0] == "node-1 is degraded"
+        assert ran.err == (
+            "weft: node-1 is degraded: the store is lost: 10.0.0.1:2379: connection refused; 1 object failed; "
+            "node-4 is silent\n"
+        )
+        agent.answers["status"] = msgspec.structs.replace(WELL, healthy=False, reasons=("node-4 is silent: no packet",))
+        ran = weft("status", "--check")
+        assert (ran.status, ran.lines[0]) == (1, "node-1 is not well: node-4 is silent: no packet")
+        assert ran.err == "weft: node-1 is not well: node-4 is silent: no packet\n"
 
     def test_a_node_alone(self, weft, agent: CannedAgent) -> None:
         alone = plain(WELL) | {"networks": [], "peers": []}

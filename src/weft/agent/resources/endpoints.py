@@ -192,4 +192,12 @@ def names_of(endpoints: Iterable[Endpoint | t.EndpointInfo]) -> list[str]:
 
 
 def _references(e: Endpoint | t.EndpointInfo) -> set[str]:
-    return {e.id, e.name, f"{e.node}/{e.name}", e.container, *(str(a.ip) for a in e.addresses), *map(str, e.floating)}
+    return {
+        e.id,
+        e.name,
+        f"{e.node}/{e.name}",
+        e.container,
+        f"{e.node}/{e.container}",
+        *(str(a.ip) for a in e.addresses),
+        *map(str, e.floating),
+    }

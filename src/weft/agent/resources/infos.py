@@ -12,6 +12,7 @@ from weft import __version__
 from weft.agent import versions
 from weft.agent.parts import Parts
 from weft.agent.resources import paths
+from weft.agent.resources.verdict import CONVERGED, CONVERGING, DEGRADED, STARTING, judged
 from weft.api import types as t
 from weft.base.errors import WeftError
 from weft.base.net import (
@@ -299,7 +300,12 @@ def _switched_off(parts: Parts) -> Iterator[t.Problem]:
             yield t.Problem(network=there[ns].network, peer="", text=f"{there[ns].name}: {why}: it goes without there")
 
 
-def status(parts: Parts) -> t.Status:
+def status(parts: Parts, *, silent: bool = False) -> t.Status:
+    """`silent`: the store does not answer just now."""
+    return judged(_status(parts), waiting_for=parts.waiting_for, silent=silent)
+
+
+def _status(parts: Parts) -> t.Status:
     view, loops = parts.view, parts.loops
     me = parts.node
     found = tuple(problems(parts))
@@ -413,13 +419,12 @@ def _communities(route: BirdRoute) -> tuple[str, ...]:
 
 
 def _state(parts: Parts) -> str:
+    """As far as the kernel is concerned."""
     if parts.known.doubt:
-        return "degraded"
+        return DEGRADED
     if not parts.loop.started:
-        return "starting"
-    if parts.loops.troubles() or parts.store_status.state != "connected" or parts.waiting_for:
-        return "degraded"
-    return "converging" if parts.loops.busy else "converged"
+        return STARTING
+    return CONVERGING if parts.loops.busy else CONVERGED
 
 
 def _peer(parts: Parts, n: Node) -> t.PeerStatus:

@@ -26,7 +26,8 @@ class ThisNode:
         self._parts, self._networks = parts, networks
 
     async def status(self) -> t.Status:
-        return infos.status(self._parts)
+        away = self._parts.store_status.state != "connected"
+        return infos.status(self._parts, silent=not away and await self._parts.as_of.silent())
 
     async def plan(self, network: str = "") -> t.PlanReply:
         if network:
