@@ -9,6 +9,7 @@ from weft.agent.resources.service import Service
 from weft.api import declared as d
 from weft.api import types as t
 from weft.documents.text import documents, text
+from weft.model import decode, encode
 
 BLUE = """
 apiVersion: weft/v1
@@ -93,7 +94,9 @@ def sources(*texts: str) -> tuple[t.PolicySource, ...]:
 
 
 async def applied(service: Service, *texts: str, **more: Any) -> d.Applied:
-    return await service.apply(d.Apply(documents=sources(*texts), **more))  # type: ignore[no-any-return]
+    """As it comes by the API."""
+    done = await service.apply(d.Apply(documents=sources(*texts), **more))
+    return decode(d.Applied, encode(done))
 
 
 async def changes(service: Service, *texts: str, **more: Any) -> dict[str, str]:
@@ -111,5 +114,5 @@ async def faults(service: Service, *texts: str, **more: Any) -> list[str]:
 
 async def exported(service: Service, refs: str = "", **more: str) -> list[str]:
     """A text for each document."""
-    found = await service.declared(refs, **more)
+    found = decode(d.Declared, encode(await service.declared(refs, **more)))
     return [text(document) for document in found.documents]

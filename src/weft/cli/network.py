@@ -11,6 +11,7 @@ from weft.api import types as t
 from weft.base.net import parse_network
 from weft.cli import complete, network_set
 from weft.cli.columns import Column, Table
+from weft.cli.declared import show_document
 from weft.cli.listing import listing
 from weft.cli.node import removed
 from weft.cli.options import Labels, NetworkName, example, group, pairs
@@ -140,8 +141,12 @@ def ls(ctx: typer.Context) -> tuple[t.NetworkInfo, ...]:
 def one(ctx: typer.Context, name: NetworkName, output: Output = Format.TABLE) -> None:
     """Show one network: who holds which subnet, what is amiss.
 
-    Its options are shown as they are in force; the problems are those of this node.
+    Its options are shown as they are in force; the problems are those of this node. With -o yaml its document, for `weft
+    apply`.
     """
+    if output is Format.YAML:
+        show_document(ctx, f"network/{name}")
+        return
     with Waiting("asking for the network"):
         network = client(ctx).network(name)
     show(network, output, _details)

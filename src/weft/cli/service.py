@@ -11,6 +11,7 @@ from weft.api import services as s
 from weft.base.net import parse_address
 from weft.cli import complete, service_report
 from weft.cli import service_shown as shown
+from weft.cli.declared import show_document
 from weft.cli.listing import listing
 from weft.cli.options import OfNetwork, example, group
 from weft.cli.output import Format, Output, due, listed, say, show
@@ -178,9 +179,13 @@ def ls(ctx: typer.Context, network: OfNetwork = "") -> tuple[s.ServiceInfo, ...]
 
 @app.command("show", epilog=example("weft service show web", "weft service show blue/web -o json"))
 def one(ctx: typer.Context, service: Ref, output: Output = Format.TABLE) -> None:
-    """Show one service: its addresses and ports, its members, what is amiss on this node."""
+    """Show one service: its addresses and ports, its members, what is amiss on this node. With -o yaml its document, for `weft
+    apply`."""
     with Waiting("asking for the service"):
         found = client(ctx).service(service)
+    if output is Format.YAML:
+        show_document(ctx, f"service/{found.service.network}/{found.service.name}")
+        return
     show(found, output, shown.details)
 
 

@@ -12,6 +12,7 @@ from typing import Any
 import msgspec
 
 from weft.api import limits
+from weft.api import types as t
 from weft.base.net import IPNetwork, check_for_containers
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver
@@ -61,6 +62,23 @@ def from_network(network: Network) -> Item:
             internal=network.internal,
             mtu=network.mtu,
         ),
+    )
+
+
+def to_changes(before: Item, after: Item) -> t.SetNetwork:
+    """What makes one of the other. Pools are changed by themselves. Raises Invalid."""
+    old, new = before.spec, after.spec
+    driver = registry.DRIVERS.get(new.driver)
+    pools = driver is not None and driver.addresses.pools
+    return t.SetNetwork(
+        driver=new.driver if new.driver != old.driver else "",
+        subnets=new.subnets if new.subnets != old.subnets and not pools else None,
+        options={name: value for name, value in new.options.items() if old.options.get(name) != value},
+        remove=tuple(name for name in old.options if name not in new.options),
+        internal=new.internal if new.internal != old.internal else None,
+        mtu=(new.mtu or 0) if new.mtu != old.mtu else None,
+        labels={name: text for name, text in after.labels.items() if before.labels.get(name) != text},
+        remove_labels=tuple(name for name in before.labels if name not in after.labels),
     )
 
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import json
 import re
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -458,3 +460,18 @@ async def test_who_waits_for_changes_does_not_keep_the_agent_from_its_end(
             await asked.wait()
         with pytest.raises(aiohttp.ClientError):
             await waiting
+
+
+async def test_documents_that_belong_together_come_in_one_large_request(api: Client) -> None:
+    """Others may not be so large."""
+    more = {"metadata": {"name": "shop", "annotations": {f"n{n}": "x" * 10_000 for n in range(80)}}}
+    shop = {"documents": [{"place": "here", "document": {**SHOP, **more}}]}
+
+    async def post(path: str) -> ClientResponse:
+        body = io.BytesIO(json.dumps(shop).encode())
+        return await api.post(path, data=body, headers={"Content-Type": "application/json"})
+
+    assert [change["change"] for change in (await done(await post("/v1/declared")))["changes"]] == ["created"]
+    assert "larger than 524288 octets" in await refused(await post("/v1/policies"), 400, "invalid")
+    shop["documents"] *= 6
+    assert "larger than 4194304 octets" in await refused(await post("/v1/declared"), 400, "invalid")

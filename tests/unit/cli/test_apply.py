@@ -115,3 +115,20 @@ class TestExport:
             "namespace-shop.yaml": NAMESPACE,
         }
         assert weft("export", "-o", "table").status == 2
+
+
+@pytest.mark.parametrize(
+    ("words", "ref"),
+    [
+        (("network", "show", "blue"), "network/blue"),
+        (("service", "show", "web"), "service/blue/web"),
+        (("bgp", "show"), "bgpsettings"),
+    ],
+)
+def test_what_can_be_declared_is_shown_as_its_document(
+    weft, agent: CannedAgent, words: tuple[str, ...], ref: str
+) -> None:
+    agent.answers["declared"] = d.Declared(documents=(NETWORK_DOCUMENT,))
+    assert yaml.safe_load(weft(*words, "-o", "yaml").out) == NETWORK_DOCUMENT
+    assert agent.asked[-1].params["refs"] == ref
+    assert "apiVersion" not in weft(*words, "-o", "json").out

@@ -10,8 +10,9 @@ import msgspec
 import pytest
 import yaml
 
-from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORKS, NODES, WELL
+from support.canned import ANSWERS, COMMANDS, ENDPOINTS, FINDINGS, ILL, NETWORK_DOCUMENT, NETWORKS, NODES, WELL
 from support.canned_agent import Asked, CannedAgent
+from weft.api import declared as d
 from weft.api import types as t
 from weft.api.dump import HostDump, LinkDump, NamespaceDump, VxlanDump
 from weft.base.errors import NotFound, Unavailable
@@ -58,10 +59,13 @@ class TestEveryShownThing:
         assert (ran.status, ran.err) == (0, "")
         assert json.loads(ran.out) == plain(ANSWERS[operation])
 
-    def test_yaml_is_the_api_type(self, line: str, operation: str, weft, agent) -> None:
+    def test_yaml_is_the_api_type_or_the_document_of_what_can_be_declared(
+        self, line: str, operation: str, weft, agent
+    ) -> None:
+        agent.answers["declared"] = d.Declared(documents=(NETWORK_DOCUMENT,))
         ran = weft(*line.split(), "--output", "yaml")
         assert ran.status == 0
-        assert yaml.safe_load(ran.out) == plain(ANSWERS[operation])
+        assert yaml.safe_load(ran.out) == (NETWORK_DOCUMENT if operation == "network" else plain(ANSWERS[operation]))
 
     @pytest.mark.parametrize("width", [100, 80])
     def test_the_table_fits(self, width: int, line: str, operation: str, weft, agent, monkeypatch) -> None:

@@ -44,11 +44,12 @@ class NetworkChanges:
     def __init__(self, parts: Parts, networks: Networks) -> None:
         self._parts, self._cluster, self._networks = parts, parts.cluster, networks
 
-    async def set_network(self, name: str, request: t.SetNetwork) -> t.NetworkSet:
-        """Raises NotFound, Invalid, Conflict, Unavailable; Failed where this host cannot do it: then all is as it was."""
+    async def set_network(self, name: str, request: t.SetNetwork, expected: Network | None = None) -> t.NetworkSet:
+        """`expected`: what it is changed from; None: from whatever it is. Raises NotFound, Invalid, Conflict, Unavailable;
+        Failed where this host cannot do it: then all is as it was."""
         self._parts.ready()
         await self._networks.known(name)
-        changed = await self._cluster.change(lambda: self._attempt(name, request), f"network {name}")
+        changed = await self._cluster.change(lambda: self._attempt(name, request, expected), f"network {name}")
         if changed.old != changed.new and not request.check:
             await self._converge(changed)
         return t.NetworkSet(
@@ -57,11 +58,13 @@ class NetworkChanges:
             notes=tuple(changed.notes),
         )
 
-    async def _attempt(self, name: str, request: t.SetNetwork) -> Changed:
+    async def _attempt(self, name: str, request: t.SetNetwork, expected: Network | None) -> Changed:
         item = await self._cluster.store.get(keys.network(name))
         if item is None:
             raise NotFound(f"no network {name}: it was just removed")
         old = decode(Network, item.value)
+        if expected not in (None, old):
+            raise Conflict(f"network {name} was just changed by someone else: look, and try again")
         new = asked(old, request)
         differences = tuple(registry.differences(old, new))
         refuse_fixed(name, differences)

@@ -35,13 +35,14 @@ class Service:
     def __init__(self, parts: Parts) -> None:
         networks, nodes = Networks(parts), Nodes(parts)
         here, endpoints = ThisNode(parts, networks), Endpoints(parts, networks, nodes)
-        services, pools, bgp, policies = Services(parts, networks), Pools(parts, networks), Bgp(parts), Policies(parts)
+        services, pools, changes = Services(parts, networks), Pools(parts, networks), NetworkChanges(parts, networks)
+        bgp, policies = Bgp(parts), Policies(parts)
         resources = (
             here,
             Examination(parts, here, endpoints, networks, nodes, services),
             nodes,
             networks,
-            NetworkChanges(parts, networks),
+            changes,
             pools,
             Ipam(parts, networks),
             endpoints,
@@ -50,7 +51,7 @@ class Service:
             bgp,
             policies,
             services,
-            Declared(parts, networks, pools, bgp, policies),
+            Declared(parts, networks, changes, pools, bgp, policies),
             TopologyOf(parts, services),
             Health(parts, services),
             Observed(parts),

@@ -35,7 +35,9 @@ from weft.api import declared as d
 from weft.base.errors import Invalid, NotFound
 from weft.model import BgpSettings
 from weft.policy.record import POLICIES
+from weft.services.record import SERVICES, At
 
+AT_ONE = WEB.replace('publish: ["8000:80"]', "addresses: [10.20.9.9]")
 SHARING = """
 apiVersion: weft/v1
 kind: Network
@@ -113,6 +115,8 @@ async def test_what_one_document_has_wrong_keeps_all_from_being_applied(agent: A
         ((BLUE, WEB.replace("drain: 5", "addresses: [10.9.9.9]")), "10.9.9.9 is outside network blue"),
         ((BLUE, WEB, WEB.replace("name: web", "name: web2")), "8000"),
         ((BLUE, WEB, WEB.replace("name: web", "name: web2").replace("8000", "1").replace("drain: 5", "aliases: [web]")), "web"),
+        ((BLUE, AT_ONE, AT_ONE.replace("name: web", "name: b")), "10.20.9.9 is an address of service web"),
+        ((BLUE, WEB, WEB.replace("name: web", "name: a").replace("8000", "10.0.0.9:8000")), "services share no port"),
         ((PEER.replace("192.168.1.1", "192.168.1.68"),), "node-1's own address"),
         ((PEER.replace("ttlSecurity", "keepPassword"),), "there is no password here to keep"),
         ((BLUE, BLUE), "is there twice: first at f0.yaml, line 2"),
@@ -265,6 +269,7 @@ async def test_of_two_who_change_the_same_thing_one_is_told(
             (SETTINGS, "bgpsettings/default", "9", "1"),
             (PEER, "bgppeer/tor-a", "65001", "6500"),
             (POOL, "pool/prod/10.31.0.0/16", "rack=b", "rack=c"),
+            (BLUE, "network/blue", "app: shop", "app: shop"),
         ):
             ours, theirs = text.replace(old, f"{new}2"), text.replace(old, f"{new}3")
             [told] = (await applied(Service(other), theirs)).changes
@@ -319,3 +324,51 @@ async def test_what_is_exported_can_be_chosen(agent: Agent, service: Service) ->
         await service.declared("service/blue/api")
     with pytest.raises(Invalid, match="'services' is no kind of document"):
         await service.declared("services")
+
+
+async def test_what_labels_made_is_no_document_and_can_be_shown_as_one(
+    agent: Agent, host: FakeHost, service: Service
+) -> None:
+    await changes(service, BLUE)
+    host.open("c1")
+    await attach(agent, "c1", "blue", labels={"weft.service": "auto", "weft.service.port": "80"})
+    await until(lambda: agent.view.table(SERVICES).get(At("blue", "auto")))
+    assert len(await exported(service)) == 1
+    assert [yaml.safe_load(text)["metadata"]["name"] for text in await exported(service, "service/blue/auto")] == [
+        "auto"
+    ]
+    assert [yaml.safe_load(text)["kind"] for text in await exported(service, "bgpsettings")] == ["BgpSettings"]
+    assert set((await changes(service, BLUE, prune={"app": "shop"})).values()) == {"unchanged"}
+
+
+async def test_a_network_is_changed_as_far_as_it_can_be(agent: Agent, host: FakeHost, service: Service) -> None:
+    await changes(service, BLUE, PROD)
+    host.open("c1")
+    await attach(agent, "c1", "blue")
+    live = BLUE.replace("app: shop", "tier: front").replace(
+        "vni: 77}", "vni: 77, masquerade: false, reach: prod}, mtu: 1300"
+    )
+    for change in ("changed", "unchanged"):
+        assert await changes(service, live) == {"network/blue": change}
+    [text] = await exported(service, "network/blue")
+    assert yaml.safe_load(text) == {
+        "apiVersion": "weft/v1",
+        "kind": "Network",
+        "metadata": {"name": "blue", "labels": {"tier": "front"}},
+        "spec": {
+            "driver": "vxlan",
+            "subnets": ["10.20.0.0/16", "fd00:20::/48"],
+            "options": {"masquerade": False, "reach": "prod", "vni": 77},
+            "mtu": 1300,
+        },
+    }
+    before = await keys_of(agent)
+    [fault] = await faults(service, TIER, live.replace("vni: 77", "vni: 78"))
+    assert fault.startswith("f1.yaml, line 2: network blue: vni cannot be changed from 77 to 78: ")
+    [fault] = await faults(service, TIER, live.replace("10.20.0.0", "10.21.0.0"))
+    assert "subnets cannot be changed" in fault
+    [fault] = await faults(service, TIER, BLUE.replace("vxlan", "mesh"))
+    assert "driver cannot be changed from vxlan to mesh" in fault
+    assert await keys_of(agent) == before
+    assert await changes(service, BLUE) == {"network/blue": "changed"}  # what is left out is the default again
+    assert yaml.safe_load((await exported(service, "network/blue"))[0]) == yaml.safe_load(BLUE)

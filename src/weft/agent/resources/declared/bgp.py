@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 import msgspec
 
@@ -27,6 +27,9 @@ class SettingsPart:
         found = form.from_settings(self._parts.view.bgp)
         return [found] if found.spec != form.BgpSettingsSpec() else []
 
+    def undeclared(self) -> Iterable[Item]:
+        return [form.from_settings(self._parts.view.bgp)]
+
     async def find(self, item: Item) -> Item | None:
         return form.from_settings(self._parts.view.bgp)
 
@@ -50,6 +53,9 @@ class PeersPart:
 
     async def there(self) -> list[Item]:
         return [form.from_peer(peer) for peer in self._parts.view.bgp_peers.values()]
+
+    def undeclared(self) -> Iterable[Item]:
+        return ()
 
     async def find(self, item: Item) -> Item | None:
         found = self._parts.view.bgp_peers.get(item.name)

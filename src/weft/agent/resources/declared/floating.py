@@ -4,7 +4,7 @@ not there waits, and is given by the next call after it came."""
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from weft.agent.parts import Parts
 from weft.agent.resources import infos
@@ -37,6 +37,9 @@ class FloatingPart:
             for endpoint in await self._endpoints()
             for address in endpoint.floating
         ]
+
+    def undeclared(self) -> Iterable[Item]:
+        return ()
 
     async def find(self, item: Item) -> Item | None:
         return next((found for found in await self.there() if found.id == item.id), None)

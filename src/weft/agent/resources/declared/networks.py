@@ -2,13 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
+
+import msgspec
 
 from weft.agent.parts import Parts
 from weft.agent.resources.declared.part import Change, Plan
+from weft.agent.resources.network_changes import NetworkChanges
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.pools import Pools
-from weft.base.errors import Conflict, Invalid
+from weft.api import types as t
+from weft.base.errors import Conflict
 from weft.base.net import IPNetwork
 from weft.cluster import records
 from weft.datapaths import registry
@@ -22,11 +26,14 @@ class NetworksPart:
     kinds = frozenset((form.NAME,))
     at_once = 1
 
-    def __init__(self, parts: Parts, networks: Networks, pools: Pools) -> None:
-        self._parts, self._networks, self._pools = parts, networks, pools
+    def __init__(self, parts: Parts, networks: Networks, changes: NetworkChanges, pools: Pools) -> None:
+        self._parts, self._networks, self._changes, self._pools = parts, networks, changes, pools
 
     async def there(self) -> list[Item]:
         return [form.from_network(network) for network in self._parts.view.networks.values()]
+
+    def undeclared(self) -> Iterable[Item]:
+        return ()
 
     async def find(self, item: Item) -> Item | None:
         found = self._parts.view.networks.get(item.name)
@@ -42,25 +49,19 @@ class NetworksPart:
         elif before is None:
             await self._networks.check_creation(form.to_network(after), plan.networks(but=name))
         else:
-            self._check_change(before, after)
             for subnet in _added(before, after):
                 self._pools.check_pool(plan.network(name), Pool(subnet=subnet), plan.networks(but=name))
+            plan.notes += [f"network {name}: {note}" for note in await self._set(before, after, check=True)]
 
-    def _check_change(self, before: Item, after: Item) -> None:
-        """Raises Invalid."""
-        pools = registry.driver(after.spec.driver).addresses.pools
-        changed = [
-            name
-            for name in ("driver", "subnets", "options", "internal", "mtu")
-            if getattr(before.spec, name) != getattr(after.spec, name) and not (name == "subnets" and pools)
-        ]
-        if before.labels != after.labels:
-            changed.append("labels")
-        if changed:
-            raise Invalid(
-                f"network {after.name} is there, and its {', '.join(changed)} cannot be changed: `weft export "
-                f"network/{after.name}` shows what it is"
-            )
+    async def _set(self, before: Item, after: Item, *, check: bool = False) -> tuple[str, ...]:
+        """`check`: it is only asked whether it could be. What users should know of it. Raises Invalid, Conflict, Unavailable,
+        Failed."""
+        asked = form.to_changes(before, after)
+        if asked == t.SetNetwork():
+            return ()
+        old = self._parts.view.networks.get(after.name)
+        done = await self._changes.set_network(after.name, msgspec.structs.replace(asked, check=check), old)
+        return done.notes
 
     async def _check_unused(self, name: str, plan: Plan) -> None:
         """Raises Conflict."""
@@ -87,9 +88,13 @@ class NetworksPart:
             elif change.before is None:
                 await self._networks.create(form.to_network(change.after))
             else:
+                await self._set(change.before, change.after)
                 for subnet in _added(change.before, change.after):
                     await self._pools.replace(change.item.name, None, Pool(subnet=subnet))
 
 
 def _added(before: Item, after: Item) -> list[IPNetwork]:
+    """Pools that are to be added."""
+    if not registry.driver(before.spec.driver).addresses.pools:
+        return []
     return [subnet for subnet in after.spec.subnets if subnet not in before.spec.subnets]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Sequence
 from typing import Protocol
 
 import msgspec
@@ -42,9 +42,14 @@ class Plan:
     def __init__(self, parts: Parts, changes: Iterable[Change]) -> None:
         self._parts, self.changes = parts, list(changes)
         self.by_id = {change.item.id: change for change in self.changes}
+        self.notes: list[str] = []
+        """What users should know of it."""
+        self._by_kind: dict[str, list[Change]] = {}
+        for change in self.changes:
+            self._by_kind.setdefault(change.item.kind, []).append(change)
 
-    def of(self, *kinds: str) -> Iterator[Change]:
-        return (change for change in self.changes if change.item.kind in kinds)
+    def of(self, kind: str) -> Sequence[Change]:
+        return self._by_kind.get(kind, ())
 
     def wants(self, id: str) -> bool:
         """Whether one of the documents is about it."""
@@ -82,6 +87,9 @@ class Part(Protocol):
 
     async def there(self) -> list[Item]:
         """All there is of its kinds. Raises Unavailable."""
+
+    def undeclared(self) -> Iterable[Item]:
+        """What is there and is no document of anybody's, but can be shown as one."""
 
     async def find(self, item: Item) -> Item | None:
         """What there is of it. Raises Unavailable."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 
 from weft.agent.parts import Parts
 from weft.agent.resources.declared.part import Change, Plan
@@ -24,6 +24,9 @@ class PoliciesPart:
 
     async def there(self) -> list[Item]:
         return [form.from_object(found) for found in self._written.all()]
+
+    def undeclared(self) -> Iterable[Item]:
+        return ()
 
     async def find(self, item: Item) -> Item | None:
         found = self._written.like(item.spec)

@@ -3,7 +3,7 @@ are in no document, and conditions that no document speaks of."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 
 from weft.agent.parts import Parts
 from weft.agent.resources.declared.part import Change, Plan
@@ -26,6 +26,9 @@ class PoolsPart:
         """Those with conditions: what is a pool and no more is a subnet in its network's document."""
         found = self._parts.view.networks.values()
         return [form.from_pool(network, pool) for network in found for pool in network.pools]
+
+    def undeclared(self) -> Iterable[Item]:
+        return ()
 
     async def find(self, item: Item) -> Item | None:
         network = self._parts.view.networks.get(item.scope)

@@ -11,6 +11,9 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from difflib import get_close_matches
+from typing import Any, TypeVar, cast
+
+import msgspec
 
 from weft.agent.parts import Parts
 from weft.agent.resources.bgp import Bgp
@@ -21,6 +24,7 @@ from weft.agent.resources.declared.part import Change, Part, Plan
 from weft.agent.resources.declared.policies import PoliciesPart
 from weft.agent.resources.declared.pools import PoolsPart
 from weft.agent.resources.declared.services import ServicesPart
+from weft.agent.resources.network_changes import NetworkChanges
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
@@ -34,16 +38,22 @@ from weft.declared.read import read
 from weft.documents.document import Document
 
 IDLE = ("unchanged", "waits")
+AT_ONCE = 20
+"""Documents that are looked at before other tasks have their turn."""
+
+T = TypeVar("T")
 
 
 class Declared:
-    def __init__(self, parts: Parts, networks: Networks, pools: Pools, bgp: Bgp, policies: Policies) -> None:
+    def __init__(
+        self, parts: Parts, networks: Networks, changes: NetworkChanges, pools: Pools, bgp: Bgp, policies: Policies
+    ) -> None:
         self._agent = parts
         self._pools = PoolsPart(parts, pools)
         self._parts: tuple[Part, ...] = (
             SettingsPart(parts, bgp),
             PeersPart(parts, bgp),
-            NetworksPart(parts, networks, pools),
+            NetworksPart(parts, networks, changes, pools),
             self._pools,
             PoliciesPart(parts, policies),
             ServicesPart(parts, networks),
@@ -64,7 +74,7 @@ class Declared:
             if not any(_meant(ref, item) for item in chosen):
                 found += self._unusual(ref)
         return d.Declared(
-            documents=tuple(table.document(item) for item in sorted(found, key=table.order)),
+            documents=tuple(_written(item) for item in sorted(found, key=table.order)),
             notes=tuple(_secrets(found)),
         )
 
@@ -80,27 +90,26 @@ class Declared:
         changes = [_told(change, change.what, change.waits, whole=request.dry_run) for change in plan.changes]
         if not request.dry_run:
             changes = await self._made(plan)
-        return d.Applied(changes=tuple(changes), notes=found.notes)
+        return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes))
 
     # What they consist of.
 
     def _unusual(self, ref: str) -> list[Item]:
-        """What is meant by a name that nothing declared has: BGP's settings are always there. Raises NotFound, Invalid."""
+        """What is meant by a name that nothing declared has. Raises NotFound, Invalid."""
         kind, _, name = ref.lower().partition("/")
         known = [known.lower() for known in table.BY_NAME]
         if kind not in known:
             close = get_close_matches(kind, known, 1)
             hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
             raise Invalid(f"'{kind}' is no kind of document: {hint}")
-        if kind == bgp_form.SETTINGS.lower() and name in ("", bgp_form.ONLY):
-            return [bgp_form.from_settings(self._agent.view.bgp)]
-        if name:
+        found = [item for part in self._parts for item in part.undeclared() if _meant(ref, item)]
+        if name and not found:
             raise NotFound(f"there is no {ref}: `weft export {kind}` shows those there are")
-        return []
+        return found
 
     async def _compared(self, items: Sequence[Item], prune: dict[str, str]) -> Plan:
         changes = []
-        for item in sorted(items, key=table.order):
+        async for item in _politely(sorted(items, key=table.order)):
             part = self._of[item.kind]
             found = await part.find(item)
             changes.append(Change(before=found, after=_placed(part.settled(item, found), found)))
@@ -120,7 +129,7 @@ class Declared:
                     yield item
 
     async def _faults(self, plan: Plan) -> AsyncIterator[str]:
-        for change in plan.changes:
+        async for change in _politely(plan.changes):
             if change.what == "unchanged":
                 continue
             try:
@@ -150,6 +159,14 @@ class Declared:
             if change.before is not None and (found is None or not found.same(change.before)):
                 raise Conflict(f"{change.item.id} was just changed by someone else: look, and apply again")
         await part.make(step, plan)
+
+
+async def _politely(some: Iterable[T]) -> AsyncIterator[T]:
+    """One after the other, and the agent's other tasks in between."""
+    for number, one in enumerate(some):
+        if number % AT_ONCE == 0:
+            await asyncio.sleep(0)
+        yield one
 
 
 def _in_order(changes: Iterable[Change]) -> list[Change]:
@@ -189,8 +206,13 @@ def _placed(item: Item, found: Item | None) -> Item:
 def _told(change: Change, what: str, reason: str = "", *, whole: bool = False) -> d.DeclaredChange:
     """`whole`: with the documents, where they differ."""
     shown = whole and what not in IDLE
-    before, after = (table.document(side) if shown and side else None for side in (change.before, change.after))
+    before, after = (_written(side) if shown and side else None for side in (change.before, change.after))
     return d.DeclaredChange(id=change.item.id, change=what, reason=reason, before=before, after=after)
+
+
+def _written(item: Item) -> dict[str, Any]:
+    """As JSON already: else the names of its fields would be sorted on the way, and people write `name` before `labels`."""
+    return cast(dict[str, Any], msgspec.Raw(msgspec.json.encode(table.document(item))))
 
 
 def _has(item: Item, labels: dict[str, str]) -> bool:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from weakref import WeakKeyDictionary
 
 import msgspec
 
@@ -21,15 +23,43 @@ from weft.services.model import Service
 from weft.services.record import SERVICES, At
 
 
+class Crowd:
+    """Services, by what no two of them may have alike: to look at each pair would take too long."""
+
+    def __init__(self, services: Mapping[str, Service]) -> None:
+        self._services = services
+        self._by_mark = defaultdict[tuple[object, ...], set[str]](set)
+        for id, service in services.items():
+            for mark in _marks(service):
+                self._by_mark[mark].add(id)
+
+    def near(self, id: str) -> list[Service]:
+        """The others that have something of one of them."""
+        ids = {other for mark in _marks(self._services[id]) for other in self._by_mark[mark]} - {id}
+        return [self._services[other] for other in sorted(ids)]
+
+
+def _marks(service: Service) -> Iterator[tuple[object, ...]]:
+    yield from (("name", service.network, name) for name in (service.name, *service.aliases))
+    yield from (("address", service.network, address) for address in service.addresses)
+    for port in service.published:
+        for outer, _ in port.pairs:
+            yield from (("port", port.protocol, outer, fam) for fam in port.families)
+
+
 class ServicesPart:
     kinds = frozenset((form.NAME,))
     at_once = 1
 
     def __init__(self, parts: Parts, networks: Networks) -> None:
         self._parts, self._networks = parts, networks
+        self._crowds = WeakKeyDictionary[Plan, Crowd]()
 
     async def there(self) -> list[Item]:
         return [form.from_service(found) for found in _all(self._parts.view) if not found.automatic]
+
+    def undeclared(self) -> Iterable[Item]:
+        return (form.from_service(found) for found in _all(self._parts.view) if found.automatic)
 
     async def find(self, item: Item) -> Item | None:
         found = self._record(item)
@@ -46,22 +76,23 @@ class ServicesPart:
         if change.after is None:
             return
         network, request = plan.network(change.item.scope), form.to_request(change.after)
-        new, others = wanted(request), list(self._others(change.after, plan))
+        new, others = wanted(request), self._crowd(plan).near(change.after.id)
         check_network(new, network, request.addresses, request.publish)
         check_names(new, others)
         wishes = [publish.read(text, new.ports) for text in request.publish]
         publish.apart([wish for wish in wishes if not wish.open], others)
         _check_addresses(change.after, network, others)
 
-    def _others(self, item: Item, plan: Plan) -> Iterator[Service]:
-        """All that will be there beside it."""
-        changed = {change.item.id: change for change in plan.of(form.NAME)}
-        for service in _all(self._parts.view):
-            if (id := form.from_service(service).id) != item.id and id not in changed:
-                yield service
-        for id, change in changed.items():
-            if change.after is not None and id != item.id:
-                yield _as_it_will_be(change.after)
+    def _crowd(self, plan: Plan) -> Crowd:
+        """All that will be there."""
+        found = self._crowds.get(plan)
+        if found is None:
+            there = {form.from_service(service).id: service for service in _all(self._parts.view)}
+            coming = {c.item.id: _as_it_will_be(c.after) for c in plan.of(form.NAME) if c.after is not None}
+            gone = {change.item.id for change in plan.of(form.NAME)}
+            found = Crowd({id: service for id, service in there.items() if id not in gone} | coming)
+            self._crowds[plan] = found
+        return found
 
     async def make(self, changes: Sequence[Change], plan: Plan) -> None:
         for change in changes:
