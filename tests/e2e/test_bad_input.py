@@ -105,7 +105,7 @@ NETWORKS = {
     ),
     "unknown option": (
         "x --driver vxlan --subnet 10.2.0.0/16 -O vnii=2",
-        f"driver vxlan has no option 'vnii': it takes {options('vxlan')}",
+        f"driver vxlan has no option 'vnii': did you mean vni? it takes {options('vxlan')}",
     ),
     "another driver's option": (
         "x --driver host-gw --subnet 10.2.0.0/16 -O vni=2",

@@ -96,6 +96,15 @@ def parse_network(text: str) -> IPNetwork:
     return meant
 
 
+def parse_subnet(text: str) -> IPNetwork:
+    """The same, of a network's addresses: an address alone is none. Raises Invalid."""
+    meant = parse_network(text)
+    if "/" not in text:
+        wide = ip_network(f"{text}/{16 if meant.version == 4 else 48}", strict=False)
+        raise Invalid(f"'{text}' has no prefix length: write it like {wide}")
+    return meant
+
+
 def parse_interface(text: str) -> IPInterface:
     """An address with the length of its on-link prefix, such as 192.168.1.68/24. Raises Invalid."""
     try:

@@ -88,6 +88,8 @@ def _text(name: str, path: Path | None) -> str:
             return file.read(LARGEST + 1)
     except (OSError, UnicodeDecodeError) as error:
         reason = error.strerror if isinstance(error, OSError) else "it is not text in UTF-8"
+        if isinstance(error, FileNotFoundError):
+            reason = "there is no such file: name one that is there, a folder, or - for what comes in"
         if path is not None and _leads_nowhere(path):
             reason = f"it is a link to {path.readlink()}, which is not there"
         raise Invalid(f"{name}: {reason}") from None

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weft.api import types as t
-from weft.base.net import parse_network
+from weft.base.net import parse_subnet
 from weft.cli import complete, network_set
 from weft.cli.columns import Column, Table
 from weft.cli.declared import show_document
@@ -71,7 +71,7 @@ def create(
     network = Network(
         name=name,
         driver=driver,
-        subnets=tuple(parse_network(text) for text in subnet or ()),
+        subnets=tuple(parse_subnet(text) for text in subnet or ()),
         options=dict(options),
         internal=internal,
         mtu=mtu,

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from weft.api import types as t
-from weft.base.net import parse_network
+from weft.base.net import parse_subnet
 from weft.cli.options import NetworkName, example, pairs, set_or_gone
 from weft.cli.output import Format, Output, complain, listed, mapped, show
 from weft.cli.session import Waiting, client
@@ -60,7 +60,7 @@ def command(
         labels=pairs("--label", labels),
         remove_labels=gone,
         driver=driver,
-        subnets=tuple(parse_network(text) for text in subnet) if subnet else None,
+        subnets=tuple(parse_subnet(text) for text in subnet) if subnet else None,
         check=check,
     )
     if request == t.SetNetwork(check=check):

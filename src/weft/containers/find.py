@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from weft.base.errors import Invalid, NotFound
+from weft.base.nearby import did_you_mean
 from weft.base.numbers import is_number
 from weft.hoststate import HOST
 from weft.kernel.kinds import own_netns
@@ -100,7 +101,14 @@ def ask_engines(reference: str) -> tuple[int, str]:
                 return int(pid), name.lstrip("/")
             case ["0", name]:
                 raise NotFound(f"container {name.lstrip('/')} is not running: start it first")
-    raise Unknown(f"nothing is called {reference} here: no {', no '.join(tried)}")
+    raise Unknown(f"nothing is called {reference} here: {_nearby(reference)}no {', no '.join(tried)}")
+
+
+def _nearby(reference: str) -> str:
+    """Which namespace may have been meant."""
+    named = [path.name for folder in netns.NAMED if folder.is_dir() for path in folder.iterdir()]
+    meant = did_you_mean(reference, named)
+    return f"{meant} there is " if meant else ""
 
 
 def _fit(name: str) -> str:

@@ -9,6 +9,7 @@ from typing import Annotated, Any, get_args, get_origin
 import msgspec
 
 from weft.base.errors import Invalid
+from weft.base.nearby import did_you_mean
 from weft.base.net import IPAddress
 from weft.datapaths import (
     aws_vpc,
@@ -71,7 +72,8 @@ _UNKNOWN = Driver(
 def driver(name: str) -> Driver:
     found = DRIVERS.get(name)
     if found is None:
-        raise Invalid(f"unknown driver '{name}': choose one of {', '.join(sorted(DRIVERS))}")
+        meant = did_you_mean(name, DRIVERS) or f"choose one of {', '.join(sorted(DRIVERS))}"
+        raise Invalid(f"unknown driver '{name}': {meant}")
     return found
 
 
@@ -88,7 +90,9 @@ def parse_options(network: Network) -> CommonOptions:
     taken = _taken(kind)
     for name, value in network.options.items():
         if name not in taken:
-            raise Invalid(f"driver {network.driver} has no option '{name}': it takes {', '.join(sorted(taken))}")
+            meant = did_you_mean(name, taken)
+            takes = f"{meant}{' ' if meant else ''}it takes {', '.join(sorted(taken))}"
+            raise Invalid(f"driver {network.driver} has no option '{name}': {takes}")
         _check_type(network.driver, name, value, taken[name])
     options = convert(kind, network.options, strict=False)
     if not (chosen.addresses.made_elsewhere or chosen.addresses.bare):

@@ -163,8 +163,14 @@ class Way(Elsewhere, ABC):
         found: dict[int, IPAddress] = {a.version: a for a in ask.wishes}
         families = set(offered)
         for address in ask.wishes:
-            if address.version not in families or found[address.version] != address:
-                has = ", ".join(map(str, ask.network.subnets))
+            has = ", ".join(map(str, ask.network.subnets))
+            if address.version == 6 and address.ipv4_mapped is not None:
+                raise Invalid(f"{address} is an IPv4 address in IPv6's form: write {address.ipv4_mapped}")
+            if address.version not in families:
+                raise Invalid(
+                    f"{address}: network {ask.network.name} has no IPv{address.version} addresses, it has {has}"
+                )
+            if found[address.version] != address:
                 raise Invalid(f"{address}: network {ask.network.name} takes one address of each of {has}")
         return found
 

@@ -10,6 +10,7 @@ import msgspec
 from weft.api import services as s
 from weft.api import types as t
 from weft.base.errors import Invalid, NotFound
+from weft.base.nearby import did_you_mean
 from weft.base.net import FAMILIES, Family, IPAddress, parse_address
 from weft.services.model import Service
 
@@ -38,8 +39,18 @@ def origin(ref: str, endpoints: Iterable[t.EndpointInfo], nodes: Iterable[t.Node
     """An endpoint by name, NODE/NAME, id or address; a node by name or address. Raises NotFound, Invalid."""
     found = _known(ref, endpoints, nodes)
     if found is None:
-        raise NotFound(f"{ref} is no endpoint and no node: `weft endpoint ls` and `weft node ls` show those there are")
+        meant = _nearby(ref, endpoints, nodes)
+        raise NotFound(
+            f"{ref} is no endpoint and no node: {meant}`weft endpoint ls` and `weft node ls` show those there are"
+        )
     return found
+
+
+def _nearby(
+    ref: str, endpoints: Iterable[t.EndpointInfo], nodes: Iterable[t.NodeInfo], more: Iterable[str] = ()
+) -> str:
+    found = did_you_mean(ref, (*(e.name for e in endpoints), *(n.name for n in nodes), *more))
+    return f"{found} " if found else ""
 
 
 def target(
@@ -57,8 +68,9 @@ def target(
     try:
         address = parse_address(ref)
     except Invalid:
+        meant = _nearby(ref, endpoints, nodes, [service.service.name for service in services])
         raise NotFound(
-            f"{ref} is no endpoint, node, service or address: `weft endpoint ls`, `weft node ls` and `weft service ls` "
+            f"{ref} is no endpoint, node, service or address: {meant}`weft endpoint ls`, `weft node ls` and `weft service ls` "
             "show those there are"
         ) from None
     if address.is_multicast or address.is_unspecified or address == _EVERYBODY:

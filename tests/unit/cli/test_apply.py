@@ -71,7 +71,7 @@ class TestApply:
             "c.yaml, line 2: this is not YA",
             "d.yaml, line 1: a document is ",
             "e.yaml: it is not text in UTF-",
-            "none.yaml: No such file or dir",
+            "none.yaml: there is no such fi",
         ]
 
     def test_nothing_to_apply(self, weft, agent: CannedAgent, folder: Path, monkeypatch) -> None:

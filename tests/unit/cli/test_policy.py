@@ -63,7 +63,10 @@ class TestApply:
         assert len(lines) == 5 and all(line.startswith("weft: ") for line in lines)
         assert f"weft: {folder}/worse.yaml, line 2: this is not YAML: did not find expected node content" in lines
         assert f"weft: {folder}/gone.yaml: it is a link to elsewhere.yaml, which is not there" in lines
-        assert f"weft: {folder}/missing.yaml: No such file or directory" in lines
+        assert (
+            f"weft: {folder}/missing.yaml: there is no such file: name one that is there, a folder, or - for what comes in"
+            in lines
+        )
         assert f"weft: {folder}/bad.yaml, line 1: NetworkPolicy shop/bad: spec.ingress[0].from[1]: it must" in ran.err
 
     @pytest.mark.parametrize("name", ["empty", "nothing.yaml", "binary.yaml"])

@@ -33,7 +33,11 @@ BAD: list[tuple[str, dict[str, OptionValue], str]] = [
         {"vni": 7},
         f"driver host-gw has no option 'vni': it takes {COMMON.replace('dns', 'dns, flannel')}{BOUNDS}",
     ),
-    ("vxlan", {"direct_routing": True}, "driver vxlan has no option 'direct_routing': it takes direct-routing, "),
+    (
+        "vxlan",
+        {"direct_routing": True},
+        "driver vxlan has no option 'direct_routing': did you mean direct-routing? it takes direct-routing, ",
+    ),
     ("vxlan", {"vni": "many"}, "driver vxlan: option vni=many is not a whole number"),
     ("vxlan", {"vni": 1.5}, "driver vxlan: option vni=1.5 is not a whole number"),  # type: ignore[dict-item]
     ("vxlan", {"direct-routing": "perhaps"}, "driver vxlan: option direct-routing=perhaps is not true or false"),

@@ -159,7 +159,8 @@ class Endpoints:
         me, held = self._parts.view.me, await self._known()
         there = [e for e in held if target in _references(e)]
         if here := [e for e in there if e.node == me]:
-            return f"{target} is not attached to {network}, but to {', '.join(sorted({e.network for e in here}))}"
+            others = ", ".join(sorted({e.network for e in here}))
+            return f"{target} is not attached to {network}, but to {others}: name that with --network, or leave it out"
         if elsewhere := sorted({e.node for e in there if network in ("", e.network)}):
             return f"{target} is attached on {', '.join(elsewhere)}, not here on {me}: run `weft detach` there"
         meant = did_you_mean(target, names_of(e for e in held if e.node == me))

@@ -7,6 +7,7 @@ from collections.abc import Iterable, Iterator, Mapping
 import msgspec
 
 from weft.base.errors import Invalid, NotFound
+from weft.base.nearby import did_you_mean
 from weft.base.net import FAMILIES, Family, IPAddress, family, parse_address
 from weft.compile.policy import identity_of
 from weft.model import Endpoint, Node
@@ -53,9 +54,9 @@ def meant(
                 "that a packet goes on to, and its port: say one of those that `weft service show` lists"
             )
     if address is None:
-        raise NotFound(
-            f"{ref} is no endpoint, node or address: `weft endpoint ls` and `weft node ls` show those there are"
-        )
+        near = did_you_mean(ref, (*(e.name for e in endpoints), *nodes))
+        shown = "`weft endpoint ls` and `weft node ls` show those there are"
+        raise NotFound(f"{ref} is no endpoint, node or address: {near}{' ' if near else ''}{shown}")
     return Meant(name=str(address), addresses=(address,))
 
 

@@ -11,6 +11,7 @@ import errno
 import functools
 import os
 import socket
+import stat
 import sys
 import threading
 from collections.abc import Callable, Iterable, Sequence
@@ -51,6 +52,8 @@ def open_path(path: str) -> int:
     except OSError as error:
         raise explain(path, error) from None
     try:
+        if stat.S_ISDIR(os.fstat(found).st_mode):
+            raise NotFound(f"{path} is a directory, no network namespace: name one that is in it")
         if _filesystem(found) != u.NSFS_MAGIC:
             raise explain(path, OSError(errno.EINVAL, "")) from None
         return os.open(f"/proc/self/fd/{found}", os.O_RDONLY | os.O_CLOEXEC)
