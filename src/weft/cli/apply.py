@@ -23,6 +23,8 @@ from weft.documents.field import Log
 app = single()
 PATIENCE = 600.0
 """Seconds for all changes: each new network is set up on this host before the next one."""
+LEFT = ("waits", "failed", "not-tried")
+"""What is told of a change that was not made."""
 
 
 @app.command(
@@ -74,7 +76,9 @@ def apply(
     if done.faults:
         raise typer.Exit(Invalid.exit_status)
     show(done, output, _differences if dry_run else _changes)
-    if not dry_run and any(change.change in ("failed", "not-tried", "waits") for change in done.changes):
+    left = [] if dry_run else [change for change in done.changes if change.change in LEFT]
+    if left:
+        complain(f"{len(left)} of {len(done.changes)} are not applied: {left[0].reason}")
         raise typer.Exit(1)
 
 

@@ -44,6 +44,8 @@ def would_be(page: Page, changes: Iterable[Change]) -> Iterator[str]:
     counts: dict[str, int] = {}
     for change in changes:
         counts[change.change] = counts.get(change.change, 0) + 1
+        if reason := getattr(change, "reason", ""):
+            yield f"{change.id} {change.change}: {reason}"
         for line in _lines_that_differ(change) if change.before != change.after else ():
             style = {"+": "good", "-": "bad"}.get(line[:1], "dim" if line.startswith("@@") else "")
             yield page.paint(line, style)

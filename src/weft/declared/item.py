@@ -41,7 +41,8 @@ class Item(msgspec.Struct, frozen=True, kw_only=True):
 
 class Kind(msgspec.Struct, frozen=True, kw_only=True):
     """`read`: a whole document; raises `weft.documents.field.Bad`. `write`: the document of an item, without what is left to
-    defaults. `rank`: what has a lower one is made first, and removed last. `labelled`: whether its items have labels, by
+    defaults. `rank`: what has a lower one is made first, and removed last; of one rank, what is not
+    `late`: what stands on others of its kind. `labelled`: whether its items have labels, by
     which they are chosen. `spec`: of Weft's own kinds, for the JSON Schema."""
 
     name: str
@@ -49,6 +50,7 @@ class Kind(msgspec.Struct, frozen=True, kw_only=True):
     read: Callable[[Field], Item]
     write: Callable[[Item], dict[str, Any]]
     rank: int
+    late: Callable[[Item], bool] = lambda _: False
     scope: Scope = ""
     labelled: bool = False
     spec: type[Spec] | None = None

@@ -13,6 +13,7 @@ import msgspec
 
 from weft.api import limits
 from weft.api import types as t
+from weft.base.errors import Invalid
 from weft.base.net import IPNetwork, check_for_containers
 from weft.datapaths import registry
 from weft.datapaths.driver import Driver
@@ -118,11 +119,15 @@ def _chosen(driver: Driver) -> frozenset[str]:
 
 
 def _normal(driver: str, options: dict[str, OptionValue]) -> dict[str, OptionValue]:
-    """In the driver's own types, without those that say what is so anyway. Raises Invalid."""
+    """In the driver's own types, without those that say what is so anyway; as they are, where another version of Weft wrote
+    them."""
     chosen = registry.DRIVERS.get(driver)
     if chosen is None:
         return dict(sorted(options.items()))
-    typed: Any = convert(chosen.options, options, strict=False)
+    try:
+        typed: Any = convert(chosen.options, options, strict=False)
+    except Invalid:
+        return dict(sorted(options.items()))
     found: dict[str, OptionValue] = {}
     for field in msgspec.structs.fields(chosen.options):
         name = field.encode_name
@@ -146,4 +151,8 @@ def _settle(item: Item) -> Item:
     return msgspec.structs.replace(item, spec=msgspec.structs.replace(item.spec, options=options, subnets=subnets))
 
 
-KIND = own(NAME, NetworkSpec, _settle, rank=10, labelled=True)
+def _shares(item: Item) -> bool:
+    return SHARE in item.spec.options
+
+
+KIND = msgspec.structs.replace(own(NAME, NetworkSpec, _settle, rank=10, labelled=True), late=_shares)

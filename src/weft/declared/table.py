@@ -21,9 +21,10 @@ def of(item: Item) -> Kind:
     return BY_NAME[item.kind]
 
 
-def order(item: Item) -> tuple[int, str]:
+def order(item: Item) -> tuple[int, bool, str]:
     """In which items are made; the other way round they are removed."""
-    return BY_NAME[item.kind].rank, item.id
+    kind = of(item)
+    return kind.rank, kind.late(item), item.id
 
 
 def document(item: Item) -> dict[str, object]:

@@ -60,6 +60,13 @@ class TestApply:
         agent.answers["apply"] = d.Applied(changes=(d.DeclaredChange(id="network/blue", change=change, reason="why"),))
         ran = weft("apply", "-f", str(folder))
         assert ran.status == 1 and ran.lines == [f"network/blue {change.replace('-', ' ')}: why"]
+        assert ran.err == "weft: 1 of 1 are not applied: why\n"
+
+    def test_a_dry_run_says_why_something_would_wait(self, weft, agent: CannedAgent, folder: Path) -> None:
+        agent.answers["apply"] = d.Applied(changes=(d.DeclaredChange(id="network/blue", change="waits", reason="why"),))
+        ran = weft("apply", "-f", str(folder), "--dry-run")
+        assert ran.status == 0
+        assert ran.lines == ["network/blue waits: why", "nothing was changed: 1 would wait"]
 
     def test_every_fault_of_files_is_told_and_nothing_is_asked(self, weft, agent, folder: Path) -> None:
         (folder / "c.yaml").write_text("kind:\tx\n\ty")

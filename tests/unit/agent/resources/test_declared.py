@@ -32,10 +32,11 @@ from weft.agent.resources.declared.part import Plan
 from weft.agent.resources.declared.resource import Declared
 from weft.agent.resources.service import Service
 from weft.api import declared as d
-from weft.base.errors import Invalid, NotFound
-from weft.model import BgpSettings
+from weft.base.errors import Invalid, NotFound, Unavailable
+from weft.model import BgpSettings, Network, encode
 from weft.policy.record import POLICIES
 from weft.services.record import SERVICES, At
+from weft.store.protocol import Put
 
 AT_ONE = WEB.replace('publish: ["8000:80"]', "addresses: [10.20.9.9]")
 SHARING = """
@@ -164,6 +165,11 @@ async def test_what_is_left_to_weft_stays_as_weft_chose_it(agent: Agent, service
 async def test_pools_are_added_changed_and_pruned_with_their_network(agent: Agent, service: Service) -> None:
     await changes(service, PROD)
     assert (await changes(service, PROD, POOL))["pool/prod/10.31.0.0/16"] == "created"
+    both = PROD.replace("prod", "two").replace("[10.30.0.0/16]", "[10.50.0.0/16, 10.51.0.0/16]")
+    of_two = POOL.replace("prod", "two").replace("10.31", "10.51")
+    for change in ("created", "unchanged"):
+        assert await changes(service, both, of_two) == dict.fromkeys(("network/two", "pool/two/10.51.0.0/16"), change)
+    await service.remove_network("two")
     assert (await changes(service, PROD))["network/prod"] == "unchanged"  # a pool more makes no other network
     wider = PROD.replace("[10.30.0.0/16]", "[10.30.0.0/16, 10.32.0.0/16]")
     assert (await changes(service, wider))["network/prod"] == "changed"
@@ -372,3 +378,49 @@ async def test_a_network_is_changed_as_far_as_it_can_be(agent: Agent, host: Fake
     assert await keys_of(agent) == before
     assert await changes(service, BLUE) == {"network/blue": "changed"}  # what is left out is the default again
     assert yaml.safe_load((await exported(service, "network/blue"))[0]) == yaml.safe_load(BLUE)
+
+
+async def test_what_shares_a_network_is_made_after_it_and_removed_before(agent: Agent, service: Service) -> None:
+    inner = SHARING.replace("green", "prod").replace("name: inner", "name: inner, labels: {app: shop}")
+    assert list(await changes(service, inner, PROD)) == ["network/prod", "network/inner"]
+    assert set((await changes(service, *await exported(service))).values()) == {"unchanged"}
+    own_label = inner.replace("app: shop", "app: inner")
+    assert await faults(service, own_label, BLUE, prune={"app": "shop"}) == [
+        "--prune: network prod is shared by inner, which stays: leave the network in the documents"
+    ]
+    assert list(await changes(service, BLUE, prune={"app": "shop"})) == [
+        "network/blue",
+        "network/inner",
+        "network/prod",
+    ]
+    assert set(agent.view.networks) == {"blue"}
+
+
+async def test_what_cannot_be_read_is_left_out_of_an_export_and_told(agent: Agent, service: Service) -> None:
+    """Options of a driver that this version does not know are written as they are."""
+    await changes(service, BLUE)
+    new = Network(name="new", driver="vxlan", subnets=(), options={"colour": "red", "vni": 9})
+    await agent.store.commit((), [Put("networks/new", encode(new)), Put("networks/bad", b"{}")])
+    await until(lambda: "new" in agent.view.networks and "networks/bad" in agent.view.broken)
+    found = await service.declared()
+    assert len(found.notes) == 1 and found.notes[0].startswith("networks/bad is left out: its record in the store")
+    names = {yaml.safe_load(text)["metadata"]["name"]: yaml.safe_load(text) for text in await exported(service)}
+    assert set(names) == {"blue", "new"} and names["new"]["spec"]["options"] == {
+        "colour": "red",
+        "reach": "all",
+        "vni": 9,
+    }
+
+
+async def test_what_this_host_lacks_is_a_fault_before_anything_is_changed(host: FakeHost, store_file: Path) -> None:
+    host.change(features=host.found.features - {"vxlan"})
+    async with agent_on(host, store_file) as agent:
+        service = Service(agent)
+        [fault] = await faults(service, NAMESPACE, BLUE)
+        assert fault.startswith("f1.yaml, line 2: network blue: this host lacks vxlan")
+        assert await keys_of(agent) == {}
+        assert isinstance(agent.store, Tap)
+        agent.store.lose()
+        with pytest.raises(Unavailable):
+            await applied(service, PROD)
+        agent.store.restore()

@@ -73,6 +73,9 @@ class NetworksPart:
                 f"network {name} has {len(inside)} endpoints ({names}): detach them first, or leave the network in the "
                 "documents"
             )
+        sharing = [n for n in self._parts.view.sharing(name) if n != name and not plan.removes(f"network/{n}")]
+        if sharing:
+            raise Conflict(f"network {name} is shared by {sharing[0]}, which stays: leave the network in the documents")
         services = self._parts.view.table(SERVICES).by("network", "name").get(name, {}).values()
         kept = sorted(s.name for s in services if not s.automatic and not plan.removes(f"service/{name}/{s.name}"))
         if kept:

@@ -47,13 +47,19 @@ class PoolsPart:
 
     async def make(self, changes: Sequence[Change], plan: Plan) -> None:
         for change in changes:
-            network, before = change.item.scope, change.before and form.to_pool(change.before)
+            network = change.item.scope
             if change.after is not None:
-                found = await self.find(change.item)  # its network may have brought it along
-                before = before or (form.to_pool(found) if found else None)
-                await self._pools.replace(network, before, form.to_pool(change.after))
+                new = form.to_pool(change.after)
+                before = form.to_pool(change.before) if change.before else self._brought_along(new, network, plan)
+                await self._pools.replace(network, before, new)
             else:
                 await self._pools.remove(network, parse_network(change.item.name))
+
+    def _brought_along(self, pool: Pool, network: str, plan: Plan) -> Pool | None:
+        """What there is of a pool that was not there before: a plain one, if its network's document has it, too."""
+        change = plan.by_id.get(f"network/{network}")
+        there = change is not None and change.after is not None and pool.subnet in change.after.spec.subnets
+        return Pool(subnet=pool.subnet) if there else None
 
     def surplus(self, wanted: Item, plan: Plan) -> Iterator[Change]:
         """What a network has beyond its own document and those of its pools."""

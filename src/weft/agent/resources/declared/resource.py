@@ -29,9 +29,10 @@ from weft.agent.resources.networks import Networks
 from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
 from weft.api import declared as d
-from weft.base.errors import Conflict, Invalid, NotFound, WeftError
+from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
 from weft.declared import bgp as bgp_form
 from weft.declared import network as networks_form
+from weft.declared import policies as policies_form
 from weft.declared import table
 from weft.declared.item import Item
 from weft.declared.read import read
@@ -40,6 +41,9 @@ from weft.documents.document import Document
 IDLE = ("unchanged", "waits")
 AT_ONCE = 20
 """Documents that are looked at before other tasks have their turn."""
+
+DECLARED = ("networks/", "services/", "policies/", "tiers/", "namespaces/", "network-sets/", "bgp/")
+"""What keys in the store begin with."""
 
 T = TypeVar("T")
 
@@ -75,7 +79,7 @@ class Declared:
                 found += self._unusual(ref)
         return d.Declared(
             documents=tuple(_written(item) for item in sorted(found, key=table.order)),
-            notes=tuple(_secrets(found)),
+            notes=(*_secrets(found), *(self._unreadable() if not wanted else ())),
         )
 
     async def apply(self, request: d.Apply) -> d.Applied:
@@ -93,6 +97,11 @@ class Declared:
         return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes))
 
     # What they consist of.
+
+    def _unreadable(self) -> Iterator[str]:
+        for key, reason in sorted(self._agent.view.broken.items()):
+            if key.startswith(DECLARED):
+                yield f"{key} is left out: its record in the store cannot be read: {reason}"
 
     def _unusual(self, ref: str) -> list[Item]:
         """What is meant by a name that nothing declared has. Raises NotFound, Invalid."""
@@ -134,7 +143,9 @@ class Declared:
                 continue
             try:
                 await self._of[change.item.kind].check(change, plan)
-            except (Invalid, NotFound, Conflict) as error:
+            except Unavailable:
+                raise
+            except WeftError as error:
                 place = change.after.place if change.after else "--prune"
                 yield f"{place}: {error}"
 
@@ -169,20 +180,13 @@ async def _politely(some: Iterable[T]) -> AsyncIterator[T]:
         yield one
 
 
-def _in_order(changes: Iterable[Change]) -> list[Change]:
+def _in_order(changes: Sequence[Change]) -> list[Change]:
     """What goes makes room first, and the other way round than it was made; but policy goes last, and comes first."""
-
-    def place(change: Change) -> tuple[int, int]:
-        rank = table.order(change.item)[0]
-        if change.after is not None:
-            return 1, rank
-        return (2 if table.of(change.item).rank < FIRST else 0), -rank
-
-    return sorted(changes, key=place)
-
-
-FIRST = 9
-"""Of policy the ranks are lower."""
+    gone = sorted((c for c in changes if c.after is None), key=lambda c: table.order(c.item), reverse=True)
+    made = sorted((c for c in changes if c.after is not None), key=lambda c: table.order(c.item))
+    policy = [change for change in gone if change.item.kind in policies_form.NAMES]
+    others = [change for change in gone if change.item.kind not in policies_form.NAMES]
+    return [*others, *made, *policy]
 
 
 def _steps(changes: Sequence[Change], parts: Mapping[str, Part]) -> Iterator[list[Change]]:
