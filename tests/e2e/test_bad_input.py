@@ -100,8 +100,8 @@ NETWORKS = {
         "network blue exists: choose another name, or remove it first",
     ),
     "unknown driver": (
-        "x --driver vxlna --subnet 10.2.0.0/16",
-        f"unknown driver 'vxlna': choose one of {', '.join(sorted(DRIVERS))}",
+        "x --driver pigeon --subnet 10.2.0.0/16",
+        f"unknown driver 'pigeon': choose one of {', '.join(sorted(DRIVERS))}",
     ),
     "unknown option": (
         "x --driver vxlan --subnet 10.2.0.0/16 -O vnii=2",
@@ -411,13 +411,13 @@ def test_no_such_container(lab: Lab, blue: list[Container]) -> None:
 @pytest.mark.parametrize(
     ("words", "complaint"),
     [
-        ("network frobnicate", "No such command 'frobnicate'"),
-        ("attach", "Missing argument 'TARGET'"),
-        ("attach new", "Missing option '--network'"),
-        ("network create x --subnet 10.2.0.0/16", "Missing option '--driver'"),
+        ("network frobnicate", "there is no command `weft network frobnicate`"),
+        ("attach", "attach needs TARGET"),
+        ("attach new", "attach needs --network NETWORK"),
+        ("network create x --subnet 10.2.0.0/16", "network create needs --driver DRIVER"),
         ("network create x --driver vxlan --subnet 10.2.0.0/16 -O vni", "'vni' is not KEY=VALUE"),
-        ("status --bogus", "No such option: --bogus"),
-        ("status -o xml", "'xml' is not one of 'table', 'json', 'yaml'"),
+        ("status --bogus", "status has no option --bogus"),
+        ("status -o xml", "'xml' is none of 'table', 'json', 'yaml'"),
         ("agent purge", "nobody can be asked here: give --yes"),
     ],
 )

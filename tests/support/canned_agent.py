@@ -14,7 +14,7 @@ from typing import Any
 from urllib.parse import parse_qsl, unquote, urlsplit
 
 from weft.api import types as t
-from weft.api.operations import NODE, OPERATIONS, Operation
+from weft.api.operations import AS_OF, NODE, OPERATIONS, Operation
 from weft.base.errors import WeftError
 from weft.model import encode
 
@@ -42,10 +42,12 @@ class Hangs:
 @dataclass
 class CannedAgent:
     """`answers`: by operation, or by operation and another node that is asked for, a reply, what makes one of what was asked,
-    an error to raise, or something odd. `asked`: what came, in order."""
+    an error to raise, or something odd. `marks`: by operation, what its header `Weft-As-Of` says. `asked`: what came, in
+    order."""
 
     path: Path
     answers: dict[object, object] = field(default_factory=dict)
+    marks: dict[str, str] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     over: threading.Event = field(default_factory=threading.Event)
 
@@ -88,6 +90,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.send_response(raw.status)
         self.send_header("Content-Type", "application/json")
         self.send_header("Content-Length", str(len(raw.body)))
+        if op.name in self.agent.marks:
+            self.send_header(AS_OF, self.agent.marks[op.name])
         self.end_headers()
         self.wfile.write(raw.body)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from datetime import datetime
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 
@@ -127,6 +128,18 @@ class TestStatus:
         ran = weft("status")
         assert "no networks: weft network create NAME" in ran.out
         assert "no other nodes" in ran.out
+
+
+class TestStoreAway:
+    def test_an_old_answer_is_marked_beside_it(self, weft, agent: CannedAgent) -> None:
+        agent.marks["networks"] = (
+            "2026-11-30T10:04:12Z the store is away: no leader; what other nodes have is not known"
+        )
+        ran = weft("network", "ls", "-o", "json")
+        assert ran.status == 0 and json.loads(ran.out) == plain(NETWORKS), "what programs read is as ever"
+        clock = datetime.fromisoformat("2026-11-30T10:04:12Z").astimezone().strftime("%H:%M:%S")
+        assert ran.err == (f"weft: as of {clock}: the store is away: no leader; what other nodes have is not known\n")
+        assert weft("node", "ls").err == ""
 
 
 class TestDoctor:
