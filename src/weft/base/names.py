@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 import re
 from collections.abc import Mapping
 
@@ -58,6 +57,8 @@ def check_texts(what: str, labels: Mapping[str, str]) -> None:
 
 
 def digest(*parts: str) -> bytes:
+    import hashlib  # with OpenSSL's library, which the command line does without
+
     return hashlib.blake2b("\0".join(parts).encode(), digest_size=16).digest()
 
 

@@ -41,6 +41,8 @@ def support(
     Passwords, keys and tokens are taken out; addresses, names and labels are in it. It also works without an agent. What
     could not be had is listed here and in the archive's manifest.
     """
+    if output == Path("-"):
+        raise typer.BadParameter("an archive is not written to standard output: name a file", param_hint="--output")
     from weft.agent.config import DEFAULT_FILE, Config, load
     from weft.support.bundle import write
     from weft.support.sources import Wanted

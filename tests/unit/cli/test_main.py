@@ -345,9 +345,10 @@ class TestCompletion:
         assert complete("weft network show ") == []
 
 
-@pytest.mark.parametrize("line", ["--help", "status", "node ls -o json", "network create --help"])
+@pytest.mark.parametrize("line", ["--help", "status", "network ls", "node ls -o json", "network create --help"])
 def test_a_command_imports_only_what_it_needs(line: str, agent) -> None:
-    heavy = "aiohttp", "grpc", "rich", "yaml", "weft.lab", "weft.agent", "weft.kernel", "weft.datapaths"
+    stdlib = "asyncio", "email", "hashlib", "http.client", "ssl"
+    heavy = *stdlib, "aiohttp", "grpc", "rich", "yaml", "weft.lab", "weft.agent", "weft.kernel", "weft.datapaths"
     code = (
         "import sys, weft.cli; status = weft.cli.main(sys.argv[1:])\n"
         f"sys.exit([m for m in {heavy!r} if m in sys.modules] or status)"

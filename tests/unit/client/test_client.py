@@ -1,10 +1,13 @@
 from __future__ import annotations
 
 import inspect
+import re
 import socket
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
+from contextlib import contextmanager
 from ipaddress import ip_address, ip_network
 from pathlib import Path
 from typing import get_type_hints
@@ -22,7 +25,7 @@ from weft.api import types as t
 from weft.api.operations import OPERATIONS
 from weft.base import errors
 from weft.client import Client
-from weft.client import connection as connection_module
+from weft.client.connection import ask
 from weft.model import BgpPeer, Network, decode
 
 
@@ -202,10 +205,10 @@ class TestNobodyAnswers:
             Client(str(path)).status()
 
     def test_not_allowed(self, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-        def refuse(self: object) -> None:
+        def refuse(self: object, path: str) -> None:
             raise PermissionError(13, "Permission denied")
 
-        monkeypatch.setattr(connection_module.UnixConnection, "connect", refuse)  # root may open any socket
+        monkeypatch.setattr("socket.socket.connect", refuse)  # root may open any socket
         with pytest.raises(errors.Denied, match="use sudo, or join the group that owns it"):
             Client(str(tmp_path / "weft.sock")).status()
 
@@ -219,13 +222,68 @@ class TestNobodyAnswers:
         with pytest.raises(errors.Failed, match="broke off"):
             client.status()
 
+    @pytest.mark.parametrize(
+        ("reply", "reason"),
+        [
+            (b"", "before it had answered"),
+            (b"HTTP/1.0 200 OK\r\nContent-", "in the head of its answer"),
+            (b"HTTP/1.0 200 OK\r\nContent-Length: 9\r\n\r\n{}", "after 2 of 9 octets"),
+            (b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n", "speaks no HTTP/1.0"),
+            (b"SSH-2.0-OpenSSH_9.2\r\n\r\n", "speaks no HTTP/1.0: 'SSH-2.0-OpenSSH_9.2'"),
+            (b"HTTP/1.0 200 OK\r\nContent-Length: ten\r\n\r\n", "broke off"),
+            (b"x" * 70_000, "too long"),
+        ],
+    )
+    def test_what_is_no_answer(self, reply: bytes, reason: str, tmp_path: Path) -> None:
+        with answering(tmp_path / "s", reply), pytest.raises(errors.Failed, match=re.escape(reason)):
+            ask(str(tmp_path / "s"), 5, "GET", "/", None)
+
+    @pytest.mark.parametrize("length", ["Content-Length: 2\r\n", ""])
+    def test_an_answer(self, length: str, tmp_path: Path) -> None:
+        reply = f"HTTP/1.1 404 Not Found\r\nX-Odd:  a: b \r\n{length}\r\n{{}}".encode()
+        with answering(tmp_path / "s", reply):
+            found = ask(str(tmp_path / "s"), 5, "GET", "/", None)
+        assert (found.status, found.body, found.headers["x-odd"]) == (404, b"{}", "a: b")
+
     def test_path_too_long_for_a_socket(self) -> None:
         with pytest.raises(errors.Invalid, match="107 octets"):
             Client("/run/" + "x" * 120).status()
 
 
+@contextmanager
+def answering(path: Path, reply: bytes) -> Iterator[None]:
+    """A peer that says this to whoever comes first, and closes."""
+
+    def serve() -> None:
+        peer, _ = listening.accept()
+        with peer:
+            peer.recv(65_536)
+            peer.sendall(reply)
+
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        thread = threading.Thread(target=serve)
+        thread.start()
+        yield
+        thread.join()
+
+
 def test_it_is_cheap_to_import() -> None:
-    heavy = "aiohttp", "asyncio", "grpc", "rich", "typer", "yaml", "weft.kernel", "weft.agent"
+    heavy = (
+        "http.client",
+        "ssl",
+        "hashlib",
+        "email",
+        "aiohttp",
+        "asyncio",
+        "grpc",
+        "rich",
+        "typer",
+        "yaml",
+        "weft.kernel",
+        "weft.agent",
+    )
     code = f"import sys, weft.client; print([m for m in {heavy!r} if m in sys.modules])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     assert done.stdout == "[]\n"
