@@ -82,3 +82,17 @@ def test_what_is_searched_for_is_found_without_a_server(browser: Browser, site: 
     expect(page.locator(".md-search-result__item").first).to_contain_text("Metrics", timeout=20_000)
     assert (reader.said, reader.asked) == ([], [])
     page.context.close()
+
+
+def test_the_button_at_a_session_copies_what_is_typed_and_no_more(browser: Browser, site: Path) -> None:
+    context = browser.new_context(viewport=WIDE)
+    context.grant_permissions(["clipboard-read", "clipboard-write"])
+    page = Reader(context, site).open("tutorial.html")
+    block = page.locator(".highlight", has_text="ip netns add web").first
+    assert block.locator(".gp").first.inner_text() == "node-1# "
+    block.hover()
+    block.locator(".md-code__button, .md-clipboard").first.click()
+    copied = page.evaluate("navigator.clipboard.readText()")
+    assert copied.splitlines()[:2] == ["ip netns add web", "weft attach web --network blue --label app=web --dns"]
+    assert "attached" not in copied
+    context.close()

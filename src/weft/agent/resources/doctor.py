@@ -106,7 +106,7 @@ def _store(parts: Parts) -> Iterator[t.Finding]:
             check="store: access",
             result="warning",
             detail=f"{parts.store_status.url} is reached {exposed}: who reaches it can rule every host's network",
-            advice="use etcds:// with store-ca and a user with store-password-file (docs/operating.md, The store of a cluster)",
+            advice="use etcds:// with store-ca and a user with store-password-file (docs/security.md, The store)",
         )
     status = parts.store_status
     if status.state == "connected":
