@@ -103,8 +103,8 @@ class Agent(Parts):
         )
         self.loop.listeners += [self._stepped, self.connections.stepped, lambda _: self.tunnels.stepped()]
         self.service = Service(self)
-        self.metrics.of_status(lambda: infos.status(self))
         """What its API does, for who asks here and for other agents: limits are of both together."""
+        self.metrics.of_status(lambda: infos.status(self))
         self._held: list[Item] = []
         """What this node held when the agent before this one ended, in this boot of the host."""
         self._boot_checked = False

@@ -133,7 +133,7 @@ class _Standing(Collector):
         info = m.INFO.family()
         info.add_metric((found.node, found.version), 1)
         yield info
-        yield m.HEALTHY.at(found.state == "converged" and not found.problems)
+        yield m.HEALTHY.at(found.healthy)
         problems = m.PROBLEMS.family()
         by_network = Tally(problem.network for problem in found.problems)
         for network in ("", *(n.name for n in found.networks)):
