@@ -315,7 +315,7 @@ def test_a_one_sided_reach_is_told(world: World) -> None:
     assert made.returncode == 0
     told = "network lonely: does not reach c-vxlan, though it names it: both have to name each other"
     assert told in made.stderr
-    assert "make c-vxlan anew with -O reach=lonely" in weft(lab, "node-1", "network", "show", "lonely").stdout
+    assert "`weft network set c-vxlan -O reach=lonely`" in weft(lab, "node-1", "network", "show", "lonely").stdout
     assert "is not reached by lonely" in weft(lab, "node-1", "network", "show", "c-vxlan").stdout
     assert "lonely does not reach c-vxlan" in weft(lab, "node-1", "doctor").stdout
     client(lab, "node-1").remove_network("lonely")

@@ -204,12 +204,15 @@ def _never(_options: Any, _me: Node, _node: Node, _family: Family) -> bool:
 
 class Numbered(msgspec.Struct, frozen=True, kw_only=True):
     """An option that, left out, is given the smallest number from `first` on that no other network has claimed. `claim`:
-    what its claims begin with, "vni/". The options' own default only says what is meant where a record has no number."""
+    what its claims begin with, "vni/". `but`: numbers that are left to networks of other drivers. `needed`: whether it means
+    anything, with these options. The options' own default only says what is meant where a record has no number."""
 
     option: str
     claim: str
     first: int
     last: int
+    but: frozenset[int] = frozenset()
+    needed: Callable[[Any], bool] = lambda _options: True
 
 
 class Driver(msgspec.Struct, frozen=True, kw_only=True):

@@ -63,6 +63,8 @@ KERNEL_PORT = 6784
 """Of driver mesh's VXLAN, UDP; the number is Weave's."""
 SECURED_PORT = 6790
 """Of that of encrypted networks of driver mesh."""
+VXLAN_PORT, SECURED_VXLAN_PORT = 8472, 8473
+"""Of driver vxlan (the first is flannel's and Linux's), and of its encrypted networks."""
 SLEEVE_PORT, MEMBERS_PORT = 6783, 6785
 """Of driver mesh's program, and of hosts that tell each other who is there."""
 _HELD = {

@@ -27,7 +27,7 @@ from weft.datapaths import _encap, _limits, _parts, _spoofing, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import fixed
-from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Reached, Site
+from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Reached, Site
 from weft.datapaths.options import PoolOptions, Port, Share, Underlay, Vni
 from weft.datapaths.traits import BLOCKS, KnownBy, Switched, WayOut
 from weft.hoststate import Link, Neighbour, Object, Sysctl, Veth, route
@@ -205,6 +205,9 @@ DRIVER = Driver(
     reached=reached,
     gates=gates,
     balancer=balancer,
+    numbered=Numbered(
+        option="vni", claim="vni/", first=4096, last=_tunnel.LARGEST_VNI, needed=lambda o: o.tunnel == "vxlan"
+    ),
     ways=_encap.ways,
     lease_data=lease_data,
     claims=claims,

@@ -19,7 +19,7 @@ from weft.base.errors import Invalid
 from weft.base.net import FAMILIES, Family, host_prefix
 from weft.datapaths import _isolation, _parts, _rules, _tunnel, guard
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay, check_port
+from weft.datapaths.options import SECURED_VXLAN_PORT, VXLAN_PORT, Encrypt, FlannelOptions, Port, Underlay, check_port
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.hoststate import Address, Link, NftChain, NftElement, NftSet, Object, Tun, Tunnel, TunnelPrefix, route
 from weft.hoststate.firewall import FILTER
@@ -149,7 +149,9 @@ DRIVER = Driver(
     also=_parts.also,
     ways=ways,
     claims=claims,
-    numbered=Numbered(option="port", claim="port/", first=8285, last=65535),
+    numbered=Numbered(
+        option="port", claim="port/", first=8285, last=65535, but=frozenset({VXLAN_PORT, SECURED_VXLAN_PORT})
+    ),
     fixed=_tunnel.encrypted(),
     refusal=_tunnel.refusal,
     flannel=InFlannel(type="udp", said="", options=_from_flannel, tell=lambda *_: None, hear=lambda _: {}),

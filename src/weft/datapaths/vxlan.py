@@ -20,7 +20,7 @@ from weft.datapaths import _isolation, _parts, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import ONE_BY_ONE, live, option
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
-from weft.datapaths.options import Encrypt, FlannelOptions, Port, Underlay, Vni
+from weft.datapaths.options import SECURED_VXLAN_PORT, VXLAN_PORT, Encrypt, FlannelOptions, Port, Underlay, Vni
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
 from weft.hoststate import Address, Neighbour, route
 from weft.model import Endpoint, Lease, Node
@@ -31,7 +31,7 @@ DirectRouting = Annotated[bool, option("plain host routes to nodes on the same s
 
 class VxlanOptions(OverVxlan, FlannelOptions, frozen=True, kw_only=True):
     vni: Vni = 1
-    port: Port = 8472
+    port: Port = VXLAN_PORT
     underlay: Underlay = "ipv4"
     encrypt: Encrypt = False
     direct_routing: DirectRouting = False
@@ -127,7 +127,7 @@ DRIVER = Driver(
     lease_data=_tunnel.lease_data,
     claims=_tunnel.claims,
     numbered=Numbered(option="vni", claim="vni/", first=1, last=_tunnel.LARGEST_VNI),
-    fixed=_tunnel.encrypted(port=8473),
+    fixed=_tunnel.encrypted(port=SECURED_VXLAN_PORT),
     refusal=_tunnel.refusal,
     flannel=InFlannel(type="vxlan", said="vxlan", options=_from_flannel, tell=_tell_flannel, hear=_hear_flannel),
 )

@@ -33,7 +33,12 @@ def one_sided(networks: Mapping[str, Network], network: Network) -> Iterator[str
             yield f"is not reached by {other.name}, which names it: {_way_out(network, other)}"
 
 
+def _with(network: Network, name: str) -> str:
+    """The value of its option with one more name."""
+    return ",".join([*sorted(network.reaches or ()), name])
+
+
 def _way_out(closed: Network, other: Network) -> str:
     if closed.internal:
         return f"{closed.name} is internal, and nothing outside of it reaches its containers"
-    return f"both have to name each other; make {closed.name} anew with -O reach={other.name}"
+    return f"both have to name each other; `weft network set {closed.name} -O reach={_with(closed, other.name)}`"

@@ -25,7 +25,7 @@ class Said(NamedTuple):
 
 
 _EXPLAIN = "`{explain}` names the policy"
-_NETWORKS = "`weft network show NETWORK` says whom a network reaches (`-O reach=`, settled when it is made)"
+_NETWORKS = "`weft network show NETWORK` says whom a network reaches, `weft network set NETWORK -O reach=` changes it"
 _CHAINS: tuple[tuple[tuple[str, ...], Said], ...] = (
     (("pi-", "WEFT-pi-"), Said("policy-denies", "a policy of {dst} lets nobody in by this way", _EXPLAIN)),
     (("po-", "WEFT-po-"), Said("policy-denies", "a policy of {src} lets it not out by this way", _EXPLAIN)),
@@ -47,7 +47,7 @@ _CHAINS: tuple[tuple[tuple[str, ...], Said], ...] = (
         Said(
             "spoofing",
             "it does not come from the MAC and the address that the container was given",
-            "`weft endpoint show {src}` says which these are; `-O spoofing=allow` of its network lets it send in others' names",
+            "`weft endpoint show {src}` says which these are; `weft network set NETWORK -O spoofing=allow` lets all send so",
         ),
     ),
     (

@@ -127,9 +127,11 @@ def test_what_only_one_of_two_says() -> None:
     a, b = network("a", 1, "b"), network("b", 2)
     assert told(a) == ["reaches b once there is such a network: make that with -O reach=a"]
     (line,) = told(a, b)
-    assert line == ("does not reach b, though it names it: both have to name each other; make b anew with -O reach=a")
+    assert line == (
+        "does not reach b, though it names it: both have to name each other; `weft network set b -O reach=a`"
+    )
     (line,) = told(b, a)
-    assert line.startswith("is not reached by a, which names it: both have to name each other; make b anew")
+    assert line.startswith("is not reached by a, which names it: both have to name each other; `weft network set b ")
     assert told(a, network("b", 2, internal=True))[0].endswith(
         "b is internal, and nothing outside of it reaches its containers"
     )

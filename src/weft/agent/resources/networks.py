@@ -8,7 +8,7 @@ import asyncio
 import contextlib
 import logging
 from collections import Counter
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Container, Iterable, Iterator
 
 import msgspec
 
@@ -36,6 +36,8 @@ from weft.store.protocol import Absent, Guard, NothingNewer, Op, Put
 
 log = logging.getLogger(__name__)
 
+PORT = "port"
+"""The option that is a UDP port."""
 CLOSE = 100_000
 """How far from a number that is taken a free one is looked for, to be named."""
 
@@ -161,8 +163,7 @@ class Networks:
         nodes = [node for _, node in sorted(self._parts.view.nodes.items())]
         check_new(network, others, nodes if apart else ())
         await floating.apart(self._parts.store, network)
-        numbered = registry.driver(network.driver).numbered
-        if numbered is None or _chosen_by_user(network, numbered):
+        if _left_to_us(network) is None:
             _check_numbers(network, others)
 
     async def _suited(self, network: Network) -> Network:
@@ -227,10 +228,20 @@ class Networks:
             raise type(error)(f"network {name}: {error}") from None
 
     def _check_port(self, network: Network, options: CommonOptions) -> None:
-        """What is sent to one UDP port is encrypted, whichever network it is of, or nothing of it. Raises Invalid."""
+        """What is sent to one UDP port is encrypted, whichever network it is of, or nothing of it; and is VXLAN, or is not.
+        Raises Invalid."""
+        if (left := _left_to_us(network)) is not None and left.option == PORT:
+            return  # it gets one that no other network has
         encrypted = options.secured is not None
         for name, theirs in self._others_options():
-            if options.udp_port and options.udp_port == theirs.udp_port and encrypted != (theirs.secured is not None):
+            if not options.udp_port or options.udp_port != theirs.udp_port:
+                continue
+            if (options.tunnel_vni is None) != (theirs.tunnel_vni is None):
+                raise Invalid(
+                    f"network {network.name}: port={options.udp_port} is that of network {name}, whose driver sends something "
+                    "else there: choose another with -O port"
+                )
+            if encrypted != (theirs.secured is not None):
                 raise Invalid(
                     f"network {network.name}: port={options.udp_port} is that of network {name}, which is "
                     f"{'not ' if encrypted else ''}encrypted, and what is sent to one port is so as a whole: choose another "
@@ -279,18 +290,23 @@ class Networks:
 
     async def _numbered(self, network: Network) -> Network:
         """With a number for what the user leaves to us. Raises Exhausted."""
-        numbered = registry.driver(network.driver).numbered
-        if numbered is None or network.home != network.name or _chosen_by_user(network, numbered):
+        numbered = _left_to_us(network)
+        if numbered is None or network.home != network.name:
             return network
-        number = await self._free_number(keys.claim(numbered.claim), numbered.first, numbered.last)
+        but = numbered.but | (self._tunnel_ports() if numbered.option == PORT else frozenset())
+        number = await self._free_number(keys.claim(numbered.claim), numbered.first, numbered.last, but)
         if number is None:
             raise Exhausted(f"network {network.name}: no {numbered.option} is free: give one with -O {numbered.option}")
         return msgspec.structs.replace(network, options={**network.options, numbered.option: number})
 
-    async def _free_number(self, prefix: str, first: int, last: int) -> int | None:
+    async def _free_number(self, prefix: str, first: int, last: int, but: Container[int] = ()) -> int | None:
         """The smallest that no network has claimed under `prefix`."""
         taken = {item.key.removeprefix(prefix) for item in (await self._parts.store.list(prefix)).items}
-        return next((n for n in range(first, last + 1) if str(n) not in taken), None)
+        return next((n for n in range(first, last + 1) if str(n) not in taken and n not in but), None)
+
+    def _tunnel_ports(self) -> frozenset[int]:
+        """UDP ports at which hosts have tunnels."""
+        return frozenset(theirs.udp_port for _, theirs in self._others_options() if theirs.udp_port)
 
     async def _try_create(self, network: Network, *, chosen: bool) -> None:
         """`chosen`: what it claims was chosen by us, and may be chosen again. Raises Refused."""
@@ -397,6 +413,14 @@ def _check_numbers(network: Network, others: Iterable[Network]) -> None:
         for key, what in theirs:
             if key in claimed:
                 raise Conflict(f"network {network.name}: {what} is taken by network {other.name}: choose another")
+
+
+def _left_to_us(network: Network) -> Numbered | None:
+    """The number that the network needs, and that its user has not chosen."""
+    numbered = registry.driver(network.driver).numbered
+    if numbered is None or not numbered.needed(registry.parse_options(network)) or _chosen_by_user(network, numbered):
+        return None
+    return numbered
 
 
 def _chosen_by_user(network: Network, numbered: Numbered) -> bool:

@@ -275,3 +275,27 @@ async def test_a_network_that_is_changed_is_as_one_that_was_made_so(
     assert differing(again, first) == []
     await leave(hosts, "blue")
     assert differing(changed, await made(wanted)) == []
+
+
+# Numbers that nobody gives are chosen.
+
+
+@pytest.mark.parametrize("driver", sorted(DRIVERS.keys() - ELSEWHERE - BARE))
+@pytest.mark.parametrize("encap", ["", "vxlan"])
+async def test_a_second_and_a_third_network_need_no_numbers(agent: Agent, driver: str, encap: str) -> None:
+    if encap and driver != "routed":
+        pytest.skip("it has no such option")
+    more = {"encap": encap} if encap else {}
+    for number in range(3):
+        await create(agent, f"n{number}", f"10.{40 + number}.0.0/16", driver=driver, **more)
+    options = [registry.parse_options(agent.view.networks[f"n{number}"]) for number in range(3)]
+    numbers = [(o.tunnel_vni, o.udp_port) for o in options if o.udp_port]
+    assert len(set(numbers)) == len(numbers)
+
+
+async def test_a_port_of_driver_udp_is_none_where_hosts_have_vxlan(agent: Agent) -> None:
+    await create(agent, "one", "10.40.0.0/16", driver="vxlan", port=8285)
+    await create(agent, "two", "10.41.0.0/16", driver="udp")
+    assert agent.view.networks["two"].options["port"] == 8286
+    with pytest.raises(Invalid, match=r"port=8285 is that of network one, whose driver sends something else there"):
+        await create(agent, "three", "10.42.0.0/16", driver="udp", port=8285)

@@ -43,7 +43,7 @@ async def test_the_doctor_tells_what_only_one_of_two_says(agent: Agent) -> None:
     await create(agent, "two", "10.2.0.0/16", vni=2)
     found = {f.check: f for f in await doctor.findings(agent)}
     assert found["reach of one"].detail == "one does not reach two, though it names it"
-    assert found["reach of one"].advice == "both have to name each other; make two anew with -O reach=one"
+    assert found["reach of one"].advice == "both have to name each other; `weft network set two -O reach=one`"
     assert "reach of two" in found
 
 
