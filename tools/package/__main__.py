@@ -1,4 +1,4 @@
-"""`python -m tools.package [deb] [wheel] [--out DIR]`: prints each file that it made, and its size."""
+"""`python -m tools.package [deb] [wheel] [image] [--out DIR]`: prints each file that it made, and its size."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
-from tools.package import deb, wheel
+from tools.package import deb, image, wheel
 from tools.package.source import ROOT
 
-_KINDS: dict[str, Callable[[Path], list[Path]]] = {"deb": deb.build, "wheel": wheel.build}
+_KINDS: dict[str, Callable[[Path], list[Path]]] = {"deb": deb.build, "wheel": wheel.build, "image": image.build}
 
 
 def main() -> int:

@@ -11,7 +11,7 @@ from email.utils import formatdate
 from pathlib import Path
 from string import Template
 
-from tools.package import completion, environment, manual, wheel
+from tools.package import environment, manual, wheel
 from tools.package.source import ROOT, architecture, debian_version, epoch, run, version
 from weft.agent import config
 
@@ -30,11 +30,21 @@ _CHANGES = """\
 
  -- Weft's maintainers <weft@example.org>  {date}
 """
+_COMPLETION = {
+    "bash": "usr/share/bash-completion/completions/weft",
+    "zsh": "usr/share/zsh/vendor-completions/_weft",
+    "fish": "usr/share/fish/vendor_completions.d/weft.fish",
+}
+"""Where each shell looks for what a package brings."""
 _EXECUTABLE = ("DEBIAN/postinst", "DEBIAN/prerm", "DEBIAN/postrm", "usr/bin/weft")
 
 
 def build(out: Path) -> list[Path]:
-    return [_packed("weft", _lay_weft, out), _packed("weft-clouds", environment.lay_clouds, out)]
+    return [weft(out), _packed("weft-clouds", environment.lay_clouds, out)]
+
+
+def weft(out: Path) -> Path:
+    return _packed("weft", _lay_weft, out)
 
 
 def _lay_weft(root: Path) -> None:
@@ -48,7 +58,8 @@ def _lay_weft(root: Path) -> None:
     _write(root / "DEBIAN/conffiles", "/etc/iproute2/rt_protos.d/weft.conf\n")
     (root / "usr/lib/cni").mkdir()  # postinst makes the plugin in it
     manual.lay(root)
-    completion.lay(root)
+    for shell, place in _COMPLETION.items():
+        _write(root / place, (ROOT / f"src/weft/cli/complete.{shell}.txt").read_text())
     _compressed(root / "usr/share/doc/weft/CHANGELOG.md.gz", (ROOT / "CHANGELOG.md").read_text())
 
 

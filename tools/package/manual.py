@@ -31,9 +31,9 @@ def lay(root: Path) -> None:
 def pages() -> dict[str, str]:
     """Each page by its name: `weft`, `weft-network`, …"""
     made = {"weft": _main()}
-    for verb, (_, summary, *_) in VERBS.items():
+    for verb in VERBS:
         commands = [*_commands(load(verb), f"weft {verb}"), *_nested(verb)]
-        parts = [_head(f"weft-{verb}", summary)]
+        parts = [_head(f"weft-{verb}", _summary(verb))]
         for level, (name, command) in enumerate(commands):
             parts += _command(name, command, "" if level == 0 else name)
         made[f"weft-{verb}"] = "\n".join([*parts, _end()])
@@ -42,9 +42,14 @@ def pages() -> dict[str, str]:
 
 def _main() -> str:
     top = root()
-    verbs = "\n".join(f".TP\n.BR weft\\-{_escaped(verb)} (1)\n{line(what)}" for verb, (_, what, *_) in VERBS.items())
+    verbs = "\n".join(f".TP\n.BR weft\\-{_escaped(verb)} (1)\n{line(_summary(verb))}" for verb in VERBS)
     head = _head("weft", "networks for containers on several hosts")
     return "\n".join([head, *_command("weft", top, ""), ".SH VERBS", verbs, _end()])
+
+
+def _summary(verb: str) -> str:
+    """Of its own; the list of `weft --help` has one for several, in places."""
+    return str(load(verb).get_short_help_str(100)).rstrip(".")
 
 
 def _head(name: str, summary: str) -> str:
