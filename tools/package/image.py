@@ -41,7 +41,7 @@ def build(out: Path) -> list[Path]:
         folder = Path(name)
         folder.chmod(0o755)  # mmdebstrap's user reads the package
         root = _root(deb.weft(folder), folder / "root.tar")
-        _write(root, made)
+        write(root, made)
     return [made]
 
 
@@ -61,7 +61,7 @@ def _root(package: Path, made: Path) -> Path:
     return made
 
 
-def _write(root: Path, made: Path) -> None:
+def write(root: Path, made: Path) -> None:
     layer = root.with_suffix(".tar.gz")
     with root.open("rb") as plain, layer.open("wb") as file, gzip.GzipFile("", "wb", 6, file, mtime=0) as packed:
         shutil.copyfileobj(plain, packed, _BLOCK)
@@ -101,8 +101,8 @@ def _write(root: Path, made: Path) -> None:
         _add(tar, "manifest.json", _json([old]))
         _add(tar, _place(config_digest), config)
         _add(tar, _place(manifest_digest), manifest)
-        with layer.open("rb") as file:
-            tar.addfile(_entry(_place(layer_digest), layer.stat().st_size), file)
+        with layer.open("rb") as packed_layer:
+            tar.addfile(_entry(_place(layer_digest), layer.stat().st_size), packed_layer)
 
 
 def _blob(kind: str, digest: str, size: int) -> dict[str, Any]:

@@ -34,7 +34,7 @@ TRIES = 3
 RESOLVER = "127.0.0.11"
 _SILENCE = 5.0
 """Seconds that a connection to a probe may take."""
-_ECHO = {4: (8, 0, socket.IPPROTO_ICMP), 6: (128, 129, socket.getprotobyname("ipv6-icmp"))}
+_ECHO = {4: (8, 0, socket.IPPROTO_ICMP), 6: (128, 129, socket.IPPROTO_ICMPV6)}
 """Type of the question and of the answer, protocol."""
 
 
