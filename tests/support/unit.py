@@ -16,8 +16,8 @@ import sys
 from pathlib import Path
 
 NEEDLESS = {
-    "Type", "ExecStart", "Restart", "RestartSec", "KillMode", "TimeoutStopSec", "ConfigurationDirectory", "StateDirectory",
-    "RuntimeDirectory", "RuntimeDirectoryPreserve", "OOMScoreAdjust",
+    "Type", "ExecStart", "ExecReload", "Restart", "RestartSec", "KillMode", "TimeoutStopSec", "ConfigurationDirectory",
+    "StateDirectory", "RuntimeDirectory", "RuntimeDirectoryPreserve", "OOMScoreAdjust",
 }  # fmt: skip
 """They restrict nothing."""
 UNTRIED = {"LockPersonality", "RestrictRealtime", "RestrictSUIDSGID", "SystemCallArchitectures"}

@@ -142,13 +142,13 @@ class Agent(Parts):
                 keep("liveness", self.liveness.run)
                 keep("questions", lambda: self.post.run(self.service.asking.answer))
                 keep("flannel", self.flannel.run)
-                keep("leases", lambda: self.leases.run(self.config.resync))
-                keep("tidy", lambda: self.tidy.run(self.config.resync, self._tell_again))
-                keep("stock", lambda: self.stock.run(self.config.resync))
-                keep("blocks", GiveBack(self.view, self.attachments.blocks, self.config.block_idle).run)
+                keep("leases", lambda: self.leases.run(self._interval))
+                keep("tidy", lambda: self.tidy.run(self._interval, self._tell_again))
+                keep("stock", lambda: self.stock.run(self._interval))
+                keep("blocks", GiveBack(self.view, self.attachments.blocks, lambda: self.config.block_idle).run)
                 keep(
                     "ports",
-                    lambda: self.attachments.neutron.leftovers.run(self.config.resync, lambda: bool(self.known.doubt)),
+                    lambda: self.attachments.neutron.leftovers.run(self._interval, lambda: bool(self.known.doubt)),
                 )
                 await self.follower.complete()
                 self._tell_open()
@@ -171,9 +171,29 @@ class Agent(Parts):
                 keep("drains", self.drains.run)
                 keep("following", self.following.run)
                 keep("automatic services", self.automatic.run)
-                keep("published", lambda: self.published.run(self.config.resync))
+                keep("published", lambda: self.published.run(self._interval))
         finally:
             self.loops.end()
+
+    async def take(self, config: Config) -> None:
+        """Settings that may change while it runs (`Said.live`) are these from now on. Raises WeftError where this host has no
+        such uplink or addresses: then nothing is changed."""
+        before = self.config
+        if (config.iface, config.address) != (before.iface, before.address):
+            await self.loop.in_thread(lambda: self.kernel.facts(config.iface, config.fixed))
+        self.config = config
+        self.host.take(config)
+        self.encryption.interval = config.encrypt_rotation
+        self.liveness.may_withdraw(config.withdraw)
+        self.loops.pace(config.resync)
+        for wake in (self._look, self.tidy.wake, self.stock.wake):
+            wake.set()
+        if self.complete.is_set():
+            await self._look_again()
+
+    def _interval(self) -> float:
+        """Seconds between looks at what no event tells of."""
+        return self.config.resync
 
     def _tell_open(self) -> None:
         """Networks of before they were apart."""

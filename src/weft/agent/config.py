@@ -72,7 +72,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         dict[str, str],
         said(
             "This host's labels, for selectors. Hosts with the label route-reflector reflect BGP routes; voters of a mesh are "
-            "spread over the values of the label zone.",
+            "spread over the values of the label zone, as it is when the agent starts.",
             unset="none",
             example={"zone": "a"},
             live=True,
@@ -208,7 +208,6 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         float,
         said(
             "Seconds after which the other hosts miss an agent that is silent.",
-            live=True,
             begins="When a host is away",
         ),
     ] = 30.0
@@ -219,9 +218,7 @@ class Config(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
             live=True,
         ),
     ] = True
-    tenure: Annotated[float, said("Seconds for which a dead host keeps its subnets and addresses.", live=True)] = (
-        86_400.0
-    )
+    tenure: Annotated[float, said("Seconds for which a dead host keeps its subnets and addresses.")] = 86_400.0
     resync: Annotated[
         float,
         said(
@@ -319,8 +316,9 @@ SETTINGS = described(Config)
 """What there is to set, in the file's order."""
 HEAD = (
     "Settings of the Weft agent on this host. All are optional. A line that begins with # shows the default or an example: "
-    "remove the # to set it, and restart the agent; containers keep their connections. Options of `weft agent run` go before "
-    "this file."
+    "remove the # to set it. `systemctl reload weft-agent` applies what can change while the agent runs, and the log says "
+    "what needs `systemctl restart weft-agent`; containers keep their connections in both. Options of `weft agent run` go "
+    "before this file."
 )
 
 

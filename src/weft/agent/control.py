@@ -22,7 +22,7 @@ Place = tuple[IPAddress, int]
 
 class Control:
     def __init__(self, config: Config) -> None:
-        self._metrics = config.metrics
+        self.metrics = config.metrics
         self._store = url.places(config.store)
         self._mesh = ports.TCP if url.is_mesh(config.store) else ()
         self.spoken = (ports.MEMBERS,) if self._mesh else ()
@@ -44,7 +44,7 @@ class Control:
             for number in (port, ETCD_PEERS)
         }
         here = {place for place in places if is_local(place[0])}
-        own = {port for _, port in here} | set(_listening(self._metrics)) | set(self._mesh)
+        own = {port for _, port in here} | set(_listening(self.metrics)) | set(self._mesh)
         return tuple(sorted(own)), frozenset(places - here)
 
 

@@ -44,7 +44,8 @@ class Encryption:
 
     def __init__(self, config: Config, clock: Callable[[], float] | None = None) -> None:
         """Raises Invalid, Denied, Failed: the mesh secret or this host's own key cannot be had."""
-        self._interval = config.encrypt_rotation
+        self.interval = config.encrypt_rotation
+        """Seconds for which keys of ESP are used."""
         self._clock = clock or (lambda: time.clock_gettime(time.CLOCK_BOOTTIME))
         self.keys: HostKeys | None = _keys(config)
         self._drawn: Drawn | None = None
@@ -85,7 +86,7 @@ class Encryption:
             self._keep(restart(self._drawn, draw()))
             self.keys.used_twice = False
             await tell_all()
-        if not due(self._drawn, self._clock(), self._interval) or not heard():
+        if not due(self._drawn, self._clock(), self.interval) or not heard():
             return
         self._keep(prepare(self._drawn, draw()))
         await tell_all()

@@ -50,6 +50,11 @@ class ThisHost:
         self.learnt = asyncio.Event()
         """Set once there is an uplink."""
 
+    def take(self, config: Config) -> None:
+        """What is said of this host goes by these settings, from the next look on."""
+        self._config = config
+        self._control.metrics = config.metrics
+
     async def learn(self) -> bool:
         """Look at the uplink; whether something about this host is new."""
         try:

@@ -6,33 +6,30 @@ import asyncio
 import contextlib
 import fcntl
 import gc
-import grp
 import logging
 import os
 import platform
 import shutil
 import signal
-import socket
 import time
 import uuid
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 
-from weft import serving
 from weft.agent.agent import Agent
-from weft.agent.config import METRICS_EXAMPLE, Config, store_options
+from weft.agent.config import Config, store_options
+from weft.agent.doors import Doors
 from weft.agent.encryption import WIREGUARD_KEY
-from weft.agent.http import application, metrics_application
 from weft.agent.logs import set_up
 from weft.agent.mesh import FOLDER as MESH_FOLDER
 from weft.agent.mesh import Mesh
 from weft.agent.parts import Surroundings
-from weft.agent.process import allow_files, alone_here, tell_ready
+from weft.agent.process import allow_files, alone_here, tell_ready, tell_reloading
+from weft.agent.reload import Hangups, Logs, Read, Reload
 from weft.agent.versions import note_start
 from weft.base import events
-from weft.base.errors import Conflict, Denied, Failed, Invalid, WeftError
+from weft.base.errors import Conflict, Denied, Failed, WeftError
 from weft.base.names import check_name
-from weft.base.numbers import HIGHEST_PORT, is_number
 from weft.cluster.journal import forget, former_name, namespaces
 from weft.cluster.membership import presence_lease
 from weft.daemons.bird import Bird
@@ -57,8 +54,11 @@ PATIENCE = 5.0
 """Seconds for the store to be told that this node is gone."""
 
 
-def run(config: Config) -> None:
-    """In the foreground until SIGTERM or SIGINT, which leave the data plane as it is. Raises WeftError."""
+def run(read: Read) -> None:
+    """In the foreground until SIGTERM or SIGINT, which leave the data plane as it is. `read`: the settings, now and with each
+    SIGHUP again. Raises WeftError."""
+    hangups = Hangups()
+    config = read()
     set_up(config.log_format, config.log_level)
     _need_root()
     allow_files()
@@ -69,7 +69,7 @@ def run(config: Config) -> None:
         note_start(Path(config.state_dir))
         gc.freeze()  # what is imported stays: no need to look through it again and again
         try:
-            asyncio.run(_run(config, name, instance))
+            asyncio.run(_run(config, name, instance, hangups, read))
         except ExceptionGroup as group:
             known, others = group.split(WeftError)
             if known is None or others is not None:
@@ -153,16 +153,19 @@ def only_one(config: Config) -> Iterator[None]:
             yield
 
 
-async def _run(config: Config, name: str, instance: str) -> None:
+async def _run(config: Config, name: str, instance: str, hangups: Hangups, read: Read) -> None:
     mesh = _mesh(config, name)
     store = KnownStore(open_store(config.store, store_options(config), mesh), remembered(_memory(config)))
     agent = Agent(config, name, instance, store, around=Surroundings(mesh=mesh))
+    doors = Doors(config, agent)
+    reload = Reload(config, read, [agent, doors, Logs()])
     loop = asyncio.get_running_loop()
     main = asyncio.create_task(agent.run(), name="agent")
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, main.cancel)
+    hangups.listen()
     try:
-        async with _serving(config, agent):
+        async with doors.open():
             log.info(
                 "node %s, store %s, API at %s",
                 name,
@@ -171,45 +174,18 @@ async def _run(config: Config, name: str, instance: str) -> None:
                 extra=events.AGENT_STARTED,
             )
             tell_ready()
-            with contextlib.suppress(asyncio.CancelledError):
-                await main
+            reloading = asyncio.create_task(reload.run(hangups.next, tell_reloading), name="reload")
+            try:
+                with contextlib.suppress(asyncio.CancelledError):
+                    await main
+            finally:
+                reloading.cancel()
     finally:
         main.cancel()
         await asyncio.wait([main])
         agent.close()
         await store.close()
     log.info("stopped; the data plane stays as it is", extra=events.AGENT_STOPPED)
-
-
-@contextlib.asynccontextmanager
-async def _serving(config: Config, agent: Agent) -> AsyncIterator[None]:
-    path, metrics = Path(config.socket_path), agent.metrics.scrape
-    async with contextlib.AsyncExitStack() as stack:
-        # Of an agent that was killed a socket may be left: the lock says that none is running.
-        sock = serving.unix_socket(path, int(config.socket_mode, 8), _group(config))
-        stack.callback(path.unlink, missing_ok=True)
-        await stack.enter_async_context(serving.serving(application(agent.service, metrics), [sock]))
-        if config.metrics:
-            await stack.enter_async_context(serving.serving(metrics_application(metrics), [_metrics_socket(config)]))
-        yield
-
-
-def _group(config: Config) -> int:
-    """-1 for none."""
-    try:
-        return grp.getgrnam(config.socket_group).gr_gid if config.socket_group else -1
-    except KeyError:
-        raise Invalid(f"socket-group '{config.socket_group}': there is no such group") from None
-
-
-def _metrics_socket(config: Config) -> socket.socket:
-    host, _, port = config.metrics.rpartition(":")
-    if not is_number(port) or int(port) > HIGHEST_PORT:
-        raise Invalid(f"metrics '{config.metrics}': write ADDRESS:PORT, such as {METRICS_EXAMPLE}")
-    try:
-        return serving.tcp_socket(host.removeprefix("[").removesuffix("]"), int(port))
-    except OSError as error:
-        raise Failed(f"cannot serve metrics at {config.metrics}: {error.strerror or error}") from None
 
 
 def _mesh(config: Config, name: str) -> Mesh | None:

@@ -99,12 +99,22 @@ def allow_files() -> None:
 
 
 def tell_ready() -> None:
-    """To systemd, where it has started us (sd_notify(3)): units that are ordered after ours may start."""
+    """To systemd, where it has started us: units that are ordered after ours may start."""
+    _tell(b"READY=1")
+
+
+def tell_reloading(begins: bool) -> None:
+    """That the settings are read again, or that this is done: `systemctl reload` of something after us waits meanwhile."""
+    _tell(b"RELOADING=1\nMONOTONIC_USEC=%d" % (time.monotonic_ns() // 1000) if begins else b"READY=1")
+
+
+def _tell(state: bytes) -> None:
+    """sd_notify(3)."""
     address = os.environ.get("NOTIFY_SOCKET", "")
     if not address:
         return
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as sock:
         try:
-            sock.sendto(b"READY=1", f"\0{address[1:]}" if address.startswith("@") else address)
+            sock.sendto(state, f"\0{address[1:]}" if address.startswith("@") else address)
         except OSError as error:
-            log.warning("systemd is not told that the agent is ready: %s: %s", address, error.strerror)
+            log.warning("systemd is not told how the agent is: %s: %s", address, error.strerror)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import sys
 from enum import StrEnum
 from pathlib import Path
@@ -90,8 +91,10 @@ def run(
     """Run the node agent in the foreground.
 
     It ends with SIGTERM or SIGINT; what it made in the kernel stays and carries packets on.
-    What is given here goes before the configuration file.
+    What is given here goes before the configuration file. SIGHUP has the file read again: what can change while the agent
+    runs does, and the log names what needs a restart.
     """
+    signal.signal(signal.SIGHUP, signal.SIG_IGN)  # the agent reads its settings when it has started
     from weft.agent import main
     from weft.agent.config import load
 
@@ -108,7 +111,7 @@ def run(
         log_format=log_format and log_format.value,
         log_level=log_level and log_level.value,
     )
-    main.run(load(config, overrides))
+    main.run(lambda: load(config, overrides))
 
 
 @app.command("purge", epilog=example("systemctl stop weft-agent && weft agent purge --yes"))

@@ -121,6 +121,13 @@ class Liveness:
         self._set(self.dead & missing)
         self._wake.set()
 
+    def may_withdraw(self, withdraw: bool) -> None:
+        """As the setting is from now on."""
+        self._withdraw = withdraw
+        if not withdraw:
+            self._set(set())
+        self._wake.set()
+
     async def run(self) -> None:
         """For ever."""
         pause = min(1.0, self._attention.period / 6)

@@ -98,6 +98,12 @@ class Loop:
         self._sources.update(sources)
         self._wake.set()
 
+    def pace(self, interval: float) -> None:
+        """Seconds between full comparisons, from now on."""
+        self._pacing = msgspec.structs.replace(self._pacing, interval=interval)
+        self._interval = interval
+        self._wake.set()
+
     async def settle(self, sources: Iterable[Source]) -> list[str]:
         """Bring these sources to the kernel now; what of them does not stand, a line each. Raises Unavailable."""
         if self._ended:

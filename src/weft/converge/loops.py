@@ -51,6 +51,12 @@ class Loops:
         for hear in self.added:
             hear(name, self.targets[name])
 
+    def pace(self, interval: float) -> None:
+        """Seconds between full comparisons, from now on."""
+        self._far = msgspec.structs.replace(self._far, interval=interval)
+        for loop in self.all:
+            loop.pace(interval)
+
     def expect(self, remote: Remote) -> None:
         """It will be added: what is for it is not the kernel's."""
         self._driven |= remote.target.kinds

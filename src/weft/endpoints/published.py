@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 
 from weft.base.errors import Conflict, Failed, Invalid
 from weft.base.net import FAMILIES, Family
@@ -27,14 +27,14 @@ class Published:
         self._held: dict[At, tuple[str, ...]] = {}
         """Ports that programs hold, in words."""
 
-    async def run(self, interval: float) -> None:
-        """For ever. `interval`: seconds between looks at what programs hold."""
+    async def run(self, interval: Callable[[], float]) -> None:
+        """For ever. `interval`: the seconds between looks at what programs hold."""
         while True:
             self.wake.clear()
             wanted = [(service, self._families(service)) for service in self._services()]
             self._held = await asyncio.to_thread(_held, wanted) if wanted else {}
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(interval()):
                     await self.wake.wait()
 
     def problems(self) -> Iterator[tuple[At, str]]:

@@ -45,11 +45,11 @@ class Tidy:
         self.revived: list[Endpoint] = []
         """Own endpoints that a store which was put back has again."""
 
-    async def run(self, interval: float, before: Callable[[], None]) -> None:
-        """For ever. `interval`: seconds between looks. `before`: called before each."""
+    async def run(self, interval: Callable[[], float], before: Callable[[], None]) -> None:
+        """For ever. `interval`: the seconds between looks. `before`: called before each."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(interval()):
                     await self.wake.wait()
             self.wake.clear()
             before()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
+from collections.abc import Callable
 
 from weft.base.errors import WeftError
 from weft.base.net import IPNetwork
@@ -18,15 +19,15 @@ LOOKS = 4
 
 
 class GiveBack:
-    def __init__(self, view: View, blocks: Blocks, after: float) -> None:
-        """`after`: seconds."""
+    def __init__(self, view: View, blocks: Blocks, after: Callable[[], float]) -> None:
+        """`after`: how many seconds that is."""
         self._view, self._blocks, self._after = view, blocks, after
         self._since: dict[tuple[str, IPNetwork], float] = {}
         """(Network, block) → since when it has been seen empty."""
 
     async def run(self) -> None:
         while True:
-            await asyncio.sleep(self._after / LOOKS)
+            await asyncio.sleep(self._after() / LOOKS)
             for home, blocks in self._due(time.monotonic()).items():
                 try:
                     if await self._blocks.give_back(home, blocks):
@@ -40,6 +41,6 @@ class GiveBack:
         self._since = {key: self._since.get(key, now) for key in idle}
         due: dict[str, list[IPNetwork]] = {}
         for (home, block), since in self._since.items():
-            if now - since >= self._after:
+            if now - since >= self._after():
                 due.setdefault(home, []).append(block)
         return due

@@ -46,14 +46,14 @@ class Leases:
         self.wake = asyncio.Event()
         """One may be missing."""
 
-    async def run(self, interval: float) -> None:
-        """For ever: a lease in every network, as soon as there is one. `interval`: seconds between looks."""
+    async def run(self, interval: Callable[[], float]) -> None:
+        """For ever: a lease in every network, as soon as there is one. `interval`: the seconds between looks."""
         while True:
             self.wake.clear()
             for name in self.missing():
                 await self._try(name)
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(interval()):
                     await self.wake.wait()
 
     async def _try(self, name: str) -> None:

@@ -44,9 +44,9 @@ class Leftovers:
             self._missed.add(id)
             log.warning("%s is not removed from Neutron yet: %s", id, error)
 
-    async def run(self, interval: float, doubtful: Callable[[], bool]) -> None:
-        """For ever: remove ports of this node's that no container has. `interval`: seconds between looks. `doubtful`: whether
-        what the store says may not be so."""
+    async def run(self, interval: Callable[[], float], doubtful: Callable[[], bool]) -> None:
+        """For ever: remove ports of this node's that no container has. `interval`: the seconds between looks. `doubtful`:
+        whether what the store says may not be so."""
         while True:
             used = any(self._view.driver(name).addresses.made_elsewhere for name in self._view.networks)
             if (used or self._missed) and not doubtful():
@@ -54,7 +54,7 @@ class Leftovers:
                     await self.sweep()
                 except WeftError as error:
                     log.warning("ports in Neutron are not looked at: %s", error)
-            await asyncio.sleep(interval)
+            await asyncio.sleep(interval())
 
     async def sweep(self) -> list[str]:
         """The ports removed: those that no container had in two looks either, so that what is just coming stays."""

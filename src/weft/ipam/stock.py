@@ -6,6 +6,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
+from collections.abc import Callable
 
 from weft.alloc import blocks as alloc
 from weft.alloc import stock
@@ -27,11 +28,11 @@ class Stock:
         self.wake = asyncio.Event()
         """One may be short of blocks."""
 
-    async def run(self, interval: float) -> None:
-        """For ever. `interval`: seconds between looks."""
+    async def run(self, interval: Callable[[], float]) -> None:
+        """For ever. `interval`: the seconds between looks."""
         while True:
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(interval):
+                async with asyncio.timeout(interval()):
                     await self.wake.wait()
             self.wake.clear()
             for name in [name for name in self._view.networks if self._view.driver(name).addresses.strict]:

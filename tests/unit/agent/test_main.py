@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import signal
 import socket
 import stat
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from errno import EBUSY
 from pathlib import Path
 
@@ -19,6 +20,8 @@ from aiohttp import ClientSession, TCPConnector, UnixConnector
 from support.agents import FakeHost, agent_on, create, make_agent, until
 from weft.agent import main, process
 from weft.agent.config import Config
+from weft.agent.doors import Doors
+from weft.agent.reload import Hangups
 from weft.base.errors import Conflict, Denied, Failed, Invalid, Unavailable, WeftError
 from weft.cluster import journal
 from weft.cluster.journal import Journal
@@ -102,6 +105,10 @@ def test_systemd_is_told_once_the_api_answers(tmp_path: Path, monkeypatch: pytes
             monkeypatch.setenv("NOTIFY_SOCKET", address)
             process.tell_ready()
             assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
+            process.tell_reloading(True)
+            assert systemd.recv(100, socket.MSG_DONTWAIT).startswith(b"RELOADING=1\nMONOTONIC_USEC=")
+            process.tell_reloading(False)
+            assert systemd.recv(100, socket.MSG_DONTWAIT) == b"READY=1"
 
 
 def test_as_many_files_as_the_host_allows() -> None:
@@ -155,9 +162,9 @@ def test_directories_are_made_and_the_state_is_private(config: Config) -> None:
 
 def test_it_asks_for_root(config: Config, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    for command in (main.run, main.purge):
+    for command in (lambda: main.run(lambda: config), lambda: main.purge(config)):
         with pytest.raises(Denied, match="the agent changes the host's network: run it as root"):
-            command(config)
+            command()
 
 
 @pytest.fixture
@@ -173,11 +180,18 @@ def in_memory(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, host: FakeHost) -
     return host
 
 
+@pytest.fixture
+def hangups() -> Iterator[Hangups]:
+    former = signal.getsignal(signal.SIGHUP)
+    yield Hangups()
+    signal.signal(signal.SIGHUP, former)
+
+
 @pytest.mark.usefixtures("in_memory")
 def test_an_error_of_the_agent_is_raised_as_it_is(config: Config, tmp_path: Path) -> None:
     async def elsewhere() -> None:
         async with agent_on(FakeHost("192.168.1.9/24"), tmp_path / "weft.db", "node-1", instance="another"):
-            await asyncio.to_thread(main.run, config)
+            await asyncio.to_thread(main.run, lambda: config)
 
     async def run() -> None:
         with pytest.raises(Conflict, match=r"the node name node-1 is in use by a running agent at 192\.168\.1\.9"):
@@ -190,12 +204,13 @@ def test_an_error_of_the_agent_is_raised_as_it_is(config: Config, tmp_path: Path
 
 async def _without_signals(run: object) -> None:
     with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("signal.signal", lambda *_: None)
         patch.setattr("asyncio.unix_events._UnixSelectorEventLoop.add_signal_handler", lambda *_: None)
         await run()  # type: ignore[operator]
 
 
 async def serve(config: Config, host: FakeHost, store: Path) -> None:
-    async with agent_on(host, store) as agent, main._serving(config, agent):
+    async with agent_on(host, store) as agent, Doors(config, agent).open():
         await create(agent)
         async with ClientSession(connector=UnixConnector(config.socket_path)) as client:
             answer = await client.get("http://weft/v1/status")
@@ -209,7 +224,7 @@ async def test_the_socket_has_its_mode_and_goes_with_the_agent(
     with socket.socket(socket.AF_UNIX) as left:
         left.bind(str(path))  # by an agent that was killed
     async with agent_on(host, store_file) as agent:
-        async with main._serving(config, agent):
+        async with Doors(config, agent).open():
             assert stat.S_IMODE(path.stat().st_mode) == 0o660 and path.is_socket()
         assert not path.exists()
     await serve(config, host, store_file)
@@ -220,7 +235,7 @@ async def test_a_file_in_the_place_of_the_socket_stays(config: Config, host: Fak
     path.write_text("somebody's")
     async with agent_on(host, store_file) as agent:
         with pytest.raises(Invalid, match="is not a socket: choose another path"):
-            async with main._serving(config, agent):
+            async with Doors(config, agent).open():
                 pass
     assert path.read_text() == "somebody's"
 
@@ -229,11 +244,11 @@ async def test_a_socket_that_cannot_be(host: FakeHost, store_file: Path, config:
     async with agent_on(host, store_file) as agent:
         nowhere = Config(run_dir=config.run_dir, socket=f"{config.run_dir}/no/where.sock")
         with pytest.raises(Failed, match=r"cannot listen at .*/no/where\.sock: "):
-            async with main._serving(nowhere, agent):
+            async with Doors(nowhere, agent).open():
                 pass
         strange = Config(run_dir=config.run_dir, socket_group="no-such-group")
         with pytest.raises(Invalid, match="socket-group 'no-such-group': there is no such group"):
-            async with main._serving(strange, agent):
+            async with Doors(strange, agent).open():
                 pass
         assert not Path(strange.socket_path).exists()
 
@@ -241,38 +256,42 @@ async def test_a_socket_that_cannot_be(host: FakeHost, store_file: Path, config:
 async def test_metrics_have_their_own_address(host: FakeHost, store_file: Path, config: Config) -> None:
     async with agent_on(host, store_file) as agent:
         with pytest.raises(Invalid, match=r"metrics 'nine': write ADDRESS:PORT, such as 127\.0\.0\.1:9473"):
-            async with main._serving(Config(run_dir=config.run_dir, metrics="nine"), agent):
+            async with Doors(Config(run_dir=config.run_dir, metrics="nine"), agent).open():
                 pass
         server = await asyncio.start_server(lambda *_: None, "127.0.0.1", 0)
         port = server.sockets[0].getsockname()[1]
         taken = Config(run_dir=config.run_dir, metrics=f"127.0.0.1:{port}")
         with pytest.raises(Failed, match=f"cannot serve metrics at 127.0.0.1:{port}: "):
-            async with main._serving(taken, agent):
+            async with Doors(taken, agent).open():
                 pass
         server.close()
         await server.wait_closed()
-        async with main._serving(taken, agent), ClientSession(connector=TCPConnector()) as client:
+        async with Doors(taken, agent).open(), ClientSession(connector=TCPConnector()) as client:
             answer = await client.get(f"http://127.0.0.1:{port}/metrics")
             assert "weft_store_connected 1.0" in await answer.text()
 
 
 async def test_an_agent_that_cannot_serve_is_stopped_in_order(
-    config: Config, in_memory: FakeHost, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    config: Config,
+    in_memory: FakeHost,
+    hangups: Hangups,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
 ) -> None:
     monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda *_: None)
     nowhere = Config(store=config.store, run_dir=config.run_dir, socket=f"{config.run_dir}/no/where.sock")
     with pytest.raises(Failed, match="cannot listen at"):
-        await main._run(nowhere, "node-1", "instance")
+        await main._run(nowhere, "node-1", "instance", hangups, lambda: nowhere)
     assert "exception was never retrieved" not in caplog.text
     assert not [task for task in asyncio.all_tasks() if task.get_name() == "agent"]
 
 
 async def test_told_to_stop_it_answers_nobody_any_more(
-    config: Config, in_memory: FakeHost, monkeypatch: pytest.MonkeyPatch
+    config: Config, in_memory: FakeHost, hangups: Hangups, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     handlers: list[Callable[[], None]] = []
     monkeypatch.setattr(asyncio.get_running_loop(), "add_signal_handler", lambda _, handler: handlers.append(handler))
-    running = asyncio.create_task(main._run(config, "node-1", "instance"))
+    running = asyncio.create_task(main._run(config, "node-1", "instance", hangups, lambda: config))
     await until(lambda: handlers and Path(config.socket_path).is_socket())
     handlers[0]()
     await asyncio.wait_for(running, 5)

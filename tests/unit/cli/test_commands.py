@@ -626,7 +626,7 @@ class TestAgent:
         file.write_text('node = "from-file"\niface = "eth7"\nlog-level = "warning"\n')
         line = f"agent run --config {file} --node node-9 --store sqlite:///x --socket /run/x.sock --log-format json"
         assert weft(*line.split()).status == 0
-        (config,) = ran_with
+        config = ran_with[0]()
         assert (config.node, config.iface, config.log_level) == ("node-9", "eth7", "warning")
         assert (config.store, config.socket_path, config.log_format) == ("sqlite:///x", "/run/x.sock", "json")
 
@@ -636,7 +636,7 @@ class TestAgent:
         file = tmp_path / "weft.toml"
         file.write_text("")
         assert weft("--socket", "/run/y.sock", "agent", "run", "-c", str(file)).status == 0
-        assert ran_with[0].socket_path == "/run/y.sock"
+        assert ran_with[0]().socket_path == "/run/y.sock"
 
     def test_no_such_file(self, weft) -> None:
         ran = weft("agent", "run", "--config", "/nonexistent/weft.toml")
