@@ -19,15 +19,18 @@ READY_TIMEOUT = 20.0
 
 class EtcdServer:
     """One member, its data under `directory`. Quick elections make leases of 1 s possible (etcd's least is 1.5
-    election timeouts). `tls`: etcd's own flags for the client side, such as --cert-file; they make it https."""
+    election timeouts). `tls`: etcd's own flags for the client side, such as --cert-file; they make it https. `address`: where
+    clients reach it; `ca`: who signed its certificate, for `ctl`."""
 
-    def __init__(self, directory: Path, tls: Sequence[str] = ()) -> None:
+    def __init__(
+        self, directory: Path, tls: Sequence[str] = (), address: str = "127.0.0.1", ca: Path | None = None
+    ) -> None:
         self._directory = directory
-        self._tls = tuple(tls)
+        self._tls, self._ca = tuple(tls), ca
         self._scheme = "https" if tls else "http"
         self._process: subprocess.Popen[bytes] | None = None
         self.port, self._peer_port, self._metrics_port = free_ports(3)
-        self.endpoint = f"127.0.0.1:{self.port}"
+        self.endpoint = f"{address}:{self.port}"
 
     @property
     def pid(self) -> int:
@@ -65,7 +68,8 @@ class EtcdServer:
     def ctl(self, *words: str, user: str = "") -> str:
         """etcdctl's answer to `words`; `user`: name:password."""
         login = (f"--user={user}",) if user else ()
-        command = ["etcdctl", f"--endpoints={self._scheme}://{self.endpoint}", *login, *words]
+        trust = (f"--cacert={self._ca}",) if self._ca else ()
+        command = ["etcdctl", f"--endpoints={self._scheme}://{self.endpoint}", *trust, *login, *words]
         done = subprocess.run(
             command, env={"PATH": os.environ["PATH"], "ETCDCTL_API": "3"}, capture_output=True, text=True, check=False
         )

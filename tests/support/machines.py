@@ -185,7 +185,8 @@ class Machine:
         """As root, in all of its namespaces, with a login's environment. Fails where the command does, if `check`."""
         assert self.leader, f"{self.name} is off"
         environment = (f"{name}={value}" for name, value in _ENVIRONMENT.items())
-        words = ["nsenter", "-t", str(self.leader), "--all", "--wd=/root", "env", "-i", *environment, *command]
+        words = ["nsenter", "-t", str(self.leader), "--all", "env", "-i", *environment]
+        words += ["sh", "-c", 'cd && exec "$@"', "sh", *command]
         done = subprocess.run(words, input=stdin, capture_output=True, text=True, check=False, timeout=seconds)
         assert not check or done.returncode == 0, (
             f"{self.name}: {' '.join(command)}: {done.returncode}: {done.stderr or done.stdout}"

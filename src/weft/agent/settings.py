@@ -79,11 +79,11 @@ def in_toml(value: Value) -> str:
         case bool():
             return "true" if value else "false"
         case str():
-            return json.dumps(value, ensure_ascii=False)
+            return json.dumps(value, ensure_ascii=False).replace("\x7f", "\\u007f")
         case int() | float():
             return f"{value:g}" if abs(value) < 1e6 else f"{value:.0f}"
         case Mapping():
-            pairs = (f"{json.dumps(key, ensure_ascii=False)} = {in_toml(each)}" for key, each in value.items())
+            pairs = (f"{in_toml(key)} = {in_toml(each)}" for key, each in value.items())
             return f"{{ {', '.join(pairs)} }}" if value else "{}"
     return f"[{', '.join(map(in_toml, value))}]"
 

@@ -54,7 +54,7 @@ def test_a_setting_without_an_explanation_cannot_be_declared() -> None:
 
 
 @pytest.mark.parametrize(
-    "value", ['a "b" \\ \n\t', "ä", True, 30.0, 86_400.0, 0.1, 1e9, ("a", "b"), (), {"a b": "c"}, {}]
+    "value", ['a "b" \\ \n\t\x7f', "ä", True, 30.0, 86_400.0, 0.1, 1e9, ("a", "b"), (), {"a b": "c"}, {}]
 )
 def test_values_are_written_as_toml_reads_them(value: str | bool | float | tuple[str, ...] | dict[str, str]) -> None:
     read = tomllib.loads(f"x = {in_toml(value)}")["x"]
