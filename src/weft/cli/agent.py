@@ -133,9 +133,11 @@ def purge(
 
     from weft.agent import main
     from weft.agent.config import load
+    from weft.setup import engines
 
     with Waiting("removing"):
         gone = main.purge(load(config, given(store=store, mesh_secret=mesh_secret)))
+        gone += engines.undo()
     say(*(f"removed {what}" for what in gone))
     if not gone:
         say("nothing here is Weft's")

@@ -1,4 +1,4 @@
-"""`weft docker run`."""
+"""`weft docker run|setup`."""
 
 from __future__ import annotations
 
@@ -9,9 +9,12 @@ import typer
 
 from weft.cli.agent import LogFormat, LogLevel
 from weft.cli.options import example, group
+from weft.cli.output import say
 from weft.cli.session import session
 
-app = group("Docker's containers in Weft's networks: a network and IPAM driver.", "weft docker run")
+app = group(
+    "Docker's containers in Weft's networks: a network and IPAM driver.", "weft docker setup", "weft docker run"
+)
 
 
 @app.command(
@@ -78,6 +81,12 @@ def run(
     )
 
 
-@app.callback()
-def docker() -> None:
-    """Typer makes an app of one command that command, unless there is a callback."""
+@app.command("setup", epilog=example("weft docker setup"))
+def setup() -> None:
+    """Have the plugin start with the host, and now; `weft agent purge` undoes it.
+
+    Docker itself stays as it is: it finds the plugin by its socket.
+    """
+    from weft.setup import engines
+
+    say(engines.docker())

@@ -16,6 +16,8 @@ from support.machines import GATEWAY, Machine, Machines
 from support.waiting import until
 from weft.setup.told import CREATE
 
+pytestmark = pytest.mark.timeout(900)  # where the hosts' Debian is installed first
+
 SETTINGS = "/etc/weft/weft.toml"
 MINE = """# rack 7, see the inventory
 labels = { rack = "7" }   # by hand
