@@ -51,6 +51,7 @@ VERBS: dict[str, Verb] = {
     "mesh": Verb("weft.cli.mesh", "hosts", "Hosts that find each other and keep the store"),
     "store": Verb("weft.cli.store", "hosts", "The cluster's store, and whether it is the right one"),
     "bgp": Verb("weft.cli.bgp", "hosts", "BGP sessions and routes; routers to peer with"),
+    "init": Verb("weft.cli.init", "set-up", "From an installed package to a running agent"),
     "agent": Verb("weft.cli.agent", "set-up", "Run the node agent; remove all that it made"),
     "cni": Verb("weft.cli.cni", "set-up", "What container engines call: set it up"),
     "docker": Verb("weft.cli.docker"),
