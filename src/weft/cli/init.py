@@ -18,9 +18,9 @@ _FILE = "FILE"
 @app.command(
     epilog=example(
         "weft init",
-        "weft init --store etcds://weft@10.0.0.5:2379,10.0.0.6:2379 --store-ca ca.pem --store-password-file password",
+        "weft init --store etcds://weft@10.0.0.5 --store-ca ca.pem --store-password-file password",
         "weft init --join 10.0.0.11 10.0.0.12 10.0.0.13",
-        "ssh 10.0.0.11 cat /etc/weft/mesh.secret | weft init --join 10.0.0.11 10.0.0.12 10.0.0.13 --mesh-secret -",
+        "weft init --join 10.0.0.11 10.0.0.12 10.0.0.13 --mesh-secret - <mesh.secret",
         "weft init --dry-run",
     )
 )

@@ -152,11 +152,16 @@ def _uplink(config: Config) -> Iterator[t.Finding]:
     try:
         kernel = LinuxKernel(run=Path(config.run_dir))
         try:
-            kernel.facts(config.iface, config.fixed)
+            found = kernel.facts(config.iface, config.fixed)
         finally:
             kernel.close()
     except (NotFound, Conflict, Unavailable, Invalid) as error:
         yield _error("uplink", str(error))
+        return
+    if not found.addresses:
+        yield _error(
+            "uplink", f"{found.uplink} has no address that others reach", "give it one, or name another by --iface"
+        )
 
 
 def _ports(config: Config) -> Iterator[t.Finding]:
