@@ -12,7 +12,7 @@ from weft.api import types as t
 from weft.base.errors import Invalid
 from weft.base.net import parse_address
 from weft.cli.columns import Column, Table
-from weft.cli.declared import show_document
+from weft.cli.declared import show_documents
 from weft.cli.listing import listing
 from weft.cli.node import removed
 from weft.cli.options import example, group
@@ -93,7 +93,7 @@ def routes(
 def settings(ctx: typer.Context, output: Output = Format.TABLE) -> None:
     """The cluster's settings. With -o yaml their document, for `weft apply`."""
     if output is Format.YAML:
-        show_document(ctx, "bgpsettings")
+        show_documents(ctx, "bgpsettings")
         return
     with Waiting("asking for the settings"):
         found = client(ctx).bgp_settings()

@@ -8,10 +8,10 @@ from weft.cli.output import Format, complain, documents
 from weft.cli.session import Waiting, client
 
 
-def show_document(ctx: typer.Context, ref: str) -> None:
-    """`ref`: KIND/NAME or KIND/NETWORK/NAME. Raises NotFound."""
-    with Waiting("asking for the document"):
-        found = client(ctx).declared(ref)
-    for note in found.notes:
+def show_documents(ctx: typer.Context, *refs: str) -> None:
+    """`refs`: KIND/NAME or KIND/NETWORK/NAME. Raises NotFound."""
+    with Waiting("asking for documents"):
+        found = [client(ctx).declared(ref) for ref in refs]
+    for note in dict.fromkeys(note for one in found for note in one.notes):
         complain(f"note: {note}")
-    documents(found.documents, Format.YAML)
+    documents([document for one in found for document in one.documents], Format.YAML)

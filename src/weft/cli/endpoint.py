@@ -14,8 +14,8 @@ from weft.cli import complete
 from weft.cli.attach import from_here
 from weft.cli.columns import Column, Table
 from weft.cli.listing import listing
-from weft.cli.options import EndpointRef, OfNetwork, OfNode, example, group, pairs, set_or_gone
-from weft.cli.output import Format, Output, listed, mapped, show
+from weft.cli.options import EndpointRef, EndpointRefs, OfNetwork, OfNode, example, group, pairs, set_or_gone
+from weft.cli.output import Format, Output, listed, mapped, show, show_each
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page
 from weft.model.identity import DEFAULT_NAMESPACE, parse_port
@@ -85,11 +85,11 @@ def ls(
 
 
 @app.command("show", epilog=example("weft endpoint show web", "weft endpoint show 10.1.3.2"))
-def one(ctx: typer.Context, endpoint: EndpointRef, output: Output = Format.TABLE) -> None:
-    """Show one endpoint, by its name, id or address."""
+def one(ctx: typer.Context, endpoint: EndpointRefs, output: Output = Format.TABLE) -> None:
+    """Show endpoints, by their names, ids or addresses."""
     with Waiting("asking for the endpoint"):
-        found = client(ctx).endpoint(endpoint)
-    show(found, output, _details)
+        found = [client(ctx).endpoint(each) for each in endpoint]
+    show_each(found, output, _details)
 
 
 @app.command(

@@ -11,11 +11,11 @@ from weft.api import types as t
 from weft.base.net import parse_subnet
 from weft.cli import complete, network_set
 from weft.cli.columns import Column, Table
-from weft.cli.declared import show_document
+from weft.cli.declared import show_documents
 from weft.cli.listing import listing
 from weft.cli.node import removed
-from weft.cli.options import Labels, NetworkName, example, group, pairs
-from weft.cli.output import Format, Output, blocks, complain, listed, mapped, say, show
+from weft.cli.options import Labels, NetworkName, NetworkNames, example, group, pairs
+from weft.cli.output import Format, Output, blocks, complain, listed, mapped, say, show, show_each
 from weft.cli.session import Waiting, client
 from weft.cli.status import alive
 from weft.cli.table import Cell, Page
@@ -137,19 +137,19 @@ def ls(ctx: typer.Context) -> tuple[t.NetworkInfo, ...]:
     return client(ctx).networks()
 
 
-@app.command("show", epilog=example("weft network show blue", "weft network show blue -o json"))
-def one(ctx: typer.Context, name: NetworkName, output: Output = Format.TABLE) -> None:
-    """Show one network: who holds which subnet, what is amiss.
+@app.command("show", epilog=example("weft network show blue", "weft network show blue red -o json"))
+def one(ctx: typer.Context, name: NetworkNames, output: Output = Format.TABLE) -> None:
+    """Show networks: who holds which subnet, what is amiss.
 
-    Its options are shown as they are in force; the problems are those of this node. With -o yaml its document, for `weft
-    apply`.
+    Their options are shown as they are in force; the problems are those of this node. With -o yaml their documents, for
+    `weft apply`.
     """
     if output is Format.YAML:
-        show_document(ctx, f"network/{name}")
+        show_documents(ctx, *(f"network/{each}" for each in name))
         return
     with Waiting("asking for the network"):
-        network = client(ctx).network(name)
-    show(network, output, _details)
+        networks = [client(ctx).network(each) for each in name]
+    show_each(networks, output, _details)
 
 
 app.command("set", epilog=network_set.EXAMPLES)(network_set.command)

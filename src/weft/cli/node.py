@@ -10,8 +10,8 @@ import typer
 from weft.api import types as t
 from weft.cli.columns import Column, Table
 from weft.cli.listing import listing
-from weft.cli.options import NodeName, example, group
-from weft.cli.output import Format, Output, blocks, listed, say, show
+from weft.cli.options import NodeName, NodeNames, example, group
+from weft.cli.output import Format, Output, blocks, listed, say, show_each
 from weft.cli.session import Waiting, client
 from weft.cli.status import liveness
 from weft.cli.table import Page
@@ -42,11 +42,11 @@ def ls(ctx: typer.Context) -> tuple[t.NodeInfo, ...]:
 
 
 @app.command("show", epilog=example("weft node show node-2"))
-def one(ctx: typer.Context, name: NodeName, output: Output = Format.TABLE) -> None:
-    """Show one node and the subnets it holds."""
+def one(ctx: typer.Context, name: NodeNames, output: Output = Format.TABLE) -> None:
+    """Show nodes and the subnets that they hold."""
     with Waiting("asking for the node"):
-        node = client(ctx).node(name)
-    show(node, output, _details)
+        nodes = [client(ctx).node(each) for each in name]
+    show_each(nodes, output, _details)
 
 
 @app.command("rm", epilog=example("weft node rm node-3", "weft node rm node-3 --force"))

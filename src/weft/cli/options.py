@@ -15,6 +15,14 @@ NodeName = Annotated[str, typer.Argument(metavar="NODE", help="Its name.", autoc
 EndpointRef = Annotated[
     str, typer.Argument(metavar="ENDPOINT", help="Its name, id or address.", autocompletion=complete.endpoints)
 ]
+NetworkNames = Annotated[
+    list[str], typer.Argument(metavar="NETWORK...", help="Their names.", autocompletion=complete.networks)
+]
+NodeNames = Annotated[list[str], typer.Argument(metavar="NODE...", help="Their names.", autocompletion=complete.nodes)]
+EndpointRefs = Annotated[
+    list[str],
+    typer.Argument(metavar="ENDPOINT...", help="Their names, ids or addresses.", autocompletion=complete.endpoints),
+]
 OfNetwork = Annotated[
     str, typer.Option("--network", "-n", metavar="NETWORK", help="Only of this one.", autocompletion=complete.networks)
 ]

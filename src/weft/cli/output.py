@@ -42,6 +42,19 @@ def show(value: T, output: Format, render: Callable[[Page, T], Iterable[str]]) -
         write(yaml_of(value))
 
 
+def show_each(values: Sequence[T], output: Format, render: Callable[[Page, T], Iterable[str]]) -> None:
+    """One as `show` does; several as tables with an empty line between, as a JSON list, or as YAML documents."""
+    if len(values) == 1:
+        show(values[0], output, render)
+    elif output is Format.TABLE:
+        page = Page.of_stdout()
+        say(*blocks(*(render(page, value) for value in values)))
+    elif output is Format.JSON:
+        show(values, output, lambda _page, _values: ())
+    else:
+        write("---\n".join(map(yaml_of, values)))
+
+
 def yaml_of(value: object) -> str:
     """Without what a terminal would obey."""
     from weft.documents import text

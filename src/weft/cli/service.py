@@ -11,10 +11,10 @@ from weft.api import services as s
 from weft.base.net import parse_address
 from weft.cli import complete, service_report
 from weft.cli import service_shown as shown
-from weft.cli.declared import show_document
+from weft.cli.declared import show_documents
 from weft.cli.listing import listing
 from weft.cli.options import OfNetwork, example, group
-from weft.cli.output import Format, Output, due, listed, say, show
+from weft.cli.output import Format, Output, due, listed, say, show_each
 from weft.cli.session import Waiting, client
 from weft.model import selector
 from weft.services import health as checks
@@ -44,6 +44,10 @@ def _seconds(value: float | None) -> float | None:
 Ref = Annotated[
     str,
     typer.Argument(metavar="SERVICE", help="Its name, or NETWORK/NAME.", autocompletion=complete.services),
+]
+Refs = Annotated[
+    list[str],
+    typer.Argument(metavar="SERVICE...", help="Their names, or NETWORK/NAME.", autocompletion=complete.services),
 ]
 Ports = Annotated[
     list[str] | None,
@@ -178,15 +182,15 @@ def ls(ctx: typer.Context, network: OfNetwork = "") -> tuple[s.ServiceInfo, ...]
 
 
 @app.command("show", epilog=example("weft service show web", "weft service show blue/web -o json"))
-def one(ctx: typer.Context, service: Ref, output: Output = Format.TABLE) -> None:
-    """Show one service: its addresses and ports, its members, what is amiss on this node. With -o yaml its document, for `weft
-    apply`."""
+def one(ctx: typer.Context, service: Refs, output: Output = Format.TABLE) -> None:
+    """Show services: their addresses and ports, their members, what is amiss on this node. With -o yaml their documents, for
+    `weft apply`."""
     with Waiting("asking for the service"):
-        found = client(ctx).service(service)
+        found = [client(ctx).service(each) for each in service]
     if output is Format.YAML:
-        show_document(ctx, f"service/{found.service.network}/{found.service.name}")
+        show_documents(ctx, *(f"service/{each.service.network}/{each.service.name}" for each in found))
         return
-    show(found, output, shown.details)
+    show_each(found, output, shown.details)
 
 
 @app.command(

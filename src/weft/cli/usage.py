@@ -69,7 +69,7 @@ def _named(param: Any) -> str:
     """`--driver DRIVER`, `NETWORK`."""
     metavar = param.metavar or str(param.name).upper()
     if param.param_type_name == "argument":
-        return str(metavar)
+        return str(metavar).removesuffix("...")
     return f"{max(param.opts, key=len)} {metavar}"
 
 

@@ -80,6 +80,14 @@ class TestEveryShownThing:
         assert "\x1b" not in ran.out
 
 
+@pytest.mark.parametrize("kind", ["network", "endpoint", "node", "service"])
+def test_several_are_shown_one_after_the_other(weft, agent: CannedAgent, kind: str) -> None:
+    one, two = weft(kind, "show", "a"), weft(kind, "show", "a", "b")
+    assert two.out == f"{one.out}\n{one.out}"
+    single, several = (json.loads(weft(kind, "show", *names, "-o", "json").out) for names in (["a"], ["a", "b"]))
+    assert several == [single, single]
+
+
 class TestStatus:
     def test_all_is_well(self, weft, agent) -> None:
         ran = weft("status")
