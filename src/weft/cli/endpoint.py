@@ -212,7 +212,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("node", e.node),
             ("container", e.container),
             ("namespace", e.namespace),
-            ("interface", f"{e.interface}, in the host {e.host_interface}"),
+            ("interface", f"{e.interface}, in the host {e.host_interface}" if e.interface else ""),
             ("MAC", e.mac),
             ("addresses", listed(e.addresses)),
             ("gateways", listed(e.gateways) or "none"),

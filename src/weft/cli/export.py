@@ -61,6 +61,8 @@ def export(
 
 def _written(found: Iterable[dict[str, Any]], folder: Path, form: str) -> int:
     """Raises Failed, Invalid. How many files."""
+    if folder.exists() and not folder.is_dir():
+        raise Invalid(f"{folder} is a file: --dir takes a folder, which is made where there is none")
     number = 0
     for document in found:
         file = folder / _file(document, form)

@@ -151,6 +151,12 @@ def change(chosen: Driver, name: str) -> Change:
     return said
 
 
+def chosen_options(chosen: Driver) -> frozenset[str]:
+    """Options that Weft gives a value where nothing is said."""
+    numbered = {chosen.numbered.option} if chosen.numbered else set()
+    return frozenset(numbered | set(chosen.fixed))
+
+
 def gateways(network: Network | None) -> tuple[IPAddress, ...]:
     """Next hops that are no host's, but of a network that is there already."""
     return of(network).gateways(network, parse_options(network)) if network is not None and of(network).name else ()

@@ -90,7 +90,11 @@ def settled(wanted: Item, found: Item) -> Item:
     if driver is None or spec.driver != there.driver:
         return wanted
     flannel = bool(spec.options.get(FLANNEL))
-    left = there.options if flannel else {name: there.options[name] for name in _chosen(driver) & there.options.keys()}
+    left = (
+        there.options
+        if flannel
+        else {name: there.options[name] for name in registry.chosen_options(driver) & there.options.keys()}
+    )
     options = {**left, **spec.options}
     return msgspec.structs.replace(
         wanted,
@@ -112,12 +116,6 @@ def _subnets(driver: Driver, spec: NetworkSpec, there: NetworkSpec, *, found_els
     return spec.subnets
 
 
-def _chosen(driver: Driver) -> frozenset[str]:
-    """Options that Weft gives a value where nothing is said."""
-    numbered = {driver.numbered.option} if driver.numbered else set()
-    return frozenset(numbered | set(driver.fixed))
-
-
 def _normal(driver: str, options: dict[str, OptionValue]) -> dict[str, OptionValue]:
     """In the driver's own types, without those that say what is so anyway; as they are, where another version of Weft wrote
     them."""
@@ -133,7 +131,7 @@ def _normal(driver: str, options: dict[str, OptionValue]) -> dict[str, OptionVal
         name = field.encode_name
         usual = SELF if name == REACH else field.default
         value = getattr(typed, field.name)
-        if name in options and (value != usual or name in _chosen(chosen)):
+        if name in options and (value != usual or name in registry.chosen_options(chosen)):
             found[name] = value
     return dict(sorted(found.items()))
 

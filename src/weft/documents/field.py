@@ -106,7 +106,8 @@ class Field:
         if self.value is None:
             return default
         if not isinstance(self.value, str):
-            self.refuse(f"a text is expected, not {said(self.value)}: put it in quotes")
+            way_out = "" if isinstance(self.value, dict | list) else ": put it in quotes"
+            self.refuse(f"a text is expected, not {said(self.value)}{way_out}")
         if len(self.value) > LONGEST or not self.value.replace("\n", "").isprintable():
             self.refuse(f"{said(self.value)} is longer than {LONGEST} characters or has some that cannot be shown")
         return self.value

@@ -37,7 +37,7 @@ _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
 def documents(text: str, place: str) -> Iterator[Document]:
     """`place`: the file. Raises Invalid: names the line."""
     if len(text) > LARGEST:
-        raise Invalid(f"{place}: {len(text)} characters are too many: at most {LARGEST}")
+        raise Invalid(f"{place}: it is too long: at most {LARGEST} characters")
     try:
         yield from _Documents(place).read(text)
     except yaml.MarkedYAMLError as error:

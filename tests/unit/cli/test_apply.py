@@ -139,3 +139,15 @@ def test_what_can_be_declared_is_shown_as_its_document(
     assert yaml.safe_load(weft(*words, "-o", "yaml").out) == NETWORK_DOCUMENT
     assert agent.asked[-1].params["refs"] == ref
     assert "apiVersion" not in weft(*words, "-o", "json").out
+
+
+def test_a_folder_that_is_a_file_is_told_as_that(weft, agent: CannedAgent, tmp_path: Path) -> None:
+    agent.answers["declared"] = d.Declared(documents=(NETWORK_DOCUMENT,))
+    place = tmp_path / "all.yaml"
+    place.write_text("mine")
+    told = weft("export", "--dir", str(place))
+    assert (
+        told.status == 1
+        and told.err == f"weft: {place} is a file: --dir takes a folder, which is made where there is none\n"
+    )
+    assert place.read_text() == "mine"

@@ -107,6 +107,7 @@ NEITHER = "{apiVersion: weft/v1, kind: Network}"
         (BLUE.replace("spec:", "specs:"), "'specs' is not a field of it: did you mean 'spec'?"),
         (BLUE.replace("subnets: [", "subnets: 5, x: ["), "spec: 'x' is not a field of it: there are driver"),
         (BLUE.replace("subnets: [", "subnets: [5, "), "spec.subnets[0]: a text is expected, not 5"),
+        (BLUE.replace("10.20.0.0/16", "{a: b}"), "spec.subnets[0]: a text is expected, not a mapping"),
         (BLUE.replace("10.20.0.0/16", "10.20.0.1/16"), "spec.subnets[0]: "),
         (BLUE.replace("10.20.0.0/16", "null"), "spec.subnets[0]: it is missing"),
         (BLUE.replace("vni: 77", "vni: [77]"), "spec.options.vni: a text, a whole number, true or false is expected"),
@@ -131,7 +132,7 @@ def test_what_is_wrong_is_told_with_its_place(document: str, expected: str) -> N
     found = reading(document)
     assert len(found.faults) == 1 and found.items == ()
     assert expected in found.faults[0] and found.faults[0].startswith("f0.yaml, line ")
-    assert found.faults[0].isprintable()
+    assert found.faults[0].isprintable() and not found.faults[0].endswith("a mapping: put it in quotes")
 
 
 def test_all_faults_are_told_and_duplicates_with_both_places() -> None:
@@ -152,7 +153,7 @@ def test_texts_that_are_meant_to_do_harm() -> None:
         ("kind: Network\nkind: Pool", "'kind' is there twice"),
         ("!!python/object/apply:os.system [id]", "is not supported"),
         ("1: x", "the name of a field is a text"),
-        ("x" * (8 * 2**20 + 1), "characters are too many"),
+        ("x" * (8 * 2**20 + 1), "it is too long: at most 8388608 characters"),
     ):
         with pytest.raises(Invalid, match=why):
             list(documents(harmful, "f.yaml"))

@@ -158,7 +158,8 @@ class NetworkChanges:
 
 
 def asked(old: Network, request: t.SetNetwork) -> Network:
-    """The network as it is to be. Raises Invalid."""
+    """The network as it is to be. What Weft chooses where nobody says it (a VNI) stays as it is when it is taken away: the
+    record would be without it. Raises Invalid."""
     unknown = [name for name in request.remove if name not in registry.option_names(old)]
     if unknown:
         raise Invalid(
@@ -166,7 +167,8 @@ def asked(old: Network, request: t.SetNetwork) -> Network:
         )
     if both := sorted(request.options.keys() & set(request.remove)):
         raise Invalid(f"network {old.name}: option {both[0]} is given and taken away: leave one of the two out")
-    options = {name: value for name, value in old.options.items() if name not in request.remove} | request.options
+    gone = set(request.remove) - registry.chosen_options(registry.driver(old.driver))
+    options = {name: value for name, value in old.options.items() if name not in gone} | request.options
     if REACH in request.remove:
         options[REACH] = SELF
     labels = {name: text for name, text in old.labels.items() if name not in request.remove_labels} | request.labels

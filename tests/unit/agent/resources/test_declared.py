@@ -284,6 +284,24 @@ async def test_of_two_who_change_the_same_thing_one_is_told(
             assert set((await changes(service, ours)).values()) == {"unchanged"}
 
 
+async def test_of_two_who_make_the_same_thing_one_is_told_to_look_and_apply_again(
+    agent: Agent, service: Service, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    make = Declared._made
+
+    async def meanwhile(self: Declared, plan: Plan) -> list[d.DeclaredChange]:
+        monkeypatch.setattr(Declared, "_made", make)
+        assert set((await changes(service, ours)).values()) == {"created"}
+        return await make(self, plan)
+
+    for ours, id in ((BLUE, "network/blue"), (PEER, "bgppeer/tor-a"), (WEB, "service/blue/web"), (TIER, "tier/audit")):
+        monkeypatch.setattr(Declared, "_made", meanwhile)
+        [told] = (await applied(service, ours)).changes
+        assert (told.id, told.change) == (id, "failed")
+        assert told.reason == f"{id} was just made by someone else: look, and apply again"
+        assert set((await changes(service, ours)).values()) == {"unchanged"}
+
+
 def _declared(agent: Agent) -> dict[str, int]:
     """The revisions of what both agents know."""
     ours = ("networks/", "policies/", "services/", "bgp/")
@@ -328,6 +346,8 @@ async def test_what_is_exported_can_be_chosen(agent: Agent, service: Service) ->
     assert await names("service", labels="app=other") == []
     with pytest.raises(NotFound, match="there is no service/blue/api"):
         await service.declared("service/blue/api")
+    with pytest.raises(NotFound, match="no network prd: did you mean prod"):
+        await service.declared(network="prd")
     with pytest.raises(Invalid, match="'services' is no kind of document"):
         await service.declared("services")
 

@@ -179,6 +179,19 @@ async def test_setting_what_is_so_already_writes_nothing(agent: Agent) -> None:
     assert agent.store.commits <= commits + 1  # type: ignore[attr-defined]
 
 
+@pytest.mark.parametrize(
+    ("driver", "option", "number"), [("vxlan", "vni", 1), ("mesh", "vni", 256), ("udp", "port", 8285)]
+)
+async def test_a_number_that_weft_chose_stays_when_it_is_taken_away(
+    agent: Agent, driver: str, option: str, number: int
+) -> None:
+    await create(agent, "blue", SUBNET, driver=driver)
+    done = await Service(agent).set_network("blue", t.SetNetwork(remove=(option,)))
+    assert done.changes == () and agent.view.networks["blue"].options[option] == number
+    [document] = (await Service(agent).declared("network/blue")).documents
+    assert f'"{option}":{number}' in bytes(document).decode()  # type: ignore[call-overload]
+
+
 # A network that is changed to something is on every host as one that was made so.
 
 

@@ -30,6 +30,7 @@ from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
 from weft.api import declared as d
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
+from weft.base.nearby import unknown
 from weft.declared import bgp as bgp_form
 from weft.declared import network as networks_form
 from weft.declared import policies as policies_form
@@ -68,8 +69,11 @@ class Declared:
     # The API's operations.
 
     async def declared(self, refs: str = "", network: str = "", labels: str = "") -> d.Declared:
-        """`refs`: KIND, KIND/NAME, KIND/NETWORK/NAME. Raises Invalid; NotFound where one means nothing."""
+        """`refs`: KIND, KIND/NAME, KIND/NETWORK/NAME. Raises Invalid; NotFound where one means nothing, or there is no such
+        network."""
         self._agent.ready()
+        if network and network not in self._agent.view.networks:
+            raise NotFound(unknown("network", network, self._agent.view.networks, "weft network ls"))
         there = [item for part in self._parts for item in await part.there()]
         chosen = [item for item in there if _is_of(item, network) and _has(item, _pairs(labels))]
         wanted = [ref for ref in refs.split(",") if ref]
@@ -169,6 +173,8 @@ class Declared:
             found = await part.find(change.item)
             if change.before is not None and (found is None or not found.same(change.before)):
                 raise Conflict(f"{change.item.id} was just changed by someone else: look, and apply again")
+            if change.before is None and found is not None and part is not self._pools:  # a network comes with pools
+                raise Conflict(f"{change.item.id} was just made by someone else: look, and apply again")
         await part.make(step, plan)
 
 
