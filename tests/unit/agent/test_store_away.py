@@ -16,6 +16,7 @@ from support.etcd import EtcdServer
 from support.stores import EtcdBackend
 from weft.agent.agent import Agent
 from weft.agent.http import application
+from weft.agent.resources import infos
 from weft.agent.resources.service import Service
 from weft.api import services as s
 from weft.api.operations import AS_OF
@@ -126,9 +127,26 @@ async def _away(api: TestClient[Any, Any], endpoints: list[dict[str, Any]], mark
     assert {e["name"] for e in endpoints} == {"c1-over", "c1-prod", "c2-over", "c2-prod"}
     [theirs] = [e for e in endpoints if e["name"] == "c2-over"]
     assert theirs["node"] == "node-2" and theirs["addresses"][0].endswith("/16")
+    [theirs] = [e for e in endpoints if e["name"] == "c2-prod"]
+    assert theirs["addresses"][0].endswith("/32")
     assert "what other nodes have in blue is not known here" in mark
     networks, mark = await asked(api, "/v1/networks")
     assert {n["name"]: n["endpoints"] for n in networks} == {"blue": 0, "over": 2, "prod": 2} and "not known" in mark
+
+
+@pytest.mark.parametrize("driver", ["vxlan", "mesh", "overlay", "routed"])
+async def test_addresses_of_other_hosts_containers_are_as_long_as_their_records_say(
+    agent: Agent, host: FakeHost, store_file: Path, driver: str
+) -> None:
+    second = FakeHost("192.168.1.254/24")
+    async with agent_on(second, store_file, "node-2") as other:
+        await create(agent, "blue", "10.20.0.0/16", driver=driver)
+        await until(lambda: "blue" in other.view.networks)
+        host.open("c1")
+        await attach(agent, "c1", "blue")
+        second.open("c2")
+        there = await attach(other, "c2", "blue")
+        await until(lambda: any(e.addresses == there.addresses for e in infos.located(agent)))
 
 
 async def test_an_agent_that_has_never_heard_of_the_store_says_that(host: FakeHost, store_file: Path) -> None:

@@ -158,7 +158,6 @@ def located(parts: Parts) -> Iterator[t.EndpointInfo]:
     """Others' containers as this host knows them: where they are, and what policy can say of them."""
     view = parts.view
     for network in sorted(view.followed):
-        subnets = view.networks[network].subnets if network in view.networks else ()
         for id, found in sorted(view.locations.get(network, {}).items()):
             if found.node != view.me:
                 yield t.EndpointInfo(
@@ -171,12 +170,22 @@ def located(parts: Parts) -> Iterator[t.EndpointInfo]:
                     interface="",
                     host_interface="",
                     mac=found.mac,
-                    addresses=tuple(_within(address, subnets) for address in found.addresses),
+                    addresses=tuple(
+                        _within(address, _on_link(view, network, found.node)) for address in found.addresses
+                    ),
                     labels=found.labels,
                     policy_namespace=found.namespace,
                     named_ports=found.ports,
                     aliases=found.aliases,
                 )
+
+
+def _on_link(view: View, network: str, node: str) -> tuple[IPNetwork, ...]:
+    """Whose length the addresses of a node's containers have; none where each stands alone."""
+    of, lease = view.driver(network).addresses, view.lease(network, node)
+    if of.pools or network not in view.networks:
+        return ()
+    return lease.subnets if lease and not of.blocks else view.networks[network].subnets
 
 
 def _within(address: IPAddress, subnets: Iterable[IPNetwork]) -> IPInterface:
