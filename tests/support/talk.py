@@ -53,6 +53,11 @@ class Server:
         until(lambda: port in self._held, 5, f"a connection from port {port}")
         return self._held.pop(port)
 
+    def held_only(self) -> socket.socket:
+        """The other end of the one connection that is kept, whatever port it seems to come from."""
+        until(lambda: self._held, 5, "a connection")
+        return self._held.popitem()[1]
+
     def _run(self) -> None:
         while not self._ended:
             for key, _ in self._wait.select(0.1):
@@ -75,13 +80,15 @@ class Server:
 
 @dataclass
 class Path:
-    """From one namespace to an address of a server, which may be one that leads there. `offset`: of its ports, there."""
+    """From one namespace to an address of a server, which may be one that leads there. `offset`: of its ports, there.
+    `masqueraded`: the server sees another port than the client has."""
 
     name: str
     source: str
     server: Server
     address: str
     offset: int = 0
+    masqueraded: bool = False
 
     def connect(self, port: int, seconds: float = 5) -> socket.socket:
         """In the calling thread's namespace."""
@@ -97,7 +104,7 @@ class Path:
 
     def held(self, port: int) -> Held:
         client = netns.call(self.source, lambda: self.connect(port))
-        server = self.server.held(client)
+        server = self.server.held_only() if self.masqueraded else self.server.held(client)
         return Held(self.name, client, server)
 
 

@@ -101,7 +101,12 @@ class Agent(Parts):
         super().__init__(
             config, name, instance, store, known=known, around=around, kinds=kinds, contributors=contributors
         )
-        self.loop.listeners += [self._stepped, self.connections.stepped, lambda _: self.tunnels.stepped()]
+        self.loop.listeners += [
+            self._stepped,
+            self.connections.stepped,
+            self.crossing.stepped,
+            lambda _: self.tunnels.stepped(),
+        ]
         self.service = Service(self)
         """What its API does, for who asks here and for other agents: limits are of both together."""
         self.metrics.of_status(lambda: infos.status(self))
@@ -160,6 +165,7 @@ class Agent(Parts):
                     keep(f"target {target}", loop.run)
                 keep("targets", lambda: self.targets.run(self.supervisor))
                 keep("connections", self.connections.run)
+                keep("crossing", self.crossing.run)
                 keep("unheard", self._unheard)
                 keep("encryption", lambda: self.encryption.run(self._look_again, self._secured, self._heard_of))
                 keep("routing", self.routing.run)

@@ -43,14 +43,15 @@ from weft.cluster.post import Post
 from weft.cluster.putback import PutBack
 from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
-from weft.compile import foreign
+from weft.compile import foreign, meetings
 from weft.compile.compiler import Compiler
 from weft.compile.contributor import Contributor
 from weft.compile.contributors import CONTRIBUTORS
+from weft.compile.isolation import ANEW
 from weft.compile.standing import places, standing
 from weft.containers import find as containers
 from weft.containers.find import Target
-from weft.converge.connections import Connections, Conntrack
+from weft.converge.connections import About, Connections, Conntrack
 from weft.converge.loops import Loops
 from weft.converge.pacing import Pacing, far
 from weft.daemons.bird import Bird, signatures
@@ -220,6 +221,14 @@ class Parts:
             around.conntrack,
             lambda cut: self.metrics.cut_off.inc(cut),
         )
+        self.crossing = Connections(
+            partial(meetings.places, self.view),
+            partial(meetings.places, self.view, all=True),
+            partial(meetings.standing, self.view),
+            around.conntrack,
+            about=About("isolation", ANEW),
+        )
+        """Those between networks."""
         speaker, secret = around.bird or Bird(Path(config.run_dir)), partial(ensure_bgp_secret, self.cluster)
         self.routing = Routing(self.view, lambda: self.node, speaker, signatures, secret)
         self.tunnels = Tunnels(Path(config.run_dir), _key_of_sleeves(config))

@@ -18,6 +18,8 @@ from weft.hoststate.union import Source
 from weft.model import Endpoint, Network, records
 
 NAME, OF_ENDPOINT = "isolation", "isolation-endpoint"
+ANEW = _isolation.ANEW
+"""Bit of the mark of open connections that are looked up again (`weft.compile.meetings`)."""
 
 Networks = Mapping[str, Network]
 

@@ -1,9 +1,11 @@
-"""Connections that were open when policy changed: those that it forbids now are cut off, those that it allows again go on.
+"""Connections that were open when policy or isolation changed: those that are forbidden now are cut off, those that are allowed
+again go on.
 
-Rules let pass what belongs to an open connection. So after each step that changed rules of policy, which are in force by
-then, open connections are looked at and judged by the model, and what has become of each is marked in conntrack. First they
-are read, then it is asked what policy says, which thus is never older than what a connection was begun under: none is cut
-off that was made when it was allowed already. An agent that starts looks once.
+Rules let pass what belongs to an open connection. So after each step that changed such rules, which are in force by then,
+open connections are looked at and judged by the model, and what has become of each is marked in conntrack. First they are
+read, then it is asked what the model says, which thus is never older than what a connection was begun under: none is cut off
+that was made when it was allowed already. An agent that starts looks once. Policy and isolation each have a bit of the mark,
+and a look of their own.
 """
 
 from __future__ import annotations
@@ -11,16 +13,18 @@ from __future__ import annotations
 import asyncio
 import logging
 import time
-from collections.abc import Callable, Iterator, Mapping
-from typing import Protocol
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from contextlib import suppress
+from typing import Any, NamedTuple, Protocol
 
 from weft.base import events
 from weft.base.errors import NotFound
+from weft.base.net import IPAddress
 from weft.converge.stepper import Outcome
 from weft.kernel.host import connections
 from weft.kernel.host.connections import Addresses, Flow
 from weft.policy.render.marks import CUT
-from weft.policy.standing import Connection, Place, Standing
+from weft.policy.standing import Connection
 
 log = logging.getLogger(__name__)
 
@@ -28,8 +32,27 @@ SOONEST = 0.2
 """Seconds from one look to the next."""
 SHARE = 2
 """And so many times the duration of one at least."""
-CONTRIBUTOR = "policy"
-"""How the names of those begin that make rules of policy."""
+PATIENCE = 2.0
+"""Seconds for which who changed something waits for a look."""
+
+
+class About(NamedTuple):
+    """`name`: how the names of those begin that make the rules, and what changed. `bit`: of the mark."""
+
+    name: str
+    bit: int
+
+
+POLICY = About("policy", CUT)
+
+Place = Mapping[IPAddress, Any]
+"""A namespace in which connections are asked: by address as it is seen there. What stands there only `Standing` knows."""
+
+
+class Standing(Protocol):
+    """What the model says at one moment. Pure."""
+
+    def allows(self, place: Any, connection: Connection) -> bool: ...
 
 
 class Conntrack(Protocol):
@@ -41,8 +64,8 @@ class Conntrack(Protocol):
 
 
 class Connections:
-    """`places`: by namespace, whose connections are asked, and whose might have been before. `standing`: what policy says
-    now. `count`: told how many were cut off."""
+    """`places`: by namespace, whose connections are asked, and whose might have been before. `standing`: what the model
+    says now. `count`: told how many were cut off."""
 
     def __init__(
         self,
@@ -51,20 +74,28 @@ class Connections:
         standing: Callable[[], Standing],
         conntrack: Conntrack = connections,
         count: Callable[[int], None] = lambda _cut: None,
+        about: About = POLICY,
     ) -> None:
         self._places, self._standing, self._conntrack = places, standing, conntrack
         self._before = before
-        """Also of those that had policy at the last look: what was cut off is not to stay so."""
-        self._wake = asyncio.Event()
+        """Also of those that were asked at the last look: what was cut off is not to stay so."""
+        self._wake, self._still = asyncio.Event(), asyncio.Event()
         self._wake.set()
         self._seconds = 0.0
         """That the last look took."""
-        self._count = count
+        self._count, self._about = count, about
 
     def stepped(self, outcome: Outcome) -> None:
         """A step of the kernel's loop. What had to be put back may have let connections begin."""
-        if outcome.repaired or any(name.startswith(CONTRIBUTOR) for name in outcome.contributors):
+        if outcome.repaired or any(name.startswith(self._about.name) for name in outcome.contributors):
             self._wake.set()
+            self._still.clear()
+
+    async def still(self) -> None:
+        """Waits until connections are as the steps so far made them; not for ever, where they cannot be looked at."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(PATIENCE):
+                await self._still.wait()
 
     async def run(self) -> None:
         """For ever. Raises WeftError, after which it is to be called again: nothing is forgotten."""
@@ -77,6 +108,8 @@ class Connections:
             except BaseException:
                 self._wake.set()
                 raise
+            if not self._wake.is_set():
+                self._still.set()
             self._seconds = time.monotonic() - began
             await asyncio.sleep(max(SOONEST, SHARE * self._seconds) - self._seconds)
 
@@ -92,7 +125,11 @@ class Connections:
         self._count(cut)
         if cut or mended:
             log.info(
-                "policy changed: %d open connections were cut off, %d go on", cut, mended, extra=events.CONNECTIONS_CUT
+                "%s changed: %d open connections were cut off, %d go on",
+                self._about.name,
+                cut,
+                mended,
+                extra=events.CONNECTIONS_CUT,
             )
 
     def _judge(
@@ -101,9 +138,9 @@ class Connections:
         """How many were cut off, and how many are no longer."""
         cut = mended = 0
         for ns, flows in found.items():
-            changes = list(changed(flows, places.get(ns, {}), standing))
+            changes = list(changed(flows, places.get(ns, {}), standing, self._about.bit))
             try:
-                self._conntrack.put(ns, CUT, changes)
+                self._conntrack.put(ns, self._about.bit, changes)
             except NotFound:
                 continue
             cut += sum(wanted for _, wanted in changes)
@@ -115,9 +152,9 @@ def _addresses(place: Place) -> set[bytes]:
     return {address.packed for address in place}
 
 
-def changed(flows: list[Flow], place: Place, standing: Standing) -> Iterator[tuple[Flow, bool]]:
-    """Those whose mark says otherwise than policy, with whether they are to be cut off."""
+def changed(flows: Iterable[Flow], place: Place, standing: Standing, bit: int) -> Iterator[tuple[Flow, bool]]:
+    """Those whose mark says otherwise than the model, with whether they are to be cut off."""
     for flow in flows:
         allowed = standing.allows(place, Connection(flow.origin, flow.src, flow.protocol, flow.sport, flow.icmp))
-        if allowed == bool(flow.mark & CUT):
+        if allowed == bool(flow.mark & bit):
             yield flow, not allowed

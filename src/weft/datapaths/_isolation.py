@@ -14,7 +14,8 @@ Among networks that are open to all nothing is asked. A packet that passes withi
 is dropped is counted, in the chain `closed`.
 
 Where a network of this host masquerades, connections are tracked in any case: then only the first packet of one is looked up
-(`tracked`).
+(`tracked`). Once one is open that may not be any more, its mark gets the bit `ANEW` (`weft.compile.meetings`): each of its
+packets is looked up from then on, like those of connections that are not tracked.
 
 What was translated passes: ports of the host and floating addresses are for everybody. (Virtual addresses of services are
 not: they are for those who may talk to the member itself.) Only containers that have any are looked up for that (`doors4`), so
@@ -45,9 +46,14 @@ from weft.hoststate.rules.matches import (
     SADDR,
     SENT_TO,
     Selector,
+    field,
 )
 from weft.model import Network
 
+ANEW = 0x8000_0000
+"""The connection was open when its ends came to be apart, as far as networks' records tell: whether its packets pass is looked
+up for each."""
+_NOT_ANEW = field("ct mark").is_(f"0x0/{ANEW:#x}")
 _TRACKED = NftSet(name="tracked", type=("inet_proto",), to=("verdict",))
 _BELIEVED = IIFGROUP.is_(CHECKED)
 _CLOSED, _CLOSED_BUT = Jump("closed", back=False), Jump("apart", back=False)
@@ -134,7 +140,7 @@ def _doors() -> Iterator[Object]:
 
 def tracking() -> Iterator[Object]:
     """Somebody has connections tracked. (The map comes with `here`, and with `rules`.)"""
-    yield NftChain(name="begun", rules=(rule(CT_STATE.is_("established", "related"), ACCEPT),))
+    yield NftChain(name="begun", rules=(rule(CT_STATE.is_("established", "related"), _NOT_ANEW, ACCEPT),))
     yield from (NftElement(set=_TRACKED.name, value=protocol, to="jump begun") for protocol in ("tcp", "udp"))
 
 

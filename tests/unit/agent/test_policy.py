@@ -108,12 +108,12 @@ def flow(source: str, to: str, mark: int = 0) -> Flow:
 
 async def test_open_connections_are_judged_when_policy_changes(agent: Agent, host: FakeHost, store_file: Path) -> None:
     """Only of those whom policy selects; and once by an agent that starts."""
-    await create(agent, "blue", *SUBNETS, driver="bridge")
+    await create(agent, "blue", *SUBNETS, driver="bridge", reach="all")
     host.open("c1")
     found = await attach(agent, "c1")
     address = str(found.addresses[0].ip)
     looks = len(host.conntrack.looks)
-    await create(agent, "red", "10.30.0.0/16", driver="bridge")
+    await create(agent, "red", "10.30.0.0/16", driver="bridge", reach="all")
     assert len(host.conntrack.looks) == looks, "nothing of this is about policy"
     denied = flow("192.0.2.1", address)
     host.conntrack.flows[""] = [denied]
@@ -131,14 +131,15 @@ async def test_open_connections_are_judged_when_policy_changes(agent: Agent, hos
 
 async def test_an_agent_that_starts_looks_once(host: FakeHost, store_file: Path) -> None:
     async with agent_on(host, store_file) as agent:
-        await create(agent, "blue", *SUBNETS, driver="bridge")
+        await create(agent, "blue", *SUBNETS, driver="bridge", reach="all")
         host.open("c1")
         found = await attach(agent, "c1")
     host.conntrack.looks.clear()
     host.conntrack.flows[""] = [flow("192.0.2.1", str(found.addresses[0].ip), CUT)]
     async with agent_on(host, store_file):
         await until(lambda: bool(host.conntrack.marked))
-    assert len(host.conntrack.looks) == 1 and not host.conntrack.marked[0][2][0][1]
+    by_policy = [look for look in host.conntrack.looks if link_local(found.mac).packed in look[""]]
+    assert len(by_policy) == 1 and not host.conntrack.marked[0][2][0][1]
 
 
 async def test_policies_that_select_an_endpoint(agent: Agent, host: FakeHost) -> None:

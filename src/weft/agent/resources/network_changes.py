@@ -140,6 +140,7 @@ class NetworkChanges:
         except WeftError as error:
             failures.append(str(error))
         if not failures:
+            await self._parts.crossing.still()
             return
         await self._take_back(changed)
         raise Failed(f"network {name} stays as it was: this host cannot do it: {failures[0]}")

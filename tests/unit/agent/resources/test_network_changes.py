@@ -17,10 +17,12 @@ from weft.agent.agent import Agent
 from weft.agent.resources.service import Service
 from weft.api import types as t
 from weft.base.errors import Conflict, Failed, Invalid, NotFound
+from weft.compile.isolation import ANEW
 from weft.datapaths import registry
 from weft.datapaths.change import OF_NETWORK
 from weft.datapaths.registry import DRIVERS
 from weft.hoststate import Key, Link, Object
+from weft.kernel.host.connections import Flow
 from weft.model import Network, PublishedPort
 from weft.reconcile.protocol import Change
 
@@ -312,3 +314,41 @@ async def test_a_port_of_driver_udp_is_none_where_hosts_have_vxlan(agent: Agent)
     assert agent.view.networks["two"].options["port"] == 8286
     with pytest.raises(Invalid, match=r"port=8285 is that of network one, whose driver sends something else there"):
         await create(agent, "three", "10.42.0.0/16", driver="udp", port=8285)
+
+
+# What becomes of open connections.
+
+
+def flow(source: str, to: str) -> Flow:
+    one, other = ip_address(source).packed, ip_address(to).packed
+    return Flow(b"", b"", b"", False, 6, one, other, 80, other, 80, one, 0)
+
+
+async def test_open_connections_are_asked_about_again_before_the_change_is_told_done(
+    agent: Agent, host: FakeHost
+) -> None:
+    """Only those that lead to where a container may not go any more; and no longer when it may again."""
+    service = Service(agent)
+    await create(agent, "blue", SUBNET, reach="red")
+    await create(agent, "red", "10.30.0.0/16", reach="blue")
+    host.open("c1")
+    own = str((await attach(agent, "c1")).addresses[0].ip)
+    other, outside, inside = flow("10.30.0.2", own), flow(own, "192.0.2.1"), flow(own, "10.20.77.2")
+    host.conntrack.flows[""] = [other, outside, inside]
+
+    def marked() -> list[tuple[Flow, bool]]:
+        made = [each for _, bit, changes in host.conntrack.marked if bit == ANEW for each in changes]
+        host.conntrack.marked.clear()
+        return made
+
+    await service.set_network("blue", t.SetNetwork(options={"reach": "self"}))
+    assert marked() == [(other, True)]
+    await service.set_network("blue", t.SetNetwork(internal=True))
+    assert marked() == [(other, True), (outside, True)]
+    host.conntrack.flows[""] = [msgspec.structs.replace(each, mark=ANEW | 1) for each in (other, outside)]
+    other, outside = host.conntrack.flows[""]
+    await service.set_network("blue", t.SetNetwork(internal=False))
+    assert marked() == [(outside, False)]
+    host.conntrack.flows[""] = [other]
+    await service.set_network("blue", t.SetNetwork(options={"reach": "red"}))
+    assert marked() == [(other, False)]
