@@ -9,7 +9,8 @@ from pathlib import Path as File
 
 import pytest
 
-from support.reach import OUTSIDE, Container, client, make_network, namespaces, run_everywhere, weft
+from support.reach import OUTSIDE, Container, client, make_network, namespaces, run_everywhere, shown, weft
+from support.snapshot import difference, snapshot
 from support.talk import HELD, Held, Path, Server
 from support.traffic import Pair, Traffic
 from support.waiting import until
@@ -107,3 +108,42 @@ def test_open_connections_end_that_are_forbidden(
         each.close()
     for each in scene.open().values():  # and all is open again
         each.close()
+
+
+def test_what_stays_allowed_loses_nothing_and_back_is_as_before(scene: Scene, tmp_path: File) -> None:
+    """VXLAN, from host to host. Interfaces in containers and the hosts' devices have the MTU that was asked for."""
+    one, other = scene.inside
+    hosts = [scene.lab.host(name) for name in ("node-1", "node-2")]
+
+    def change(words: str) -> None:
+        done = weft(scene.lab, "node-1", "network", "set", "red", *words.split())
+        assert done.returncode == 0, done
+
+    def mtus() -> set[int]:
+        """Of the containers' interfaces."""
+        return {link["mtu"] for each in scene.inside for link in shown(each.inside, "ip -j link show eth0")}
+
+    def narrow() -> list[int]:
+        """How many devices of each host have 1300 octets: tunnel, bridge, and the container's other end."""
+        return [sum(link["mtu"] == 1300 for link in shown(host, "ip -j link")) for host in hosts]
+
+    before = [snapshot(host) for host in hosts]
+    usual = mtus()
+    with Traffic(tmp_path, [Pair(one.inside, other.inside, str(other.address(4)))]) as traffic:
+        change("--mtu 1300")
+        until(lambda: mtus() == {1300} and min(narrow()) >= 3, 5, lambda: f"1300: {mtus()}, {narrow()}")
+        for there, back in (("--label tier=web", "--label tier-"), ("-O masquerade=false", "-O masquerade-")):
+            change(there)
+            traffic.flows()
+            change(back)
+        change("-O spoofing=allow -O dns=off")
+        traffic.flows()
+        change("-O spoofing- -O dns- --mtu auto")
+        until(lambda: mtus() == usual and max(narrow()) == 0, 5, lambda: f"{usual}: {mtus()}, {narrow()}")
+        traffic.flows()
+        assert traffic.lost() == 0
+
+    def differences() -> str:
+        return "\n".join(difference(was, snapshot(host)) for was, host in zip(before, hosts, strict=True)).strip()
+
+    until(lambda: not differences(), 5, differences)
