@@ -215,12 +215,14 @@ class TestWatching:
                 process, so_far = stack.enter_context(watching("node", "ls", "-wq"))
                 until(lambda: so_far() == "node-1\nnode-4\n", 20, "the first list")
             path.unlink()
+            assert process.stderr is not None
+            gone = process.stderr.readline().decode()  # it has found out
             with canned_agent(path, answers | {"nodes": NODES[:1]}):
                 until(lambda: so_far() == "node-1\nnode-4\n\nnode-1\n", 20, "the list of the new agent")
             process.send_signal(signal.SIGINT)
             process.wait(timeout=20)
-            gone, back = complaints(process)
-        assert gone.endswith("(trying again)") and back == "weft: the agent answers again"
+            [back] = complaints(process)
+        assert gone.endswith("(trying again)\n") and back == "weft: the agent answers again"
 
     def test_nothing_to_watch(self, weft, tmp_path: Path) -> None:
         ran = weft("--socket", str(tmp_path / "none"), "node", "ls", "-w")
