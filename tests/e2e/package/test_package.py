@@ -1,4 +1,4 @@
-"""The package in Debian 12, booted with its own systemd and without any way out: installed, used, upgraded under
+"""The package in Debian 12 and 13, booted with their own systemd and without any way out: installed, used, upgraded under
 traffic, removed. Its tests are one host's life, in this order."""
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ def packages() -> Packages:
     return built()
 
 
-@pytest.fixture(scope="module", params=["bookworm"])
+@pytest.fixture(scope="module", params=["bookworm", "trixie"])
 def host(
     request: pytest.FixtureRequest, packages: Packages, tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Host]:
@@ -94,6 +94,15 @@ def test_ip_prints_the_protocol_by_its_name(host: Host) -> None:
     """Before there is an agent, which would take a route away that it did not ask for."""
     host.machine.sh("ip route add 192.0.2.0/24 dev eth0 proto 87")
     assert "proto weft" in host.machine.sh("ip route show 192.0.2.0/24; ip route del 192.0.2.0/24")
+
+
+def test_drivers_for_clouds_are_a_package_of_their_own(host: Host) -> None:
+    ask = ["sh", "-c", "cd / && /usr/lib/weft/bin/python3 -I -c 'import boto3, openstack'"]
+    assert host.machine.run(ask, check=False).returncode == 1
+    host.apt("install --no-install-recommends /packages/weft-clouds_*.deb")
+    host.machine.run(ask)
+    host.apt("remove weft-clouds")
+    assert "botocore" not in host.machine.sh("ls /usr/lib/weft/lib/python3.11/site-packages")
 
 
 def test_the_agent_runs_as_a_unit_and_containers_reach_each_other(host: Host) -> None:
