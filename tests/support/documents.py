@@ -121,6 +121,9 @@ class Page:
     def read(cls, path: Path) -> Page:
         return cls(path, path.read_text())
 
+    def __str__(self) -> str:
+        return self.name
+
     @property
     def name(self) -> str:
         """From the repository's root."""

@@ -8,6 +8,6 @@ from support.documents import Page
 from support.scenarios import Stage, play, standing_on
 
 
-@pytest.mark.parametrize("page", standing_on("reference"), ids=lambda page: page.name)
+@pytest.mark.parametrize("page", standing_on("reference"), ids=str)
 def test_it_shows_what_its_commands_print(page: Page, stage: Stage) -> None:
     play(page, stage)

@@ -18,9 +18,7 @@ WRONG_ON_PURPOSE = "mistakes.md"
 """Its commands are typed by tests/e2e/test_mistakes.py, and answered as it says."""
 
 
-@pytest.mark.parametrize(
-    "page", [page for page in pages() if not page.name.endswith(WRONG_ON_PURPOSE)], ids=lambda page: page.name
-)
+@pytest.mark.parametrize("page", [page for page in pages() if not page.name.endswith(WRONG_ON_PURPOSE)], ids=str)
 def test_commands_in_documents_exist(page: Page) -> None:
     named = list(INLINE.findall(page.text))
     named += [text for block in page.sessions for command in block.commands() for text in commands_in(command.text)]
