@@ -84,6 +84,10 @@ class BgpPeer(msgspec.Struct, frozen=True, kw_only=True):
     med: int = 0
     labels: dict[str, str] = {}
 
+    def __hash__(self) -> int:
+        """It is a key where it matters that it is as it was; labels cannot be hashed."""
+        return hash((self.name, self.address, self.asn))
+
     def __post_init__(self) -> None:
         what = f"bgp peer {self.name}"
         check_name("bgp peer", self.name)

@@ -141,9 +141,9 @@ async def test_keys_change_and_what_is_sent_is_taken_at_any_moment(
             return 0
 
         host.fault = far.fault = look
-        agent.encryption._interval = 0.0
+        agent.encryption.interval = 0.0
         await until(lambda: told(agent) != first)
-        agent.encryption._interval = 1e9
+        agent.encryption.interval = 1e9
         await until(lambda: [s for s in sending(far) if told(agent) in s.recipe] == sending(far))
         assert not lost and both_send(host, far)
         assert {recipe.split()[2] for _, recipe in taking(host)} == set(agent.encryption.salts)
@@ -199,7 +199,7 @@ async def test_keys_stay_while_nobody_could_read_of_others(
         first = told(agent)
         agent.store.lose()  # type: ignore[attr-defined]
         await until(lambda: agent.store_status.state == "lost")
-        agent.encryption._interval = 0.0
+        agent.encryption.interval = 0.0
         for _ in range(5):
             await agent.encryption._look(agent._look_again, agent._secured, agent._heard_of)
         assert told(agent) == first

@@ -13,7 +13,7 @@ PAGE = Path(__file__).parents[4] / "docs" / "policy.md"
 
 
 def test_the_examples_of_the_documentation_are_read() -> None:
-    examples = re.findall(r"^```yaml\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
+    examples = re.findall(r"^```yaml[^\n]*\n(.*?)^```$", PAGE.read_text(), re.MULTILINE | re.DOTALL)
     found = reading(*examples)
     assert (found.faults, found.notes) == ((), ())
     tiers = {tier.name for tier in TIERS} | {item.name for item in found.objects if isinstance(item, Tier)}
