@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from errno import EINVAL
 from ipaddress import ip_address, ip_network
 from pathlib import Path
@@ -220,12 +220,11 @@ async def lent(hosts: list[tuple[Agent, FakeHost]], made: Network) -> list[tuple
     return found
 
 
-async def join(hosts: list[tuple[Agent, FakeHost]], made: Network) -> None:
-    """The containers get addresses that are the same wherever their hosts have the same subnets."""
-    for (running, _), names in zip(hosts, ("ab", "cd"), strict=True):
-        lease = running.view.lease(made.name, running.view.me)
+async def join(hosts: list[tuple[Agent, FakeHost]], made: Network, held: Sequence[tuple[IPNetwork, ...]]) -> None:
+    """The containers get addresses that are the same wherever their hosts have the same subnets (`lent`)."""
+    for (running, _), names, subnets in zip(hosts, ("ab", "cd"), held, strict=True):
         for place, name in enumerate(names):
-            base = lease.subnets[0] if lease and lease.subnets else ip_network(SUBNET)
+            base = subnets[0] if subnets else ip_network(SUBNET)
             start = 20 if names == "ab" or base != ip_network(SUBNET) else 4000
             wish = () if not made.subnets else (base.network_address + start + place,)
             await attach(running, name, made.name, addresses=wish)
@@ -304,7 +303,7 @@ async def test_a_network_that_is_changed_is_as_one_that_was_made_so(
         if held[-1] != held[0]:  # the other host was the first this time: once more
             await removed(hosts, this.name)
             return await made(this)
-        await join(hosts, this)
+        await join(hosts, this, held[-1])
         return await state(hosts, hosts[0][0].view.networks["blue"])
 
     first = await made(plain)
