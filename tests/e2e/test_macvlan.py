@@ -167,7 +167,7 @@ WRONG = [
     ("-O mode=Bridge", "driver macvlan: option mode=Bridge is not bridge or private or vepa or passthru"),
     ("-O mode=source", "driver macvlan: option mode=source is not bridge or private or vepa or passthru"),
     ("-O mode=passthru", "network x: mode=passthru gives the whole parent to one container, and eth0 is the uplink"),
-    ("-o Parent=eth0", "driver macvlan has no option 'Parent': did you mean parent? it takes dns, "),
+    ("-O Parent=eth0", "driver macvlan has no option 'Parent': did you mean parent? it takes dns, "),
     ("-O gateway=10.0.0.1", "network x: gateway=10.0.0.1 is no address of 10.99.0.0/24: containers could not reach it"),
     ("-O gateway=10.99.0.9,10.99.0.8", "gateway=10.99.0.9,10.99.0.8 names two of one family: give one of each"),
     (

@@ -85,7 +85,7 @@ def test_without_a_command_it_is_the_user_s_shell(web: tuple[Namespace, int], we
         (("a/b",), 4, "no network namespace here is called a/b"),
         (("/etc/passwd",), 4, "/etc/passwd is not a network namespace"),
         (("/no/such",), 4, "no network namespace /no/such"),
-        (("../..",), 4, "../.. is not a network namespace"),
+        (("../..",), 4, "../.. is a directory, no network namespace: name one that is in it"),
         (("a\nb",), 4, "no network namespace here is called 'a\\nb'"),
         (("",), 4, "no network namespace here is called ''"),
         (("{here}", "--", "no-such-command"), 127, "no-such-command: there is no such command"),
