@@ -7,11 +7,10 @@ from pathlib import Path
 
 import pytest
 
-from support.conformance import CHECKS, TABLE, Case, Check, Line, build, clear
+from support.conformance import CHECKS, HERE, TABLE, Case, Check, Line, build, clear
 from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
 
-HERE = [line for line in TABLE if not line.elsewhere]
 TESTS = Path(__file__).parents[1]
 
 

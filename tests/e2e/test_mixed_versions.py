@@ -13,7 +13,7 @@ import pytest
 
 from support import previous
 from support.cluster import NODES, PATIENCE, Cluster
-from support.conformance import CHECKS, TABLE, Case, Check, Line, build, clear
+from support.conformance import CHECKS, HERE, Case, Check, Line, build, clear
 from support.policy_own import own
 from support.reach import client
 from support.traffic import Ping, Traffic
@@ -27,7 +27,6 @@ from weft.model.ports import parse as port
 from weft.services.model import parse_port
 
 FORMER = {"node-2", "node-3"}
-HERE = [line for line in TABLE if not line.elsewhere]
 
 
 @pytest.fixture(scope="module")

@@ -420,6 +420,9 @@ def _with_options(case: Case, words: str) -> str:
     return " ".join((words, *(f"-O {key}={value}" for key, value in options.items())))
 
 
+HERE = [line for line in TABLE if not line.elsewhere]
+"""Those for which the reference lab will do."""
+
 CHECKS: Sequence[Check] = (
     reaches,
     keeps_addresses,

@@ -30,12 +30,12 @@ from weft.model import Network
 from weft.policy.model import TIERS
 
 WRITE = os.environ.get("WEFT_DOCS") == "write"
-LABS = ("reference", "bare", "machine", "docker", "podman", "containerd")
+LABS = ("reference", "machine")
 STORES = ("sqlite", "etcd", "mesh")
 DEFAULTS = {"lab": "reference", "store": "sqlite", "network": "", "containers": "", "attached": ""}
-"""What a page may state, in a comment `<!-- scenario: KEY=VALUE … -->`. `lab`: `bare` is the reference lab without agents,
-`machine` no lab, with `$ ` as a prompt of this machine; `docker` and so on are two hosts with that engine. `network=blue`: it
-is there already. `containers`, `attached`: HOST/NAME, network namespaces; the latter are in blue."""
+"""What a page may state, in a comment `<!-- scenario: KEY=VALUE … -->`. `lab`: `machine` is no lab, with `$ ` as a prompt of
+this machine. `network=blue`: it is there already. `containers`, `attached`: HOST/NAME, network namespaces; the latter are in
+blue."""
 BLUE = Network(name="blue", driver="vxlan", subnets=(ip_network("10.20.0.0/16"), ip_network("fd00:20::/48")))
 FILL = "???"
 _SECONDS = 90.0  # for a command

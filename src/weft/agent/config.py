@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import tomllib
-from difflib import get_close_matches
 from pathlib import Path
 from typing import Annotated, Literal
 
@@ -14,6 +13,7 @@ from weft.agent.settings import commented, described, said
 from weft.alloc.subnets import SUFFIX
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, check_name
+from weft.base.nearby import meant_of
 from weft.base.net import FAMILIES, IPAddress, IPNetwork, check_for_containers, parse_address, parse_network
 from weft.dns.asker import DOMAIN, check_domain
 from weft.model.codec import convert
@@ -334,9 +334,7 @@ def load(path: Path | None, overrides: dict[str, object]) -> Config:
     known = [setting.name for setting in SETTINGS]
     for name in settings:
         if name not in known:
-            near = get_close_matches(name.replace("_", "-"), known, 1)
-            hint = f"do you mean {near[0]}?" if near else f"there are {', '.join(known)}"
-            raise Invalid(f"unknown setting '{name}': {hint}")
+            raise Invalid(f"unknown setting '{name}': {meant_of(name.replace('_', '-'), known)}")
     return convert(Config, settings, strict=False)
 
 

@@ -36,6 +36,13 @@ def did_you_mean(word: str, known: Iterable[str]) -> str:
     return f"did you mean {' or '.join(found)}?" if found else ""
 
 
+def meant_of(word: str, known: Iterable[str]) -> str:
+    """Where there are few, and the likeliest will do: `did you mean blue?`, else `there are blue, red`."""
+    some = list(known)
+    found = near(word, some)
+    return f"did you mean {found[0]}?" if found else f"there are {', '.join(some)}"
+
+
 def unknown(what: str, word: str, known: Iterable[str], ask: str) -> str:
     """The whole line: `no network bleu: did you mean blue? `weft network ls` shows those there are`. `ask`: the command that
     shows them."""

@@ -14,19 +14,19 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
-from difflib import get_close_matches
 from typing import Any, Generic, TypeVar
 
+import msgspec
+
 from weft.base.errors import Invalid
+from weft.base.nearby import did_you_mean
 from weft.cli.table import Page, Styled
 from weft.model import selector
 
 T = TypeVar("T")
 
 
-@dataclass(frozen=True)
-class Column(Generic[T]):
+class Column(msgspec.Struct, Generic[T], frozen=True):
     """`cell`: what it says of one thing, styled or not; "" is shown as -. `shown`: without being asked for, always or with such
     things. `whole`: its words, such as addresses, are broken last. `spare`: left out where the terminal is too narrow, 1 first;
     0: never."""
@@ -88,9 +88,8 @@ class Table(Generic[T]):
         keys = {column.key: column for column in self.columns}
         found = keys.get(word.lower().replace(" ", "-"))
         if found is None:
-            near = get_close_matches(word.lower(), keys, 1)
-            meant = f" (did you mean {near[0]}?)" if near else ""
-            raise Invalid(f"there is no column '{word}'{meant}: choose of {', '.join(keys)}")
+            meant = did_you_mean(word.lower(), keys)
+            raise Invalid(f"there is no column '{word}'{f' ({meant})' if meant else ''}: choose of {', '.join(keys)}")
         return found
 
     def filtered(self, things: Iterable[T], labels: str) -> tuple[T, ...]:

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import sys
 import threading
-from dataclasses import dataclass
 from functools import cache
 from types import TracebackType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import typer
 
@@ -20,8 +19,7 @@ PATIENCE = 1.0
 """Seconds without a sign of life."""
 
 
-@dataclass(frozen=True)
-class Session:
+class Session(NamedTuple):
     """`socket`: as given by --socket or WEFT_SOCKET; "" where it is not."""
 
     socket: str = ""

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from dataclasses import dataclass
 from typing import Any, Generic, TypeVar
 
+import msgspec
 import typer
 
 from weft.cli.columns import Table
@@ -16,8 +16,7 @@ T = TypeVar("T")
 More = Callable[[Page, Any], Iterable[str]]
 
 
-@dataclass(frozen=True)
-class View:
+class View(msgspec.Struct, frozen=True):
     """How a list is wanted."""
 
     output: Format = Format.TABLE
@@ -41,8 +40,7 @@ class View:
             table.ordered((), self.sort)
 
 
-@dataclass(frozen=True)
-class Listed(Generic[T]):
+class Listed(msgspec.Struct, Generic[T], frozen=True):
     """`value`: what JSON and YAML show; `things`: of it, what the table lists. `more`: what stands below the table."""
 
     table: Table[T]

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from difflib import get_close_matches
 from typing import NoReturn
 
 import msgspec
 
+from weft.base.nearby import meant_of
 from weft.declared.item import Item, Kind
 from weft.declared.table import KINDS, READERS
 from weft.documents.document import Document, called, flat
@@ -63,7 +63,4 @@ def _unknown(field: Field, version: str, name: str) -> NoReturn:
     versions = [kind.version for kind in KINDS if kind.name == name]
     if versions:
         field["apiVersion"].refuse(f"{said(version)}: a {name} is of {' or '.join(versions)}")
-    names = [kind.name for kind in KINDS]
-    close = get_close_matches(name, names, 1)
-    hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(names)}"
-    field["kind"].refuse(f"{said(name)} is no kind of document: {hint}")
+    field["kind"].refuse(f"{said(name)} is no kind of document: {meant_of(name, (kind.name for kind in KINDS))}")

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterator, Sequence
-from difflib import get_close_matches
 from typing import Any, NoReturn, TypeVar
 
 from weft.base.errors import WeftError, one_line
+from weft.base.nearby import meant_of
 
 T = TypeVar("T")
 
@@ -56,9 +56,7 @@ class Field:
         """Itself: a mapping of no other fields than these, or not there."""
         for name in self.names():
             if name not in known:
-                close = get_close_matches(name, known, 1)
-                hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-                self.refuse(f"{said(name)} is not a field of it: {hint}")
+                self.refuse(f"{said(name)} is not a field of it: {meant_of(name, known)}")
         return self
 
     def names(self) -> list[str]:

@@ -178,7 +178,7 @@ def test_reload_applies_what_it_can_and_names_the_rest(one: Machine, two: Machin
     one.write(SETTINGS, settings + 'segmnt = "rack-9"\n')
     one.sh(f"kill -HUP {agent}")
     until(
-        lambda: "those from before hold: unknown setting 'segmnt': do you mean segment?" in one.journal("weft-agent"),
+        lambda: "those from before hold: unknown setting 'segmnt': did you mean segment?" in one.journal("weft-agent"),
         20,
         "said",
     )

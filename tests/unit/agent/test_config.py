@@ -35,7 +35,7 @@ def test_the_default_file_may_be_missing_another_may_not(file: Path, monkeypatch
 @pytest.mark.parametrize(
     ("text", "says"),
     [
-        ("sotre = 'x'", "unknown setting 'sotre': do you mean store?"),
+        ("sotre = 'x'", "unknown setting 'sotre': did you mean store?"),
         ("presence_ttl = 10", "unknown setting 'presence_ttl'"),
         ("[store]\nurl = 'x'", "Expected `str`, got `object` - at `$.store`"),
         ("resync = 'often'", "Expected `float`, got `str` - at `$.resync`"),

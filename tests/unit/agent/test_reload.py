@@ -92,13 +92,13 @@ class TestReload:
 
     async def test_a_bad_file_is_refused_in_one_line(self, caplog: pytest.LogCaptureFixture) -> None:
         def read() -> Config:
-            raise Invalid("unknown setting 'resink': do you mean resync?")
+            raise Invalid("unknown setting 'resink': did you mean resync?")
 
         part = Part()
         reload = Reload(Config(), read, [part])
         await reload.once()
         assert caplog.messages == [
-            "the settings are not read again, and those from before hold: unknown setting 'resink': do you mean resync?"
+            "the settings are not read again, and those from before hold: unknown setting 'resink': did you mean resync?"
         ]
         assert (reload.config, len(part.has)) == (Config(), 1)
 

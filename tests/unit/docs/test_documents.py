@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from support.documents import Block, Page
-from support.scenarios import Differs, Stage, play, scenario
+from support.documents import Block, Page, pages
+from support.scenarios import STORES, Differs, Stage, play, scenario, standing_on
 
 _HEAD = "# A page\n\n<!-- scenario: lab=machine -->\n\n"
 
@@ -115,3 +115,13 @@ def test_what_came_is_written_on_demand(tmp_path: Path, monkeypatch: pytest.Monk
 def test_a_scenario_that_there_is_not_is_refused(tmp_path: Path, attributes: str) -> None:
     with pytest.raises(ValueError):
         scenario(Page(tmp_path / "x.md", f"<!-- scenario: {attributes} -->\n"))
+
+
+def test_every_page_with_commands_is_played_somewhere() -> None:
+    played = [page for store in STORES for page in standing_on("reference", store)] + standing_on("machine")
+    assert sorted(page.name for page in played) == sorted(page.name for page in pages() if page.runs)
+
+
+def test_what_is_not_played_does_not_become_more() -> None:
+    """Each says why. Whoever adds one takes another away, or has a good reason to raise this."""
+    assert sum(page.text.count("<!-- notest: ") for page in pages()) <= 52

@@ -124,7 +124,7 @@ def test_label_selectors(selector: dict[str, object], text: str) -> None:
 
 
 BAD: dict[str, str] = {
-    "{podSelctor: {}}": "spec: 'podSelctor' is not a field of it: did you mean 'podSelector'?",
+    "{podSelctor: {}}": "spec: 'podSelctor' is not a field of it: did you mean podSelector?",
     "[]": "spec: a mapping is expected, not a list",
     "{podSelector: web}": "spec.podSelector: a mapping is expected, not 'web'",
     "{podSelector: {matchLabels: {app: true}}}": "spec.podSelector.matchLabels.app: a text is expected, not true",

@@ -132,7 +132,7 @@ def test_actions() -> None:
 
 
 BAD: dict[str, str] = {
-    "selektor: x": "spec: 'selektor' is not a field of it: did you mean 'selector'?",
+    "selektor: x": "spec: 'selektor' is not a field of it: did you mean selector?",
     "selector: a = 'b'": "spec.selector: selector 'a = 'b'': at character 3",
     "namespaceSelector: '!'": "spec.namespaceSelector: selector '!': at its end",
     "networks: [Blue!]": "spec.networks[0]: 'Blue!' is not a network name",

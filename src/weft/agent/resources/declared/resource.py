@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
-from difflib import get_close_matches
 from typing import Any, TypeVar, cast
 
 import msgspec
@@ -30,7 +29,7 @@ from weft.agent.resources.policies import Policies
 from weft.agent.resources.pools import Pools
 from weft.api import declared as d
 from weft.base.errors import Conflict, Invalid, NotFound, Unavailable, WeftError
-from weft.base.nearby import unknown
+from weft.base.nearby import meant_of, unknown
 from weft.declared import bgp as bgp_form
 from weft.declared import network as networks_form
 from weft.declared import policies as policies_form
@@ -112,9 +111,7 @@ class Declared:
         kind, _, name = ref.lower().partition("/")
         known = [known.lower() for known in table.BY_NAME]
         if kind not in known:
-            close = get_close_matches(kind, known, 1)
-            hint = f"did you mean '{close[0]}'?" if close else f"there are {', '.join(known)}"
-            raise Invalid(f"'{kind}' is no kind of document: {hint}")
+            raise Invalid(f"'{kind}' is no kind of document: {meant_of(kind, known)}")
         found = [item for part in self._parts for item in part.undeclared() if _meant(ref, item)]
         if name and not found:
             raise NotFound(f"there is no {ref}: `weft export {kind}` shows those there are")
