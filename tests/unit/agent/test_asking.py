@@ -34,7 +34,7 @@ async def other(store_file: Path) -> AsyncIterator[Agent]:
 
 @pytest.fixture
 async def api(agent: Agent, other: Agent) -> AsyncIterator[Api]:
-    await until(lambda: "node-2" in agent.view.present)
+    await until(lambda: "node-2" in agent.view.present and "node-2" in agent.view.nodes)
     async with TestClient(TestServer(application(Service(agent), agent.metrics.scrape))) as client:
         yield client
 
