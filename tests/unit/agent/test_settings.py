@@ -65,7 +65,7 @@ def test_a_misspelt_setting_is_answered_by_the_right_one(tmp_path: Path) -> None
     file = tmp_path / "weft.toml"
     for wrong, right in (("presense-ttl", "presence-ttl"), ("log_level", "log-level")):
         file.write_text(f"{wrong} = 1\n")
-        with pytest.raises(Invalid, match=f"unknown setting '{wrong}': do you mean {right}"):
+        with pytest.raises(Invalid, match=f"unknown setting '{wrong}': did you mean {right}"):
             load(file, {})
     file.write_text("colour = 1\n")
     with pytest.raises(Invalid, match="there are node, iface"):
