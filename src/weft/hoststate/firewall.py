@@ -97,6 +97,42 @@ class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
         return ("nft-set", self.ns, str(self.table), self.name)
 
 
+class NftFlowtable(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """Open connections that a rule puts in here go from device to device of its own, past all rules (kernel
+    nf_flowtable.rst). `priority`: among what sees packets as they come in by a device."""
+
+    kind: ClassVar[str] = "nft-flowtable"
+
+    name: str
+    priority: int = 0
+    table: Table = INET
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("nft-flowtable", self.ns, str(self.table), self.name)
+
+
+class NftFlowDevice(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """One of a flowtable's devices. It need not be ours; it has to be there, and is no longer one when it goes."""
+
+    kind: ClassVar[str] = "nft-flow-device"
+
+    flowtable: str
+    dev: str
+    table: Table = INET
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("nft-flow-device", self.ns, str(self.table), self.flowtable, self.dev)
+
+    @property
+    def holder(self) -> tuple[str, ...]:
+        """The key of its flowtable."""
+        return ("nft-flowtable", self.ns, str(self.table), self.flowtable)
+
+
 VERDICTS = ("jump ", "goto ")
 """How what an element leads to begins, where that is a chain."""
 

@@ -54,6 +54,12 @@ class Notrack(Action, frozen=True):
     """No connection tracking; only at the priority raw."""
 
 
+class FlowAdd(Action, frozen=True):
+    """The packet's connection goes into the flowtable, if it is one that can: the hook is forward."""
+
+    flowtable: str
+
+
 class Verdict(Action, frozen=True):
     """See ACCEPT, DROP, RETURN."""
 

@@ -68,6 +68,7 @@ _ACTIONS: Mapping[type, Callable[[Any], str]] = {
     a.SetMark: _set_mark,
     a.ClampMss: lambda _: "tcp option maxseg size set rt mtu",
     a.Notrack: lambda _: "notrack",
+    a.FlowAdd: lambda action: f"flow add @{action.flowtable}",
     a.Verdict: lambda action: action.name,
     a.Reject: lambda action: f"reject with {_REJECTED.get(action.answer, f'icmpx {action.answer}')}",
     a.Jump: lambda action: f"{'jump' if action.back else 'goto'} {action.chain}",

@@ -24,8 +24,8 @@ from typing import NamedTuple
 import msgspec
 
 from weft.base.errors import Unsupported
+from weft.bpf.assembler import RING_OUTPUT, STACK, TIME, Program
 from weft.kernel.live import bpf, btf
-from weft.kernel.live.program import RING_OUTPUT, STACK, TIME, Program
 
 POINTS = ("kfree_skb", "netif_receive_skb", "net_dev_queue", "net_dev_start_xmit")
 """Tracepoints, by the number that a record has of them."""

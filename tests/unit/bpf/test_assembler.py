@@ -7,9 +7,9 @@ import struct
 import pytest
 
 from weft.base.errors import Unsupported
+from weft.bpf.assembler import Program
 from weft.kernel.live.btf import Btf
 from weft.kernel.live.nft_trace import starts
-from weft.kernel.live.program import Program
 
 
 def test_a_jump_leads_to_its_label() -> None:

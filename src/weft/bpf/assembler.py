@@ -6,6 +6,8 @@ Registers: 0 takes results, 1 to 5 are arguments and lost by each call, 6 to 9 s
 from __future__ import annotations
 
 import struct
+from collections.abc import Mapping
+from typing import NamedTuple
 
 _INSTRUCTION = struct.Struct("<BBhi")
 """opcode, registers (target in the lower half), offset, immediate."""
@@ -14,16 +16,32 @@ STACK = 10
 _MOV, _MOV_NUMBER, _ADD, _ADD_NUMBER = 0xBF, 0xB7, 0x0F, 0x07
 _LOAD = {4: 0x61, 8: 0x79}
 _STORE = {4: 0x63, 8: 0x7B}
-_LOAD_64, _IS_MAP, _JUMP_IF_NOT, _CALL, _EXIT = 0x18, 1, 0x5D, 0x85, 0x95
+_LOAD_64, _IS_MAP, _IS_MAP_VALUE, _JUMP_IF_NOT, _CALL, _EXIT = 0x18, 1, 2, 0x5D, 0x85, 0x95
 
 READ_KERNEL, TIME, RING_OUTPUT = 113, 5, 130
 """Helpers (linux/bpf.h): bpf_probe_read_kernel, bpf_ktime_get_ns, bpf_ringbuf_output."""
 
 
+class Code(NamedTuple):
+    """A whole program. `octets`: its instructions, in which the number of each map is yet to be filled in. `maps`: those that
+    it uses, by name: (index of the instruction, name)."""
+
+    octets: bytes
+    maps: tuple[tuple[int, str], ...] = ()
+
+    def bound(self, fds: Mapping[str, int]) -> bytes:
+        """Ready to be loaded. `fds`: file descriptors of the maps. Raises KeyError."""
+        found = bytearray(self.octets)
+        for at, name in self.maps:
+            struct.pack_into("<i", found, 8 * at + 4, fds[name])
+        return bytes(found)
+
+
 class Program:
-    """Each method adds what it says; all return nothing. `octets()` when it is whole."""
+    """Each method adds what it says; all return nothing. `octets()` or `code()` when it is whole."""
 
     def __init__(self) -> None:
+        self._maps: list[tuple[int, str]] = []
         self._code: list[tuple[int, int, int, int, int]] = []
         self._labels: dict[str, int] = {}
         self._jumps: list[tuple[int, str]] = []
@@ -47,6 +65,17 @@ class Program:
     def set_map(self, target: int, fd: int) -> None:
         self._add(_LOAD_64, target, _IS_MAP, number=fd)
         self._add(0)
+
+    def map(self, target: int, name: str) -> None:
+        """The map that is called so, for helpers."""
+        self._maps.append((len(self._code), name))
+        self.set_map(target, 0)
+
+    def map_value(self, target: int, name: str, offset: int = 0) -> None:
+        """The address of the only value of an array, without a look-up (BPF_PSEUDO_MAP_VALUE)."""
+        self._maps.append((len(self._code), name))
+        self._add(_LOAD_64, target, _IS_MAP_VALUE)
+        self._add(0, number=offset)
 
     def add(self, target: int, source: int) -> None:
         self._add(_ADD, target, source)
@@ -105,3 +134,6 @@ class Program:
             opcode, target, source, _, number = code[at]
             code[at] = (opcode, target, source, self._labels[label] - at - 1, number)
         return b"".join(_INSTRUCTION.pack(op, target | source << 4, off, num) for op, target, source, off, num in code)
+
+    def code(self) -> Code:
+        return Code(self.octets(), tuple(self._maps))

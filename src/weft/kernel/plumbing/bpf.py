@@ -1,0 +1,218 @@
+"""bpf(2): programs, maps, links, and the names by which they stay (kernel Documentation/bpf/).
+
+What is made here ends with its file descriptor, unless it is pinned. Calls block; all raise Denied and Unsupported.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import errno
+import os
+import platform
+import struct
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Literal, NamedTuple
+
+from weft.base.errors import Denied, Failed, NotFound, Unsupported, WeftError
+
+_SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
+_MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "loongarch64": 283, "ppc64le": 365, "s390x": 356}
+_ATTR = 160
+"""Octets of union bpf_attr that are handed over; the kernel wants those it does not know to be zeros."""
+
+MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD, OBJ_PIN, OBJ_GET = 0, 1, 2, 3, 4, 5, 6, 7
+TEST_RUN, MAP_BY_ID, INFO, PROG_QUERY, RAW_TRACEPOINT_OPEN, LINK_CREATE, LINK_UPDATE = 10, 14, 15, 16, 17, 28, 29
+TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lru_hash": 9, "ringbuf": 27}
+"""Of maps."""
+RAW_TRACEPOINT, SCHED_CLS = 17, 3
+"""Types of programs."""
+TCX: dict[Literal["ingress", "egress"], int] = {"ingress": 46, "egress": 47}
+"""Where tcx has a program asked (Linux 6.6)."""
+_LOG = 1 << 16
+
+
+def call(command: int, attr: bytes) -> int:
+    return _call(command, attr)[0]
+
+
+def _call(command: int, attr: bytes) -> tuple[int, bytes]:
+    """And what the kernel wrote into the attributes."""
+    number = _SYSCALL.get(platform.machine())
+    if number is None:
+        raise Unsupported(f"BPF is not known on {platform.machine()}")
+    buffer = ctypes.create_string_buffer(attr, _ATTR)
+    result: int = _LIBC.syscall(number, command, buffer, _ATTR)
+    if result < 0:
+        raise _explain(ctypes.get_errno())
+    return result, buffer.raw
+
+
+_LIBC = ctypes.CDLL(None, use_errno=True)
+
+
+def _explain(number: int) -> WeftError:
+    if number in (errno.EPERM, errno.EACCES):
+        return Denied(
+            "the kernel does not let BPF be used here: CAP_BPF and CAP_NET_ADMIN (or CAP_SYS_ADMIN), no lockdown"
+        )
+    if number in (errno.ENOENT, errno.ENODEV, errno.ENOLINK):
+        return NotFound(f"BPF: {os.strerror(number)}")
+    if number in (errno.ENOMEM, errno.E2BIG, errno.ENOSPC):
+        return Failed(f"BPF: {os.strerror(number)}")
+    return Unsupported(f"the kernel refuses BPF: {os.strerror(number)}")
+
+
+class _Octets:
+    """Memory that the kernel reads or writes."""
+
+    def __init__(self, content: bytes | int) -> None:
+        size = content if isinstance(content, int) else len(content)
+        self._buffer = (
+            ctypes.create_string_buffer(size)
+            if isinstance(content, int)
+            else ctypes.create_string_buffer(content, size)
+        )
+
+    @property
+    def at(self) -> int:
+        return ctypes.addressof(self._buffer)
+
+    @property
+    def raw(self) -> bytes:
+        return self._buffer.raw
+
+
+# -- maps --------------------------------------------------------------------------------------------------------------
+
+
+def create_map(type: str, key_size: int, value_size: int, entries: int, name: str) -> int:
+    """A file descriptor. `name`: at most 15 characters."""
+    return call(
+        MAP_CREATE, struct.pack("=IIIIIII16s", TYPES[type], key_size, value_size, entries, 0, 0, 0, name.encode())
+    )
+
+
+def update(fd: int, key: bytes, value: bytes) -> None:
+    """An element is there then, whether or not it was before."""
+    keys, values = _Octets(key), _Octets(value)
+    call(MAP_UPDATE, struct.pack("=IxxxxQQQ", fd, keys.at, values.at, 0))
+
+
+def lookup(fd: int, key: bytes, value_size: int) -> bytes | None:
+    """`value_size`: of a percpu_array, of all CPUs together, each a multiple of 8."""
+    keys, values = _Octets(key), _Octets(value_size)
+    try:
+        call(MAP_LOOKUP, struct.pack("=IxxxxQQQ", fd, keys.at, values.at, 0))
+    except NotFound:
+        return None
+    return values.raw
+
+
+def delete(fd: int, key: bytes) -> None:
+    """Raises NotFound."""
+    keys = _Octets(key)
+    call(MAP_DELETE, struct.pack("=IxxxxQQQ", fd, keys.at, 0, 0))
+
+
+def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """All elements; one that comes or goes meanwhile may be among them, or not."""
+    key = None
+    for _ in range(1 << 22):
+        before, after = _Octets(key or bytes(key_size)), _Octets(key_size)
+        try:
+            call(MAP_NEXT, struct.pack("=IxxxxQQ", fd, before.at if key is not None else 0, after.at))
+        except NotFound:
+            return
+        key = after.raw
+        if (value := lookup(fd, key, value_size)) is not None:
+            yield key, value
+
+
+# -- programs ----------------------------------------------------------------------------------------------------------
+
+
+def load(code: bytes, name: str, type: int = SCHED_CLS) -> int:
+    """A file descriptor. `name`: at most 15 characters. Raises Unsupported also with what the kernel's verifier says."""
+    octets, license_ = _Octets(code), _Octets(b"GPL\0")
+
+    def attr(log: _Octets | None) -> bytes:
+        size, where = (_LOG, log.at) if log else (0, 0)
+        return struct.pack(
+            "=IIQQIIQII16s",
+            *(type, len(code) // 8, octets.at, license_.at, 1 if log else 0, size, where, 0, 0, name.encode()),
+        )
+
+    try:
+        return call(PROG_LOAD, attr(None))
+    except WeftError as refused:
+        log = _Octets(_LOG)
+        try:
+            return call(PROG_LOAD, attr(log))
+        except WeftError:
+            lines = log.raw.rstrip(b"\0").decode(errors="replace").strip().splitlines()
+            said = next((line for line in reversed(lines) if line and not line.startswith("processed ")), "")
+            raise Unsupported(f"{refused}: {said}") if said else refused from None
+
+
+class Ran(NamedTuple):
+    """`verdict`: what the program returned. `frame`: what became of it. `context`: struct __sk_buff afterwards."""
+
+    verdict: int
+    frame: bytes
+    context: bytes
+
+
+def test_run(fd: int, frame: bytes, context: bytes = b"") -> Ran:
+    """The program is asked about one frame, without any device."""
+    given, found = _Octets(frame), _Octets(len(frame) + 256)
+    before, after = _Octets(context or b"\0"), _Octets(256)
+    attr = struct.pack(
+        "=IIIIQQIIIIQQ",
+        *(fd, 0, len(frame), len(frame) + 256, given.at, found.at, 1, 0),
+        *(len(context), 256 if context else 0, before.at if context else 0, after.at if context else 0),
+    )
+    _, told = _call(TEST_RUN, attr)
+    _, verdict, _, size = struct.unpack_from("=IIII", told)
+    (context_size,) = struct.unpack_from("=I", told, 44)
+    return Ran(verdict, found.raw[:size], after.raw[: context_size if context else 0])
+
+
+# -- links, and names --------------------------------------------------------------------------------------------------
+
+
+def attach(program: int, ifindex: int, way: Literal["ingress", "egress"]) -> int:
+    """A link: a file descriptor. The device is one of the calling thread's namespace. Raises NotFound."""
+    return call(LINK_CREATE, struct.pack("=IIIIIIQ", program, ifindex, TCX[way], 0, 0, 0, 0))
+
+
+def replace(link: int, program: int) -> None:
+    """The link has another program from the next packet on; none goes without."""
+    call(LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
+
+
+def pin(fd: int, path: Path) -> None:
+    """It stays, under this name in a file system of type bpf."""
+    name = _Octets(bytes(path) + b"\0")
+    call(OBJ_PIN, struct.pack("=QII", name.at, fd, 0))
+
+
+def pinned(path: Path) -> int:
+    """A file descriptor. Raises NotFound."""
+    name = _Octets(bytes(path) + b"\0")
+    return call(OBJ_GET, struct.pack("=QII", name.at, 0, 0))
+
+
+def info(fd: int, size: int = 232) -> bytes:
+    """struct bpf_prog_info, bpf_map_info or bpf_link_info of linux/bpf.h, as much as the kernel has of it."""
+    found = _Octets(size)
+    _, told = _call(INFO, struct.pack("=IIQ", fd, size, found.at))
+    (length,) = struct.unpack_from("=I", told, 4)
+    return found.raw[:length]
+
+
+def settle() -> None:
+    """Waits until no CPU handles a packet any more that it had begun with before (membarrier(2): a grace period of RCU)."""
+    number = _MEMBARRIER.get(platform.machine())
+    if number is None or _LIBC.syscall(number, 1, 0, 0) < 0:
+        raise Unsupported("the kernel has no membarrier")
