@@ -250,8 +250,7 @@ class Player:
         expected = command.expected[:-1] if command.interrupted else command.expected
         if not expected or fits(expected, printed, self.meanings):
             return ""
-        shown = [self.meanings.shown(line) for line in printed]
-        return "printed something else (- the page, + what came):\n" + difference(expected, shown)
+        return "printed something else (- the page, + what came):\n" + difference(expected, printed, self.meanings)
 
     def _ended(self, text: str, host: str) -> tuple[int, list[str]]:
         status, printed = self.stage.run(text, host)

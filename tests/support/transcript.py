@@ -139,7 +139,16 @@ def _literal(text: str) -> str:
     return "".join([*parts, re.escape(text[at:])])
 
 
-def difference(expected: Sequence[str], printed: Sequence[str]) -> str:
-    """For people: `-` is the page's, `+` is what was printed."""
-    lines = [f"- {line}" for line in expected] if not printed else difflib.ndiff(list(expected), list(printed))
+def difference(expected: Sequence[str], printed: Sequence[str], meanings: Meanings) -> str:
+    """For people: `-` is the page's, `+` is what was printed, with the page's values. A line that fits one of the page's is
+    shown as the page has it, so that values which stand for any others, and blanks, are no difference."""
+    shown = [_as_in(expected, line, meanings) for line in printed]
+    lines = [f"- {line}" for line in expected] if not shown else difflib.ndiff(list(expected), shown)
     return "\n".join(line.rstrip("\n") for line in lines if not line.startswith("?"))
+
+
+def _as_in(expected: Sequence[str], line: str, meanings: Meanings) -> str:
+    like = (
+        one for one in expected if one.strip() != "…" and _line(one.strip(), line.strip(), meanings.real) is not None
+    )
+    return next(like, meanings.shown(line))

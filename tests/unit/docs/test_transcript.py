@@ -18,6 +18,8 @@ from support.transcript import Meanings, difference, fits
         ("to fd00:20:0:9b86::4 port 44092", "to fd00:20:0:1::7 port 51123"),
         ("0.66 ms after 27 µs, 338 B, at 23:31:52.799, 2 h ago", "1.5 ms after 3 µs, 1.6 KiB, at 01:02:03, 5 s ago"),
         ("(nft inet weft x handle 96) eth0@if4", "(nft inet weft x handle 7) eth0@if19"),
+        ("NODE    SINCE  VOTER\na *     2 s    yes", "NODE    SINCE   VOTER\na *     12 min  yes"),  # a wider column
+        ("NODE    ADDRESS     MTU\na       10.20.24.2  9", "NODE  ADDRESS        MTU\na     10.20.124.222  9"),
     ],
 )
 def test_it_fits(expected: str, printed: str) -> None:
@@ -65,4 +67,14 @@ def test_what_a_command_names_first_means_itself() -> None:
 
 
 def test_a_difference_reads_as_one() -> None:
-    assert difference(["a", "b"], ["a", "c"]) == "  a\n- b\n+ c"
+    assert difference(["a", "b"], ["a", "c"], Meanings()) == "  a\n- b\n+ c"
+    assert difference(["a", "b"], [], Meanings()) == "- a\n- b"
+
+
+def test_a_difference_shows_nothing_that_fits() -> None:
+    expected = ["at 192.168.1.68", "NODE  SINCE  VOTER", "a     2 s    yes", "…"]
+    printed = ["at 192.168.1.254", "NODE  SINCE   VOTER", "a     12 min  yes", "else"]
+    meanings = Meanings()
+    meanings.fix("192.168.1.68", "192.168.1.254")
+    shown = "- at 192.168.1.68\n+ at 192.168.1.254\n  NODE  SINCE  VOTER\n  a     2 s    yes\n- …\n+ else"
+    assert difference(expected, printed, meanings) == shown
