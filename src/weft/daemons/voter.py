@@ -14,6 +14,7 @@ import contextlib
 import os
 import platform
 import pwd
+import stat
 from ipaddress import IPv4Address, IPv6Address
 from pathlib import Path
 
@@ -121,8 +122,8 @@ class VoterDaemon(PlainDaemon):
 
     def before_start(self) -> None:
         for folder in (self.home, self.home / DATA, self.keys):
-            folder.mkdir(parents=True, exist_ok=True)
-            folder.chmod(0o700)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            _close(folder)
         self._own(self.home, *self.home.rglob("*"))
         with contextlib.suppress(FileNotFoundError):
             if self.log.stat().st_size > LONGEST_LOG:
@@ -148,6 +149,16 @@ class VoterDaemon(PlainDaemon):
                 said = msgspec.json.decode(line, type=_Line)
                 return f"{said.msg}: {said.error}" if said.error else said.msg
         return super().last_words()
+
+
+def _close(folder: Path) -> None:
+    """To all but its owner. The agent's unit has no CAP_FOWNER, without which a mode is changed by the owner alone."""
+    found = folder.stat()
+    if stat.S_IMODE(found.st_mode) == 0o700:
+        return
+    if found.st_uid != os.geteuid():
+        os.chown(folder, os.geteuid(), -1)
+    folder.chmod(0o700)
 
 
 class _Line(msgspec.Struct):

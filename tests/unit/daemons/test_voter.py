@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import stat
 from pathlib import Path
 
 import pytest
 
-from weft.daemons.voter import Beginning, VoterDaemon
+from weft.daemons.voter import DATA, KEYS, Beginning, VoterDaemon
 
 
 def test_who_founds_is_told_without_what_only_etcd_reads() -> None:
@@ -29,3 +31,28 @@ def test_its_last_words_are_those_that_say_why(log: str, told: str, tmp_path: Pa
     daemon = VoterDaemon(tmp_path, tmp_path / "home")
     daemon.log.write_text(log)
     assert daemon.last_words() == told
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="a voter of an agent that is not root has no user of its own")
+@pytest.mark.parametrize("mode", [0o700, 0o755])
+def test_it_starts_again_where_only_the_owner_of_a_folder_may_change_its_mode(
+    mode: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As in the agent's unit, which has no CAP_FOWNER."""
+    change = Path.chmod
+
+    def chmod(path: Path, to: int) -> None:
+        assert path.stat().st_uid == os.geteuid(), f"EPERM: {path}"
+        change(path, to)
+
+    other = (65534, 65534)
+    monkeypatch.setattr("weft.daemons.voter._user", lambda: other)
+    monkeypatch.setattr(Path, "chmod", chmod)
+    daemon = VoterDaemon(tmp_path, tmp_path / "home")
+    daemon.before_start()
+    folders = [daemon.home, daemon.home / DATA, daemon.home / KEYS]
+    for folder in folders:
+        change(folder, mode)
+    daemon.before_start()
+    for folder in folders:
+        assert (stat.S_IMODE(folder.stat().st_mode), folder.stat().st_uid, folder.stat().st_gid) == (0o700, *other)
