@@ -3,6 +3,7 @@ workers waiting for its end."""
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,6 +15,10 @@ from support.neutron_server import NeutronServer
 # How long an example takes says something about the machine's other work, and nothing about a property.
 settings.register_profile("weft", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("weft")
+
+# A shell's background process ignores it, and so would all that it starts: also the commands that a test interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 LONG = (
     "e2e/test_neutron_agent",
