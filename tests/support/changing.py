@@ -10,7 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
-from contextlib import ExitStack
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from support.reach import NODES, client, make_network, namespaces
 from support.waiting import until
 from weft.api import services as s
 from weft.api import types as t
+from weft.base.errors import NotFound
 from weft.kernel.plumbing import netns
 from weft.lab import Lab
 from weft.lab.inside import Inside, InsideProcess
@@ -63,12 +64,14 @@ class Kept:
 
 
 class World:
-    """A network with the service `web`. Members and clients are called NETWORK-NAME."""
+    """A network with the service `web`. Members and clients are called NETWORK-NAME. `undo` takes all of it away, also
+    what there is of it where this fails."""
 
     def __init__(self, lab: Lab, network: str, driver: str, number: int, undo: ExitStack) -> None:
         self.lab, self.network, self._undo = lab, network, undo
         self.members: dict[str, Member] = {}
         subnets = f"10.{number}.0.0/16", f"fd00:{number}::/48" if driver == "routed" else f"fd00:{number}::/56"
+        undo.callback(self._take_away)
         make_network(lab, network, driver, *subnets)
         self.service = client(lab, "node-1").create_service(
             s.CreateService(
@@ -81,6 +84,15 @@ class World:
             )
         )
 
+    def _take_away(self) -> None:
+        with suppress(NotFound):
+            client(self.lab, "node-1").remove_network(self.network, force=True)
+        for host in NODES:
+            there = self.lab.host(host)
+            for name in there.containers():
+                if name.startswith(f"{self.network}-"):
+                    there.run(["ip", "netns", "del", name], check=True)
+
     @property
     def ref(self) -> str:
         return f"{self.network}/web"
@@ -91,10 +103,11 @@ class World:
     # Members.
 
     def attached(self, name: str, host: str, labels: dict[str, str]) -> t.EndpointInfo:
+        """Clients have the same name on each host: what they are called in the network differs."""
         full = f"{self.network}-{name}"
         namespaces(self.lab.host(host), [full])
         self.lab.host(host).run(["ip", "-n", full, "link", "set", "lo", "up"], check=True)
-        return client(self.lab, host).attach(t.Attach(target=full, name=full, network=self.network, labels=labels))
+        return client(self.lab, host).attach(t.Attach(target=full, network=self.network, labels=labels))
 
     def joined(self, name: str, host: str) -> Member:
         """A new member; its server runs before anybody is told of it."""

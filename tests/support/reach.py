@@ -8,12 +8,14 @@ import shlex
 import subprocess
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
 from support.waiting import until
 from weft.api import types as t
+from weft.base.errors import WeftError
 from weft.client import Client
 from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
@@ -88,7 +90,8 @@ def make_network(
     internal: bool = False,
     **options: str,
 ) -> Network:
-    """And waits for it on all nodes, which are `hosts`. `options` with `_` for `-`."""
+    """And waits for it on all nodes, which are `hosts`; where that fails, it is taken away again, for whoever tries once more.
+    `options` with `_` for `-`."""
     network = Network(
         name=name,
         driver=driver,
@@ -97,7 +100,12 @@ def make_network(
         options={key.replace("_", "-"): value for key, value in options.items()},
     )
     client(lab, host).create_network(network)
-    converged(lab, hosts)
+    try:
+        converged(lab, hosts)
+    except BaseException:
+        with suppress(WeftError):  # what failed first says more
+            client(lab, host).remove_network(name, force=True)
+        raise
     return network
 
 
