@@ -5,14 +5,15 @@ Devices that have none cost nothing but one dump for all: filters are asked for 
 
 from __future__ import annotations
 
-import ctypes
 import errno
-import platform
 import struct
 from collections.abc import Iterable, Iterator, Mapping
 from functools import partial
 
 from weft.api.dump import ProgramDump
+from weft.base.errors import WeftError
+from weft.bpf.layout import FAST, SEEN
+from weft.kernel.plumbing import bpf
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.links import Device
 from weft.kernel.plumbing.netlink import Netlink, Refused, attributes
@@ -48,12 +49,10 @@ _ACTIONS = {"matchall": 2, "flower": 3, "bpf": 1, "u32": 7, "basic": 3, "fw": 4}
 _BPF_NAME, _BPF_ID, _U32_DIVISOR = 7, 11, 4
 _ACT_KIND, _ACT_OPTIONS, _PARMS = 1, 2, 2
 """TCA_ACT_…; and TCA_GACT_PARMS, TCA_MIRRED_PARMS, …, which are all the same."""
+OURS = frozenset((FAST, SEEN))
+"""Names in the kernel of programs of the fast path."""
 _SHOT = 2
 """TC_ACT_SHOT."""
-_TCX = {"ingress": 46, "egress": 47}
-"""BPF_TCX_INGRESS, BPF_TCX_EGRESS (enum bpf_attach_type)."""
-_BPF_PROG_QUERY = 16
-_SYSCALLS = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "s390x": 351, "ppc64le": 361}
 
 
 def on_devices(netlink: Netlink, devices: Mapping[int, Device]) -> dict[int, tuple[ProgramDump, ...]]:
@@ -67,8 +66,9 @@ def on_devices(netlink: Netlink, devices: Mapping[int, Device]) -> dict[int, tup
             found.setdefault(index, []).extend(_filters(netlink, index, _HOLDERS[kind], devices))
         elif kind not in _PLAIN:
             found.setdefault(index, []).append(_queue(kind, options))
+    names: dict[int, str] = {}
     for index in devices:
-        if tcx := list(_tcx(index)):
+        if tcx := list(_tcx(index, names)):
             found.setdefault(index, []).extend(tcx)
     return {index: tuple(each) for index, each in found.items()}
 
@@ -163,37 +163,25 @@ def _to_own(name: str, to: int, devices: Mapping[int, Device]) -> bool:
 # -- tcx ---------------------------------------------------------------------------------------------------------------
 
 
-class _Query(ctypes.Structure):
-    """union bpf_attr, as BPF_PROG_QUERY has it."""
-
-    _fields_ = (
-        ("target", ctypes.c_uint32),
-        ("attach_type", ctypes.c_uint32),
-        ("query_flags", ctypes.c_uint32),
-        ("attach_flags", ctypes.c_uint32),
-        ("ids", ctypes.c_uint64),
-        ("count", ctypes.c_uint32),
-        ("pad", ctypes.c_uint32),
-        ("more", ctypes.c_uint64 * 4),
-    )
-
-
-def _tcx(index: int) -> Iterator[ProgramDump]:
-    """Programs that are attached without a qdisc (since Linux 6.6)."""
-    number = _SYSCALLS.get(platform.machine())
-    if number is None:
-        return
-    syscall = _libc().syscall
-    for at, attach_type in _TCX.items():
-        ids = (ctypes.c_uint32 * 16)()
-        query = _Query(target=index, attach_type=attach_type, ids=ctypes.addressof(ids), count=len(ids))
-        if syscall(number, _BPF_PROG_QUERY, ctypes.byref(query), ctypes.sizeof(query)) == 0:
-            for program in ids[: query.count]:
-                yield ProgramDump(at=at, id=program, text=f"tcx program {program}")
+def _tcx(index: int, names: dict[int, str]) -> Iterator[ProgramDump]:
+    """Programs that are attached without a qdisc (since Linux 6.6). Ours take no packet away: they repeat what rules decided
+    about it, or leave it to these."""
+    for at in bpf.TCX:
+        try:
+            ids = bpf.attached(index, at)
+        except WeftError:
+            continue
+        for program in ids:
+            name = names.setdefault(program, _name(program))
+            judged = "accept" if name in OURS else ""
+            yield ProgramDump(at=at, name=name, id=program, text=f"tcx program {name or program}", judged=judged)
 
 
-def _libc() -> ctypes.CDLL:
-    return ctypes.CDLL(None, use_errno=True)
+def _name(program: int) -> str:
+    try:
+        return bpf.name_of(program)
+    except WeftError:  # it is gone, or its name is not for us
+        return ""
 
 
 def _text(data: bytes) -> str:

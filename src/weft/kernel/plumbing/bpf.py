@@ -22,7 +22,8 @@ _ATTR = 160
 """Octets of union bpf_attr that are handed over; the kernel wants those it does not know to be zeros."""
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD, OBJ_PIN, OBJ_GET = 0, 1, 2, 3, 4, 5, 6, 7
-TEST_RUN, MAP_BY_ID, INFO, PROG_QUERY, RAW_TRACEPOINT_OPEN, LINK_CREATE, LINK_UPDATE = 10, 14, 15, 16, 17, 28, 29
+TEST_RUN, PROG_BY_ID, MAP_BY_ID, INFO, PROG_QUERY, RAW_TRACEPOINT_OPEN = 10, 13, 14, 15, 16, 17
+MAP_BATCH, LINK_CREATE, LINK_UPDATE = 24, 28, 29
 TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lru_hash": 9, "ringbuf": 27}
 """Of maps."""
 RAW_TRACEPOINT, SCHED_CLS = 17, 3
@@ -38,14 +39,18 @@ def call(command: int, attr: bytes) -> int:
 
 def _call(command: int, attr: bytes) -> tuple[int, bytes]:
     """And what the kernel wrote into the attributes."""
-    number = _SYSCALL.get(platform.machine())
-    if number is None:
-        raise Unsupported(f"BPF is not known on {platform.machine()}")
     buffer = ctypes.create_string_buffer(attr, _ATTR)
-    result: int = _LIBC.syscall(number, command, buffer, _ATTR)
+    result: int = _LIBC.syscall(_number(), command, buffer, _ATTR)
     if result < 0:
         raise _explain(ctypes.get_errno())
     return result, buffer.raw
+
+
+def _number() -> int:
+    number = _SYSCALL.get(platform.machine())
+    if number is None:
+        raise Unsupported(f"BPF is not known on {platform.machine()}")
+    return number
 
 
 _LIBC = ctypes.CDLL(None, use_errno=True)
@@ -81,6 +86,9 @@ class _Octets:
     @property
     def raw(self) -> bytes:
         return self._buffer.raw
+
+    def part(self, start: int, size: int) -> bytes:
+        return ctypes.string_at(self.at + start, size)
 
 
 # -- maps --------------------------------------------------------------------------------------------------------------
@@ -127,6 +135,32 @@ def items(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, byte
         key = after.raw
         if (value := lookup(fd, key, value_size)) is not None:
             yield key, value
+
+
+_AT_ONCE = 4096
+"""Elements of one answer."""
+
+
+def many(fd: int, key_size: int, value_size: int) -> Iterator[tuple[bytes, bytes]]:
+    """As `items`, of a map of a type that is a hash: thousands at a time, for those that may have very many (Linux 5.6)."""
+    keys, values = _Octets(key_size * _AT_ONCE), _Octets(value_size * _AT_ONCE)
+    place, next_place = _Octets(max(key_size, 4)), _Octets(max(key_size, 4))
+    begun = ended = False
+    while not ended:
+        attr = struct.pack("=QQQQIIQQ", place.at if begun else 0, next_place.at, keys.at, values.at, _AT_ONCE, fd, 0, 0)
+        count, ended = _batch(attr)
+        for n in range(count):
+            yield keys.part(n * key_size, key_size), values.part(n * value_size, value_size)
+        place, next_place, begun = next_place, place, True
+
+
+def _batch(attr: bytes) -> tuple[int, bool]:
+    """How many elements there are in this answer, and whether it is the last one (ENOENT)."""
+    buffer = ctypes.create_string_buffer(attr, _ATTR)
+    ended = _LIBC.syscall(_number(), MAP_BATCH, buffer, _ATTR) < 0
+    if ended and (number := ctypes.get_errno()) != errno.ENOENT:
+        raise _explain(number)
+    return struct.unpack_from("=I", buffer, 32)[0], ended
 
 
 # -- programs ----------------------------------------------------------------------------------------------------------
@@ -176,6 +210,30 @@ def test_run(fd: int, frame: bytes, context: bytes = b"") -> Ran:
     _, verdict, _, size = struct.unpack_from("=IIII", told)
     (context_size,) = struct.unpack_from("=I", told, 44)
     return Ran(verdict, found.raw[:size], after.raw[: context_size if context else 0])
+
+
+def attached(ifindex: int, way: Literal["ingress", "egress"]) -> tuple[int, ...]:
+    """The numbers of the programs that tcx has asked there, in their order. The device is one of the calling thread's
+    namespace."""
+    ids = _Octets(4 * _MOST_PROGRAMS)
+    _, told = _call(
+        PROG_QUERY, struct.pack("=IIIIQIIQQQQ", ifindex, TCX[way], 0, 0, ids.at, _MOST_PROGRAMS, 0, 0, 0, 0, 0)
+    )
+    (count,) = struct.unpack_from("=I", told, 24)
+    return struct.unpack(f"={count}I", ids.part(0, 4 * count))
+
+
+_MOST_PROGRAMS = 64
+"""That one device has for one way (BPF_MPROG_MAX)."""
+
+
+def name_of(program: int) -> str:
+    """The name with which a program of this number was loaded. Raises NotFound."""
+    fd = call(PROG_BY_ID, struct.pack("=III", program, 0, 0))
+    try:
+        return info(fd)[64:80].rstrip(b"\0").decode(errors="replace")
+    finally:
+        os.close(fd)
 
 
 # -- links, and names --------------------------------------------------------------------------------------------------
