@@ -12,7 +12,7 @@ import msgspec
 
 from weft.hoststate import HOST, Contribution, Key, Union
 from weft.hoststate.union import Source
-from weft.reconcile.kinds.table import describe
+from weft.reconcile.kinds.table import describe, kind_of
 from weft.reconcile.protocol import Kernel, Op, Watcher
 from weft.reconcile.reconciler import Drift, Reconciler, key_of
 from weft.reconcile.relations import in_order
@@ -90,10 +90,10 @@ class Stepper:
         )
 
     def _failures(self, contribution: Contribution | None) -> list[str]:
-        """Causes first: what waits for something comes after it in the order of making."""
+        """Causes first: what waits for something comes after it in the order of making. Nothing of what can be done without."""
         objects = in_order(contribution.objects) if contribution and self.reconciler.failures else ()
         troubles = self.reconciler.failures
-        return [line(o.key, t.reason) for o in objects if (t := troubles.get(o.key))]
+        return [line(o.key, t.reason) for o in objects if (t := troubles.get(o.key)) and not kind_of(o).optional]
 
     def conflicts(self) -> list[str]:
         """One line for each wish of a source that another source's stands against."""
@@ -102,7 +102,7 @@ class Stepper:
     def faults(self, sources: Iterable[Source]) -> list[str]:
         """What of these sources' objects the kernel does not have as it should, a line each; read anew."""
         wanted = [c for source in sources if (c := self.union.sources.get(source))]
-        keys = {o.key for c in wanted for o in c.objects}
+        keys = {o.key for c in wanted for o in c.objects if not kind_of(o).optional}
         found = self.reconciler.dry_run({key[1] for key in keys})
         impossible = {f.key: f.reason for f in found.failures if f.key in keys}
         missing = {key: "missing, or not as it should be" for op in found.ops if (key := key_of(op)) in keys}

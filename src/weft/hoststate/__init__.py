@@ -1,6 +1,7 @@
 """The kernel's vocabulary as plain frozen data, and the union of what many sources want of one host."""
 
 from weft.hoststate.beyond import TargetObject
+from weft.hoststate.bpf import BpfLink, BpfMap, BpfProgram, FastHome, FastPairs
 from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.encryption import WireguardEnd, WireguardPeer, XfrmPolicy, XfrmState
 from weft.hoststate.firewall import NftChain, NftElement, NftSet
@@ -38,9 +39,14 @@ __all__ = [
     "HOST",
     "PROTO",
     "Address",
+    "BpfLink",
+    "BpfMap",
+    "BpfProgram",
     "Bridge",
     "BridgeFilter",
     "Contribution",
+    "FastHome",
+    "FastPairs",
     "FdbEntry",
     "Ifb",
     "Ipip",

@@ -76,3 +76,15 @@ class FastHome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     @property
     def key(self) -> tuple[str, ...]:
         return ("fast-home", self.ns, self.address)
+
+
+class FastPairs(msgspec.Struct, frozen=True, kw_only=True, gc=False):
+    """What was decided may go for all packets between two addresses, so programs look for that, too (the map `control`)."""
+
+    kind: ClassVar[str] = "fast-pairs"
+
+    ns: str = ""
+
+    @property
+    def key(self) -> tuple[str, ...]:
+        return ("fast-pairs", self.ns)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from weft.hoststate.beyond import TargetObject
+from weft.hoststate.bpf import BpfLink, BpfMap, BpfProgram, FastHome, FastPairs
 from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.encryption import WireguardEnd, WireguardPeer, XfrmPolicy, XfrmState
 from weft.hoststate.firewall import NftChain, NftElement, NftSet
@@ -26,8 +27,9 @@ Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort | OvsDatapath | OvsVp
 Tunnels = Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost
 Encryption = WireguardEnd | WireguardPeer | XfrmState | XfrmPolicy
 Balancing = Ipvs | IpvsService | IpvsDestination
+FastPath = BpfMap | BpfProgram | BpfLink | FastHome | FastPairs
 Paths = Address | Neighbour | FdbEntry | Route | RoutingRule
-KernelObject = Netns | Sysctl | Rules | Devices | Tunnels | Encryption | Paths | Balancing
+KernelObject = Netns | Sysctl | Rules | Devices | Tunnels | Encryption | Paths | Balancing | FastPath
 Object = KernelObject | TargetObject
 Key = tuple[str, ...]
 """(kind, namespace, …): as the kernel keys objects of that kind; of a target's, (kind, place, …)."""

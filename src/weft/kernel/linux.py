@@ -69,7 +69,15 @@ class LinuxKernel:
         self._ipsets, self._ovs = Ipsets(), OvsPorts()
         rooms, tunnels = {HOST, *ruled}, run / table.FOLDER
         adapters = Adapters(
-            self._nft, self._iptables, self._sysctls, named, rooms, self._ipsets, self._ovs, tunnels, keys
+            nft=self._nft,
+            iptables=self._iptables,
+            sysctls=self._sysctls,
+            named=named,
+            ruled=rooms,
+            ipsets=self._ipsets,
+            ovs=self._ovs,
+            tunnels=tunnels,
+            keys=keys,
         )
         self.kinds = kinds(adapters)
         self._features: frozenset[str] | None = None

@@ -76,6 +76,9 @@ class Kind(msgspec.Struct, Generic[T], frozen=True, kw_only=True, gc=False):
     marked: bool = True
     """False: nothing tells whose it is; read is what is desired, and what was there before is remembered."""
 
+    optional: bool = False
+    """Whether nothing else is worse for its lack: that it cannot be made is told, and fails nobody who wants it."""
+
     # -- what it stands on ---------------------------------------------------------------------------------------------
 
     carries: bool = False

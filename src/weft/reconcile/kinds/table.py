@@ -2,7 +2,8 @@
 
 Namespaces before what is in them, sets before rules that use them, rules before packets can flow, links before their queues
 and addresses, a queue before what is redirected to it, addresses before routes through them, a route when its
-next hop can be resolved, a switch's port when its device has all that, and what spreads packets over these last.
+next hop can be resolved, a switch's port when its device has all that, what spreads packets over these,
+and last of all a shorter way for what all of it lets pass.
 """
 
 from __future__ import annotations
@@ -10,7 +11,7 @@ from __future__ import annotations
 from typing import Any, Final
 
 from weft.hoststate import Key, Object
-from weft.reconcile.kinds import firewall, ipset, iptables, ipvs, ovs_datapath, tunnel, wireguard, xfrm
+from weft.reconcile.kinds import bpf, firewall, ipset, iptables, ipvs, ovs_datapath, tunnel, wireguard, xfrm
 from weft.reconcile.kinds.address import ADDRESS
 from weft.reconcile.kinds.beyond import BEYOND
 from weft.reconcile.kinds.bridge_filter import BRIDGE_FILTER
@@ -61,6 +62,11 @@ _TABLE: Final[tuple[Kind[Any], ...]] = (
     ipvs.IPVS,
     ipvs.SERVICE,
     ipvs.DESTINATION,
+    bpf.MAP,
+    bpf.PROGRAM,
+    bpf.LINK,
+    bpf.HOME,
+    bpf.PAIRS,
 )
 
 
