@@ -18,6 +18,8 @@ from weft.hoststate import (
     Netns,
     NftChain,
     NftElement,
+    NftFlowDevice,
+    NftFlowtable,
     NftSet,
     Object,
     Qdisc,
@@ -31,7 +33,7 @@ from weft.hoststate import (
 from weft.hoststate.firewall import DSTNAT, FILTER, Chain, Hook, same_rules
 from weft.hoststate.paths import ALL
 from weft.hoststate.rules import rule
-from weft.hoststate.rules.actions import ACCEPT, COUNTER, RETURN, Jump, Nat
+from weft.hoststate.rules.actions import ACCEPT, COUNTER, RETURN, FlowAdd, Jump, Nat
 from weft.hoststate.rules.matches import L4PROTO, SADDR, TH_DPORT
 from weft.kernel.fake import FakeKernel
 from weft.reconcile.relations import fits
@@ -200,6 +202,20 @@ def rules(draw: st.DrawFn) -> list[Object]:
 
 
 @st.composite
+def offloaded(draw: st.DrawFn, devices: list[str]) -> list[Object]:
+    """Open connections between some of these devices go past the rules."""
+    listed = draw(st.sets(st.sampled_from(devices)))
+    if not listed:
+        return []
+    hook = Hook(type="filter", hook="forward", priority=300)
+    return [
+        NftFlowtable(name="short"),
+        *(NftFlowDevice(flowtable="short", dev=dev) for dev in listed),
+        NftChain(name="short", hook=hook, rules=(rule(FlowAdd("short")),)),
+    ]
+
+
+@st.composite
 def published(draw: st.DrawFn) -> list[Object]:
     """Ports of the host that lead to containers, and the same ones elsewhere in another draw."""
     ports = draw(st.sets(st.integers(8080, 8083)))
@@ -229,7 +245,8 @@ def hoststates(draw: st.DrawFn) -> dict[Key, Object]:
         objects += draw(containers(number, [f"weft{n}" for n in bridges]))
     for number in draw(st.lists(st.sampled_from([1, 2]), unique=True)):
         objects += draw(namespaced(number))
-    return keyed(*objects, *draw(rules()))
+    devices = [o.name for o in objects if isinstance(o, Link) and not o.ns]
+    return keyed(*objects, *draw(rules()), *draw(offloaded(["eth0", *devices])))
 
 
 def alike(found: Object | None, wanted: Object | None) -> bool:

@@ -4,7 +4,7 @@ from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bpf import BpfLink, BpfMap, BpfProgram, FastHome, FastPairs
 from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.encryption import WireguardEnd, WireguardPeer, XfrmPolicy, XfrmState
-from weft.hoststate.firewall import NftChain, NftElement, NftSet
+from weft.hoststate.firewall import NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
@@ -67,6 +67,8 @@ __all__ = [
     "Netns",
     "NftChain",
     "NftElement",
+    "NftFlowDevice",
+    "NftFlowtable",
     "NftSet",
     "Object",
     "OvsDatapath",

@@ -99,12 +99,11 @@ class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 class NftFlowtable(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """Open connections that a rule puts in here go from device to device of its own, past all rules (kernel
-    nf_flowtable.rst). `priority`: among what sees packets as they come in by a device."""
+    nf_flowtable.rst)."""
 
     kind: ClassVar[str] = "nft-flowtable"
 
     name: str
-    priority: int = 0
     table: Table = INET
     ns: str = ""
 
@@ -241,6 +240,21 @@ class NftChain(msgspec.Struct, frozen=True, kw_only=True):
     def jumps(self) -> set[tuple[str, ...]]:
         """The keys of the chains that its rules lead to."""
         return {(*self.key[:-1], name) for rule in self.rules for name in rule.jumps}
+
+    @property
+    def flowtables(self) -> set[tuple[str, ...]]:
+        """The keys of the flowtables that its rules add to."""
+        return {("nft-flowtable", self.ns, str(self.table), name) for rule in self.rules for name in rule.flowtables}
+
+
+def flowtable_text(obj: NftFlowtable) -> str:
+    """As it stands behind `add`, without its devices."""
+    return f"flowtable {obj.table} {obj.name} {{ hook ingress priority 0; }}"
+
+
+def flow_device_text(obj: NftFlowDevice) -> str:
+    """As it stands behind `add` and `delete`: what is listed comes to the flowtable's devices, or goes."""
+    return f"flowtable {obj.table} {obj.flowtable} {{ devices = {{ {_quoted(obj.dev)} }}; }}"
 
 
 def chain_text(chain: NftChain) -> str:

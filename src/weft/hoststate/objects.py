@@ -6,7 +6,7 @@ from weft.hoststate.beyond import TargetObject
 from weft.hoststate.bpf import BpfLink, BpfMap, BpfProgram, FastHome, FastPairs
 from weft.hoststate.bridge_filter import BridgeFilter
 from weft.hoststate.encryption import WireguardEnd, WireguardPeer, XfrmPolicy, XfrmState
-from weft.hoststate.firewall import NftChain, NftElement, NftSet
+from weft.hoststate.firewall import NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet
 from weft.hoststate.ipset import Ipset, IpsetElement
 from weft.hoststate.iptables import IptablesChain, IptablesElement, IptablesMap
 from weft.hoststate.ipvs import Ipvs, IpvsDestination, IpvsService
@@ -22,7 +22,7 @@ HOST = ""
 """The host's own network namespace."""
 
 OfIptables = Ipset | IpsetElement | IptablesMap | IptablesChain | IptablesElement
-Rules = NftSet | NftElement | NftChain | OfIptables
+Rules = NftSet | NftElement | NftFlowtable | NftFlowDevice | NftChain | OfIptables
 Devices = BridgeFilter | Link | Qdisc | Redirect | OvsPort | OvsDatapath | OvsVport | OvsOutput
 Tunnels = Tunnel | TunnelPrefix | Sleeve | SleeveStation | SleeveHost
 Encryption = WireguardEnd | WireguardPeer | XfrmState | XfrmPolicy

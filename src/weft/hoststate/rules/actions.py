@@ -59,6 +59,10 @@ class FlowAdd(Action, frozen=True):
 
     flowtable: str
 
+    @property
+    def flowtables(self) -> tuple[str, ...]:
+        return (self.flowtable,)
+
 
 class Verdict(Action, frozen=True):
     """See ACCEPT, DROP, RETURN."""

@@ -110,6 +110,11 @@ class Part(msgspec.Struct, frozen=True):
         """The chains that it leads to."""
         return ()
 
+    @property
+    def flowtables(self) -> tuple[str, ...]:
+        """Those that it adds to."""
+        return ()
+
 
 class Match(Part, frozen=True):
     """The fields have one of `values`, or are in the set `among`; the contrary where it is `negated`. A mark's value can

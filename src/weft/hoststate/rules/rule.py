@@ -69,6 +69,11 @@ class Rule(msgspec.Struct, frozen=True, dict=True):
         """The chains that it leads to, but for those that a verdict map names."""
         return tuple(name for part in (*self.matches, *self.actions) for name in part.jumps)
 
+    @property
+    def flowtables(self) -> tuple[str, ...]:
+        """Those that it adds to."""
+        return tuple(name for part in (*self.matches, *self.actions) for name in part.flowtables)
+
 
 class FoundRule(msgspec.Struct, frozen=True):
     """A rule as it is found on a host. `mark`: its comment, "" where that is none of ours."""
@@ -76,6 +81,7 @@ class FoundRule(msgspec.Struct, frozen=True):
     mark: str
     sets: tuple[str, ...] = ()
     jumps: tuple[str, ...] = ()
+    flowtables: tuple[str, ...] = ()
 
 
 Rules = tuple[Rule | FoundRule, ...]

@@ -24,7 +24,10 @@ def of_nft(nft: Nft, ruled: set[str]) -> tuple[Kind, ...]:
     """`ruled`: the namespaces where such rules were made; kept up to date here."""
     part = Part("nftables", lambda ns, wanted: nft.read(ns) if wanted or ns in ruled else {})
     phase = Phase("nft", lambda _, ops: _apply(nft.apply, ruled, ops), put_off)
-    return tuple(Kind(name=name, phase=phase, part=part) for name in ("nft-set", "nft-element", "nft-chain"))
+    late = Phase("nft devices", lambda _, ops: _apply(nft.apply, ruled, ops))  # after the links that they are
+    names = "nft-set", "nft-element", "nft-flowtable", "nft-chain"
+    rules = (Kind(name=name, phase=phase, part=part) for name in names)
+    return (*rules, Kind(name="nft-flow-device", phase=late, part=part))
 
 
 def of_iptables(iptables: Iptables, ruled: set[str]) -> tuple[Kind, ...]:

@@ -90,12 +90,15 @@ class Nft:
         return netns.call(ns, inside)
 
     def _current(self, kernel: Nftables, ns: str) -> _Known:
-        """What there is now: read only if rules changed since, otherwise than by us."""
+        """What there is now: read only if rules changed since, otherwise than by us; and the devices of flowtables, which end
+        without a new generation."""
         generation, cookie = kernel.generation() or 0, kernel.cookie
         known = self._known.get(ns)
         if known is None or (known.generation, known.cookie) != (generation, cookie) or not generation:
             content = _read(kernel, ns) if generation else Content()
             known = self._known[ns] = _Known(cookie, generation, content)
+        elif known.content.flowtables:
+            _read_flowtables(kernel, ns, known.content)
         return known
 
     # -- writing -------------------------------------------------------------------------------------------------------
@@ -131,7 +134,7 @@ class Nft:
                     failures |= {key: Failure(key, f"{describe(key)}: nft: {text}") for key, text in fresh.items()}
                     ops = [op for op in ops if op_key(op) not in failures]
                 known = self._current(kernel, ns)
-        if ns != HOST and not (known.content.chains or known.content.sets):
+        if ns != HOST and not (known.content.chains or known.content.sets or known.content.flowtables):
             self._known.pop(ns, None)  # containers come and go
         return list(failures.values())
 
@@ -171,7 +174,17 @@ def _read(kernel: Nftables, ns: str) -> Content:
     for family, number in FAMILIES.items():
         if kernel.has_table(number, TABLE):
             _read_table(kernel, Table(family), ns, content)
+    _read_flowtables(kernel, ns, content)
     return content
+
+
+def _read_flowtables(kernel: Nftables, ns: str, content: Content) -> None:
+    """All of the namespace, of whatever family. A kernel without them answers none."""
+    content.flowtables.clear()
+    content.devices.clear()
+    request, decode = nft_wire.all_flowtables(), partial(nft_wire.decode_flowtable, ns=ns)
+    for flowtable, devices in kernel.dump(u.NFT_MSG_GETFLOWTABLE, request, decode):
+        content.put([flowtable, *devices])
 
 
 def _read_table(kernel: Nftables, table: Table, ns: str, content: Content) -> None:

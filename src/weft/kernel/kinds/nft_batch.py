@@ -1,4 +1,4 @@
-"""A change of sets and elements as messages of one transaction. Pure."""
+"""A change of sets, elements, flowtables and their devices as messages of one transaction. Pure."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import msgspec
 from weft.base.errors import NotFound, WeftError
 from weft.hoststate import Key, NftElement, NftSet
 from weft.kernel.kinds import nft_wire
-from weft.kernel.kinds.nft_content import Content, Delta, Named, NftObject
+from weft.kernel.kinds.nft_content import Content, Delta, Named, NftObject, Whole
 from weft.kernel.plumbing.netlink import Message
 
 
@@ -24,7 +24,8 @@ def transaction(content: Content, change: Delta, alone: Set[Key]) -> tuple[list[
     """What makes this change of `content`, in order: elements go before others come, since intervals must not overlap.
     Elements share messages, but for those in `alone`. And what is wrong with objects that cannot be sent."""
     packets = [Packet(nft_wire.del_table(table)) for table in change.emptied]
-    packets += (Packet(nft_wire.new_table(table)) for table in dict.fromkeys(obj.table for obj in change.sets))
+    coming: tuple[Whole, ...] = (*change.sets, *change.flowtables)
+    packets += (Packet(nft_wire.new_table(table)) for table in dict.fromkeys(obj.table for obj in coming))
     complaints: dict[Key, str] = {}
     sets = {**content.sets, **{(obj.table, obj.name): obj for obj in change.sets}}
     going = {(obj.table, obj.name) for obj in change.dead_sets}
@@ -46,8 +47,13 @@ def transaction(content: Content, change: Delta, alone: Set[Key]) -> tuple[list[
         except WeftError as error:
             complaints[obj.key] = str(error)
     packets += packed(change.elements, new=True)
+    packets += (Packet(nft_wire.flow_device(obj, new=False), (obj,)) for obj in change.dead_devices)
+    packets += (Packet(nft_wire.new_flowtable(obj), (obj,)) for obj in change.flowtables)
+    packets += (Packet(nft_wire.flow_device(obj, new=True), (obj,)) for obj in change.devices)
     dead = (obj for obj in change.dead_sets if obj.table not in change.emptied)
     packets += (Packet(nft_wire.del_set(obj), (obj,)) for obj in dead)
+    leaving = (obj for obj in change.dead_flowtables if obj.table not in change.emptied)
+    packets += (Packet(nft_wire.del_flowtable(obj), (obj,)) for obj in leaving)
     return packets, complaints
 
 

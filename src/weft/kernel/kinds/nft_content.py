@@ -11,27 +11,31 @@ from typing import cast
 
 import msgspec
 
-from weft.hoststate import Key, NftChain, NftElement, NftSet
+from weft.hoststate import Key, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet
 from weft.hoststate.firewall import Table, same_rules
 from weft.kernel.kinds.nft_wire import FAMILIES
 from weft.reconcile.protocol import Change, Create, Op, Remove
 
-NftObject = NftSet | NftElement | NftChain
+NftObject = NftSet | NftElement | NftFlowtable | NftFlowDevice | NftChain
+Whole = NftSet | NftFlowtable | NftChain
+"""What stands in a table by a name of its own."""
 TABLES = tuple(map(Table, FAMILIES))
 MANY = 1000
 """So many elements, and `nft` would take long over their text."""
 
 
 Named = tuple[Table, str]
-"""A set or chain of one namespace. (Its key is longer to make, and an element has one of its own.)"""
+"""A set, flowtable or chain of one namespace. (Its key is longer to make, and an element has one of its own.)"""
 
 
 class Content(msgspec.Struct):
-    """Chains and sets by table and name, elements by set and value."""
+    """Chains, sets and flowtables by table and name, elements by set and value, devices by flowtable and name."""
 
     chains: dict[Named, NftChain] = {}
     sets: dict[Named, NftSet] = {}
     elements: dict[Named, dict[str, NftElement]] = {}
+    flowtables: dict[Named, NftFlowtable] = {}
+    devices: dict[Named, dict[str, NftFlowDevice]] = {}
 
     def put(self, objects: Iterable[NftObject]) -> None:
         for obj in objects:
@@ -43,6 +47,10 @@ class Content(msgspec.Struct):
                     self.elements[holder] = {obj.value: obj}
             elif isinstance(obj, NftSet):
                 self.sets[obj.table, obj.name] = obj
+            elif isinstance(obj, NftFlowtable):
+                self.flowtables[obj.table, obj.name] = obj
+            elif isinstance(obj, NftFlowDevice):
+                self.devices.setdefault((obj.table, obj.flowtable), {})[obj.dev] = obj
             else:
                 self.chains[obj.table, obj.name] = obj
 
@@ -51,41 +59,55 @@ class Content(msgspec.Struct):
         if isinstance(obj, NftElement):
             some = self.elements.get((obj.table, obj.set))
             return some.get(obj.value) if some else None
+        if isinstance(obj, NftFlowDevice):
+            return self.devices.get((obj.table, obj.flowtable), {}).get(obj.dev)
         name = obj.table, obj.name
+        if isinstance(obj, NftFlowtable):
+            return self.flowtables.get(name)
         return self.sets.get(name) if isinstance(obj, NftSet) else self.chains.get(name)
 
     def objects(self) -> dict[Key, NftObject]:
         found: dict[Key, NftObject] = {obj.key: obj for obj in self.sets.values()}
         for some in self.elements.values():
             found.update((element.key, element) for element in some.values())
+        found.update((flowtable.key, flowtable) for flowtable in self.flowtables.values())
+        for listed in self.devices.values():
+            found.update((device.key, device) for device in listed.values())
         found.update((chain.key, chain) for chain in self.chains.values())
         return found
 
     def copy(self) -> Content:
         elements = {name: dict(some) for name, some in self.elements.items()}
-        return Content(dict(self.chains), dict(self.sets), elements)
+        devices = {name: dict(some) for name, some in self.devices.items()}
+        return Content(dict(self.chains), dict(self.sets), elements, dict(self.flowtables), devices)
 
-    def of(self, table: Table) -> Iterator[NftSet | NftChain]:
+    def of(self, table: Table) -> Iterator[Whole]:
         yield from (obj for obj in self.sets.values() if obj.table == table)
+        yield from (flowtable for flowtable in self.flowtables.values() if flowtable.table == table)
         yield from (chain for chain in self.chains.values() if chain.table == table)
 
 
 class Delta(msgspec.Struct, kw_only=True):
-    """What one transaction changes. `stale`: elements that go, also those that then lead elsewhere; `dead_…`: what goes;
-    the rest is new, or new in this form. `anew`: tables that have to be made anew. `emptied`: those that go with the last that
-    is in them."""
+    """What one transaction changes. `stale`: elements that go, also those that then lead elsewhere; `dead_…`: what goes (not
+    the devices of a flowtable that goes); the rest is new, or new in this form. `anew`: tables that have to be made anew.
+    `emptied`: those that go with the last that is in them."""
 
     stale: list[NftElement] = []
     sets: list[NftSet] = []
     elements: list[NftElement] = []
+    flowtables: list[NftFlowtable] = []
+    devices: list[NftFlowDevice] = []
     chains: list[NftChain] = []
     dead_chains: list[NftChain] = []
+    dead_devices: list[NftFlowDevice] = []
+    dead_flowtables: list[NftFlowtable] = []
     dead_sets: list[NftSet] = []
     anew: frozenset[Table] = frozenset()
     emptied: tuple[Table, ...] = ()
 
     def __bool__(self) -> bool:
-        return any((self.stale, self.sets, self.elements, self.chains, self.dead_chains, self.dead_sets))
+        come = self.sets, self.elements, self.flowtables, self.devices, self.chains
+        return any((*come, self.stale, self.dead_chains, self.dead_devices, self.dead_flowtables, self.dead_sets))
 
     @property
     def textual(self) -> bool:
@@ -133,7 +155,9 @@ def delta(content: Content, ops: Sequence[Op]) -> Delta:
     dead = {(obj.table, obj.name) for obj in found.dead_sets}
     found.stale += [e for e in removed if (e.table, e.set) not in dead]
     found.stale += [e for name in dead for e in content.elements.get(name, {}).values()]
-    if found.dead_sets or found.dead_chains:
+    going = {(obj.table, obj.name) for obj in found.dead_flowtables}
+    found.dead_devices = [d for d in found.dead_devices if (d.table, d.flowtable) not in going]
+    if found.dead_sets or found.dead_chains or found.dead_flowtables:
         found.emptied = tuple(_emptied(content, found))
     return found
 
@@ -144,6 +168,10 @@ def _note_gone(found: Delta, have: NftObject | None, removed: list[NftElement]) 
             removed.append(have)
         case NftSet():
             found.dead_sets.append(have)
+        case NftFlowtable():
+            found.dead_flowtables.append(have)
+        case NftFlowDevice():
+            found.dead_devices.append(have)
         case NftChain():
             found.dead_chains.append(have)
 
@@ -155,6 +183,10 @@ def _note_new(found: Delta, obj: NftObject, have: NftObject | None) -> None:
             found.stale.append(have)
     elif isinstance(obj, NftSet):
         found.sets.append(obj)
+    elif isinstance(obj, NftFlowtable):
+        found.flowtables.append(obj)
+    elif isinstance(obj, NftFlowDevice):
+        found.devices.append(obj)
     else:
         found.chains.append(obj)
 
@@ -171,8 +203,9 @@ def _note_again(found: Delta, content: Content, ops: Sequence[Op], again: Mappin
 
 
 def _emptied(content: Content, found: Delta) -> Iterator[Table]:
-    gone = {obj.key for obj in found.dead_sets} | {chain.key for chain in found.dead_chains}
-    come = {chain.table for chain in found.chains} | {obj.table for obj in found.sets}
+    going: tuple[Whole, ...] = (*found.dead_sets, *found.dead_flowtables, *found.dead_chains)
+    coming: tuple[Whole, ...] = (*found.sets, *found.flowtables, *found.chains)
+    gone, come = {obj.key for obj in going}, {obj.table for obj in coming}
     for table in TABLES:
         there = [obj.key for obj in content.of(table)]
         if there and table not in come and gone.issuperset(there):
@@ -186,8 +219,15 @@ def merge(content: Content, change: Delta) -> None:
     for obj in change.dead_sets:
         content.sets.pop((obj.table, obj.name), None)
         content.elements.pop((obj.table, obj.name), None)
+    for device in change.dead_devices:
+        content.devices.get((device.table, device.flowtable), {}).pop(device.dev, None)
+    for flowtable in change.dead_flowtables:
+        content.flowtables.pop((flowtable.table, flowtable.name), None)
+        content.devices.pop((flowtable.table, flowtable.name), None)
     for chain in change.dead_chains:
         content.chains.pop((chain.table, chain.name), None)
     content.put(change.sets)
     content.put(change.elements)
+    content.put(change.flowtables)
+    content.put(change.devices)
     content.put(change.chains)

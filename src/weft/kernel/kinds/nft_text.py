@@ -7,9 +7,9 @@ from collections.abc import Iterator, Mapping
 import msgspec
 
 from weft.hoststate import Key, NftChain, NftElement, Object
-from weft.hoststate.firewall import chain_text, element_text, noun, set_text
+from weft.hoststate.firewall import chain_text, element_text, flow_device_text, flowtable_text, noun, set_text
 from weft.hoststate.rules import Rule
-from weft.kernel.kinds.nft_content import TABLES, Content, Delta, alike, merge
+from weft.kernel.kinds.nft_content import TABLES, Content, Delta, Whole, alike, merge
 from weft.kernel.kinds.nft_wire import VERDICT
 
 WHOLE: Key = ("nft-chain", "", "*")
@@ -39,13 +39,19 @@ def script(content: Content, change: Delta, desired: Mapping[Key, Object]) -> li
         stale=[e for e in change.stale if e.table not in anew],
         sets=[obj for obj in after.sets.values() if obj.table in anew],
         elements=[e for name, some in after.elements.items() if name[0] in anew for e in some.values()],
+        flowtables=[obj for obj in after.flowtables.values() if obj.table in anew],
+        devices=[d for name, some in after.devices.items() if name[0] in anew for d in some.values()],
         chains=[chain for chain in chains if all(isinstance(rule, Rule) for rule in chain.rules)],
         dead_sets=[obj for obj in change.dead_sets if obj.table not in anew],
         dead_chains=[chain for chain in change.dead_chains if chain.table not in anew],
+        dead_flowtables=[obj for obj in change.dead_flowtables if obj.table not in anew],
+        dead_devices=[obj for obj in change.dead_devices if obj.table not in anew],
         emptied=change.emptied,
     )
     whole.sets += (obj for obj in change.sets if obj.table not in anew)
     whole.elements += (e for e in change.elements if e.table not in anew)
+    whole.flowtables += (obj for obj in change.flowtables if obj.table not in anew)
+    whole.devices += (obj for obj in change.devices if obj.table not in anew)
     whole.chains += (chain for chain in change.chains if chain.table not in anew)
     rest = Content(chains={name: chain for name, chain in content.chains.items() if name[0] not in anew})
     return [*(Step(WHOLE, (f"delete table {table}",)) for table in sorted(anew, key=str)), *_steps(rest, whole)]
@@ -57,12 +63,16 @@ def _known(found: NftChain, desired: Mapping[Key, Object]) -> NftChain:
 
 
 def _steps(content: Content, change: Delta) -> Iterator[Step]:
-    touched = {obj.table for obj in change.sets} | {chain.table for chain in change.chains}
+    coming: tuple[Whole, ...] = (*change.sets, *change.flowtables, *change.chains)
+    touched = {obj.table for obj in coming}
     yield from (Step(WHOLE, (f"add table {table}",)) for table in TABLES if table in touched)
     dead = {(obj.table, obj.name) for obj in change.dead_sets}
     stale = (e for e in change.stale if (e.table, e.set) not in dead and e.table not in change.emptied)
     yield from (Step(obj.key, (f"delete {_element(obj)}",)) for obj in stale)
     yield from (Step(obj.key, (f"add {set_text(obj)}",)) for obj in change.sets)
+    yield from (Step(obj.key, (f"delete {flow_device_text(obj)}",)) for obj in change.dead_devices)
+    yield from (Step(obj.key, (f"add {flowtable_text(obj)}",)) for obj in change.flowtables)
+    yield from (Step(obj.key, (f"add {flow_device_text(obj)}",)) for obj in change.devices)
     for obj in change.chains:
         yield Step(obj.key, tuple(_declare(obj, content.chains.get((obj.table, obj.name)))))
     yield from (Step(obj.key, (f"add {_element(obj)}",)) for obj in change.elements)
@@ -74,6 +84,8 @@ def _steps(content: Content, change: Delta) -> Iterator[Step]:
     yield from (Step(obj.key, (f"flush chain {_place(obj)}",)) for obj in chains)
     yield from (Step(obj.key, (f"delete chain {_place(obj)}",)) for obj in chains)
     yield from (Step(obj.key, (f"delete {noun(obj)} {obj.table} {obj.name}",)) for obj in sets)
+    flowtables = (obj for obj in change.dead_flowtables if obj.table not in change.emptied)
+    yield from (Step(obj.key, (f"delete flowtable {obj.table} {obj.name}",)) for obj in flowtables)
     yield from (Step(WHOLE, (f"delete table {table}",)) for table in change.emptied)
 
 

@@ -1,4 +1,5 @@
-"""Messages of nf_tables, to the kernel and from it: tables, sets, elements, chains, rules (linux/netfilter/nf_tables.h). Pure.
+"""Messages of nf_tables, to the kernel and from it: tables, sets, elements, flowtables, chains, rules. Pure.
+From linux/netfilter/nf_tables.h.
 
 An interval of a single field is two elements: its first value, and, marked as an end, the value after its last one. So
 neighbours share a value, once as the end of one and once as the start of the other. What reaches to the last value there
@@ -13,7 +14,17 @@ from collections.abc import Callable, Iterator, Sequence
 import msgspec
 
 from weft.base.errors import Invalid, WeftError
-from weft.hoststate.firewall import TABLE, Family, Hook, NftChain, NftElement, NftSet, Table
+from weft.hoststate.firewall import (
+    TABLE,
+    Family,
+    Hook,
+    NftChain,
+    NftElement,
+    NftFlowDevice,
+    NftFlowtable,
+    NftSet,
+    Table,
+)
 from weft.hoststate.rules import MARK, FoundRule
 from weft.kernel.kinds import nft_types
 from weft.kernel.kinds.nft_types import Shape
@@ -28,6 +39,8 @@ FAMILIES: dict[Family, int] = {
     "ip": u.AF_INET,
     "ip6": u.AF_INET6,
 }
+
+_FAMILY_NAMES = {number: name for name, number in FAMILIES.items()}
 
 _FLAGS = {
     "constant": u.NFT_SET_CONSTANT,
@@ -325,6 +338,53 @@ def _verdict_of(data: dict[int, bytes]) -> tuple[str, str]:
     return _VERDICT_NAMES.get(code, str(code)), _name(verdict, u.NFTA_VERDICT_CHAIN)
 
 
+# -- flowtables --------------------------------------------------------------------------------------------------------
+
+
+_INGRESS = attr(u.NFTA_FLOWTABLE_HOOK_NUM, _be32(u.NF_NETDEV_INGRESS)) + attr(u.NFTA_FLOWTABLE_HOOK_PRIORITY, _be32(0))
+"""Where all of ours hang."""
+
+
+def new_flowtable(obj: NftFlowtable) -> Message:
+    return _write(u.NFT_MSG_NEWFLOWTABLE, True, _flowtable(obj.table, obj.name, _INGRESS))
+
+
+def del_flowtable(obj: NftFlowtable) -> Message:
+    return _write(u.NFT_MSG_DELFLOWTABLE, False, _flowtable(obj.table, obj.name))
+
+
+def flow_device(obj: NftFlowDevice, *, new: bool) -> Message:
+    """It comes to the flowtable's devices, or goes; the others stay."""
+    kind = u.NFT_MSG_NEWFLOWTABLE if new else u.NFT_MSG_DELFLOWTABLE
+    devices = attr(_NESTED | u.NFTA_FLOWTABLE_HOOK_DEVS, attr(u.NFTA_DEVICE_NAME, _text(obj.dev)))
+    return _write(kind, new, _flowtable(obj.table, obj.flowtable, _INGRESS + devices))
+
+
+def _flowtable(table: Table, name: str, hook: bytes = b"") -> bytes:
+    attrs = [attr(u.NFTA_FLOWTABLE_TABLE, _text(table.name)), attr(u.NFTA_FLOWTABLE_NAME, _text(name))]
+    return _body(table.family, *attrs, attr(_NESTED | u.NFTA_FLOWTABLE_HOOK, hook) if hook else b"")
+
+
+def all_flowtables() -> bytes:
+    """The body of the request for all flowtables, of whatever table."""
+    return NFGENMSG.pack(u.AF_UNSPEC, 0, 0)
+
+
+def decode_flowtable(data: bytes, start: int, end: int, ns: str) -> tuple[NftFlowtable, list[NftFlowDevice]] | None:
+    """With its devices. None for one of a table that is not ours."""
+    found = attributes(data, start + NFGENMSG.size, end)
+    family = _FAMILY_NAMES.get(data[start])
+    if family is None or _name(found, u.NFTA_FLOWTABLE_TABLE) != TABLE:
+        return None
+    table = Table(family)
+    name, hook = _name(found, u.NFTA_FLOWTABLE_NAME), _nested(found, u.NFTA_FLOWTABLE_HOOK) or {}
+    devices = [
+        NftFlowDevice(flowtable=name, dev=dev.rstrip(b"\0").decode(errors="replace"), table=table, ns=ns)
+        for dev in _listed(hook.get(u.NFTA_FLOWTABLE_HOOK_DEVS, b""))
+    ]
+    return NftFlowtable(name=name, table=table, ns=ns), devices
+
+
 # -- chains and rules --------------------------------------------------------------------------------------------------
 
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
@@ -374,10 +434,11 @@ def decode_rule(data: bytes, start: int, end: int, table: Table) -> tuple[str, F
         return None
     remembered = nft_types.tlvs(found.get(u.NFTA_RULE_USERDATA, b""))
     comment = _name(remembered, u.NFTNL_UDATA_RULE_COMMENT)
-    sets, jumps = list[str](), list[str]()
+    sets, jumps, flowtables = list[str](), list[str](), list[str]()
     for kind, parts in expressions(found):
-        _note(kind, parts, sets, jumps)
-    rule = FoundRule(comment if MARK.fullmatch(comment) else "", tuple(sets), tuple(jumps))
+        _note(kind, parts, sets, jumps, flowtables)
+    mark = comment if MARK.fullmatch(comment) else ""
+    rule = FoundRule(mark, tuple(sets), tuple(jumps), tuple(flowtables))
     return _name(found, u.NFTA_RULE_CHAIN), rule
 
 
@@ -388,12 +449,14 @@ def expressions(found: dict[int, bytes]) -> Iterator[tuple[str, dict[int, bytes]
         yield _name(parts, u.NFTA_EXPR_NAME), _nested(parts, u.NFTA_EXPR_DATA) or {}
 
 
-def _note(kind: str, data: dict[int, bytes], sets: list[str], jumps: list[str]) -> None:
-    """Which set an expression looks up, which chain it leads to. A set in braces, which is part of the rule, is called
-    __set or __map and a number."""
+def _note(kind: str, data: dict[int, bytes], sets: list[str], jumps: list[str], flowtables: list[str]) -> None:
+    """Which set an expression looks up, which chain it leads to, which flowtable it adds to. A set in braces, which is part of
+    the rule, is called __set or __map and a number."""
     if kind in ("lookup", "dynset"):
         name = _name(data, u.NFTA_LOOKUP_SET if kind == "lookup" else u.NFTA_DYNSET_SET_NAME)
         sets += [] if name.startswith("__") else [name]
     elif kind == "immediate":
         chain = _verdict_of(_nested(data, u.NFTA_IMMEDIATE_DATA) or {})[1]
         jumps += [chain] if chain else []
+    elif kind == "flow_offload":
+        flowtables.append(_name(data, u.NFTA_FLOW_TABLE_NAME))

@@ -1,4 +1,4 @@
-"""Rules of nftables: sets, their elements, and chains."""
+"""Rules of nftables: sets, their elements, flowtables, their devices, and chains."""
 
 from __future__ import annotations
 
@@ -7,10 +7,21 @@ from collections.abc import Mapping
 from errno import EINVAL
 from typing import get_args
 
-from weft.hoststate import Key, NftChain, NftElement, NftSet, Object
-from weft.hoststate.firewall import INET, Family, Table, chain_text, element_text, noun, same_rules, set_text
+from weft.hoststate import Key, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet, Object
+from weft.hoststate.firewall import (
+    INET,
+    Family,
+    Table,
+    chain_text,
+    element_text,
+    flow_device_text,
+    flowtable_text,
+    noun,
+    same_rules,
+    set_text,
+)
 from weft.hoststate.rules import Rule
-from weft.reconcile.kinds.kind import Kind, within
+from weft.reconcile.kinds.kind import Kind, link_key, within
 from weft.reconcile.kinds.shell import run_in
 from weft.reconcile.protocol import Change, Create, Op, Remove
 
@@ -44,7 +55,7 @@ def _nft(ns: str, *statements: str) -> str:
     return run_in(ns, f"nft {shlex.quote('; '.join(statements))}")
 
 
-def _table(obj: NftSet | NftChain) -> str:
+def _table(obj: NftSet | NftFlowtable | NftChain) -> str:
     return run_in(obj.ns, f"{_ADD_TABLE}{obj.table}")
 
 
@@ -71,6 +82,18 @@ def _nft_element(op: Op, obj: NftElement) -> list[str]:
     if not isinstance(op, Remove):
         lines.append(f"add {where} {{ {element_text(obj)} }}")
     return [_nft(obj.ns, *lines)]
+
+
+def _nft_flowtable(op: Op, obj: NftFlowtable) -> list[str]:
+    delete = f"delete flowtable {obj.table} {obj.name}"
+    if isinstance(op, Remove):
+        return [_nft(obj.ns, delete)]
+    again = [delete] if isinstance(op, Change) else []
+    return [_table(obj), _nft(obj.ns, *again, f"add {flowtable_text(obj)}")]
+
+
+def _nft_flow_device(op: Op, obj: NftFlowDevice) -> list[str]:
+    return [_nft(obj.ns, f"{'delete' if isinstance(op, Remove) else 'add'} {flow_device_text(obj)}")]
 
 
 def _nft_chain(op: Op, obj: NftChain) -> list[str]:
@@ -106,11 +129,30 @@ ELEMENT = Kind(
     told="namespace",
     refuses=_refuses_element,
 )
+FLOWTABLE = Kind(
+    of=NftFlowtable,
+    commands=_nft_flowtable,
+    words=_words,
+    once=_ONCE,
+    carries=True,
+    in_place=lambda _found, _wanted: False,
+    told="namespace",
+    refuses=takes,
+)
+FLOW_DEVICE = Kind(
+    of=NftFlowDevice,
+    commands=_nft_flow_device,
+    words=_words,
+    hosts=lambda device: (*within(device), device.holder, link_key(device.ns, device.dev)),
+    told="namespace",
+    silent=lambda _device: True,
+    refuses=takes,
+)
 CHAIN = Kind(
     of=NftChain,
     commands=_nft_chain,
     once=_ONCE,
-    names=lambda chain: chain.jumps | chain.sets,
+    names=lambda chain: chain.jumps | chain.sets | chain.flowtables,
     fits=same_rules,
     words=_words,
     told="namespace",

@@ -7,10 +7,10 @@ from collections.abc import Mapping
 import msgspec
 import pytest
 
-from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftSet, Object, Sysctl
+from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet, Object, Sysctl
 from weft.hoststate.firewall import BRIDGE, FILTER, INET, Hook, same_rules
 from weft.hoststate.rules import FoundRule, rule
-from weft.hoststate.rules.actions import ACCEPT, Jump
+from weft.hoststate.rules.actions import ACCEPT, FlowAdd, Jump
 from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.kernel.host.flows import Translation, translation
 from weft.kernel.kinds import iptables_text, nft_text
@@ -54,6 +54,57 @@ def commands(before: Content, *ops: Op, desired: Mapping[Key, Object] | None = N
 def test_nothing_to_do() -> None:
     assert commands(content(), *map(Create, CONTENT), Create(SEEN)) == []
     assert commands(Content(), *map(Remove, CONTENT)) == []
+
+
+SHORT = NftFlowtable(name="short")
+ONE, TWO, THREE = (NftFlowDevice(flowtable="short", dev=f"weft{n}") for n in (1, 2, 3))
+ADDING = NftChain(name="short", hook=Hook(type="filter", hook="forward", priority=300), rules=(rule(FlowAdd("short")),))
+FOUND = msgspec.structs.replace(ADDING, rules=(FoundRule(ADDING.rules[0].mark, (), (), ("short",)),))
+
+
+def flowing(*objects: Object) -> Content:
+    found = content()
+    found.put([*objects])  # type: ignore[list-item]
+    return found
+
+
+def test_a_flowtable_comes_before_and_goes_after_the_chain_that_adds_to_it() -> None:
+    create = ["add flowtable inet weft short { hook ingress priority 0; }"]
+    added = commands(content(), Create(SHORT), Create(ADDING))
+    assert [line for line in added if "flow" in line] == [
+        *create,
+        f'add rule inet weft short flow add @short comment "{ADDING.rules[0].mark}"',
+    ]
+    gone = commands(flowing(SHORT, ONE, TWO, FOUND), Remove(FOUND), Remove(SHORT), Remove(ONE))
+    assert gone == ["flush chain inet weft short", "delete chain inet weft short", "delete flowtable inet weft short"]
+
+
+def test_devices_come_and_go_one_by_one_without_nft() -> None:
+    there = flowing(SHORT, ONE, TWO, FOUND)
+    change = delta(there, [Create(THREE), Remove(ONE), Create(TWO)])
+    assert not change.textual and (change.devices, change.dead_devices) == ([THREE], [ONE])
+    merge(there, change)
+    assert there.devices == {(INET, "short"): {"weft2": TWO, "weft3": THREE}}
+    assert delta(flowing(), [Remove(THREE)]).dead_devices == [], "its device went, and took it along"
+
+
+def test_a_table_that_is_made_anew_has_its_flowtable_again() -> None:
+    other = msgspec.structs.replace(CLUSTER, type=("ipv6_addr",))
+    lines = commands(flowing(SHORT, ONE, FOUND), Create(other), desired={ADDING.key: ADDING})
+    assert lines[0] == "delete table inet weft"
+    assert [line for line in lines if "flow" in line] == [
+        "add flowtable inet weft short { hook ingress priority 0; }",
+        'add flowtable inet weft short { devices = { "weft1" }; }',
+        f"add rule inet weft short {ADDING.rules[0].nft}",  # type: ignore[union-attr]
+    ]
+
+
+def test_a_table_goes_with_its_flowtable() -> None:
+    there = Content()
+    there.put([SHORT, ONE])
+    assert delta(there, [Remove(ONE), Remove(SHORT)]).emptied == (INET,)
+    there.put([FORWARD])
+    assert delta(there, [Remove(FORWARD)]).emptied == ()
 
 
 def test_elements_go_before_others_come() -> None:
