@@ -1,8 +1,9 @@
 """Connections that are open: looked at, and marked as cut off or not (nfnetlink_conntrack).
 
 Rules let pass what belongs to an open connection, unless its mark has the bit `CUT`. Who finds one that policy forbids sets
-that bit, and clears it where it is allowed again. An entry is never deleted: the next packet of either end would make a new
-one, in which that end is the one who began, and the wrong one would be judged.
+that bit, and clears it where it is allowed again; what repeats former decisions about connections then forgets them. An entry
+is never deleted: the next packet of either end would make a new one, in which that end is the one who began, and the wrong
+one would be judged.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
 
 from weft.base.errors import Failed, NotFound
+from weft.kernel.host import fastpath
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.conntrack import Flow, mark, of_ends
@@ -48,7 +50,10 @@ def put(ns: str, bit: int, flows: Iterable[tuple[Flow, bool]]) -> int:
     """Set or clear a bit of connections' marks. How many there still were. Raises Denied, Failed; NotFound where the
     namespace is gone."""
     messages = [mark(flow, bit if wanted else 0, bit) for flow, wanted in flows]
-    return netns.call(ns, lambda: _put(messages)) if messages else 0
+    changed = netns.call(ns, lambda: _put(messages)) if messages else 0
+    if changed:
+        fastpath.forget(ns)
+    return changed
 
 
 def _put(messages: list[Message]) -> int:

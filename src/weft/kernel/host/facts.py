@@ -55,6 +55,7 @@ _INDEX = struct.Struct("=I")
 _RTMSG_SIZE = 12
 _ACCEPT_RA = re.compile(r"net/ipv6/conf/([^/]+)/accept_ra")
 MD5 = "tcp-md5"
+FLOWTABLE = "flowtable"
 _TCP_MD5SIG = 14
 _AF: dict[Family, int] = {4: u.AF_INET, 6: u.AF_INET6}
 
@@ -249,16 +250,24 @@ _LACKING = (errno.EOPNOTSUPP, errno.EAFNOSUPPORT, errno.ENOENT)
 """What the kernel answers where it has no such family, chain type or hook (net/netfilter/nf_tables_api.c)."""
 
 
-def _nft_bridge(_netlink: Netlink) -> bool:
-    """Tried out with a chain: the family's module comes with the first table, its hooks with the first base chain. Only
-    the kernel's own refusal says that it lacks them. Where `nft` does not run, or fails for another reason, rules that
-    are there must stay, so nothing is lacking: that the rules cannot be read or written is told anyway."""
-    chain = f"table bridge {TABLE} {{ chain probe {{ type filter hook forward priority filter; }}; }}"
+def _nft(table: str, _netlink: Netlink) -> bool:
+    """Whether the kernel takes such a table. Only the kernel's own refusal says that it lacks something. Where `nft` does not
+    run, or fails for another reason, rules that are there must stay, so nothing is lacking: that the rules cannot be read or
+    written is told anyway."""
     try:
-        output = tools.run(["nft", "-f", "-"], "nftables", f"{chain}\n")
+        output = tools.run(["nft", "-f", "-"], "nftables", f"table {table}\n")
     except WeftError:
         return True
     return not output.status or not any(f"rule: {os.strerror(number)}" in output.err for number in _LACKING)
+
+
+_BRIDGE = f"bridge {TABLE} {{ chain probe {{ type filter hook forward priority filter; }}; }}"
+"""A family's module comes with its first table, its hooks with the first base chain."""
+_FLOWTABLE = f"""inet {TABLE} {{
+    flowtable probe {{ hook ingress priority 0; }}
+    chain probe {{ type filter hook forward priority 300; ct state established flow add @probe; }}
+}}"""
+"""The flowtable is one module, what adds to it another one. It needs no device."""
 
 
 def _ipip(netlink: Netlink) -> bool:
@@ -321,7 +330,8 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "ipvlan": partial(_on_parent, Link(name="probe6", type=Ipvlan("parent6", "l2"))),
     "vlan": _vlan,
     "nftables": _nftables,
-    "nft-bridge": _nft_bridge,
+    "nft-bridge": partial(_nft, _BRIDGE),
+    FLOWTABLE: partial(_nft, _FLOWTABLE),
     "ipip": _ipip,
     bridge_filter.MODULE: _bridge_filter,
     ipset.FEATURE: _ipset,

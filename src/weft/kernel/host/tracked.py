@@ -50,7 +50,8 @@ class Side(msgspec.Struct, frozen=True, gc=False):
 
 class Tracked(msgspec.Struct, frozen=True, gc=False):
     """`there`: packets as they were first sent; `back`: answers. `state`: of TCP; else whether there was an answer.
-    `timeout`: seconds until it is forgotten, if nothing comes. `began`, `ended`: Unix seconds, 0.0 where that is not kept."""
+    `timeout`: seconds until it is forgotten, if nothing comes. `offloaded`: it is in a flowtable, and its packets pass no rule
+    and are not counted here. `began`, `ended`: Unix seconds, 0.0 where that is not kept."""
 
     protocol: int
     there: Side
@@ -58,6 +59,7 @@ class Tracked(msgspec.Struct, frozen=True, gc=False):
     state: str
     timeout: int
     mark: int
+    offloaded: bool = False
     began: float = 0.0
     ended: float = 0.0
 
@@ -217,6 +219,7 @@ def tracked(data: bytes, start: int, end: int) -> Tracked | None:
         state=_state(found),
         timeout=_number(found.get(u.CTA_TIMEOUT)),
         mark=_number(found.get(u.CTA_MARK)),
+        offloaded=bool(_number(found.get(u.CTA_STATUS)) & (u.IPS_OFFLOAD | u.IPS_HW_OFFLOAD)),
         began=began,
         ended=ended,
     )

@@ -390,6 +390,8 @@ def decode_flowtable(data: bytes, start: int, end: int, ns: str) -> tuple[NftFlo
 _HOOKS = ("prerouting", "input", "forward", "output", "postrouting", "ingress")
 _NETDEV_HOOKS = ("ingress", "egress")
 _DROP = 0
+FLOW_ADD = "flow_offload"
+"""The expression that adds to a flowtable."""
 
 
 def decode_chain(data: bytes, start: int, end: int, table: Table, ns: str) -> NftChain | None:
@@ -449,6 +451,48 @@ def expressions(found: dict[int, bytes]) -> Iterator[tuple[str, dict[int, bytes]
         yield _name(parts, u.NFTA_EXPR_NAME), _nested(parts, u.NFTA_EXPR_DATA) or {}
 
 
+class Adding(msgspec.Struct, frozen=True):
+    """A rule, and where it stands: behind the one with the handle `after`, 0: first. `expressions`, `remembered`: as the kernel
+    has them, of one that adds to a flowtable; b"" of others."""
+
+    table: Table
+    chain: str
+    handle: int
+    expressions: bytes = b""
+    remembered: bytes = b""
+    after: int = 0
+
+
+def decode_adding(data: bytes, start: int, end: int, table: Table) -> Adding | None:
+    """None for a rule of another table."""
+    found = attributes(data, start + NFGENMSG.size, end)
+    if _name(found, u.NFTA_RULE_TABLE) != table.name:
+        return None
+    chain, handle = _name(found, u.NFTA_RULE_CHAIN), _int(found, u.NFTA_RULE_HANDLE)
+    if not any(kind == FLOW_ADD for kind, _ in expressions(found)):
+        return Adding(table, chain, handle)
+    remembered = found.get(u.NFTA_RULE_USERDATA, b"")
+    return Adding(table, chain, handle, found[u.NFTA_RULE_EXPRESSIONS], remembered)
+
+
+def del_rule(rule: Adding) -> Message:
+    handle = attr(u.NFTA_RULE_HANDLE, struct.pack(">Q", rule.handle))
+    return _write(u.NFT_MSG_DELRULE, False, _body(rule.table.family, *_rule_name(rule), handle))
+
+
+def new_rule(rule: Adding) -> Message:
+    """The same, as long as it names no set in braces."""
+    attrs = [*_rule_name(rule), attr(_NESTED | u.NFTA_RULE_EXPRESSIONS, rule.expressions)]
+    attrs += [attr(u.NFTA_RULE_USERDATA, rule.remembered)] if rule.remembered else []
+    attrs += [attr(u.NFTA_RULE_POSITION, struct.pack(">Q", rule.after))] if rule.after else []
+    flags = u.NLM_F_REQUEST | u.NLM_F_CREATE | (u.NLM_F_APPEND if rule.after else 0)
+    return Message(message(u.NFT_MSG_NEWRULE), flags, _body(rule.table.family, *attrs))
+
+
+def _rule_name(rule: Adding) -> tuple[bytes, bytes]:
+    return attr(u.NFTA_RULE_TABLE, _text(rule.table.name)), attr(u.NFTA_RULE_CHAIN, _text(rule.chain))
+
+
 def _note(kind: str, data: dict[int, bytes], sets: list[str], jumps: list[str], flowtables: list[str]) -> None:
     """Which set an expression looks up, which chain it leads to, which flowtable it adds to. A set in braces, which is part of
     the rule, is called __set or __map and a number."""
@@ -458,5 +502,5 @@ def _note(kind: str, data: dict[int, bytes], sets: list[str], jumps: list[str], 
     elif kind == "immediate":
         chain = _verdict_of(_nested(data, u.NFTA_IMMEDIATE_DATA) or {})[1]
         jumps += [chain] if chain else []
-    elif kind == "flow_offload":
+    elif kind == FLOW_ADD:
         flowtables.append(_name(data, u.NFTA_FLOW_TABLE_NAME))

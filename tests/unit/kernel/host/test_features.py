@@ -39,12 +39,14 @@ def test_bridge_rules_stay_wanted_while_nft_does_not_work(
 ) -> None:
     """Else an agent that starts meanwhile takes the rules of bridges for impossible, and removes those that are there."""
     answers(monkeypatch, answer)
-    assert FEATURES["nft-bridge"](netlink)
+    assert FEATURES["nft-bridge"](netlink) and FEATURES["flowtable"](netlink)
 
 
-@pytest.mark.parametrize("reason", ["Operation not supported", "Address family not supported by protocol"])
-def test_bridge_rules_are_lacking_if_the_kernel_says_so(
+@pytest.mark.parametrize(
+    "reason", ["Operation not supported", "Address family not supported by protocol", "No such file or directory"]
+)
+def test_rules_are_lacking_if_the_kernel_says_so(
     monkeypatch: pytest.MonkeyPatch, netlink: Netlink, reason: str
 ) -> None:
     answers(monkeypatch, Output(1, "", f"Error: Could not process rule: {reason}\n"))
-    assert not FEATURES["nft-bridge"](netlink)
+    assert not FEATURES["nft-bridge"](netlink) and not FEATURES["flowtable"](netlink)
