@@ -7,19 +7,32 @@ from __future__ import annotations
 
 import struct
 from collections.abc import Mapping
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
 _INSTRUCTION = struct.Struct("<BBhi")
 """opcode, registers (target in the lower half), offset, immediate."""
 
 STACK = 10
-_MOV, _MOV_NUMBER, _ADD, _ADD_NUMBER = 0xBF, 0xB7, 0x0F, 0x07
-_LOAD = {4: 0x61, 8: 0x79}
-_STORE = {4: 0x63, 8: 0x7B}
-_LOAD_64, _IS_MAP, _IS_MAP_VALUE, _JUMP_IF_NOT, _CALL, _EXIT = 0x18, 1, 2, 0x5D, 0x85, 0x95
+_SIZES = {1: 0x10, 2: 0x08, 4: 0x00, 8: 0x18}
+_LOAD, _STORE = 0x61, 0x63
+"""RFC 9669, 5.2: of memory at a register + offset, and to it; with the bits of a size."""
+_NUMBERS, _REGISTERS = 0x07, 0x0F
+"""RFC 9669, 4.1: calculations in 64 bits, with a number or with another register; with the bits of one of these."""
+_CALCULATIONS = {"+": 0x00, "-": 0x10, "*": 0x20, "|": 0x40, "&": 0x50, "<<": 0x60, ">>": 0x70, "=": 0xB0}
+_JUMP = 0x05
+_COMPARISONS = {"==": 0x10, ">": 0x20, ">=": 0x30, "&": 0x40, "!=": 0x50, "<": 0xA0, "<=": 0xB0}
+"""RFC 9669, 4.3: jumps. Without signs; "&": if they have a bit in common."""
+_LOAD_64, _IS_MAP, _IS_MAP_VALUE, _CALL, _EXIT = 0x18, 1, 2, 0x85, 0x95
 
-READ_KERNEL, TIME, RING_OUTPUT = 113, 5, 130
-"""Helpers (linux/bpf.h): bpf_probe_read_kernel, bpf_ktime_get_ns, bpf_ringbuf_output."""
+Calculation = Literal["+", "-", "*", "|", "&", "<<", ">>", "="]
+Comparison = Literal["==", "!=", "<", "<=", ">", ">=", "&"]
+
+MAP_LOOKUP, MAP_UPDATE, TIME, TIME_COARSE = 1, 2, 5, 160
+REDIRECT, REDIRECT_PEER, CHANGE_TYPE, CHANGE_HEAD, CHECK_MTU, CSUM_UPDATE = 23, 155, 32, 43, 163, 40
+READ_KERNEL, RING_OUTPUT = 113, 130
+"""Helpers (linux/bpf.h): bpf_map_lookup_elem, bpf_map_update_elem, bpf_ktime_get_ns, bpf_ktime_get_coarse_ns; bpf_redirect,
+bpf_redirect_peer, bpf_skb_change_type, bpf_skb_change_head, bpf_check_mtu, bpf_csum_update; bpf_probe_read_kernel,
+bpf_ringbuf_output."""
 
 
 class Code(NamedTuple):
@@ -49,12 +62,20 @@ class Program:
     def _add(self, opcode: int, target: int = 0, source: int = 0, offset: int = 0, number: int = 0) -> None:
         self._code.append((opcode, target, source, offset, number))
 
+    def calculate(self, target: int, how: Calculation, number: int) -> None:
+        """`target` becomes `target` `how` `number` (of 32 bits, with its sign)."""
+        self._add(_NUMBERS | _CALCULATIONS[how], target, number=number)
+
+    def combine(self, target: int, how: Calculation, source: int) -> None:
+        """As `calculate`, with another register."""
+        self._add(_REGISTERS | _CALCULATIONS[how], target, source)
+
     def copy(self, target: int, source: int) -> None:
-        self._add(_MOV, target, source)
+        self.combine(target, "=", source)
 
     def set(self, target: int, number: int) -> None:
         """A number of 32 bits, with its sign."""
-        self._add(_MOV_NUMBER, target, number=number)
+        self.calculate(target, "=", number)
 
     def set_long(self, target: int, number: int) -> None:
         """A number of 64 bits, in two instructions."""
@@ -77,19 +98,22 @@ class Program:
         self._add(_LOAD_64, target, _IS_MAP_VALUE)
         self._add(0, number=offset)
 
-    def add(self, target: int, source: int) -> None:
-        self._add(_ADD, target, source)
-
-    def add_number(self, target: int, number: int) -> None:
-        self._add(_ADD_NUMBER, target, number=number)
-
     def load(self, target: int, base: int, offset: int, size: int = 8) -> None:
-        """`size` octets at `base` + `offset`."""
-        self._add(_LOAD[size], target, base, offset)
+        """`size` octets at `base` + `offset`; fewer than 8 are filled up with zeros."""
+        self._add(_LOAD | _SIZES[size], target, base, offset)
+
+    def write(self, base: int, offset: int, source: int, size: int) -> None:
+        """The lower `size` octets of a register to `base` + `offset`."""
+        self._add(_STORE | _SIZES[size], base, source, offset)
 
     def store(self, offset: int, source: int, size: int = 8) -> None:
         """On the stack; `offset` is below its end, so negative."""
-        self._add(_STORE[size], STACK, source, offset)
+        self.write(STACK, offset, source, size)
+
+    def on_stack(self, target: int, offset: int) -> None:
+        """The address of a place on the stack."""
+        self.copy(target, STACK)
+        self.calculate(target, "+", offset)
 
     def zero(self, start: int, size: int) -> None:
         """On the stack; `size` in octets, a multiple of 8."""
@@ -102,11 +126,10 @@ class Program:
 
     def read(self, to: int, size: int, base: int, offset: int) -> None:
         """Of the kernel's memory at register `base` + `offset`, to the stack; zeros if there is nothing to read."""
-        self.copy(1, STACK)
-        self.add_number(1, to)
+        self.on_stack(1, to)
         self.set(2, size)
         self.copy(3, base)
-        self.add_number(3, offset)
+        self.calculate(3, "+", offset)
         self.call(READ_KERNEL)
 
     def fetch(self, target: int, size: int, base: int, offset: int, scratch: int) -> None:
@@ -115,17 +138,29 @@ class Program:
         self.read(scratch, size, base, offset)
         self.load(target, STACK, scratch)
 
-    def unless_equal(self, one: int, other: int, label: str) -> None:
-        """Jump."""
+    def jump(self, label: str) -> None:
         self._jumps.append((len(self._code), label))
-        self._add(_JUMP_IF_NOT, one, other)
+        self._add(_JUMP)
+
+    def jump_if(self, one: int, how: Comparison, number: int, label: str) -> None:
+        """If register `one` is as said to `number` (of 32 bits, with its sign)."""
+        self._jumps.append((len(self._code), label))
+        self._add(_JUMP | _COMPARISONS[how], one, number=number)
+
+    def jump_if_register(self, one: int, how: Comparison, other: int, label: str) -> None:
+        """As `jump_if`, of two registers."""
+        self._jumps.append((len(self._code), label))
+        self._add(_JUMP | _COMPARISONS[how] | 8, one, other)
 
     def label(self, name: str) -> None:
         self._labels[name] = len(self._code)
 
-    def end(self) -> None:
-        """With the result 0."""
-        self.set(0, 0)
+    def end(self, result: int = 0) -> None:
+        self.set(0, result)
+        self.leave()
+
+    def leave(self) -> None:
+        """With the result that register 0 has."""
         self._add(_EXIT)
 
     def octets(self) -> bytes:

@@ -19,9 +19,10 @@ FAST, SEEN = "weft_fast", "weft_seen"
 """Names of the programs in the kernel."""
 CONTROL, FLOWS, HOMES, COUNTS = "control", {4: "flows4", 6: "flows6"}, "homes", "counts"
 
-ONE_FLOW, ANY_FLOW = 0x0004_0000, 0x0008_0000
+ONE_FLOW, ANY_FLOW, BRIDGED = 0x0004_0000, 0x0008_0000, 0x0002_0000
 """Bits of a packet's mark by which rules tell the programs what they decided: it goes for all packets of its flow that neither
-begin nor end it; it goes for all packets between its two addresses, whatever they are."""
+begin nor end it; it goes for all packets between its two addresses, whatever they are. With one of these: it is bridged, so
+no hop is counted. `seen` takes them away."""
 LIFE = 5
 """Seconds for which what was decided is repeated. Then a packet takes the ordinary way once."""
 
@@ -34,11 +35,13 @@ KEY6 = struct.Struct("!16s16sHHB3x")
 CONTROL_VALUE = struct.Struct("=II")
 """Generation: entries of an older one do not count. Whether there may be entries by addresses alone."""
 COUNT = struct.Struct("=QQQ")
+COUNT_AT = {"packets": 0, "octets": 8, "asked": 16}
 """By CPU: packets and octets that went the short way, packets that took the ordinary one and made an entry."""
 
-TO_PEER, ROUTED = 1, 2
+TO_PEER, ROUTED, FROM_PORT = 1, 2, 4
 """Flags of an entry: the packet goes straight into the namespace at the other end of the veth `out`; it was routed, so a hop
-is to be counted."""
+is to be counted; it came by the host's end of a container's veth or was bridged, so its frame need not be addressed to the
+host."""
 
 
 class Entry(NamedTuple):
@@ -56,7 +59,10 @@ class Entry(NamedTuple):
     slot: int
 
 
-ENTRY = struct.Struct("=QIIIHH14sH")
+_FORMATS = ("Q", "I", "I", "I", "H", "H", "14s", "H")
+ENTRY = struct.Struct("=" + "".join(_FORMATS))
+ENTRY_AT = {name: struct.calcsize("=" + "".join(_FORMATS[:before])) for before, name in enumerate(Entry._fields)}
+"""Where each field begins."""
 
 
 class Home(NamedTuple):
@@ -68,3 +74,4 @@ class Home(NamedTuple):
 
 
 HOME = struct.Struct("=I6sH")
+HOME_AT = {"device": 0, "mac": 4, "slot": 10}

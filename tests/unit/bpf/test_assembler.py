@@ -15,7 +15,7 @@ from weft.kernel.live.nft_trace import starts
 def test_a_jump_leads_to_its_label() -> None:
     program = Program()
     program.set_long(2, 0x1122334455667788)
-    program.unless_equal(1, 2, "other")
+    program.jump_if_register(1, "!=", 2, "other")
     program.set(0, 7)
     program.label("other")
     program.end()

@@ -24,7 +24,7 @@ from typing import NamedTuple
 import msgspec
 
 from weft.base.errors import Unsupported
-from weft.bpf.assembler import RING_OUTPUT, STACK, TIME, Program
+from weft.bpf.assembler import RING_OUTPUT, TIME, Program
 from weft.kernel.live import bpf, btf
 
 POINTS = ("kfree_skb", "netif_receive_skb", "net_dev_queue", "net_dev_start_xmit")
@@ -110,10 +110,10 @@ def program(point: int, token: bytes, where: Layout, ring: int) -> bytes:
     p.load(6, 9, 0)
     p.fetch(7, 8, 6, where.skb["head"], _SCRATCH)
     p.fetch(8, 4, 6, where.skb["tail"], _SCRATCH)
-    p.add(8, 7)
+    p.combine(8, "+", 7)
     p.fetch(1, TOKEN, 8, -TOKEN, _SCRATCH)
     p.set_long(2, int.from_bytes(token, "little"))
-    p.unless_equal(1, 2, "other")
+    p.jump_if_register(1, "!=", 2, "other")
     p.zero(-_SIZE, _SIZE)
     p.call(TIME)
     p.store(-_SIZE + _AT["time"], 0)
@@ -128,11 +128,10 @@ def program(point: int, token: bytes, where: Layout, ring: int) -> bytes:
     p.read(-_SIZE + _AT["length"], 4, 6, where.skb["len"])
     _place(p, where)
     p.fetch(8, 2, 6, where.skb["network_header"], _SCRATCH)
-    p.add(8, 7)
+    p.combine(8, "+", 7)
     p.read(-_SIZE + _AT["head"], HEAD, 8, 0)
     p.set_map(1, ring)
-    p.copy(2, STACK)
-    p.add_number(2, -_SIZE)
+    p.on_stack(2, -_SIZE)
     p.set(3, _SIZE)
     p.set(4, 0)
     p.call(RING_OUTPUT)

@@ -190,26 +190,28 @@ def load(code: bytes, name: str, type: int = SCHED_CLS) -> int:
 
 
 class Ran(NamedTuple):
-    """`verdict`: what the program returned. `frame`: what became of it. `context`: struct __sk_buff afterwards."""
+    """`verdict`: what the program returned, with its sign. `frame`: what became of it. `context`: struct __sk_buff afterwards.
+    `duration`: of one run, in nanoseconds."""
 
     verdict: int
     frame: bytes
     context: bytes
+    duration: int = 0
 
 
-def test_run(fd: int, frame: bytes, context: bytes = b"") -> Ran:
-    """The program is asked about one frame, without any device."""
+def test_run(fd: int, frame: bytes, context: bytes = b"", repeat: int = 1) -> Ran:
+    """The program is asked about one frame, without any device; `repeat` times, each time about what the last one left."""
     given, found = _Octets(frame), _Octets(len(frame) + 256)
     before, after = _Octets(context or b"\0"), _Octets(256)
     attr = struct.pack(
         "=IIIIQQIIIIQQ",
-        *(fd, 0, len(frame), len(frame) + 256, given.at, found.at, 1, 0),
+        *(fd, 0, len(frame), len(frame) + 256, given.at, found.at, repeat, 0),
         *(len(context), 256 if context else 0, before.at if context else 0, after.at if context else 0),
     )
     _, told = _call(TEST_RUN, attr)
-    _, verdict, _, size = struct.unpack_from("=IIII", told)
-    (context_size,) = struct.unpack_from("=I", told, 44)
-    return Ran(verdict, found.raw[:size], after.raw[: context_size if context else 0])
+    _, verdict, _, size = struct.unpack_from("=IiII", told)
+    duration, _, context_size = struct.unpack_from("=III", told, 36)
+    return Ran(verdict, found.raw[:size], after.raw[: context_size if context else 0], duration)
 
 
 def attached(ifindex: int, way: Literal["ingress", "egress"]) -> tuple[int, ...]:
