@@ -24,7 +24,8 @@ from weft.cluster.view import View
 from weft.compile import own_policy
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths.driver import Gate, Host
+from weft.datapaths import _bypass
+from weft.datapaths.driver import Gate, Host, Site
 from weft.hoststate import Contribution, Key, Object
 from weft.hoststate.union import Source
 from weft.model import Endpoint, keys, records
@@ -195,6 +196,7 @@ def unasked(view: View, endpoint: Endpoint) -> Iterator[str]:
 
 def _programs(known: Known, endpoint: Endpoint, ask: Renderer) -> Iterator[Object]:
     index, found = policies(known.view), {}
+    site = known.site(known.view.home(endpoint.network))
     for direction in DIRECTIONS:
         program = index.program((endpoint.network, endpoint.id), direction)
         if program.chains:
@@ -202,6 +204,8 @@ def _programs(known: Known, endpoint: Endpoint, ask: Renderer) -> Iterator[Objec
     for gate in gates(known.view, endpoint) if found else ():
         yield from ask.base(gate.ns)
         yield from bridged(gate.ns, gate.bridge)
+        if isinstance(site, Site):
+            yield from _bypass.tracked(site, gate.addresses, gate.ns)
         for address in gate.addresses:
             yield from ask.itself(address, gate.ns)
         for direction, program in found.items():

@@ -12,7 +12,7 @@ from weft.cluster.view import View
 from weft.compile.contributor import Contributor
 from weft.compile.endpoint import site_of
 from weft.compile.known import Known
-from weft.datapaths import _entries, _routing_mesh, registry
+from weft.datapaths import _bypass, _entries, _routing_mesh, registry
 from weft.datapaths._entries import Entry, Place
 from weft.datapaths.driver import Answer, Problem
 from weft.hoststate import Contribution
@@ -80,6 +80,9 @@ def _answer(known: Known, service: Service, members: list[Member]) -> Answer:
         place = _here(known, service, member) if here else _there(known, member)
         if isinstance(place, Place):
             places.append(place)
+            endpoint = known.view.endpoints.get(member.id) if here else None
+            site = site_of(known, endpoint) if endpoint else None
+            yield from _bypass.tracked(site, place.reached.targets) if site and place.reached else ()
         elif place is not None:
             yield place
     yield from _entries.entries(

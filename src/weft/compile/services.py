@@ -12,7 +12,7 @@ from weft.cluster.services import services
 from weft.cluster.view import View
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths import _ipvs, _services, _virtual, registry
+from weft.datapaths import _bypass, _ipvs, _services, _virtual, registry
 from weft.datapaths._virtual import Backend, Face, Virtual
 from weft.datapaths.driver import Balancer, Site
 from weft.datapaths.traits import KnownBy
@@ -73,6 +73,8 @@ def answer(site: Site, at: Balancer, found: Virtual) -> Iterator[Object]:
     """What one service adds."""
     yield from _virtual.way(at, found)
     yield from _TRANSLATED[site.options.balancer](at, found)
+    members = (address for backend in found.backends for address in backend.addresses)
+    yield from _bypass.tracked(site, (*found.addresses, *members), at.ns)
 
 
 _COMMON: Mapping[str, Callable[[Balancer], Iterator[Object]]] = {"nft": _services.common, "ipvs": _ipvs.common}

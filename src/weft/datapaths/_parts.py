@@ -16,7 +16,7 @@ from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, link_local, parse_address
-from weft.datapaths import _isolation, _limits, _rules, _spoofing, guard
+from weft.datapaths import _bypass, _isolation, _limits, _rules, _spoofing, guard
 from weft.datapaths.driver import Answer, Balancer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
@@ -77,6 +77,8 @@ def gateway(site: Site, mtu: int, *, ends_here: bool = True) -> Answer:
     yield from _isolation.via(bridge, lease.subnets)
     for subnet in lease.subnets:
         yield Address(address=gateway_address(subnet), dev=bridge)
+    own = (ip for subnet in lease.subnets for ip in (subnet.network_address, addresses.gateway(subnet)))
+    yield from _bypass.tracked(site, own)
     for subnet in network.subnets if ends_here else ():
         if subnet not in lease.subnets:
             yield route(str(subnet), type="unreachable", metric=LAST_RESORT)
@@ -121,6 +123,7 @@ def rules(site: Site) -> Iterator[Object]:
     for subnet in network.subnets:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
     yield from _isolation.here(site)
+    yield from _bypass.rules(site)
     if network.internal:
         yield guard.checked()
     elif outward := network.masqueraded(site.options.masquerade):

@@ -35,7 +35,7 @@ from weft.alloc.bridges import bridge_name
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, stable_mac
 from weft.base.net import FAMILIES
-from weft.datapaths import _gateway, _isolation, _ovs, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
+from weft.datapaths import _bypass, _gateway, _isolation, _ovs, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import NOT_AT_ONCE, fixed, later, option
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
@@ -219,6 +219,7 @@ def _closed(site: Site, bridge: Link) -> Iterator[Object]:
         yield NftElement(set=f"linked{subnet.version}", value=str(subnet))
     yield _NOT_HERE
     yield from _isolation.here(site)
+    yield from _bypass.rules(site)
     yield from _isolation.via(bridge.name, site.network.subnets)
     yield from _spoofing.checks(site.host)
 
@@ -267,6 +268,7 @@ def _exposed(site: Site, ep: Endpoint) -> Answer:
     """The host's own address. Other hosts have the bridge's MAC address for it, as a container's."""
     for address in ep.addresses:
         yield Address(address=str(address), dev=bridge_name(site.network))
+    yield from _bypass.tracked(site, (address.ip for address in ep.addresses))
     if site.network.internal:
         return
     subnets = [address.network for address in ep.addresses]

@@ -54,6 +54,17 @@ Reach = Annotated[
     ),
 ]
 
+Fast = Annotated[
+    Literal["checked", "bypass"],
+    option(
+        "what packets between its containers pass: checked all that others' do, bypass neither connection tracking nor, where "
+        "the kernel has tcx, most rules of the hosts; a policy that comes later ends connections that are open.",
+        LIVE,
+    ),
+]
+FAST = "fast"
+"""The option's name."""
+
 Dns = Annotated[
     Literal["on", "off"],
     option("whether its containers can ask for names at 127.0.0.11, and know each other by them.", LIVE),
@@ -183,6 +194,7 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     spoofing: Spoofing = "drop"
     reach: Reach = ALL
     dns: Dns = "on"
+    fast: Fast = "checked"
 
     def __post_init__(self) -> None:
         _ = self.reserved

@@ -24,7 +24,7 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from weft.base.names import stable_mac
-from weft.datapaths import _gateway, _parts, _rules, _spoofing, _tunnel, guard
+from weft.datapaths import _bypass, _gateway, _parts, _rules, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import LIVE, fixed, option
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
@@ -117,6 +117,7 @@ def segment(site: Site) -> Answer:
     yield from _vtep(site)
     yield from guard.control(site.host)
     yield from _spoofing.checks(site.host, _namespace(site))
+    yield from _bypass.rules(site, _namespace(site))
     yield from _tunnel.accepted(site.options.vni, site.options.port)
     if not site.network.internal:
         yield from _gateway.common(site)

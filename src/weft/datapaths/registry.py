@@ -102,6 +102,11 @@ def parse_options(network: Network) -> CommonOptions:
         raise Invalid(
             f"network {network.name}: Weft keeps nothing apart from containers of driver {network.driver}: leave --internal out"
         )
+    if options.fast != "checked" and (not chosen.passed or chosen.switched is Switched.ELSEWHERE):
+        raise Invalid(
+            f"network {network.name}: fast={options.fast}: packets of containers of driver {network.driver} pass no rules of "
+            "their host in any case: leave -O fast out"
+        )
     chosen.addresses.check(network, options)
     return options
 

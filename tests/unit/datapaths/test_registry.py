@@ -17,7 +17,7 @@ from weft.datapaths.vxlan import VxlanOptions
 from weft.model import Network
 from weft.model.network import OptionValue
 
-COMMON = "dns, masquerade, node-prefix, node-prefix-v6, "
+COMMON = "dns, fast, masquerade, node-prefix, node-prefix-v6, "
 BOUNDS = "reach, reserve, spoofing, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6"
 
 
@@ -31,7 +31,7 @@ BAD: list[tuple[str, dict[str, OptionValue], str]] = [
     (
         "host-gw",
         {"vni": 7},
-        f"driver host-gw has no option 'vni': it takes {COMMON.replace('dns', 'dns, flannel')}{BOUNDS}",
+        f"driver host-gw has no option 'vni': it takes {COMMON.replace('fast', 'fast, flannel')}{BOUNDS}",
     ),
     (
         "vxlan",
@@ -43,6 +43,13 @@ BAD: list[tuple[str, dict[str, OptionValue], str]] = [
     ("vxlan", {"direct-routing": "perhaps"}, "driver vxlan: option direct-routing=perhaps is not true or false"),
     ("vxlan", {"underlay": "ipx"}, "driver vxlan: option underlay=ipx is not ipv4 or ipv6"),
     ("vxlan", {"reserve": 5}, "driver vxlan: option reserve=5 is not text"),
+    ("vxlan", {"fast": "yes"}, "driver vxlan: option fast=yes is not checked or bypass"),
+    (
+        "macvlan",
+        {"fast": "bypass"},
+        "network blue: fast=bypass: packets of containers of driver macvlan pass no rules of their host in any case: leave -O "
+        "fast out",
+    ),
     ("vxlan", {"vni": 1 << 24}, "vni=16777216 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
     ("vxlan", {"vni": 0}, "vni=0 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
     ("vxlan", {"port": 65536}, "port=65536 is outside 1 to 65535"),
