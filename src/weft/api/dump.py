@@ -268,6 +268,13 @@ class NftSetDump(Entry, frozen=True):
     elements: tuple[NftElementDump, ...] = ()
 
 
+class NftFlowtableDump(Entry, frozen=True):
+    """`devices`: packets of its flows that come in by one of these go past the rules."""
+
+    name: str
+    devices: tuple[str, ...] = ()
+
+
 class NftTableDump(Entry, frozen=True):
     """`family`: "ip", "ip6", "inet", "bridge", "arp", "netdev". `dormant`: its chains are asked for nothing."""
 
@@ -276,6 +283,7 @@ class NftTableDump(Entry, frozen=True):
     dormant: bool = False
     chains: tuple[NftChainDump, ...] = ()
     sets: tuple[NftSetDump, ...] = ()
+    flowtables: tuple[NftFlowtableDump, ...] = ()
 
 
 class XtablesDump(Entry, frozen=True):
@@ -456,6 +464,7 @@ __all__ = [
     "NextHopDump",
     "NftChainDump",
     "NftElementDump",
+    "NftFlowtableDump",
     "NftRuleDump",
     "NftSetDump",
     "NftTableDump",

@@ -16,7 +16,7 @@ import struct
 from typing import NamedTuple
 
 FAST, SEEN = "weft_fast", "weft_seen"
-"""Names of the programs in the kernel."""
+"""How the names of the programs begin in the kernel."""
 CONTROL, FLOWS, HOMES, COUNTS = "control", {4: "flows4", 6: "flows6"}, "homes", "counts"
 
 ONE_FLOW, ANY_FLOW, BRIDGED = 0x0004_0000, 0x0008_0000, 0x0002_0000

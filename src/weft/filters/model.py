@@ -117,7 +117,7 @@ class Translation(msgspec.Struct, frozen=True, kw_only=True):
 class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     """`where`: the rule or policy that decided, None where no chain is asked. `seen`: the packet afterwards (rules set marks,
     and rewrite). `passed`: rules that matched on the way and did something. `drawn`: of each lottery on the way how many
-    outcomes it has."""
+    outcomes it has. `flowtable`: to which the flow was added, "" for none."""
 
     action: Action
     seen: Seen
@@ -126,4 +126,5 @@ class Verdict(msgspec.Struct, frozen=True, kw_only=True):
     passed: tuple[Where, ...] = ()
     doubts: tuple[Doubt, ...] = ()
     notrack: bool = False
+    flowtable: str = ""
     drawn: tuple[int, ...] = ()

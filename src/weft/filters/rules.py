@@ -135,5 +135,6 @@ def _verdict(
         passed=tuple(completed(passed(), run, (), stops=False) for passed in run.passed),
         doubts=tuple(doubts),
         notrack=run.notrack,
+        flowtable=run.flowtable,
         drawn=tuple(run.drawn),
     )

@@ -38,7 +38,7 @@ class Outcome(msgspec.Struct, frozen=True):
 class Run:
     """The packet on its way through the chains of a hook. `family`: "ip", "ip6", "bridge", "arp", "netdev": what the packet is
     asked as. `unsure`: what of it a doubtful rule has changed ("mark", "connection mark", "packet"), and why that is doubtful.
-    `tracked`: the chain comes after conntrack."""
+    `tracked`: the chain comes after conntrack. `flowtable`: to which a rule has added the flow."""
 
     def __init__(self, seen: Seen, family: str, hook: str) -> None:
         self.seen = seen
@@ -46,6 +46,7 @@ class Run:
         self.hook = hook
         self.tracked = True
         self.notrack = False
+        self.flowtable = ""
         self.translation: Translation | None = None
         self.unsure: dict[str, str] = {}
         self.passed: list[Callable[[], Where]] = []

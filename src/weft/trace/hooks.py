@@ -14,7 +14,7 @@ from weft.filters.model import Seen, Verdict
 from weft.trace import blame, nat
 from weft.trace.path import Outcome, Place
 from weft.trace.points import Hook, Point, rewritten, seen
-from weft.trace.record import Record
+from weft.trace.record import Passing, Record
 from weft.trace.state import Packet
 from weft.trace.tracked import UNTRACKED, Tracked
 from weft.trace.world import Judge
@@ -66,8 +66,15 @@ def _range(
     if judge is None or not judge.asked(at.hook, family):
         return packet
     shown = seen(record, at, packet)
+    _passing(record, at, packet, shown, family)
     verdict = judge.run(at.hook, family, shown, above=above, below=below)
     return _concluded(record, at, packet, shown, verdict, family)
+
+
+def _passing(record: Record, at: Point, packet: Packet, shown: Seen, family: str) -> None:
+    """What is decided here may be repeated for the packets to come (`weft.trace.short`)."""
+    if at.hook == "forward":
+        record.passings.append(Passing(at.place, family, shown, packet.tracked, len(record.devices) - 1))
 
 
 def _translated(record: Record, judge: Judge | None, at: Point, packet: Packet) -> Packet | Outcome:
@@ -153,5 +160,7 @@ def _of_family(record: Record, at: Point, packet: Packet, family: str) -> Packet
     if family == "bridge":
         packet = replace(packet, tracked=record.connections(at.place, bridge=True).track(packet))
     shown = seen(record, at, packet)
+    if family == "bridge":
+        _passing(record, at, packet, shown, family)
     found = _concluded(record, at, packet, shown, judge.run(at.hook, family, shown), family)
     return found if isinstance(found, Outcome) else replace(found, tracked=known)

@@ -161,9 +161,23 @@ class Outcome(msgspec.Struct, frozen=True, kw_only=True):
         return self.ending in ("delivered", "left")
 
 
+class Short(msgspec.Struct, frozen=True, kw_only=True):
+    """On `place` further packets of the flow go from the device `came_by` to `out` past what the first one is asked (`skips`,
+    in plain words). `by`: "flowtable"; "cache" (the programs); "bypass" (they, and whatever the packet is)."""
+
+    place: str
+    host: str
+    ns: str = ""
+    by: Literal["flowtable", "cache", "bypass"]
+    came_by: str
+    out: str
+    skips: tuple[str, ...]
+
+
 class Path(msgspec.Struct, frozen=True, kw_only=True):
     """`mtu`: the largest packet, in octets, that every device on the way takes. `ttl`: at the end, from 64. `flow`: as the
-    packet was sent. `start`: who sent it, None for an answer."""
+    packet was sent. `start`: who sent it, None for an answer. `short`: where further packets take a short way, once the flow is
+    open in both directions."""
 
     source: IPAddress
     target: IPAddress
@@ -173,6 +187,7 @@ class Path(msgspec.Struct, frozen=True, kw_only=True):
     ttl: int
     flow: Flow = ECHO
     start: Start | None = None
+    short: tuple[Short, ...] = ()
 
 
 class Trace(msgspec.Struct, frozen=True, kw_only=True):

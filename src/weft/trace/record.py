@@ -2,20 +2,41 @@
 
 from __future__ import annotations
 
+from typing import NamedTuple
+
 import msgspec
 
 from weft.api.dump import LinkDump
 from weft.base.net import IPAddress
-from weft.filters.model import Where
+from weft.filters.model import Seen, Where
 from weft.trace.conntrack import Table, Tracker
 from weft.trace.namespace import Namespace
 from weft.trace.path import Ending, Hop, Outcome, Place, Step
 from weft.trace.state import Frame, Packet
-from weft.trace.tracked import Entry
+from weft.trace.tracked import Entry, Tracked
 from weft.trace.world import World
 
 LARGEST = 65535
 """Octets; of an IP packet."""
+
+
+class At(NamedTuple):
+    """`depth`: how many tunnels the packet is in there."""
+
+    place: Place
+    depth: int
+    dev: str
+    comes: bool
+
+
+class Passing(NamedTuple):
+    """`family`: of the rules that were asked, "ip", "ip6" or "bridge". `device`: which of the record's devices came last."""
+
+    place: Place
+    family: str
+    seen: Seen
+    tracked: Tracked | None
+    device: int
 
 
 class Record:
@@ -23,7 +44,7 @@ class Record:
     followed. `draws`: how lotteries in rules go. `doubts`: what the way depends on that nobody can judge from here.
     `by_entry`: an entry of the dump's conntrack by which the packet went, and where; `by_rule`: somebody else's rule that gave
     it another receiver, and where. `arrived`: where the packet came to its end, as it was then, and the device that it came or
-    left by."""
+    left by. `devices`: by which it came and left, in order; `passings`: where it was judged to be passed on."""
 
     def __init__(self, world: World, tracker: Tracker, *, size: int = 0, member: IPAddress | None = None) -> None:
         self.world = world
@@ -37,6 +58,8 @@ class Record:
         self.by_entry: tuple[Place, Entry] | None = None
         self.by_rule: tuple[Place, Where] | None = None
         self.arrived: tuple[Place, Packet, str] | None = None
+        self.devices: list[At] = []
+        self.passings: list[Passing] = []
         self._tracker = tracker
 
     def connections(self, place: Place, *, bridge: bool = False) -> Table:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Iterator
 
-from weft.trace.path import ECHO, Hop, Outcome, Path, Trace
+from weft.trace.path import ECHO, Hop, Outcome, Path, Short, Trace
 from weft.trace.what import name
 
 _OPEN = ("elsewhere", "depends")
@@ -19,7 +19,7 @@ _STYLES = {"delivered": "good", "left": "good", "elsewhere": "warn", "depends": 
 
 def render(found: Trace, width: int, paint: Paint) -> Iterator[str]:
     """No line is longer than `width`, but where a single word is."""
-    there = found.there
+    there, back = found.there, found.back
     ends = f"{_who(found.origin, str(there.source))} to {_who(found.target, str(there.target))}"
     yield paint(f"{ends}, {name(there.flow)}" if there.flow.dport != ECHO.dport else ends, "head")
     yield from _path(there, width, paint)
@@ -30,8 +30,26 @@ def render(found: Trace, width: int, paint: Paint) -> Iterator[str]:
         else:
             yield paint("the way back", "head")
             yield from _path(found.back, width, paint)
+    if there.short or (back is not None and back.short):
+        yield ""
+        yield paint("once both sides have sent, packets take a short way", "head")
+        for way in (there, *([back] if back is not None else [])):
+            for short in way.short:
+                yield from _short(short, width, paint)
     for note in found.notes:
         yield from _fold(f"note: {note}", width, "", paint, "warn")
+
+
+_BY = {
+    "flowtable": "the flowtable",
+    "cache": "the programs, for up to 5 s at a time",
+    "bypass": "the programs, whatever the packet is",
+}
+
+
+def _short(short: Short, width: int, paint: Paint) -> Iterator[str]:
+    way = f"{short.place}: from {short.came_by} to {short.out} by {_BY[short.by]}"
+    yield from _fold(f"{way}; past {', '.join(short.skips)}", width, "  ", paint, "")
 
 
 def _who(name: str, address: str) -> str:

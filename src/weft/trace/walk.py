@@ -20,12 +20,12 @@ import msgspec
 from weft.api.dump import HostDump
 from weft.base.net import IPAddress
 from weft.filters.model import Where
-from weft.trace import blame, l2, l3, nat, packing
+from weft.trace import blame, l2, l3, nat, packing, short
 from weft.trace.conntrack import Tracker
 from weft.trace.namespace import Choice, address
 from weft.trace.own import PROTOCOLS
 from weft.trace.path import ECHO, ICMP, ICMPV6, TCP, UDP, Flow, Outcome, Path, Place, Start
-from weft.trace.record import Record
+from weft.trace.record import At, Record
 from weft.trace.state import Arrive, Frame, Packet, Send, State, Transmit
 from weft.trace.tracked import Entry
 from weft.trace.world import World
@@ -68,7 +68,12 @@ def both_ways(
         return there, None
     back = Record(world, tracker, size=flow.size)
     answer = state.packet if isinstance(state, Send) else state.frame.packet
-    return there, _walked(back, state, answer.src, answer.dst, answer.flow, None)
+    answered = _walked(back, state, answer.src, answer.dst, answer.flow, None)
+    if not answered.outcome.arrived:
+        return there, answered
+    ways = (there, record), (answered, back)
+    there, answered = (msgspec.structs.replace(way, short=tuple(short.ways(seen))) for way, seen in ways)
+    return there, answered
 
 
 def _source(world: World, place: Place, start: Start, target: IPAddress, flow: Flow) -> IPAddress:
@@ -111,6 +116,8 @@ def _walked(
         if isinstance(state, Outcome):
             break
         ttl = _ttl(state)
+        if not isinstance(state, Send):
+            record.devices.append(At(state.place, depth(state.frame.packet), state.dev, isinstance(state, Arrive)))
         state = _step(record, state)
     else:
         place = state.place if not isinstance(state, Outcome) else Place("")
@@ -180,3 +187,8 @@ def _ttl(state: State) -> int:
     while packet.tunnel is not None:
         packet = packet.tunnel.frame.packet
     return packet.ttl
+
+
+def depth(packet: Packet) -> int:
+    """How many tunnels the packet that is traced is in."""
+    return 0 if packet.tunnel is None else 1 + depth(packet.tunnel.frame.packet)

@@ -16,12 +16,28 @@ from weft.filters.state import Lottery, Unknown
 
 
 class Nothing(msgspec.Struct, frozen=True):
-    """counter, log, last, flow offload …: the rule goes on as if it were not there."""
+    """counter, log, last …: the rule goes on as if it were not there."""
 
     kind: str
     found: dict[int, bytes]
 
     def run(self, machine: Machine) -> Result:
+        return None
+
+
+class FlowAdd(msgspec.Struct, frozen=True):
+    """flow add: further packets of the flow go past all rules (nft_flow_offload_eval()). None that begins or ends one."""
+
+    flowtable: str
+
+    @classmethod
+    def decode(cls, found: dict[int, bytes]) -> FlowAdd:
+        return cls(name(found, 1))
+
+    def run(self, machine: Machine) -> Result:
+        connection = machine.run.seen.connection
+        if not machine.doubtful and connection is not None and connection.state == "established":
+            machine.run.flowtable = self.flowtable
         return None
 
 

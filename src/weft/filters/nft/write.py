@@ -195,10 +195,13 @@ def _nothing(each: act.Nothing, to: Writer) -> None:
         to.say(f"counter packets {number(found, 2)} bytes {number(found, 1)}")
     elif each.kind == "log":
         to.say(_log(found))
-    elif each.kind == "flow_offload":
-        to.say(f"flow add @{name(found, 1)}")
     else:
         to.say(each.kind)
+
+
+@_add.register
+def _flow_add(each: act.FlowAdd, to: Writer) -> None:
+    to.say(f"flow add @{each.flowtable}")
 
 
 def _log(found: dict[int, bytes]) -> str:

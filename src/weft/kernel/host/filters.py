@@ -15,6 +15,7 @@ from weft.api.dump import (
     FiltersDump,
     NftChainDump,
     NftElementDump,
+    NftFlowtableDump,
     NftRuleDump,
     NftSetDump,
     NftTableDump,
@@ -44,6 +45,8 @@ _HOOKS = {
 _TABLE_FLAGS, _DORMANT = 2, 0x1
 _PREFIX = 2  # NFTA_DEVICE_PREFIX
 _SET_OBJ_TYPE = 15
+_GET_FLOWTABLE = 23  # NFT_MSG_GETFLOWTABLE
+_FLOWTABLE_TABLE, _FLOWTABLE_NAME, _FLOWTABLE_HOOK, _FLOWTABLE_DEVICES = 1, 2, 3, 3
 _ELEM_EXPR, _ELEM_OBJREF, _ELEM_EXPRESSIONS = 7, 9, 11
 _DECIDING = (b"limit", b"quota", b"connlimit")
 Place = tuple[str, str]
@@ -119,6 +122,9 @@ def _tables(kernel: Nftables) -> tuple[NftTableDump, ...]:
     sets: dict[Place, list[NftSetDump]] = {}
     for place, found in kernel.dump(u.NFT_MSG_GETSET, everything, _set):
         sets.setdefault(place, []).append(_with_elements(kernel, place, found))
+    flowtables: dict[Place, list[NftFlowtableDump]] = {}
+    for place, flowtable in kernel.dump(_GET_FLOWTABLE, everything, _flowtable):
+        flowtables.setdefault(place, []).append(flowtable)
     return tuple(
         NftTableDump(
             family=family,
@@ -126,6 +132,7 @@ def _tables(kernel: Nftables) -> tuple[NftTableDump, ...]:
             dormant=dormant,
             chains=tuple(chains.get((family, name), ())),
             sets=tuple(sets.get((family, name), ())),
+            flowtables=tuple(flowtables.get((family, name), ())),
         )
         for family, name, dormant in tables
     )
@@ -201,6 +208,14 @@ def _devices(hook: dict[int, bytes]) -> Iterable[str]:
         value.rstrip(b"\0").decode(errors="replace") + ("*" if kind == _PREFIX else "")
         for kind, value in each(hook[u.NFTA_HOOK_DEVS])
     ]
+
+
+def _flowtable(data: bytes, start: int, end: int) -> tuple[Place, NftFlowtableDump]:
+    found = attributes(data, start + 4, end)
+    listed = _inside(found, _FLOWTABLE_HOOK).get(_FLOWTABLE_DEVICES, b"")
+    devices = tuple(value.rstrip(b"\0").decode(errors="replace") for _, value in each(listed))
+    place = _FAMILIES.get(data[start], ""), _text(found, _FLOWTABLE_TABLE)
+    return place, NftFlowtableDump(name=_text(found, _FLOWTABLE_NAME), devices=devices)
 
 
 # -- sets --------------------------------------------------------------------------------------------------------------

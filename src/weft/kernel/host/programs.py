@@ -49,8 +49,6 @@ _ACTIONS = {"matchall": 2, "flower": 3, "bpf": 1, "u32": 7, "basic": 3, "fw": 4}
 _BPF_NAME, _BPF_ID, _U32_DIVISOR = 7, 11, 4
 _ACT_KIND, _ACT_OPTIONS, _PARMS = 1, 2, 2
 """TCA_ACT_…; and TCA_GACT_PARMS, TCA_MIRRED_PARMS, …, which are all the same."""
-OURS = frozenset((FAST, SEEN))
-"""Names in the kernel of programs of the fast path."""
 _SHOT = 2
 """TC_ACT_SHOT."""
 
@@ -173,7 +171,7 @@ def _tcx(index: int, names: dict[int, str]) -> Iterator[ProgramDump]:
             continue
         for program in ids:
             name = names.setdefault(program, _name(program))
-            judged = "accept" if name in OURS else ""
+            judged = "accept" if name.startswith((FAST, SEEN)) else ""
             yield ProgramDump(at=at, name=name, id=program, text=f"tcx program {name or program}", judged=judged)
 
 
