@@ -1,4 +1,4 @@
-"""Where the packets that follow go past what the first one was asked (docs/fast-path.md).
+"""Where the packets that follow go past what the first one was asked.
 
 Nothing decides that but the rules themselves: those at the forward hook are asked once more, about a packet in the middle of
 the flow as it is when both sides have sent. If a rule adds it to a flowtable, or marks it for the programs that repeat what

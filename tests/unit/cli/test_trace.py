@@ -74,7 +74,7 @@ def test_outside(weft, agent: CannedAgent) -> None:
 def test_json_and_yaml(weft, agent: CannedAgent) -> None:
     shown = json.loads(weft("trace", "c1", "c2", "--family", "6", "-o", "json").out)
     assert list(shown) == ["origin", "target", "there", "back", "notes"]
-    assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl", "flow", "start"]
+    assert list(shown["there"]) == ["source", "target", "hops", "outcome", "mtu", "ttl", "flow", "start", "short"]
     assert list(shown["there"]["outcome"]) == [
         "ending",
         "place",
