@@ -31,6 +31,7 @@ from weft.cluster.follower import Follower
 from weft.cluster.footprint import key_of
 from weft.datapaths import registry
 from weft.datapaths.driver import without_lease
+from weft.ipam.cursors import Cursors
 from weft.ipam.elsewhere import Elsewhere
 from weft.ipam.passing import PassingClaims
 from weft.ipam.promises import Promises
@@ -80,6 +81,7 @@ class Way(Elsewhere, ABC):
         """`promised`: by network, addresses chosen for endpoints that are not in the store yet."""
         self._cluster, self._store, self._view = cluster, cluster.store, cluster.view
         self.promised, self.promises, self._passing = promised, promises, passing
+        self.cursors = Cursors(cluster.view)
 
     # What each way does in its own manner.
 
@@ -96,7 +98,7 @@ class Way(Elsewhere, ABC):
         at, tenure = footprint.place(self._view, endpoint.network), self._cluster.tenure_lease
         guards, ops = footprint.step(None, endpoint, at, tenure, self._taken_over(choice, endpoint, at.home))
         cursor = keys.cursor(endpoint.node, endpoint.network)
-        after = encode(self._view.cursors.get(endpoint.network, {}))
+        after = encode(self.cursors.of(endpoint.network))
         return [*choice.guards, *guards], [*choice.ops, *ops, Put(cursor, after, tenure)]
 
     def _taken_over(self, choice: Choice, endpoint: Endpoint, home: str) -> dict[str, int]:
@@ -143,7 +145,8 @@ class Way(Elsewhere, ABC):
         chosen = {a.ip for a in choice.addresses}
         promised.update(chosen)
         try:
-            yield
+            with self.cursors.under_way(network.name):
+                yield
         finally:
             promised.difference_update(chosen)
 
@@ -182,7 +185,7 @@ class Way(Elsewhere, ABC):
         some = [s for s in subnets if s.version in ask.families]
         wishes = self.wishes(ask, (s.version for s in some))
         self.check_ranges(ask, {s.version for s in some})
-        cursors = self._view.cursors.setdefault(ask.network.name, {})
+        cursors = self.cursors.of(ask.network.name)
         chosen = []
         for subnet in some:
             family, wish, within = str(subnet.version), wishes.get(subnet.version), _within(ask, subnet)

@@ -217,7 +217,7 @@ class Blocks(Way):
             others=others,
             taken=taken,
             within=ask.ranges,
-            after=self._view.cursors.get(ask.network.name, {}),
+            after=self.cursors.of(ask.network.name),
         )
 
     def _given(self, ask: Ask, s: Situation, *, alone: bool = False) -> list[Given | None]:
@@ -231,8 +231,8 @@ class Blocks(Way):
 
     def _choice(self, ask: Ask, home: str, given: Sequence[Given], cooling: Mapping[IPAddress, int]) -> Choice:
         lease, me = self.lease(home), self._view.me
-        cursors = self._view.cursors.setdefault(ask.network.name, {})
-        cursors.update({str(g.address.version): g.address for g in given if g.address not in ask.wishes})
+        last = {str(g.address.version): g.address for g in given if g.address not in ask.wishes}
+        self.cursors.of(ask.network.name).update(last)
         guards: list[Guard] = [self.lease_guard(lease)]
         if home != ask.network.name:
             guards.append(self._cluster.unchanged(keys.network(home)))

@@ -308,6 +308,38 @@ async def test_an_address_is_not_given_again_at_once(agent: Agent, service: Serv
     assert seen == await first_addresses(agent, 3)
 
 
+async def test_what_was_just_freed_is_not_given_at_once_though_endpoints_came_to_the_store_in_another_order(
+    agent: Agent, host: FakeHost, tap: Tap, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """c2's address is given while c1 is on its way, and c2 is written after it, since its name is another's."""
+    await create(agent)
+    for name in ("c1", "c2", "c3"):
+        host.open(name)
+    taken = keys.name_claim("blue", "c2")
+    await agent.store.commit([], [Put(taken, b"c2 on node-2", 0)])
+    commit, comes, refused = tap.commit, asyncio.Event(), asyncio.Event()
+
+    async def in_turn(guards: Sequence[Guard], ops: Sequence[Write]) -> int | None:
+        written = {op.key for op in ops if isinstance(op, Put)}
+        if keys.name_claim("blue", "c1") in written:
+            comes.set()
+            await refused.wait()
+        done = await commit(guards, ops)
+        if taken in written and done is None:
+            refused.set()
+            await first
+        return done
+
+    monkeypatch.setattr(tap, "commit", in_turn)
+    first = asyncio.create_task(attach(agent, "c1"))
+    await comes.wait()
+    second = await attach(agent, "c2")
+    await Service(agent).detach("c2")
+    third = await attach(agent, "c3")
+    given = [str(a.ip) for made in (await first, second, third) for a in made.addresses]
+    assert given == await first_addresses(agent, 3)
+
+
 async def test_not_after_a_restart_either(host: FakeHost, store_file: Path) -> None:
     async with agent_on(host, store_file) as agent:
         await create(agent)
