@@ -15,6 +15,7 @@ say nothing but which sets and chains it names.
 from __future__ import annotations
 
 import errno
+import logging
 import re
 import threading
 from collections.abc import Iterator, Mapping, Sequence
@@ -27,9 +28,9 @@ from weft.base.errors import WeftError
 from weft.hoststate import HOST, Key, Object
 from weft.hoststate.firewall import HELD, TABLE, Table
 from weft.hoststate.rules import FoundRule
-from weft.kernel.host import flows
+from weft.kernel.host import flows, flowtables
 from weft.kernel.kinds import nft_batch, nft_text, nft_wire
-from weft.kernel.kinds.nft_content import Content, Delta, NftObject, delta, merge
+from weft.kernel.kinds.nft_content import Content, Delta, NftObject, barred, delta, merge
 from weft.kernel.kinds.nft_text import WHOLE, Step
 from weft.kernel.kinds.nft_wire import FAMILIES
 from weft.kernel.plumbing import netns, tools
@@ -37,6 +38,8 @@ from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.nfnl import Nftables
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Change, Failure, Op
+
+log = logging.getLogger(__name__)
 
 PACKAGE = "nftables"
 _LOCATION = re.compile(r"^\S*?:(\d+):\d+-\d+: (?:Error: )?(.*)$", re.M)
@@ -156,14 +159,24 @@ class Nft:
         found = {lines[line - 1][1]: text for line, text in located if line <= len(lines)}
         return found or {WHOLE: tools.complaint(output)}
 
-    @staticmethod
-    def _done(kernel: Nftables, known: _Known, part: Delta) -> None:
+    def _done(self, kernel: Nftables, known: _Known, part: Delta) -> None:
         merge(known.content, part)
         generation = kernel.generation() or 0
         known.generation = generation if generation == known.generation + 1 else 0
         stale, come = ([e for e in some if e.to or e.set.startswith(HELD)] for some in (part.stale, part.elements))
         if kernel.netlink is not None:
             flows.settle(kernel.netlink, stale, come)
+        if barred(known.content, part):
+            self._empty(kernel, known)
+
+    def _empty(self, kernel: Nftables, known: _Known) -> None:
+        self._started(kernel.port)
+        try:
+            flowtables.renew(kernel)
+        except WeftError as error:
+            log.warning("open connections stay on the short way: %s", error)
+        generation = kernel.generation() or 0
+        known.generation = generation if known.generation and generation == known.generation + 1 else 0
 
 
 # -- reading -----------------------------------------------------------------------------------------------------------

@@ -36,6 +36,8 @@ class Content(msgspec.Struct):
     elements: dict[Named, dict[str, NftElement]] = {}
     flowtables: dict[Named, NftFlowtable] = {}
     devices: dict[Named, dict[str, NftFlowDevice]] = {}
+    adding: dict[Named, NftChain] = {}
+    """Those chains that add to flowtables."""
 
     def put(self, objects: Iterable[NftObject]) -> None:
         for obj in objects:
@@ -52,7 +54,14 @@ class Content(msgspec.Struct):
             elif isinstance(obj, NftFlowDevice):
                 self.devices.setdefault((obj.table, obj.flowtable), {})[obj.dev] = obj
             else:
-                self.chains[obj.table, obj.name] = obj
+                self._put_chain(obj)
+
+    def _put_chain(self, chain: NftChain) -> None:
+        name = chain.table, chain.name
+        self.chains[name] = chain
+        self.adding.pop(name, None)
+        if any(rule.flowtables for rule in chain.rules):
+            self.adding[name] = chain
 
     def find(self, obj: NftObject) -> NftObject | None:
         """What is there under the key of `obj`."""
@@ -79,7 +88,8 @@ class Content(msgspec.Struct):
     def copy(self) -> Content:
         elements = {name: dict(some) for name, some in self.elements.items()}
         devices = {name: dict(some) for name, some in self.devices.items()}
-        return Content(dict(self.chains), dict(self.sets), elements, dict(self.flowtables), devices)
+        flowtables, adding = dict(self.flowtables), dict(self.adding)
+        return Content(dict(self.chains), dict(self.sets), elements, flowtables, devices, adding)
 
     def of(self, table: Table) -> Iterator[Whole]:
         yield from (obj for obj in self.sets.values() if obj.table == table)
@@ -226,8 +236,18 @@ def merge(content: Content, change: Delta) -> None:
         content.devices.pop((flowtable.table, flowtable.name), None)
     for chain in change.dead_chains:
         content.chains.pop((chain.table, chain.name), None)
+        content.adding.pop((chain.table, chain.name), None)
     content.put(change.sets)
     content.put(change.elements)
     content.put(change.flowtables)
     content.put(change.devices)
     content.put(change.chains)
+
+
+def barred(content: Content, change: Delta) -> bool:
+    """Whether a chain that adds to a flowtable has come to look up more than before: of open connections, too, some may be
+    in there that are not to be."""
+    if not content.adding or not change.elements:
+        return False
+    asked = {(name[0], each) for name, chain in content.adding.items() for rule in chain.rules for each in rule.sets}
+    return any((element.table, element.set) in asked for element in change.elements)

@@ -10,12 +10,12 @@ import pytest
 from weft.hoststate import IptablesChain, Key, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet, Object, Sysctl
 from weft.hoststate.firewall import BRIDGE, FILTER, INET, Hook, same_rules
 from weft.hoststate.rules import FoundRule, rule
-from weft.hoststate.rules.actions import ACCEPT, FlowAdd, Jump
+from weft.hoststate.rules.actions import ACCEPT, RETURN, FlowAdd, Jump
 from weft.hoststate.rules.matches import IIFNAME, SADDR
 from weft.kernel.host.flows import Translation, translation
 from weft.kernel.kinds import iptables_text, nft_text
 from weft.kernel.kinds.iptables_text import Where
-from weft.kernel.kinds.nft_content import MANY, Content, delta, merge
+from weft.kernel.kinds.nft_content import MANY, Content, barred, delta, merge
 from weft.reconcile.kinds.sysctl import device_of
 from weft.reconcile.protocol import Change, Create, Op, Remove
 
@@ -97,6 +97,17 @@ def test_a_table_that_is_made_anew_has_its_flowtable_again() -> None:
         'add flowtable inet weft short { devices = { "weft1" }; }',
         f"add rule inet weft short {ADDING.rules[0].nft}",  # type: ignore[union-attr]
     ]
+
+
+def test_who_is_refused_by_a_chain_that_adds_leaves_the_flowtable() -> None:
+    refusing = msgspec.structs.replace(ADDING, rules=(rule(SADDR[4].among("cluster4"), RETURN), rule(FlowAdd("short"))))
+    there = flowing(SHORT, refusing)
+    for element, expected in (("cluster4", True), ("within4", False)):
+        one = NftElement(set=element, value="10.9.0.0/16")
+        assert barred(there, delta(there, [Create(one)])) is expected
+    assert not barred(there, delta(there, [Remove(CONTENT[1])])), "who comes back is added with the next packet"
+    merge(there, delta(there, [Create(ADDING)]))
+    assert not barred(there, delta(there, [Create(NftElement(set="cluster4", value="10.9.0.0/16"))]))
 
 
 def test_a_table_goes_with_its_flowtable() -> None:
