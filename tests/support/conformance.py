@@ -50,7 +50,7 @@ SUBNETS = {4: "10.77.0.0/16", 6: "fd00:77::/48"}
 INNER = {4: "10.78.0.0/16", 6: "fd00:78::/48"}
 SEGMENT = {4: "192.168.1.0/24", 6: "fd00:192:168:1::/64"}
 UPLINK_MTU = 1500
-_PORT = 8077
+PORT = 8077
 _HEADERS = {4: 28, 6: 48}
 """Octets of IP and ICMP around what ping sends."""
 
@@ -151,7 +151,7 @@ def build(lab: Lab, line: Line) -> Case:
     bare = {host: state(lab, host) for host in NODES}
     options = {key.replace("-", "_"): value for key, value in line.options.items()}
     make_network(lab, line.driver, line.driver, *line.subnets(), **options)
-    publish = ("--publish", f"{_PORT}:{PeerServer.PORT}") if line.publish else ()
+    publish = ("--publish", f"{PORT}:{PeerServer.PORT}") if line.publish else ()
     web = attached(lab, "node-1", "web", line.driver, "--label", "app=web", *publish)
     near = attached(lab, "node-1", "near", line.driver, "--label", "app=near")
     others = {h: attached(lab, h, "far", line.driver, "--label", "app=far") for h in line.places}
@@ -245,7 +245,7 @@ def publishes(case: Case) -> None:
     lab = case.lab
     if not case.line.publish:
         namespaces(lab.host("node-1"), ["web2"])
-        assert "publish" in refused(lab, f"attach web2 --network {case.network} --publish {_PORT + 1}:80")
+        assert "publish" in refused(lab, f"attach web2 --network {case.network} --publish {PORT + 1}:80")
         lab.host("node-1").must("end", ["ip", "netns", "del", "web2"])
         return
     with PeerServer(case.web.inside):
@@ -256,7 +256,7 @@ def publishes(case: Case) -> None:
 
 def _connected(case: Case, source: str, family: int) -> str:
     """Whom the published port's server sees."""
-    script = f"exec 3<>/dev/tcp/{UNDERLAY['node-1'][family]}/{_PORT} && cat <&3"
+    script = f"exec 3<>/dev/tcp/{UNDERLAY['node-1'][family]}/{PORT} && cat <&3"
     return case.lab.host(source).run(["timeout", "5", "bash", "-c", script], timeout=20).stdout
 
 

@@ -68,8 +68,8 @@ class LeaseInfo(Reply, frozen=True, kw_only=True):
 class NetworkInfo(Reply, frozen=True, kw_only=True):
     """`pools`: conditions on some subnets. `options`: all of the driver's, as they are in force. `reaches`: the other networks
     whose containers its own can talk to; `one_sided`: where only one of two names the other. `services`: subnets for their
-    virtual addresses, which no node has; told of one network only. `problems`: what this node
-    cannot do in the network."""
+    virtual addresses, which no node has; told of one network only. `fast`: what its option of that name means on this node; ""
+    where it says nothing special. `problems`: what this node cannot do in the network."""
 
     name: str
     driver: str
@@ -84,6 +84,7 @@ class NetworkInfo(Reply, frozen=True, kw_only=True):
     reaches: tuple[str, ...] = ()
     one_sided: tuple[str, ...] = ()
     services: tuple[IPNetwork, ...] = ()
+    fast: str = ""
     problems: tuple[str, ...] = ()
 
 

@@ -198,6 +198,7 @@ def _details(page: Page, n: t.NetworkInfo) -> Iterator[str]:
                 ("for services", listed(n.services)),
                 ("MTU", str(n.mtu or "auto")),
                 ("options", _options(n)),
+                ("fast", n.fast),
                 ("labels", mapped(n.labels)),
                 ("endpoints", str(n.endpoints)),
             ]

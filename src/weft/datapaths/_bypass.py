@@ -26,9 +26,10 @@ import msgspec
 from weft.base.net import FAMILIES, Family, IPAddress, contains, host_text
 from weft.datapaths import _rules
 from weft.datapaths.driver import Host, Site
+from weft.datapaths.options import CommonOptions
 from weft.hoststate import NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import INET, RAW, Table
-from weft.hoststate.rules import rule
+from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import NOTRACK, Dispatch, Jump
 from weft.hoststate.rules.matches import DADDR, SADDR, Match
 
@@ -41,11 +42,16 @@ def within(fam: Family) -> Match:
     return (SADDR[fam] + DADDR[fam]).among(f"bypass{fam}")
 
 
+def but_tracked(fam: Family) -> Iterator[Rule]:
+    """Ends the chain for packets of addresses that are tracked. (Whether a packet is could be asked, too; but who asks has the
+    kernel track everybody's.)"""
+    return (rule(Dispatch(by=end[fam], map=f"tracked-at{fam}")) for end in (SADDR, DADDR))
+
+
 def _chains() -> Iterator[NftChain]:
     """The last first, since it is led to by the first."""
     for fam in FAMILIES:
-        tracked = (rule(Dispatch(by=end[fam], map=f"tracked-at{fam}")) for end in (SADDR, DADDR))
-        yield NftChain(name=f"bypassed{fam}", rules=(*tracked, rule(NOTRACK)))
+        yield NftChain(name=f"bypassed{fam}", rules=(*but_tracked(fam), rule(NOTRACK)))
     bypassed = (rule(within(fam), Jump(f"bypassed{fam}", back=False)) for fam in FAMILIES)
     yield _rules.base_chain("bypass", "filter", "prerouting", RAW, *bypassed)
 
@@ -58,13 +64,26 @@ def works(host: Host) -> bool:
     return PROGRAMS not in host.lacking or FLOWTABLE in host.lacking
 
 
+def said(host: Host, options: CommonOptions) -> str:
+    """What the option means on this host, in a line; "" where the network does not ask for it."""
+    if options.fast != "bypass":
+        return ""
+    if not works(host):
+        return (
+            "as checked: the kernel has flowtables and no tcx, so packets between its containers are tracked, and open "
+            "connections take a flowtable's way"
+        )
+    return "untracked: packets between its containers pass all but connection tracking"
+
+
 def asked(site: Site) -> bool:
     """Whether the network is bypassed on this host."""
     return bool(site.options.fast == "bypass") and works(site.host)
 
 
 def sets(ns: str = "", table: Table = INET) -> Iterator[NftSet]:
-    """What `within` looks up."""
+    """What `within` looks up, and `but_tracked`, which is for the family inet."""
+    yield from _tracked(ns) if table == INET else ()
     for fam in FAMILIES:
         kind = _rules.address(fam)
         yield NftSet(name=f"bypass{fam}", type=(kind, kind), flags=("interval",), table=table, ns=ns)
@@ -84,7 +103,6 @@ def rules(site: Site, ns: str = "") -> Iterator[Object]:
     """What the network needs in the namespace that its packets pass."""
     if asked(site):
         yield from sets(ns)
-        yield from _tracked(ns)
         yield from (msgspec.structs.replace(chain, ns=ns) for chain in _CHAINS)
         yield from pairs(site, ns)
 
@@ -99,7 +117,7 @@ def tracked(site: Site, addresses: Iterable[IPAddress], ns: str = "") -> Iterato
     if asked(site):
         yield from _tracked(ns)
         yield from (
-            NftElement(set=f"tracked-at{address.version}", value=str(address), to="accept", ns=ns)
+            NftElement(set=f"tracked-at{address.version}", value=str(address), to="return", ns=ns)
             for address in dict.fromkeys(addresses)
             if any(contains(subnet, address) for subnet in site.network.subnets)
         )

@@ -12,6 +12,7 @@ from weft.base.errors import Invalid
 from weft.base.nearby import did_you_mean
 from weft.base.net import IPAddress
 from weft.datapaths import (
+    _bypass,
     aws_vpc,
     bridge,
     host,
@@ -28,7 +29,7 @@ from weft.datapaths import (
     vxlan,
 )
 from weft.datapaths.change import OF_NETWORK, Change, of_option
-from weft.datapaths.driver import Driver, nothing
+from weft.datapaths.driver import Driver, Host, nothing
 from weft.datapaths.options import BlockOptions, CommonOptions, PoolOptions, SubnetOptions
 from weft.datapaths.traits import OWN_SUBNET, KnownBy, Switched
 from weft.model import Network
@@ -160,6 +161,11 @@ def chosen_options(chosen: Driver) -> frozenset[str]:
     """Options that Weft gives a value where nothing is said."""
     numbered = {chosen.numbered.option} if chosen.numbered else set()
     return frozenset(numbered | set(chosen.fixed))
+
+
+def bypass(host: Host, network: Network) -> str:
+    """What `fast=bypass` means on a host, in a line; "" where the network does not ask for it. Raises Invalid."""
+    return _bypass.said(host, parse_options(network))
 
 
 def gateways(network: Network | None) -> tuple[IPAddress, ...]:

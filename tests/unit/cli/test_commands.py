@@ -308,6 +308,10 @@ class TestNetwork:
             "options    direct-routing=true, port=8472, underlay=ipv4, vni=1" in weft("network", "show", "blue").lines
         )
 
+    def test_show_says_what_fast_means_here(self, weft, agent: CannedAgent) -> None:
+        agent.answers["network"] = msgspec.structs.replace(NETWORKS[1], fast="untracked: this and that")
+        assert "fast       untracked: this and that" in weft("network", "show", NETWORKS[1].name).lines
+
     def test_rm(self, weft, agent: CannedAgent) -> None:
         assert weft("network", "rm", "blue", "--force").out == "removed network blue\n"
         assert agent.asked == [Asked("remove_network", {"name": "blue", "force": "true"}, b"")]

@@ -10,7 +10,7 @@ from support import lab
 from weft.base.errors import Invalid
 from weft.datapaths import _bypass
 from weft.datapaths.driver import Site
-from weft.datapaths.registry import DRIVERS, parse_options
+from weft.datapaths.registry import DRIVERS, bypass, parse_options
 from weft.hoststate import NftElement
 
 
@@ -34,6 +34,21 @@ def test_a_flowtable_alone_wants_tracked_packets(fast: str, lacking: tuple[str, 
     there = site(fast=fast, lacking=lacking)
     assert bool(list(_bypass.rules(there))) is right
     assert bool(list(_bypass.tracked(there, [ip_address("40.15.43.2")]))) is right
+
+
+@pytest.mark.parametrize(
+    ("lacking", "begins"),
+    [
+        ((), "untracked: "),
+        (("flowtable",), "untracked: "),
+        (("tcx",), "as checked: "),
+        (("flowtable", "tcx"), "untracked: "),
+    ],
+)
+def test_what_it_means_is_said(lacking: tuple[str, ...], begins: str) -> None:
+    host = site(lacking=lacking).host
+    assert bypass(host, lab.network("vxlan", options={"fast": "bypass"})).startswith(begins)
+    assert bypass(host, lab.network("vxlan")) == ""
 
 
 def test_pairs_are_of_one_family() -> None:

@@ -96,8 +96,18 @@ def network_alone(parts: Parts, n: Network) -> t.NetworkInfo:
         labels=n.labels,
         reaches=reach.met(view.networks, n),
         one_sided=tuple(reach.one_sided(view.networks, n)),
+        fast=_fast(parts, n),
         problems=tuple(p.text for p in problems(parts) if p.network == n.name),
     )
+
+
+def _fast(parts: Parts, n: Network) -> str:
+    """Of the network whose data path it uses."""
+    home, host = parts.view.networks.get(n.home, n), parts.compiler.host
+    try:
+        return "" if host is None else registry.bypass(host, home)
+    except WeftError:
+        return ""
 
 
 def _foreign_lease(guest: Guest) -> t.LeaseInfo:
