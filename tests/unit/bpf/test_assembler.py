@@ -30,6 +30,42 @@ def test_a_jump_leads_to_its_label() -> None:
     ]
 
 
+def test_instructions_are_those_of_rfc_9669() -> None:
+    """Opcode, registers (the source in the upper half), offset, number."""
+    program = Program()
+    program.copy(6, 1)
+    program.calculate(2, "&", 0x0F)
+    program.calculate(2, "<<", 2)
+    program.combine(1, "|", 2)
+    for size in (1, 2, 4, 8):
+        program.load(3, 7, 12, size)
+    for size in (1, 2, 4, 8):
+        program.write(7, 12, 3, size)
+    program.store(-8, 4)
+    program.jump_if(1, "&", 7, "end")
+    program.jump_if(1, "<=", -1, "end")
+    program.jump_if_register(1, ">", 8, "end")
+    program.jump("end")
+    program.label("end")
+    program.end(-1)
+    code = [struct.unpack_from("<BBhi", program.octets(), at) for at in range(0, len(program.octets()), 8)]
+    assert code == [
+        (0xBF, 0x16, 0, 0),
+        (0x57, 2, 0, 0x0F),
+        (0x67, 2, 0, 2),
+        (0x4F, 0x21, 0, 0),
+        *((opcode, 0x73, 12, 0) for opcode in (0x71, 0x69, 0x61, 0x79)),
+        *((opcode, 0x37, 12, 0) for opcode in (0x73, 0x6B, 0x63, 0x7B)),
+        (0x7B, 0x4A, -8, 0),
+        (0x45, 1, 3, 7),
+        (0xB5, 1, 2, -1),
+        (0x2D, 0x81, 1, 0),
+        (0x05, 0, 0, 0),
+        (0xB7, 0, 0, -1),
+        (0x95, 0, 0, 0),
+    ]
+
+
 def _described() -> bytes:
     """struct pair { u32 first; union { struct { u32 deep; u32 deeper; }; }; }, and an enum of two values."""
     names = b"\0pair\0first\0u32\0deep\0deeper\0why\0NO\0YES\0alias\0"
