@@ -20,8 +20,8 @@ from weft.base.net import parse_network
 from weft.cluster import footprint
 from weft.compile import isolation, services
 from weft.datapaths import _encryption, guard
+from weft.datapaths.driver import MEANS, Site, gather
 from weft.datapaths.driver import Path as Way
-from weft.datapaths.driver import Site, gather
 from weft.datapaths.registry import DRIVERS, driver
 from weft.datapaths.traits import KnownBy
 from weft.hoststate import Contribution, Object
@@ -54,7 +54,8 @@ def test_every_driver_has_cases() -> None:
 
 def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list[Location]]:
     """`network`: a Network. `nodes`: who takes part, of those in `support.lab`, the first being this host. `node.NAME`:
-    what is different about one. `host`: facts about this one. `endpoints`: its own. `locations`: of others' containers.
+    what is different about one. `host`: facts about this one; `fast`: which means for the short
+    way its kernel has. `endpoints`: its own. `locations`: of others' containers.
     `services`: see `_services`."""
     network = convert(Network, given["network"])
     changed = given.get("node", {})
@@ -63,7 +64,7 @@ def _read(given: dict[str, Any]) -> tuple[Site, list[Node], list[Endpoint], list
     facts["iptables"] = frozenset(map(tuple, facts.get("iptables", ())))
     facts["advertised"] = frozenset(facts.get("advertised", ()))
     facts["trusted"] = tuple(map(parse_network, facts.get("trusted", ())))
-    facts["lacking"] = frozenset(facts.get("lacking", ()))
+    facts["lacking"] = frozenset({*MEANS, *facts.get("lacking", ())} - set(facts.pop("fast", ())))
     facts["paths"] = convert(dict[str, Way], facts.get("paths", {}))
     endpoints = [convert(Endpoint, values) for values in given.get("endpoints", ())]
     locations = [convert(Location, values) for values in given.get("locations", ())]

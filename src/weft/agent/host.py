@@ -17,7 +17,7 @@ from weft.base.errors import WeftError
 from weft.bgp.plan import PASSWORD, TTL
 from weft.cluster.cluster import Cluster
 from weft.cluster.journal import boot_id
-from weft.datapaths.driver import Host, Learnt, Path
+from weft.datapaths.driver import MEANS, Host, Learnt, Path
 from weft.kernel.host.facts import MD5, NAMES, HostFacts
 from weft.model import Node
 
@@ -75,7 +75,7 @@ class ThisHost:
             advertised=found.advertised,
             ipv6=found.ipv6,
             attached=found.attached,
-            lacking=frozenset(NAMES - found.features),
+            lacking=frozenset({*NAMES, *MEANS} - found.features),
             control_open=self._config.control == "open",
             policy=self._config.policy,
             store=elsewhere,

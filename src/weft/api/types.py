@@ -192,6 +192,7 @@ class EndpointInfo(Reply, frozen=True, kw_only=True):
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
     spoofing: str = ""
+    offload: str = ""
     owner: str = ""
     handover: str = ""
     second: SecondInterface | None = None
@@ -290,7 +291,7 @@ class Attach(Request, frozen=True, kw_only=True):
     the network is; it is made where it is missing, and the request Invalid where it is another one. `ports`:
     of this node, to lead to it; `floating`: external addresses that are to. `ranges`: addresses of these families come
     from them only. `bandwidth`: of a direction that it leaves open, the labels `weft.bandwidth/…` say.
-    `spoofing`: "allow" or "drop"; "" is as the network says.
+    `spoofing`: "allow" or "drop"; "" is as the network says. `offload`: "off" keeps its packets on the ordinary way.
 
     `labels`, `policy_namespace` ("": the one called "default"), `named_ports`: by which policy selects the container and
     speaks of its ports. Labels may be any text, but policy sees those only that Kubernetes would take. `aliases`: further
@@ -318,6 +319,7 @@ class Attach(Request, frozen=True, kw_only=True):
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
     spoofing: str = ""
+    offload: str = ""
     owner: str = ""
     exclusive: bool = False
     handover: bool = False

@@ -82,6 +82,10 @@ def attach(
     spoofing: Annotated[
         str, typer.Option(metavar="allow|drop", help="What it sends in others' names; else as the network has it.")
     ] = "",
+    offload: Annotated[
+        str,
+        typer.Option(metavar="on|off", help="off keeps its packets on the ordinary way; else as the network has it."),
+    ] = "",
     label: Labels = None,
     namespace: Annotated[
         str,
@@ -131,6 +135,7 @@ def attach(
         floating=tuple(parse_address(text) for text in float_ or ()),
         bandwidth=bandwidth(ingress, ingress_burst, egress, egress_burst),
         spoofing=spoofing,
+        offload=offload,
     )
     with Waiting(f"attaching {target}"):
         endpoint = client(ctx).attach(request)

@@ -222,6 +222,7 @@ def _details(page: Page, e: t.EndpointInfo) -> Iterator[str]:
             ("bandwidth", str(e.bandwidth or "")),
             ("policy namespace", e.policy_namespace),
             ("spoofing", e.spoofing),
+            ("offload", e.offload),
             ("labels", mapped(e.labels)),
             ("named ports", listed(e.named_ports)),
             ("aliases", listed(e.aliases)),

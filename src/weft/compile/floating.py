@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from weft.compile.endpoint import for_each, ranked, site_of
 from weft.compile.known import Known
-from weft.datapaths import _bypass, _floating, registry
+from weft.datapaths import _bypass, _floating, _short, registry
 from weft.datapaths.driver import Answer, Site
 from weft.hoststate import Contribution
 from weft.model import Endpoint
@@ -16,6 +16,7 @@ def answer(site: Site, endpoint: Endpoint) -> Answer:
     if to is not None:
         yield from _floating.floating(endpoint.floating, to.targets, to.dev)
         yield from _bypass.tracked(site, to.targets)
+        yield from _short.tracked(site.host)
 
 
 def _contribute(known: Known, endpoint: Endpoint) -> Contribution | None:

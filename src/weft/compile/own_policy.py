@@ -11,7 +11,7 @@ from weft.base.errors import WeftError
 from weft.base.net import FAMILIES
 from weft.cluster.view import View
 from weft.compile.known import Known
-from weft.datapaths import guard
+from weft.datapaths import _short, guard
 from weft.datapaths.driver import Host
 from weft.hoststate import HOST, Contribution, Object
 from weft.policy.index import Index, Key, Local
@@ -54,6 +54,7 @@ def _objects(known: Known, host: Host, programs: dict[Direction, Program]) -> It
             yield from ask.chain(chain, HOST)
         for spec in program.sets:
             yield from ask.table_set(spec, HOST)
+    yield from _short.tracked(host)
     chains = {d: program.chains[0] for d, program in programs.items()}
     if host.policy == "nftables":
         yield from guard.control(host)

@@ -24,7 +24,7 @@ from weft.cluster.view import View
 from weft.compile import own_policy
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths import _bypass
+from weft.datapaths import _bypass, _short
 from weft.datapaths.driver import Gate, Host, Site
 from weft.hoststate import Contribution, Key, Object
 from weft.hoststate.union import Source
@@ -177,9 +177,11 @@ def _policy(known: Known, source: Source) -> Contribution | None:
     if (source.network, source.name) == own_policy.place(known.view):
         return own_policy.contribution(known, policies(known.view))
     endpoint, ask = known.view.endpoints.get(source.name), _renderer(known)
-    if endpoint is None or ask is None:
+    if endpoint is None or known.host is None or ask is None:
         return None
-    return Contribution(objects=tuple(_programs(known, endpoint, ask)), problems=tuple(unasked(known.view, endpoint)))
+    return Contribution(
+        objects=tuple(_programs(known, endpoint, known.host, ask)), problems=tuple(unasked(known.view, endpoint))
+    )
 
 
 def unasked(view: View, endpoint: Endpoint) -> Iterator[str]:
@@ -194,7 +196,7 @@ def unasked(view: View, endpoint: Endpoint) -> Iterator[str]:
         )
 
 
-def _programs(known: Known, endpoint: Endpoint, ask: Renderer) -> Iterator[Object]:
+def _programs(known: Known, endpoint: Endpoint, host: Host, ask: Renderer) -> Iterator[Object]:
     index, found = policies(known.view), {}
     site = known.site(known.view.home(endpoint.network))
     for direction in DIRECTIONS:
@@ -203,6 +205,7 @@ def _programs(known: Known, endpoint: Endpoint, ask: Renderer) -> Iterator[Objec
             found[direction] = program
     for gate in gates(known.view, endpoint) if found else ():
         yield from ask.base(gate.ns)
+        yield from _short.tracked(host, gate.ns)
         yield from bridged(gate.ns, gate.bridge)
         if isinstance(site, Site):
             yield from _bypass.tracked(site, gate.addresses, gate.ns)

@@ -12,7 +12,7 @@ from weft.cluster.services import services
 from weft.cluster.view import View
 from weft.compile.contributor import Contributor, Needs
 from weft.compile.known import Known
-from weft.datapaths import _bypass, _ipvs, _services, _virtual, registry
+from weft.datapaths import _bypass, _ipvs, _services, _short, _virtual, registry
 from weft.datapaths._virtual import Backend, Face, Virtual
 from weft.datapaths.driver import Balancer, Site
 from weft.datapaths.traits import KnownBy
@@ -67,6 +67,7 @@ def common(site: Site, at: Balancer) -> Iterator[Object]:
     """What a network's services have in common on this host, by what the network wants to have them translated."""
     yield from _virtual.common(site, at)
     yield from _COMMON[site.options.balancer](at)
+    yield from _short.tracked(site.host, at.ns)
 
 
 def answer(site: Site, at: Balancer, found: Virtual) -> Iterator[Object]:

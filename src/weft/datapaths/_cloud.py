@@ -10,7 +10,7 @@ the hosts' interfaces may send and take packets of addresses that are not theirs
 from __future__ import annotations
 
 from weft.base.net import IPNetwork, covers, parse_network
-from weft.datapaths import _isolation, _parts, guard
+from weft.datapaths import _isolation, _parts, _short, guard
 from weft.datapaths.driver import Answer, Host, Learnt, Site
 from weft.model import Endpoint, Lease, Network, Node
 
@@ -22,6 +22,7 @@ def mtu(site: Site) -> int:
 def network(site: Site) -> Answer:
     """On the host. What is for a container that does not exist gets to the cloud's router, which knows all nodes' subnets."""
     yield from _parts.gateway(site, mtu(site), ends_here=False)
+    yield from _short.way(site, site.host.node.uplink)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:

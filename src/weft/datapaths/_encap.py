@@ -13,7 +13,7 @@ from __future__ import annotations
 from typing import Annotated, Any, Literal
 
 from weft.base.net import Family, IPNetwork, family, link_local
-from weft.datapaths import _isolation, _rules, _tunnel
+from weft.datapaths import _isolation, _rules, _short, _tunnel
 from weft.datapaths.change import NOT_AT_ONCE, fixed, option
 from weft.datapaths.driver import Answer, Host, Problem, Site
 from weft.hoststate import Ipip, Link, Neighbour, NftSet, Object, route
@@ -91,6 +91,8 @@ def refusal(host: Host, network: Network, options: Any) -> str:
 def network(site: Site) -> Answer:
     """The tunnel's device on this host, and whose packets it takes."""
     kind = tunnel(site.options.encap)
+    for way in ways(site):
+        yield from _short.way(site, way, framed=way != IPIP_DEVICE)
     if kind == "vxlan":
         yield from _tunnel.vtep(site)
         yield from _isolation.via(site.options.tunnel_device, site.network.subnets)

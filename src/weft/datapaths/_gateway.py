@@ -20,7 +20,7 @@ from collections.abc import Iterator
 from weft.alloc import addresses
 from weft.base.names import device, stable_mac
 from weft.base.net import FAMILIES, IPAddress, family
-from weft.datapaths import _isolation, _limits, _parts, _rules, _spoofing, guard
+from weft.datapaths import _isolation, _limits, _parts, _rules, _short, _spoofing, guard
 from weft.datapaths.driver import Answer, Reached, Site
 from weft.hoststate import Address, Bridge, Link, Neighbour, NftChain, NftElement, Object
 from weft.hoststate.firewall import BRIDGE as BRIDGE_TABLE
@@ -69,6 +69,10 @@ def common(site: Site) -> Iterator[Object]:
     yield from _spoofing.checks(site.host)
     yield _rules.base_chain("gateway-postrouting", "nat", "postrouting", SRCNAT, *masquerading)
     yield from _isolation.tracking()
+    if _short.on(site):
+        yield from _short.network(site, BRIDGE)
+    yield from _short.tracked(site.host)
+    yield from _short.way(site, site.host.node.uplink, translated=True)
 
 
 def _apart(site: Site) -> Iterator[NftChain]:
@@ -99,7 +103,9 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
         bridge(site), name, eth, ns, mtu=mtu, mac=mac, mark=GATEWAY_ALIAS, hairpin=hairpin, isolated=isolated
     )
     yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY_ALIAS)
-    yield from _spoofing.port(site, endpoint, name, mac, (address.ip for address in gateway.addresses))
+    own = tuple(address.ip for address in gateway.addresses)
+    yield from _spoofing.port(site, endpoint, name, mac, own)
+    yield from _short.port(site, endpoint, name, mac, own, BRIDGE, translated=True)
     for address in gateway.addresses:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))

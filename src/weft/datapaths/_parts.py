@@ -16,7 +16,7 @@ from weft.alloc import addresses
 from weft.alloc.bridges import bridge_name
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, family, link_local, parse_address
-from weft.datapaths import _bypass, _isolation, _limits, _rules, _spoofing, guard
+from weft.datapaths import _bypass, _isolation, _limits, _rules, _short, _spoofing, guard
 from weft.datapaths.driver import Answer, Balancer, Gate, Host, Problem, Reached, Site
 from weft.hoststate import (
     Address,
@@ -83,7 +83,7 @@ def gateway(site: Site, mtu: int, *, ends_here: bool = True) -> Answer:
         if subnet not in lease.subnets:
             yield route(str(subnet), type="unreachable", metric=LAST_RESORT)
     yield from forwarding(site)
-    yield from rules(site)
+    yield from rules(site, bridge)
     yield from _spoofing.checks(site.host)
     yield from _spoofing.unchecked(site)
 
@@ -113,9 +113,10 @@ def forwarded(host: Host, families: Iterable[Family]) -> Iterator[Object]:
             yield Sysctl(name=f"net/ipv6/conf/{dev}/accept_ra", value="2")
 
 
-def rules(site: Site) -> Iterator[Object]:
+def rules(site: Site, bridge: str = "") -> Iterator[Object]:
     """There is one table for all networks. A network adds elements to its sets, and the chains that it needs, which read the
-    same whichever network needs them. A chain that no network needs is not there, and costs nothing."""
+    same whichever network needs them. A chain that no network needs is not there, and costs nothing. `bridge`:
+    the network's."""
     network = site.network
     yield from accept_forwarding(site.host)
     yield from guard.control(site.host)
@@ -124,13 +125,15 @@ def rules(site: Site) -> Iterator[Object]:
         yield NftElement(set=f"cluster{subnet.version}", value=str(subnet))
     yield from _isolation.here(site)
     yield from _bypass.rules(site)
+    yield from _short.network(site, bridge)
     if network.internal:
         yield guard.checked()
     elif outward := network.masqueraded(site.options.masquerade):
-        yield from masquerading(outward)
+        yield from masquerading(site.host, outward)
+        yield from _short.way(site, site.host.node.uplink, translated=True)
 
 
-def masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
+def masquerading(host: Host, subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     """To outside with the host's address, but never between addresses of Weft's networks."""
     yield from _rules.sets("masquerade")
     rules = [
@@ -138,6 +141,7 @@ def masquerading(subnets: Iterable[IPNetwork]) -> Iterator[Object]:
     ]
     yield _rules.base_chain("postrouting", "nat", "postrouting", SRCNAT, *rules)
     yield from _isolation.tracking()
+    yield from _short.tracked(host)
     for subnet in subnets:
         yield NftElement(set=f"masquerade{subnet.version}", value=str(subnet))
 
@@ -213,8 +217,9 @@ def port(site: Site, endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: boo
         inside_it = isinstance(obj, Link) and obj.ns == ns
         yield msgspec.structs.replace(obj, lent=True) if inside_it and endpoint.owner else obj
     yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
-    owned = (address.ip for address in endpoint.addresses)
+    owned = tuple(address.ip for address in endpoint.addresses)
     yield from _spoofing.port(site, endpoint, names[0], endpoint.mac, owned, bridge.ns)
+    yield from _short.port(site, endpoint, names[0], endpoint.mac, owned, bridge.name, bridge.ns)
     for address in endpoint.addresses:
         yield from inside(str(address), endpoint.interface, ns)
     if 6 in endpoint.families:

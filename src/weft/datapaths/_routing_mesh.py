@@ -27,7 +27,7 @@ from ipaddress import ip_network
 
 from weft.base.names import stable_mac
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, host_prefix
-from weft.datapaths import _parts, _rules, _tunnel, guard
+from weft.datapaths import _parts, _rules, _short, _tunnel, guard
 from weft.datapaths.driver import LEAST_V6_MTU, Answer, Host, Problem
 from weft.hoststate import (
     Address,
@@ -68,7 +68,7 @@ DEVICE = "weft_mesh"
 PREFIXES: dict[Family, IPNetwork] = {4: ip_network("169.254.200.0/22"), 6: ip_network("fd57:4546:544d::/64")}
 """Addresses in the mesh: link-local (RFC 3927), and of a unique local prefix (RFC 4193). A host's are those of its number."""
 
-MASK, _SHIFT = 0x7FE00000, 21
+MASK, _SHIFT = _rules.MESH_MARK, 21
 _FIRST = 870
 """Priority of the first routing rule, before those of the main table (32766)."""
 _MANGLE = -150
@@ -117,6 +117,7 @@ def device(host: Host, number: int) -> Iterator[Object]:
     yield from guard.cluster_tunnel(UDP_PORT)
     yield from _sets()
     yield from _CHAINS
+    yield from _short.tracked(host)
     yield Link(
         name=DEVICE,
         type=Vxlan(vni=_tunnel.MESH_VNI, port=UDP_PORT, local=str(node.address(fam)), dev=node.uplink),

@@ -10,6 +10,9 @@ from weft.hoststate.firewall import INET, Hook, Table
 from weft.hoststate.rules import Rule
 from weft.hoststate.rules.matches import DADDR, Match
 
+MESH_MARK = 0x7FE0_0000
+"""Bits of marks of connections and packets that say by which host they came (`_routing_mesh`)."""
+
 MULTICAST: dict[Family, str] = {4: "224.0.0.0/4", 6: "ff00::/8"}
 
 

@@ -31,7 +31,7 @@ from weft.hoststate.firewall import BRIDGE, Hook
 from weft.hoststate.links import CHECKED, UNCHECKED
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import ACCEPT, COUNTER, DROP, RETURN, Jump
-from weft.hoststate.rules.matches import IIFNAME, L4PROTO, SADDR, Match, field
+from weft.hoststate.rules.matches import DADDR, IIFNAME, L4PROTO, OIFNAME, SADDR, Match, field
 from weft.model import Endpoint
 
 BRIDGE_FIRST = -300
@@ -50,6 +50,8 @@ _KNOWN = L4PROTO.is_not(255)
 """What no rule could tell the protocol of does not pass."""
 _IP: dict[Family, Match] = {4: _TYPE.is_("ip"), 6: _TYPE.is_("ip6")}
 _OWN: dict[Family, Match] = {fam: (IIFNAME + _MAC + SADDR[fam]).among(f"own{fam}") for fam in FAMILIES}
+TO_ITS_OWN = tuple((OIFNAME + field("ether daddr") + DADDR[fam]).among(f"own{fam}") for fam in FAMILIES)
+"""Frames to a container that has just one MAC and its own addresses, by its port."""
 _OWN_TARGET = (IIFNAME + _MAC + field(_TARGET)).among("own-target")
 _OWN_OPTION = (IIFNAME + field(_OPTION_MAC)).among("own-mac")
 _SOLICIT, _ADVERT = _ND_TYPE.is_("nd-neighbor-solicit"), _ND_TYPE.is_("nd-neighbor-advert")

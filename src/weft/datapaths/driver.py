@@ -32,6 +32,9 @@ from weft.hoststate import HOST, Bridge, Contribution, Link, Object, Sysctl, Tap
 from weft.model import Endpoint, Lease, Location, Network, Node
 from weft.model.network import OptionValue
 
+FLOWTABLE, PROGRAMS = MEANS = "flowtable", "tcx"
+"""What repeats for open connections what rules decided (`weft.datapaths._short`), where the kernel has it (names of `weft
+doctor`)."""
 LOOPBACK = "lo"
 LEAST_V6_MTU = 1280
 """RFC 8200 section 5."""
@@ -306,10 +309,10 @@ def without_lease(network: Network, node: str) -> Lease:
 
 
 def gather(answer: Answer, *, ipv6: bool = True) -> Contribution:
-    """What a data path answered, and what every data path needs: devices of ours take no router advertisements. `ipv6`: as
-    in `Host`."""
+    """What a data path answered, each once, and what every data path needs: devices of ours take no router advertisements.
+    `ipv6`: as in `Host`."""
     items = tuple(answer)
-    objects = tuple(i for i in items if not isinstance(i, Problem))
+    objects = {i.key: i for i in items if not isinstance(i, Problem)}.values()
     deaf = tuple(_deaf(o) for o in objects if isinstance(o, Link) and _hears_routers(o)) if ipv6 else ()
     return Contribution(
         objects=(*objects, *deaf),

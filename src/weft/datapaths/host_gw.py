@@ -9,7 +9,7 @@ A host behind a router cannot be reached: the router knows nothing of container 
 from __future__ import annotations
 
 from weft.base.net import IPNetwork, family
-from weft.datapaths import _isolation, _parts, guard
+from weft.datapaths import _isolation, _parts, _short, guard
 from weft.datapaths.driver import Answer, Driver, Problem, Site
 from weft.datapaths.options import FlannelOptions
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
@@ -22,6 +22,7 @@ def _mtu(site: Site) -> int:
 
 def network(site: Site) -> Answer:
     yield from _parts.gateway(site, _mtu(site))
+    yield from _short.way(site, site.host.node.uplink)
 
 
 def peer(site: Site, node: Node, lease: Lease) -> Answer:

@@ -35,7 +35,19 @@ from weft.alloc.bridges import bridge_name
 from weft.base.errors import Invalid
 from weft.base.names import check_ifname, stable_mac
 from weft.base.net import FAMILIES
-from weft.datapaths import _bypass, _gateway, _isolation, _ovs, _parts, _rules, _sleeve, _spoofing, _tunnel, guard
+from weft.datapaths import (
+    _bypass,
+    _gateway,
+    _isolation,
+    _ovs,
+    _parts,
+    _rules,
+    _short,
+    _sleeve,
+    _spoofing,
+    _tunnel,
+    guard,
+)
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import NOT_AT_ONCE, fixed, later, option
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
@@ -165,11 +177,6 @@ def network(site: Site) -> Answer:
 
 
 def segment(site: Site) -> Answer:
-    """The ways out of all networks ask for some of the same."""
-    yield from dict.fromkeys(_segment(site))
-
-
-def _segment(site: Site) -> Answer:
     bridge = _bridge(site)
     yield bridge
     if 6 in site.network.families:
@@ -202,6 +209,7 @@ def _vtep(site: Site, bridge: Link) -> Iterator[Object]:
         learning=False,
         alias=_mark(site),
     )
+    yield from _short.way(site, options.tunnel_device, switched=True)
     yield from _tunnel.accepted(options.vni, options.port)
 
 
@@ -220,6 +228,7 @@ def _closed(site: Site, bridge: Link) -> Iterator[Object]:
     yield _NOT_HERE
     yield from _isolation.here(site)
     yield from _bypass.rules(site)
+    yield from _short.network(site, bridge.name)
     yield from _isolation.via(bridge.name, site.network.subnets)
     yield from _spoofing.checks(site.host)
 
@@ -272,7 +281,7 @@ def _exposed(site: Site, ep: Endpoint) -> Answer:
     if site.network.internal:
         return
     subnets = [address.network for address in ep.addresses]
-    yield from _parts.masquerading(subnets)
+    yield from _parts.masquerading(site.host, subnets)
     yield from _rules.sets("exposed")
     for subnet in subnets:
         yield NftElement(set=f"exposed{subnet.version}", value=str(subnet))

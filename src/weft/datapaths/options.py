@@ -65,6 +65,13 @@ Fast = Annotated[
 FAST = "fast"
 """The option's name."""
 
+Offload = Annotated[
+    Literal["on", "off"],
+    option(
+        "whether open connections take the short way, past bridge, routing and rules, where the hosts' kernels have one.",
+        LIVE,
+    ),
+]
 Dns = Annotated[
     Literal["on", "off"],
     option("whether its containers can ask for names at 127.0.0.11, and know each other by them.", LIVE),
@@ -192,12 +199,15 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
 
     reserve: Reserve = ""
     spoofing: Spoofing = "drop"
+    offload: Offload = "on"
     reach: Reach = ALL
     dns: Dns = "on"
     fast: Fast = "checked"
 
     def __post_init__(self) -> None:
         _ = self.reserved
+        if self.fast == "bypass" and self.offload == "off":
+            raise Invalid("fast=bypass with offload=off: what is bypassed takes the short way: leave one of them out")
         if ALL in self.reach.split(",") and self.reach != ALL:
             raise Invalid(f"reach={self.reach} names networks beside all: leave one of them out")
         for name in sorted(named_by(self.reach) or ()):

@@ -24,13 +24,13 @@ from collections.abc import Iterator
 from typing import Annotated, Literal
 
 from weft.base.names import stable_mac
-from weft.datapaths import _bypass, _gateway, _parts, _rules, _spoofing, _tunnel, guard
+from weft.datapaths import _bypass, _gateway, _parts, _rules, _short, _spoofing, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import LIVE, fixed, option
 from weft.datapaths.driver import Answer, Balancer, Driver, Gate, Host, Numbered, Problem, Site
 from weft.datapaths.options import CommonOptions, Encrypt, Port, Underlay, Vni
 from weft.datapaths.traits import ONE_SUBNET, KnownBy, Switched, WayOut
-from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Vxlan, netns, route
+from weft.hoststate import HOST, Bridge, FdbEntry, Link, Neighbour, Object, Vxlan, netns, route
 from weft.hoststate.paths import ALL, unfiltered
 from weft.model import Endpoint, Location, Network, Node
 
@@ -118,12 +118,14 @@ def segment(site: Site) -> Answer:
     yield from guard.control(site.host)
     yield from _spoofing.checks(site.host, _namespace(site))
     yield from _bypass.rules(site, _namespace(site))
+    if _short.on(site):
+        yield from _short.network(site, "br0", _namespace(site))
     yield from _tunnel.accepted(site.options.vni, site.options.port)
     if not site.network.internal:
         yield from _gateway.common(site)
 
 
-def _vtep(site: Site) -> Iterator[Link]:
+def _vtep(site: Site) -> Iterator[Object]:
     """Nothing where the host has lost its address: containers of this host still reach each other."""
     options: OverlayOptions = site.options
     local = site.host.node.address(options.underlay_family)
@@ -142,6 +144,7 @@ def _vtep(site: Site) -> Iterator[Link]:
     )
     mark = f"weft:network/{site.network.name}"
     yield Link(name="vxlan0", type=kind, mtu=_tunnel.mtu(site), master="br0", alias=mark, ns=_namespace(site))
+    yield from _short.way(site, "vxlan0", _namespace(site), switched=True)
 
 
 def location(site: Site, node: Node, found: Location) -> Answer:

@@ -108,6 +108,11 @@ def parse_options(network: Network) -> CommonOptions:
             f"network {network.name}: fast={options.fast}: packets of containers of driver {network.driver} pass no rules of "
             "their host in any case: leave -O fast out"
         )
+    if options.offload != "on" and not chosen.passed:
+        raise Invalid(
+            f"offload={options.offload}: packets of these containers do not pass their host (driver {network.driver}): leave "
+            "-O offload out"
+        )
     chosen.addresses.check(network, options)
     return options
 

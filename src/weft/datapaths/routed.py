@@ -23,7 +23,7 @@ from typing import Any
 from weft.base.errors import Invalid
 from weft.base.names import digest
 from weft.base.net import Family, IPAddress, family, host_prefix, link_local, parse_network
-from weft.datapaths import _encap, _limits, _parts, _spoofing, _tunnel, guard
+from weft.datapaths import _encap, _limits, _parts, _short, _spoofing, _tunnel, guard
 from weft.datapaths._encap import Encap
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import fixed
@@ -104,6 +104,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _pair(site, ep)
     yield from _sysctls(ep)
     targets = [address.ip for address in ep.addresses]
+    yield from _short.port(site, ep, ep.host_interface, ep.mac, targets)
     for address in targets:
         yield from _host_route(ep, address)
     for fam in sorted({family(address) for address in targets}):

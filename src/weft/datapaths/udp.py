@@ -17,7 +17,7 @@ from typing import Any
 
 from weft.base.errors import Invalid
 from weft.base.net import FAMILIES, Family, host_prefix
-from weft.datapaths import _isolation, _parts, _rules, _tunnel, guard
+from weft.datapaths import _isolation, _parts, _rules, _short, _tunnel, guard
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
 from weft.datapaths.options import SECURED_VXLAN_PORT, VXLAN_PORT, Encrypt, FlannelOptions, Port, Underlay, check_port
 from weft.datapaths.traits import OWN_SUBNET, InFlannel, KnownBy, Switched
@@ -70,6 +70,7 @@ def network(site: Site) -> Answer:
     for subnet in site.network.subnets:
         yield route(str(subnet), dev=dev)
     yield from _isolation.via(dev, site.network.subnets)
+    yield from _short.way(site, dev, framed=False)
     yield from _tunnel.untracked(options.port)
     yield from _sets()
     yield from _CHAINS

@@ -16,7 +16,7 @@ from typing import Annotated, Any
 
 from weft.base.errors import Invalid
 from weft.base.net import host_prefix, parse_mac
-from weft.datapaths import _isolation, _parts, _tunnel, guard
+from weft.datapaths import _isolation, _parts, _short, _tunnel, guard
 from weft.datapaths._tunnel import OverVxlan
 from weft.datapaths.change import ONE_BY_ONE, live, option
 from weft.datapaths.driver import Answer, Driver, Numbered, Problem, Site
@@ -48,6 +48,7 @@ def network(site: Site) -> Answer:
     yield from _parts.gateway(site, _tunnel.mtu(site))
     yield from _tunnel.vtep(site)
     yield from _isolation.via(site.options.tunnel_device, site.network.subnets)
+    yield from (it for way in ways(site) for it in _short.way(site, way))
     if site.host.node.address(site.options.underlay_family) is not None:
         for subnet in site.lease.subnets:
             yield Address(address=host_prefix(subnet.network_address), dev=site.options.tunnel_device)

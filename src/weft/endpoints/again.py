@@ -1,8 +1,8 @@
 """What is attached is attached again, with other wishes (docs/adr/0066-wishes-and-names.md).
 
 Labels, further names, names of ports, published ports and floating addresses that are given are added to those there are, and
-a label, a namespace, a limit or a way to treat spoofing takes the place of the one there is. Nothing is taken away. What an
-interface is made with (name, addresses, MAC address) cannot change while it stands.
+a label, a namespace, a limit, a way to treat spoofing or the word about the short way takes the place of the one there is.
+Nothing is taken away. What an interface is made with (name, addresses, MAC address) cannot change while it stands.
 """
 
 from __future__ import annotations
@@ -62,6 +62,7 @@ def merged(request: t.Attach, now: Endpoint) -> Endpoint:
         floating=floating,
         bandwidth=_limits(request.bandwidth, now.bandwidth),
         spoofing=request.spoofing or now.spoofing,
+        offload=request.offload or now.offload,
     )
 
 

@@ -263,6 +263,7 @@ class Attachments:
             floating=request.floating,
             bandwidth=request.bandwidth,
             spoofing=request.spoofing,
+            offload=request.offload,
             owner=request.owner,
             default_route=not network.internal,
             rank=self.rank(target),

@@ -35,6 +35,7 @@ def check(request: t.Attach, network: Network) -> None:
     for wish, option in (
         (request.bandwidth, "limits of bandwidth"),
         (request.spoofing, "--spoofing"),
+        (request.offload, "--offload"),
     ):
         if wish:
             raise _not_passed(option, network)

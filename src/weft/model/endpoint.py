@@ -52,7 +52,8 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     key under which another program asked for it and will find it again, such as "cni/NAME/CONTAINERID/IFNAME".
     `ports`: of its node, that lead to it. `floating`: external addresses that lead to it wherever it lives, and that its
     own connections to outside come from. `bandwidth`: None for no limit. `spoofing`: whether it may
-    send in others' names, "allow" or "drop"; "" is as the network says. `policy_namespace`, `labels`, `named_ports`: by
+    send in others' names, "allow" or "drop"; "" is as the network says. `offload`: "off" keeps its
+    packets on the ordinary way; "on" and "" are as the network says. `policy_namespace`, `labels`, `named_ports`: by
     which policy selects it, and speaks of its ports. `aliases`: further names, by which containers of its network find it.
     `resolv_conf`: Weft writes the file by which `ip netns exec` makes its commands ask for names. `mac`: "" where
     the interface has none of its own. `data`: what the driver's
@@ -77,6 +78,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
     floating: tuple[IPAddress, ...] = ()
     bandwidth: Bandwidth | None = None
     spoofing: str = ""
+    offload: str = ""
     gateway: Gateway | None = None
     owner: str = ""
     default_route: bool = True
@@ -97,6 +99,7 @@ class Endpoint(msgspec.Struct, frozen=True, kw_only=True):
         if not _ID.fullmatch(self.id):
             raise Invalid(f"endpoint {self.name}: '{self.id[:80]}' is not an id: it has letters and digits only")
         check_spoofing(self.spoofing)
+        check_offload(self.offload)
         if self.handover:
             check_ifname(self.handover)
         if self.mac and parse_mac(self.mac) != self.mac:
@@ -142,6 +145,12 @@ def check_spoofing(text: str) -> None:
     """Raises Invalid."""
     if text not in ("", "allow", "drop"):
         raise Invalid(f"spoofing '{text[:80]}' is neither allow nor drop")
+
+
+def check_offload(text: str) -> None:
+    """Raises Invalid."""
+    if text not in ("", "on", "off"):
+        raise Invalid(f"offload '{text[:80]}' is neither on nor off")
 
 
 def endpoint_id(network: str, node: str, cookie: int, interface: str) -> str:

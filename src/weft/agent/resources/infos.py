@@ -158,6 +158,7 @@ def endpoint(parts: Parts, e: Endpoint) -> t.EndpointInfo:
         floating=e.floating,
         bandwidth=e.bandwidth,
         spoofing=e.spoofing,
+        offload=e.offload,
         owner=e.owner,
         handover=e.handover,
         second=_second(e, inside),

@@ -56,7 +56,7 @@ FIELDS: dict[str, Callable[[str], bool]] = {
     "ct mark": _MARK,
     "ct state": _form("new|established|related|invalid|untracked"),
     "ct direction": _form("original|reply"),
-    "ct status": _form("expected|seen-reply|assured|confirmed|snat|dnat|dying"),
+    "ct status": _form("expected|seen-reply|assured|confirmed|snat|dnat|dying|0x[0-9a-f]{1,8}/0x[0-9a-f]{1,8}"),
     "meta nfproto": _form("ipv4|ipv6"),
     "meta l4proto": _WORD,
     "meta pkttype": _form("host|broadcast|multicast|other"),
@@ -118,7 +118,7 @@ class Part(msgspec.Struct, frozen=True):
 
 class Match(Part, frozen=True):
     """The fields have one of `values`, or are in the set `among`; the contrary where it is `negated`. A mark's value can
-    have a mask: "0x100/0xff00". Raises Invalid."""
+    have a mask, "0x100/0xff00", and so can a connection's status. Raises Invalid."""
 
     fields: tuple[str, ...]
     values: tuple[str, ...] = ()

@@ -36,7 +36,7 @@ def _match(match: Match) -> str:
     if what == "tcp flags":
         flags, _, looked_at = values[0].partition("/")
         return f"{what} & ({looked_at.replace(',', '|')}) {no or '== '}{flags.replace(',', '|')}"
-    value, _, mask = values[0].partition("/") if what.endswith(" mark") else (values[0], "", "")
+    value, _, mask = values[0].partition("/") if what.endswith((" mark", "ct status")) else (values[0], "", "")
     return f"{what} & {mask} {no or '== '}{value}" if mask else f"{what} {no}{value}"
 
 
