@@ -10,6 +10,8 @@ from typing import ClassVar, Literal
 
 import msgspec
 
+Way = Literal["ingress", "egress"]
+
 
 class BpfMap(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`key_size` and `value_size` in octets; `entries`: the most that it holds."""
@@ -52,7 +54,7 @@ class BpfLink(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     kind: ClassVar[str] = "bpf-link"
 
     dev: str
-    way: Literal["ingress", "egress"]
+    way: Way
     program: str
     ns: str = ""
 

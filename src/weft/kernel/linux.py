@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
 from pathlib import Path
 
 from weft.base.errors import NotFound, WeftError
@@ -17,11 +17,12 @@ from weft.hoststate import HOST, Key, Link, Object
 from weft.hoststate.links import NAMED
 from weft.kernel import announce, guarding
 from weft.kernel.decided import Decided
-from weft.kernel.host import counters, probe, uplink
+from weft.kernel.host import counters, fastpath, probe, uplink
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
 from weft.kernel.host.uplink import Addresses, Uplink
+from weft.kernel.kinds.bpf import Programs
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Look, Part, Work
@@ -37,7 +38,8 @@ from weft.kernel.runs import runs, target
 from weft.kernel.watch import LinuxWatcher
 from weft.policy.counting import Counts
 from weft.reconcile.kinds.table import describe
-from weft.reconcile.protocol import Create, Failure, Op, Reading, Unread
+from weft.reconcile.protocol import Create, Failure, Op, Reading, Remove, Unread
+from weft.reconcile.relations import twin_of
 from weft.tunnel import table
 
 RUN = Path("/run/weft")
@@ -66,7 +68,8 @@ class LinuxKernel:
         self._nft = Nft(self._pids.append, self._desired)
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
-        self._ipsets, self._ovs = Ipsets(), OvsPorts()
+        self._ipsets, self._ovs, self._programs = Ipsets(), OvsPorts(), Programs(run)
+        self._run = run
         rooms, tunnels = {HOST, *ruled}, run / table.FOLDER
         adapters = Adapters(
             nft=self._nft,
@@ -78,6 +81,7 @@ class LinuxKernel:
             ovs=self._ovs,
             tunnels=tunnels,
             keys=keys,
+            programs=self._programs,
         )
         self.kinds = kinds(adapters)
         self._features: frozenset[str] | None = None
@@ -156,13 +160,30 @@ class LinuxKernel:
                     failures += (Failure(target(op).key, f"{describe(target(op).key)}: {error}") for op in run)
             spaces.remember_numbers()
         failed = {failure.key for failure in failures}
+        self._gone(_without(ops, failed))
+        self.outdate({target(op).ns for op in ops})
         announce.send(list(announce.news(_without(ops, failed), self._desired)))
         return list({failure.key: failure for failure in reversed(failures)}.values())[::-1]  # each object's first
+
+    def _gone(self, ops: Sequence[Op]) -> None:
+        """What goes with devices that were removed, and stays by its name."""
+        for link in [op.obj for op in ops if isinstance(op, Remove) and isinstance(op.obj, Link)]:
+            for _, ns, dev in filter(None, (link.key, twin_of(link))):
+                self._programs.without(ns, dev)
+
+    def outdate(self, namespaces: Iterable[str]) -> None:
+        """What the fast path repeats there is decided anew (`weft.kernel.host.fastpath`)."""
+        fastpath.outdate(namespaces, self._run)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> LinuxWatcher:
-        return netns.call(HOST, lambda: LinuxWatcher(self._desired, self._nsids, self._pids, self._host_fd, self.kinds))
+        return netns.call(
+            HOST,
+            lambda: LinuxWatcher(
+                self._desired, self._nsids, self._pids, self._host_fd, self.kinds, outdate=self.outdate
+            ),
+        )
 
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """Those of these hosts that answer a probe within this time. Raises Denied, Failed."""
@@ -177,8 +198,11 @@ class LinuxKernel:
         return {**self.counts(ns), **counters.bridged(ns)}
 
     def unheard(self) -> set[str]:
-        """The namespaces where somebody changed what no event tells of: rules, ports of a switch. Raises WeftError."""
-        return self._iptables.unheard.changed() | self._ipsets.unheard.changed() | self._ovs.changed()
+        """The namespaces where somebody changed what no event tells of: rules, ports of a switch, programs. Raises
+        WeftError."""
+        rules = self._iptables.unheard.changed() | self._ipsets.unheard.changed()
+        self.outdate(rules)
+        return rules | self._ovs.changed() | self._programs.changed()
 
     def listen(self, group: int, ns: str) -> Ear:
         """To a group of NFLOG in a namespace; in any thread. Raises WeftError."""

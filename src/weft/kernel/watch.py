@@ -11,7 +11,7 @@ import errno
 import select
 import socket
 import struct
-from collections.abc import Container, Iterable, Iterator, Mapping
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from typing import Final
 
 from weft.base.errors import Denied
@@ -34,7 +34,8 @@ _AT_ONCE: Final = 2000
 class LinuxWatcher:
     """`desired`: what is desired, live. `nsids`: paths of namespaces by the host's numbers for them, live. `pids`: the
     processes whose changes of rules are our own, and the ports of our sockets. (The kernel tells pids of its first pid
-    namespace. Inside another one a program is still known by its socket, whose port is its pid there.)"""
+    namespace. Inside another one a program is still known by its socket, whose port is its pid there.) `outdate`: told of the
+    namespaces where others changed rules, ours or their own."""
 
     def __init__(
         self,
@@ -44,6 +45,7 @@ class LinuxWatcher:
         host_fd: int,
         kinds: Mapping[str, Kind],
         rcvbuf: int = RCVBUF,
+        outdate: Callable[[Iterable[str]], None] = lambda _namespaces: None,
     ) -> None:
         self._desired, self._nsids, self._pids = desired, nsids, pids
         self._sock = _subscribe(u.NETLINK_ROUTE, sorted({g for kind in kinds.values() for g in kind.groups}), rcvbuf)
@@ -58,6 +60,8 @@ class LinuxWatcher:
         except OSError:  # the kernel has no nf_tables
             self._nft = None
         self._touched: set[str] = set()
+        self._ruled_anew: set[str] = set()
+        self._outdate = outdate
         self._epoll = select.epoll()
         for sock in filter(None, (self._sock, self._nft)):
             self._epoll.register(sock, select.EPOLLIN)
@@ -80,6 +84,9 @@ class LinuxWatcher:
             about = event.obj.key if isinstance(event, Seen) else event.key if isinstance(event, Gone) else event
             events.pop(about, None)
             events[about] = event
+        if self._ruled_anew:
+            anew, self._ruled_anew = self._ruled_anew, set()
+            self._outdate(anew)
         return list(events.values())
 
     def _events(self) -> Iterator[Event]:
@@ -94,6 +101,8 @@ class LinuxWatcher:
                 for kind, _, start, end in messages(data):
                     yield from self._interpreter.event(kind, data, start + 16, end, ns)
         for received in _datagrams(self._nft) if self._nft is not None else ():
+            if received is None:
+                self._ruled_anew |= self._namespaces()
             for ns in filter(self._ruled, self._namespaces()) if received is None else self._rules_changed(*received):
                 yield Disturbed(ns, "rules were changed")
                 if ns == HOST:
@@ -125,7 +134,9 @@ class LinuxWatcher:
             if kind == nfnl.message(u.NFT_MSG_NEWGEN):
                 pid = int.from_bytes(found.get(u.NFTA_GEN_PROC_PID, b""), "big")
                 port = HEADER.unpack_from(data, start)[4]
-                changed |= ns in self._touched and pid not in self._pids and port not in self._pids
+                if pid not in self._pids and port not in self._pids:
+                    changed |= ns in self._touched
+                    self._ruled_anew.add(ns)
                 self._touched.discard(ns)
             elif _concerns_us(data[start + 16], found.get(1, b"")):
                 self._touched.add(ns)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import errno
 import struct
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from weft.base.errors import NotFound, WeftError
@@ -51,13 +51,14 @@ def is_ours(path: str) -> bool:
     return netns.call(path, look)
 
 
-def apply(spaces: Spaces, ops: Sequence[Op]) -> Iterable[Failure]:
-    """There is nothing to change about one."""
+def apply(spaces: Spaces, ops: Sequence[Op], ended: Callable[[str], None] = lambda _path: None) -> Iterable[Failure]:
+    """There is nothing to change about one. `ended`: told of the path of one that was removed, or is new."""
     for op in ops:
         if isinstance(op, Create | Remove) and isinstance(op.obj, Netns):
             verb = _create if isinstance(op, Create) else _remove
             try:
                 verb(spaces, op.obj.path)
+                ended(op.obj.path)
             except (WeftError, OSError) as error:
                 yield Failure(op.obj.key, f"{describe(op.obj.key)}: {error}", errno.EEXIST)
 
@@ -100,8 +101,8 @@ def _hear(hearing: Hearing, _kind: int, data: bytes, start: int, end: int, _ns: 
         yield Gone(("netns", HOST, path))
 
 
-def kind(folder: Path) -> Kind:
-    """`folder`: where they have their names."""
+def kind(folder: Path, ended: Callable[[str], None]) -> Kind:
+    """`folder`: where they have their names. `ended`: as of `apply`."""
 
     def dump(look: Look) -> list[Netns]:
         if look.ns != HOST:
@@ -112,7 +113,7 @@ def kind(folder: Path) -> Kind:
 
     return Kind(
         name="netns",
-        phase=Phase("netns", lambda work, ops: apply(work.spaces, ops)),
+        phase=Phase("netns", lambda work, ops: apply(work.spaces, ops, ended)),
         part=NAMESPACES,
         dump=dump,
         hears={u.RTM_DELNSID: _hear},

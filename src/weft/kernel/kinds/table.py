@@ -6,8 +6,8 @@ from pathlib import Path
 
 import msgspec
 
-from weft.kernel.kinds import address, bpf, firewall, ipvs, ovs_datapath, own_netns, sysctl, tunnel, wireguard, xfrm
-from weft.kernel.kinds.bpf import PROGRAMS
+from weft.kernel.kinds import address, firewall, ipvs, ovs_datapath, own_netns, sysctl, tunnel, wireguard, xfrm
+from weft.kernel.kinds.bpf import Programs
 from weft.kernel.kinds.bridge_filter import BRIDGE_FILTER
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -37,14 +37,14 @@ class Adapters(msgspec.Struct):
     ipsets: Ipsets = msgspec.field(default_factory=Ipsets)
     ovs: OvsPorts = msgspec.field(default_factory=OvsPorts)
     tunnels: Path = Path("/run/weft", FOLDER)
-    programs: Path = Path("/run/weft", PROGRAMS)
+    programs: Programs = msgspec.field(default_factory=Programs)
     keys: Keys | None = None
 
 
 def kinds(adapters: Adapters) -> dict[str, Kind]:
     """By name."""
     table = (
-        own_netns.kind(adapters.named),
+        own_netns.kind(adapters.named, adapters.programs.ended),
         sysctl.kind(adapters.sysctls),
         *firewall.of_nft(adapters.nft, set(adapters.ruled)),
         *firewall.of_ipset(adapters.ipsets, set(adapters.ruled)),
@@ -64,6 +64,6 @@ def kinds(adapters: Adapters) -> dict[str, Kind]:
         adapters.ovs.kind(),
         *ovs_datapath.kinds(),
         *ipvs.KINDS,
-        *bpf.kinds(adapters.programs),
+        *adapters.programs.kinds(),
     )
     return {kind.name: kind for kind in table}

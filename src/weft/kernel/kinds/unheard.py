@@ -76,6 +76,10 @@ class Unheard:
         if known:
             self._seen[ns] = self._at(ns)
 
+    def leave(self, ns: str) -> None:
+        """Nothing of ours is there any more."""
+        self._seen.pop(ns, None)
+
     def knows(self, ns: str) -> bool:
         """Whether anything of ours is there."""
         return ns in self._seen

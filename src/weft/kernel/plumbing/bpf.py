@@ -10,6 +10,7 @@ import errno
 import os
 import platform
 import struct
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
@@ -23,7 +24,7 @@ _ATTR = 160
 
 MAP_CREATE, MAP_LOOKUP, MAP_UPDATE, MAP_DELETE, MAP_NEXT, PROG_LOAD, OBJ_PIN, OBJ_GET = 0, 1, 2, 3, 4, 5, 6, 7
 TEST_RUN, PROG_BY_ID, MAP_BY_ID, INFO, PROG_QUERY, RAW_TRACEPOINT_OPEN = 10, 13, 14, 15, 16, 17
-MAP_BATCH, LINK_CREATE, LINK_UPDATE = 24, 28, 29
+MAP_BATCH, LINK_CREATE, LINK_UPDATE, LINK_DETACH = 24, 28, 29, 34
 TYPES = {"hash": 1, "array": 2, "percpu_array": 6, "lru_hash": 9, "ringbuf": 27}
 """Of maps."""
 RAW_TRACEPOINT, SCHED_CLS = 17, 3
@@ -186,7 +187,7 @@ def load(code: bytes, name: str, type: int = SCHED_CLS) -> int:
         except WeftError:
             lines = log.raw.rstrip(b"\0").decode(errors="replace").strip().splitlines()
             said = next((line for line in reversed(lines) if line and not line.startswith("processed ")), "")
-            raise Unsupported(f"{refused}: {said}") if said else refused from None
+            raise Unsupported(f"the kernel's verifier refuses {name}: {said}") if said else refused from None
 
 
 class Ran(NamedTuple):
@@ -251,6 +252,11 @@ def replace(link: int, program: int) -> None:
     call(LINK_UPDATE, struct.pack("=IIII", link, program, 0, 0))
 
 
+def detach(link: int) -> None:
+    """At once: without it, a link ends some time after the last file descriptor is closed and its name is gone."""
+    call(LINK_DETACH, struct.pack("=I", link))
+
+
 def pin(fd: int, path: Path) -> None:
     """It stays, under this name in a file system of type bpf."""
     name = _Octets(bytes(path) + b"\0")
@@ -276,3 +282,78 @@ def settle() -> None:
     number = _MEMBARRIER.get(platform.machine())
     if number is None or _LIBC.syscall(number, 1, 0, 0) < 0:
         raise Unsupported("the kernel has no membarrier")
+
+
+class MapInfo(NamedTuple):
+    number: int
+    type: str
+    key_size: int
+    value_size: int
+    entries: int
+
+
+def map_info(fd: int) -> MapInfo:
+    """`type`: as in `TYPES`, "" of others."""
+    type, number, key_size, value_size, entries = struct.unpack_from("=IIIII", info(fd))
+    return MapInfo(number, next((name for name, n in TYPES.items() if n == type), ""), key_size, value_size, entries)
+
+
+class ProgramInfo(NamedTuple):
+    """`maps`: the numbers of those that it uses."""
+
+    number: int
+    maps: frozenset[int]
+
+
+def program_info(fd: int) -> ProgramInfo:
+    maps, found = _Octets(4 * _MOST_MAPS), _Octets(232)
+    at = found.at
+    ctypes.memmove(at + 52, struct.pack("=IQ", _MOST_MAPS, maps.at), 12)
+    call(INFO, struct.pack("=IIQ", fd, 232, at))
+    (number,), (count,) = struct.unpack("=I", found.part(4, 4)), struct.unpack("=I", found.part(52, 4))
+    return ProgramInfo(number, frozenset(struct.unpack(f"={count}I", maps.part(0, 4 * count))))
+
+
+_MOST_MAPS = 64
+"""That one program uses (MAX_USED_MAPS)."""
+
+
+class LinkInfo(NamedTuple):
+    """At tcx. `ifindex`: 0 where the device is gone, or the program was taken off it."""
+
+    program: int
+    ifindex: int
+    way: Literal["ingress", "egress"]
+
+
+def link_info(fd: int) -> LinkInfo:
+    told = info(fd)
+    _, _, program = struct.unpack_from("=III", told)
+    ifindex, way = struct.unpack_from("=II", told, 16)
+    return LinkInfo(program, ifindex, "egress" if way == TCX["egress"] else "ingress")
+
+
+# -- the file system ---------------------------------------------------------------------------------------------------
+
+_MAGIC, _NOSUID_NODEV_NOEXEC, _DETACH = 0xCAFE4A11, 2 | 4 | 8, 2
+"""BPF_FS_MAGIC of linux/magic.h; MS_… of mount(2), MNT_DETACH of umount(2)."""
+
+
+def mounted(path: Path) -> bool:
+    """Whether names for objects are kept there."""
+    buffer = ctypes.create_string_buffer(256)
+    if _LIBC.statfs(bytes(path), buffer):
+        return False
+    return int.from_bytes(buffer.raw[: ctypes.sizeof(ctypes.c_long)], sys.byteorder) == _MAGIC
+
+
+def mount(path: Path) -> None:
+    """A file system of type bpf, for root alone."""
+    if _LIBC.mount(b"bpf", bytes(path), b"bpf", ctypes.c_ulong(_NOSUID_NODEV_NOEXEC), b"mode=0700"):
+        raise _explain(ctypes.get_errno())
+
+
+def unmount(path: Path) -> None:
+    """Gone for all who look; whoever is still in it keeps it as long."""
+    if _LIBC.umount2(bytes(path), _DETACH):
+        raise _explain(ctypes.get_errno())

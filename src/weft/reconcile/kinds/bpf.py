@@ -95,7 +95,6 @@ LINK = Kind(
     told="never",
     optional=True,
     hosts=on_device,
-    carriers=within,
     needs=_link_needs,
     words=lambda rest: " ".join(rest[::-1]),
 )

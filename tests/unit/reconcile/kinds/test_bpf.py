@@ -56,7 +56,7 @@ def test_maps_come_first_and_homes_last_and_they_go_backwards() -> None:
     assert made == [DEVICE, CONTROL, MAP, PROGRAM, LINK, HOME, PAIRS]
     reconciler.desired = {}
     report = reconciler.update([obj.key for obj in ALL])
-    assert [op.obj for op in report.ops if isinstance(op, Remove)] == [LINK, PROGRAM, MAP, CONTROL, DEVICE]
+    assert [op.obj for op in report.ops if isinstance(op, Remove)] == [PROGRAM, MAP, CONTROL, DEVICE]
     assert not kernel.ours()
 
 
