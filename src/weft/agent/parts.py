@@ -134,7 +134,7 @@ class Surroundings(NamedTuple):
     bird: BgpSpeaker | None = None
     remotes: Sequence[Remote] = ()
     targets: Mapping[str, Make] = TARGETS
-    conntrack: Conntrack = connections
+    conntrack: Conntrack | None = None
     tracker: Tracker = tracked
     probing: Spaces = probing
     ask: Ask | None = None
@@ -162,6 +162,7 @@ class Parts:
         """`known`: what tells whether `store` is the one that this host knows, if it is not `store` itself. `around`: this
         host, unless another one is to be used. `kinds`, `contributors`: the features that it has."""
         around = around or Surroundings()
+        conntrack = around.conntrack or connections.Here(Path(config.run_dir))
         self.config, self.started, self.store, self.mesh = config, time.time(), store, around.mesh
         self.known = known or (store if isinstance(store, KnownStore) else KnownStore(store, Memory()))
         self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
@@ -218,14 +219,14 @@ class Parts:
             partial(places, self.view),
             partial(places, self.view, all=True),
             partial(standing, self.view),
-            around.conntrack,
+            conntrack,
             lambda cut: self.metrics.cut_off.inc(cut),
         )
         self.crossing = Connections(
             partial(meetings.places, self.view),
             partial(meetings.places, self.view, all=True),
             partial(meetings.standing, self.view),
-            around.conntrack,
+            conntrack,
             about=About("isolation", ANEW),
         )
         """Those between networks."""
@@ -236,9 +237,7 @@ class Parts:
         # Services.
         self.drains = Drains(self.cluster, self.follower, lambda: self.loops.touch(self.compiler.touched(Changed())))
         self.published = Published(self.view)
-        self.service_counts = ServiceCounts(
-            self.compiler.known, around.conntrack.find, lambda ns: self.kernel.counts(ns)
-        )
+        self.service_counts = ServiceCounts(self.compiler.known, conntrack.find, lambda ns: self.kernel.counts(ns))
 
         # Addresses and containers.
         self.flannel = Members(

@@ -17,11 +17,12 @@ from weft.hoststate import HOST, Key, Link, Object
 from weft.hoststate.links import NAMED
 from weft.kernel import announce, guarding
 from weft.kernel.decided import Decided
-from weft.kernel.host import counters, fastpath, probe, uplink
+from weft.kernel.host import counters, probe, uplink
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
 from weft.kernel.host.uplink import Addresses, Uplink
+from weft.kernel.kinds import bpf_names
 from weft.kernel.kinds.bpf import Programs
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
@@ -172,8 +173,8 @@ class LinuxKernel:
                 self._programs.without(ns, dev)
 
     def outdate(self, namespaces: Iterable[str]) -> None:
-        """What the fast path repeats there is decided anew (`weft.kernel.host.fastpath`)."""
-        fastpath.outdate(namespaces, self._run)
+        """What the fast path repeats there is decided anew (`weft.kernel.kinds.bpf_names`)."""
+        bpf_names.outdate(namespaces, self._run)
 
     # -- the rest ------------------------------------------------------------------------------------------------------
 

@@ -11,18 +11,28 @@ from __future__ import annotations
 import errno
 from collections.abc import Collection, Iterable, Mapping
 from contextlib import closing
+from functools import partial
+from pathlib import Path
 
 from weft.base.errors import Failed, NotFound
 from weft.kernel.host import fastpath
+from weft.kernel.kinds.bpf_names import RUN
 from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.conntrack import Flow, mark, of_ends
 from weft.kernel.plumbing.netlink import Message, Netlink, Refused, open_socket
 
-__all__ = ["Flow", "find", "put"]
+__all__ = ["Flow", "Here", "find", "put"]
 
 Addresses = Collection[bytes]
 """Packed."""
+
+
+class Here:
+    """This host's. `run`: the run directory."""
+
+    def __init__(self, run: Path) -> None:
+        self.find, self.put = find, partial(put, run=run)
 
 
 def find(places: Mapping[str, Addresses]) -> dict[str, list[Flow]]:
@@ -46,13 +56,13 @@ def _find(addresses: frozenset[bytes]) -> list[Flow]:
             raise Failed(f"open connections cannot be looked at: conntrack: {refused.text}") from None
 
 
-def put(ns: str, bit: int, flows: Iterable[tuple[Flow, bool]]) -> int:
-    """Set or clear a bit of connections' marks. How many there still were. Raises Denied, Failed; NotFound where the
-    namespace is gone."""
+def put(ns: str, bit: int, flows: Iterable[tuple[Flow, bool]], run: Path = RUN) -> int:
+    """Set or clear a bit of connections' marks. How many there still were. `run`: the run directory. Raises Denied, Failed;
+    NotFound where the namespace is gone."""
     messages = [mark(flow, bit if wanted else 0, bit) for flow, wanted in flows]
     changed = netns.call(ns, lambda: _put(messages)) if messages else 0
     if changed:
-        fastpath.forget(ns)
+        fastpath.forget(ns, run)
     return changed
 
 

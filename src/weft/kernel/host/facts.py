@@ -36,6 +36,7 @@ from weft.hoststate.firewall import TABLE
 from weft.hoststate.ipset import IpsetType
 from weft.hoststate.iptables import Backend
 from weft.hoststate.paths import PROTO
+from weft.kernel.host import fastpath
 from weft.kernel.host.uplink import Addresses, Assigned, Uplink
 from weft.kernel.kinds import bridge_filter, ipset, iptables, ipvs, ovs, ovs_datapath, sysctl, tc, wire, xfrm
 from weft.kernel.kinds.ipset import Ipsets
@@ -332,6 +333,7 @@ FEATURES: dict[str, Callable[[Netlink], bool]] = {
     "nftables": _nftables,
     "nft-bridge": partial(_nft, _BRIDGE),
     FLOWTABLE: partial(_nft, _FLOWTABLE),
+    fastpath.TCX: lambda _netlink: not fastpath.refusal(),
     "ipip": _ipip,
     bridge_filter.MODULE: _bridge_filter,
     ipset.FEATURE: _ipset,

@@ -1,125 +1,36 @@
-"""The short way of a namespace: what is kept of it, and how it forgets what was decided before.
-
-Objects stay by their names in a file system of our own, RUN/bpf, with a folder for each namespace (`folder`):
-
-    maps/NAME  programs/NAME-DIGEST  links/DEVICE-ingress  links/DEVICE-egress
-    networks/NETWORK → SLOT     by which number a network is counted: a symbolic link, which leads nowhere
-
-Everything here blocks, and costs one question to the file system where there is nothing.
-"""
+"""The short way of a namespace: whether there can be one, what is kept of it, and how it is made to forget."""
 
 from __future__ import annotations
 
-import logging
-import os
-import sys
-import threading
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
+from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import NamedTuple
-from urllib.parse import quote, unquote
 
-from weft.base.errors import Denied, NotFound, WeftError
+from weft.base.errors import NotFound, Unsupported, WeftError
 from weft.base.net import Family
-from weft.bpf.layout import CONTROL, CONTROL_VALUE, COUNT, COUNTS, ENTRY, FLOWS, KEY4, KEY6, Entry
-from weft.hoststate import HOST
-from weft.hoststate.links import NAMED
+from weft.bpf.assembler import Program
+from weft.bpf.layout import COUNT, COUNTS, ENTRY, FLOWS, KEY4, KEY6, Entry
 from weft.kernel.host import flowtables
+from weft.kernel.kinds.bpf_names import MAPS, RUN, closed, cpus, folder, opened, outdate, slot_key, slots
 from weft.kernel.plumbing import bpf
+from weft.kernel.plumbing.spaces import LOOPBACK
 
-log = logging.getLogger(__name__)
-
-RUN = Path("/run/weft")
-FOLDER = "bpf"
-"""In the run directory."""
-MAPS, PROGRAMS, LINKS, NETWORKS = FOLDERS = "maps", "programs", "links", "networks"
-_HOST = "host"
-_FIRST = bytes(4)
-"""The key of the only value of an array."""
-_lock = threading.Lock()
-"""Two who change `control` would undo each other's."""
+TCX = "tcx"
+"""The feature: programs that are asked at devices, before all else and after it."""
 
 
-Change = Callable[[int, int], tuple[int, int]]
-
-
-class Count(NamedTuple):
-    """Packets and octets that went the short way; packets that took the ordinary one and made an entry."""
-
-    packets: int = 0
-    octets: int = 0
-    entered: int = 0
-
-
-# -- where it is -------------------------------------------------------------------------------------------------------
-
-
-def name(text: str) -> str:
-    """As a file is called in a file system of type bpf, which has no dots in names."""
-    return quote(text, safe="").replace(".", "%2E")
-
-
-def folder(ns: str, run: Path = RUN) -> Path:
-    """Where the objects of a namespace have their names."""
-    return run / FOLDER / (_HOST if ns == HOST else name(ns.removeprefix(NAMED)))
-
-
-def namespaces(run: Path = RUN) -> list[str]:
-    """Those that have anything. (The kernel puts files of its own into each file system of the kind.)"""
-    return [_namespace(place.name) for place in listed(run / FOLDER) if place.is_dir()]
-
-
-def _namespace(folder: str) -> str:
-    path = unquote(folder)
-    return HOST if folder == _HOST else path if path.startswith("/") else f"{NAMED}{path}"
-
-
-@contextmanager
-def opened(path: Path) -> Iterator[int]:
-    """A file descriptor of what has this name. Raises NotFound, Denied."""
-    fd = bpf.pinned(path)
+def refusal() -> str:
+    """Why programs cannot be asked at devices here; "" where they can. It is tried out at the loopback device of the calling
+    thread's namespace, which is to be one that ends."""
+    passing = Program()
+    passing.end()
     try:
-        yield fd
-    finally:
-        os.close(fd)
-
-
-def listed(path: Path) -> list[Path]:
-    """What is in a folder, sorted; nothing where there is no such folder. Raises Denied."""
-    try:
-        return sorted(path.iterdir())
-    except (FileNotFoundError, NotADirectoryError):
-        return []
-    except PermissionError:
-        raise Denied(f"no permission to read {path}: run as root") from None
-
-
-# -- what was decided --------------------------------------------------------------------------------------------------
-
-
-def outdate(namespaces: Iterable[str], run: Path = RUN) -> None:
-    """What programs of these namespaces repeat does not count any more: something changed there by which it was decided. When
-    this returns, no packet is under way by which something would be kept that was decided before. Where that cannot be said,
-    the programs are taken off their devices."""
-    places = [place for ns in namespaces if ((place := folder(ns, run)) / MAPS / CONTROL).exists()]
-    if not places:
-        return
-    try:
-        bpf.settle()
-        for place in places:
-            change_control(place, lambda generation, pairs: (generation + 1 & 0xFFFF_FFFF, pairs))
+        with closed(bpf.load(passing.octets(), "weft_probe")) as fd, closed(bpf.attach(fd, LOOPBACK, "ingress")):
+            bpf.settle()
     except WeftError as error:
-        log.error("the fast path is taken off: what was decided before cannot be told apart: %s", error)
-        for link in [path for place in places for path in listed(place / LINKS)]:
-            take_off(link)
-
-
-def take_off(link: Path) -> None:
-    """No program is asked there any more."""
-    with suppress(WeftError), opened(link) as fd:
-        bpf.detach(fd)
-    link.unlink(missing_ok=True)
+        return f"{error} (tcx is there from Linux 6.6 on)" if isinstance(error, Unsupported) else str(error)
+    return ""
 
 
 def forget(ns: str, run: Path = RUN) -> None:
@@ -129,34 +40,15 @@ def forget(ns: str, run: Path = RUN) -> None:
     flowtables.forget(ns)
 
 
-def change_control(place: Path, change: Change) -> None:
-    """`change`: of the generation, and of whether there are entries by addresses alone. Raises WeftError; nothing where the map
-    is gone."""
-    with _lock, suppress(NotFound), opened(place / MAPS / CONTROL) as fd:
-        before = bpf.lookup(fd, _FIRST, CONTROL_VALUE.size) or bytes(CONTROL_VALUE.size)
-        after = CONTROL_VALUE.pack(*change(*CONTROL_VALUE.unpack(before)))
-        if after != before:
-            bpf.update(fd, _FIRST, after)
-
-
-def control(place: Path) -> tuple[int, int]:
-    """The generation, and whether there are entries by addresses alone; zeros where there is no cache. Raises Denied."""
-    with suppress(NotFound), opened(place / MAPS / CONTROL) as fd:
-        generation, pairs = CONTROL_VALUE.unpack(bpf.lookup(fd, _FIRST, CONTROL_VALUE.size) or bytes(8))
-        return generation, pairs
-    return 0, 0
-
-
 # -- what is to be seen ------------------------------------------------------------------------------------------------
 
 
-def slots(place: Path) -> dict[str, int]:
-    """By which number each network is counted; `place`: of a namespace (`folder`)."""
-    found: dict[str, int] = {}
-    for each in listed(place / NETWORKS):
-        with suppress(OSError, ValueError):
-            found[unquote(each.name)] = int(str(each.readlink()))
-    return found
+class Count(NamedTuple):
+    """Packets and octets that went the short way; packets that took the ordinary one and made an entry."""
+
+    packets: int = 0
+    octets: int = 0
+    entered: int = 0
 
 
 def counts(ns: str, run: Path = RUN) -> dict[str, Count]:
@@ -170,19 +62,9 @@ def counts(ns: str, run: Path = RUN) -> dict[str, Count]:
     return found
 
 
-def slot_key(slot: int) -> bytes:
-    return slot.to_bytes(4, sys.byteorder)
-
-
 def entries(ns: str, family: Family, run: Path = RUN) -> Iterator[tuple[bytes, Entry]]:
     """What is kept, also what does not count any more: by key (`layout.KEY4`, `KEY6`). Raises Denied."""
     key = KEY4 if family == 4 else KEY6
     with suppress(NotFound), opened(folder(ns, run) / MAPS / FLOWS[family]) as fd:
         for found, value in bpf.many(fd, key.size, ENTRY.size):
             yield found, Entry(*ENTRY.unpack(value))
-
-
-def cpus() -> int:
-    """Those that there may ever be: so many values has an element of a map that has one for each."""
-    text = Path("/sys/devices/system/cpu/possible").read_text()
-    return int(text.strip().replace(",", "-").rsplit("-", 1)[-1]) + 1

@@ -1,5 +1,5 @@
 """The fast path in a real kernel: maps, programs and links, which stay by names in a file system of our own, and what the maps
-say of containers. Where these names are: `weft.kernel.host.fastpath`.
+say of containers. Where these names are: `bpf_names`.
 
 What is there is made right whether it is missing or otherwise: nothing in that file system is somebody else's. A program that
 is exchanged is so at each of its devices, without a packet that none is asked about. One that cannot be loaded takes the
@@ -17,13 +17,12 @@ from typing import get_args
 
 from weft.base.errors import NotFound, WeftError
 from weft.bpf.assembler import Code
-from weft.bpf.layout import COUNT, COUNTS, HOME, HOMES, SLOTS
+from weft.bpf.layout import CONTROL, COUNT, COUNTS, HOME, HOMES, SLOTS
 from weft.hoststate import HOST, BpfLink, BpfMap, BpfProgram, FastHome, FastPairs, Object
 from weft.hoststate.bpf import Way
 from weft.hoststate.objects import FastPath
-from weft.kernel.host import fastpath
-from weft.kernel.host.fastpath import FOLDERS, LINKS, MAPS, NETWORKS, PROGRAMS, listed, opened
-from weft.kernel.kinds import bpf_read
+from weft.kernel.kinds import bpf_names, bpf_read
+from weft.kernel.kinds.bpf_names import FOLDERS, LINKS, MAPS, NETWORKS, PROGRAMS, listed, opened
 from weft.kernel.kinds.kind import Kind, Look, Part, Phase, Work
 from weft.kernel.kinds.unheard import Unheard
 from weft.kernel.plumbing import bpf, netns
@@ -39,7 +38,7 @@ _AT_ONCE = 64
 class Programs:
     """`run`: the run directory."""
 
-    def __init__(self, run: Path = fastpath.RUN) -> None:
+    def __init__(self, run: Path = bpf_names.RUN) -> None:
         self._run = run
         self._unheard = Unheard(lambda ns: bpf_read.names(self._place(ns)))
         self._next: dict[str, int] = {}
@@ -55,7 +54,7 @@ class Programs:
 
     def changed(self) -> set[str]:
         """The namespaces where somebody else took something away. Raises WeftError."""
-        return self._unheard.changed() | {ns for ns in fastpath.namespaces(self._run) if self._loose(ns)}
+        return self._unheard.changed() | {ns for ns in bpf_names.namespaces(self._run) if self._loose(ns)}
 
     def ended(self, ns: str) -> None:
         """The namespace at this path is gone, or was another one: away with what belonged to it."""
@@ -75,7 +74,7 @@ class Programs:
                     path.unlink(missing_ok=True)
 
     def _place(self, ns: str) -> Path:
-        return fastpath.folder(ns, self._run)
+        return bpf_names.folder(ns, self._run)
 
     def _loose(self, ns: str) -> bool:
         if not self._unheard.knows(ns):
@@ -91,7 +90,7 @@ class Programs:
 
     def _dump(self, look: Look) -> Iterable[Object]:
         if look.ns == HOST:
-            for ns in fastpath.namespaces(self._run):
+            for ns in bpf_names.namespaces(self._run):
                 if ns != HOST and not netns.exists(ns):
                     self.ended(ns)
         place = self._place(look.ns)
@@ -221,7 +220,8 @@ def _put(place: Path, obj: Object, indexes: Mapping[str, int]) -> None:
             with _needed(place / MAPS / HOMES, BpfMap.kind, obj.ns, HOMES) as fd:
                 bpf.update(fd, bpf_read.octets(obj.address), value)
         case FastPairs():
-            fastpath.change_control(place, lambda generation, _pairs: (generation, 1))
+            with _needed(place / MAPS / CONTROL, BpfMap.kind, obj.ns, CONTROL):
+                bpf_names.change_control(place, lambda generation, _pairs: (generation, 1))
 
 
 def _keep(fd: int, path: Path) -> None:
@@ -268,7 +268,7 @@ def _links(place: Path, programs: Iterable[Path]) -> list[Path]:
 
 def _take_off(place: Path, programs: Iterable[Path]) -> None:
     for path in _links(place, programs):
-        fastpath.take_off(path)
+        bpf_names.take_off(path)
     for path in programs:
         path.unlink(missing_ok=True)
 
@@ -298,7 +298,8 @@ def _remove(place: Path, obj: Object) -> None:
             with suppress(NotFound), opened(place / MAPS / HOMES) as fd:
                 bpf.delete(fd, bpf_read.octets(obj.address))
         case FastPairs():
-            fastpath.change_control(place, lambda generation, _pairs: (generation, 0))
+            with suppress(NotFound):
+                bpf_names.change_control(place, lambda generation, _pairs: (generation, 0))
 
 
 # -- by which number a network is counted ------------------------------------------------------------------------------
@@ -306,22 +307,22 @@ def _remove(place: Path, obj: Object) -> None:
 
 def _slot(place: Path, network: str) -> int:
     """The lowest that is free, for its first container here; what was counted before under it is not its own."""
-    slots = fastpath.slots(place)
+    slots = bpf_names.slots(place)
     if network in slots:
         return slots[network]
     used = set(slots.values())
     slot = next((number for number in range(SLOTS - 1) if number not in used), SLOTS - 1)
-    (place / NETWORKS / fastpath.name(network)).symlink_to(str(slot))
+    (place / NETWORKS / bpf_names.name(network)).symlink_to(str(slot))
     if slot not in used:
         with suppress(NotFound), opened(place / MAPS / COUNTS) as fd:
-            bpf.update(fd, fastpath.slot_key(slot), bytes(COUNT.size * fastpath.cpus()))
+            bpf.update(fd, bpf_names.slot_key(slot), bytes(COUNT.size * bpf_names.cpus()))
     return slot
 
 
 def _free_slots(place: Path) -> None:
     """Of networks of which no container is here any more."""
-    slots = fastpath.slots(place)
+    slots = bpf_names.slots(place)
     used = {HOME.unpack(value)[2] for _, value in bpf_read.homes(place)} if slots else set()
     for network, slot in slots.items():
         if slot not in used:
-            (place / NETWORKS / fastpath.name(network)).unlink(missing_ok=True)
+            (place / NETWORKS / bpf_names.name(network)).unlink(missing_ok=True)

@@ -1,4 +1,4 @@
-"""What there is of the fast path in a namespace. Where its names are: `weft.kernel.host.fastpath`."""
+"""What there is of the fast path in a namespace. Where its names are: `weft.kernel.kinds.bpf_names`."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from weft.base.errors import NotFound
 from weft.bpf.layout import CONTROL, HOME, HOMES, Home
 from weft.hoststate import BpfLink, BpfMap, BpfProgram, FastHome, FastPairs, Key, Object
 from weft.hoststate.objects import FastPath
-from weft.kernel.host import fastpath
-from weft.kernel.host.fastpath import LINKS, MAPS, PROGRAMS, listed, opened
+from weft.kernel.kinds import bpf_names
+from weft.kernel.kinds.bpf_names import LINKS, MAPS, PROGRAMS, listed, opened
 from weft.kernel.kinds.kind import Names
 from weft.kernel.plumbing import bpf
 
@@ -49,7 +49,7 @@ def objects(ns: str, place: Path, names: Names, desired: Mapping[Key, Object]) -
             else:  # its device is gone or has another name, or it was taken off
                 path.unlink(missing_ok=True)
     yield from _homes(ns, place, names, desired)
-    if CONTROL in maps and fastpath.control(place)[1]:
+    if CONTROL in maps and bpf_names.control(place)[1]:
         yield FastPairs(ns=ns)
 
 
@@ -59,7 +59,7 @@ def _map(ns: str, name: str, about: bpf.MapInfo) -> object:
 
 
 def _homes(ns: str, place: Path, names: Names, desired: Mapping[Key, Object]) -> Iterator[FastHome]:
-    slots = fastpath.slots(place)
+    slots = bpf_names.slots(place)
     networks = {slot: network for network, slot in slots.items()}
     for address, value in homes(place):
         home, text = Home(*HOME.unpack(value)), _text(address)
@@ -89,7 +89,7 @@ def _text(address: bytes) -> str:
 
 
 def link_path(place: Path, dev: str, way: str) -> Path:
-    return place / LINKS / f"{fastpath.name(dev)}-{way}"
+    return place / LINKS / f"{bpf_names.name(dev)}-{way}"
 
 
 # -- what nobody tells of ----------------------------------------------------------------------------------------------
@@ -112,7 +112,7 @@ def loose(place: Path, start: int, most: int) -> bool:
             link = bpf.link_info(fd)
             if link.ifindex and link.program in programs:
                 continue
-            if link.ifindex or path.name.rpartition("-")[0] in {fastpath.name(dev) for _, dev in if_nameindex()}:
+            if link.ifindex or path.name.rpartition("-")[0] in {bpf_names.name(dev) for _, dev in if_nameindex()}:
                 return True
             path.unlink(missing_ok=True)
     return False

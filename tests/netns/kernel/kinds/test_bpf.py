@@ -6,6 +6,7 @@ import os
 import re
 import signal
 import subprocess
+import sys
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from socket import if_nametoindex
@@ -22,8 +23,11 @@ from weft.base.errors import Unsupported
 from weft.bpf import layout
 from weft.hoststate import BpfLink, Bridge, FastHome, FastPairs, Key, Link, Netns, NftChain, Object, Sysctl
 from weft.hoststate.firewall import INET
+from weft.kernel.host import facts as host_facts
 from weft.kernel.host import fastpath
-from weft.kernel.host.fastpath import LINKS, MAPS, NETWORKS, PROGRAMS, Count
+from weft.kernel.host.fastpath import Count
+from weft.kernel.kinds import bpf_names as names
+from weft.kernel.kinds.bpf_names import LINKS, MAPS, NETWORKS, PROGRAMS
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import bpf
 from weft.kernel.plumbing.netns import call as netns_call
@@ -87,7 +91,7 @@ class Host:
         return [failure.reason for failure in reconciler.resync().failures]
 
     def names(self, folder: str, ns: str = "") -> list[str]:
-        return [path.name for path in fastpath.listed(fastpath.folder(ns, self.run) / folder)]
+        return [path.name for path in names.listed(names.folder(ns, self.run) / folder)]
 
 
 @pytest.fixture
@@ -160,7 +164,7 @@ def _without(folder: str, name: str) -> Callable[[Path], None]:
 
 def _taken_off(place: Path) -> None:
     """As `bpftool link detach`: the name stays."""
-    with fastpath.opened(next((place / LINKS).glob("*-egress"))) as fd:
+    with names.opened(next((place / LINKS).glob("*-egress"))) as fd:
         bpf.detach(fd)
 
 
@@ -185,7 +189,7 @@ def test_what_is_taken_away_by_hand_is_noticed_and_put_back(fast: Host, harm: st
     assert fast.kernel.unheard() == set()
     before = at("eth0"), at("eth0", "egress"), at("weft-n")
     do, repairs = HARM[harm]
-    do(fastpath.folder("", fast.run))
+    do(names.folder("", fast.run))
     assert fast.kernel.unheard() == {""}
     assert set(fast.put_right()) == repairs
     # One whose name is gone ends some moments later.
@@ -251,8 +255,8 @@ def test_a_namespace_has_its_own_and_takes_it_along(fast: Host, netns: Home) -> 
     ]
     fast.want(*inside)
     fast.put_right()
-    assert set(fastpath.namespaces(fast.run)) == {"", ns}
-    assert fastpath.slots(fastpath.folder(ns, fast.run)) == {"a.b": 0}
+    assert set(names.namespaces(fast.run)) == {"", ns}
+    assert names.slots(names.folder(ns, fast.run)) == {"a.b": 0}
     netns.run("umount", "-l", ns)
     Path(ns).unlink()
     fast.restart()
@@ -260,7 +264,7 @@ def test_a_namespace_has_its_own_and_takes_it_along(fast: Host, netns: Home) -> 
     assert netns_call(ns, lambda: at("br0")) == ["weft_fast"]
     fast.leave(*inside)
     fast.put_right()
-    assert fastpath.namespaces(fast.run) == [""] and not fast.names(MAPS, ns)
+    assert names.namespaces(fast.run) == [""] and not fast.names(MAPS, ns)
 
 
 # -- how it is counted -------------------------------------------------------------------------------------------------
@@ -268,29 +272,29 @@ def test_a_namespace_has_its_own_and_takes_it_along(fast: Host, netns: Home) -> 
 
 def count(host: Host, network: str, packets: int) -> None:
     """As if so many had gone the short way, seen by one CPU."""
-    place = fastpath.folder("", host.run)
-    value = layout.COUNT.pack(packets, packets * 100, 1) + bytes(layout.COUNT.size * (fastpath.cpus() - 1))
-    with fastpath.opened(place / MAPS / layout.COUNTS) as fd:
-        bpf.update(fd, fastpath.slot_key(fastpath.slots(place)[network]), value)
+    place = names.folder("", host.run)
+    value = layout.COUNT.pack(packets, packets * 100, 1) + bytes(layout.COUNT.size * (names.cpus() - 1))
+    with names.opened(place / MAPS / layout.COUNTS) as fd:
+        bpf.update(fd, names.slot_key(names.slots(place)[network]), value)
 
 
 def test_a_network_keeps_its_number_as_long_as_it_has_a_container_here(fast: Host) -> None:
-    place = fastpath.folder("", fast.run)
-    slots = fastpath.slots(place)
+    place = names.folder("", fast.run)
+    slots = names.slots(place)
     assert sorted(slots) == ["blue", "red"] and sorted(slots.values()) == [0, 1]
     count(fast, "blue", 5)
     count(fast, "red", 7)
     fast.leave(BLUE)
     fast.restart()
     fast.put_right()
-    assert fastpath.slots(place) == slots, "there is another one"
+    assert names.slots(place) == slots, "there is another one"
     assert fastpath.counts("", fast.run) == {"blue": Count(5, 500, 1), "red": Count(7, 700, 1)}
     fast.leave(BLUE6)
     fast.put_right()
     green = FastHome(address="10.2.0.2", dev="weft-n", mac="02:00:00:00:00:04", network="green")
     fast.want(green)
     fast.put_right()
-    assert fastpath.slots(place) == {"red": slots["red"], "green": slots["blue"]}
+    assert names.slots(place) == {"red": slots["red"], "green": slots["blue"]}
     assert fastpath.counts("", fast.run) == {"green": Count(), "red": Count(7, 700, 1)}, (
         "and nothing of who had it before"
     )
@@ -303,7 +307,7 @@ def test_networks_beyond_the_last_number_share_it(fast: Host, monkeypatch: pytes
     ]
     fast.want(*homes)
     fast.put_right()
-    slots = fastpath.slots(fastpath.folder("", fast.run))
+    slots = names.slots(names.folder("", fast.run))
     assert {slots["n1"], slots["n2"], slots["n3"]} == {2}
     assert fast.put_right() == []
 
@@ -312,7 +316,7 @@ def test_networks_beyond_the_last_number_share_it(fast: Host, monkeypatch: pytes
 
 
 def generation(host: Host, ns: str = "") -> int:
-    return fastpath.control(fastpath.folder(ns, host.run))[0]
+    return names.control(names.folder(ns, host.run))[0]
 
 
 def test_after_any_change_what_was_decided_before_does_not_count(fast: Host, netns: Home) -> None:
@@ -326,7 +330,7 @@ def test_after_any_change_what_was_decided_before_does_not_count(fast: Host, net
         assert generation(fast) == before, change
     fastpath.forget("", fast.run)
     assert generation(fast) == before + 1
-    assert fastpath.control(fastpath.folder("", fast.run))[1] == 1, "and this says what it said"
+    assert names.control(names.folder("", fast.run))[1] == 1, "and this says what it said"
 
 
 def test_what_others_change_of_rules_counts_too(fast: Host, netns: Home) -> None:
@@ -348,7 +352,27 @@ def test_where_it_cannot_be_forgotten_the_programs_go(fast: Host, monkeypatch: p
     assert fast.names(LINKS) == []
 
 
+def test_where_its_number_is_gone_the_programs_go(fast: Host) -> None:
+    """They would repeat what is not so any more, until somebody notices."""
+    (names.folder("", fast.run) / MAPS / CONTROL.name).unlink()
+    fastpath.forget("", fast.run)
+    assert at("eth0") == at("eth0", "egress") == at("weft-n") == []
+    fast.put_right()
+    assert at("eth0") == at("weft-n") == ["weft_fast"]
+
+
 def test_nothing_is_waited_for_where_there_is_nothing(host: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(bpf, "settle", lambda: pytest.fail("waited"))
     host.want(DEVICE)
     assert host.put_right() == ["Create link weft-n"]
+
+
+# -- whether it can be -------------------------------------------------------------------------------------------------
+
+
+def test_whether_it_can_be_is_tried_out_and_why_not_is_said(netns: Home) -> None:
+    assert fastpath.refusal() == ""
+    assert fastpath.TCX in host_facts.features()
+    ask = "from weft.kernel.host import fastpath; print(fastpath.refusal())"
+    told = netns.run("unshare", "--user", "--map-root-user", "--net", sys.executable, "-c", ask)
+    assert told.startswith("the kernel does not let BPF be used here: CAP_BPF and CAP_NET_ADMIN")
