@@ -18,7 +18,7 @@ from typing import Literal
 from support.fast_path import Loaded, loaded
 from support.namespaces import Home as Home_
 from support.namespaces import Namespace
-from weft.bpf.layout import BRIDGED, FLOWS, ONE_FLOW, Home
+from weft.bpf.layout import ANY_FLOW, BRIDGED, FLOWS, ONE_FLOW, Home
 
 Kind = Literal["routed", "bridged"]
 GATEWAY = {4: "169.254.1.1", 6: "fe80::1"}
@@ -48,6 +48,7 @@ class Host:
     ns: Namespace
     programs: Loaded
     generation: int = 1
+    pairs: bool = False
     indexes: dict[str, int] = field(default_factory=dict)
 
     def entries(self, family: int) -> int:
@@ -55,7 +56,7 @@ class Host:
 
     def next_generation(self) -> None:
         self.generation += 1
-        self.programs.control(self.generation)
+        self.programs.control(self.generation, self.pairs)
 
     def index(self, device: str) -> int:
         with self.ns.entered():
@@ -67,6 +68,23 @@ class Lab:
     kind: Kind
     hosts: dict[int, Host]
     containers: dict[str, Container]
+    pairs: bool = False
+
+    @contextmanager
+    def bypassed(self) -> Iterator[None]:
+        """Rules mark all packets meanwhile, for all that have the same addresses."""
+        self._decide(pairs=True)
+        try:
+            yield
+        finally:
+            self._decide(pairs=False)
+
+    def _decide(self, *, pairs: bool) -> None:
+        self.pairs = pairs
+        for host in self.hosts.values():
+            host.pairs = pairs
+            _rules(self, host)
+        self.next_generation()
 
     def family(self) -> str:
         return "inet" if self.kind == "routed" else "bridge"
@@ -79,9 +97,7 @@ class Lab:
         try:
             yield
         finally:
-            for host in self.hosts.values():
-                _rules(self, host)
-            self.next_generation()
+            self._decide(pairs=self.pairs)
 
     def next_generation(self) -> None:
         for host in self.hosts.values():
@@ -211,11 +227,12 @@ def _behind(host: Host, container: Container) -> None:
 def _rules(lab: Lab, host: Host) -> None:
     priority = 0 if lab.kind == "routed" else 300
     said = "ct state established " if lab.kind == "routed" else "ether type { ip, ip6 } "
+    said, bits = ("", _BITS[lab.kind] | ANY_FLOW) if lab.pairs else (said, _BITS[lab.kind])
     host.ns.run(
         *("nft", "-f", "-"),
         stdin=f"table {lab.family()} test\ndelete table {lab.family()} test\n"
         f"table {lab.family()} test {{\nchain forward {{\ntype filter hook forward priority {priority}\n"
-        f"{said}meta mark set meta mark | {_BITS[lab.kind]:#x}\n}}\n}}\n",
+        f"{said}meta mark set meta mark | {bits:#x}\n}}\n}}\n",
     )
     if lab.kind == "routed":
         host.ns.sh("sysctl -qw net.netfilter.nf_conntrack_tcp_be_liberal=1")

@@ -64,6 +64,20 @@ def test_what_was_allowed_is_repeated_until_the_next_generation(
             assert not talk.send(talk.server, talk.client)
 
 
+@pytest.mark.parametrize("family", [4, 6])
+@pytest.mark.parametrize("names", ["ab", "ac"])
+def test_what_goes_for_two_addresses_goes_for_all_their_packets(either: Lab, names: str, family: int) -> None:
+    with either.bypassed(), flow(either, names, family, UDP) as talk:
+        _open(either, talk, family)
+        with either.denied():
+            with flow(either, names, family, TCP) as begun:
+                assert begun.exchange()
+            either.next_generation()
+            assert not talk.exchange()
+    with flow(either, names, family, UDP) as talk:
+        _open(either, talk, family)
+
+
 @pytest.mark.parametrize("names", ["ab", "ac"])
 @pytest.mark.parametrize("family", [4, 6])
 def test_each_hop_is_counted(either: Lab, names: str, family: int) -> None:
