@@ -127,6 +127,8 @@ def network(site: Site, bridge: str = "", ns: str = HOST) -> Iterator[Object]:
     if bridge:
         yield NftElement(set=_DEVICES, value=f'"{bridge}"', ns=ns)
         yield NftElement(set=_SWITCHED, value=f'"{bridge}" . "{bridge}"', ns=ns)
+        if programs(host):
+            yield from _switched(ns)
 
 
 def _common(host: Host, ns: str) -> Iterator[Object]:
@@ -136,8 +138,6 @@ def _common(host: Host, ns: str) -> Iterator[Object]:
         yield from objects(ns, HOST_ENTRIES if ns == HOST else OWN_ENTRIES)
         yield Sysctl(name=_LIBERAL, value="1", optional=True, lasting=ns == HOST, ns=ns)
     yield NftChain(name=SHORT, hook=_hook(_LAST), rules=tuple(_entry(host, ns)), ns=ns)
-    if programs(host):
-        yield from _switched(ns)
     if host.iptables and ns == HOST:  # its rules have connections tracked, as a rule
         yield from tracked(host)
 

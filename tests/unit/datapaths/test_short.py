@@ -246,6 +246,17 @@ def test_others_marks_say_nothing() -> None:
         assert cleared <= 1, "before anything may pass"
 
 
+@pytest.mark.parametrize("name", PASSED)
+@pytest.mark.parametrize("means", [(PROGRAMS,), (FLOWTABLE,), MEANS])
+def test_whoever_names_a_set_or_a_chain_brings_it(name: str, means: tuple[str, ...]) -> None:
+    found = all_of(site(name, *means))
+    there = {o.key for o in found}
+    for chain in (o for o in found if isinstance(o, NftChain) and o.name.startswith("short")):
+        assert chain.sets | chain.jumps | chain.flowtables <= there
+    for element in (o for o in found if isinstance(o, NftElement)):
+        assert element.holder in there
+
+
 def test_bits_of_marks_are_apart() -> None:
     used = ONE_FLOW | ANY_FLOW | BRIDGED
     assert used & (_routing_mesh.MASK | _isolation.ANEW) == 0
