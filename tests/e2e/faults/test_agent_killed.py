@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import signal
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -38,6 +40,7 @@ def monitored(weft: Cluster, host: str, folder: Path) -> Iterator[Callable[[], l
     """What changes in a host's network meanwhile, by netlink's and nftables' own word. Learned neighbours are passed over;
     everything else counts, whoever did it."""
     paths = [folder / f"{host}-{tool}" for tool in ("ip", "nft")]
+    until(lambda: not _ports_to_come(weft, host), 30, "bridges' ports to be what they will be")
     with ExitStack() as undo:
         for path, words in zip(paths, (["ip", "monitor", "all"], ["nft", "monitor"]), strict=True):
             with path.open("w") as file:
@@ -58,6 +61,13 @@ def monitored(weft: Cluster, host: str, folder: Path) -> Iterator[Callable[[], l
             return [line for line in new if not _noise(line)]
 
         yield lines
+
+
+def _ports_to_come(weft: Cluster, host: str) -> list[str]:
+    """Ports of bridges that came less than their bridge's forward delay (15 s) ago: after that the kernel tells of them once
+    more, and nothing has changed."""
+    links: list[dict[str, Any]] = json.loads(weft.sh(host, "ip -d -j link show type bridge_slave"))
+    return [x["ifname"] for x in links if x and x["linkinfo"]["info_slave_data"]["forward_delay_timer"]]
 
 
 def _noise(line: str) -> bool:
