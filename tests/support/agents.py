@@ -43,6 +43,7 @@ from weft.kernel.host.connections import Addresses, Flow
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Heard
 from weft.kernel.host.resolvers import Sockets
+from weft.kernel.host.short import Count, Direction
 from weft.kernel.host.tracked import Listing as TrackedListing
 from weft.kernel.host.tracked import Tracked, concerns, has_end
 from weft.model import Namespace, Network
@@ -141,6 +142,32 @@ class FakeTracker:
         raise NotFound("nobody is told of connections here")
 
 
+class FakeShort:
+    """What takes a short way on this host, as a test says it (`weft.kernel.host.short`). `looks`: how often it was counted."""
+
+    def __init__(self) -> None:
+        self.counted: dict[str, dict[str, Count]] = {}
+        self.cached: dict[str, dict[Direction, str]] = {}
+        self.in_flowtable: list[Tracked] = []
+        self.trouble: WeftError | None = None
+        self.looks = 0
+
+    def spaces(self) -> list[str]:
+        self.looks += 1
+        return sorted(self.counted.keys() | self.cached.keys())
+
+    def counts(self, ns: str) -> dict[str, Count]:
+        return self.counted.get(ns, {})
+
+    def repeated(self, ns: str) -> dict[Direction, str]:
+        if self.trouble is not None:
+            raise self.trouble
+        return self.cached.get(ns, {})
+
+    def offloaded(self, ns: str) -> list[Tracked]:
+        return self.in_flowtable if ns == HOST else []
+
+
 class FakeAnswers:
     def __init__(self) -> None:
         self.tcp, self.udp, self.closed = 40_001, 40_002, False
@@ -216,6 +243,7 @@ class FakeHost(FakeKernel):
         self.bird = FakeBird()
         self.conntrack = FakeConntrack()
         self.tracker = FakeTracker()
+        self.short = FakeShort()
         self.probing = FakeProbing(self)
         self.resolvers = FakeResolvers()
         self.answers: set[IPAddress] = set()
@@ -404,6 +432,7 @@ def make_agent(
             targets=targets,
             conntrack=host.conntrack,
             tracker=host.tracker,
+            short=host.short,
             probing=host.probing,
             ask=host.ask,
             resolvers=host.resolvers,

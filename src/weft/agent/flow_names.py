@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from weft.agent.fast_counts import way_of
 from weft.api import flows as f
 from weft.base.net import IPAddress
+from weft.kernel.host.short import Repeated
 from weft.kernel.host.tracked import Side, Tracked
 from weft.model import Endpoint, Node
 from weft.model.ports import BY_NUMBER
@@ -62,8 +64,18 @@ class Names:
             address=address, port=port, kind=known.kind, name=known.name, network=known.network, node=known.node
         )
 
-    def flow(self, found: Tracked, where: str, now: float, event: str = "", moment: float = 0.0) -> f.Flow:
+    def flow(
+        self,
+        found: Tracked,
+        where: str,
+        now: float,
+        event: str = "",
+        moment: float = 0.0,
+        repeated: Repeated | None = None,
+    ) -> f.Flow:
+        """`repeated`: what programs repeat where it is."""
         there, back = found.there, found.back
+        short, ways = way_of(found, repeated or {})
         return f.Flow(
             event=event,
             node=self._me,
@@ -81,6 +93,8 @@ class Names:
             age=max((found.ended or now) - found.began, 0.0) if found.began else None,
             **_counted(there, back),
             time=moment,
+            short=short,
+            short_ways=ways,
         )
 
 

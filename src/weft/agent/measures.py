@@ -112,6 +112,13 @@ PATH_RTT = gauge("weft_path_rtt_seconds", "Round trip of probes on this way", ("
 PATH_SWITCHES = counter("weft_path_switches", "Changes of the way to a node", ("node",))
 PATH_PROBES_REFUSED = counter("weft_path_probes_refused", "Frames that were no probes of this cluster")
 
+FAST_PACKETS = counter("weft_fast_packets", "Packets that programs at devices passed on past the rules", ("network",))
+FAST_OCTETS = counter("weft_fast_octets", "What they were, in octets", ("network",))
+FAST_ENTERED = counter(
+    "weft_fast_entered", "Packets that took the ordinary way, after which programs knew how to go on", ("network",)
+)
+FAST_FLOWS = gauge("weft_fast_flows", "Flows that go past the rules at the moment", ("network", "means"))
+
 TUNNEL_PACKETS = counter("weft_tunnel_packets", "Packets that the pump carried", ("device", "direction"))
 TUNNEL_OCTETS = counter("weft_tunnel_octets", "What they were, in octets", ("device", "direction"))
 TUNNEL_DROPS = counter("weft_tunnel_drops", "Packets that the pump dropped", ("device", "reason"))

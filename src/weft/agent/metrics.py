@@ -13,6 +13,7 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST
 from prometheus_client.registry import Collector
 
 from weft.agent import measures as m
+from weft.agent.fast_counts import FastCounts
 from weft.agent.mesh import Mesh
 from weft.agent.names import Naming
 from weft.agent.policy_counts import PolicyCounts
@@ -45,13 +46,15 @@ class Metrics:
         log: PolicyLog,
         health: Checker,
         services: ServiceCounts,
+        fast: FastCounts,
     ) -> None:
         self._registry = CollectorRegistry()
         self._registry.register(_State(view, loops, routing, store))
         self._registry.register(_Policy(policy, log))
         self._registry.register(_Health(health))
         self._registry.register(_Services(view, services))
-        self._services = services
+        self._registry.register(_Fast(fast))
+        self._services, self._fast = services, fast
         self._policy = policy
         self._converge = m.CONVERGE.observing(self._registry)
         self._writes = m.WRITES.counting(self._registry)
@@ -78,6 +81,7 @@ class Metrics:
         """The same, with what has to be asked for first."""
         await self._policy.refresh()
         await self._services.refresh()
+        await self._fast.refresh()
         return self.exposition()
 
     def of_status(self, status: Callable[[], t.Status]) -> None:
@@ -224,6 +228,24 @@ class _Services(Collector):
         yield connections
         yield m.SERVICES_REFUSED.at(self._counts.refused)
         yield m.SERVICES.at(len(index.services))
+
+
+class _Fast(Collector):
+    """Of networks where something took a short way, up to a number of them, and of the others together."""
+
+    def __init__(self, fast: FastCounts) -> None:
+        self._fast = fast
+
+    def collect(self) -> Iterator[Metric]:
+        packets, octets, entered = m.FAST_PACKETS.family(), m.FAST_OCTETS.family(), m.FAST_ENTERED.family()
+        flows = m.FAST_FLOWS.family()
+        for network, fast in self._fast.shown().items():
+            packets.add_metric((network,), fast.packets)
+            octets.add_metric((network,), fast.octets)
+            entered.add_metric((network,), fast.entered)
+            for means in self._fast.means:
+                flows.add_metric((network, means), fast.flows[means])
+        yield from (packets, octets, entered, flows)
 
 
 class _Tunnels(Collector):

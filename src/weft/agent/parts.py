@@ -18,6 +18,7 @@ from weft.agent.as_of import AsOf
 from weft.agent.checks import Checks, Spaces
 from weft.agent.config import Config, probe_key, store_options
 from weft.agent.encryption import Encryption
+from weft.agent.fast_counts import FastCounts, ShortWays
 from weft.agent.flow_watch import FlowWatch, Tracker, places_of
 from weft.agent.host import ThisHost
 from weft.agent.mesh import Mesh
@@ -79,6 +80,7 @@ from weft.ipam.virtual import Virtual
 from weft.kernel.host import connections, resolvers, tracked
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
+from weft.kernel.host.short import Short
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import netns
 from weft.model import Node
@@ -125,8 +127,8 @@ MakeKernel = Callable[[Mapping[ObjectKey, Object], Callable[[str], int]], HostKe
 class Surroundings(NamedTuple):
     """What an agent works on. `kernel`, `find`, `cookie`, `bird`: this host's, its containers and their namespaces, and its BGP
     speaker (by default its own BIRD). `remotes`: targets besides the kernel that are there from the start; `targets`: how those
-    are made that networks need. `ask`: how a member of a service is asked
-    whether it takes connections. `mesh`: this host's part in it, where the store is one."""
+    are made that networks need. `ask`: how a member of a service is asked whether it takes connections. `short`: what takes a
+    short way here, by default as this kernel says. `mesh`: this host's part in it, where the store is one."""
 
     kernel: MakeKernel | None = None
     find: Callable[[str], Target] = containers.find
@@ -136,6 +138,7 @@ class Surroundings(NamedTuple):
     targets: Mapping[str, Make] = TARGETS
     conntrack: Conntrack | None = None
     tracker: Tracker = tracked
+    short: ShortWays | None = None
     probing: Spaces = probing
     ask: Ask | None = None
     resolvers: ResolverHost = resolvers
@@ -273,6 +276,8 @@ class Parts:
         self.policy_log = PolicyLog(self.view, lambda group, ns: self.kernel.listen(group, ns))
         self.tracker = around.tracker
         self.flow_watch = FlowWatch(partial(places_of, self.view), around.tracker.follow)
+        self.short = around.short or Short(Path(config.run_dir))
+        self.fast_counts = FastCounts(partial(places, self.view, all=True), lambda: self.features, self.short)
         self.policy_counts = PolicyCounts(self.view, lambda: self.compiler.host, lambda ns: self.kernel.counts(ns))
         self.metrics = Metrics(
             self.view,
@@ -283,6 +288,7 @@ class Parts:
             self.policy_log,
             self.health,
             self.service_counts,
+            self.fast_counts,
         )
         self.metrics.of_names(self.names)
         self.metrics.of_tunnels(self.tunnels)

@@ -27,7 +27,8 @@ class Flow(Reply, frozen=True, kw_only=True):
     as whom `source` appears to it, where the source is translated (masquerade). `protocol`: "tcp", or a number.
     `cut`: policy has cut it off. Seconds: `timeout` until it is forgotten if nothing comes; `age`: None where the host does
     not keep it. `packets`, `octets` from the source, `reply_…` to it: None where the host does not count. `time`: Unix
-    seconds of the event, 0.0 in a list."""
+    seconds of the event, 0.0 in a list. `short`: by which means it goes past the rules at the moment, "flowtable" or "cache"
+    (programs), "" for the ordinary way; `short_ways`: which of its directions do. What goes so is not in the counts."""
 
     event: str = ""
     node: str
@@ -46,6 +47,8 @@ class Flow(Reply, frozen=True, kw_only=True):
     reply_packets: int | None = None
     reply_octets: int | None = None
     time: float = 0.0
+    short: str = ""
+    short_ways: tuple[str, ...] = ()
 
 
 class Dropped(Reply, frozen=True, kw_only=True):

@@ -15,12 +15,14 @@ Point = Literal["in", "queue", "out", "drop"]
 
 class WatchRequest(Request, frozen=True, kw_only=True):
     """`token`: 16 hex digits, which the packet carries at its end and where its content begins. `namespaces`: paths of those of
-    endpoints here, in which rules are watched besides the host's own. `seconds`: after which nobody watches any more."""
+    endpoints here, in which rules are watched besides the host's own. `aside`: addresses whose packets take no short way
+    meanwhile. `seconds`: after which nobody watches any more."""
 
     token: str
     protocol: Protocol = "icmp"
     family: Family = 4
     namespaces: tuple[str, ...] = ()
+    aside: tuple[str, ...] = ()
     seconds: float = 10.0
 
 

@@ -494,6 +494,18 @@ class TunnelStatus(Reply, frozen=True, kw_only=True):
     trouble: str = ""
 
 
+class FastStatus(Reply, frozen=True, kw_only=True):
+    """What took a short way in one network (docs/fast-path.md). `flows`: at the moment, by means, "flowtable" or "cache".
+    `packets`, `octets`: that programs passed on; `asked`: packets that took the ordinary way, after which it was known how to
+    go on. Of the flowtable nobody counts these."""
+
+    network: str
+    flows: dict[str, int]
+    packets: int
+    octets: int
+    asked: int
+
+
 class BgpStatus(Reply, frozen=True, kw_only=True):
     """Of this node's sessions, how many there should be and are. `unknown`: of how many BIRD does not say. `restarts`: of its
     BIRD, after it had ended by itself. `reason`: why it does not run as it should."""
@@ -694,7 +706,8 @@ class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
     `healthy`: it is converged, and nothing is amiss, with other hosts neither; else `reasons` say what, a line each.
     `repairs`: how often drift was put right since the start. `why`: it is this uplink, and these addresses. `policy`: through
-    what it is enforced. `notes`: what is worth knowing, though nothing is amiss."""
+    what it is enforced. `means`: what this kernel has for the fast path, "flowtable", "cache" (programs at devices); `fast`:
+    networks where something took it. `notes`: what is worth knowing, though nothing is amiss."""
 
     version: str
     node: str
@@ -717,6 +730,8 @@ class Status(Reply, frozen=True, kw_only=True):
     why: str = ""
     policy: str = "nftables"
     notes: tuple[str, ...] = ()
+    means: tuple[str, ...] = ()
+    fast: tuple[FastStatus, ...] = ()
     healthy: bool = True
     reasons: tuple[str, ...] = ()
 

@@ -15,7 +15,7 @@ _UNITS = ((1 << 30, "GiB"), (1 << 20, "MiB"), (1 << 10, "KiB"))
 
 def listed(page: Page, pages: tuple[f.FlowPage, ...]) -> Iterator[str]:
     several = len(pages) > 1
-    heads = ("NODE", "PROTO", "STATE", "FROM", "TO", "TRANSLATED", "SENT", "ANSWERED", "AGE", "TIMEOUT")
+    heads = ("NODE", "PROTO", "STATE", "FROM", "TO", "TRANSLATED", "SENT", "ANSWERED", "AGE", "TIMEOUT", "SHORT WAY")
     rows = [
         (
             flow.node,
@@ -28,13 +28,20 @@ def listed(page: Page, pages: tuple[f.FlowPage, ...]) -> Iterator[str]:
             _amount(flow.reply_packets, flow.reply_octets),
             "-" if flow.age is None else span(flow.age),
             span(flow.timeout),
+            short_way(flow),
         )
         for found in pages
         for flow in found.flows
     ]
     first = 0 if several else 1
-    yield from page.table(heads[first:], [row[first:] for row in rows], whole=["FROM", "TO"])
+    last = len(heads) if any(row[-1] for row in rows) else len(heads) - 1
+    yield from page.table(heads[first:last], [row[first:last] for row in rows], whole=["FROM", "TO"])
     yield from (note for found in pages for note in _notes(found, several))
+
+
+def short_way(flow: f.Flow) -> str:
+    """ "cache", and where it is one direction only, which."""
+    return f"{flow.short}, {flow.short_ways[0]}" if len(flow.short_ways) == 1 else flow.short
 
 
 def _notes(found: f.FlowPage, several: bool) -> Iterator[str]:
@@ -44,6 +51,8 @@ def _notes(found: f.FlowPage, several: bool) -> Iterator[str]:
     if not found.accounting:
         setting = "sysctl -w net.netfilter.nf_conntrack_acct=1"
         yield f"packets and octets are not counted{where}: {setting} counts those of connections to come"
+    if any(flow.short for flow in found.flows):
+        yield f"what goes a short way is not in these counts{where}: `weft status` counts it by network"
 
 
 def refused(page: Page, pages: tuple[f.FlowPage, ...]) -> Iterator[str]:

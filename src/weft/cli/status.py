@@ -47,6 +47,7 @@ def render(page: Page, found: t.Status, *, verbose: bool = False) -> Iterator[st
         _networks(page, found),
         _peers(page, found),
         _tunnels(page, found),
+        _fast(page, found),
         _objects(page, found) if verbose or found.state != CONVERGED else (),
         _troubles(page, found),
         _problems(page, found),
@@ -75,6 +76,7 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
             ("store", store_line(found.store)),
             ("bgp", _bgp(found.bgp) if found.bgp else ""),
             ("policy", f"through {found.policy}"),
+            ("fast path", fast_path(found.means)),
             ("drift", _drift(found)),
         ]
     )
@@ -173,6 +175,33 @@ def _tunnels(page: Page, found: t.Status) -> Iterator[str]:
             for tunnel in found.tunnels
         ],
     )
+
+
+_MEANS = {"flowtable": "the kernel's flowtable", "cache": "programs at devices"}
+
+
+def fast_path(means: tuple[str, ...]) -> str:
+    """An agent of an earlier version says nothing of it, as one does whose kernel has none."""
+    if not means:
+        return "none: this kernel has neither flowtable nor tcx"
+    return " and ".join(_MEANS.get(each, each) for each in means)
+
+
+def _fast(page: Page, found: t.Status) -> Iterator[str]:
+    """Networks where something took it."""
+    if found.fast:
+        yield from page.table(
+            ("FAST PATH", "FLOWS NOW", "PASSED ON", "ASKED"),
+            [
+                (
+                    fast.network or "-",
+                    listed([f"{number} by {_MEANS.get(means, means)}" for means, number in fast.flows.items()]) or "0",
+                    f"{fast.packets} packets, {_octets(fast.octets)}",
+                    counted(fast.asked, "packet"),
+                )
+                for fast in found.fast
+            ],
+        )
 
 
 def _octets(number: int) -> str:

@@ -79,7 +79,8 @@ def priority_of(text: str, family: Family) -> int:
 
 class NftSet(msgspec.Struct, frozen=True, kw_only=True, gc=False):
     """`type`: the parts of a key: "ipv4_addr", "inet_service" …, or what has no type by name: a place in the packet
-    ("@th,96,24"), or DRAWN. `flags`: ("interval",) for prefixes. `timeout`: seconds after which an element vanishes; 0: never.
+    ("@th,96,24"), or DRAWN. `flags`: ("interval",) for prefixes. `timeout`: seconds after which an element vanishes, 0: never;
+    else what is in it is up to whoever puts it there.
     `to`: the parts of what each element leads to, which makes it a map (rules name it as they name a set, `@name`)."""
 
     kind: ClassVar[str] = "nft-set"
@@ -169,6 +170,10 @@ _NONE: frozenset[tuple[str, ...]] = frozenset()
 HELD = "held"
 """How the sets are called that say which flows to a service may go on: address, protocol and port that they were sent to,
 address and port of the member. Where an element goes, its flows are ended."""
+WATCHED: dict[int, str] = {4: "watched4", 6: "watched6"}
+WATCHED_FOR = 30
+"""How the sets are called, by the family of their addresses, of those whose packets take no short way since somebody looks at
+them; and how many seconds one is in there at most. Who looks puts them in (`weft.kernel.live.aside`)."""
 PORTS = {protocol: f"{protocol} dport" for protocol in ("tcp", "udp", "sctp")}
 """The part of a set's type that is a port, where another part has no type by name: `nft` then takes it for one of this
 protocol."""

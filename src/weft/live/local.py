@@ -6,7 +6,11 @@ from collections.abc import Mapping
 
 from weft.api.live import Probed, ProbeRequest, Watched, WatchRequest
 from weft.base.errors import NotFound
+from weft.base.net import IPAddress
+from weft.hoststate import HOST
+from weft.kernel.host import fastpath
 from weft.kernel.live import asked, probe
+from weft.kernel.live.aside import Aside
 from weft.kernel.live.watch import Watch
 
 _ID = "here"
@@ -18,9 +22,12 @@ class Local:
     def __init__(self, places: Mapping[str, str]) -> None:
         self._places = dict(places)
         self._watch: Watch | None = None
+        self._keeping, self._aside = Aside(fastpath.forget), tuple[IPAddress, ...]()
 
     def start_watch(self, request: WatchRequest) -> Watched:
         self._watch = Watch(asked.token(request), request.protocol, request.family, self._places, request.namespaces)
+        self._aside = asked.aside(request)
+        self._watch.unseen += self._keeping.put((HOST,), self._aside)
         return asked.watched(_ID, self._watch)
 
     def watched(self, id: str) -> Watched:
@@ -31,6 +38,7 @@ class Local:
         try:
             return asked.watched(id, watch)
         finally:
+            self._keeping.back((HOST,), self._aside)
             watch.close()
             self._watch = None
 

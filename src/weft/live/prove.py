@@ -62,7 +62,12 @@ def prove(found: Trace, at: Callable[[str], Sides]) -> Proof:
             watches.start(
                 {
                     host: WatchRequest(
-                        token=token.hex(), protocol=protocol, family=family, namespaces=paths, seconds=_LASTING
+                        token=token.hex(),
+                        protocol=protocol,
+                        family=family,
+                        namespaces=paths,
+                        aside=_ends(found),
+                        seconds=_LASTING,
                     )
                     for host, paths in _concerned(found).items()
                 }
@@ -103,6 +108,12 @@ def origin(path: Path) -> Place:
     """Where it begins."""
     first = path.hops[0] if path.hops else path.outcome
     return Place(first.host, first.ns)
+
+
+def _ends(found: Trace) -> tuple[str, ...]:
+    """The addresses that its packets have, and its answer's, which may be others."""
+    ways = (found.there, *((found.back,) if found.back is not None else ()))
+    return tuple(dict.fromkeys(str(end) for way in ways for end in (way.source, way.target)))
 
 
 def _target(found: Trace) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import heapq
 import time
-from collections.abc import Coroutine, Iterator, Mapping
+from collections.abc import Coroutine, Iterable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from msgspec.structs import replace
@@ -27,6 +27,7 @@ from weft.base.numbers import parse_number
 from weft.cluster import records
 from weft.cluster.services import services
 from weft.hoststate import HOST
+from weft.kernel.host.short import Repeated
 from weft.kernel.host.tracked import Listing, Tracked, concerns, has_end
 from weft.model import Endpoint, keys
 
@@ -99,11 +100,12 @@ class Flows:
     async def _listed(self, wanted: Wanted, most: int) -> f.FlowPage:
         found, problems = await asyncio.to_thread(self._list, wanted, most)
         names, now = await self._names(), time.time()
+        repeated = await asyncio.to_thread(self._repeated, found, problems)
         every = ((tracked, ns) for ns, listing in found.items() for tracked in listing.found)
         largest = heapq.nlargest(most, every, key=lambda each: each[0].weight)
         return f.FlowPage(
             node=self._parts.view.me,
-            flows=tuple(names.flow(tracked, _place(ns), now) for tracked, ns in largest),
+            flows=tuple(names.flow(tracked, _place(ns), now, repeated=repeated[ns]) for tracked, ns in largest),
             total=sum(listing.total for listing in found.values()),
             accounting=all(listing.accounting for listing in found.values() if listing.total),
             timestamps=all(listing.timestamps for listing in found.values() if listing.total),
@@ -120,6 +122,16 @@ class Flows:
             except WeftError as error:
                 problems.append(str(error))
         return found, list(dict.fromkeys(problems))
+
+    def _repeated(self, spaces: Iterable[str], problems: list[str]) -> dict[str, Repeated]:
+        found = dict[str, Repeated]()
+        for ns in spaces:
+            try:
+                found[ns] = self._parts.short.repeated(ns)
+            except WeftError as error:
+                found[ns] = {}
+                problems.append(f"what goes past the rules: {error}")
+        return found
 
     async def _followed(self, wanted: Wanted, after: str, seconds: int, most: int) -> f.FlowPage:
         watch, logs = self._parts.flow_watch, self._parts.policy_log

@@ -10,6 +10,7 @@ import msgspec
 
 from weft import __version__
 from weft.agent import versions
+from weft.agent.fast_counts import Fast
 from weft.agent.parts import Parts
 from weft.agent.resources import paths
 from weft.agent.resources.verdict import CONVERGED, CONVERGING, DEGRADED, STARTING, judged
@@ -354,6 +355,18 @@ def _status(parts: Parts) -> t.Status:
         bgp=bgp_status(parts),
         tunnels=tuple(map(_tunnel, parts.tunnels.states())),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
+        means=parts.fast_counts.means,
+        fast=tuple(_fast(network, fast) for network, fast in parts.fast_counts.found.items()),
+    )
+
+
+def _fast(network: str, found: Fast) -> t.FastStatus:
+    return t.FastStatus(
+        network=network,
+        flows={means: number for means, number in found.flows.items()},
+        packets=found.packets,
+        octets=found.octets,
+        asked=found.entered,
     )
 
 

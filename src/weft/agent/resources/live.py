@@ -5,28 +5,41 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from pathlib import Path
+from typing import NamedTuple
 
 from weft.agent.parts import Parts
 from weft.api.live import Probed, ProbeRequest, Watched, WatchRequest
 from weft.base.errors import Conflict, NotFound
+from weft.base.net import IPAddress
 from weft.hoststate import HOST, netns
+from weft.kernel.host import fastpath
 from weft.kernel.live import asked, probe
+from weft.kernel.live.aside import Aside
 from weft.kernel.live.watch import Watch
 
 MOST = 4
 """Watches at a time, and packets sent at a time: each packet of the host is looked at by each watch."""
 
 
+class _Watching(NamedTuple):
+    """`aside`: addresses whose packets take no short way meanwhile."""
+
+    watch: Watch
+    aside: tuple[IPAddress, ...]
+
+
 class Live:
     def __init__(self, parts: Parts) -> None:
         self._parts = parts
-        self._watches: dict[str, Watch | None] = {}
+        self._aside = Aside(lambda ns: fastpath.forget(ns, Path(parts.config.run_dir)))
+        self._watches: dict[str, _Watching | None] = {}
         """None: it is being made, or has been given up meanwhile."""
         self._sending = 0
 
     async def start_watch(self, request: WatchRequest) -> Watched:
         """It watches when this returns."""
-        token, seconds = asked.token(request), asked.seconds(request)
+        token, seconds, aside = asked.token(request), asked.seconds(request), asked.aside(request)
         places = self._places()
         for path in request.namespaces:
             _held(places, path)
@@ -38,7 +51,8 @@ class Live:
 
         def make() -> None:
             watch = Watch(token, request.protocol, request.family, places, request.namespaces)
-            loop.call_soon_threadsafe(self._made, name, watch)
+            watch.unseen += self._aside.put(self._spaces(), aside)
+            loop.call_soon_threadsafe(self._made, name, _Watching(watch, aside))
 
         try:
             await asyncio.to_thread(make)
@@ -47,10 +61,10 @@ class Live:
             await asyncio.shield(self._end(name))
             raise
 
-    def _made(self, name: str, watch: Watch) -> None:
+    def _made(self, name: str, watching: _Watching) -> None:
         """Nobody may wait for it any more: then it ends at once."""
         given_up = name not in self._watches
-        self._watches[name] = watch
+        self._watches[name] = watching
         if given_up:
             _ = self._end(name)
 
@@ -77,15 +91,25 @@ class Live:
         return asked.probed(sent)
 
     def _watch(self, name: str) -> Watch:
-        watch = self._watches.get(name)
-        if watch is None:
+        watching = self._watches.get(name)
+        if watching is None:
             raise NotFound(f"nothing is watched as {name} (any more): it ends after some seconds")
-        return watch
+        return watching.watch
 
     def _end(self, name: str) -> asyncio.Future[None]:
         """In a thread, since it waits for one that is reading. Goes on whether somebody waits for it or not."""
-        watch = self._watches.pop(name, None)
-        return asyncio.get_running_loop().run_in_executor(None, _nothing if watch is None else watch.close)
+        watching = self._watches.pop(name, None)
+
+        def end() -> None:
+            if watching is not None:  # else there is none, or it is being made
+                self._aside.back(self._spaces(), watching.aside)
+                watching.watch.close()
+
+        return asyncio.get_running_loop().run_in_executor(None, end)
+
+    def _spaces(self) -> tuple[str, ...]:
+        """Where packets may take a short way."""
+        return (HOST, *(netns(name).path for name in sorted(self._parts.view.joined)))
 
     def _places(self) -> dict[str, str]:
         """Endpoints here by their namespaces' paths, and the namespaces of our own."""
@@ -97,7 +121,3 @@ class Live:
 def _held(places: dict[str, str], path: str) -> None:
     if path != HOST and path not in places:
         raise NotFound(f"no endpoint here in namespace {path}: `weft endpoint ls` shows those there are")
-
-
-def _nothing() -> None:
-    """There is none, or it is being made."""

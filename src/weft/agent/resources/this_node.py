@@ -26,6 +26,7 @@ class ThisNode:
         self._parts, self._networks = parts, networks
 
     async def status(self) -> t.Status:
+        await self._parts.fast_counts.refresh()
         away = self._parts.store_status.state != "connected"
         return infos.status(self._parts, silent=not away and await self._parts.as_of.silent())
 

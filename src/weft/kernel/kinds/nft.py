@@ -205,6 +205,8 @@ def _read_table(kernel: Nftables, table: Table, ns: str, content: Content) -> No
     sets = kernel.dump(u.NFT_MSG_GETSET, request, partial(nft_wire.decode_set, table=table, ns=ns))
     content.put(sets)
     for obj in sets:
+        if obj.timeout:  # what comes and goes by itself is nobody's wish
+            continue
         raw = kernel.dump(u.NFT_MSG_GETSETELEM, nft_wire.get_elements(obj), nft_wire.decode_elements)
         content.put(nft_wire.read_elements(obj, [each for some in raw for each in some]))
     rules: dict[str, list[FoundRule]] = {}

@@ -6,7 +6,7 @@ import msgspec
 
 from weft.api.live import Probed, ProbeRequest, Watched, WatchRequest
 from weft.base.errors import Invalid
-from weft.base.net import parse_address
+from weft.base.net import IPAddress, parse_address
 from weft.kernel.live.probe import Packet, Sent
 from weft.kernel.live.watch import Watch
 
@@ -31,6 +31,16 @@ def seconds(request: WatchRequest | ProbeRequest) -> float:
     if not 0 < request.seconds <= LONGEST:
         raise Invalid(f"{request.seconds:g} seconds are not possible: more than 0, at most {LONGEST:g}")
     return request.seconds
+
+
+MOST_ASIDE = 16
+
+
+def aside(request: WatchRequest) -> tuple[IPAddress, ...]:
+    """Raises Invalid."""
+    if len(request.aside) > MOST_ASIDE:
+        raise Invalid(f"{len(request.aside)} addresses are too many: at most {MOST_ASIDE}")
+    return tuple(map(parse_address, request.aside))
 
 
 def packet(request: ProbeRequest) -> Packet:

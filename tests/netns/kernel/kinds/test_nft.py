@@ -167,6 +167,12 @@ def test_what_others_change_is_seen_and_put_right(made: Any, command: str) -> No
     assert "theirs" not in made.netns.run("nft", "list", "ruleset")
 
 
+def test_what_ends_by_itself_is_left_to_who_put_it_there(made: Any) -> None:
+    made.netns.run("nft", "add", "element", "inet", "weft", "brief", "{ 10.0.0.9 }")
+    assert made.converged(), made.difference()
+    assert "10.0.0.9" in made.netns.run("nft", "list", "set", "inet", "weft", "brief")
+
+
 def test_a_change_on_what_others_changed_unnoticed(made: Any) -> None:
     """What is done does not rest on what was known before."""
     made.netns.run("nft", "add", "element", "inet", "weft", "cluster4", "{ 10.3.0.0/16 }")

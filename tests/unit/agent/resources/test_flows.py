@@ -6,6 +6,7 @@ import socket
 from ipaddress import ip_address
 from typing import Any
 
+import msgspec
 import pytest
 
 from support.agents import FakeHost, attach, create, settled, until
@@ -15,6 +16,7 @@ from weft.api import flows as f
 from weft.api import types as t
 from weft.base.errors import Failed, Invalid, NotFound
 from weft.hoststate import HOST
+from weft.kernel.host.short import Direction, of_side
 from weft.kernel.host.tracked import Side, Tracked
 from weft.policy.counting import Count
 
@@ -154,3 +156,30 @@ async def test_following_tells_what_comes_after_with_names(
     assert [(flow.event, flow.source.name) for flow in found.flows] == [("new", "web"), ("end", "web")]
     assert found.last == "3.0"
     assert (await page(service, after=found.last)).flows == ()
+
+
+async def test_what_takes_a_short_way_is_marked(
+    agent: Agent, host: FakeHost, service: Service, some: dict[str, t.EndpointInfo]
+) -> None:
+    web, db, other = (address(some[name]) for name in ("web", "db", "other"))
+    plain, one_way, both = connection(web, db), connection(web, other), connection(db, other)
+    inside = msgspec.structs.replace(connection(other, web), offloaded=True)
+    host.tracker.found[HOST] = [plain, one_way, both, inside]
+    answers = of_side(6, one_way.back)
+    pair = Direction(0, *(ip_address(each).packed for each in (db, other)))
+    host.short.cached[HOST] = {answers: "blue", pair: "red", pair.turned(): "red"}
+    found = {(str(flow.source.address), str(flow.target.address)): flow for flow in (await page(service)).flows}
+    assert (found[web, db].short, found[web, db].short_ways) == ("", ())
+    assert (found[web, other].short, found[web, other].short_ways) == ("cache", ("answered",))
+    assert (found[db, other].short, found[db, other].short_ways) == ("cache", ("sent", "answered"))
+    assert (found[other, web].short, found[other, web].short_ways) == ("flowtable", ("sent", "answered"))
+
+
+async def test_programs_that_cannot_be_asked_cost_the_mark_only(
+    agent: Agent, host: FakeHost, service: Service, some: dict[str, t.EndpointInfo]
+) -> None:
+    host.tracker.found[HOST] = [connection(address(some["web"]), address(some["db"]))]
+    host.short.trouble = Failed("BPF: no")
+    found = await page(service)
+    assert [flow.short for flow in found.flows] == [""]
+    assert found.problems == ("what goes past the rules: BPF: no",)
