@@ -168,6 +168,35 @@ ROWS = (
         3,
     ),
     Row(
+        "The fast path",
+        (
+            Panel(
+                "Passed on past the rules",
+                "By programs at devices; what a flowtable passes on is not counted.",
+                (Query(_rate("weft_fast_packets_total", "instance, network"), "{{instance}} {{network}}"),),
+                unit="pps",
+            ),
+            Panel(
+                "Octets passed on",
+                "The same.",
+                (Query(_rate("weft_fast_octets_total", "instance, network"), "{{instance}} {{network}}"),),
+                unit="Bps",
+            ),
+            Panel(
+                "Asked again",
+                "Packets that took the ordinary way, after which programs knew how to go on.",
+                (Query(_rate("weft_fast_entered_total", "instance, network"), "{{instance}} {{network}}"),),
+                unit="pps",
+            ),
+            Panel(
+                "Flows that take it",
+                "At the moment, by means.",
+                (Query(_sum("weft_fast_flows", "network, means"), "{{network}} {{means}}"),),
+            ),
+        ),
+        4,
+    ),
+    Row(
         "Between hosts",
         (
             Panel(

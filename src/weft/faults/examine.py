@@ -23,6 +23,7 @@ CHECKS: dict[Check, tuple[str, ...]] = {
     devices.stale_neighbours: ("stale-neighbour",),
     devices.stale_fdb: ("stale-fdb",),
     devices.programs: ("shaping", "tc-drops", "xdp-drops"),
+    devices.fast_path: ("fast-path-missing",),
     routes.no_default: ("no-route-in-container",),
     routes.taken_away: ("blackhole", "prohibited", "overlap"),
     routes.diverted: ("rule-diverts",),

@@ -13,10 +13,15 @@ from weft.api import types as t
 from weft.api.dump import (
     AddressDump,
     FdbDump,
+    FiltersDump,
     HostDump,
     LinkDump,
     NamespaceDump,
     NeighbourDump,
+    NftElementDump,
+    NftFlowtableDump,
+    NftSetDump,
+    NftTableDump,
     PeerDump,
     ProgramDump,
     RouteDump,
@@ -77,7 +82,19 @@ def container(e: t.EndpointInfo) -> NamespaceDump:
 OWN = NamespaceDump(
     links=(
         LinkDump(name="eth0", ifindex=2, up=True, carrier=True, mac="02:00:00:00:00:01"),
-        LinkDump(name="weft-c1", ifindex=3, kind="veth", up=True, carrier=True, master="br", mtu=1450),
+        LinkDump(
+            name="weft-c1",
+            ifindex=3,
+            kind="veth",
+            up=True,
+            carrier=True,
+            master="br",
+            mtu=1450,
+            programs=(
+                ProgramDump(at="ingress", name="weft_fast", judged="accept"),
+                ProgramDump(at="egress", name="weft_seen", judged="accept"),
+            ),
+        ),
         LinkDump(name="weft-c2", ifindex=4, kind="veth", up=True, carrier=True, master="br", mtu=1450),
         LinkDump(
             name="weft.1", ifindex=5, kind="vxlan", alias="weft", vxlan=VxlanDump(vni=1, port=8472, local="192.168.1.1")
@@ -162,6 +179,10 @@ CASES = {
         link(1, "eth0", programs=(ProgramDump(at="xdp", id=3, text="XDP program 3"),)),
         f"{IN_C1} ip link set dev eth0 xdp off",
     ),
+    "fast-path-missing": (
+        link(0, "weft-c1", programs=(ProgramDump(at="ingress", name="weft_fast", judged="accept"),)),
+        "",
+    ),
     "no-route-in-container": (
         change(1, routes=()),
         f"{IN_C1} ip -4 route add default via 10.1.1.1 dev eth0 onlink",
@@ -206,6 +227,19 @@ CASES = {
 def test_a_fault_is_named_with_what_mends_it(kind: str) -> None:
     dump, fix = CASES[kind]
     assert found(dump) == [(kind, fix)]
+
+
+@pytest.mark.parametrize(("offloaded", "lacks"), [((), ["eth0"]), (("eth0",), [])])
+def test_a_device_that_may_take_a_short_way_has_what_that_takes(offloaded: tuple[str, ...], lacks: list[str]) -> None:
+    """By its name in the set of these devices; a bridge has nothing itself."""
+    names = (b"eth0", b"br", b"weft-c1")
+    devices = NftSetDump(name="short-devices", elements=tuple(NftElementDump(key=n.ljust(16, b"\0")) for n in names))
+    flowtables = (NftFlowtableDump(name="short", devices=offloaded),)
+    table = NftTableDump(family="inet", name="weft", sets=(devices,), flowtables=flowtables)
+    bridge = LinkDump(name="br", ifindex=9, kind="bridge", up=True, carrier=True)
+    dump = change(0, filters=FiltersDump(nft=(table,)), links=(*OWN.links, bridge))
+    wrong = [f for f in examine({"node-1": dump}, TOLD) if f.fault == "fast-path-missing"]
+    assert [f.detail.split()[0] for f in wrong] == lacks
 
 
 def test_hosts_that_disagree_about_a_tunnel() -> None:

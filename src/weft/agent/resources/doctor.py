@@ -7,6 +7,8 @@ import contextlib
 import time
 from collections.abc import Collection, Iterator
 
+from weft.agent.fast_counts import FLOWTABLE
+from weft.agent.fast_counts import PROGRAMS as PROGRAMS_AT_DEVICES
 from weft.agent.parts import Parts
 from weft.agent.resources import checkup, mesh_checkup, paths
 from weft.alloc.leases import on_host
@@ -35,6 +37,7 @@ MODULES = {
     "nftables": "nf_tables",
     "nft-bridge": "nft_meta_bridge",
     "tbf": "sch_tbf",
+    FLOWTABLE: "nf_flow_table_inet nft_flow_offload",
     "vlan": "8021q",
     "mirred": "sch_ingress cls_u32 act_mirred",
     ciphers.ESP: "xfrm_user esp4 esp6",
@@ -69,6 +72,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     networks = list(_networks(parts))
     yield from features(parts.features, networks)
     yield from bandwidth(parts.features)
+    yield fast_path(parts.features)
     yield from _encryption(parts, networks)
     yield from bridge_rules(parts.features)
     yield from checkup.tools()
@@ -227,6 +231,21 @@ def _encryption(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> 
             fault="kernel-feature",
             fix=_modprobe(name),
         )
+
+
+def fast_path(there: Collection[str]) -> t.Finding:
+    """Either will do, and nothing fails without; it is slower then."""
+    means = [name for name in (FLOWTABLE, PROGRAMS_AT_DEVICES) if name in there]
+    if means:
+        return checkup.ok("fast path", f"the kernel has {' and '.join(means)}")
+    return t.Finding(
+        check="fast path",
+        result="warning",
+        detail="the kernel has neither flowtable nor tcx: all packets of open connections are put to all rules",
+        advice=f"{_modprobe(FLOWTABLE)}, or Linux 6.6 and later; restart the agent",
+        fault="kernel-feature",
+        fix=_modprobe(FLOWTABLE),
+    )
 
 
 def bandwidth(there: Collection[str]) -> Iterator[t.Finding]:

@@ -363,7 +363,7 @@ def _status(parts: Parts) -> t.Status:
 def _fast(network: str, found: Fast) -> t.FastStatus:
     return t.FastStatus(
         network=network,
-        flows={means: number for means, number in found.flows.items()},
+        flows=dict[str, int](found.flows.items()),
         packets=found.packets,
         octets=found.octets,
         asked=found.entered,

@@ -7,6 +7,7 @@ from ipaddress import ip_address, ip_interface
 
 from weft.api import types as t
 from weft.api.dump import FdbDump, NeighbourDump
+from weft.bpf.layout import FAST, SEEN
 from weft.faults.scene import Fault, Inside, Scene
 
 _PAIR = "veth"
@@ -219,6 +220,39 @@ def programs(scene: Scene) -> Iterator[Fault]:
                     advice="find out whose it is before you remove it",
                     fix=space.command(*(word.format(dev=link.name) for word in words)),
                     warning=program.judged != "drop",
+                )
+
+
+_SHORT_DEVICES = "short-devices"
+"""The set of those devices of a namespace by which packets may take a short way; a bridge stands for its ports."""
+
+
+def fast_path(scene: Scene) -> Iterator[Fault]:
+    """What comes in by a device is put to one program, what leaves by it to the other; one without the other does nothing.
+    Where there is a flowtable, it takes the place of both."""
+    for space in scene.spaces:
+        own = [table for table in space.dump.filters.nft if (table.family, table.name) == ("inet", "weft")]
+        able = {
+            element.key.rstrip(b"\0").decode(errors="replace")
+            for table in own
+            for named in table.sets
+            if named.name == _SHORT_DEVICES
+            for element in named.elements
+        }
+        offloaded = {device for table in own for flowtable in table.flowtables for device in flowtable.devices}
+        for link in space.dump.links:
+            has = {
+                at: any(program.at == at and program.name.startswith(name) for program in link.programs)
+                for at, name in (("ingress", FAST), ("egress", SEEN))
+            }
+            wanted = any(has.values()) or (link.name in able - offloaded and link.kind != "bridge")
+            if wanted and not all(has.values()):
+                lost = ", ".join(at for at, there in has.items() if not there)
+                yield space.fault(
+                    "fast-path-missing",
+                    f"{link.name} in {space.name} has no program of Weft's at {lost}: its packets take the ordinary way",
+                    advice="the agent puts it back with its next full comparison; if it cannot, `weft status` says why",
+                    warning=True,
                 )
 
 

@@ -135,6 +135,13 @@ KINDS = (
         DOCTOR,
     ),
     Kind(
+        "fast-path-missing",
+        "connections of one host are slower than elsewhere",
+        "a device whose packets may take a short way lacks a program for it: one was taken away by hand",
+        "",
+        DOCTOR,
+    ),
+    Kind(
         "tool-missing",
         "a command or a feature fails on one host",
         "a program that Weft runs is not installed",

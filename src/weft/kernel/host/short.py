@@ -56,8 +56,9 @@ class Short:
 
     def repeated(self, ns: str) -> Repeated:
         """Raises Denied, Unsupported."""
-        networks = {slot: network for network, slot in fastpath.slots(ns, self._run).items()}
-        (generation, _), now = fastpath.control(ns, self._run), time.monotonic_ns()
+        place = fastpath.folder(ns, self._run)
+        networks = {slot: network for network, slot in fastpath.slots(place).items()}
+        (generation, _), now = fastpath.control(place), time.monotonic_ns()
         found: dict[Direction, str] = {}
         families: tuple[tuple[Family, struct.Struct], ...] = ((4, KEY4), (6, KEY6))
         for family, key in families:
