@@ -1,4 +1,4 @@
-"""What took a short way on this host, by network (docs/fast-path.md). Read when somebody asks, in a thread, and seldom: there
+"""What took a short way on this host, by network. Read when somebody asks, in a thread, and seldom: there
 may be a hundred thousand flows."""
 
 from __future__ import annotations

@@ -495,7 +495,7 @@ class TunnelStatus(Reply, frozen=True, kw_only=True):
 
 
 class FastStatus(Reply, frozen=True, kw_only=True):
-    """What took a short way in one network (docs/fast-path.md). `flows`: at the moment, by means, "flowtable" or "cache".
+    """What took a short way in one network. `flows`: at the moment, by means, "flowtable" or "cache".
     `packets`, `octets`: that programs passed on; `asked`: packets that took the ordinary way, after which it was known how to
     go on. Of the flowtable nobody counts these."""
 

@@ -76,7 +76,7 @@ def _head(page: Page, found: t.Status) -> Iterator[str]:
             ("store", store_line(found.store)),
             ("bgp", _bgp(found.bgp) if found.bgp else ""),
             ("policy", f"through {found.policy}"),
-            ("fast path", fast_path(found.means)),
+            ("fast", fast_path(found.means)),
             ("drift", _drift(found)),
         ]
     )

@@ -1,4 +1,4 @@
-"""Which flows take a short way at the moment (docs/fast-path.md): by programs, as their maps say; by the flowtable, as
+"""Which flows take a short way at the moment: by programs, as their maps say; by the flowtable, as
 conntrack says. And how much went so, as programs have counted it. All of it blocks."""
 
 from __future__ import annotations
