@@ -356,11 +356,11 @@ def _status(parts: Parts) -> t.Status:
         tunnels=tuple(map(_tunnel, parts.tunnels.states())),
         networks=tuple(_network_status(view, n, found) for _, n in sorted(view.networks.items())),
         means=parts.fast_counts.means,
-        fast=tuple(_fast(network, fast) for network, fast in parts.fast_counts.found.items()),
+        fast=tuple(_passed_on(network, fast) for network, fast in parts.fast_counts.found.items()),
     )
 
 
-def _fast(network: str, found: Fast) -> t.FastStatus:
+def _passed_on(network: str, found: Fast) -> t.FastStatus:
     return t.FastStatus(
         network=network,
         flows=dict[str, int](found.flows.items()),
