@@ -1,5 +1,4 @@
-"""Which flows take a short way at the moment: by programs, as their maps say; by the flowtable, as
-conntrack says. And how much went so, as programs have counted it. All of it blocks."""
+"""Which flows take a short way at the moment: by programs, as their maps say; by the flowtable, as conntrack says. And how much went so, as programs have counted it. All of it blocks."""
 
 from __future__ import annotations
 
@@ -15,6 +14,7 @@ from weft.bpf.layout import KEY4, KEY6
 from weft.kernel.host import fastpath, tracked
 from weft.kernel.host.fastpath import Count
 from weft.kernel.host.tracked import Side, Tracked
+from weft.kernel.kinds import bpf_names
 
 __all__ = ["Count", "Direction", "Repeated", "Short"]
 
@@ -48,7 +48,7 @@ class Short:
 
     def spaces(self) -> Iterable[str]:
         """The namespaces where programs are."""
-        return fastpath.namespaces(self._run)
+        return bpf_names.namespaces(self._run)
 
     def counts(self, ns: str) -> Mapping[str, Count]:
         """Of each network, since its programs came there. Raises Denied, Unsupported."""
@@ -56,9 +56,9 @@ class Short:
 
     def repeated(self, ns: str) -> Repeated:
         """Raises Denied, Unsupported."""
-        place = fastpath.folder(ns, self._run)
-        networks = {slot: network for network, slot in fastpath.slots(place).items()}
-        (generation, _), now = fastpath.control(place), time.monotonic_ns()
+        place = bpf_names.folder(ns, self._run)
+        networks = {slot: network for network, slot in bpf_names.slots(place).items()}
+        (generation, _), now = bpf_names.control(place), time.monotonic_ns()
         found: dict[Direction, str] = {}
         families: tuple[tuple[Family, struct.Struct], ...] = ((4, KEY4), (6, KEY6))
         for family, key in families:

@@ -12,6 +12,7 @@ from weft.bpf.layout import KEY4, KEY6, Entry
 from weft.hoststate import HOST
 from weft.kernel.host import fastpath
 from weft.kernel.host.short import Direction, Short
+from weft.kernel.kinds import bpf_names
 
 WEB, DB = bytes((10, 1, 0, 2)), bytes((10, 1, 0, 3))
 WEB6, DB6 = bytes(15) + b"\2", bytes(15) + b"\3"
@@ -40,8 +41,8 @@ def test_entries_that_count_with_their_networks(monkeypatch: pytest.MonkeyPatch,
         return iter(KEPT[family])
 
     monkeypatch.setattr(fastpath, "entries", entries)
-    monkeypatch.setattr(fastpath, "slots", lambda _: {"blue": 0, "red": 1})
-    monkeypatch.setattr(fastpath, "control", lambda _: (GENERATION, 0))
+    monkeypatch.setattr(bpf_names, "slots", lambda _: {"blue": 0, "red": 1})
+    monkeypatch.setattr(bpf_names, "control", lambda _: (GENERATION, 0))
     assert Short(tmp_path).repeated(HOST) == {
         Direction(6, WEB, DB, 40_000, 80): "blue",
         Direction(6, DB, WEB, 80, 40_000): "red",
