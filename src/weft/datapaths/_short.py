@@ -45,7 +45,7 @@ from weft.hoststate import (
     Object,
     Sysctl,
 )
-from weft.hoststate.firewall import BRIDGE, INET, Hook, Table
+from weft.hoststate.firewall import BRIDGE, INET, WATCHED, WATCHED_FOR, Hook, Table
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import RETURN, Dispatch, FlowAdd, Jump, SetMark
 from weft.hoststate.rules.matches import (
@@ -66,10 +66,7 @@ from weft.model import Endpoint
 SHORT = "short"
 """The chain, in the families inet and bridge, and the flowtable."""
 ORDINARY: Mapping[Family, str] = {fam: f"ordinary{fam}" for fam in FAMILIES}
-WATCHED: Mapping[Family, str] = {fam: f"watched{fam}" for fam in FAMILIES}
-"""Sets of addresses whose packets take the ordinary way: for good, and while somebody watches, who puts them in himself."""
-WATCHED_FOR = 30
-"""Seconds, unless they are put in again."""
+"""Sets of addresses whose packets take the ordinary way; while somebody watches (`WATCHED`), who puts them in himself."""
 
 _LAST, _BRIDGE_FIRST = 300, -300
 """Priorities: behind everybody's filters, and before br_netfilter (0)."""

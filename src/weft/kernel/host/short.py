@@ -1,4 +1,5 @@
-"""Which flows take a short way at the moment: by programs, as their maps say; by the flowtable, as conntrack says. And how much went so, as programs have counted it. All of it blocks."""
+"""Which flows take a short way at the moment: by programs, as their maps say; by the flowtable, as conntrack says. And how
+much went so, as programs have counted it. All of it blocks."""
 
 from __future__ import annotations
 
