@@ -15,6 +15,7 @@ from support.answering import ask, serving
 from support.conformance import Case, Check, build, clear, line
 from support.policy_own import own
 from support.reach import UNDERLAY, Container, PeerServer, client, converged, weft
+from support.services import spread
 from support.talk import HELD, Held, Path, Server
 from support.waiting import until
 from weft.api import services as s
@@ -90,6 +91,35 @@ def test_nothing_is_tracked_but_who_needs_it(case: Case) -> None:
         wanted = len(FAMILIES) if case.network == "host-gw" else 0
         assert len(tracked(case, "node-1", case.web, far)) == wanted
         assert not tracked(case, "node-2", case.web, far)
+
+
+COUNTER = """
+table {family} count {{
+  chain forward {{ type filter hook forward priority 10; {ip} saddr {source} {ip} daddr {target} counter; }}
+}}
+"""
+
+
+@pytest.mark.parametrize("family", FAMILIES)
+def test_new_connections_go_past_the_hosts_rules(case: Case, family: int) -> None:
+    """One that somebody adds sees one packet in five seconds each way."""
+    lab, far = case.lab, case.others["node-2"]
+    if not client(lab, "node-1").network(case.network).fast.startswith("bypass"):
+        pytest.skip("the kernel has no tcx")
+    inside, table = (["ip", "netns", "exec", "weft-overlay"], "bridge") if case.network == "overlay" else ([], "inet")
+    ends = {"source": case.near.address(family), "target": far.address(family), "ip": "ip" if family == 4 else "ip6"}
+    host = lab.host("node-1")
+    host.must("counting", [*inside, "nft", "-f", "-"], input=COUNTER.format(family=table, **ends))
+    try:
+        with serving(far.inside, "far", f"tcp/{8100 + family}"):
+            found = spread(case.near.inside, far.address(family), 8100 + family, 300)
+        assert found.by["far"] == 300, found.failed
+        told = host.must("counting", [*inside, "nft", "-j", "list", "table", table, "count"])
+    finally:
+        host.must("counting", [*inside, "nft", "delete", "table", table, "count"])
+    rules = (each["rule"]["expr"] for each in json.loads(told)["nftables"] if "rule" in each)
+    (packets,) = [part["counter"]["packets"] for expr in rules for part in expr if "counter" in part]
+    assert 0 < packets < 150, packets
 
 
 def test_a_port_at_the_hosts_address_in_the_network(case: Case) -> None:

@@ -25,16 +25,13 @@ import msgspec
 
 from weft.base.net import FAMILIES, Family, IPAddress, contains, host_text
 from weft.datapaths import _rules
-from weft.datapaths.driver import Host, Site
+from weft.datapaths.driver import FLOWTABLE, PROGRAMS, Host, Site
 from weft.datapaths.options import CommonOptions
 from weft.hoststate import NftChain, NftElement, NftSet, Object
 from weft.hoststate.firewall import INET, RAW, Table
 from weft.hoststate.rules import Rule, rule
 from weft.hoststate.rules.actions import NOTRACK, Dispatch, Jump
 from weft.hoststate.rules.matches import DADDR, SADDR, Match
-
-PROGRAMS, FLOWTABLE = "tcx", "flowtable"
-"""What a kernel may lack: programs at devices, nftables' flowtables (names of `weft doctor`)."""
 
 
 def within(fam: Family) -> Match:
@@ -73,7 +70,12 @@ def said(host: Host, options: CommonOptions) -> str:
             "as checked: the kernel has flowtables and no tcx, so packets between its containers are tracked, and open "
             "connections take a flowtable's way"
         )
-    return "untracked: packets between its containers pass all but connection tracking"
+    if PROGRAMS in host.lacking:
+        return "untracked: the kernel has no tcx, so packets between its containers pass all but connection tracking"
+    return (
+        "bypass: packets between its containers are not tracked and, but for one in five seconds, go past the host's rules, "
+        "routing and counters; captures at the host's end of an interface see one direction"
+    )
 
 
 def asked(site: Site) -> bool:

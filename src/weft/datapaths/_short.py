@@ -17,6 +17,9 @@ marked where it is sent on; where rules see it after that (br_netfilter), `short
 as nobody in a namespace has connections tracked, rules judge each packet by itself, so one is good for all that look like it.
 Where somebody has (`tracked`), it has to be of a connection that both ends speak in, and that is not translated.
 
+Networks that ask for `fast=bypass` have a mark of their own, by which all packets between two addresses go on, from a
+connection's first (`weft.datapaths._bypass`).
+
 The ordinary way only: who has limits of bandwidth, whose queues are at the host's end; who asks for it (`-O offload=off`,
 `weft attach --offload off`); who is watched at the moment (`WATCHED`); what the routing mesh sends back by a mark; and
 what is for addresses that nobody is known to have, behind a container that may send in others' names: such a frame goes to all
@@ -30,13 +33,14 @@ from collections.abc import Iterable, Iterator, Mapping
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, host_text
 from weft.bpf.layout import ANY_FLOW, BRIDGED, ONE_FLOW
 from weft.bpf.maps import HOST_ENTRIES, OWN_ENTRIES, objects
-from weft.datapaths import _isolation, _rules, _spoofing, guard
+from weft.datapaths import _bypass, _isolation, _rules, _spoofing, guard
 from weft.datapaths.driver import FLOWTABLE, PROGRAMS, Host, Site
 from weft.datapaths.options import CommonOptions
 from weft.hoststate import (
     HOST,
     BpfLink,
     FastHome,
+    FastPairs,
     NftChain,
     NftElement,
     NftFlowDevice,
@@ -47,7 +51,7 @@ from weft.hoststate import (
 )
 from weft.hoststate.firewall import BRIDGE, INET, WATCHED, WATCHED_FOR, Hook, Table
 from weft.hoststate.rules import Rule, rule
-from weft.hoststate.rules.actions import RETURN, Dispatch, FlowAdd, Jump, SetMark
+from weft.hoststate.rules.actions import ACCEPT, RETURN, Dispatch, FlowAdd, Jump, SetMark
 from weft.hoststate.rules.matches import (
     CT_STATE,
     CT_STATUS,
@@ -76,6 +80,7 @@ _TUNNELS, _STRANGERS = "short-tunnels", "strangers"
 _OWN_TUNNEL = "vxlan0"
 """In a namespace of a network's own."""
 _PASSED, _OFFLOADED, _TRACKED, _FRAMES = "short-passed", "short-offloaded", "short-tracked", "short-frames"
+_BYPASSED: Mapping[Family, str] = {fam: f"short-bypassed{fam}" for fam in FAMILIES}
 _LIBERAL = "net/netfilter/nf_conntrack_tcp_be_liberal"
 """Programs let pass what conntrack does not see, so it must not mind gaps in what TCP sends."""
 
@@ -121,11 +126,14 @@ def network(site: Site, bridge: str = "", ns: str = HOST) -> Iterator[Object]:
         yield from _ordinary(host, site.network.subnets, ns)
         return
     yield from _common(host, ns)
+    if programs(host) and _bypass.asked(site):
+        yield FastPairs(ns=ns)
     if bridge:
         yield NftElement(set=_DEVICES, value=f'"{bridge}"', ns=ns)
         yield NftElement(set=_SWITCHED, value=f'"{bridge}" . "{bridge}"', ns=ns)
         if programs(host):
             yield from _switched(ns)
+            yield from _bypass.pairs(site, ns, BRIDGE)
 
 
 def _common(host: Host, ns: str) -> Iterator[Object]:
@@ -151,6 +159,8 @@ def _entry(host: Host, ns: str) -> Iterator[Rule]:
         yield rule(_IS_SWITCHED, _NOT_SHOWN, RETURN)
         yield rule(SetMark(0, _FLOWS))
     yield from (rule(end.not_among(_DEVICES), RETURN) for end in (IIFNAME, OIFNAME))
+    if programs(host):
+        yield from (rule(_bypass.within(fam), Jump(_BYPASSED[fam])) for fam in FAMILIES)
     yield rule(Dispatch(by=L4PROTO, map=_WAYS))
     if programs(host):
         yield rule(*_switched_only(host, ns), _STREAM, Jump(_PASSED, back=False))
@@ -166,9 +176,10 @@ def _switched(ns: str) -> Iterator[Object]:
     one of these refuses it, that is all."""
     for name in (_TUNNELS, _STRANGERS):
         yield NftSet(name=name, type=("ifname",), table=BRIDGE, ns=ns)
-    yield NftChain(
-        name=_FRAMES, table=BRIDGE, rules=(*_refused(), rule(_STREAM, SetMark(ONE_FLOW | BRIDGED, _ALL))), ns=ns
-    )
+    yield from _bypass.sets(ns, BRIDGE)
+    bypassed = (rule(_bypass.within(fam), SetMark(ANY_FLOW | BRIDGED, _ALL), ACCEPT) for fam in FAMILIES)
+    marked = rule(_STREAM, SetMark(ONE_FLOW | BRIDGED, _ALL))
+    yield NftChain(name=_FRAMES, table=BRIDGE, rules=(*_refused(), *bypassed, marked), ns=ns)
     far, taken = OIFNAME.among(_TUNNELS), Jump(_FRAMES, back=False)
     rules = (
         rule(OIFNAME.is_not("weft*"), OIFNAME.not_among(_TUNNELS), RETURN),
@@ -187,6 +198,10 @@ def _judged(host: Host, ns: str) -> Iterator[Object]:
     yield NftSet(name=_WAYS, type=("inet_proto",), to=("verdict",), ns=ns)
     if programs(host):
         yield NftChain(name=_PASSED, rules=(*_refused(), rule(_MARKED)), ns=ns)
+        yield from _bypass.sets(ns)
+        for fam in FAMILIES:
+            taken = rule(SetMark(ANY_FLOW, _FLOWS), ACCEPT)
+            yield NftChain(name=_BYPASSED[fam], rules=(*_bypass.but_tracked(fam), *_refused(), taken), ns=ns)
     if flowtable(host, ns):
         yield NftFlowtable(name=SHORT, ns=ns)
 
@@ -272,7 +287,7 @@ def port(
         yield NftElement(set=_DEVICES, value=f'"{dev}"', ns=ns)
     if flowtable(host, ns):
         yield NftFlowDevice(flowtable=SHORT, dev=dev, ns=ns)
-    if programs(host) and not translated and (bridge or not flowtable(host, ns)):
+    if programs(host) and not translated and (bridge or _routed_asked(site, ns)):
         yield from _asked(dev, ns)
         for address in own:
             yield FastHome(address=str(address), dev=dev, mac=mac, network=endpoint.network, ns=ns)
@@ -286,13 +301,20 @@ def way(
     host = site.host
     if not on(site):
         return
-    if flowtable(host, ns) and not switched:
+    offloaded = flowtable(host, ns) and not switched
+    asked = programs(host) and not translated and (switched or _routed_asked(site, ns))
+    if offloaded:
         yield NftFlowDevice(flowtable=SHORT, dev=dev, ns=ns)
-        yield NftElement(set=_DEVICES, value=f'"{dev}"', ns=ns)
-    elif programs(host) and not translated:
+    if asked:
         yield from _asked(dev, ns, framed=framed)
+    if offloaded or asked:
         of, table = (_TUNNELS, BRIDGE) if switched else (_DEVICES, INET)
         yield NftElement(set=of, value=f'"{dev}"', table=table, ns=ns)
+
+
+def _routed_asked(site: Site, ns: str) -> bool:
+    """Programs are asked about what is routed where no flowtable is, and of networks whose packets cannot be in one."""
+    return not flowtable(site.host, ns) or _bypass.asked(site)
 
 
 def _asked(dev: str, ns: str, *, framed: bool = True) -> Iterator[Object]:

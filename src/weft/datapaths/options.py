@@ -207,6 +207,10 @@ class CommonOptions(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fi
     def __post_init__(self) -> None:
         _ = self.reserved
         if self.fast == "bypass" and self.offload == "off":
+            raise Invalid(
+                "fast=bypass with offload=off: the one asks for the way that the other forbids: leave one out"
+            )
+        if self.fast == "bypass" and self.offload == "off":
             raise Invalid("fast=bypass with offload=off: what is bypassed takes the short way: leave one of them out")
         if ALL in self.reach.split(",") and self.reach != ALL:
             raise Invalid(f"reach={self.reach} names networks beside all: leave one of them out")
