@@ -38,6 +38,9 @@ so many times the duration of one is left to other work."""
 SOONEST = 0.02
 """Seconds from a disturbance to reading again: disturbances come in groups."""
 
+QUIET = 0.2
+"""Seconds for which nothing was asked for: then what can be done without is made, piece by piece."""
+
 STOPPING = "the agent is stopping: try again when it runs again"
 
 _STEP = ("step",)
@@ -67,7 +70,7 @@ class Loop:
         self._sources: set[Source] = set()
         self._waiters: list[Waiter] = []
         self._again: set[str] | None = set()
-        self._events = False
+        self._events = self._spare = self._asked = False
         self._wake = asyncio.Event()
         self._ended = False
         self._disturbed: set[str] = set()
@@ -133,7 +136,7 @@ class Loop:
     @property
     def busy(self) -> bool:
         """Something is wanted that is not in the kernel yet."""
-        return self._stepping or self._wake.is_set()
+        return self._stepping or self._wake.is_set() or bool(self._stepper.reconciler.postponed)
 
     def contribution(self, source: Source) -> Contribution | None:
         """What a source wants, as of the last step."""
@@ -210,8 +213,9 @@ class Loop:
         """Until there is work, or a failed object or source is due again, or the interval is over."""
         tries = self._stepper.reconciler.next_try(), self._broken.next_try()
         due = min(t for t in (self._resynced + self._interval, *tries) if t is not None)
+        quiet = time.monotonic() + QUIET * self._asked if self._stepper.reconciler.postponed else due
         try:
-            async with asyncio.timeout(max(due - time.monotonic(), 0.01)):
+            async with asyncio.timeout(max(min(due, quiet) - time.monotonic(), 0.01)):
                 await self._wake.wait()
             if self._pacing.gather:
                 await asyncio.sleep(self._pacing.gather)
@@ -221,6 +225,7 @@ class Loop:
 
     def _overdue(self) -> None:
         now = time.monotonic()
+        self._spare = True
         if now >= self._resynced + self._interval:
             self._again = None
         elif self._again is not None:
@@ -231,7 +236,8 @@ class Loop:
         waiters, self._waiters = self._waiters, []
         again, self._again = self._again, set()
         events, self._events = self._events, False
-        work = Work(namespaces=again, events=events)
+        spare, self._spare, self._asked = self._spare and not sources, False, bool(sources)
+        work = Work(namespaces=again, events=events, spare=spare)
         try:
             work.contributions = [(source, self._contribution(source)) for source in sources]
             outcome = await self.in_thread(lambda: self._stepper.step(work))

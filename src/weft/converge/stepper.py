@@ -18,14 +18,18 @@ from weft.reconcile.reconciler import Drift, Reconciler, key_of
 from weft.reconcile.relations import in_order
 from weft.reconcile.render import commands
 
+AT_ONCE = 8
+"""Of what can be done without, while nobody waits: all else waits as long."""
+
 
 class Work(msgspec.Struct, kw_only=True):
     """What has come together since the last step. `namespaces`: to be read again; None: all of them. `events`: the kernel
-    has something to tell."""
+    has something to tell. `spare`: nobody waits, so some of what can be done without is made."""
 
     contributions: list[tuple[Source, Contribution | None]] = []
     namespaces: set[str] | None = msgspec.field(default_factory=set)
     events: bool = False
+    spare: bool = False
 
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
@@ -53,7 +57,7 @@ class Stepper:
         """`always`: as of `Reconciler`. `near`: as of `Pacing`."""
         self._kernel, self._watcher, self._near = kernel, watcher, near
         self.union = union
-        self.reconciler = Reconciler(kernel, union.desired, time.monotonic, always)
+        self.reconciler = Reconciler(kernel, union.desired, time.monotonic, always, postpone=True)
         self._adopted = False
         """Whether it was read what an earlier agent left: until then everything would seem to be missing."""
 
@@ -76,6 +80,8 @@ class Stepper:
             repairs.append(self.reconciler.resync(work.namespaces))
         now = time.monotonic()
         reports += repairs
+        if work.spare:
+            reports.append(self.reconciler.carry_on(AT_ONCE))
         return Outcome(
             failed={s: lines for s, c in work.contributions if (lines := self._failures(c))},
             repaired=tuple(describe(key) for r in repairs for op in r.ops if (key := key_of(op)) not in waiting),
@@ -86,7 +92,7 @@ class Stepper:
             altered=bool(self.reconciler.altered),
             contributors=frozenset(contributors),
             read=now - before_read,
-            seconds=now - began,
+            seconds=time.monotonic() - began,
         )
 
     def _failures(self, contribution: Contribution | None) -> list[str]:

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import os
 from collections import deque
-from collections.abc import Callable, Collection, Iterable, Mapping, Sequence, Set
+from collections.abc import Callable, Collection, Mapping, Sequence, Set
 from pathlib import Path
 
 from weft.base.errors import NotFound, WeftError
 from weft.base.net import IPAddress
 from weft.hoststate import HOST, Key, Link, Object
 from weft.hoststate.links import NAMED
+from weft.hoststate.objects import Rules
 from weft.kernel import announce, guarding
 from weft.kernel.decided import Decided
 from weft.kernel.host import counters, probe, uplink
@@ -24,6 +25,7 @@ from weft.kernel.host.nflog import Ear
 from weft.kernel.host.uplink import Addresses, Uplink
 from weft.kernel.kinds import bpf_names
 from weft.kernel.kinds.bpf import Programs
+from weft.kernel.kinds.bpf_names import Outdating
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Look, Part, Work
@@ -70,7 +72,7 @@ class LinuxKernel:
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
         self._ipsets, self._ovs, self._programs = Ipsets(), OvsPorts(), Programs(run)
-        self._run = run
+        self._run, self._outdate = run, Outdating(run)
         rooms, tunnels = {HOST, *ruled}, run / table.FOLDER
         adapters = Adapters(
             nft=self._nft,
@@ -91,6 +93,7 @@ class LinuxKernel:
     def close(self) -> None:
         self._host.netlink.close()
         self._nft.close()
+        self._outdate.close()
         os.close(self._host_fd)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -162,9 +165,17 @@ class LinuxKernel:
             spaces.remember_numbers()
         failed = {failure.key for failure in failures}
         self._gone(_without(ops, failed))
-        self.outdate({target(op).ns for op in ops})
+        self._outdate_after([target(op) for op in ops])
         announce.send(list(announce.news(_without(ops, failed), self._desired)))
         return list({failure.key: failure for failure in reversed(failures)}.values())[::-1]  # each object's first
+
+    def _outdate_after(self, touched: Sequence[Object]) -> None:
+        """What repeats decisions is made to forget. Who changes rules waits until it has; who makes or removes a device need
+        not: nothing was decided about a new one, and nothing comes by one that is gone."""
+        devices = {obj.ns for obj in touched if isinstance(obj, Link)}
+        strictly = {obj.ns for obj in touched if isinstance(obj, Rules)} - devices
+        bpf_names.outdate(strictly, self._run)
+        self._outdate({obj.ns for obj in touched} - strictly)
 
     def _gone(self, ops: Sequence[Op]) -> None:
         """What goes with devices that were removed, and stays by its name."""
@@ -172,17 +183,13 @@ class LinuxKernel:
             for _, ns, dev in filter(None, (link.key, twin_of(link))):
                 self._programs.without(ns, dev)
 
-    def outdate(self, namespaces: Iterable[str]) -> None:
-        """What the fast path repeats there is decided anew (`weft.kernel.kinds.bpf_names`)."""
-        bpf_names.outdate(namespaces, self._run)
-
     # -- the rest ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> LinuxWatcher:
         return netns.call(
             HOST,
             lambda: LinuxWatcher(
-                self._desired, self._nsids, self._pids, self._host_fd, self.kinds, outdate=self.outdate
+                self._desired, self._nsids, self._pids, self._host_fd, self.kinds, outdate=self._outdate
             ),
         )
 
@@ -202,7 +209,7 @@ class LinuxKernel:
         """The namespaces where somebody changed what no event tells of: rules, ports of a switch, programs. Raises
         WeftError."""
         rules = self._iptables.unheard.changed() | self._ipsets.unheard.changed()
-        self.outdate(rules)
+        self._outdate(rules)
         return rules | self._ovs.changed() | self._programs.changed()
 
     def listen(self, group: int, ns: str) -> Ear:

@@ -35,7 +35,7 @@ from weft.reconcile.protocol import (
     Seen,
     UplinkChanged,
 )
-from weft.reconcile.relations import fits, guards_of, needs
+from weft.reconcile.relations import fits, guards_of, in_order, needs
 from weft.reconcile.trouble import Trouble, Troubles
 
 
@@ -80,8 +80,13 @@ class Reconciler:
         desired: Mapping[Key, Object],
         clock: Callable[[], float],
         always: Set[str] = frozenset({HOST}),
+        *,
+        postpone: bool = False,
     ) -> None:
+        """`postpone`: what can be done without (`Kind.optional`) and is only to be made is left for `carry_on`."""
         self.kernel = kernel
+        self._postpone = postpone
+        self.postponed: set[Key] = set()
         self.desired = desired
         self._always = always
         self.complete = False
@@ -175,6 +180,15 @@ class Reconciler:
     def retry(self) -> Report:
         namespaces = self.due(self._clock())
         return self.resync(namespaces) if namespaces else Report()
+
+    def carry_on(self, most: int) -> Report:
+        """Of what was left for later so much, in the order of making."""
+        wanted = in_order(obj for key in self.postponed if (obj := self.desired.get(key)) is not None)
+        some = {obj.key for obj in wanted[:most]}
+        self.postponed = {obj.key for obj in wanted} - some
+        start = self._clock()
+        todo = changes(some, self.desired, self.known, held=self._troubles.held(), remove=self.complete)
+        return self._carry_out(todo, start, postpone=False)
 
     # --------------------------------------------------------------------------------------------- without a reading
 
@@ -302,7 +316,9 @@ class Reconciler:
             elif trouble.next_try <= now:
                 self._troubles.add(key, trouble.reason, tried=trouble.tried)
 
-    def _carry_out(self, todo: Plan, start: float) -> Report:
+    def _carry_out(self, todo: Plan, start: float, *, postpone: bool = True) -> Report:
+        if self._postpone and postpone:
+            todo = self._without_optional(todo)
         refused = self.kernel.apply(todo.ops) if todo.ops else []
         failed = {failure.key for failure in refused}
         affected = self._fell(todo, failed)
@@ -311,7 +327,7 @@ class Reconciler:
         for key in {key_of(op) for op in done}:
             self._troubles.clear(key)
         for key in affected:
-            if key not in self.failures and not self._was_right(key, self.desired):
+            if key not in self.failures.keys() | self.postponed and not self._was_right(key, self.desired):
                 self._troubles.add(key, "what it stands on was removed, or was not", tried=False)
         self.later = {failure.key for failure in refused if failure.later}
         self._unsure.update(key[1] for key in self.later)
@@ -321,6 +337,14 @@ class Reconciler:
                 self._troubles.add(failure.key, failure.reason, tried=tried)
         self._hurry({key_of(op) for op in done if not isinstance(op, Remove)})
         return Report(done, (*todo.failures, *refused), self._clock() - start)
+
+    def _without_optional(self, todo: Plan) -> Plan:
+        """Unless something of it is exchanged or removed: that goes together."""
+        optional = [op for op in todo.ops if KINDS[key_of(op)[0]].optional]
+        if not optional or not all(isinstance(op, Create) for op in optional):
+            return todo
+        self.postponed.update(map(key_of, optional))
+        return Plan(tuple(op for op in todo.ops if key_of(op) not in self.postponed), todo.failures)
 
     def _fell(self, todo: Plan, failed: Set[Key]) -> set[Key]:
         """Take out of `known` what went with something that was removed (what then could not be made anew counts as

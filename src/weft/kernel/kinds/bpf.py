@@ -15,7 +15,7 @@ from functools import partial
 from pathlib import Path
 from typing import get_args
 
-from weft.base.errors import NotFound, WeftError
+from weft.base.errors import Conflict, NotFound, WeftError
 from weft.bpf.assembler import Code
 from weft.bpf.layout import CONTROL, COUNT, COUNTS, HOME, HOMES, SLOTS
 from weft.hoststate import HOST, BpfLink, BpfMap, BpfProgram, FastHome, FastPairs, Object
@@ -31,6 +31,7 @@ from weft.reconcile.protocol import Change, Failure, Op, Remove
 
 MARK = "weft_"
 """What the kernel's names of maps and programs of ours begin with, which have at most 15 characters."""
+_TRIES = 5
 _AT_ONCE = 64
 """Links that are looked at each time for whether somebody took them off: of very many not all."""
 
@@ -282,7 +283,16 @@ def _put_link(place: Path, obj: BpfLink, index: int) -> None:
                 bpf.replace(link, program)
                 return
         path.unlink(missing_ok=True)
-        _keep(bpf.attach(program, index, obj.way), path)
+        _keep(_attached(program, index, obj.way), path)
+
+
+def _attached(program: int, index: int, way: Way) -> int:
+    """A link whose name is gone ends some moments later, and until then its program cannot be there again."""
+    for _ in range(_TRIES):
+        with suppress(Conflict):
+            return bpf.attach(program, index, way)
+        bpf.settle()
+    return bpf.attach(program, index, way)
 
 
 def _remove(place: Path, obj: Object) -> None:

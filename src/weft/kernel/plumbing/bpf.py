@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Literal, NamedTuple
 
-from weft.base.errors import Denied, Failed, NotFound, Unsupported, WeftError
+from weft.base.errors import Conflict, Denied, Failed, NotFound, Unsupported, WeftError
 
 _SYSCALL = {"x86_64": 321, "aarch64": 280, "riscv64": 280, "loongarch64": 280, "ppc64le": 361, "s390x": 351}
 _MEMBARRIER = {"x86_64": 324, "aarch64": 283, "riscv64": 283, "loongarch64": 283, "ppc64le": 365, "s390x": 356}
@@ -64,6 +64,8 @@ def _explain(number: int) -> WeftError:
         )
     if number in (errno.ENOENT, errno.ENODEV, errno.ENOLINK):
         return NotFound(f"BPF: {os.strerror(number)}")
+    if number == errno.EEXIST:
+        return Conflict(f"BPF: {os.strerror(number)}")
     if number in (errno.ENOMEM, errno.E2BIG, errno.ENOSPC):
         return Failed(f"BPF: {os.strerror(number)}")
     return Unsupported(f"the kernel refuses BPF: {os.strerror(number)}")
@@ -243,7 +245,8 @@ def name_of(program: int) -> str:
 
 
 def attach(program: int, ifindex: int, way: Literal["ingress", "egress"]) -> int:
-    """A link: a file descriptor. The device is one of the calling thread's namespace. Raises NotFound."""
+    """A link: a file descriptor. The device is one of the calling thread's namespace. Raises NotFound;
+    Conflict where that program is there already."""
     return call(LINK_CREATE, struct.pack("=IIIIIIQ", program, ifindex, TCX[way], 0, 0, 0, 0))
 
 

@@ -320,14 +320,20 @@ def generation(host: Host, ns: str = "") -> int:
 
 
 def test_after_any_change_what_was_decided_before_does_not_count(fast: Host, netns: Home) -> None:
+    fast.restart()  # which waits for what is under way
     before = generation(fast)
     fast.put_right()
     assert generation(fast) == before, "nothing was done"
     rules = NftChain(table=INET, name="x", rules=())
-    for change in ([Create(rules)], [Remove(rules)], [Create(Sysctl(name="net/ipv4/ip_forward", value="1"))]):
-        fast.kernel.apply(change)
+    for change in (Create(rules), Remove(rules)):
+        fast.kernel.apply([change])
         before += 1
-        assert generation(fast) == before, change
+        assert generation(fast) == before, "when no packet is under way"
+    for change in (Create(Sysctl(name="net/ipv4/ip_forward", value="1")), Create(Link(name="weft-o", type=Bridge()))):
+        fast.kernel.apply([change])
+        assert generation(fast) > before, "at once"
+        until(lambda: generation(fast) == before + 2, 5, "and when no packet is under way")  # noqa: B023
+        before += 2
     fastpath.forget("", fast.run)
     assert generation(fast) == before + 1
     assert names.control(names.folder("", fast.run))[1] == 1, "and this says what it said"
@@ -336,9 +342,10 @@ def test_after_any_change_what_was_decided_before_does_not_count(fast: Host, net
 def test_what_others_change_of_rules_counts_too(fast: Host, netns: Home) -> None:
     ear = Ear(fast.kernel.watch())
     ear.settle()
+    fastpath.forget("", fast.run)
     before = generation(fast)
     netns.sh("nft add table inet theirs")  # which concerns no rule of ours
-    until(lambda: ear.settle() == [] and generation(fast) == before + 1, 5, "what was decided not to count")
+    until(lambda: ear.settle() == [] and generation(fast) == before + 2, 5, "what was decided not to count")
     ear.watcher.close()
 
 

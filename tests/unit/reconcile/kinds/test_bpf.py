@@ -97,7 +97,7 @@ def test_who_wants_it_stands_without_it_too() -> None:
     stepper = Stepper(kernel, kernel.watch(), union)
     stepper.reconciler.complete = True
     source = Source("endpoints", "blue", "e1")
-    outcome = stepper.step(Work(contributions=[(source, Contribution(ALL))]))
+    outcome = stepper.step(Work(contributions=[(source, Contribution(ALL))], spare=True))
     assert outcome.failed == {} and outcome.failures > 0
     assert [describe(key) for key in stepper.reconciler.failures] == ["bpf-program fast", "bpf-link ingress weft0"]
     assert stepper.faults([source]) == []
@@ -116,3 +116,24 @@ def test_a_plan_tells_it_in_words_that_can_be_pasted() -> None:
         "# fast path: entries by addresses alone",
         "# fast path in weft-blue: no more program seen for what goes out by eth0",
     ]
+
+
+def test_what_can_be_done_without_is_made_when_nobody_waits_and_all_else_at_once() -> None:
+    kernel, union = FakeKernel(), Union()
+    stepper = Stepper(kernel, kernel.watch(), union)
+    stepper.reconciler.complete = True
+    stepper.step(Work())
+    stepper.step(Work(contributions=[(Source("endpoints", "blue", "e1"), Contribution(ALL))]))
+    assert kernel.ours() == wanting(DEVICE)
+    assert stepper.reconciler.postponed == {obj.key for obj in ALL} - {DEVICE.key}
+    assert not stepper.reconciler.failures
+    stepper.reconciler.carry_on(3)
+    assert kernel.ours() == wanting(DEVICE, CONTROL, MAP, PROGRAM), "in the order of making"
+    stepper.step(Work(spare=True))
+    assert kernel.ours() == wanting(*ALL) and not stepper.reconciler.postponed
+    newer = BpfProgram(name="fast", digest="3c4d", code=bytes(24), maps=PROGRAM.maps)
+    others = tuple(obj for obj in ALL if obj != PROGRAM)
+    stepper.step(Work(contributions=[(Source("endpoints", "blue", "e1"), Contribution((*others, newer)))]))
+    assert kernel.ours() == wanting(*others, newer), "what is exchanged is not left for later"
+    stepper.step(Work(contributions=[(Source("endpoints", "blue", "e1"), None)]))
+    assert not kernel.ours(), "nor is what is removed"
