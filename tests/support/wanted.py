@@ -11,8 +11,9 @@ import time
 
 from weft.cluster.view import View
 from weft.compile.compiler import Compiler
-from weft.datapaths.driver import Host
+from weft.datapaths.driver import MEANS, Host
 from weft.hoststate import Union
+from weft.kernel.host.facts import NAMES
 from weft.kernel.linux import LinuxKernel
 from weft.reconcile.reconciler import Reconciler
 from weft.reconcile.render import script
@@ -37,7 +38,11 @@ def main(node: str, url: str) -> None:
     try:
         found = kernel.facts(view.nodes[node].uplink)
         compiler.host = Host(
-            node=view.nodes[node], iptables=found.iptables, advertised=found.advertised, ipv6=found.ipv6
+            node=view.nodes[node],
+            iptables=found.iptables,
+            advertised=found.advertised,
+            ipv6=found.ipv6,
+            lacking=frozenset({*NAMES, *MEANS} - found.features),
         )
         for source in compiler.everything():
             union.set(source, compiler.contribution(source))

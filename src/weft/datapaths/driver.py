@@ -67,7 +67,8 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     `iptables`: the (family, backend) pairs whose filter table has a FORWARD chain, e.g. {(4, "nft")}. `advertised`: the
     devices that take router advertisements (sysctl accept_ra; RFC 4861 section 6.3), for example the uplink. `ipv6`:
     whether its kernel speaks IPv6 at all. `attached`: the subnets that it is on, each with its device. `lacking`: what its
-    kernel cannot do, of the features that `weft doctor` names. `control_open`: its containers may reach what controls the
+    kernel cannot do, of the features that `weft doctor` names; the means of the short way, until they have been tried out.
+    `control_open`: its containers may reach what controls the
     cluster (the agent's setting `control`). `store`: addresses and TCP ports of the store, where they are not this host's
     own. `spoken`: UDP ports at which hosts of the cluster speak to each other. `targets`: what the targets besides the kernel
     say of it, by their names (`weft.targets.table`). `paths`: to other nodes, by their names, where drivers have more than
@@ -81,7 +82,7 @@ class Host(msgspec.Struct, frozen=True, kw_only=True):
     advertised: frozenset[str] = frozenset()
     ipv6: bool = True
     attached: frozenset[tuple[str, IPNetwork]] = frozenset()
-    lacking: frozenset[str] = frozenset()
+    lacking: frozenset[str] = frozenset(MEANS)
     control_open: bool = False
     store: frozenset[tuple[IPAddress, int]] = frozenset()
     spoken: tuple[int, ...] = ()
