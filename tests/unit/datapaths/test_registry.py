@@ -18,7 +18,7 @@ from weft.model import Network
 from weft.model.network import OptionValue
 
 COMMON = "dns, fast, masquerade, node-prefix, node-prefix-v6, "
-BOUNDS = "reach, reserve, spoofing, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6"
+BOUNDS = "offload, reach, reserve, spoofing, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6"
 
 
 def test_unknown_driver() -> None:
