@@ -217,10 +217,10 @@ def _length(site: Site, address: str) -> str:
 
 
 @contextmanager
-def hosts(home: Home, net: Network, names: list[str], run: Path) -> Iterator[dict[str, Host]]:
-    """They know each other, and have one container each, `c1` on node-1 and so on."""
+def hosts(home: Home, net: Network, names: list[str], run: Path, **facts: object) -> Iterator[dict[str, Host]]:
+    """They know each other, and have one container each, `c1` on node-1 and so on. `facts`: as of Host."""
     router = Router(home)
-    found = {name: Host(home, router, name, net, run / name) for name in names}
+    found = {name: Host(home, router, name, net, run / name, **facts) for name in names}
     try:
         for one in found.values():
             one.attach(f"c{one.name[-1]}", 2)
