@@ -396,25 +396,3 @@ def test_published_and_masqueraded(at: Pair) -> None:
     at.want()
     for each in (inside, outside, come):
         each.close()
-
-
-@pytest.mark.parametrize(("driver", "options"), [("vxlan", {}), ("routed", {"encap": "ipip"})])
-def test_as_drivers_want_it(netns: Home, tmp_path: Path, driver: str, options: dict[str, str]) -> None:
-    """Between hosts by a tunnel, where containers are on a bridge and where they are not; and what a bridge switches is not
-    mistaken for what is routed."""
-    net = lab.network(driver, (4, 6), options=options)
-    with hosts(netns, net, ["node-1", "node-2"], tmp_path, lacking=frozenset({"tcx"})) as found:
-        one, two = found.values()
-        one.attach("d1", 3)
-        one.converge()
-        far, near = listening(two.containers["c2"], 7), listening(one.containers["d1"], 7)
-        with far, near:
-            for to, echo in ((two.addresses()[0], far), (two.addresses()[-1], far), (one.addresses(3)[0], near)):
-                flow = Flow(one.containers["c1"], to, echo)
-                assert flow.said(3) == (3, 3)
-                flows = tracked.listing(one.ns.path, Everyone(), 100).found
-                mine = [each.offloaded for each in flows if each.there.sport == flow.source]
-                assert mine == ([True] if echo is far or driver == "routed" else []), (to, mine)
-                assert flow.said(3) == (3, 3)
-                flow.close()
-        assert one.converge().ops == ()
