@@ -152,6 +152,7 @@ def _told(seed: int, packet: Packet, state: State) -> str:
     return f"seed {seed}: {packet.frame.hex()} {packet} of {state}"
 
 
+@pytest.mark.timeout(300)  # five seconds of work, on a machine that may be busy
 def test_fast_repeats_what_its_description_says_and_nothing_else(
     seed: int, devices: list[Device], programs: Loaded
 ) -> None:
@@ -189,6 +190,7 @@ def test_fast_repeats_what_its_description_says_and_nothing_else(
     assert min(results[name] for name in ("7 4", "7 6", "-1 4", "-1 6")) > WORLDS * PACKETS / 20, (seed, results)
 
 
+@pytest.mark.timeout(300)
 def test_seen_keeps_what_its_description_says_and_nothing_else(
     seed: int, devices: list[Device], programs: Loaded
 ) -> None:
