@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 
@@ -18,9 +18,11 @@ from bench import (
     bgp,
     cni,
     convergence,
+    counted,
     datapath,
     dns,
     docker,
+    fastpath,
     inspect,
     labs,
     mesh,
@@ -51,6 +53,7 @@ BENCHMARKS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     "spread": lambda quick, progress: spread.run(spread.QUICK if quick else spread.Effort(), progress),
     "readiness": lambda quick, progress: readiness.run(readiness.QUICK if quick else readiness.Effort(), progress),
     "overlay-remote": lambda quick, progress: remote.run(remote.QUICK if quick else remote.Effort(), progress),
+    "fastpath": lambda quick, progress: fastpath.run(fastpath.QUICK if quick else fastpath.Effort(), progress),
     "docker": lambda quick, progress: docker.run(docker.QUICK if quick else docker.Effort(), progress),
     "policy": lambda quick, progress: policy.run(policy.QUICK if quick else policy.Effort(), progress),
     "services": lambda quick, progress: services.run(services.QUICK if quick else services.Effort(), progress),
@@ -78,11 +81,25 @@ def _datapath(driver: str, quick: bool, progress: Progress) -> list[Figure]:
     return datapath.run(datapath.QUICK if quick else datapath.Effort(), progress, [driver])
 
 
+def _fastpath(case: fastpath.Case, quick: bool, progress: Progress) -> list[Figure]:
+    return fastpath.run(fastpath.QUICK if quick else fastpath.Effort(), progress, [case])
+
+
+def _counted(cases: Sequence[fastpath.Case], quick: bool, progress: Progress) -> list[Figure]:
+    return counted.run(counted.QUICK if quick else counted.EFFORT, progress, cases)
+
+
 PARTS: dict[str, Callable[[bool, Progress], list[Figure]]] = {
     **{f"datapath-{driver}": partial(_datapath, driver) for driver in datapath.DRIVERS},
     **{f"services-{driver}": partial(_services, driver) for driver in services.SUBNETS},
+    **{f"fastpath-{case.word}": partial(_fastpath, case) for case in fastpath.CASES},
 }
 """Of a benchmark, to be had by themselves."""
+IN_VM: dict[str, Callable[[bool, Progress], list[Figure]]] = {
+    "fastpath": partial(_counted, fastpath.CASES),
+    **{f"fastpath-{case.word}": partial(_counted, [case]) for case in fastpath.CASES},
+}
+"""With `--vm`."""
 _KNOWN = f"{', '.join(BENCHMARKS)}; a part: {', '.join(PARTS)}"
 
 
@@ -93,6 +110,11 @@ def parser() -> argparse.ArgumentParser:
     words.add_argument(
         "--quick", action="store_true", help="fewer rounds, about five minutes; for a look, not for the record"
     )
+    words.add_argument(
+        "--vm",
+        action="store_true",
+        help="of fastpath and its parts: instructions, counted in a virtual machine with Debian's kernel",
+    )
     return words
 
 
@@ -101,6 +123,9 @@ def chosen(words: Sequence[str]) -> argparse.Namespace:
     unknown = [word for word in options.which if word not in {**BENCHMARKS, **PARTS}]
     if unknown:
         parser().error(f"no benchmark '{unknown[0]}': there are {_KNOWN}")
+    timed = [word for word in options.which if word not in IN_VM]
+    if options.vm and (timed or not options.which):
+        parser().error(f"--vm: what is counted are {', '.join(IN_VM)}; not {timed[0] if timed else 'all'}")
     options.which = options.which or list(BENCHMARKS)
     return options
 
@@ -114,7 +139,7 @@ def main(words: Sequence[str]) -> int:
     about, figures = report.machine(), list[Figure]()
     try:
         for name in options.which:
-            figures += _one(name, options.quick)
+            figures += _one(name, options.quick, IN_VM if options.vm else {**BENCHMARKS, **PARTS})
     except WeftError as error:
         print(f"bench: {error}", file=sys.stderr)
         return 1
@@ -123,11 +148,11 @@ def main(words: Sequence[str]) -> int:
     return 0
 
 
-def _one(name: str, quick: bool) -> list[Figure]:
+def _one(name: str, quick: bool, known: Mapping[str, Callable[[bool, Progress], list[Figure]]]) -> list[Figure]:
     """Measured and shown; progress on stderr, on a terminal only."""
     terminal = Console(stderr=True)
     with Status(name, console=terminal) as status:
-        figures = {**BENCHMARKS, **PARTS}[name](quick, status.update)
+        figures = known[name](quick, status.update)
     out = Console() if sys.stdout.isatty() else Console(width=report.WIDTH)
     report.show(figures, out)
     return figures

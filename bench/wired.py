@@ -26,6 +26,25 @@ table inet wired {
 """
 
 
+_FLANNEL = """
+table ip flannel-ipv4 {{
+  chain raw-prerouting {{ type filter hook prerouting priority raw; udp dport 8472 notrack; }}
+  chain raw-output {{ type filter hook output priority raw; udp dport 8472 notrack; }}
+  chain forward {{ type filter hook forward priority filter; ip saddr {all} accept; ip daddr {all} accept; }}
+  chain postrtg {{
+    type nat hook postrouting priority srcnat;
+    meta mark & 0x4000 == 0x4000 return
+    ip saddr {own} ip daddr {all} return
+    ip saddr {all} ip daddr {own} return
+    ip saddr != {own} ip daddr {all} return
+    ip saddr {all} ip daddr != 224.0.0.0/4 masquerade fully-random
+    ip saddr != {all} ip daddr {all} masquerade fully-random
+  }}
+}}
+"""
+"""What flanneld (0.28, `--ip-masq`) writes, but for `notrack`: for tunnel packets it is what a careful administrator adds."""
+
+
 OVERLAY = ("10.73.0.2", "10.73.0.3")
 """Of the containers `overlay` on the two hosts of `wire_overlay`."""
 _OVERLAY_RULES = """
@@ -65,9 +84,18 @@ def wire(lab: Lab, names: tuple[str, str], *, masquerade: bool) -> None:
             me.host.must("rules", ["nft", "-f", "-"], input=_MASQUERADE)
 
 
-def wire_overlay(lab: Lab, names: tuple[str, str]) -> None:
+def wire_flannel(lab: Lab, names: tuple[str, str]) -> None:
+    """What flanneld and the CNI plugin `bridge` make for backend vxlan: the devices of driver vxlan, and flannel's rules."""
+    wire(lab, names, masquerade=False)
+    for number, name in enumerate(names, 1):
+        own, everything = (f"{SUBNET['vxlan']}.{rest}" for rest in (f"{number}.0/24", "0.0/16"))
+        lab.host(name).must("rules", ["nft", "-f", "-"], input=_FLANNEL.format(own=own, all=everything))
+
+
+def wire_overlay(lab: Lab, names: tuple[str, str], *, tracked: bool = False) -> None:
     """One L2 subnet: on each host a namespace with a bridge and a VXLAN device, entries for the other's container, and the
-    rules that the way out (a second interface, which nothing is measured of) takes."""
+    rules that the way out (a second interface, which nothing is measured of) takes. `tracked`: tunnel packets are
+    connection-tracked, as Docker leaves them."""
     underlay = [str(lab.topology.place(name).addresses[0].ip) for name in names]
     for number, name in enumerate(names):
         host, other = lab.host(name), 1 - number
@@ -92,7 +120,8 @@ def wire_overlay(lab: Lab, names: tuple[str, str]) -> None:
         host.must("fdb", ["bridge", "-n", "hand", *entry])
         container = ["link set lo up", "link set eth0 up", f"address add {OVERLAY[number]}/16 dev eth0"]
         host.must("container", ["ip", "-n", "overlay", "-batch", "-"], input="\n".join(container))
-        host.must("rules", ["nft", "-f", "-"], input=_OVERLAY_RULES)
+        rules = "\n".join(line for line in _OVERLAY_RULES.splitlines() if not (tracked and "notrack" in line))
+        host.must("rules", ["nft", "-f", "-"], input=rules)
 
 
 def _mac(number: int) -> str:

@@ -63,34 +63,44 @@ def run(nodes: Iterable[str], seconds: float) -> tuple[dict[str, list[dict[str, 
     with tempfile.TemporaryDirectory(prefix="weft-vm-") as name:
         folder = Path(name)
         (folder / "nodes").write_text("".join(f"{node}\n" for node in nodes))
-        done = subprocess.run(
-            _command(folder),
-            cwd=_ROOT,
-            env={**os.environ, "PATH": f"{_tool().parent}:{os.environ['PATH']}"},
-            stdin=subprocess.DEVNULL,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-            text=True,
-            errors="replace",
-            check=False,
-            timeout=_BOOT + seconds,
-        )
-        printed = folder / "printed"
-        return _reports(folder), done.stdout + (printed.read_text(errors="replace") if printed.exists() else "")
+        said = boot(_tests(folder), folder, _BOOT + seconds)
+        return _reports(folder), said
 
 
-def _command(folder: Path) -> list[str]:
+def boot(line: str, folder: Path, seconds: float, *, cpus: int = 2, qemu: str = "") -> str:
+    """A machine that ends with this line of its shell, which runs in this checkout and may write to `folder`: what was printed.
+    `qemu`: further options of QEMU's. Raises TimeoutExpired."""
+    done = subprocess.run(
+        _command(line, folder, cpus, qemu),
+        cwd=_ROOT,
+        env={**os.environ, "PATH": f"{_tool().parent}:{os.environ['PATH']}"},
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+        errors="replace",
+        check=False,
+        timeout=seconds,
+    )
+    printed = folder / "printed"
+    return done.stdout + (printed.read_text(errors="replace") if printed.exists() else "")
+
+
+def _tests(folder: Path) -> str:
     words = [sys.executable, "-m", "pytest", "-p", "support.guest", "-p", "no:cacheprovider", "-n", "0"]
     words += ["-o", f"timeout={EACH}", "-m", "figures or not figures", f"@{folder}/nodes"]  # whatever was chosen
-    # Memory is taken as it is used: a Docker on a tmpfs uses all of it. AppArmor would ask for a program that is not there.
     path = f"{_ROOT}/src:{_ROOT}/tests"
-    setting = f"env PYTHONPATH={path} PYTHONDONTWRITEBYTECODE=1 {INSIDE}={folder}"
-    line = f"({_remembered()} && cd {shlex.quote(str(_ROOT))} && {setting} {shlex.join(words)}) >{folder}/printed 2>&1"
-    size = ["--cpus", "2", "--memory", "4G", "--append", "apparmor=0"]
+    return f"env PYTHONPATH={path} PYTHONDONTWRITEBYTECODE=1 {INSIDE}={folder} {shlex.join(words)}"
+
+
+def _command(line: str, folder: Path, cpus: int, qemu: str) -> list[str]:
+    # Memory is taken as it is used: a Docker on a tmpfs uses all of it. AppArmor would ask for a program that is not there.
+    size = ["--cpus", str(cpus), "--memory", "4G", "--append", "apparmor=0"]
     share = f"-fsdev local,id={_SHARE},path=/,security_model=none,multidevs=remap"
-    share += f" -device virtio-9p-pci,fsdev={_SHARE},mount_tag={_SHARE}"
+    share += f" -device virtio-9p-pci,fsdev={_SHARE},mount_tag={_SHARE} {qemu}"
     options = [*size, f"--qemu-opts={share}", f"--rwdir={folder}"]
-    return [str(_tool()), "-r", str(kernel()), "--disable-kvm", "--rw", *options, "--", line]
+    inside = f"({_remembered()} && cd {shlex.quote(str(_ROOT))} && {line}) >{folder}/printed 2>&1"
+    return [str(_tool()), "-r", str(kernel()), "--disable-kvm", "--rw", *options, "--", inside]
 
 
 def _remembered() -> str:

@@ -20,6 +20,7 @@ def test_without_a_word_all_are_run() -> None:
         "spread",
         "readiness",
         "overlay-remote",
+        "fastpath",
         "docker",
         "policy",
         "services",
@@ -48,6 +49,18 @@ def test_a_driver_can_be_had_by_itself() -> None:
     assert command.chosen(["services-overlay"]).which == ["services-overlay"]
 
 
+def test_a_path_can_be_had_by_itself_and_counted() -> None:
+    options = command.chosen(["fastpath-vxlan", "--vm"])
+    assert (options.which, options.vm) == (["fastpath-vxlan"], True)
+
+
+@pytest.mark.parametrize("words", [["--vm"], ["fastpath", "agent", "--vm"]])
+def test_only_the_fast_path_is_counted(words: list[str], capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        command.chosen(words)
+    assert f"not {words[1] if len(words) > 1 else 'all'}" in capsys.readouterr().err
+
+
 def test_an_unknown_word_is_named_with_those_there_are(capsys: pytest.CaptureFixture[str]) -> None:
     with pytest.raises(SystemExit) as ended:
         command.chosen(["datapaths"])
@@ -73,7 +86,8 @@ def test_the_model_is_one_that_weft_takes() -> None:
     key, value = model.endpoint_item(1, 3)
     came = core.change(key, value)
     core.carried_out(came)
-    assert {op.obj.key[0] for op in came} == {"link", "sysctl", "address", "neighbour", "fdb", "route", "nft-element"}
+    devices = {"link", "sysctl", "address", "neighbour", "fdb", "route", "nft-element"}
+    assert {op.obj.key[0] for op in came} == devices | {"bpf-link", "fast-home", "nft-flow-device"}
     assert core.known == core.union.desired != before
     core.carried_out(core.change(key, None))
     assert core.known == core.union.desired == before
