@@ -6,6 +6,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
+from pathlib import Path as Folder
 from typing import Any
 
 import pytest
@@ -13,7 +14,10 @@ import pytest
 from support.reach import Container, client, make_network, run, weft
 from support.talk import HELD, Held, Path, Server
 from support.waiting import until
+from weft.api.live import WatchRequest
 from weft.hoststate.firewall import WATCHED
+from weft.kernel.host import fastpath
+from weft.kernel.kinds import bpf_names
 from weft.lab import Lab
 
 NETWORKS = {"flat": "routed", "tunnel": "vxlan", "wide": "overlay"}
@@ -45,20 +49,29 @@ def talk(open: Held, times: int = 20) -> None:
         assert open.passes(seconds=5)
 
 
-def passed_on(lab: Lab, host: str, network: str) -> int:
-    return sum(each.packets for each in client(lab, host).status().fast if each.network == network)
+def counted(lab: Lab, host: str, network: str) -> int:
+    """Packets of a network that programs passed on there, as their maps say at this moment."""
+    run = Folder(f"/proc/{lab.host(host).holder.pid}/root/run/weft")
+    found = (fastpath.counts(ns, run).get(network, fastpath.Count()) for ns in bpf_names.namespaces(run))
+    return sum(each.packets for each in found)
+
+
+def risen(lab: Lab, open: Held, network: str) -> bool:
+    before = counted(lab, "node-1", network)
+    talk(open)
+    return counted(lab, "node-1", network) > before
 
 
 @pytest.mark.parametrize("network", NETWORKS)
 @pytest.mark.parametrize("host", WITH)
 def test_status_counts_by_network(lab: Lab, held: Any, host: str, network: str) -> None:
-    before = passed_on(lab, host, network)
+    until(lambda: risen(lab, held[network][0], network), 30, f"packets of {network} that were passed on")
+    now = counted(lab, host, network)
 
-    def risen() -> bool:
-        talk(held[network][0])
-        return passed_on(lab, host, network) > before
+    def told() -> bool:
+        return sum(each.packets for each in client(lab, host).status().fast if each.network == network) >= now > 0
 
-    until(risen, 30, f"packets of {network} that {host} passed on")
+    until(told, 30, f"what {host} passed on of {network}, in its status")
     shown = weft(lab, host, "status").stdout.partition("FAST PATH")[2].splitlines()
     assert [line.split()[0] for line in shown if line.startswith(network)] == [network]
 
@@ -95,10 +108,23 @@ def test_a_trace_says_where_it_is_short(lab: Lab, held: Any, network: str) -> No
         weft(lab, "node-1", "network", "set", network, "-O", "offload=on")
 
 
-@pytest.mark.parametrize("network", ["flat", "tunnel"])
-def test_a_packet_that_is_watched_does_not_take_it(lab: Lab, held: Any, network: str) -> None:
-    """While one is, the addresses are in the sets; afterwards they are not."""
-    _, one, two = held[network]
+@pytest.mark.parametrize("network", NETWORKS)
+def test_who_is_watched_takes_the_ordinary_way(lab: Lab, held: Any, network: str) -> None:
+    open, one, two = held[network]
+    until(lambda: risen(lab, open, network), 30, f"packets of {network} that node-1 passed on")
+    agent = client(lab, "node-1")
+    watch = agent.start_watch(
+        WatchRequest(token="5e0d7a1c00ff1133", aside=(one.address(4), two.address(4)), seconds=30)
+    )
+    try:
+        assert not risen(lab, open, network)
+    finally:
+        agent.end_watch(watch.id)
+    until(lambda: risen(lab, open, network), 30, f"packets of {network} that node-1 passed on")
+
+
+def test_a_trace_with_a_packet_leaves_nothing_aside(lab: Lab, held: Any) -> None:
+    _, one, two = held["tunnel"]
     done = weft(lab, "node-1", "trace", one.name, two.name, "--port", str(HELD[0]), "--live", "-o", "json")
     live = json.loads(done.stdout)["live"]
     assert (done.returncode, live["end"], live["agrees"], live["unseen"]) == (0, "answered", True, [])
