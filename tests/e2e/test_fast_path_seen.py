@@ -140,3 +140,9 @@ def test_metrics_have_the_same(lab: Lab, held: Any) -> None:
     )
     found = {line.split("{")[0] for line in text.stdout.splitlines() if line.startswith("weft_fast_")}
     assert found == {"weft_fast_packets_total", "weft_fast_octets_total", "weft_fast_entered_total", "weft_fast_flows"}
+
+
+def test_a_doctor_misses_no_program(lab: Lab, held: Any) -> None:
+    found = json.loads(weft(lab, "node-1", "doctor", "-o", "json").stdout)
+    assert [each["detail"] for each in found if each.get("fault") == "fast-path-missing"] == []
+    assert next(each for each in found if each["check"] == "fast path")["result"] == "ok"
