@@ -27,7 +27,7 @@ encryption keys of what hosts send each other are changed
 names     where containers can ask for names, and what the host's resolv.conf says
 paths     which way to each other host is open: probed all the time, where networks have several
 questions of other agents are answered, and answers to this one's heard
-unheard   what no event tells of: what others do to rules in iptables, and to ports of a switch
+unheard   what no event tells of: what others do to rules in iptables, to ports of a switch, and to programs
 """
 
 from __future__ import annotations
@@ -352,7 +352,7 @@ class Agent(Parts):
         return await self.loop.settle(self.compiler.of_contributor(encryption.NAME))
 
     async def _unheard(self) -> None:
-        """What hardly any event tells of is looked at all the time: rules in iptables, sets, ports of a switch."""
+        """What hardly any event tells of is looked at all the time: rules in iptables, sets, ports of a switch, programs."""
         while True:
             await asyncio.sleep(UNHEARD_INTERVAL)
             if self.loop.started and (disturbed := await self.loop.in_thread(self.kernel.unheard)):
