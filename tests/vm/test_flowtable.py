@@ -20,8 +20,9 @@ from support import lab
 from support.hoststates import keyed
 from support.namespaces import Home, Namespace, home
 from support.parts import all_of_endpoint
-from support.routed import Host, hosts
+from support.routed import Host, Router, hosts
 from support.waiting import until
+from weft.datapaths import _short
 from weft.datapaths.driver import gather
 from weft.hoststate import Link, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet, Veth
 from weft.hoststate.firewall import Hook
@@ -396,3 +397,34 @@ def test_published_and_masqueraded(at: Pair) -> None:
     at.want()
     for each in (inside, outside, come):
         each.close()
+
+
+@pytest.mark.parametrize(("driver", "options"), [("vxlan", {}), ("routed", {"encap": "ipip"})])
+def test_as_drivers_want_it(netns: Home, tmp_path: Path, driver: str, options: dict[str, str]) -> None:
+    """Between hosts by a tunnel, where containers are on a bridge and where they are not. What a bridge switches is not
+    mistaken for what is routed."""
+    net, router = lab.network(driver, options=options), Router(netns)
+    one, two = (
+        Host(netns, router, name, net, tmp_path / name, lacking=frozenset({"tcx"})) for name in ("node-1", "node-2")
+    )
+    try:
+        for host, other in ((one, two), (two, one)):
+            for number, name in enumerate(("c", "d"), 2):
+                host.attach(name, number)
+            host.knows(other)
+            host.want(Source("tracked", ""), gather(_short.tracked(host.site.host)))  # as policy does
+            host.converge()
+        far, near = listening(two.containers["c"], 7), listening(one.containers["d"], 7)
+        for to, echo in ((two.addresses(2)[0], far), (one.addresses(3)[0], near)):
+            flow = Flow(one.containers["c"], to, echo)
+            until(lambda flow=flow: flow.said(3) == (3, 3), 20, "an answer")  # type: ignore[misc]
+            found = tracked.listing(one.ns.path, Everyone(), 100).found
+            short = [each.offloaded for each in found if each.there.sport == flow.source]
+            assert short == ([True] if echo is far or driver == "routed" else []), (to, short)
+            assert flow.said(3) == (3, 3)
+            flow.close()
+            echo.close()
+        assert one.converge().ops == ()
+    finally:
+        one.close()
+        two.close()
