@@ -9,6 +9,7 @@ import subprocess
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -117,3 +118,11 @@ def _run(*command: str, stdin: str = "", check: bool = True) -> str:
     if check and done.returncode:
         raise AssertionError(f"{' '.join(command)}: {done.stderr.strip() or done.stdout.strip()}")
     return done.stdout
+
+
+def unmount_programs(folder: Path) -> None:
+    """What agents that ended without a purge left mounted below a test's folder: it keeps programs and their maps."""
+    for line in Path("/proc/self/mounts").read_text().splitlines():
+        _, where, kind, *_ = line.split()
+        if kind == "bpf" and Path(where).is_relative_to(folder):
+            subprocess.run(["umount", "-l", where], check=False, capture_output=True)
