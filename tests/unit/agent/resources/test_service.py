@@ -63,8 +63,8 @@ async def stored(agent: Agent) -> set[str]:
         ),
         (
             "red", "10.2.0.0/16", {"driver": "host-gw", "vni": 2}, Invalid,
-            "driver host-gw has no option 'vni': it takes dns, flannel, masquerade, node-prefix, node-prefix-v6, reach, "
-            "reserve, spoofing, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6",
+            "driver host-gw has no option 'vni': it takes dns, fast, flannel, masquerade, node-prefix, node-prefix-v6, "
+            "offload, reach, reserve, spoofing, subnet-max, subnet-max-v6, subnet-min, subnet-min-v6",
         ),
         ("red", "10.2.0.0/16", {"vni": "many"}, Invalid, "driver vxlan: option vni=many is not a whole number"),
         ("red", "10.2.0.0/16", {"vni": 1 << 24}, Invalid, "vni=16777216 is outside 1 to 16777215 (RFC 7348: 24 bits)"),
@@ -177,6 +177,8 @@ async def test_a_network_is_made_and_removed_without_a_trace(agent: Agent, servi
         "spoofing": "drop",
         "reach": "self",
         "dns": "on",
+        "offload": "on",
+        "fast": "checked",
     }
     assert info.options == plain
     assert [n.name for n in await service.networks()] == ["blue"]
