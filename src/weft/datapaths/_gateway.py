@@ -71,6 +71,8 @@ def common(site: Site) -> Iterator[Object]:
     yield from _isolation.tracking()
     if _short.on(site):
         yield from _short.network(site, BRIDGE)
+    else:
+        yield from _short.gaps(site.host)
     yield from _short.tracked(site.host)
     yield from _short.way(site, site.host.node.uplink, translated=True)
 

@@ -122,6 +122,7 @@ def network(site: Site, bridge: str = "", ns: str = HOST) -> Iterator[Object]:
     if not programs(host) and not flowtable(host, ns):
         return
     if not on(site):
+        yield from gaps(host, ns)
         yield from _sets(host, ns)
         yield from _ordinary(host, site.network.subnets, ns)
         return
@@ -141,10 +142,16 @@ def _common(host: Host, ns: str) -> Iterator[Object]:
     yield from _judged(host, ns)
     if programs(host):
         yield from objects(ns, HOST_ENTRIES if ns == HOST else OWN_ENTRIES)
-        yield Sysctl(name=_LIBERAL, value="1", optional=True, lasting=ns == HOST, ns=ns)
+    yield from gaps(host, ns)
     yield NftChain(name=SHORT, hook=_hook(_LAST), rules=tuple(_entry(host, ns)), ns=ns)
     if host.iptables and ns == HOST:  # its rules have connections tracked, as a rule
         yield from tracked(host)
+
+
+def gaps(host: Host, ns: str = HOST) -> Iterator[Sysctl]:
+    """Also where the short way is off: a connection that took it before has gaps for conntrack as long as it is open."""
+    if programs(host):
+        yield Sysctl(name=_LIBERAL, value="1", optional=True, lasting=ns == HOST, ns=ns)
 
 
 def _hook(priority: int) -> Hook:

@@ -120,6 +120,8 @@ def segment(site: Site) -> Answer:
     yield from _bypass.rules(site, _namespace(site))
     if _short.on(site):
         yield from _short.network(site, "br0", _namespace(site))
+    else:
+        yield from _short.gaps(site.host, _namespace(site))
     yield from _tunnel.accepted(site.options.vni, site.options.port)
     if not site.network.internal:
         yield from _gateway.common(site)

@@ -267,3 +267,10 @@ def test_offload_means_nothing_where_packets_do_not_pass(name: str) -> None:
     families = () if name == "none" else (4,)
     with pytest.raises(Invalid, match="offload=off: packets of these containers do not pass their host"):
         parse_options(lab.network(name, families, options={"offload": "off"}))
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_conntrack_minds_no_gaps_once_it_is_off(name: str) -> None:
+    """Connections that were open before have them."""
+    found = {obj for obj in all_of(site(name, PROGRAMS)) if isinstance(obj, Sysctl) and "liberal" in obj.name}
+    assert found and found <= set(all_of(site(name, PROGRAMS, options={"offload": "off"})))
