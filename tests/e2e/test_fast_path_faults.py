@@ -296,7 +296,9 @@ def test_nobody_uses_anothers_flow(scene: Scene) -> None:
             (source, port, *_), (to, there, *_) = (e.socket.getsockname() for e in (flow.client, flow.server))
             mine, theirs = (scene.ends[f"{network}-{name}"].mac for name in ("other", "client"))
             family = 6 if ":" in to else 4
-            number, packet = forge.ip(source, to, forge.UDP, forge.udp(port, there, b"forged"))
+            number, packet = forge.ip(
+                source, to, forge.UDP, forge.summed(source, to, forge.udp(port, there, b"forged"))
+            )
             with closing(netns.call(scene.ns(f"{network}-other"), lambda: socket.socket(17, socket.SOCK_RAW))) as out:
                 out.bind(("eth0", 0))
                 for mac in (mine, theirs):

@@ -42,6 +42,12 @@ def udp(source: int, to: int, body: bytes) -> bytes:
     return struct.pack("!HHHH", source, to, 8 + len(body), 0) + body
 
 
+def summed(source: str, to: str, datagram: bytes) -> bytes:
+    """With the checksum without which nobody takes it by IPv6."""
+    pseudo = ip_address(source).packed + ip_address(to).packed + struct.pack("!II", len(datagram), UDP)
+    return datagram[:6] + struct.pack("!H", checksum(pseudo + datagram) or 0xFFFF) + datagram[8:]
+
+
 def tcp(source: int, to: int, body: bytes) -> bytes:
     return struct.pack("!HHIIBBHHH", source, to, 1, 0, 0x50, 2, 1024, 0, 0) + body
 
