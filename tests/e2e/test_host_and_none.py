@@ -9,6 +9,7 @@ from collections.abc import Iterator
 import pytest
 
 from support.reach import client, refused, shown, weft
+from support.waiting import until
 from weft.lab import Lab
 from weft.lab.topology import flat
 
@@ -63,7 +64,7 @@ def links(lab: Lab) -> list[tuple[int, str]]:
 def test_networks_have_no_subnets(lab: Lab) -> None:
     found = {n.name: n for n in client(lab, NODE).networks()}
     assert (found["h"].subnets, found["n"].subnets, found["h"].problems, found["n"].problems) == ((), (), (), ())
-    assert client(lab, NODE).status().state == "converged"
+    until(lambda: client(lab, NODE).status().state == "converged", 20, "what can be done without is made behind")
     assert weft(lab, NODE, "network", "show", "h").returncode == 0
     rows = {row[0]: row for row in map(str.split, weft(lab, NODE, "network", "ls").stdout.splitlines()[1:])}
     assert rows["n"][1:3] == ["none", "-"] and rows["br"][1:3] == ["bridge", "10.1.0.0/16"]

@@ -149,9 +149,10 @@ def _common(host: Host, ns: str) -> Iterator[Object]:
 
 
 def gaps(host: Host, ns: str = HOST) -> Iterator[Sysctl]:
-    """Also where the short way is off: a connection that took it before has gaps for conntrack as long as it is open."""
+    """Also where the short way is off: a connection that took it before has gaps for conntrack as long as it is open. So it is
+    not put back either, by this agent or by one that does not know of it."""
     if programs(host):
-        yield Sysctl(name=_LIBERAL, value="1", optional=True, lasting=ns == HOST, ns=ns)
+        yield Sysctl(name=_LIBERAL, value="1", optional=True, lasting=False, ns=ns)
 
 
 def _hook(priority: int) -> Hook:
