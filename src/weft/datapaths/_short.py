@@ -32,7 +32,7 @@ from collections.abc import Iterable, Iterator, Mapping
 
 from weft.base.net import FAMILIES, Family, IPAddress, IPNetwork, host_text
 from weft.bpf.layout import ANY_FLOW, BRIDGED, ONE_FLOW
-from weft.bpf.maps import HOST_ENTRIES, OWN_ENTRIES, objects
+from weft.bpf.maps import BARE, FAST, HOST_ENTRIES, OWN_ENTRIES, SEEN, objects
 from weft.datapaths import _bypass, _isolation, _rules, _spoofing, guard
 from weft.datapaths.driver import FLOWTABLE, PROGRAMS, Host, Site
 from weft.datapaths.options import CommonOptions
@@ -326,6 +326,6 @@ def _routed_asked(site: Site, ns: str) -> bool:
 
 
 def _asked(dev: str, ns: str, *, framed: bool = True) -> Iterator[Object]:
-    kind = "" if framed else "-ip"
-    yield BpfLink(dev=dev, way="ingress", program=f"fast{kind}", ns=ns)
-    yield BpfLink(dev=dev, way="egress", program=f"seen{kind}", ns=ns)
+    kind = "" if framed else BARE
+    yield BpfLink(dev=dev, way="ingress", program=FAST + kind, ns=ns)
+    yield BpfLink(dev=dev, way="egress", program=SEEN + kind, ns=ns)
