@@ -49,7 +49,7 @@ class Core:
         self.view = View("node-1")
         self.view.subscribe("the bench", lambda changed: self._changed.update(changed))
         self.compiler = Compiler(self.view)
-        self.compiler.host = Host(node=model.node(1))
+        self.compiler.host = Host(node=model.node(1), lacking=frozenset())
         self.union = Union()
         self.known: dict[ObjectKey, Object] = {}
         self._tell(keys.network(model.NETWORK.name), encode(model.NETWORK))
