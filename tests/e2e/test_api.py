@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from support.reach import NODES, client, make_network, run, weft
+from support.waiting import until
 from weft.api.operations import OPERATIONS
 from weft.lab import Lab
 
@@ -59,6 +60,7 @@ def test_metrics(lab: Lab, blue: None) -> None:
 
 
 def test_status_and_doctor_have_nothing_to_complain_of(lab: Lab, blue: None) -> None:
+    until(lambda: client(lab, "node-1").status().state == "converged", 30, "what an attach does not wait for")
     status = client(lab, "node-1").status()
     assert (status.state, status.problems, status.troubles, status.repairs) == ("converged", (), (), 0)
     findings = {f["check"]: f for f in json.loads(weft(lab, "node-1", "doctor", "-o", "json").stdout)}

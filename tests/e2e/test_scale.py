@@ -13,6 +13,7 @@ from itertools import cycle
 import pytest
 
 from support.reach import NODES, client, make_network, namespaces, ping, run, shown
+from support.waiting import until
 from weft.api import types as t
 from weft.base.errors import Exhausted, NotFound
 from weft.lab import Lab
@@ -201,8 +202,8 @@ def test_nothing_is_left_over(lab: Lab, crowd: list[t.EndpointInfo], places: lis
     assert host_ends(lab) == []
     assert client(lab, "node-1").endpoints() == ()
     for node in NODES:
-        status = client(lab, node).status()
-        assert (status.troubles, status.state) == ((), "converged")
+        until(lambda node=node: client(lab, node).status().state == "converged", 30, node)  # type: ignore[misc]
+        assert client(lab, node).status().troubles == ()
         assert client(lab, node).plan().commands == ()
     some = [Place("node-1", f"n{number}") for number in range(3)]
     assert len(addresses(attach(lab, some, "crowd"))) == 6
