@@ -28,7 +28,7 @@ from weft.hoststate import Link, NftChain, NftElement, NftFlowDevice, NftFlowtab
 from weft.hoststate.firewall import Hook
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import DROP, RETURN, FlowAdd
-from weft.hoststate.rules.matches import CT_STATE, SADDR, field
+from weft.hoststate.rules.matches import CT_STATE, DADDR, SADDR, field
 from weft.hoststate.union import Source
 from weft.kernel.host import connections, facts, tracked
 from weft.kernel.linux import LinuxKernel
@@ -49,7 +49,10 @@ SHORT = NftFlowtable(name="short")
 ADDING = NftChain(
     name="short",
     hook=Hook(type="filter", hook="forward", priority=300),
-    rules=(rule(SADDR[4].among("refused"), RETURN), rule(CT_STATE.is_("established"), FlowAdd("short"))),
+    rules=(
+        *(rule(end[4].among("refused"), RETURN) for end in (SADDR, DADDR)),
+        rule(CT_STATE.is_("established"), FlowAdd("short")),
+    ),
 )
 REFUSED = NftSet(name="refused", type=("ipv4_addr",))
 JUDGING = NftChain(
