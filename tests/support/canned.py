@@ -641,6 +641,7 @@ ANSWERS: dict[str, object] = {
     "policies": POLICIES,
     "policy": t.PolicyDocument(id="namespace//shop", document=NAMESPACE),
     "apply_policies": CHANGES,
+    "enforced": t.Enforced(faults=("nft-chain policy of host: no such set",)),
     "apply": APPLIED,
     "declared": d.Declared(documents=(NETWORK_DOCUMENT, NAMESPACE), notes=("bgp peer tor: its password is not shown",)),
     "remove_policies": t.PolicyChanges(

@@ -261,6 +261,7 @@ class Agent(Parts):
             log.info("store is back after %.1f s", since - old.since, extra=events.STORE_BACK)
         self.cluster.away = reason if state == "lost" else ""
         self.store_status = t.StoreStatus(url=old.url, state=state, since=since, reason=reason, revision=revision)
+        self.reached.now(revision)
 
     def _subscribe(self) -> None:
         """Who hears of the model's changes, in this order."""

@@ -42,6 +42,7 @@ from weft.cluster.liveness import Liveness
 from weft.cluster.membership import Membership
 from weft.cluster.post import Post
 from weft.cluster.putback import PutBack
+from weft.cluster.reached import Reached
 from weft.cluster.secret import ensure_bgp_secret
 from weft.cluster.view import View
 from weft.compile import foreign, meetings
@@ -171,6 +172,7 @@ class Parts:
         self.store_status = t.StoreStatus(url=without_secret(config.store), state="connecting", since=time.time())
         self.complete = asyncio.Event()
         """Set once the view is."""
+        self.reached = Reached()
         self.supervisor = Supervisor()
 
         # What the cluster says.

@@ -234,6 +234,15 @@ OPERATIONS: tuple[Operation, ...] = (
         "apply_policies", "POST", "/v1/policies", "Make or change what is written", t.PolicyChanges, t.ApplyPolicies
     ),
     Operation(
+        "enforced",
+        "GET",
+        "/v1/enforced",
+        "Once policy up to a revision is enforced here",
+        t.Enforced,
+        query=("revision",),
+        afar=True,
+    ),
+    Operation(
         "remove_policies",
         "DELETE",
         "/v1/policies",

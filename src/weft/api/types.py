@@ -702,6 +702,12 @@ class PolicyChanges(Reply, frozen=True, kw_only=True):
     notes: tuple[str, ...] = ()
 
 
+class Enforced(Reply, frozen=True, kw_only=True):
+    """`faults`: what of it does not stand on this host, a line each."""
+
+    faults: tuple[str, ...] = ()
+
+
 class Status(Reply, frozen=True, kw_only=True):
     """`state`: "converged", "converging", "degraded" (some objects failed, or the store is lost), "starting".
     `healthy`: it is converged, and nothing is amiss, with other hosts neither; else `reasons` say what, a line each.

@@ -70,6 +70,8 @@ class Cluster:
         """How often it began anew: what was held before may be others' since."""
         self._sent: dict[int, float] = {}
         """Revision → when it was committed, of our writes that the watch has not told yet."""
+        self.written = 0
+        """Revision of this agent's last write."""
 
     @property
     def me(self) -> str:
@@ -160,7 +162,7 @@ class Cluster:
                 revision = await self.store.commit(guards, ops)
             if revision is None:
                 return False
-            self._sent[revision] = time.monotonic()
+            self._sent[revision], self.written = time.monotonic(), revision
             self.view.apply(
                 Change(op.key, op.value if isinstance(op, Put) else None, revision)
                 for op in ops

@@ -145,6 +145,10 @@ class Loop:
     def desired(self, key: Key) -> Object | None:
         return self._stepper.union.desired.get(key)
 
+    def failing(self, contributors: Set[str]) -> list[str]:
+        """What does not stand of all that these contributors want, as of the last step, a line each."""
+        return self._stepper.failing(contributors)
+
     def found(self) -> list[Object]:
         """All of ours that is there, as far as is known."""
         return list(self._stepper.reconciler.known.values())

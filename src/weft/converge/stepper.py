@@ -101,6 +101,14 @@ class Stepper:
         troubles = self.reconciler.failures
         return [line(o.key, t.reason) for o in objects if (t := troubles.get(o.key)) and not kind_of(o).optional]
 
+    def failing(self, contributors: Set[str]) -> list[str]:
+        """What does not stand of all that these want, a line each."""
+        if not self.reconciler.failures:
+            return []
+        return [
+            line for s, c in self.union.sources.items() if s.contributor in contributors for line in self._failures(c)
+        ]
+
     def conflicts(self) -> list[str]:
         """One line for each wish of a source that another source's stands against."""
         return [f"{describe(c.key)}: {c.source} wants it otherwise than {c.other}" for c in self.union.conflicts()]

@@ -8,6 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from weft.agent.parts import Parts
+from weft.agent.resources.enforcing import Enforcing
 from weft.agent.resources.policy_refs import Written
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
@@ -30,8 +31,8 @@ Pair = tuple[Object | None, Object | None]
 
 
 class Policies:
-    def __init__(self, parts: Parts) -> None:
-        self._parts, self._cluster = parts, parts.cluster
+    def __init__(self, parts: Parts, enforcing: Enforcing) -> None:
+        self._parts, self._cluster, self._enforcing = parts, parts.cluster, enforcing
         self._written = Written(parts.view)
 
     async def policies(self, endpoint: str = "") -> t.PolicyList:
@@ -91,7 +92,9 @@ class Policies:
                 await self._commit(sorted(wanted, key=rank), self._put)
             return tuple(_applied(item, old, request.dry_run) for item, old in changes)
 
-        return t.PolicyChanges(changes=await self._cluster.change(attempt, "policies"), notes=found.notes)
+        changes = await self._cluster.change(attempt, "policies")
+        late = () if request.dry_run else await self._enforcing.late()
+        return t.PolicyChanges(changes=changes, notes=(*found.notes, *late))
 
     async def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
         self._parts.ready()
@@ -107,7 +110,8 @@ class Policies:
             gone = {ident(item): item for item in there}
             return tuple(_removed(id, gone.get(id), request.dry_run) for id in doomed)
 
-        return t.PolicyChanges(changes=await self._cluster.change(attempt, "policies"))
+        changes = await self._cluster.change(attempt, "policies")
+        return t.PolicyChanges(changes=changes, notes=() if request.dry_run else await self._enforcing.late())
 
     # What they consist of.
 

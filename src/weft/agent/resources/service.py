@@ -11,6 +11,7 @@ from weft.agent.resources.bgp import Bgp
 from weft.agent.resources.checks import Probes
 from weft.agent.resources.declared.resource import Declared
 from weft.agent.resources.endpoints import Endpoints
+from weft.agent.resources.enforcing import Enforcing
 from weft.agent.resources.examination import Examination
 from weft.agent.resources.exposure import Exposure
 from weft.agent.resources.flows import Flows
@@ -36,7 +37,9 @@ class Service:
         networks, nodes = Networks(parts), Nodes(parts)
         here, endpoints = ThisNode(parts, networks), Endpoints(parts, networks, nodes)
         services, pools, changes = Services(parts, networks), Pools(parts, networks), NetworkChanges(parts, networks)
-        bgp, policies = Bgp(parts), Policies(parts)
+        self.asking = Asking(parts.view.me, parts.post, self)
+        enforcing = Enforcing(parts, self.asking.ask)
+        bgp, policies = Bgp(parts), Policies(parts, enforcing)
         resources = (
             here,
             Examination(parts, here, endpoints, networks, nodes, services),
@@ -50,8 +53,9 @@ class Service:
             Exposure(parts, networks),
             bgp,
             policies,
+            enforcing,
             services,
-            Declared(parts, networks, changes, pools, bgp, policies),
+            Declared(parts, networks, changes, pools, bgp, policies, enforcing),
             TopologyOf(parts, services),
             Health(parts, services),
             Observed(parts),
@@ -65,7 +69,6 @@ class Service:
             op.name: next(getattr(found, op.name) for found in resources if hasattr(found, op.name))
             for op in OPERATIONS
         }
-        self.asking = Asking(parts.view.me, parts.post, self)
 
     def __getattr__(self, operation: str) -> Callable[..., Awaitable[Any]]:
         try:

@@ -23,6 +23,7 @@ from weft.agent.resources.declared.part import Change, Part, Plan
 from weft.agent.resources.declared.policies import PoliciesPart
 from weft.agent.resources.declared.pools import PoolsPart
 from weft.agent.resources.declared.services import ServicesPart
+from weft.agent.resources.enforcing import Enforcing
 from weft.agent.resources.network_changes import NetworkChanges
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.policies import Policies
@@ -50,9 +51,16 @@ T = TypeVar("T")
 
 class Declared:
     def __init__(
-        self, parts: Parts, networks: Networks, changes: NetworkChanges, pools: Pools, bgp: Bgp, policies: Policies
+        self,
+        parts: Parts,
+        networks: Networks,
+        changes: NetworkChanges,
+        pools: Pools,
+        bgp: Bgp,
+        policies: Policies,
+        enforcing: Enforcing,
     ) -> None:
-        self._agent = parts
+        self._agent, self._enforcing = parts, enforcing
         self._pools = PoolsPart(parts, pools)
         self._parts: tuple[Part, ...] = (
             SettingsPart(parts, bgp),
@@ -94,10 +102,12 @@ class Declared:
         faults = [fault async for fault in self._faults(plan)]
         if faults:
             return d.Applied(faults=tuple(faults), notes=found.notes)
-        changes = [_told(change, change.what, change.waits, whole=request.dry_run) for change in plan.changes]
-        if not request.dry_run:
-            changes = await self._made(plan)
-        return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes))
+        if request.dry_run:
+            changes = [_told(change, change.what, change.waits, whole=True) for change in plan.changes]
+            return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes))
+        changes = await self._made(plan)
+        late = await self._enforcing.late() if any(c.item.kind in policies_form.NAMES for c in plan.changes) else ()
+        return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes, *late))
 
     # What they consist of.
 
