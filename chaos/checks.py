@@ -9,8 +9,7 @@ import json
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 
-from chaos import wrong
-from chaos.model import HOSTS, Model
+from chaos.model import HOSTS, SPARE, Model
 from chaos.reach import ports, reachability
 from chaos.stored import stored
 from chaos.world import RUN, World
@@ -88,7 +87,7 @@ def devices(world: World, model: Model) -> Iterator[str]:
 def _devices(world: World, model: Model, host: str) -> Iterator[str]:
     boxes = model.on(host)
     overlays = {b.net for b in boxes if model.nets[b.net].driver == "overlay"}
-    wanted = {b.name for b in boxes} | {f"weft-{net}" for net in overlays} | {wrong.SPARE}
+    wanted = {b.name for b in boxes} | {f"weft-{net}" for net in overlays} | {SPARE}
     yield from _difference("namespaces", wanted, set(world.namespaces(host)))
     listed = {e.host_interface: e.name for e in world.client(host).endpoints(node=host)}
     yield from _difference("endpoints", {b.name for b in boxes}, set(listed.values()))
@@ -114,9 +113,9 @@ def _difference(what: str, wanted: set[str], found: set[str]) -> Iterator[str]:
 def spare_untouched(world: World, model: Model) -> Iterator[str]:
     """Nothing was attached by a wrong request."""
     for host in HOSTS:
-        links = json.loads(world.sh(host, f"ip -n {wrong.SPARE} -j link"))
+        links = json.loads(world.sh(host, f"ip -n {SPARE} -j link"))
         if len(links) != 1:
-            yield f"{host}: {wrong.SPARE} has {[link['ifname'] for link in links]}"
+            yield f"{host}: {SPARE} has {[link['ifname'] for link in links]}"
 
 
 def sysctls(world: World, model: Model) -> Iterator[str]:

@@ -11,13 +11,12 @@ import signal
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
-if TYPE_CHECKING:
-    from chaos.world import World
+from chaos.world import World
 
 Place = Literal["one", "all", "router"]
-Act = Callable[["World", str, int], None]
+Act = Callable[[World, str, int], None]
 """(lab, host, pick): see `chaos.plan.Step`."""
 ETCD_PORT = 2379
 

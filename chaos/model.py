@@ -9,7 +9,7 @@ from dataclasses import dataclass, field, replace
 from ipaddress import ip_address, ip_network
 
 from weft.base.net import IPAddress
-from weft.model import Network
+from weft.model import Network, PublishedPort
 from weft.model.network import OptionValue
 
 HOSTS = ("node-1", "node-2", "node-3", "node-4")
@@ -18,6 +18,16 @@ BEHIND_ROUTER = "node-4"
 DRIVERS = ("bridge", "vxlan", "host-gw", "overlay", "routed")
 FIRST_RANDOM = 20
 """Networks below this number stay during the whole run."""
+
+SPARE = "spare"
+"""A namespace on each host that nothing is ever attached to."""
+FIFO = "/run/chaos-fifo"
+"""On each host."""
+
+
+def published(port: int) -> tuple[PublishedPort, ...]:
+    """Of a container; 0: none."""
+    return (PublishedPort(host_port=port, container_port=80),) if port else ()
 
 
 @dataclass(frozen=True)

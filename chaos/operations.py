@@ -11,16 +11,13 @@ from abc import ABC, abstractmethod
 from collections.abc import Callable
 from contextlib import suppress
 from dataclasses import dataclass, replace
-from typing import TYPE_CHECKING
 
 from chaos import wrong
-from chaos.model import DRIVERS, FIRST_RANDOM, HOSTS, Box, Model, Net
+from chaos.model import DRIVERS, FIRST_RANDOM, HOSTS, Box, Model, Net, published
+from chaos.world import World
 from weft.api import types as t
 from weft.base.errors import Conflict, NotFound
-from weft.model import Bandwidth, PublishedPort
-
-if TYPE_CHECKING:
-    from chaos.world import World
+from weft.model import Bandwidth
 
 MOST_NETS = 5
 MOST_BOXES = 14
@@ -302,10 +299,6 @@ class Wrong(Operation):
 
     def __str__(self) -> str:
         return f"wrong request to {self.host}: {self.what}"
-
-
-def published(port: int) -> tuple[PublishedPort, ...]:
-    return (PublishedPort(host_port=port, container_port=80),) if port else ()
 
 
 OPERATIONS: dict[Callable[[Model, random.Random], Operation | None], int] = {

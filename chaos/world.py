@@ -10,9 +10,7 @@ import time
 from contextlib import suppress
 from pathlib import Path
 
-from chaos import wrong
-from chaos.model import HOSTS, STEADY, Box
-from chaos.operations import published
+from chaos.model import FIFO, HOSTS, SPARE, STEADY, Box, published
 from weft.api import types as t
 from weft.base.errors import Failed, NotFound, WeftError
 from weft.client import Client
@@ -61,7 +59,7 @@ class World:
         try:
             world = cls(lab, folder)
             for host in HOSTS:
-                world.sh(host, f"mount -o remount,size={_RUN_SIZE} /run; mkdir {RUN}; mkfifo {wrong.FIFO}")
+                world.sh(host, f"mount -o remount,size={_RUN_SIZE} /run; mkdir {RUN}; mkfifo {FIFO}")
                 lab.agent(host).start()
             for host in HOSTS:
                 lab.agent(host).wait_ready()
@@ -77,7 +75,7 @@ class World:
         for net in STEADY.nets.values():
             first.create_network(net.as_network())
         for host in HOSTS:
-            self.make_namespace(host, wrong.SPARE)
+            self.make_namespace(host, SPARE)
         for box in STEADY.boxes.values():
             self.make_namespace(box.host, box.name)
             self._attach_when_known(box)

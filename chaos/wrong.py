@@ -3,18 +3,12 @@
 from __future__ import annotations
 
 import json
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from chaos.model import FIFO, SPARE
+from chaos.world import World
 from weft.base.errors import Failed
 from weft.client.connection import ask
-
-if TYPE_CHECKING:
-    from chaos.world import World
-
-SPARE = "spare"
-"""A namespace on each host that nothing is ever attached to."""
-FIFO = "/run/chaos-fifo"
-"""On each host."""
 
 _ATTACH = "/v1/endpoints"
 _NETWORKS = "/v1/networks"
