@@ -24,7 +24,7 @@ from support.routed import Host, Router, hosts
 from support.waiting import until
 from weft.datapaths import _short
 from weft.datapaths.driver import gather
-from weft.hoststate import Link, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet, Veth
+from weft.hoststate import IptablesChain, Link, NftChain, NftElement, NftFlowDevice, NftFlowtable, NftSet, Veth
 from weft.hoststate.firewall import Hook
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import DROP, RETURN, FlowAdd
@@ -35,6 +35,8 @@ from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.conntrack import delete
 from weft.kernel.plumbing.netlink import Netlink, open_socket
+from weft.kernel.plumbing.nfnl import Nftables
+from weft.kernel.watch import LinuxWatcher
 from weft.model import PublishedPort
 from weft.policy.render.marks import CUT
 from weft.reconcile.plan import plan
@@ -59,6 +61,9 @@ JUDGING = NftChain(
     name="judge",
     hook=Hook(type="filter", hook="forward", priority=0),
     rules=(rule(field("ct mark").is_(f"{CUT:#x}/{CUT:#x}"), DROP),),
+)
+OF_IPTABLES = IptablesChain(
+    backend="legacy", family=4, table="filter", parent="FORWARD", name="WEFT-X", rules=(rule(RETURN),)
 )
 
 
@@ -229,6 +234,21 @@ class Pair:
         finally:
             self.one.ns.run("nft", "delete table inet theirs")
 
+    @contextmanager
+    def heard(self) -> Iterator[LinuxWatcher]:
+        """What the agent of `one` hears. Since it may have missed something before, it begins with an empty flowtable."""
+        before = self.generation()
+        with self.one.ns.entered():
+            watcher = self.one.kernel.watch()
+        with closing(watcher):
+            until(lambda: self.generation() == before + 1, PATIENCE, "the flowtable to be emptied")
+            yield watcher
+
+    def generation(self) -> int:
+        """Of all rules of `one`: it goes up by one with each change, and so each time that a flowtable is emptied."""
+        with self.one.ns.entered(), Nftables() as kernel:
+            return kernel.generation() or 0
+
     def seen(self, port: int) -> tuple[bool, str]:
         """Whether the connection is in the flowtable, and its state."""
         found = tracked.listing(self.one.ns.path, Everyone(), 1000).found
@@ -352,6 +372,70 @@ def test_nobody_else_can_use_a_flow(at: Pair) -> None:
         assert flow.said(1) == (1, 1)
     finally:
         at.one.containers["d1"].sh(f"ip address del {address}/32 dev eth0")
+
+
+def test_rules_that_others_add_are_asked_at_once(at: Pair) -> None:
+    v4, v6 = at.flow("c1", at.v4, at.seven), at.flow("c1", at.v6, at.seven)
+    with at.heard() as watcher:
+
+        def stopped(flow: Flow) -> bool:
+            watcher.drain()
+            return flow.said(1) == (0, 0)
+
+        for flow in (v4, v6):
+            at.short(flow)
+        with at.refusing("udp dport 7"):
+            for flow in (v4, v6):
+                until(lambda flow=flow: stopped(flow), PATIENCE, "nothing to pass")  # type: ignore[misc]
+
+
+def test_rules_that_no_event_tells_of_are_asked_when_they_are_found(at: Pair) -> None:
+    """Those of iptables' old back end."""
+    at.one.want(Source("legacy", ""), gather([OF_IPTABLES]))
+    at.one.converge()
+    flow = at.flow("c1", at.v4, at.seven)
+    at.short(flow)
+    at.one.ns.sh("iptables-legacy -I FORWARD -p udp --dport 7 -j DROP")
+    try:
+        assert flow.said(2) == (2, 2)
+        assert at.one.kernel.unheard() == {""}
+        until(lambda: flow.said(1) == (0, 0), PATIENCE, "nothing to pass")
+    finally:
+        at.one.ns.sh("iptables-legacy -D FORWARD 1")
+        at.one.want(Source("legacy", ""), None)
+        at.one.converge()
+
+
+def test_it_is_emptied_once_for_a_change_of_others_and_not_for_our_own(at: Pair) -> None:
+    """Nor once more by who hears that it was. An agent that ends empties what it was still to empty."""
+    flow = at.flow("c1", at.v4, at.seven)
+    with at.heard() as watcher:
+        at.short(flow)
+        before = at.generation()
+        at.one.ns.sh("nft add table inet theirs")
+
+        def emptied() -> bool:
+            watcher.drain()
+            return at.generation() == before + 2
+
+        until(emptied, PATIENCE, "the flowtable to be emptied")
+        at.put(flow, cut=True)  # which empties it
+        at.put(flow, cut=False)
+        watcher.drain()
+        at.one.restart()
+        assert at.generation() == before + 4
+    at.one.ns.sh("nft delete table inet theirs")
+    at.one.converge()
+    with at.heard() as watcher:
+        at.one.attach("f1", 5)
+        at.one.converge()
+        after = at.generation()
+        watcher.drain()
+        at.one.restart()
+        assert at.generation() == after
+    for source in ("endpoint", "isolation-endpoint"):
+        at.one.want(Source(source, "f1"), None)
+    at.one.converge()
 
 
 def test_what_is_too_large_is_told(at: Pair) -> None:

@@ -22,10 +22,10 @@ from weft.kernel.host import counters, probe, uplink
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host.facts import HostFacts
 from weft.kernel.host.nflog import Ear
+from weft.kernel.host.outdating import Outdating
 from weft.kernel.host.uplink import Addresses, Uplink
 from weft.kernel.kinds import bpf_names
 from weft.kernel.kinds.bpf import Programs
-from weft.kernel.kinds.bpf_names import Outdating
 from weft.kernel.kinds.ipset import Ipsets
 from weft.kernel.kinds.iptables import Iptables
 from weft.kernel.kinds.kind import Kind, Look, Part, Work
@@ -72,7 +72,7 @@ class LinuxKernel:
         self._iptables = Iptables(self._pids.append)
         self._sysctls = Sysctls(run)
         self._ipsets, self._ovs, self._programs = Ipsets(), OvsPorts(), Programs(run)
-        self._run, self._outdate = run, Outdating(run)
+        self._run, self._outdating = run, Outdating(run, self._pids.append)
         rooms, tunnels = {HOST, *ruled}, run / table.FOLDER
         adapters = Adapters(
             nft=self._nft,
@@ -93,7 +93,7 @@ class LinuxKernel:
     def close(self) -> None:
         self._host.netlink.close()
         self._nft.close()
-        self._outdate.close()
+        self._outdating.close()
         os.close(self._host_fd)
 
     # -- reading -------------------------------------------------------------------------------------------------------
@@ -175,7 +175,7 @@ class LinuxKernel:
         devices = {obj.ns for obj in touched if isinstance(obj, Link)}
         strictly = {obj.ns for obj in touched if isinstance(obj, Rules)} - devices
         bpf_names.outdate(strictly, self._run)
-        self._outdate({obj.ns for obj in touched} - strictly)
+        self._outdating.programs({obj.ns for obj in touched} - strictly)
 
     def _gone(self, ops: Sequence[Op]) -> None:
         """What goes with devices that were removed, and stays by its name."""
@@ -186,12 +186,21 @@ class LinuxKernel:
     # -- the rest ------------------------------------------------------------------------------------------------------
 
     def watch(self) -> LinuxWatcher:
-        return netns.call(
+        """What others changed of rules before, nobody may have heard of: flowtables are emptied once."""
+        watcher = netns.call(
             HOST,
             lambda: LinuxWatcher(
-                self._desired, self._nsids, self._pids, self._host_fd, self.kinds, outdate=self._outdate
+                self._desired,
+                self._nsids,
+                self._pids,
+                self._host_fd,
+                self.kinds,
+                outdate=self._outdating.programs,
+                empty=self._outdating.flowtables,
             ),
         )
+        self._outdating.flowtables([HOST])
+        return watcher
 
     def answering(self, addresses: Collection[IPAddress], seconds: float) -> set[IPAddress]:
         """Those of these hosts that answer a probe within this time. Raises Denied, Failed."""
@@ -209,7 +218,8 @@ class LinuxKernel:
         """The namespaces where somebody changed what no event tells of: rules, ports of a switch, programs. Raises
         WeftError."""
         rules = self._iptables.unheard.changed() | self._ipsets.unheard.changed()
-        self._outdate(rules)
+        self._outdating.programs(rules)
+        self._outdating.flowtables(rules)
         return rules | self._ovs.changed() | self._programs.changed()
 
     def listen(self, group: int, ns: str) -> Ear:

@@ -29,13 +29,16 @@ RCVBUF: Final = 32 << 20
 """Octets: an event takes about 1 KB of it, and a burst may be tens of thousands."""
 _AT_ONCE: Final = 2000
 """Datagrams per `drain()`, so that a burst does not keep the event loop from everything else."""
+_ANEW: Final = {nfnl.message(kind) for kind in (u.NFT_MSG_DELFLOWTABLE, u.NFT_MSG_NEWFLOWTABLE)}
+"""A flowtable was made anew, by which it is empty (`weft.kernel.host.flowtables`)."""
 
 
 class LinuxWatcher:
     """`desired`: what is desired, live. `nsids`: paths of namespaces by the host's numbers for them, live. `pids`: the
     processes whose changes of rules are our own, and the ports of our sockets. (The kernel tells pids of its first pid
     namespace. Inside another one a program is still known by its socket, whose port is its pid there.) `outdate`: told of the
-    namespaces where others changed rules, ours or their own."""
+    namespaces where others changed rules, ours or their own. `empty`: of those among them where flowtables hold what was
+    decided before, and not where the change itself has emptied them."""
 
     def __init__(
         self,
@@ -46,6 +49,7 @@ class LinuxWatcher:
         kinds: Mapping[str, Kind],
         rcvbuf: int = RCVBUF,
         outdate: Callable[[Iterable[str]], None] = lambda _namespaces: None,
+        empty: Callable[[Iterable[str]], None] = lambda _namespaces: None,
     ) -> None:
         self._desired, self._nsids, self._pids = desired, nsids, pids
         self._sock = _subscribe(u.NETLINK_ROUTE, sorted({g for kind in kinds.values() for g in kind.groups}), rcvbuf)
@@ -59,9 +63,11 @@ class LinuxWatcher:
             self._nft.setsockopt(u.SOL_NETLINK, u.NETLINK_LISTEN_ALL_NSID, 1)
         except OSError:  # the kernel has no nf_tables
             self._nft = None
-        self._touched: set[str] = set()
+        self._touched: dict[str, set[int]] = {}
+        """By namespace the kinds of messages about rules of ours, of a transaction that has not ended."""
         self._ruled_anew: set[str] = set()
-        self._outdate = outdate
+        self._to_empty: set[str] = set()
+        self._outdate, self._empty = outdate, empty
         self._epoll = select.epoll()
         for sock in filter(None, (self._sock, self._nft)):
             self._epoll.register(sock, select.EPOLLIN)
@@ -87,6 +93,9 @@ class LinuxWatcher:
         if self._ruled_anew:
             anew, self._ruled_anew = self._ruled_anew, set()
             self._outdate(anew)
+        if self._to_empty:
+            full, self._to_empty = self._to_empty, set()
+            self._empty(full)
         return list(events.values())
 
     def _events(self) -> Iterator[Event]:
@@ -103,6 +112,7 @@ class LinuxWatcher:
         for received in _datagrams(self._nft) if self._nft is not None else ():
             if received is None:
                 self._ruled_anew |= self._namespaces()
+                self._to_empty |= self._namespaces()
             for ns in filter(self._ruled, self._namespaces()) if received is None else self._rules_changed(*received):
                 yield Disturbed(ns, "rules were changed")
                 if ns == HOST:
@@ -134,12 +144,14 @@ class LinuxWatcher:
             if kind == nfnl.message(u.NFT_MSG_NEWGEN):
                 pid = int.from_bytes(found.get(u.NFTA_GEN_PROC_PID, b""), "big")
                 port = HEADER.unpack_from(data, start)[4]
+                touched = self._touched.pop(ns, set())
                 if pid not in self._pids and port not in self._pids:
-                    changed |= ns in self._touched
+                    changed |= bool(touched)
                     self._ruled_anew.add(ns)
-                self._touched.discard(ns)
+                    if not touched >= _ANEW:
+                        self._to_empty.add(ns)
             elif _concerns_us(data[start + 16], found.get(1, b"")):
-                self._touched.add(ns)
+                self._touched.setdefault(ns, set()).add(kind)
         return [ns] if changed else []
 
 

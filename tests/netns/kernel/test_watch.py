@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
+from contextlib import closing
 from pathlib import Path
 from typing import Any
 
@@ -12,9 +13,12 @@ import pytest
 from support.ear import Ear
 from support.namespaces import Namespace
 from weft.hoststate import Address, FdbEntry, Key, Link, Neighbour, NftChain, Object, route
+from weft.hoststate.firewall import INET
 from weft.hoststate.rules import rule
 from weft.hoststate.rules.actions import ACCEPT
+from weft.kernel.kinds import nft_wire
 from weft.kernel.linux import LinuxKernel
+from weft.kernel.plumbing.nfnl import Nftables
 from weft.kernel.watch import LinuxWatcher
 from weft.reconcile.protocol import Disturbed, Event, Gone, Remove, Seen, UplinkChanged
 
@@ -160,6 +164,20 @@ def test_rules_changed_by_others_and_by_us(bench: Any, ear: Ear) -> None:
         ear.settle()
     bench.netns.run("nft", "flush", "ruleset")
     ear.until(disturbed(""))
+
+
+def test_flowtables_are_emptied_after_what_others_change_and_not_after_what_we_do(bench: Any) -> None:
+    to_empty: list[str] = []
+    with Path("/proc/thread-self/ns/net").open() as ns, Nftables() as ours:
+        watcher = LinuxWatcher(bench.desired, {}, (ours.port,), ns.fileno(), bench.kernel.kinds, empty=to_empty.extend)
+        with closing(watcher):
+            ear = Ear(watcher)
+            assert ours.transaction([nft_wire.new_table(INET)], None) == []
+            ear.settle()
+            assert to_empty == []
+            bench.netns.run("nft", "add", "table", "inet", "theirs")
+            ear.settle()
+            assert to_empty == [""]
 
 
 def test_lost_events_are_told(bench: Any, vtep: Link) -> None:

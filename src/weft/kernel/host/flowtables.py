@@ -22,6 +22,7 @@ from weft.kernel.plumbing import netns
 from weft.kernel.plumbing import uapi as u
 from weft.kernel.plumbing.netlink import Message
 from weft.kernel.plumbing.nfnl import Nftables
+from weft.kernel.plumbing.tools import Started
 
 Listed = tuple[NftFlowtable, list[NftFlowDevice]]
 _TRIES = 10
@@ -29,12 +30,13 @@ _MEANWHILE = errno.ERESTART, errno.ENOENT, errno.ENODEV
 """Others changed rules, a device ended."""
 
 
-def forget(ns: str) -> None:
-    """Of a namespace; nothing where there is no flowtable of ours. Blocks. Raises Denied, Failed; NotFound where the namespace
-    is gone."""
+def forget(ns: str, started: Started = lambda _port: None) -> None:
+    """Of a namespace; nothing where there is no flowtable of ours. `started` is told the port of the socket by which it is
+    done. Blocks. Raises Denied, Failed; NotFound where the namespace is gone."""
 
     def inside() -> None:
         with Nftables() as kernel:
+            started(kernel.port)
             renew(kernel)
 
     netns.call(ns, inside)

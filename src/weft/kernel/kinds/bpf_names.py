@@ -16,7 +16,6 @@ import os
 import sys
 import threading
 from collections.abc import Callable, Iterable, Iterator
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from pathlib import Path
 from urllib.parse import quote, unquote
@@ -94,42 +93,17 @@ def outdate(namespaces: Iterable[str], run: Path = RUN) -> None:
     """What programs of these namespaces repeat does not count any more: something changed there by which it was decided. When
     this returns, no packet is under way by which something would be kept that was decided before. Where that cannot be said,
     the programs are taken off their devices."""
-    if places := _with_programs(namespaces, run):
-        _count_up(places, bpf.settle)
+    if places := with_programs(namespaces, run):
+        count_up(places, bpf.settle)
 
 
-class Outdating:
-    """The same, without waiting: at once, and again as soon as no packet is under way (some 10 ms), in a thread of its own."""
-
-    def __init__(self, run: Path) -> None:
-        self._run = run
-        self._thread = ThreadPoolExecutor(1, thread_name_prefix="weft-outdating")
-        self._lock = threading.Lock()
-        self._again: set[Path] = set()
-
-    def __call__(self, namespaces: Iterable[str]) -> None:
-        if places := _with_programs(namespaces, self._run):
-            _count_up(places)
-            with self._lock:
-                self._again.update(places)
-            self._thread.submit(self._settled)
-
-    def close(self) -> None:
-        self._thread.shutdown()
-
-    def _settled(self) -> None:
-        """Once for all that was asked for since the last time."""
-        with self._lock:
-            places, self._again = self._again, set()
-        if places:
-            _count_up(places, bpf.settle)
-
-
-def _with_programs(namespaces: Iterable[str], run: Path) -> list[Path]:
+def with_programs(namespaces: Iterable[str], run: Path) -> list[Path]:
+    """Where the objects of those namespaces are that have programs."""
     return [place for ns in namespaces if ((place := folder(ns, run)) / LINKS).exists()]
 
 
-def _count_up(places: Iterable[Path], first: Callable[[], None] = lambda: None) -> None:
+def count_up(places: Iterable[Path], first: Callable[[], None] = lambda: None) -> None:
+    """`first`: what is waited for before. Where it fails, the programs are taken off their devices."""
     try:
         first()
         for place in places:
