@@ -249,7 +249,7 @@ def _programs(lab: Lab, host: Host) -> None:
     for container in here:
         for family in FLOWS:
             address = ip_address(container.address(family))
-            host.programs.home(address, Home(host.indexes[container.name], bytes(6), host.number - 1))
+            host.programs.home(address, Home(host.indexes[container.name], host.number - 1))
 
 
 class Flow:

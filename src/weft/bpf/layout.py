@@ -4,7 +4,7 @@ A namespace has maps and programs of its own (`weft.hoststate.bpf`), since numbe
 
     control          one value: which entries count, and whether any are by addresses alone
     flows4, flows6   what was decided: by addresses, protocol and ports, how packets of a flow go on
-    homes            by address: which container of this host has it, and behind which device
+    homes            by address: behind which device of this host it is, and to which network it belongs
     counts           by network: how many packets went on so, and how many were asked about
 
 An address is 16 octets everywhere but in `flows4`; of IPv4 as in RFC 4291, 2.5.5.2 (::ffff:a.b.c.d).
@@ -66,12 +66,11 @@ ENTRY_AT = {name: struct.calcsize("=" + "".join(_FORMATS[:before])) for before, 
 
 
 class Home(NamedTuple):
-    """`device`: the host's end of the container's veth. `mac`: of the container."""
+    """`device`: the host's end of the container's veth. `slot`: of its network in `counts`."""
 
     device: int
-    mac: bytes
     slot: int
 
 
-HOME = struct.Struct("=I6sH")
-HOME_AT = {"device": 0, "mac": 4, "slot": 10}
+HOME = struct.Struct("=II")
+HOME_AT = {"device": 0, "slot": 4}

@@ -166,7 +166,7 @@ def _home(p: Program, where: int, size: int, otherwise: str) -> None:
     p.on_stack(2, _ADDRESS)
     p.call(MAP_LOOKUP)
     p.jump_if(0, "==", 0, otherwise)
-    p.load(1, 0, HOME_AT["slot"], 2)
+    p.load(1, 0, HOME_AT["slot"], 4)
     p.store(_AT["slot"], 1, 2)
 
 

@@ -107,7 +107,7 @@ def port(site: Site, endpoint: Endpoint) -> Iterator[Object]:
     yield from _limits.limits(endpoint.bandwidth, name, mtu=mtu, mark=GATEWAY_ALIAS)
     own = tuple(address.ip for address in gateway.addresses)
     yield from _spoofing.port(site, endpoint, name, mac, own)
-    yield from _short.port(site, endpoint, name, mac, own, BRIDGE, translated=True)
+    yield from _short.port(site, endpoint, name, own, BRIDGE, translated=True)
     for address in gateway.addresses:
         subnet = address.network
         yield NftElement(set=f"gateway{subnet.version}", value=str(subnet))

@@ -219,7 +219,7 @@ def port(site: Site, endpoint: Endpoint, mtu: int, bridge: Link, *, hairpin: boo
     yield from _limits.limits(endpoint.bandwidth, names[0], mtu=mtu, mark=mark, ns=bridge.ns)
     owned = tuple(address.ip for address in endpoint.addresses)
     yield from _spoofing.port(site, endpoint, names[0], endpoint.mac, owned, bridge.ns)
-    yield from _short.port(site, endpoint, names[0], endpoint.mac, owned, bridge.name, bridge.ns)
+    yield from _short.port(site, endpoint, names[0], owned, bridge.name, bridge.ns)
     for address in endpoint.addresses:
         yield from inside(str(address), endpoint.interface, ns)
     if 6 in endpoint.families:

@@ -274,7 +274,6 @@ def port(
     site: Site,
     endpoint: Endpoint,
     dev: str,
-    mac: str,
     addresses: Iterable[IPAddress],
     bridge: str = "",
     ns: str = HOST,
@@ -298,7 +297,7 @@ def port(
     if programs(host) and not translated and (bridge or _routed_asked(site, ns)):
         yield from _asked(dev, ns)
         for address in own:
-            yield FastHome(address=str(address), dev=dev, mac=mac, network=endpoint.network, ns=ns)
+            yield FastHome(address=str(address), dev=dev, network=endpoint.network, ns=ns)
 
 
 def way(

@@ -104,7 +104,7 @@ def endpoint(site: Site, ep: Endpoint) -> Answer:
     yield from _pair(site, ep)
     yield from _sysctls(ep)
     targets = [address.ip for address in ep.addresses]
-    yield from _short.port(site, ep, ep.host_interface, ep.mac, targets)
+    yield from _short.port(site, ep, ep.host_interface, targets)
     for address in targets:
         yield from _host_route(ep, address)
     for fam in sorted({family(address) for address in targets}):

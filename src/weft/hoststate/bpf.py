@@ -64,14 +64,13 @@ class BpfLink(msgspec.Struct, frozen=True, kw_only=True, gc=False):
 
 
 class FastHome(msgspec.Struct, frozen=True, kw_only=True, gc=False):
-    """A container of this host has `address`; its interface has `mac`, and `dev` is the host's end of it. It is counted for
-    `network`. An element of the map `homes` (`weft.bpf.layout`)."""
+    """A container of this host has `address`, and `dev` is the host's end of its interface. It is counted for `network`. An
+    element of the map `homes` (`weft.bpf.layout`)."""
 
     kind: ClassVar[str] = "fast-home"
 
     address: str
     dev: str
-    mac: str
     network: str
     ns: str = ""
 

@@ -217,7 +217,7 @@ def _put(place: Path, obj: Object, indexes: Mapping[str, int]) -> None:
         case BpfLink():
             _put_link(place, obj, _index(obj, indexes))
         case FastHome():
-            value = HOME.pack(_index(obj, indexes), bytes.fromhex(obj.mac.replace(":", "")), _slot(place, obj.network))
+            value = HOME.pack(_index(obj, indexes), _slot(place, obj.network))
             with _needed(place / MAPS / HOMES, BpfMap.kind, obj.ns, HOMES) as fd:
                 bpf.update(fd, bpf_read.octets(obj.address), value)
         case FastPairs():
@@ -332,7 +332,7 @@ def _slot(place: Path, network: str) -> int:
 def _free_slots(place: Path) -> None:
     """Of networks of which no container is here any more."""
     slots = bpf_names.slots(place)
-    used = {HOME.unpack(value)[2] for _, value in bpf_read.homes(place)} if slots else set()
+    used = {home.slot for _, home in bpf_read.homes(place)} if slots else set()
     for network, slot in slots.items():
         if slot not in used:
             (place / NETWORKS / bpf_names.name(network)).unlink(missing_ok=True)

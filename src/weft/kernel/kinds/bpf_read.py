@@ -61,21 +61,20 @@ def _map(ns: str, name: str, about: bpf.MapInfo) -> object:
 def _homes(ns: str, place: Path, names: Names, desired: Mapping[Key, Object]) -> Iterator[FastHome]:
     slots = bpf_names.slots(place)
     networks = {slot: network for network, slot in slots.items()}
-    for address, value in homes(place):
-        home, text = Home(*HOME.unpack(value)), _text(address)
+    for address, home in homes(place):
+        text = _text(address)
         network, wanted = networks.get(home.slot, ""), desired.get((FastHome.kind, ns, text))
         if isinstance(wanted, FastHome) and slots.get(wanted.network) == home.slot:
             network = wanted.network  # of those that share the number
-        dev, mac = names.get(home.device) or "", home.mac.hex(":")
-        yield FastHome(address=text, dev=dev, mac=mac, network=network, ns=ns)
+        yield FastHome(address=text, dev=names.get(home.device) or "", network=network, ns=ns)
 
 
-def homes(place: Path) -> Iterator[tuple[bytes, bytes]]:
-    """As they are in the map; nothing of one of another make: that is made anew."""
+def homes(place: Path) -> Iterator[tuple[bytes, Home]]:
+    """What is in the map; nothing of one of another make: that is made anew."""
     with suppress(NotFound), opened(place / MAPS / HOMES) as fd:
         about = bpf.map_info(fd)
         if (about.type, about.key_size, about.value_size) == ("hash", _ADDRESS, HOME.size):
-            yield from bpf.many(fd, _ADDRESS, HOME.size)
+            yield from ((address, Home(*HOME.unpack(value))) for address, value in bpf.many(fd, _ADDRESS, HOME.size))
 
 
 def octets(address: str) -> bytes:

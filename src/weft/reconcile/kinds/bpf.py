@@ -65,7 +65,7 @@ def _link(obj: BpfLink) -> str:
 
 
 def _home(obj: FastHome) -> str:
-    return f"{obj.address} ({obj.mac}) of {obj.network} behind {obj.dev}"
+    return f"{obj.address} of {obj.network} behind {obj.dev}"
 
 
 def _pairs(_obj: FastPairs) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import signal
+import struct
 import subprocess
 import sys
 from collections.abc import Callable, Iterator
@@ -26,7 +27,9 @@ from weft.hoststate.firewall import INET
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host import fastpath
 from weft.kernel.host.fastpath import Count
+from weft.kernel.kinds import bpf as bpf_kind
 from weft.kernel.kinds import bpf_names as names
+from weft.kernel.kinds import bpf_read
 from weft.kernel.kinds.bpf_names import LINKS, MAPS, NETWORKS, PROGRAMS
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import bpf
@@ -42,9 +45,9 @@ UPLINK_IN, UPLINK_OUT = (
     BpfLink(dev="eth0", way="egress", program="seen"),
 )
 OWN = BpfLink(dev="weft-n", way="ingress", program="fast")
-BLUE = FastHome(address="10.0.0.2", dev="weft-n", mac="02:00:00:00:00:02", network="blue")
-BLUE6 = FastHome(address="fd00::2", dev="weft-n", mac="02:00:00:00:00:02", network="blue")
-RED = FastHome(address="10.1.0.2", dev="weft-n", mac="02:00:00:00:00:03", network="red")
+BLUE = FastHome(address="10.0.0.2", dev="weft-n", network="blue")
+BLUE6 = FastHome(address="fd00::2", dev="weft-n", network="blue")
+RED = FastHome(address="10.1.0.2", dev="weft-n", network="red")
 MAPS_OF_IT = CONTROL, HOMES, COUNTS
 PROGRAMS_OF_IT = marking("fast", uses=(layout.CONTROL, layout.HOMES)), marking("seen")
 ALL: tuple[Object, ...] = (
@@ -158,6 +161,27 @@ def test_a_program_is_exchanged_and_no_packet_is_without_one(fast: Host, netns: 
     assert int(sent) > 20 and sent == received, told
 
 
+def test_what_an_agent_of_the_version_before_has_in_a_map_of_another_layout_is_made_anew(fast: Host) -> None:
+    """Values had 12 octets then. The programs go by the new map, and stay at their devices."""
+    with pytest.MonkeyPatch.context() as patch:
+        for module in (bpf_kind, bpf_read):
+            patch.setattr(module, "HOME", struct.Struct("=I6xH"))
+        fast.want(msgspec.structs.replace(HOMES, value_size=12))
+        fast.put_right()
+    before = bpf.attached(if_nametoindex("weft-n"), "ingress")
+    fast.restart()
+    fast.want(HOMES)
+    done = fast.put_right()
+    assert done[:3] == ["Remove bpf-map homes", "Create bpf-map homes", "Create bpf-program fast"]
+    assert sorted(done[3:]) == [f"Create {describe(home.key)}" for home in (BLUE, RED, BLUE6)]
+    place = names.folder("", fast.run)
+    slots, device = names.slots(place), if_nametoindex("weft-n")
+    found = dict(bpf_read.homes(place))
+    assert {found[bpf_read.octets(home.address)] for home in (BLUE, BLUE6)} == {layout.Home(device, slots["blue"])}
+    assert found[bpf_read.octets(RED.address)] == layout.Home(device, slots["red"])
+    assert at("weft-n") == ["weft_fast"] and bpf.attached(device, "ingress") != before
+
+
 def _without(folder: str, name: str) -> Callable[[Path], None]:
     return lambda place: next((place / folder).glob(name)).unlink()
 
@@ -251,7 +275,7 @@ def test_a_namespace_has_its_own_and_takes_it_along(fast: Host, netns: Home) -> 
         Link(name="br0", type=Bridge(), mtu=1450, ns=ns),
         *(msgspec.structs.replace(obj, ns=ns) for obj in (CONTROL, marking(), HOMES)),
         BpfLink(dev="br0", way="ingress", program="fast", ns=ns),
-        FastHome(address="10.9.0.2", dev="br0", mac="02:00:00:00:00:09", network="a.b", ns=ns),
+        FastHome(address="10.9.0.2", dev="br0", network="a.b", ns=ns),
     ]
     fast.want(*inside)
     fast.put_right()
@@ -291,7 +315,7 @@ def test_a_network_keeps_its_number_as_long_as_it_has_a_container_here(fast: Hos
     assert fastpath.counts("", fast.run) == {"blue": Count(5, 500, 1), "red": Count(7, 700, 1)}
     fast.leave(BLUE6)
     fast.put_right()
-    green = FastHome(address="10.2.0.2", dev="weft-n", mac="02:00:00:00:00:04", network="green")
+    green = FastHome(address="10.2.0.2", dev="weft-n", network="green")
     fast.want(green)
     fast.put_right()
     assert names.slots(place) == {"red": slots["red"], "green": slots["blue"]}
@@ -302,9 +326,7 @@ def test_a_network_keeps_its_number_as_long_as_it_has_a_container_here(fast: Hos
 
 def test_networks_beyond_the_last_number_share_it(fast: Host, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("weft.kernel.kinds.bpf.SLOTS", 3)
-    homes = [
-        FastHome(address=f"10.3.0.{n}", dev="weft-n", mac="02:00:00:00:00:05", network=f"n{n}") for n in range(1, 4)
-    ]
+    homes = [FastHome(address=f"10.3.0.{n}", dev="weft-n", network=f"n{n}") for n in range(1, 4)]
     fast.want(*homes)
     fast.put_right()
     slots = names.slots(names.folder("", fast.run))

@@ -31,7 +31,7 @@ MAP = BpfMap(name="homes", type="hash", key_size=16, value_size=12, entries=100)
 CONTROL = BpfMap(name="control", type="array", key_size=4, value_size=8, entries=1)
 PROGRAM = BpfProgram(name="fast", digest="1a2b", code=bytes(16), maps=((0, "homes"),))
 LINK = BpfLink(dev="weft0", way="ingress", program="fast")
-HOME = FastHome(address="10.0.0.2", dev="weft0", mac="02:00:00:00:00:02", network="blue")
+HOME = FastHome(address="10.0.0.2", dev="weft0", network="blue")
 PAIRS = FastPairs()
 ALL: tuple[Object, ...] = (HOME, PAIRS, LINK, PROGRAM, MAP, CONTROL, DEVICE)
 
@@ -112,7 +112,7 @@ def test_a_plan_tells_it_in_words_that_can_be_pasted() -> None:
         "# fast path: map homes: hash, 16 to 12 octets, at most 100",
         "# fast path: program fast: 2 instructions, 1a2b",
         "# fast path: program fast for what comes in by weft0",
-        "# fast path: 10.0.0.2 (02:00:00:00:00:02) of blue behind weft0",
+        "# fast path: 10.0.0.2 of blue behind weft0",
         "# fast path: entries by addresses alone",
         "# fast path in weft-blue: no more program seen for what goes out by eth0",
     ]
