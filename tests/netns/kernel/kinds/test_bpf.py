@@ -27,9 +27,8 @@ from weft.hoststate.firewall import INET
 from weft.kernel.host import facts as host_facts
 from weft.kernel.host import fastpath
 from weft.kernel.host.fastpath import Count
-from weft.kernel.kinds import bpf as bpf_kind
 from weft.kernel.kinds import bpf_names as names
-from weft.kernel.kinds import bpf_read
+from weft.kernel.kinds import bpf_read, bpf_write
 from weft.kernel.kinds.bpf_names import LINKS, MAPS, NETWORKS, PROGRAMS
 from weft.kernel.linux import LinuxKernel
 from weft.kernel.plumbing import bpf
@@ -164,7 +163,7 @@ def test_a_program_is_exchanged_and_no_packet_is_without_one(fast: Host, netns: 
 def test_what_an_agent_of_the_version_before_has_in_a_map_of_another_layout_is_made_anew(fast: Host) -> None:
     """Values had 12 octets then. The programs go by the new map, and stay at their devices."""
     with pytest.MonkeyPatch.context() as patch:
-        for module in (bpf_kind, bpf_read):
+        for module in (bpf_read, bpf_write):
             patch.setattr(module, "HOME", struct.Struct("=I6xH"))
         fast.want(msgspec.structs.replace(HOMES, value_size=12))
         fast.put_right()
@@ -325,7 +324,7 @@ def test_a_network_keeps_its_number_as_long_as_it_has_a_container_here(fast: Hos
 
 
 def test_networks_beyond_the_last_number_share_it(fast: Host, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("weft.kernel.kinds.bpf.SLOTS", 3)
+    monkeypatch.setattr("weft.kernel.kinds.bpf_write.SLOTS", 3)
     homes = [FastHome(address=f"10.3.0.{n}", dev="weft-n", network=f"n{n}") for n in range(1, 4)]
     fast.want(*homes)
     fast.put_right()
