@@ -4,6 +4,7 @@ not take it."""
 from __future__ import annotations
 
 import json
+import signal
 from collections.abc import Iterator
 from contextlib import ExitStack, closing
 from pathlib import Path as Folder
@@ -142,7 +143,33 @@ def test_metrics_have_the_same(lab: Lab, held: Any) -> None:
     assert found == {"weft_fast_packets_total", "weft_fast_octets_total", "weft_fast_entered_total", "weft_fast_flows"}
 
 
-def test_a_doctor_misses_no_program(lab: Lab, held: Any) -> None:
+def missed(lab: Lab) -> dict[str, str]:
+    """By device what a doctor of node-1 says of its programs."""
     found = json.loads(weft(lab, "node-1", "doctor", "-o", "json").stdout)
-    assert [each["detail"] for each in found if each.get("fault") == "fast-path-missing"] == []
+    wrong = [each["detail"] for each in found if each.get("fault") == "fast-path-missing"]
+    return {text.split()[0]: text for text in wrong}
+
+
+def test_a_doctor_misses_no_program(lab: Lab, held: Any) -> None:
+    assert missed(lab) == {}
+    found = json.loads(weft(lab, "node-1", "doctor", "-o", "json").stdout)
     assert next(each for each in found if each["check"] == "fast path")["result"] == "ok"
+
+
+def test_a_doctor_names_devices_whose_programs_were_taken_away(lab: Lab, held: Any) -> None:
+    """While no agent runs, which would put them back. What takes the ordinary way for that is not lost."""
+    open, host = held["flat"][0], lab.host("node-1")
+    until(lambda: risen(lab, open, "flat"), 30, "packets that node-1 passed on")
+    lab.agent("node-1").end(signal.SIGKILL)
+    try:
+        words = "cd /run/weft/bpf/host/links && ls -1 *-ingress && rm *-ingress"
+        taken = host.must("harm", ["sh", "-c", words]).split()
+        until(lambda: not risen(lab, open, "flat"), 30, "the ordinary way")
+        wrong = missed(lab)
+        assert {f"{bpf_names.name(device)}-ingress" for device in wrong} == set(taken) >= {"eth0-ingress"}
+        assert "no program of Weft's at ingress: its packets take the ordinary way" in wrong["eth0"]
+    finally:
+        lab.agent("node-1").start()
+        lab.agent("node-1").wait_ready()
+    until(lambda: risen(lab, open, "flat"), 30, "packets that node-1 passes on again")
+    assert missed(lab) == {}
