@@ -13,6 +13,7 @@ from dataclasses import dataclass
 from ipaddress import ip_network
 from typing import Any
 
+from support import fast_mode
 from support.waiting import until
 from weft.api import types as t
 from weft.base.errors import WeftError
@@ -21,6 +22,7 @@ from weft.datapaths.registry import DRIVERS
 from weft.lab import Lab
 from weft.lab.inside import Inside
 from weft.model import Network
+from weft.model.network import OptionValue
 
 NODES = ("node-1", "node-2", "node-3", "node-4")
 UNDERLAY = {
@@ -92,12 +94,13 @@ def make_network(
 ) -> Network:
     """And waits for it on all nodes, which are `hosts`; where that fails, it is taken away again, for whoever tries once more.
     `options` with `_` for `-`."""
+    given: dict[str, OptionValue] = {key.replace("_", "-"): value for key, value in options.items()}
     network = Network(
         name=name,
         driver=driver,
         subnets=tuple(map(ip_network, subnets)),
         internal=internal,
-        options={key.replace("_", "-"): value for key, value in options.items()},
+        options=fast_mode.options(driver, given),
     )
     client(lab, host).create_network(network)
     try:
@@ -106,6 +109,7 @@ def make_network(
         with suppress(WeftError):  # what failed first says more
             client(lab, host).remove_network(name, force=True)
         raise
+    fast_mode.switch(client(lab, host), name, driver, given)
     return network
 
 

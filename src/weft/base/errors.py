@@ -67,6 +67,10 @@ class Unavailable(WeftError):
     status = 503
 
 
+class Overtaken(Unavailable):
+    """What it was decided by has changed meanwhile: whoever decides again may well succeed."""
+
+
 class Throttled(Unavailable):
     """`seconds`: for how long it wants no calls (HTTP's Retry-After, RFC 9110 section 10.2.3)."""
 

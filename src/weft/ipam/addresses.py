@@ -23,7 +23,7 @@ from typing import TypeVar
 import msgspec
 
 from weft.alloc import addresses as alloc
-from weft.base.errors import Exhausted, Invalid, NotFound, Unavailable
+from weft.base.errors import Exhausted, Invalid, NotFound, Overtaken, Unavailable
 from weft.base.net import IPAddress, IPInterface, IPNetwork, parse_interface
 from weft.cluster import footprint
 from weft.cluster.cluster import RACE, Cluster, Refused
@@ -111,8 +111,9 @@ class Way(Elsewhere, ABC):
         return found
 
     async def refused(self, ask: Ask, choice: Choice) -> None:
-        """The store did not take it: learn why, for the next try. Raises Unavailable where that cannot be known."""
-        raise Unavailable(f"network {ask.network.name} was just changed by someone else: try again")
+        """The store did not take it: learn why, for the next try. Raises Overtaken where the network has changed."""
+        await self._cluster.look(keys.network(ask.network.name))
+        raise Overtaken(f"network {ask.network.name} was just changed by someone else: try again")
 
     async def keep(self, ask: Ask, owner: str, seconds: float) -> IPInterface:
         """One address for an endpoint to come, of that owner."""

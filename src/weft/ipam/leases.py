@@ -13,7 +13,7 @@ from weft.alloc import blocks, subnets
 from weft.alloc import leases as alloc
 from weft.alloc.subnets import Plan
 from weft.base import events
-from weft.base.errors import Conflict, Exhausted, NotFound, Unavailable, WeftError
+from weft.base.errors import Conflict, Exhausted, NotFound, Overtaken, Unavailable, WeftError
 from weft.base.net import IPNetwork
 from weft.cluster import records
 from weft.cluster.cluster import RACE, Cluster, Refused
@@ -212,11 +212,11 @@ class Leases:
         return (await self._cluster.store.list(keys.subnet_claims(name))).items
 
     async def _check_still(self, network: Network) -> None:
-        """Whether the network is still what it was. Raises NotFound, Unavailable."""
+        """Whether the network is still what it was. Raises NotFound, Overtaken, Unavailable."""
         key = keys.network(network.name)
         item = await self._cluster.store.get(key)
         if item is None:
             raise NotFound(f"no network {network.name}: it was just removed")
         self._view.present_now(item)
         if self._view.networks.get(network.name) != network:
-            raise Unavailable(f"network {network.name} was just changed by someone else: try again")
+            raise Overtaken(f"network {network.name} was just changed by someone else: try again")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
@@ -13,10 +14,11 @@ from weft.agent.resources import infos
 from weft.agent.resources.networks import Networks
 from weft.agent.resources.nodes import Nodes
 from weft.api import types as t
-from weft.base.errors import Invalid, NotFound, Unsupported
+from weft.base.errors import Invalid, NotFound, Overtaken, Unavailable, Unsupported
 from weft.base.nearby import did_you_mean, unknown
 from weft.base.net import parse_address
 from weft.cluster import records
+from weft.cluster.cluster import Refused
 from weft.compile.compiler import beneath, sources_of
 from weft.datapaths import registry
 from weft.endpoints.floating import Floating
@@ -93,11 +95,20 @@ class Endpoints:
     async def attach(self, request: t.Attach) -> t.EndpointInfo:
         with self._parts.metrics.attach.time():
             request = msgspec.structs.replace(request, bandwidth=self._limits(request))
-            wanted, networks = request.definition, self._networks
-            network = await (networks.ensure(wanted, request.network) if wanted else networks.known(request.network))
-            await self._parts.leases.ensure(network.name, self._parts.ready())
-            endpoint = await self._parts.attachments.attach(request, network)
+            again = Unavailable(f"network {request.network} is changed by others all the time: try again")
+            attempt = partial(self._attached, request)
+            endpoint = await self._parts.cluster.change(attempt, request.network, at_last=again)
         return infos.endpoint(self._parts, endpoint)
+
+    async def _attached(self, request: t.Attach) -> Endpoint:
+        """Decided by the network as it is now. Raises Refused where it was changed meanwhile."""
+        wanted, networks = request.definition, self._networks
+        network = await (networks.ensure(wanted, request.network) if wanted else networks.known(request.network))
+        try:
+            await self._parts.leases.ensure(network.name, self._parts.ready())
+            return await self._parts.attachments.attach(request, network)
+        except Overtaken:
+            raise Refused from None
 
     async def move(self, ref: str, request: t.Move) -> t.EndpointInfo:
         self._parts.ready()

@@ -1,0 +1,51 @@
+"""The same tests once more with all on the ordinary way, or while networks are switched between it and the fast path.
+
+    WEFT_FAST=off ./dev test e2e -- -k 'policy_matrix or spoofing or services or routed_moves'
+    WEFT_FAST=switched ./dev test e2e -- -k 'policy_matrix or spoofing or services or routed_moves'
+
+As they come, tests run with whatever the kernel has for the fast path.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+from typing import Literal, get_args
+
+from weft.api import types as t
+from weft.base.errors import Conflict, WeftError
+from weft.client import Client
+from weft.datapaths.registry import DRIVERS
+from weft.model.network import OptionValue
+
+Mode = Literal["on", "off", "switched"]
+MODE = os.environ.get("WEFT_FAST", "on")
+assert MODE in get_args(Mode), f"WEFT_FAST={MODE}: give one of {', '.join(get_args(Mode))}"
+PAUSE = 0.5
+"""Seconds from one switch to the next."""
+_never = threading.Event()
+
+
+def options(driver: str, given: dict[str, OptionValue]) -> dict[str, OptionValue]:
+    """Of a network that is made now. What a test says itself stands."""
+    may = MODE == "off" and "offload" in DRIVERS[driver].options.__struct_fields__
+    return {"offload": "off", **given} if may else given
+
+
+def switch(agent: Client, network: str, driver: str, given: dict[str, OptionValue]) -> None:
+    """To and fro, as long as there is such a network."""
+    if MODE == "switched" and "offload" not in given and "offload" in DRIVERS[driver].options.__struct_fields__:
+        threading.Thread(target=_switch, args=(agent, network), name=f"switch {network}", daemon=True).start()
+
+
+def _switch(agent: Client, network: str) -> None:
+    on = True
+    while True:
+        _never.wait(PAUSE)
+        on = not on
+        try:
+            agent.set_network(network, t.SetNetwork(options={"offload": "on" if on else "off"}))
+        except Conflict:  # a test changes it at the same time
+            continue
+        except WeftError:
+            return
