@@ -89,9 +89,10 @@ class Scene:
         holder = f"/proc/{self.lab.host(host).holder.pid}"
         return f"{holder}/root/run/netns/{container}" if container else f"{holder}/ns/net"
 
-    def apply(self, found: Sequence[dict[str, Any]]) -> None:
+    def apply(self, found: Sequence[dict[str, Any]], *, wait: bool = True) -> None:
+        """`wait`: until all hosts enforce it."""
         sources = tuple(t.PolicySource(place="test", document=document) for document in found)
-        client(self.lab, "node-1").apply_policies(t.ApplyPolicies(documents=sources))
+        client(self.lab, "node-1").apply_policies(t.ApplyPolicies(documents=sources, wait=wait))
 
     def open(self, port: int) -> list[Held]:
         return [path.held(port) for path in self.paths]
@@ -102,15 +103,13 @@ def scene(lab: Lab) -> Iterator[Scene]:
     with ExitStack() as undo:
         made = Scene(lab, undo)
         made.apply(documents(ALL))
-        made.cluster.settled(HOSTS)
         yield made
 
 
 @pytest.fixture(autouse=True)
 def opened(scene: Scene) -> None:
     scene.apply(documents(ALL))
-    scene.cluster.settled(HOSTS)
-    until(lambda: not _shut(scene), 10, lambda: f"{_shut(scene)} to be open")
+    assert _shut(scene) == []
 
 
 def _shut(scene: Scene) -> list[str]:
@@ -144,7 +143,7 @@ def test_policy_flips_and_no_connection_notices(scene: Scene) -> None:
         probes = [stack.enter_context(Flood(path, NEVER[0], 0.3)) for path in scene.paths]
         while time.monotonic() - began < SECONDS:
             flips += 1
-            scene.apply(documents([*ALL, 1000 + flips % 7], version=flips % 2))
+            scene.apply(documents([*ALL, 1000 + flips % 7], version=flips % 2), wait=False)
             pause.wait(max(0.0, began + flips * EVERY - time.monotonic()))
         stack.close()
     made = sum(flood.made for flood in floods)

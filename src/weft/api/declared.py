@@ -15,11 +15,12 @@ LARGEST = 4 * 2**20
 
 class Apply(Request, frozen=True, kw_only=True):
     """`dry_run`: only say what would change. `prune`: what has all these labels and is in none of the documents is removed;
-    without any nothing is."""
+    without any nothing is. `wait`: until every host enforces what the documents say of policy."""
 
     documents: tuple[PolicySource, ...]
     dry_run: bool = False
     prune: dict[str, str] = msgspec.field(default_factory=dict)
+    wait: bool = True
 
     def __post_init__(self) -> None:
         check_texts("prune", self.prune)

@@ -666,19 +666,21 @@ class PolicySource(Request, frozen=True, kw_only=True):
 
 
 class ApplyPolicies(Request, frozen=True, kw_only=True):
-    """`dry_run`: only say what would change."""
+    """`dry_run`: only say what would change. `wait`: until every host enforces it; else it is in the store then."""
 
     documents: tuple[PolicySource, ...]
     dry_run: bool = False
+    wait: bool = True
 
 
 class RemovePolicies(Request, frozen=True, kw_only=True):
     """`refs`: names, as `weft policy show` takes them, each of something that is there. `documents`: what they are about is
-    removed where it is there."""
+    removed where it is there. `wait`: as of `ApplyPolicies`."""
 
     refs: tuple[str, ...] = ()
     documents: tuple[PolicySource, ...] = ()
     dry_run: bool = False
+    wait: bool = True
 
     def __post_init__(self) -> None:
         limits.at_most("names", self.refs, limits.REFS)

@@ -13,7 +13,7 @@ from weft.api import types as t
 from weft.base.errors import Invalid
 from weft.cli import differences
 from weft.cli import document_files as files
-from weft.cli.options import example, pairs, single
+from weft.cli.options import NoWait, example, pairs, single
 from weft.cli.output import Format, Output, complain, say, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Page
@@ -42,6 +42,7 @@ def apply(
         typer.Option("--file", "-f", metavar="FILE|DIR|-", help="YAML or JSON; may be given several times."),
     ] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only show what would change.")] = False,
+    no_wait: NoWait = False,
     prune: Annotated[
         list[str] | None,
         typer.Option(
@@ -64,7 +65,7 @@ def apply(
         return
     if not file:
         raise typer.BadParameter("missing: say where the documents are", param_hint="'--file' / '-f'")
-    request = d.Apply(documents=_sources(file), dry_run=dry_run, prune=pairs("--prune", prune))
+    request = d.Apply(documents=_sources(file), dry_run=dry_run, prune=pairs("--prune", prune), wait=not no_wait)
     agent = client(ctx)
     agent.timeout = PATIENCE
     with Waiting("applying"):

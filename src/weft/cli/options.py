@@ -31,6 +31,9 @@ Labels = Annotated[
     list[str] | None, typer.Option("--label", metavar="KEY=VALUE", help="A label; may be given several times.")
 ]
 
+NoWait = Annotated[
+    bool, typer.Option("--no-wait", help="Be done once it is stored, not once every host enforces its policies.")
+]
 HELP = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
 

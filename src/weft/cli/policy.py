@@ -12,7 +12,7 @@ from weft.api import types as t
 from weft.cli import complete, differences, policy_counters, policy_explain, policy_log
 from weft.cli.columns import Column, Table
 from weft.cli.listing import listing
-from weft.cli.options import example, group
+from weft.cli.options import NoWait, example, group
 from weft.cli.output import Format, Output, blocks, complain, listed, mapped, show
 from weft.cli.session import Waiting, client
 from weft.cli.table import Cell, Page, Styled
@@ -49,17 +49,22 @@ DryRun = Annotated[bool, typer.Option("--dry-run", help="Only show what would ch
     ),
 )
 def apply(
-    ctx: typer.Context, file: Annotated[list[str], File], dry_run: DryRun = False, output: Output = Format.TABLE
+    ctx: typer.Context,
+    file: Annotated[list[str], File],
+    dry_run: DryRun = False,
+    no_wait: NoWait = False,
+    output: Output = Format.TABLE,
 ) -> None:
     """Make or change policies, tiers, network sets and namespaces as the documents say. Nothing is applied where one of them
-    has a fault."""
+    has a fault. It is done when every host enforces it; hosts that do not within five seconds are named."""
     from weft.cli import policy_files
 
     agent = client(ctx)
     with Waiting("applying"):
+        parts = list(policy_files.parts(policy_files.found(file)))
         replies = [
-            agent.apply_policies(t.ApplyPolicies(documents=part, dry_run=dry_run))
-            for part in policy_files.parts(policy_files.found(file))
+            agent.apply_policies(t.ApplyPolicies(documents=part, dry_run=dry_run, wait=not no_wait and n == len(parts)))
+            for n, part in enumerate(parts, 1)
         ]
     _tell(replies, output, dry_run)
 
@@ -127,9 +132,11 @@ def rm(
     ref: Refs = None,
     file: Annotated[list[str] | None, File] = None,
     dry_run: DryRun = False,
+    no_wait: NoWait = False,
     output: Output = Format.TABLE,
 ) -> None:
-    """Remove policies, tiers, network sets and namespaces, by name or as the documents name them."""
+    """Remove policies, tiers, network sets and namespaces, by name or as the documents name them. It is done as
+    `weft policy apply` is."""
     if not ref and not file:
         raise typer.BadParameter("nothing to remove: give a NAME or --file")
     from weft.cli import policy_files
@@ -139,9 +146,14 @@ def rm(
     with Waiting("removing"):
         replies = [
             agent.remove_policies(
-                t.RemovePolicies(refs=tuple(ref or ()) if n == 0 else (), documents=part, dry_run=dry_run)
+                t.RemovePolicies(
+                    refs=tuple(ref or ()) if n == 1 else (),
+                    documents=part,
+                    dry_run=dry_run,
+                    wait=not no_wait and n == len(parts),
+                )
             )
-            for n, part in enumerate(parts)
+            for n, part in enumerate(parts, 1)
         ]
     _tell(replies, output, dry_run)
 

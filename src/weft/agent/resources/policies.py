@@ -93,7 +93,7 @@ class Policies:
             return tuple(_applied(item, old, request.dry_run) for item, old in changes)
 
         changes = await self._cluster.change(attempt, "policies")
-        late = () if request.dry_run else await self._enforcing.late()
+        late = await self._enforcing.late() if request.wait and not request.dry_run else ()
         return t.PolicyChanges(changes=changes, notes=(*found.notes, *late))
 
     async def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
@@ -111,7 +111,8 @@ class Policies:
             return tuple(_removed(id, gone.get(id), request.dry_run) for id in doomed)
 
         changes = await self._cluster.change(attempt, "policies")
-        return t.PolicyChanges(changes=changes, notes=() if request.dry_run else await self._enforcing.late())
+        late = await self._enforcing.late() if request.wait and not request.dry_run else ()
+        return t.PolicyChanges(changes=changes, notes=late)
 
     # What they consist of.
 

@@ -62,9 +62,9 @@ async def other(agent: Agent, slow: SlowHost, store_file: Path) -> AsyncIterator
         yield other
 
 
-async def notes(agent: Agent, *, dry_run: bool = False) -> tuple[str, ...]:
+async def notes(agent: Agent, *, dry_run: bool = False, wait: bool = True) -> tuple[str, ...]:
     found = tuple(t.PolicySource(place=d.place, document=d.value) for d in documents(dedent(POLICY), "f.yaml"))
-    return (await Service(agent).apply_policies(t.ApplyPolicies(documents=found, dry_run=dry_run))).notes
+    return (await Service(agent).apply_policies(t.ApplyPolicies(documents=found, dry_run=dry_run, wait=wait))).notes
 
 
 async def test_it_returns_once_the_other_host_has_its_rules(agent: Agent, other: Agent, slow: SlowHost) -> None:
@@ -84,6 +84,7 @@ async def test_a_host_that_takes_too_long_is_named(
     slow.go.clear()
     (note,) = await notes(agent)
     assert note.startswith("not enforced everywhere yet: node-2 has not answered within 0.3 s")
+    assert await notes(agent, wait=False) == (), "who does not want to wait"
     slow.go.set()
     monkeypatch.setattr(enforcing, "PATIENCE", 30.0)
     assert await notes(agent) == (), "the same once more asks again"

@@ -106,7 +106,8 @@ class Declared:
             changes = [_told(change, change.what, change.waits, whole=True) for change in plan.changes]
             return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes))
         changes = await self._made(plan)
-        late = await self._enforcing.late() if any(c.item.kind in policies_form.NAMES for c in plan.changes) else ()
+        about_policy = any(change.item.kind in policies_form.NAMES for change in plan.changes)
+        late = await self._enforcing.late() if about_policy and request.wait else ()
         return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes, *late))
 
     # What they consist of.
