@@ -262,6 +262,8 @@ class Flow:
             listening = socket.socket(af, kind)
         with client.ns.entered():
             self.client = socket.socket(af, kind)
+        if kind == socket.SOCK_STREAM:
+            listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)  # one of before may be in TIME-WAIT
         listening.bind((server.address(family), 7000))
         self.client.bind((client.address(family), 0))
         self.client.settimeout(5)
