@@ -24,7 +24,7 @@ ONE_FLOW, ANY_FLOW, BRIDGED = 0x0004_0000, 0x0008_0000, 0x0002_0000
 begin nor end it; it goes for all packets between its two addresses, whatever they are. With one of these: it is bridged, so
 no hop is counted. `seen` takes them away."""
 LIFE = 5
-"""Seconds for which what was decided is repeated. Then a packet takes the ordinary way once."""
+"""Seconds for which what was decided is repeated. Then the flow takes the ordinary way until it is told again."""
 
 SLOTS = 1024
 """Networks that are counted, each for itself; further ones share the last."""

@@ -73,8 +73,8 @@ def said(host: Host, options: CommonOptions) -> str:
     if PROGRAMS in host.lacking:
         return "untracked: the kernel has no tcx, so packets between its containers pass all but connection tracking"
     return (
-        "bypass: packets between its containers are not tracked and, but for one in five seconds, go past the host's rules, "
-        "routing and counters; captures at the host's end of an interface see one direction"
+        "bypass: packets between its containers are not tracked and, but for some every five seconds, go past the host's "
+        "rules, routing and counters; captures at the host's end of an interface see one direction"
     )
 
 

@@ -20,6 +20,10 @@ Where somebody has (`tracked`), it has to be of a connection that both ends spea
 Networks that ask for `fast=bypass` have a mark of their own, by which all packets between two addresses go on, from a
 connection's first (`weft.datapaths._bypass`).
 
+Most packets of the ordinary way lead to no entry that would be used: their connection begins, ends, is short or never takes
+the short way. So `short` looks at one in `_ONE_IN` of them, by chance, in both families
+(docs/adr/0079-one-packet-in-sixteen.md).
+
 The ordinary way only: who has limits of bandwidth, whose queues are at the host's end; who asks for it (`-O offload=off`,
 `weft attach --offload off`); who is watched at the moment (`WATCHED`); what the routing mesh sends back by a mark; and
 what is for addresses that nobody is known to have, behind a container that may send in others' names: such a frame goes to all
@@ -63,6 +67,7 @@ from weft.hoststate.rules.matches import (
     PKTTYPE,
     SADDR,
     Match,
+    drawn,
     field,
 )
 from weft.model import Endpoint
@@ -95,6 +100,9 @@ _BOTH = *_OPEN, CT_STATUS.is_("assured"), CT_STATUS.is_("0x0/0x30")
 """Both ends speak, and nothing is translated (IPS_SRC_NAT, IPS_DST_NAT of linux/netfilter/nf_conntrack_common.h)."""
 _IS_SWITCHED, _IS_ROUTED = (f(_SWITCHED) for f in ((IIFNAME + OIFNAME).among, (IIFNAME + OIFNAME).not_among))
 _NOT_SHOWN = MARK.is_(f"0x0/{BRIDGED:#x}")
+_ONE_IN = 16
+_NOT_DRAWN = rule(MARK.is_(f"0x0/{_ALL:#x}"), drawn(_ONE_IN).is_not("0"), RETURN)
+"""The first rule, by which nearly all packets leave the chain. One with a mark is to lose it, or was drawn for a bridge."""
 
 
 def flowtable(host: Host, ns: str = HOST) -> bool:
@@ -160,6 +168,8 @@ def _hook(priority: int) -> Hook:
 
 
 def _entry(host: Host, ns: str) -> Iterator[Rule]:
+    if programs(host):
+        yield _NOT_DRAWN
     if ns == HOST:
         yield rule(IIFNAME.is_not("weft*"), OIFNAME.is_not("weft*"), RETURN)
     if programs(host):  # others may use the same bits
@@ -190,6 +200,7 @@ def _switched(ns: str) -> Iterator[Object]:
     yield NftChain(name=_FRAMES, table=BRIDGE, rules=(*_refused(), *bypassed, marked), ns=ns)
     far, taken = OIFNAME.among(_TUNNELS), Jump(_FRAMES, back=False)
     rules = (
+        _NOT_DRAWN,
         rule(OIFNAME.is_not("weft*"), OIFNAME.not_among(_TUNNELS), RETURN),
         rule(SetMark(0, _ALL)),
         *(rule(it, taken) for it in _spoofing.TO_ITS_OWN),

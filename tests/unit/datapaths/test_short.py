@@ -235,15 +235,31 @@ def _marks(chain: NftChain) -> bool:
     return f"{ONE_FLOW:#010x}" in chain.rules[-1].nft or f"{ONE_FLOW | BRIDGED:#010x}" in chain.rules[-1].nft
 
 
+BITS = ONE_FLOW | ANY_FLOW | BRIDGED
+
+
+def chains(found: list[Object]) -> list[NftChain]:
+    return [o for o in found if isinstance(o, NftChain) and o.name == "short"]
+
+
 def test_others_marks_say_nothing() -> None:
-    found = of_network(site("vxlan", PROGRAMS))
-    for table in (INET, BRIDGE):
-        (chain,) = [o for o in found if isinstance(o, NftChain) and (o.table, o.name) == (table, "short")]
-        texts = [rule.nft for rule in chain.rules]
-        cleared = next(
-            n for n, text in enumerate(texts) if f"{0xFFFFFFFF & ~(ONE_FLOW | ANY_FLOW | BRIDGED):#010x}" in text
-        )
-        assert cleared <= 1, "before anything may pass"
+    for chain in chains(of_network(site("vxlan", PROGRAMS))):
+        passing = [rule.nft for rule in chain.rules if f"meta mark & {BITS:#x} == 0x0" not in rule.nft]
+        cleared = next(n for n, text in enumerate(passing) if f"{0xFFFFFFFF & ~BITS:#010x}" in text)
+        assert cleared <= 1, "before anything that has a mark may pass"
+
+
+@pytest.mark.parametrize("name", PASSED)
+def test_one_in_some_packets_is_looked_at_once(name: str) -> None:
+    """So a frame that a bridge's chain has marked is not drawn again."""
+    found = chains(of_network(site(name, PROGRAMS)))
+    assert {chain.table for chain in found} == ({INET} if name == "routed" else {INET, BRIDGE})
+    for chain in found:
+        first, *others = (rule.nft for rule in chain.rules)
+        assert first.startswith(f"meta mark & {BITS:#x} == 0x0 numgen random mod 16 != 0 return ")
+        assert not [text for text in others if "numgen" in text]
+    for chain in chains(of_network(site(name, FLOWTABLE))):
+        assert not [rule.nft for rule in chain.rules if "numgen" in rule.nft]
 
 
 @pytest.mark.parametrize("name", PASSED)
