@@ -229,7 +229,8 @@ class Agent(Parts):
     def _heard(self, event: Event, put_back: bool) -> None:
         """What the store said, once the view has it."""
         match event:
-            case Synced(_, _, revision):
+            case Synced(prefixes, _, revision):
+                self.reached.now(prefixes, revision)
                 if put_back and self.complete.is_set():
                     self.health.look_again()
                     self.tidy.revived = [e for id, e in self.view.endpoints.items() if id not in self._had]
@@ -241,7 +242,8 @@ class Agent(Parts):
                 self.complete.set()
                 self.leases.wake.set()
                 self.stock.wake.set()
-            case Changes(_, batch):
+            case Changes(prefix, batch):
+                self.reached.now((prefix,), batch.revision)
                 self._echoed(batch.revision)
                 self._store_is("connected", max(batch.revision, self.store_status.revision))
             case Lost(reason):
@@ -261,7 +263,6 @@ class Agent(Parts):
             log.info("store is back after %.1f s", since - old.since, extra=events.STORE_BACK)
         self.cluster.away = reason if state == "lost" else ""
         self.store_status = t.StoreStatus(url=old.url, state=state, since=since, reason=reason, revision=revision)
-        self.reached.now(revision)
 
     def _subscribe(self) -> None:
         """Who hears of the model's changes, in this order."""

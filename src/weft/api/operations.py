@@ -237,9 +237,9 @@ OPERATIONS: tuple[Operation, ...] = (
         "enforced",
         "GET",
         "/v1/enforced",
-        "Once policy up to a revision is enforced here",
+        "Once what was written of policy is enforced here",
         t.Enforced,
-        query=("revision",),
+        query=("written",),
         afar=True,
     ),
     Operation(

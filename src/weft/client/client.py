@@ -262,9 +262,10 @@ class Client:
     def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
         return self._call(t.PolicyChanges, "remove_policies", request)
 
-    def enforced(self, revision: int = 0) -> t.Enforced:
-        """Returns once this host enforces the policy that was written up to this revision of the store."""
-        return self._call(t.Enforced, "enforced", revision=str(revision))
+    def enforced(self, written: str = "") -> t.Enforced:
+        """Returns once this host enforces what was written of policy. `written`: PREFIX=REVISION of the store, with commas
+        between; "" for what this host knows."""
+        return self._call(t.Enforced, "enforced", written=written)
 
     def declared(self, refs: str = "", network: str = "", labels: str = "") -> d.Declared:
         """`refs`: KIND, KIND/NAME or KIND/NETWORK/NAME, with commas between; "" for all. `network`: only what is of this one.

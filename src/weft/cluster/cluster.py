@@ -70,8 +70,6 @@ class Cluster:
         """How often it began anew: what was held before may be others' since."""
         self._sent: dict[int, float] = {}
         """Revision → when it was committed, of our writes that the watch has not told yet."""
-        self.written = 0
-        """Revision of this agent's last write."""
 
     @property
     def me(self) -> str:
@@ -142,15 +140,20 @@ class Cluster:
                 await asyncio.sleep(next(pauses))
         raise at_last or Unavailable(f"{what}: others change that too fast just now: try again")
 
-    async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> None:
-        """As the last step of an attempt. Raises Refused."""
-        if not await self.write(guards, ops):
+    async def commit(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int:
+        """As the last step of an attempt: its revision. Raises Refused."""
+        revision = await self._write(guards, ops)
+        if revision is None:
             await self._look_again(guards, ops)
             raise Refused
+        return revision
 
     async def write(self, guards: Sequence[Guard], ops: Sequence[Op]) -> bool:
         """All or nothing, taken over into the view at once. False: a guard did not hold. What newer versions of Weft say in a
         record that is changed stays in it."""
+        return await self._write(guards, ops) is not None
+
+    async def _write(self, guards: Sequence[Guard], ops: Sequence[Op]) -> int | None:
         ops = [Put(op.key, self.view.carried(op.key, op.value), op.lease) if isinstance(op, Put) else op for op in ops]
         removed = [op.key for op in ops if isinstance(op, Delete)]
         with self.view.removing(removed):
@@ -161,15 +164,15 @@ class Cluster:
                 await self.begin_tenure()
                 revision = await self.store.commit(guards, ops)
             if revision is None:
-                return False
-            self._sent[revision], self.written = time.monotonic(), revision
+                return None
+            self._sent[revision] = time.monotonic()
             self.view.apply(
                 Change(op.key, op.value if isinstance(op, Put) else None, revision)
                 for op in ops
                 if not isinstance(op, DeletePrefix)
             )
         self.view.obey(removed)  # what the store had lost before, too
-        return True
+        return revision
 
     async def write_all(self, guards: Sequence[Guard], ops: Sequence[Op], size: int = 100) -> bool:
         """More than one transaction takes, each with the same guards. False: a guard did not hold, some may be written."""

@@ -8,7 +8,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Iterable, Sequence
 
 from weft.agent.parts import Parts
-from weft.agent.resources.enforcing import Enforcing
+from weft.agent.resources.enforcing import Enforcing, UpTo
 from weft.agent.resources.policy_refs import Written
 from weft.api import types as t
 from weft.base.errors import Conflict, Invalid, NotFound
@@ -82,23 +82,24 @@ class Policies:
 
     async def apply_policies(self, request: t.ApplyPolicies) -> t.PolicyChanges:
         self._parts.ready()
-        found = await _read(request.documents)
+        found, written = await _read(request.documents), UpTo(self._parts.view)
 
         async def attempt() -> tuple[t.PolicyChange, ...]:
             self.check_tiers(found.objects)
             changes = [(item, self._written.like(item)) for item in found.objects]
             if not request.dry_run:
                 wanted = [item for item, old in changes if old is None or not same(old, item)]
-                await self._commit(sorted(wanted, key=rank), self._put)
+                await self._commit(written, sorted(wanted, key=rank), self._put)
             return tuple(_applied(item, old, request.dry_run) for item, old in changes)
 
         changes = await self._cluster.change(attempt, "policies")
-        late = await self._enforcing.late() if request.wait and not request.dry_run else ()
+        written.seen(map(store_key, found.objects))
+        late = await self._enforcing.late(written) if request.wait and not request.dry_run else ()
         return t.PolicyChanges(changes=changes, notes=(*found.notes, *late))
 
     async def remove_policies(self, request: t.RemovePolicies) -> t.PolicyChanges:
         self._parts.ready()
-        found = await _read(request.documents)
+        found, written = await _read(request.documents), UpTo(self._parts.view)
         named = [self._written.meant(ref, self._written.all()) for ref in request.refs]
         doomed = {ident(item): item for item in (*named, *found.objects)}
 
@@ -106,18 +107,20 @@ class Policies:
             there = [old for item in doomed.values() if (old := self._written.like(item)) is not None]
             guards = await self._unused([item.name for item in there if isinstance(item, Tier)], doomed)
             if not request.dry_run:
-                await self._commit(sorted(there, key=rank, reverse=True), lambda item: Delete(store_key(item)), guards)
-            gone = {ident(item): item for item in there}
-            return tuple(_removed(id, gone.get(id), request.dry_run) for id in doomed)
+                gone = sorted(there, key=rank, reverse=True)
+                await self._commit(written, gone, lambda item: Delete(store_key(item)), guards)
+            known = {ident(item): item for item in there}
+            return tuple(_removed(id, known.get(id), request.dry_run) for id in doomed)
 
         changes = await self._cluster.change(attempt, "policies")
-        late = await self._enforcing.late() if request.wait and not request.dry_run else ()
+        late = await self._enforcing.late(written) if request.wait and not request.dry_run else ()
         return t.PolicyChanges(changes=changes, notes=late)
 
     # What they consist of.
 
-    async def replace(self, pairs: Sequence[Pair]) -> None:
-        """What is there of each, and what is to be there instead: all of them in one transaction, or none. At most `AT_ONCE`.
+    async def replace(self, pairs: Sequence[Pair], written: UpTo) -> None:
+        """What is there of each, and what is to be there instead: all of them in one transaction, or none, which `written` is
+        told. At most `AT_ONCE`.
         Raises Conflict where something else is there by now, Unavailable."""
         items = [either(pair) for pair in pairs]
         ops: list[Op] = [self._put(new) if new else Delete(store_key(either((old, new)))) for old, new in pairs]
@@ -128,7 +131,8 @@ class Policies:
                 self._check_as_before(old, item)
             tiers = [item.name for item in gone if isinstance(item, Tier)]
             unused = await self._unused(tiers, [ident(item) for item in gone])
-            await self._cluster.commit([*unused, *self._guards(items, ops)], ops)
+            revision = await self._cluster.commit([*unused, *self._guards(items, ops)], ops)
+            written.at(revision, map(store_key, items))
 
         await self._cluster.change(attempt, "policies")
 
@@ -141,12 +145,15 @@ class Policies:
 
     # ---------------------------------------------------------------------------------------------------------- writing
 
-    async def _commit(self, items: Sequence[Object], op: Callable[[Object], Op], guards: Sequence[Guard] = ()) -> None:
+    async def _commit(
+        self, written: UpTo, items: Sequence[Object], op: Callable[[Object], Op], guards: Sequence[Guard] = ()
+    ) -> None:
         """In one transaction where they fit; more are written in an order in which nothing stands on what is missing."""
         for start in range(0, len(items), AT_ONCE):
             some = items[start : start + AT_ONCE]
             ops = [op(item) for item in some]
-            await self._cluster.commit([*guards, *self._guards(some, ops)], ops)
+            revision = await self._cluster.commit([*guards, *self._guards(some, ops)], ops)
+            written.at(revision, map(store_key, some))
 
     def _guards(self, items: Iterable[Object], ops: Iterable[Op]) -> list[Guard]:
         """Each is as it was seen, and so are the tiers in which policies are put."""

@@ -18,12 +18,14 @@ from weft.agent.agent import Agent
 from weft.agent.resources import enforcing
 from weft.agent.resources.service import Service
 from weft.api import types as t
+from weft.base.errors import Invalid
 from weft.documents.text import documents
 from weft.hoststate import NftChain
 from weft.kernel.runs import target
 from weft.reconcile.protocol import Failure, Op
 
 POLICY = own_policy("{selector: all()}")
+KEY = "policies/policy/-/mine"
 
 
 class SlowHost(FakeHost):
@@ -105,9 +107,35 @@ async def test_a_host_without_agent_is_named_and_not_waited_for(agent: Agent, ot
 
 
 async def test_it_is_known_first_and_then_enforced(agent: Agent, service: Service) -> None:
-    ahead = agent.reached.revision + 1
-    waiting = asyncio.create_task(service.enforced(str(ahead)))
-    await service.enforced(str(ahead - 1))
-    assert not waiting.done()
     await notes(agent)
+    latest = agent.view.revision(KEY)
+    waiting = asyncio.create_task(service.enforced(f"policies/={latest + 1}"))
+    await create(agent)
+    assert await service.enforced(f"policies/={latest}") == t.Enforced()
+    assert not waiting.done(), "a network that was made after it says nothing about it"
+    await service.remove_policies(t.RemovePolicies(refs=("mine",)))
     assert await waiting == t.Enforced()
+
+
+async def test_what_others_do_not_hear_of_is_not_waited_for(agent: Agent, host: FakeHost, other: Agent) -> None:
+    """The last that this agent wrote is about a container of its own."""
+    await notes(agent)
+    host.open("c2")
+    await attach(agent, "c2")
+    assert await notes(agent) == ()
+
+
+async def test_what_another_one_wrote_before_is_waited_for(agent: Agent, other: Agent, slow: SlowHost) -> None:
+    slow.go.clear()
+    await notes(agent, wait=False)
+    await until(lambda: other.loop.busy and other.view.revision(KEY) > 0)
+    applying = asyncio.create_task(notes(agent))
+    assert not (await asyncio.wait([applying], timeout=0.3))[0]
+    slow.go.set()
+    assert await applying == ()
+
+
+@pytest.mark.parametrize("wrong", ["7", "policies/", "policies/=x", "policies/=-1"])
+async def test_what_is_no_prefix_with_a_revision_is_refused(service: Service, wrong: str) -> None:
+    with pytest.raises(Invalid, match=r"^written: "):
+        await service.enforced(wrong)

@@ -8,6 +8,7 @@ from typing import Protocol
 import msgspec
 
 from weft.agent.parts import Parts
+from weft.agent.resources.enforcing import UpTo
 from weft.base.errors import NotFound
 from weft.declared import network as networks
 from weft.declared.item import Item
@@ -42,6 +43,8 @@ class Plan:
     def __init__(self, parts: Parts, changes: Iterable[Change]) -> None:
         self._parts, self.changes = parts, list(changes)
         self.by_id = {change.item.id: change for change in self.changes}
+        self.written = UpTo(parts.view)
+        """Of policy."""
         self.notes: list[str] = []
         """What users should know of it."""
         self._by_kind: dict[str, list[Change]] = {}

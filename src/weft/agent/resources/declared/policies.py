@@ -54,4 +54,4 @@ class PoliciesPart:
 
     async def make(self, changes: Sequence[Change], plan: Plan) -> None:
         pairs = [(c.before.spec if c.before else None, c.after.spec if c.after else None) for c in changes]
-        await self._policies.replace(pairs)
+        await self._policies.replace(pairs, plan.written)

@@ -38,6 +38,7 @@ from weft.declared import table
 from weft.declared.item import Item
 from weft.declared.read import read
 from weft.documents.document import Document
+from weft.policy.objects import store_key
 
 IDLE = ("unchanged", "waits")
 AT_ONCE = 20
@@ -106,8 +107,9 @@ class Declared:
             changes = [_told(change, change.what, change.waits, whole=True) for change in plan.changes]
             return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes))
         changes = await self._made(plan)
-        about_policy = any(change.item.kind in policies_form.NAMES for change in plan.changes)
-        late = await self._enforcing.late() if about_policy and request.wait else ()
+        about = [change for change in plan.changes if change.item.kind in policies_form.NAMES]
+        plan.written.seen(store_key(change.after.spec) for change in about if change.after)
+        late = await self._enforcing.late(plan.written) if about and request.wait else ()
         return d.Applied(changes=tuple(changes), notes=(*found.notes, *plan.notes, *late))
 
     # What they consist of.
