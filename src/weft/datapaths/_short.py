@@ -168,8 +168,7 @@ def _hook(priority: int) -> Hook:
 
 
 def _entry(host: Host, ns: str) -> Iterator[Rule]:
-    if programs(host):
-        yield _NOT_DRAWN
+    yield _NOT_DRAWN
     if ns == HOST:
         yield rule(IIFNAME.is_not("weft*"), OIFNAME.is_not("weft*"), RETURN)
     if programs(host):  # others may use the same bits
