@@ -20,6 +20,7 @@ from support.talk import HELD, Held, Path, Server
 from support.waiting import until
 from weft.api import services as s
 from weft.api import types as t
+from weft.bpf.layout import ANY_FLOW
 from weft.lab import Lab
 from weft.services.model import ServicePort
 
@@ -171,6 +172,36 @@ def test_a_policy_comes_and_goes(case: Case) -> None:
         assert all(one.passes() for one in bystanders)
         with held(case, case.web, case.near) as after:
             assert all(one.passes() for one in after)
+
+
+OTHERS_MARK = f"""
+table inet marks {{
+  chain last {{ type filter hook postrouting priority 400; meta mark set meta mark | {ANY_FLOW:#x}; }}
+}}
+"""
+"""A bit that says: all that these two addresses send each other."""
+
+
+def test_a_mark_of_somebody_elses_lets_nothing_pass(case: Case) -> None:
+    """Not even where what sets it comes after all rules of ours at the hook forward: other products use these bits, too."""
+    open_to, closed_to = 8210, 8211
+    host, far = case.lab.host("node-1"), case.others["node-2"]
+    inside = ["ip", "netns", "exec", "weft-overlay"] if case.network == "overlay" else []
+    allowed: list[dict[str, object]] = [{"action": "Allow", "protocol": "TCP", "destination": {"ports": [open_to]}}]
+    apply(case, "one-port", "app == 'near'", allowed)
+    host.must("others' rules", [*inside, "nft", "-f", "-"], input=OTHERS_MARK)
+    try:
+        with serving(case.near.inside, "near", f"tcp/{open_to}", f"tcp/{closed_to}"):
+            for source in (case.web, far):
+                for family in FAMILIES:
+                    address = case.near.address(family)
+                    ports = [open_to] * 20 + [closed_to]
+                    *heard, refused = ask(source.inside, *(f"tcp,{address},{port}" for port in ports))
+                    assert {each[0] for each in heard} == {"near"}
+                    assert isinstance(refused, str), f"{source.name} reached {refused}"
+    finally:
+        host.must("others' rules", [*inside, "nft", "delete", "table", "inet", "marks"])
+        remove(case, "one-port")
 
 
 def test_a_service_in_it(case: Case) -> None:

@@ -18,7 +18,8 @@ as nobody in a namespace has connections tracked, rules judge each packet by its
 Where somebody has (`tracked`), it has to be of a connection that both ends speak in, and that is not translated.
 
 Networks that ask for `fast=bypass` have a mark of their own, by which all packets between two addresses go on, from a
-connection's first (`weft.datapaths._bypass`).
+connection's first (`weft.datapaths._bypass`). Who has this mark is looked at once more, behind all rules: others use marks,
+too, and may set them after `short`.
 
 Most packets of the ordinary way lead to no entry that would be used: their connection begins, ends, is short or never takes
 the short way. So `short` looks at one in `_ONE_IN` of them, by chance, in both families
@@ -79,12 +80,15 @@ ORDINARY: Mapping[Family, str] = {fam: f"ordinary{fam}" for fam in FAMILIES}
 
 _LAST, _BRIDGE_FIRST = 300, -300
 """Priorities: behind everybody's filters, and before br_netfilter (0)."""
+_VERY_LAST = 2**31 - 2
+"""Of `_BEHIND`: all but connection tracking's confirmation come before (NF_IP_PRI_CONNTRACK_CONFIRM)."""
 _DEVICES, _SWITCHED, _WAYS = "short-devices", "switched", "short-ways"
 _TUNNELS, _STRANGERS = "short-tunnels", "strangers"
 """Ports of bridges that lead to other hosts, in the family bridge; those of bridges with a port where there can be anybody."""
 _OWN_TUNNEL = "vxlan0"
 """In a namespace of a network's own."""
 _PASSED, _OFFLOADED, _TRACKED, _FRAMES = "short-passed", "short-offloaded", "short-tracked", "short-frames"
+_BEHIND = "short-behind"
 _BYPASSED: Mapping[Family, str] = {fam: f"short-bypassed{fam}" for fam in FAMILIES}
 _LIBERAL = "net/netfilter/nf_conntrack_tcp_be_liberal"
 """Programs let pass what conntrack does not see, so it must not mind gaps in what TCP sends."""
@@ -137,12 +141,20 @@ def network(site: Site, bridge: str = "", ns: str = HOST) -> Iterator[Object]:
     yield from _common(host, ns)
     if programs(host) and _bypass.asked(site):
         yield FastPairs(ns=ns)
+        yield _behind(ns)
     if bridge:
         yield NftElement(set=_DEVICES, value=f'"{bridge}"', ns=ns)
         yield NftElement(set=_SWITCHED, value=f'"{bridge}" . "{bridge}"', ns=ns)
         if programs(host):
             yield from _switched(ns)
             yield from _bypass.pairs(site, ns, BRIDGE)
+
+
+def _behind(ns: str) -> NftChain:
+    """Behind all that others may do at the last hook: their mark must not let addresses pass that policy is asked about."""
+    again = (rule(_bypass.within(fam), Jump(_BYPASSED[fam])) for fam in FAMILIES)
+    rules = (rule(MARK.is_(f"0x0/{ANY_FLOW:#x}"), RETURN), rule(SetMark(0, ANY_FLOW)), *again)
+    return NftChain(name=_BEHIND, hook=_hook(_VERY_LAST, "postrouting"), rules=rules, ns=ns)
 
 
 def _common(host: Host, ns: str) -> Iterator[Object]:
@@ -163,8 +175,8 @@ def gaps(host: Host, ns: str = HOST) -> Iterator[Sysctl]:
         yield Sysctl(name=_LIBERAL, value="1", optional=True, lasting=False, ns=ns)
 
 
-def _hook(priority: int) -> Hook:
-    return Hook(type="filter", hook="forward", priority=priority)
+def _hook(priority: int, hook: str = "forward") -> Hook:
+    return Hook(type="filter", hook=hook, priority=priority)
 
 
 def _entry(host: Host, ns: str) -> Iterator[Rule]:

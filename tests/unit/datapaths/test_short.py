@@ -249,6 +249,23 @@ def test_others_marks_say_nothing() -> None:
         assert cleared <= 1, "before anything that has a mark may pass"
 
 
+def test_a_mark_for_all_of_two_addresses_is_asked_about_behind_all_rules() -> None:
+    """Only such a one that policy, ports or services know nothing of keeps it; and only where anybody asks for it."""
+    (chain,) = [o for o in of_network(site("vxlan", PROGRAMS, options={"fast": "bypass"})) if _behind(o)]
+    assert isinstance(chain, NftChain) and chain.hook is not None
+    assert (chain.table, chain.hook.hook) == (INET, "postrouting") and chain.hook.priority > 10**9
+    other, away, *again = (rule.nft for rule in chain.rules)
+    assert other.startswith(f"meta mark & {ANY_FLOW:#x} == 0x0 return")
+    assert f"{0xFFFFFFFF & ~ANY_FLOW:#010x}" in away
+    for family, text in zip(("4", "6"), again, strict=True):
+        assert f"@bypass{family} jump short-bypassed{family} " in text
+    assert not list(filter(_behind, of_network(site("vxlan", PROGRAMS))))
+
+
+def _behind(o: Object) -> bool:
+    return isinstance(o, NftChain) and o.name == "short-behind"
+
+
 @pytest.mark.parametrize("name", PASSED)
 @pytest.mark.parametrize("means", [(PROGRAMS,), (FLOWTABLE,), MEANS])
 def test_one_in_some_packets_is_looked_at_once(name: str, means: tuple[str, ...]) -> None:
