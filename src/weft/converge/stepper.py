@@ -34,9 +34,9 @@ class Work(msgspec.Struct, kw_only=True):
 
 class Outcome(msgspec.Struct, frozen=True, kw_only=True):
     """`failed`: of the sources in the work, what does not stand, a line each. `repaired`: what the kernel had lost, or
-    others had changed. `failures`: of the whole step. `disturbed`: namespaces to read again soon. `uplink`: something about
-    it may have changed. `altered`: some device that is lent has another MAC address than it was made with. `read`: seconds
-    spent on reading again. `contributors`: those whose sources wanted something else than before."""
+    others had changed, also what is made soon. `failures`: of the whole step. `disturbed`: namespaces to read again soon.
+    `uplink`: something about it may have changed. `altered`: some device that is lent has another MAC address than it was made
+    with. `read`: seconds spent on reading again. `contributors`: those whose sources wanted something else than before."""
 
     failed: dict[Source, list[str]]
     repaired: tuple[str, ...]
@@ -73,18 +73,21 @@ class Stepper:
         reports = [self.reconciler.resync()] if adopting else []
         if changed and not adopting:
             reports.append(self.reconciler.update(changed))
+        postponed = set(self.reconciler.postponed)
         drift = self.reconciler.observe(self._watcher.drain()) if work.events else Drift()
         repairs = [self.reconciler.repair(drift.keys)] if drift.keys else []
         before_read = time.monotonic()
         if not adopting and (work.namespaces is None or work.namespaces):
             repairs.append(self.reconciler.resync(work.namespaces))
         now = time.monotonic()
+        missed = self.reconciler.postponed - postponed - self.reconciler.failures.keys() if repairs else ()
+        repaired = [key for r in repairs for op in r.ops if (key := key_of(op)) not in waiting]
         reports += repairs
         if work.spare:
             reports.append(self.reconciler.carry_on(AT_ONCE))
         return Outcome(
             failed={s: lines for s, c in work.contributions if (lines := self._failures(c))},
-            repaired=tuple(describe(key) for r in repairs for op in r.ops if (key := key_of(op)) not in waiting),
+            repaired=tuple(describe(key) for key in (*repaired, *sorted(missed))),
             failures=sum(len(r.failures) for r in reports),
             writes=sum(len(r.ops) for r in reports),
             disturbed=frozenset(drift.namespaces),

@@ -19,7 +19,7 @@ from weft.converge.complaints import Complaints
 from weft.converge.loop import Loop
 from weft.converge.pacing import Pacing
 from weft.converge.stepper import Outcome, line
-from weft.hoststate import Address, Bridge, Contribution, Link, Object, Union, route
+from weft.hoststate import Address, Bridge, Contribution, Link, NftFlowtable, Object, Union, route
 from weft.hoststate.union import Source
 from weft.reconcile.kinds.table import describe
 from weft.reconcile.protocol import Disturbed, Op, Unread
@@ -28,6 +28,7 @@ from weft.reconcile.trouble import Troubles
 
 BRIDGE = Link(name="weft-a", type=Bridge())
 GATEWAY = Address(address="10.1.1.1/24", dev="weft-a")
+FLOWTABLE = NftFlowtable(name="short")
 ROUTE = route("10.1.2.0/24", via="192.168.1.2", dev="eth0")
 A, B = Source("network", "a"), Source("peer", "a", "node-2")
 
@@ -163,6 +164,19 @@ async def test_what_is_deleted_by_hand_comes_back(loop: Loop, wishes: Wishes, ho
         await until(lambda: loop.repairs > repairs)  # noqa: B023
         await until(lambda: {BRIDGE.key, GATEWAY.key, ROUTE.key} <= set(host.objects), seconds=1)
     assert loop.last_repair
+
+
+async def test_what_nobody_waits_for_is_a_repair_as_well(loop: Loop, wishes: Wishes, host: FakeHost) -> None:
+    """It is made later than all else, the first time and each time that it is lost."""
+    wishes.want(A, FLOWTABLE)
+    await loop.settle([A])
+    await until(lambda: FLOWTABLE.key in host.objects)
+    assert loop.repairs == 0
+    for number in (1, 2):
+        await loop.in_thread(partial(host.destroy, FLOWTABLE.key))
+        await until(lambda: loop.repairs == number)  # noqa: B023
+        await until(lambda: FLOWTABLE.key in host.objects)
+    assert loop.last_repair == describe(FLOWTABLE.key)
 
 
 async def test_disturbances_are_read_together(
