@@ -143,17 +143,15 @@ class FakeTracker:
 
 
 class FakeShort:
-    """What takes a short way on this host, as a test says it (`weft.kernel.host.short`). `looks`: how often it was counted."""
+    """What takes a short way on this host, as a test says it (`weft.kernel.host.short`)."""
 
     def __init__(self) -> None:
         self.counted: dict[str, dict[str, Count]] = {}
         self.cached: dict[str, dict[Direction, str]] = {}
         self.in_flowtable: list[Tracked] = []
         self.trouble: WeftError | None = None
-        self.looks = 0
 
     def spaces(self) -> list[str]:
-        self.looks += 1
         return sorted(self.counted.keys() | self.cached.keys())
 
     def counts(self, ns: str) -> dict[str, Count]:

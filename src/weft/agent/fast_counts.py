@@ -1,5 +1,5 @@
-"""What took a short way on this host, by network. Read when somebody asks, in a thread, and seldom: there
-may be a hundred thousand flows."""
+"""What took a short way on this host, by network. Read when somebody asks, in a thread, and seldom where that takes
+long: there may be a hundred thousand flows."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from weft.policy.model import Identity
 
 FLOWTABLE, PROGRAMS = "flowtable", "tcx"
 """Features of the kernel (`weft.kernel.host.facts`)."""
-EVERY = 5.0
-"""Seconds for which an answer is good enough."""
+SHARE = 10
+"""An answer is good enough for so many times what it took to find it: a moment, but on a host with very many flows."""
 MOST = 200
 """Networks that have time series of their own; all others together are one."""
 OTHERS = "others"
@@ -57,10 +57,11 @@ class FastCounts:
         places: Callable[[], Mapping[str, Mapping[IPAddress, Identity]]],
         features: Callable[[], frozenset[str]],
         ways: ShortWays,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        """`places`: by namespace, whose addresses are there. `features`: what the kernel has."""
-        self._places, self._features, self._ways = places, features, ways
-        self._read = -EVERY
+        """`places`: by namespace, whose addresses are there. `features`: what the kernel has. `clock`: seconds."""
+        self._places, self._features, self._ways, self._clock = places, features, ways, clock
+        self._good_until = clock()
         self._reading = asyncio.Lock()
         self.found: dict[str, Fast] = {}
         """By network, as of the last `refresh`."""
@@ -75,12 +76,13 @@ class FastCounts:
 
     async def refresh(self) -> None:
         async with self._reading:
-            now = time.monotonic()
-            if now - self._read < EVERY:
+            began = self._clock()
+            if began < self._good_until:
                 return
             places = {ns: dict(some) for ns, some in self._places().items()}
             self.found, self.trouble = await asyncio.to_thread(self._count, places)
-            self._read = time.monotonic()
+            now = self._clock()
+            self._good_until = now + SHARE * (now - began)
 
     def _count(self, places: Mapping[str, Mapping[IPAddress, Identity]]) -> tuple[dict[str, Fast], str]:
         found: dict[str, Fast] = {}

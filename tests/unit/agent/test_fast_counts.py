@@ -67,15 +67,40 @@ async def test_by_network_from_all_namespaces(
     assert 'weft_fast_flows{means="flowtable",network="red"} 0.0' in text
 
 
-async def test_it_is_read_once_for_all_who_ask_in_a_while(
-    agent: Agent, host: FakeHost, service: Service, web: t.EndpointInfo
-) -> None:
-    await service.status()
-    looks = host.short.looks
-    for _ in range(3):
-        await service.status()
-        await agent.metrics.scrape()
-    assert host.short.looks == looks
+class Slow:
+    """Each look at what there is takes so long, in seconds of a clock of its own."""
+
+    def __init__(self, takes: float) -> None:
+        self.takes, self.now, self.looks = takes, 100.0, 0
+
+    def spaces(self) -> list[str]:
+        self.looks += 1
+        self.now += self.takes
+        return [HOST]
+
+    def counts(self, ns: str) -> dict[str, Count]:
+        return {}
+
+    def repeated(self, ns: str) -> dict[Direction, str]:
+        return {direction(9): "blue"}
+
+    def offloaded(self, ns: str) -> list[Tracked]:
+        return []
+
+
+async def test_it_is_read_for_each_who_asks_and_seldom_where_that_takes_long() -> None:
+    """So that who has just switched it off does not see what went so a moment ago."""
+    ways = Slow(takes=0.01)
+    counts = fast_counts.FastCounts(dict, lambda: frozenset({PROGRAMS}), ways, lambda: ways.now)
+    for after, looks in ((0.0, 1), (0.09, 1), (0.02, 2)):
+        ways.now += after
+        await counts.refresh()
+        assert ways.looks == looks
+    ways.takes = 1.0
+    for after, looks in ((0.2, 3), (9.0, 3), (1.1, 4)):
+        ways.now += after
+        await counts.refresh()
+        assert ways.looks == looks
 
 
 async def test_further_networks_are_one(agent: Agent, host: FakeHost) -> None:
