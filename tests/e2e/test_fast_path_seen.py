@@ -12,7 +12,9 @@ from typing import Any
 
 import pytest
 
+from support.answering import serving
 from support.reach import Container, client, make_network, run, weft
+from support.services import spread
 from support.talk import HELD, Held, Path, Server
 from support.waiting import until
 from weft.api.live import WatchRequest
@@ -50,11 +52,20 @@ def talk(open: Held, times: int = 20) -> None:
         assert open.passes(seconds=5)
 
 
-def counted(lab: Lab, host: str, network: str) -> int:
-    """Packets of a network that programs passed on there, as their maps say at this moment."""
+def counts(lab: Lab, host: str, network: str) -> list[fastpath.Count]:
+    """Of a network in each namespace there, as the programs' maps say at this moment."""
     run = Folder(f"/proc/{lab.host(host).holder.pid}/root/run/weft")
-    found = (fastpath.counts(ns, run).get(network, fastpath.Count()) for ns in bpf_names.namespaces(run))
-    return sum(each.packets for each in found)
+    return [fastpath.counts(ns, run).get(network, fastpath.Count()) for ns in bpf_names.namespaces(run)]
+
+
+def counted(lab: Lab, host: str, network: str) -> int:
+    """Packets of a network that programs passed on there."""
+    return sum(each.packets for each in counts(lab, host, network))
+
+
+def entered(lab: Lab, network: str) -> int:
+    """How often programs of node-1 were told how packets of it go on."""
+    return sum(each.entered for each in counts(lab, "node-1", network))
 
 
 def risen(lab: Lab, open: Held, network: str) -> bool:
@@ -79,7 +90,7 @@ def test_status_counts_by_network(lab: Lab, held: Any, host: str, network: str) 
 
 @pytest.mark.parametrize("network", ["flat", "tunnel"])
 def test_flows_are_marked_in_both_directions(lab: Lab, held: Any, network: str) -> None:
-    """Of what conntrack knows: what is switched in an overlay it does not."""
+    """Of what conntrack knows: what is switched in an overlay it does not. There is no other connection yet."""
     open, one, _ = held[network]
 
     def marked() -> bool:
@@ -173,3 +184,14 @@ def test_a_doctor_names_devices_whose_programs_were_taken_away(lab: Lab, held: A
         lab.agent("node-1").wait_ready()
     until(lambda: risen(lab, open, "flat"), 30, "packets that node-1 passes on again")
     assert missed(lab) == {}
+
+
+@pytest.mark.parametrize("network", NETWORKS)
+def test_of_connections_with_few_packets_few_are_kept(lab: Lab, held: Any, network: str) -> None:
+    """Each has some packets in both directions that could be."""
+    _, one, two = held[network]
+    before = entered(lab, network)
+    with serving(two.inside, two.name, "tcp/8100"):
+        found = spread(one.inside, two.address(4), 8100, 300)
+    assert found.by[two.name] == 300, found.failed
+    assert 0 < entered(lab, network) - before < 300
