@@ -183,7 +183,7 @@ _MEANS = {"flowtable": "the kernel's flowtable", "cache": "programs at devices"}
 def fast_path(means: tuple[str, ...]) -> str:
     """An agent of an earlier version says nothing of it, as one does whose kernel has none."""
     if not means:
-        return "none: this kernel has neither flowtable nor tcx"
+        return "none: neither flowtable nor tcx can be used here; `weft doctor` says why"
     return " and ".join(_MEANS.get(each, each) for each in means)
 
 

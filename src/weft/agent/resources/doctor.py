@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterator
 
 from weft.agent.fast_counts import FLOWTABLE
 from weft.agent.fast_counts import PROGRAMS as PROGRAMS_AT_DEVICES
@@ -22,13 +22,14 @@ from weft.daemons.bird import PACKAGE
 from weft.datapaths import registry
 from weft.datapaths.guard import BRIDGE_RULES
 from weft.datapaths.options import CommonOptions
+from weft.kernel.host import fastpath
 from weft.kernel.host.diagnose import foreign_vteps, udp_holders
 from weft.kernel.host.facts import MD5
 from weft.kernel.host.listeners import check_free
 from weft.kernel.kinds import sysctl
 from weft.kernel.kinds.bridge_filter import MODULE as BRIDGED
 from weft.kernel.kinds.ipset import FEATURE as IPSET
-from weft.kernel.plumbing import tools
+from weft.kernel.plumbing import netns, tools
 from weft.model import Network, ciphers
 from weft.policy import reach
 from weft.store.url import unguarded
@@ -72,7 +73,7 @@ def _all(parts: Parts) -> Iterator[t.Finding]:
     networks = list(_networks(parts))
     yield from features(parts.features, networks)
     yield from bandwidth(parts.features)
-    yield fast_path(parts.features)
+    yield fast_path(parts.features, no_programs)
     yield from _encryption(parts, networks)
     yield from bridge_rules(parts.features)
     yield from checkup.tools()
@@ -233,16 +234,26 @@ def _encryption(parts: Parts, networks: list[tuple[Network, CommonOptions]]) -> 
         )
 
 
-def fast_path(there: Collection[str]) -> t.Finding:
-    """Either will do, and nothing fails without; it is slower then."""
+def no_programs() -> str:
+    """Why none can be asked at devices; "" where they can."""
+    try:
+        return netns.call_new(fastpath.refusal)
+    except WeftError as error:
+        return str(error)
+
+
+def fast_path(there: Collection[str], refusal: Callable[[], str]) -> t.Finding:
+    """Either will do, and nothing fails without; it is slower then. `refusal`: why programs cannot be asked at devices."""
     means = [name for name in (FLOWTABLE, PROGRAMS_AT_DEVICES) if name in there]
     if means:
         return checkup.ok("fast path", f"the kernel has {' and '.join(means)}")
     return t.Finding(
         check="fast path",
         result="warning",
-        detail="the kernel has neither flowtable nor tcx: all packets of open connections are put to all rules",
-        advice=f"{_modprobe(FLOWTABLE)}, or Linux 6.6 and later; restart the agent",
+        detail="all packets of open connections are put to all rules: the kernel has no flowtable, and no tcx that could be "
+        f"used here ({refusal() or 'it can be by now'})",
+        advice=f"{_modprobe(FLOWTABLE)}, or Linux 6.6 and later with an agent that is root on its host; "
+        "restart the agent",
         fault="kernel-feature",
         fix=_modprobe(FLOWTABLE),
     )

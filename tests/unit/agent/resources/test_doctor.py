@@ -79,6 +79,7 @@ def patient(monkeypatch: pytest.MonkeyPatch) -> Patient:
     monkeypatch.setattr(checkup, "blocking_chains", lambda: found.chains)
     monkeypatch.setattr(checkup, "neighbour_table", found.neighbours.get)
     monkeypatch.setattr(doctor, "foreign_vteps", lambda: found.vteps)
+    monkeypatch.setattr(doctor, "no_programs", lambda: "the kernel does not let BPF be used here")
     monkeypatch.setattr("shutil.which", lambda name: f"/usr/sbin/{name}" if name in found.tools else None)
 
     def adjtimex(buffer: ctypes.Array[ctypes.c_char]) -> None:
@@ -260,6 +261,14 @@ async def test_no_rules_for_bridges(patient: Patient) -> None:
     found = (await patient.look())["kernel: nft-bridge"]
     assert found.result == "warning" and "can send in each other's names" in found.detail
     assert found.advice == "modprobe nft_meta_bridge, or a kernel with it, and restart the agent"
+
+
+async def test_no_short_way(patient: Patient) -> None:
+    """The kernel may have tcx, and not let this agent use it, as in a lab without root."""
+    patient.features = FEATURES
+    detail, advice = await ill(patient, "fast path", "warning")
+    assert detail.endswith("no tcx that could be used here (the kernel does not let BPF be used here)")
+    assert "modprobe -a nf_flow_table_inet nft_flow_offload" in advice and "an agent that is root on its host" in advice
 
 
 async def test_no_nft(patient: Patient) -> None:
