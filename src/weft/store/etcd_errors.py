@@ -52,6 +52,9 @@ _WAY_OUT: dict[type[WeftError], str] = {
 _DETOUR = re.compile(r"failed to connect to all addresses; last error: \w+: \S+: ")
 """What gRPC says before it comes to the point."""
 
+_ENDED = re.compile(r"Stream removed \((?:recvmsg:)?(.+?)(?: \(\d+\))?(?: \(GOAWAY received.*\))?\)")
+"""What it makes of a call that etcd did not come to answer: why, with what its own layers made of that."""
+
 _STALE = ("invalid auth token", "user name is empty", "revision in header is old")
 
 
@@ -63,7 +66,7 @@ def explain_text(text: str, endpoint: str, otherwise: type[WeftError] = Unavaila
     """`text`: etcd's own words, as in a watch's cancel_reason."""
     known = (found for part, found in _TEXTS.items() if part in text)
     meaning, way_out = next(known, (otherwise, _WAY_OUT.get(otherwise, "")))
-    reason = " ".join(_DETOUR.sub("", text).split())
+    reason = " ".join(_ENDED.sub(r"\1", _DETOUR.sub("", text)).split())
     return meaning(f"etcd at {endpoint}: {reason}{': ' if way_out else ''}{way_out}")
 
 

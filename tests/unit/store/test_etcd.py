@@ -20,6 +20,7 @@ from support.etcd import EtcdServer, free_ports
 from weft.base.errors import Denied, Unavailable
 from weft.store import etcd as etcd_module
 from weft.store.etcd import EtcdStore
+from weft.store.etcd_errors import explain_text
 from weft.store.follow import Changes, Lost, Synced, follow
 from weft.store.protocol import Put, Store
 from weft.store.url import StoreOptions, open_store
@@ -51,6 +52,26 @@ class TestPrefix:
         one, other = (opened(at(f"etcd://{etcd.endpoint}/{name}")) for name in ("one", "one0"))
         await one.commit([], [Put("a", b"")])
         assert (await other.list("")).items == ()
+
+
+@pytest.mark.parametrize(
+    ("text", "reason"),
+    [
+        (
+            "Stream removed (recvmsg:Connection reset by peer (104) (GOAWAY received; Error code: 0; Debug Text: ))",
+            "Connection reset by peer",
+        ),
+        ("Stream removed (Socket closed (GOAWAY received; Error code: 0; Debug Text: ))", "Socket closed"),
+        ("Stream removed (Deadline Exceeded)", "Deadline Exceeded"),
+        (
+            "failed to connect to all addresses; last error: UNKNOWN: ipv4:127.0.0.1:1: Failed to connect to remote host: "
+            "Connection refused",
+            "Failed to connect to remote host: Connection refused",
+        ),
+    ],
+)
+def test_of_grpcs_words_the_reason_alone_is_told(text: str, reason: str) -> None:
+    assert str(explain_text(text, "h1:2379")).startswith(f"etcd at h1:2379: {reason}: check that it runs")
 
 
 async def test_a_key_that_is_no_text_ends_nobody(etcd: EtcdServer, opened: Opened) -> None:
