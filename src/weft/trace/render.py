@@ -30,12 +30,13 @@ def render(found: Trace, width: int, paint: Paint) -> Iterator[str]:
         else:
             yield paint("the way back", "head")
             yield from _path(found.back, width, paint)
-    if there.short or (back is not None and back.short):
+    if shorts := (*there.short, *(back.short if back is not None else ())):
         yield ""
-        yield paint("once both sides have sent, packets take a short way", "head")
-        for way in (there, *([back] if back is not None else [])):
-            for short in way.short:
-                yield from _short(short, width, paint)
+        first = all(short.by == "bypass" for short in shorts)
+        when = "from a connection's first one on" if first else "once both sides have sent"
+        yield paint(f"{when}, packets take a short way", "head")
+        for short in shorts:
+            yield from _short(short, width, paint)
     for note in found.notes:
         yield from _fold(f"note: {note}", width, "", paint, "warn")
 

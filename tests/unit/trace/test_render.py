@@ -1,12 +1,14 @@
 from __future__ import annotations
 
 import re
+from typing import Literal
 
+import msgspec
 import pytest
 
 from support import dumps as d
 from weft.trace import walk
-from weft.trace.path import Trace
+from weft.trace.path import Short, Trace
 from weft.trace.render import render
 
 
@@ -83,3 +85,26 @@ def test_notes() -> None:
     whole = trace(d.reference("vxlan"))
     noted = Trace(origin=whole.origin, target=whole.target, there=whole.there, notes=("node-3 is not seen: no agent",))
     assert list(render(noted, 100, marked))[-1] == "<warn>note: node-3 is not seen: no agent"
+
+
+@pytest.mark.parametrize(
+    ("means", "head"),
+    [
+        (("bypass", "bypass"), "from a connection's first one on, packets take a short way"),
+        (("cache", "cache"), "once both sides have sent, packets take a short way"),
+        (("bypass", "flowtable"), "once both sides have sent, packets take a short way"),
+        ((), ""),
+    ],
+)
+def test_from_when_on_packets_take_a_short_way(
+    means: tuple[Literal["flowtable", "cache", "bypass"], ...], head: str
+) -> None:
+    shorts = tuple(Short(place="node-1", host="node-1", came_by="a", out="b", by=by, skips=("routes",)) for by in means)
+    found = trace(d.reference("vxlan"))
+    assert found.back is not None
+    there, back = (
+        msgspec.structs.replace(way, short=s) for way, s in ((found.there, shorts[:1]), (found.back, shorts[1:]))
+    )
+    lines = list(render(msgspec.structs.replace(found, there=there, back=back), 100, plain))
+    assert [line for line in lines if line.endswith("a short way")] == [head] * bool(head)
+    assert len([line for line in lines if line.startswith("  node-1: from a to b")]) == len(means)
