@@ -73,6 +73,11 @@ class Waiting:
             self._timer.join()
         if self._status is not None:
             self._status.stop()
+        if isinstance(error, KeyboardInterrupt):  # nobody else sees it: typer makes an exit status of it
+            from weft.cli.output import complain
+
+            for note in getattr(error, "__notes__", ()):
+                complain(note)
 
     def _show(self) -> None:
         from rich.console import Console

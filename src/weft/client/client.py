@@ -26,6 +26,9 @@ DEFAULT_SOCKET = "/run/weft/weft.sock"
 TIMEOUT = 60.0
 """Seconds. Attaching takes milliseconds; what waits for an unreachable store gives up before this."""
 
+INTERRUPTED = "interrupted: the agent was asked, and may have done it, or do it yet"
+"""Note of a KeyboardInterrupt while a change was waited for."""
+
 MARGIN = 5.0
 """Seconds that the local agent has, beyond those for another one's answer."""
 
@@ -348,7 +351,12 @@ class Client:
         if query:
             target += "?" + urlencode(query)
         body = None if request is None else encode(request)
-        answer = ask(self.socket_path, self.timeout, op.method, target, body, self.headers)
+        try:
+            answer = ask(self.socket_path, self.timeout, op.method, target, body, self.headers)
+        except KeyboardInterrupt as error:
+            if op.method != "GET" and not op.afar:  # what is `afar` changes nothing
+                error.add_note(INTERRUPTED)
+            raise
         if not 200 <= answer.status < 300:
             raise self._error(answer)
         if answer.as_of:

@@ -23,6 +23,7 @@ from weft.base.errors import ERRORS
 from weft.cli import INTERRUPTED, main
 from weft.cli import app as app_module
 from weft.cli.session import Waiting
+from weft.client.client import INTERRUPTED as INTERRUPTED_CHANGE
 
 WEFT = [sys.executable, "-m", "weft"]
 
@@ -240,6 +241,20 @@ class TestStreams:
         monkeypatch.setattr("weft.client.Client.status", interrupt)
         ran = weft("status")
         assert (ran.status, ran.out, ran.err) == (130, "", "")
+
+    @pytest.mark.parametrize(
+        ("words", "said"),
+        [(("policy", "rm", "web"), f"weft: {INTERRUPTED_CHANGE}\n"), (("policy", "ls"), ""), (("network", "ls"), "")],
+    )
+    def test_who_interrupts_a_change_is_told_that_it_may_be_done(
+        self, weft, monkeypatch: pytest.MonkeyPatch, words: tuple[str, ...], said: str
+    ) -> None:
+        def interrupt(*_: object) -> None:
+            raise KeyboardInterrupt
+
+        monkeypatch.setattr("weft.client.client.ask", interrupt)
+        ran = weft(*words)
+        assert (ran.status, ran.out, ran.err) == (130, "", said)
 
 
 def _on_a_terminal(
