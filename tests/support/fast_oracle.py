@@ -153,11 +153,11 @@ class Seen:
 
 
 def kept(packet: Packet, state: State) -> Seen:
-    if not packet.mark & (ONE_FLOW | ANY_FLOW):
+    if not packet.mark & (ONE_FLOW | ANY_FLOW) or not packet.ingress:
         return Seen(packet.mark)
     result = Seen(packet.mark & ~(ONE_FLOW | ANY_FLOW | BRIDGED))
     seen = read(packet.frame)
-    if seen is None or not packet.ingress:
+    if seen is None:
         return result
     result.flow = any_flow(seen) if packet.mark & ANY_FLOW else one_flow(seen)
     if result.flow is None:

@@ -1,10 +1,9 @@
 """Program `seen` (tcx egress): keeps how a packet goes on that rules have marked, so that `fast` can repeat it.
 
-Each packet is left to go its way. If its mark has ONE_FLOW or ANY_FLOW, the mark loses all bits of ours; and there is an entry
-then, for some seconds, unless
-
-- the packet was made on this host itself (it came in by no device), or
-- it is none that `fast` would repeat (its point 1, and of its point 2 what it says of protocols; `weft.bpf.frame`).
+Each packet is left to go its way. One that was made on this host itself (it came in by no device) keeps its mark, which is
+somebody else's. If the mark of another has ONE_FLOW or ANY_FLOW, it loses all bits of ours; and there is an entry then, for
+some seconds, unless the packet is none that `fast` would repeat (its point 1, and of its point 2 what it says of protocols;
+`weft.bpf.frame`).
 
 The entry says: packets of this flow, by the container's device if their source is a container of this host, else by the
 device by which this packet came in, go on by this device; straight into the namespace behind it, if that is where their
@@ -71,11 +70,11 @@ def _marked(p: Program) -> None:
     p.jump_if(_MARK, "&", _BITS, "marked")
     p.end(NEXT)
     p.label("marked")
+    p.load(1, CONTEXT, frame.INGRESS, 4)
+    p.jump_if(1, "==", 0, "next")
     p.copy(1, _MARK)
     p.calculate(1, "&", ~(_BITS | BRIDGED))
     p.write(CONTEXT, frame.MARK, 1, 4)
-    p.load(1, CONTEXT, frame.INGRESS, 4)
-    p.jump_if(1, "==", 0, "next")
 
 
 def _key(p: Program, family: int, at: int) -> None:
