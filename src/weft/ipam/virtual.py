@@ -146,7 +146,8 @@ class Virtual:
         fresh, gone = set(chosen) - set(old), set(old) - set(chosen)
         take = self._taking(room, held, claims.of_service(network.name, service), fresh)
         free = await self._freeing(room, held, gone, chosen)
-        return chosen, [*take[0], *free[0]], [*take[1], *free[1]]
+        taken = {op.key for op in take[1]}
+        return chosen, [*take[0], *free[0]], [*take[1], *(op for op in free[1] if op.key not in taken)]
 
     async def remove(self, at: At) -> None:
         """A service with all that is its own; harmless where it is gone. Raises Unavailable."""
@@ -184,7 +185,8 @@ class Virtual:
             subnet = place(room, address) if room.apart else None
             if subnet is not None and (holder := room.held.get(subnet, claims.SERVICES)) != claims.SERVICES:
                 raise Conflict(f"{address} is in {holder}'s subnet {subnet}")
-        return self._taking(room, held, said, [a for a in service.addresses if a not in room.taken])
+        guards, ops = self._taking(room, held, said, [a for a in service.addresses if a not in room.taken])
+        return guards, [*ops]
 
     async def _claimed(self, home: Network) -> dict[IPNetwork, Item]:
         if not registry.of(home).addresses.leased:
@@ -202,10 +204,10 @@ class Virtual:
 
     def _taking(
         self, room: Room, held: Mapping[IPNetwork, Item], value: bytes, fresh: Iterable[IPAddress]
-    ) -> tuple[list[Guard], list[Op]]:
+    ) -> tuple[list[Guard], list[Put]]:
         wanted = [keys.address_claim(room.network.name, address) for address in fresh]
         guards: list[Guard] = [Absent(key) for key in wanted]
-        ops: list[Op] = [Put(key, value) for key in wanted]
+        ops = [Put(key, value) for key in wanted]
         for subnet in {place(room, address) for address in fresh} if room.apart else ():
             key, item = keys.subnet_claim(room.network.name, subnet), held.get(subnet)
             guards.append(Absent(key) if item is None else Unchanged(key, item.revision))
@@ -214,19 +216,21 @@ class Virtual:
 
     async def _freeing(
         self, room: Room, held: Mapping[IPNetwork, Item], gone: Iterable[IPAddress], chosen: Iterable[IPAddress]
-    ) -> tuple[list[Guard], list[Op]]:
-        """The claims go, and of the subnets those in which no service has an address any more."""
+    ) -> tuple[list[Guard], list[Put | Delete]]:
+        """The claims go, and of the subnets those in which no service has an address any more. The claim of one that stays is
+        written anew: of two that leave it at once, each would else see the other one in it, and nobody would free it."""
         gone = set(gone)
         if not gone:
             return [], []
-        ops: list[Op] = [Delete(keys.address_claim(room.network.name, address)) for address in gone]
+        ops: list[Put | Delete] = [Delete(keys.address_claim(room.network.name, address)) for address in gone]
         left = {a for a in await self._of_services(room.network.name) if a not in gone} | set(chosen)
         guards: list[Guard] = []
         for subnet in {place(room, address) for address in gone} if room.apart else ():
             item = held.get(subnet)
-            if item is not None and not any(contains(subnet, address) for address in left):
+            if item is not None:
                 guards.append(Unchanged(item.key, item.revision))
-                ops.append(Delete(item.key))
+                stays = any(contains(subnet, address) for address in left)
+                ops.append(Put(item.key, item.value) if stays else Delete(item.key))
         return guards, ops
 
     async def _of_services(self, home: str) -> set[IPAddress]:

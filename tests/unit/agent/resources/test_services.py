@@ -22,12 +22,13 @@ from weft.base.net import IPAddress
 from weft.cluster import records
 from weft.cluster.changes import Changed
 from weft.cluster.services import services
+from weft.ipam.virtual import Virtual
 from weft.kernel.host.connections import Flow
 from weft.model import NamedPort, claims, keys
 from weft.model.ports import parse
 from weft.policy.counting import Count
 from weft.services.model import parse_port
-from weft.services.record import SERVICE, At
+from weft.services.record import SERVICE, SERVICES, At
 from weft.store.protocol import Delete, Put
 
 PORTS = (parse_port("80:8080"),)
@@ -423,6 +424,31 @@ async def test_a_record_that_cannot_be_read_is_told_and_can_be_removed(agent: Ag
     await service.remove_service("blue/bad")
     await until(lambda: not agent.view.broken)
     assert (await agent.store.list("services/")).items == ()
+
+
+async def test_of_two_that_leave_a_subnet_at_once_the_last_one_frees_it(
+    agent: Agent, service: Operations, store_file: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    await create(agent, "blue", "10.1.0.0/24")
+    async with agent_on(FakeHost("192.168.1.254/24"), store_file, "node-2") as other:
+        await until(lambda: "blue" in other.view.networks)
+        names, both, read = ("one", "two"), asyncio.Barrier(2), Virtual._of_services
+        for name in names:
+            await service.create_service(asked(name))
+        await until(lambda: all(other.view.table(SERVICES).get(At("blue", name)) for name in names))
+        first = set[Virtual]()
+
+        async def each_sees_both(self: Virtual, home: str) -> set[IPAddress]:
+            found = await read(self, home)
+            if self not in first:
+                first.add(self)
+                await both.wait()
+            return found
+
+        monkeypatch.setattr(Virtual, "_of_services", each_sees_both)
+        twins = zip((service, Operations(other)), names, strict=True)
+        await asyncio.gather(*(operations.remove_service(f"blue/{name}") for operations, name in twins))
+        assert await subnets_of_services(agent, "blue") == set() and await faults(service) == []
 
 
 @pytest.mark.parametrize("driver", ["vxlan", "overlay"])
