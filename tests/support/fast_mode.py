@@ -28,14 +28,18 @@ _never = threading.Event()
 
 def options(driver: str, given: dict[str, OptionValue]) -> dict[str, OptionValue]:
     """Of a network that is made now. What a test says itself stands."""
-    may = MODE == "off" and "offload" in DRIVERS[driver].options.__struct_fields__
-    return {"offload": "off", **given} if may else given
+    return {"offload": "off", **given} if MODE == "off" and _may(driver, given) else given
 
 
 def switch(agent: Client, network: str, driver: str, given: dict[str, OptionValue]) -> None:
     """To and fro, as long as there is such a network."""
-    if MODE == "switched" and "offload" not in given and "offload" in DRIVERS[driver].options.__struct_fields__:
+    if MODE == "switched" and "offload" not in given and _may(driver, given):
         threading.Thread(target=_switch, args=(agent, network), name=f"switch {network}", daemon=True).start()
+
+
+def _may(driver: str, given: dict[str, OptionValue]) -> bool:
+    """Who shares another network's path has that one's options."""
+    return "offload" in DRIVERS[driver].options.__struct_fields__ and "share" not in given
 
 
 def _switch(agent: Client, network: str) -> None:
