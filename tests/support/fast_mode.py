@@ -8,6 +8,7 @@ As they come, tests run with whatever the kernel has for the fast path.
 
 from __future__ import annotations
 
+import itertools
 import os
 import threading
 from typing import Literal, get_args
@@ -21,9 +22,10 @@ from weft.model.network import OptionValue
 Mode = Literal["on", "off", "switched"]
 MODE = os.environ.get("WEFT_FAST", "on")
 assert MODE in get_args(Mode), f"WEFT_FAST={MODE}: give one of {', '.join(get_args(Mode))}"
-PAUSE = 0.5
-"""Seconds from one switch to the next."""
+PAUSE = 1.0
+"""Seconds from one switch to the next, of all networks: agents converge in between, which tests wait for."""
 _never = threading.Event()
+_networks: list[tuple[Client, str]] = []
 
 
 def options(driver: str, given: dict[str, OptionValue]) -> dict[str, OptionValue]:
@@ -32,9 +34,11 @@ def options(driver: str, given: dict[str, OptionValue]) -> dict[str, OptionValue
 
 
 def switch(agent: Client, network: str, driver: str, given: dict[str, OptionValue]) -> None:
-    """To and fro, as long as there is such a network."""
+    """To and fro, in turns with all others, as long as there is such a network."""
     if MODE == "switched" and "offload" not in given and _may(driver, given):
-        threading.Thread(target=_switch, args=(agent, network), name=f"switch {network}", daemon=True).start()
+        _networks.append((agent, network))
+        if len(_networks) == 1:
+            threading.Thread(target=_switch_all, name="switch", daemon=True).start()
 
 
 def _may(driver: str, given: dict[str, OptionValue]) -> bool:
@@ -42,14 +46,15 @@ def _may(driver: str, given: dict[str, OptionValue]) -> bool:
     return "offload" in DRIVERS[driver].options.__struct_fields__ and "share" not in given
 
 
-def _switch(agent: Client, network: str) -> None:
-    on = True
-    while True:
-        _never.wait(PAUSE)
-        on = not on
-        try:
-            agent.set_network(network, t.SetNetwork(options={"offload": "on" if on else "off"}))
-        except Conflict:  # a test changes it at the same time
-            continue
-        except WeftError:
+def _switch_all() -> None:
+    for on in itertools.cycle(("off", "on")):
+        for agent, network in list(_networks):
+            _never.wait(PAUSE)
+            try:
+                agent.set_network(network, t.SetNetwork(options={"offload": on}))
+            except Conflict:  # a test changes it at the same time
+                continue
+            except WeftError:
+                _networks.remove((agent, network))
+        if not _networks:
             return
