@@ -75,7 +75,8 @@ def test_hangups_never_end_it(host: Machine) -> None:
 
 
 def test_the_plugin_for_docker_serves_under_its_limits(host: Machine) -> None:
-    host.sh("systemctl start weft-docker")
+    begun = host.run(["systemctl", "start", "weft-docker"], check=False)
+    assert begun.returncode == 0, host.sh("journalctl -u weft-docker -n 40 --no-pager || systemctl status weft-docker")
     script = (
         "import http.client, socket; c = http.client.HTTPConnection('x'); c.sock = socket.socket(socket.AF_UNIX); "
         "c.sock.connect('/run/docker/plugins/weft.sock'); c.request('POST', '/Plugin.Activate'); "
