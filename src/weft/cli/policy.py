@@ -61,10 +61,9 @@ def apply(
 
     agent = client(ctx)
     with Waiting("applying"):
-        parts = list(policy_files.parts(policy_files.found(file)))
         replies = [
-            agent.apply_policies(t.ApplyPolicies(documents=part, dry_run=dry_run, wait=not no_wait and n == len(parts)))
-            for n, part in enumerate(parts, 1)
+            agent.apply_policies(t.ApplyPolicies(documents=part, dry_run=dry_run, wait=not no_wait))
+            for part in policy_files.parts(policy_files.found(file))
         ]
     _tell(replies, output, dry_run)
 
@@ -147,13 +146,13 @@ def rm(
         replies = [
             agent.remove_policies(
                 t.RemovePolicies(
-                    refs=tuple(ref or ()) if n == 1 else (),
+                    refs=tuple(ref or ()) if n == 0 else (),
                     documents=part,
                     dry_run=dry_run,
-                    wait=not no_wait and n == len(parts),
+                    wait=not no_wait,
                 )
             )
-            for n, part in enumerate(parts, 1)
+            for n, part in enumerate(parts)
         ]
     _tell(replies, output, dry_run)
 
@@ -167,7 +166,7 @@ app.command("log", epilog=policy_log.EXAMPLES)(policy_log.log)
 
 
 def _tell(replies: list[t.PolicyChanges], output: Format, dry_run: bool) -> None:
-    notes = tuple(note for reply in replies for note in reply.notes)
+    notes = tuple(dict.fromkeys(note for reply in replies for note in reply.notes))
     for note in notes:
         complain(f"note: {note}")
     done = t.PolicyChanges(changes=tuple(c for reply in replies for c in reply.changes), notes=notes)

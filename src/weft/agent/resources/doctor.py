@@ -251,7 +251,7 @@ def fast_path(there: Collection[str], refusal: Callable[[], str]) -> t.Finding:
         check="fast path",
         result="warning",
         detail="all packets of open connections are put to all rules: the kernel has no flowtable, and no tcx that could be "
-        f"used here ({refusal() or 'it can be by now'})",
+        f"used here ({refusal() or 'when the agent started; by now there is one'})",
         advice=f"{_modprobe(FLOWTABLE)}, or Linux 6.6 and later with an agent that is root on its host; "
         "restart the agent",
         fault="kernel-feature",

@@ -66,11 +66,11 @@ class Enforcing:
         nodes, slots = sorted(self._parts.view.nodes), asyncio.Semaphore(AT_ONCE)
         written = ",".join(f"{prefix}={revision}" for prefix, revision in what.revisions.items())
 
-        async def late(node: str) -> str:
+        async def asked(node: str) -> str:
             async with slots:
                 return await self._late(node, written)
 
-        lines = [line for line in await asyncio.gather(*map(late, nodes)) if line]
+        lines = [line for line in await asyncio.gather(*map(asked, nodes)) if line]
         more = f"nor on {len(lines) - MOST} more hosts: `weft node ls` shows whose agents are dead"
         return tuple(lines if len(lines) <= MOST + 1 else [*lines[:MOST], more])
 
