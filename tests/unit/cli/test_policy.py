@@ -103,6 +103,11 @@ class TestApply:
         ran = weft("policy", "apply", "-f", str(folder))
         assert [len(request.documents) for request in asked(agent)] == [2, 1, 1]
         assert len(ran.lines) == 6
+        assert all(request.wait for request in asked(agent)), "what an earlier one wrote is enforced, too"
+        assert ran.err.count("note: ") == 1, "what each of them says is said once"
+        agent.asked.clear()
+        weft("policy", "apply", "-f", str(folder), "--no-wait")
+        assert [request.wait for request in asked(agent)] == [False] * 3
 
 
 class TestShow:
